@@ -1,0 +1,140 @@
+//! What a frame is, and whether it may be believed.
+
+use crate::reason::Reason;
+use crate::tables::Link;
+use crate::wire::{ETHERTYPE_IPV4, HEADERS, IP_UDP, MAGIC, MAX_FRAME, Request, Sum, op, port};
+use crate::{Mac, wire};
+
+/// What is in a frame that is meant for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message to the DHCP server, port 67.
+    Dhcp,
+    /// A message to the PXE boot server, port 4011.
+    Pxe,
+    /// A message to the TFTP server, port 69.
+    Tftp,
+}
+
+/// Whether the headers are those of a frame that is worth loading whole. Looks at the first
+/// [`HEADERS`] bytes only, since this runs for every frame on the wire.
+///
+/// # Errors
+/// [`Reason::NotOurs`] for all other traffic; [`Reason::IpOptions`] and [`Reason::Fragment`] for packets
+/// that may be ours but have to go through the stack.
+#[inline(always)]
+pub fn port_of(head: &Request) -> Result<Kind, Reason> {
+    if head.eth.ethertype.get() != ETHERTYPE_IPV4 || head.ip.protocol != IP_UDP {
+        return Err(Reason::NotOurs);
+    }
+    match head.ip.version_ihl {
+        0x45 => {}
+        0x46..=0x4f => return Err(Reason::IpOptions),
+        _ => return Err(Reason::NotOurs),
+    }
+    // A later fragment has no ports, and a first one is not a whole packet.
+    if head.ip.fragment.get() & 0x3fff != 0 {
+        return Err(Reason::Fragment);
+    }
+    match head.udp.destination.get() {
+        port::DHCP_SERVER => Ok(Kind::Dhcp),
+        port::TFTP => Ok(Kind::Tftp),
+        port::PXE => Ok(Kind::Pxe),
+        _ => Err(Reason::NotOurs),
+    }
+}
+
+/// Checks everything about a whole frame of `length` bytes that a socket's stack would check.
+/// Gives the offset behind the UDP payload.
+///
+/// # Errors
+/// Why the frame is not to be believed, or not for us.
+#[inline(always)]
+pub fn intact(request: &Request, length: u32, link: &Link) -> Result<u32, Reason> {
+    if request.eth.destination != link.mac && request.eth.destination != Mac::BROADCAST {
+        return Err(Reason::ForeignMac);
+    }
+    if request.ip.destination != link.address && request.ip.destination != [255; 4] {
+        return Err(Reason::ForeignIp);
+    }
+    if request.ip.sum().folded() != 0xffff {
+        return Err(Reason::BadIpChecksum);
+    }
+    let ip_length = u32::from(request.ip.total_length.get());
+    let udp_length = u32::from(request.udp.length.get());
+    if ip_length + wire_ethernet() > length {
+        return Err(Reason::TooShort);
+    }
+    if udp_length < 8 || udp_length + 20 != ip_length {
+        return Err(Reason::BadUdpLength);
+    }
+    if ip_length + wire_ethernet() > MAX_FRAME as u32 {
+        return Err(Reason::TooLong);
+    }
+    if request.udp.source.get() == 0 || !can_be_a_source(request.ip.source) {
+        return Err(Reason::BadSource);
+    }
+    if request.udp.checksum.get() != 0 && udp_sum(request, udp_length).folded() != 0xffff {
+        return Err(Reason::BadUdpChecksum);
+    }
+    Ok(wire_ethernet() + ip_length)
+}
+
+/// Checks the fixed part of a BOOTP request that ends at `end`.
+///
+/// # Errors
+/// Why it is not one.
+#[inline(always)]
+pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
+    if (end as usize) < Request::OPTIONS {
+        return Err(Reason::TooShort);
+    }
+    if request.bootp.op != op::REQUEST {
+        return Err(Reason::NotARequest);
+    }
+    // dhcproto 0.15 panics on a longer hlen, so nothing of that kind may get past this line.
+    if request.bootp.htype != 1 || request.bootp.hlen != 6 {
+        return Err(Reason::NotEthernet);
+    }
+    if !client(request).is_station() {
+        return Err(Reason::NotEthernet);
+    }
+    if request.magic.get() != MAGIC {
+        return Err(Reason::BadCookie);
+    }
+    Ok(())
+}
+
+/// The client's hardware address.
+#[inline(always)]
+#[must_use]
+pub fn client(request: &Request) -> Mac {
+    let [a, b, c, d, e, f, ..] = request.bootp.chaddr;
+    Mac([a, b, c, d, e, f])
+}
+
+#[inline(always)]
+const fn wire_ethernet() -> u32 {
+    size_of::<wire::Eth>() as u32
+}
+
+/// Not multicast, not broadcast, not loopback. 0.0.0.0 is how a client without an address asks.
+#[inline(always)]
+fn can_be_a_source(address: [u8; 4]) -> bool {
+    let [first, ..] = address;
+    first != 127 && first < 224
+}
+
+/// Sum over pseudo header, UDP header and payload.
+#[inline(always)]
+fn udp_sum(request: &Request, udp_length: u32) -> Sum {
+    use zerocopy::IntoBytes;
+    let pseudo = Sum::ZERO
+        .address(request.ip.source)
+        .address(request.ip.destination)
+        .word(u16::from(IP_UDP))
+        .word(request.udp.length.get());
+    let Ok(buffer) = <&[u8; wire::BUFFER]>::try_from(request.as_bytes()) else { return pseudo };
+    const WORDS: u32 = (MAX_FRAME as u32 - 34) / 2;
+    pseudo.range::<{ wire::BUFFER }, WORDS>(buffer, HEADERS as u32 - 8, udp_length)
+}

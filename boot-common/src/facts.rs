@@ -1,0 +1,289 @@
+//! What a DHCP request says, as far as an answer depends on it.
+//!
+//! The options are walked one [`step`](Walk::step) at a time, because the kernel half has to drive the loop
+//! by `bpf_loop`: unrolled, the verifier gives up after 16 options.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Reason;
+use crate::class::{Class, Firmware, Stage};
+use crate::wire::{BUFFER, Request, option};
+
+/// How many options are looked at, PAD octets included. Firmware sends at most 12, dhclient 9.
+pub const MAX_STEPS: u32 = 96;
+
+/// What starts option 60 of a PXE client (PXE 2.1 section 2.2).
+const PXE_CLIENT: &[u8; 9] = b"PXEClient";
+/// What starts option 60 of a UEFI HTTP Boot client (UEFI 2.10 section 24.7).
+const HTTP_CLIENT: &[u8; 10] = b"HTTPClient";
+
+/// A whole option (code, length and data) in the request frame; length 0 when it was not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Span {
+    /// Offset of the option's code, from the start of the frame.
+    pub offset: u32,
+    /// Bytes, code and length octets included.
+    pub length: u32,
+}
+
+/// What option 60 says.
+pub mod vendor {
+    /// Nothing, or something else.
+    pub const OTHER: u8 = 0;
+    /// "PXEClient…"
+    pub const PXE: u8 = 1;
+    /// "HTTPClient…"
+    pub const HTTP: u8 = 2;
+}
+
+/// The options of one request that matter here. Numbers rather than enums: it lives in a kernel map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Facts {
+    /// Client identifier, to be returned unaltered (RFC 6842).
+    pub client_id: Span,
+    /// Client machine identifier (97), only when it has its right form.
+    pub guid: Span,
+    /// Relay agent information (82), to be returned unaltered and last (RFC 3046).
+    pub relay: Span,
+    /// Address asked for (50).
+    pub requested: [u8; 4],
+    /// Server chosen (54).
+    pub server_id: [u8; 4],
+    /// Longest DHCP message the client takes (57), 0 if it does not say.
+    pub max_size: u16,
+    /// First architecture code (93).
+    pub arch: u16,
+    /// DHCP message type (53), 0 if there is none.
+    pub message: u8,
+    /// One of [`vendor`].
+    pub vendor: u8,
+    /// 1 when option 93 was sent in its right form.
+    pub has_arch: u8,
+    /// 1 when the client is iPXE.
+    pub is_ipxe: u8,
+    /// 1 when options continue in `file` or `sname`.
+    pub overload: u8,
+    /// Always 0.
+    pub reserved: [u8; 7],
+}
+
+impl Facts {
+    /// Firmware kind and stage.
+    ///
+    /// A client is a PXE client by its option 60. iPXE counts by user class or option 175 even without one:
+    /// older builds leave option 60 out of the REQUEST.
+    #[inline(always)]
+    #[must_use]
+    pub fn class(&self) -> Class {
+        let firmware = if self.has_arch != 0 {
+            Firmware::from_arch(self.arch)
+        } else if self.vendor == vendor::HTTP {
+            Firmware::HttpX64
+        } else {
+            Firmware::Bios
+        };
+        if self.is_ipxe != 0 {
+            Class { firmware, stage: Stage::Ipxe }
+        } else if self.vendor != vendor::OTHER {
+            Class { firmware, stage: Stage::Rom }
+        } else {
+            Class::OS
+        }
+    }
+}
+
+/// State of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Walk {
+    /// What was found.
+    pub facts: Facts,
+    /// Offset of the next option in the frame.
+    at: u32,
+    /// Where the frame ends.
+    end: u32,
+    /// One of the `STATUS_` numbers.
+    status: u32,
+    /// One bit for each option that must not come twice.
+    seen: u32,
+}
+
+const STATUS_WALKING: u32 = 0;
+const STATUS_DONE: u32 = 1;
+const STATUS_BAD_OPTION: u32 = 2;
+const STATUS_SPLIT: u32 = 3;
+
+#[inline(always)]
+fn byte(request: &Request, offset: u32) -> u8 {
+    request.as_bytes().get(offset as usize & (BUFFER - 1)).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn four(request: &Request, offset: u32) -> [u8; 4] {
+    [byte(request, offset), byte(request, offset + 1), byte(request, offset + 2), byte(request, offset + 3)]
+}
+
+#[inline(always)]
+fn starts_with<const N: usize>(request: &Request, offset: u32, length: u32, with: &[u8; N]) -> bool {
+    let mut equal = length >= N as u32;
+    let mut i = 0;
+    while i < N {
+        equal &= with.get(i).copied() == Some(byte(request, offset + i as u32));
+        i += 1;
+    }
+    equal
+}
+
+impl Walk {
+    /// Nothing walked yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { facts: Facts::default(), at: 0, end: 0, status: STATUS_WALKING, seen: 0 }
+    }
+
+    /// Begins anew: the options of the frame lie at `at..end`.
+    #[inline(always)]
+    pub fn begin(&mut self, at: u32, end: u32) {
+        *self = Self { facts: Facts::default(), at, end, status: STATUS_WALKING, seen: 0 };
+    }
+
+    /// The result.
+    ///
+    /// # Errors
+    /// [`Reason::BadOption`], [`Reason::SplitOption`], [`Reason::TooManyOptions`], or
+    /// [`Reason::Overload`].
+    #[inline(always)]
+    pub fn finish(&self) -> Result<&Facts, Reason> {
+        match self.status {
+            STATUS_DONE if self.facts.overload != 0 => Err(Reason::Overload),
+            STATUS_DONE => Ok(&self.facts),
+            STATUS_BAD_OPTION => Err(Reason::BadOption),
+            STATUS_SPLIT => Err(Reason::SplitOption),
+            _ => Err(Reason::TooManyOptions),
+        }
+    }
+
+    /// Looks at one option. True when there is nothing more to look at.
+    ///
+    /// A packet that ends without END is taken as it is: some clients do that.
+    #[inline(always)]
+    pub fn step(&mut self, request: &Request) -> bool {
+        let at = self.at;
+        if at >= self.end {
+            self.status = STATUS_DONE;
+            return true;
+        }
+        let code = byte(request, at);
+        if code == option::PAD {
+            self.at = at + 1;
+            return false;
+        }
+        if code == option::END {
+            self.status = STATUS_DONE;
+            return true;
+        }
+        if at + 2 > self.end {
+            self.status = STATUS_BAD_OPTION;
+            return true;
+        }
+        let length = u32::from(byte(request, at + 1));
+        let next = at + 2 + length;
+        if next > self.end {
+            self.status = STATUS_BAD_OPTION;
+            return true;
+        }
+        let bit = self.note(request, code, at, length);
+        if self.seen & bit != 0 {
+            self.status = STATUS_SPLIT;
+            return true;
+        }
+        self.seen |= bit;
+        self.at = next;
+        false
+    }
+
+    /// Takes down an option that matters. Its bit in `seen`, or 0 for the others.
+    #[inline(always)]
+    fn note(&mut self, request: &Request, code: u8, at: u32, length: u32) -> u32 {
+        let data = at + 2;
+        let facts = &mut self.facts;
+        let whole = Span { offset: at, length: length + 2 };
+        match code {
+            option::MESSAGE_TYPE => {
+                if length == 1 {
+                    facts.message = byte(request, data);
+                }
+                1
+            }
+            option::REQUESTED_ADDRESS => {
+                if length == 4 {
+                    facts.requested = four(request, data);
+                }
+                1 << 1
+            }
+            option::SERVER_ID => {
+                if length == 4 {
+                    facts.server_id = four(request, data);
+                }
+                1 << 2
+            }
+            option::MAX_SIZE => {
+                if length == 2 {
+                    facts.max_size = u16::from_be_bytes([byte(request, data), byte(request, data + 1)]);
+                }
+                1 << 3
+            }
+            option::VENDOR_CLASS => {
+                if starts_with(request, data, length, PXE_CLIENT) {
+                    facts.vendor = vendor::PXE;
+                } else if starts_with(request, data, length, HTTP_CLIENT) {
+                    facts.vendor = vendor::HTTP;
+                }
+                1 << 4
+            }
+            option::CLIENT_ID => {
+                facts.client_id = whole;
+                1 << 5
+            }
+            option::USER_CLASS => {
+                // iPXE sends the bare text; RFC 3004 wants a length octet before it.
+                if starts_with(request, data, length, b"iPXE")
+                    || starts_with(request, data + 1, length.saturating_sub(1), b"iPXE")
+                {
+                    facts.is_ipxe = 1;
+                }
+                1 << 6
+            }
+            option::RELAY_AGENT => {
+                facts.relay = whole;
+                1 << 7
+            }
+            option::CLIENT_ARCH => {
+                if length >= 2 && length & 1 == 0 {
+                    facts.arch = u16::from_be_bytes([byte(request, data), byte(request, data + 1)]);
+                    facts.has_arch = 1;
+                }
+                1 << 8
+            }
+            option::CLIENT_GUID => {
+                if length == 17 && byte(request, data) == 0 {
+                    facts.guid = whole;
+                }
+                1 << 9
+            }
+            option::IPXE => {
+                facts.is_ipxe = 1;
+                1 << 10
+            }
+            option::OVERLOAD => {
+                if length == 1 && matches!(byte(request, data), 1..=3) {
+                    facts.overload = 1;
+                }
+                1 << 11
+            }
+            _ => 0,
+        }
+    }
+}

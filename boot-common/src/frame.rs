@@ -1,0 +1,104 @@
+//! What an answer needs of a frame: an XDP buffer, an skb, or bytes on the host.
+
+use crate::facts::Walk;
+use crate::wire::Request;
+
+/// A frame at a hook. Offsets count from the Ethernet header.
+pub trait Frame {
+    /// Bytes in the frame.
+    fn length(&self) -> u32;
+
+    /// Copies the first `length` bytes into the buffer, at most [`MAX_FRAME`](crate::wire::MAX_FRAME).
+    /// False when the frame does not have them.
+    fn load(&self, length: u32, to: &mut Request) -> bool;
+
+    /// Copies `length` bytes (1–511) from `offset` to `to[at..]`, `at` below 512. False when the frame does
+    /// not have them.
+    fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool;
+
+    /// Makes the frame `length` bytes long. False, and nothing has changed, when the hook cannot.
+    #[must_use]
+    fn resize(&mut self, length: u32) -> bool;
+
+    /// Writes the first `length` bytes of `from` at `offset`.
+    #[must_use]
+    fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool;
+
+    /// Calls [`Walk::step`] until it is done, at most [`MAX_STEPS`](crate::facts::MAX_STEPS) times.
+    fn walk(&self, request: &Request, walk: &mut Walk);
+}
+
+#[cfg(any(test, feature = "user"))]
+mod host {
+    use std::vec::Vec;
+
+    use zerocopy::IntoBytes;
+
+    use super::Frame;
+    use crate::facts::{MAX_STEPS, Walk};
+    use crate::wire::{MAX_FRAME, Request};
+
+    /// A frame in the host's memory.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Bytes(pub Vec<u8>);
+
+    impl Frame for Bytes {
+        fn length(&self) -> u32 {
+            u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+        }
+
+        fn load(&self, length: u32, to: &mut Request) -> bool {
+            let length = length as usize;
+            if length > MAX_FRAME {
+                return false;
+            }
+            match (self.0.get(..length), to.as_mut_bytes().get_mut(..length)) {
+                (Some(from), Some(to)) => {
+                    to.copy_from_slice(from);
+                    true
+                }
+                _ => false,
+            }
+        }
+
+        fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
+            let (offset, length, at) = (offset as usize, length as usize, at as usize);
+            if length == 0 || length > 511 || at > 511 {
+                return false;
+            }
+            match (self.0.get(offset..offset + length), to.get_mut(at..at + length)) {
+                (Some(from), Some(to)) => {
+                    to.copy_from_slice(from);
+                    true
+                }
+                _ => false,
+            }
+        }
+
+        fn resize(&mut self, length: u32) -> bool {
+            self.0.resize(length as usize, 0);
+            true
+        }
+
+        fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
+            let (offset, length) = (offset as usize, length as usize);
+            match (self.0.get_mut(offset..offset + length), from.get(..length)) {
+                (Some(to), Some(from)) => {
+                    to.copy_from_slice(from);
+                    true
+                }
+                _ => false,
+            }
+        }
+
+        fn walk(&self, request: &Request, walk: &mut Walk) {
+            for _ in 0..MAX_STEPS {
+                if walk.step(request) {
+                    break;
+                }
+            }
+        }
+    }
+}
+#[cfg(any(test, feature = "user"))]
+pub use host::Bytes;

@@ -1,0 +1,121 @@
+//! The identity of a machine.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// An Ethernet address: what a machine is known by from its ROM to its operating system.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// ff:ff:ff:ff:ff:ff
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// True for an address that one station can own: not multicast, not broadcast, not all zeros.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_station(self) -> bool {
+        let Self([a, b, c, d, e, f]) = self;
+        a & 1 == 0 && (a | b | c | d | e | f) != 0
+    }
+}
+
+#[cfg(any(test, feature = "user"))]
+mod text {
+    use std::fmt;
+    use std::str::FromStr;
+
+    use super::Mac;
+
+    impl fmt::Display for Mac {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let [a, b, c, d, e, g] = self.0;
+            write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        }
+    }
+
+    /// Text that is not six pairs of hexadecimal digits.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NotAMac;
+
+    impl fmt::Display for NotAMac {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "not a MAC address (expected six pairs of hexadecimal digits, like 52:54:00:00:00:01)",
+            )
+        }
+    }
+
+    impl std::error::Error for NotAMac {}
+
+    impl FromStr for Mac {
+        type Err = NotAMac;
+
+        /// Reads `52:54:00:00:00:01`, `52-54-00-00-00-01` (iPXE's hexhyp) and `525400000001`.
+        fn from_str(text: &str) -> Result<Self, NotAMac> {
+            let mut digits = [0u8; 12];
+            let mut count = 0;
+            for (position, c) in text.bytes().enumerate() {
+                if matches!(c, b':' | b'-') && position % 3 == 2 && text.len() == 17 {
+                    continue;
+                }
+                let value = char::from(c).to_digit(16).ok_or(NotAMac)?;
+                *digits.get_mut(count).ok_or(NotAMac)? = u8::try_from(value).map_err(|_| NotAMac)?;
+                count += 1;
+            }
+            if count != 12 || !matches!(text.len(), 12 | 17) {
+                return Err(NotAMac);
+            }
+            let mut mac = [0u8; 6];
+            for (byte, pair) in mac.iter_mut().zip(digits.chunks(2)) {
+                if let [high, low] = pair {
+                    *byte = high << 4 | low;
+                }
+            }
+            Ok(Self(mac))
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::string::ToString;
+
+        use super::*;
+
+        #[test]
+        fn reads_the_three_spellings_and_nothing_else() {
+            let mac = Mac([0x52, 0x54, 0, 0, 0xab, 1]);
+            for text in ["52:54:00:00:ab:01", "52-54-00-00-AB-01", "52540000ab01"] {
+                assert_eq!(text.parse(), Ok(mac), "{text}");
+            }
+            assert_eq!(mac.to_string(), "52:54:00:00:ab:01");
+            for text in [
+                "",
+                "52:54:00:00:ab",
+                "52:54:00:00:ab:0g",
+                "52:54:00:00:ab:01:02",
+                "5:254:00:00:ab:01",
+                "52540000ab0",
+            ] {
+                assert_eq!(text.parse::<Mac>(), Err(NotAMac), "{text}");
+            }
+        }
+    }
+}
+#[cfg(any(test, feature = "user"))]
+pub use text::NotAMac;

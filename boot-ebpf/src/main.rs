@@ -1,0 +1,84 @@
+//! The kernel half's two entry points. Each wraps its packet as a [`Frame`](boot_common::frame::Frame),
+//! lets [`respond`] do the work, and turns the outcome into the hook's verdict. Nothing is decided here.
+#![no_std]
+#![no_main]
+#![expect(unsafe_code, reason = "raw contexts and map values come from the kernel")]
+
+mod maps;
+mod skb;
+mod walk;
+mod xdp;
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_redirect};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_log_ebpf::debug;
+use boot_common::Reason;
+use boot_common::frame::Frame;
+use boot_common::respond::{Answered, respond};
+use boot_common::tables::Hook;
+
+use crate::maps::Maps;
+
+/// `TCX_NEXT`: the next program on the interface, and in the end the stack, gets the packet.
+const TCX_NEXT: i32 = -1;
+
+/// Ingress on a driver's buffer.
+#[xdp]
+fn xpxe_xdp(ctx: XdpContext) -> u32 {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    match run(&mut xdp::XdpFrame::new(&ctx), Hook::Xdp, ifindex) {
+        Ok(answered) => {
+            debug!(&ctx, "xdp answered: reason {}", answered.reason.index());
+            xdp_action::XDP_TX
+        }
+        Err(Reason::StoreFailed) => xdp_action::XDP_DROP,
+        Err(_) => xdp_action::XDP_PASS,
+    }
+}
+
+/// Ingress on an skb: for interfaces whose driver has no XDP, and for frames that XDP cannot make longer.
+#[classifier]
+fn xpxe_tc(ctx: TcContext) -> i32 {
+    // SAFETY: the kernel passes a valid __sk_buff; both fields may be read at this hook.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    match run(&mut skb::SkbFrame::new(&ctx), Hook::Tc, ifindex) {
+        Ok(answered) => {
+            debug!(&ctx, "tc answered: reason {}", answered.reason.index());
+            // SAFETY: a helper call without pointers.
+            unsafe { bpf_redirect(ifindex, 0) as i32 }
+        }
+        Err(Reason::StoreFailed) => TC_ACT_SHOT,
+        Err(_) => TCX_NEXT,
+    }
+}
+
+/// Answers, counts, and tells the daemon.
+#[inline(always)]
+fn run<F: Frame>(frame: &mut F, hook: Hook, ifindex: u32) -> Result<Answered, Reason> {
+    let scratch = maps::scratch().ok_or(Reason::StoreFailed)?;
+    // SAFETY: a helper call without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let outcome = respond(frame, scratch, &Maps, ifindex, now);
+    match outcome {
+        Ok(answered) => {
+            maps::count(hook, answered.reason);
+            maps::tell(&answered.event(scratch, hook, ifindex, now));
+        }
+        Err(reason) => maps::count(hook, reason),
+    }
+    outcome
+}
+
+/// The verifier proves that this is never reached.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Some helpers may be called from GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

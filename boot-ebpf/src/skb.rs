@@ -1,0 +1,86 @@
+//! A frame in an skb.
+
+use core::ffi::c_void;
+use core::hint::black_box;
+
+use aya_ebpf::helpers::generated::{bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::programs::TcContext;
+use boot_common::facts::Walk;
+use boot_common::frame::Frame;
+use boot_common::wire::{MAX_FRAME, Request};
+
+use crate::walk;
+
+/// The TC view of a frame.
+pub(crate) struct SkbFrame<'c> {
+    ctx: &'c TcContext,
+}
+
+impl<'c> SkbFrame<'c> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'c TcContext) -> Self {
+        Self { ctx }
+    }
+}
+
+impl Frame for SkbFrame<'_> {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.ctx.len()
+    }
+
+    #[inline(always)]
+    fn load(&self, length: u32, to: &mut Request) -> bool {
+        // black_box: the verifier has to see the bound itself, not LLVM's knowledge of it.
+        let length = black_box(length) & 2047;
+        if length == 0 || length > MAX_FRAME as u32 {
+            return false;
+        }
+        // SAFETY: the buffer has 2048 bytes, the helper checks the frame's.
+        unsafe {
+            bpf_skb_load_bytes(self.ctx.skb.skb.cast(), 0, core::ptr::from_mut(to).cast::<c_void>(), length)
+                == 0
+        }
+    }
+
+    #[inline(always)]
+    fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
+        let length = black_box(length) & 511;
+        let at = black_box(at) & 511;
+        if length == 0 {
+            return false;
+        }
+        // SAFETY: at + length is at most 1022; the helper checks the frame's length.
+        unsafe {
+            bpf_skb_load_bytes(
+                self.ctx.skb.skb.cast(),
+                offset,
+                to.as_mut_ptr().add(at as usize).cast::<c_void>(),
+                length,
+            ) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> bool {
+        // SAFETY: no packet pointers are held.
+        unsafe { bpf_skb_change_tail(self.ctx.skb.skb, length, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
+        let length = black_box(length) & 2047;
+        if length == 0 || length > N as u32 {
+            return false;
+        }
+        // SAFETY: `from` has at least `length` bytes; the helper checks the frame's.
+        unsafe {
+            bpf_skb_store_bytes(self.ctx.skb.skb, offset, from.as_ptr().cast::<c_void>(), length, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn walk(&self, _request: &Request, _walk: &mut Walk) {
+        walk::all();
+    }
+}

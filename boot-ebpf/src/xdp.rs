@@ -1,0 +1,92 @@
+//! A frame in a driver's buffer.
+
+use core::ffi::c_void;
+use core::hint::black_box;
+
+use aya_ebpf::helpers::generated::{
+    bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+};
+use aya_ebpf::programs::XdpContext;
+use boot_common::facts::Walk;
+use boot_common::frame::Frame;
+use boot_common::wire::{MAX_FRAME, Request};
+
+use crate::walk;
+
+/// The XDP view of a frame.
+pub(crate) struct XdpFrame<'c> {
+    ctx: &'c XdpContext,
+    length: u32,
+}
+
+impl<'c> XdpFrame<'c> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'c XdpContext) -> Self {
+        // SAFETY: the context is the one the kernel passed.
+        let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+        Self { ctx, length }
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn load(&self, length: u32, to: &mut Request) -> bool {
+        // black_box: the verifier has to see the bound itself, not LLVM's knowledge of it.
+        let length = black_box(length) & 2047;
+        if length == 0 || length > MAX_FRAME as u32 {
+            return false;
+        }
+        // SAFETY: the buffer has 2048 bytes, the helper checks the frame's.
+        unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, core::ptr::from_mut(to).cast::<c_void>(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
+        let length = black_box(length) & 511;
+        let at = black_box(at) & 511;
+        if length == 0 {
+            return false;
+        }
+        // SAFETY: at + length is at most 1022; the helper checks the frame's length.
+        unsafe {
+            bpf_xdp_load_bytes(
+                self.ctx.ctx,
+                offset,
+                to.as_mut_ptr().add(at as usize).cast::<c_void>(),
+                length,
+            ) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> bool {
+        // SAFETY: no packet pointers are held.
+        let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, length as i32 - self.length as i32) == 0 };
+        if done {
+            self.length = length;
+        }
+        done
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
+        let length = black_box(length) & 2047;
+        if length == 0 || length > N as u32 {
+            return false;
+        }
+        // SAFETY: `from` has at least `length` bytes; the helper checks the frame's.
+        unsafe {
+            bpf_xdp_store_bytes(self.ctx.ctx, offset, from.as_ptr().cast_mut().cast::<c_void>(), length) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn walk(&self, _request: &Request, _walk: &mut Walk) {
+        walk::all();
+    }
+}

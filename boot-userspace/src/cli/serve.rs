@@ -1,0 +1,330 @@
+//! `xpxe serve`: puts the parts together and runs them.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::cli::log::{self, LogFormat};
+use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
+use crate::engine::Engine;
+use crate::engine::policy::{Policy, Port};
+use crate::engine::roster::Roster;
+use crate::engine::script::ScriptBook;
+use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, Tables, Wanted};
+use crate::files::BootFiles;
+use crate::http::{self, Site};
+use crate::io::daemon::{Daemon, Sockets, now};
+use crate::io::link::{self, Link};
+use crate::io::ra;
+use crate::io::tftp::TftpServer;
+use crate::store::Store;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The configuration file [default: /etc/xpxe/xpxe.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serve this interface (may be given again); without a configuration file, or instead of its interfaces
+    #[arg(long = "interface", value_name = "IF")]
+    interfaces: Vec<String>,
+    /// DHCP on the interfaces given by --interface [default without a file: proxy]
+    #[arg(long, value_enum)]
+    dhcp: Option<Role>,
+    /// Kernel that machines without a profile boot
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Initial RAM disk for --kernel (may be given again)
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Vec<PathBuf>,
+    /// The same as --dhcp off
+    #[arg(long, conflicts_with = "dhcp")]
+    disable_dhcp_proxy: bool,
+    /// What log lines look like
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Also log what the kernel half says (for its developers)
+    #[arg(long)]
+    kernel_log: bool,
+    /// Arguments for the kernel, behind `--`
+    #[arg(last = true, value_name = "KERNEL ARGS")]
+    args: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Addresses and boot files
+    Server,
+    /// Boot files beside another DHCP server
+    Proxy,
+    /// No DHCP
+    Off,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        log::start(self.log_format);
+        let kernel_log = self.kernel_log;
+        let (config, files) = self.settings()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(serve(config, files, kernel_log))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The file's settings with what the flags change.
+    fn settings(&self) -> Result<(Config, BootFiles)> {
+        let default = Path::new(super::CONFIG);
+        let path = self
+            .config
+            .as_deref()
+            .or_else(|| (self.interfaces.is_empty() || default.exists()).then_some(default));
+        let mut config = match path {
+            Some(path) => config::load(path)?,
+            None => Config::empty(),
+        };
+        let role = match self.dhcp {
+            _ if self.disable_dhcp_proxy => Some(DhcpRole::Off),
+            Some(Role::Server) => Some(DhcpRole::Server),
+            Some(Role::Proxy) => Some(DhcpRole::Proxy),
+            Some(Role::Off) => Some(DhcpRole::Off),
+            None => None,
+        };
+        if !self.interfaces.is_empty() {
+            let fallback = role.unwrap_or(if path.is_some() { DhcpRole::Server } else { DhcpRole::Proxy });
+            let known = std::mem::take(&mut config.interfaces);
+            config.interfaces = self
+                .interfaces
+                .iter()
+                .map(|name| {
+                    known.iter().find(|interface| &interface.name == name).cloned().unwrap_or_else(|| {
+                        Interface {
+                            name: name.clone(),
+                            dhcp: fallback,
+                            fast_path: Hook::Auto,
+                            router_advertisement: true,
+                        }
+                    })
+                })
+                .collect();
+        }
+        if let Some(role) = role {
+            config.interfaces.iter_mut().for_each(|interface| interface.dhcp = role);
+        }
+        if config.subnets.is_empty()
+            && config.interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server)
+        {
+            bail!(
+                "dhcp = \"server\" needs at least one [[subnet]] to give addresses from: write a configuration file and name it with --config, or use --dhcp proxy beside another DHCP server"
+            );
+        }
+        let mut files = BootFiles::new(config.boot_dir.clone(), config.ipxe.clone());
+        if let Some(kernel) = &self.kernel {
+            let mut name = |path: &Path| -> Result<String> {
+                let file = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .ok_or_else(|| anyhow!("{} is not a file", path.display()))?;
+                if !path.is_file() {
+                    bail!("{} is not a file: name the kernel and initrd to boot", path.display());
+                }
+                files.put(file, path.to_path_buf());
+                Ok(file.to_owned())
+            };
+            let kernel = name(kernel)?;
+            let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
+            let profile = Profile { kernel, initrd, args: self.args.join(" ") };
+            config.profiles.insert(COMMAND_LINE.to_owned(), profile);
+            config.default.profile = Some(COMMAND_LINE.to_owned());
+        } else if !self.args.is_empty() {
+            for profile in config.profiles.values_mut() {
+                profile.args = format!("{} {}", profile.args, self.args.join(" ")).trim().to_owned();
+            }
+        }
+        Ok((config, files))
+    }
+}
+
+/// Name of the profile that the flags make.
+const COMMAND_LINE: &str = "command-line";
+
+async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
+    let files = Arc::new(files);
+    let links = config
+        .interfaces
+        .iter()
+        .map(|interface| Ok(link::find(&interface.name)?))
+        .collect::<Result<Vec<Link>>>()?;
+    let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
+        format!("HTTP cannot listen on {}: stop what does, or set listen in [http]", config.http.listen)
+    })?;
+    let http_port = listener.local_addr()?.port();
+
+    let mut sockets = Vec::new();
+    let mut tftp = Vec::new();
+    let roster = Roster::default();
+    for (interface, link) in config.interfaces.iter().zip(&links) {
+        if interface.dhcp != DhcpRole::Off {
+            sockets.push(Sockets::open(link)?);
+        }
+        tftp.push(TftpServer::bind(link.clone(), Arc::clone(&files), roster.clone())?);
+    }
+
+    let store = Store::open(&config.state_dir).await?;
+    let ports = config
+        .interfaces
+        .iter()
+        .zip(&links)
+        .map(|(interface, link)| Port {
+            ifindex: link.index,
+            name: link.name.clone(),
+            mac: link.mac,
+            addresses: link.addresses.clone(),
+            role: interface.dhcp,
+            http: advertised(&config, link, http_port),
+        })
+        .collect();
+    let loader =
+        |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
+    let policy = Policy::new(config.clone(), ports, loader);
+    let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
+
+    let (tables, events, hooks) = start_fast_path(&config, &mut engine, kernel_log)?;
+    let mut daemon = Daemon::new(engine, store, sockets, tables);
+    let stale = daemon.fill_tables().await?;
+    if stale > 0 {
+        info!("removed {stale} entries from the kernel's tables that the configuration no longer has");
+    }
+    if let Some(mut fast_path) = hooks {
+        attach(&config, &mut fast_path)?;
+        // The programs stay in the kernel by their pins; keeping them open here has no use.
+    }
+
+    for server in tftp {
+        tokio::spawn(server.run());
+    }
+    for (interface, link) in config.interfaces.iter().zip(&links) {
+        if interface.router_advertisement {
+            let (link, roster) = (link.clone(), roster.clone());
+            tokio::spawn(async move {
+                if let Err(error) = ra::serve(link, roster).await {
+                    warn!("router solicitations are not answered: {error}");
+                }
+            });
+        }
+    }
+    let scripts = Arc::new(ScriptBook::new(config.clone())?);
+    let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
+    site.readiness.set_ready();
+    tokio::spawn(http::serve(listener, http::router(site)));
+    tokio::spawn(daemon.run(events));
+
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    info!(interfaces = names.join(","), http = %config.http.listen, "ready");
+    wait_for_the_end().await?;
+    info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
+    Ok(())
+}
+
+type Started = (Option<Tables>, Option<AsyncEvents>, Option<FastPath>);
+
+/// Loads the kernel half and takes over what an earlier daemon left, where any interface wants it.
+fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
+    if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
+        let detached = crate::fastpath::detach(&config.pin_dir)?;
+        if !detached.links.is_empty() {
+            info!("fast_path is off: removed the programs that an earlier daemon left");
+        }
+        return Ok((None, None, None));
+    }
+    let (mut fast_path, mut tables) = FastPath::start(&config.pin_dir, kernel_log)?;
+    match fast_path.found {
+        Found::Nothing => {}
+        Found::Tables { hosts, silent } => {
+            let adopted = engine.adopt(&tables.hosts(), now());
+            info!(
+                hosts,
+                silent,
+                "adopted the kernel's tables: {hosts} machines, of which {adopted} were new; the last daemon was seen {silent} s ago"
+            );
+        }
+        Found::OtherVersion { abi_version } => {
+            warn!("the kernel's tables were of another version ({abi_version}) and have been replaced");
+        }
+    }
+    if kernel_log {
+        fast_path.follow_log()?;
+    }
+    let mut events = tables.take_events();
+    if let Some(events) = &mut events {
+        let mut missed = 0;
+        while let Some(event) = events.next_now() {
+            engine.kernel_answered(&event);
+            missed += 1;
+        }
+        if missed > 0 {
+            info!("the kernel half answered {missed} packets while no daemon was running");
+        }
+    }
+    let events = events.map(crate::fastpath::Events::into_async).transpose()?;
+    Ok((Some(tables), events, Some(fast_path)))
+}
+
+fn attach(config: &Config, fast_path: &mut FastPath) -> Result<()> {
+    for interface in &config.interfaces {
+        let wanted = match interface.fast_path {
+            Hook::Off => {
+                fast_path.release(&config.pin_dir, &interface.name)?;
+                continue;
+            }
+            Hook::Auto => Wanted::Auto,
+            Hook::Xdp => Wanted::Xdp,
+            Hook::Tc => Wanted::Tc,
+        };
+        let Attached { xdp, tc, adopted, no_xdp } =
+            fast_path.attach(&config.pin_dir, &interface.name, wanted)?;
+        let hooks = match (xdp, tc) {
+            (true, true) => "XDP and TC",
+            (true, false) => "XDP",
+            _ => "TC",
+        };
+        let how = if adopted { "exchanged the running programs for this version's" } else { "attached" };
+        info!(interface = interface.name, xdp, tc, adopted, "{}: {how} ({hooks})", interface.name);
+        if let Some(why) = no_xdp {
+            warn!("{}: its driver has no XDP ({why}), so TC answers", interface.name);
+        }
+    }
+    Ok(())
+}
+
+/// Where an interface's machines find our HTTP.
+fn advertised(config: &Config, link: &Link, port: u16) -> SocketAddrV4 {
+    if let Some(SocketAddr::V4(address)) = config.http.advertise {
+        return address;
+    }
+    let own = link.addresses.iter().map(ipnet::Ipv4Net::addr);
+    // The address in a subnet of ours is the one its machines can reach.
+    let served =
+        own.clone().find(|address| config.subnets.iter().any(|subnet| subnet.cidr.contains(address)));
+    let address = match config.http.listen {
+        SocketAddr::V4(listen) if !listen.ip().is_unspecified() => *listen.ip(),
+        _ => served.or_else(|| own.clone().next()).unwrap_or(Ipv4Addr::UNSPECIFIED),
+    };
+    SocketAddrV4::new(address, port)
+}
+
+async fn wait_for_the_end() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

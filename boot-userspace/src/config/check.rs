@@ -1,0 +1,180 @@
+//! File shape → checked shape. Every check reports and goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::checked::{Config, Default, DhcpRole, FastPath, Http, Interface, Profile, Unknown};
+use super::report::{At, Place, Report};
+use super::value::{did_you_mean, quoted};
+use super::{address, file, machine, name, subnet, value};
+
+/// The names of the profiles, with where they stand and how long their arguments are.
+pub(super) struct ProfileNames<'f> {
+    pub(super) known: HashMap<&'f str, usize>,
+    /// Every profile has a name that could be read, so a name that is not known is a mistake.
+    complete: bool,
+}
+
+/// The configuration; complete only if nothing was reported.
+pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
+    let mut config = Config::empty();
+    directories(file, &mut config, report);
+    config.http = http(file, config.http, report);
+    for (kind, path) in &file.ipxe {
+        config.ipxe.extend(path.read(report, value::absolute).map(|path| ((*kind).to_owned(), path)));
+    }
+    config.interfaces = interfaces(file, report);
+    let (subnets, nets) = subnet::check(&file.subnets, report);
+    config.subnets = subnets;
+    let (profiles, names) = profiles(file, &config.boot_dir, report);
+    config.profiles = profiles;
+    let default = file.default_profile.as_ref();
+    config.default = Default {
+        profile: default.and_then(|at| at.read(report, |text| names.find(text))),
+        unknown: chosen(file.unknown.as_ref(), &UNKNOWN, Unknown::Boot, report),
+    };
+    let default_profile = default.map(|at| at.value.as_str());
+    config.machines = machine::check(&file.machines, &nets, &names, default_profile, report);
+    config
+}
+
+const DHCP: [(&str, DhcpRole); 3] =
+    [("server", DhcpRole::Server), ("proxy", DhcpRole::Proxy), ("off", DhcpRole::Off)];
+const FAST_PATH: [(&str, FastPath); 4] =
+    [("auto", FastPath::Auto), ("xdp", FastPath::Xdp), ("tc", FastPath::Tc), ("off", FastPath::Off)];
+const UNKNOWN: [(&str, Unknown); 3] =
+    [("boot", Unknown::Boot), ("discover", Unknown::Discover), ("ignore", Unknown::Ignore)];
+
+fn chosen<T: Copy>(at: Option<&At<String>>, words: &[(&str, T)], default: T, report: &mut Report<'_>) -> T {
+    at.and_then(|at| at.read(report, |text| value::choice(text, words))).unwrap_or(default)
+}
+
+fn directories(file: &file::File, config: &mut Config, report: &mut Report<'_>) {
+    let mut path = |at: &Option<At<String>>| at.as_ref().and_then(|at| at.read(report, value::absolute));
+    if let Some(state_dir) = path(&file.state_dir) {
+        config.boot_dir = state_dir.join("boot");
+        config.state_dir = state_dir;
+    }
+    if let Some(boot_dir) = path(&file.boot_dir) {
+        config.boot_dir = boot_dir;
+    }
+    if let Some(pin_dir) = path(&file.pin_dir) {
+        config.pin_dir = pin_dir;
+    }
+}
+
+fn http(file: &file::File, default: Http, report: &mut Report<'_>) -> Http {
+    let listen =
+        file.listen.as_ref().and_then(|at| at.read(report, address::listen)).unwrap_or(default.listen);
+    let advertise = file.advertise.as_ref();
+    let advertise = advertise.and_then(|at| at.read(report, |text| address::advertise(text, listen.port())));
+    Http { listen, advertise }
+}
+
+fn interfaces(file: &file::File, report: &mut Report<'_>) -> Vec<Interface> {
+    if !file.has_interfaces {
+        let message = "there is no interface to serve on; write an [[interface]] section with name = \"eth1\", the \
+                       network card that machines boot from";
+        report.add(&Place { key: "interface".to_owned(), line: None }, message);
+    }
+    let mut seen = HashMap::new();
+    let mut server: Option<&Place> = None;
+    let mut interfaces = Vec::new();
+    for from in &file.interfaces {
+        let name = from.name.as_ref().and_then(|at| {
+            let name = at.read(report, name::interface)?;
+            once(&mut seen, name.clone(), at, "interface", report);
+            Some(name)
+        });
+        let dhcp = chosen(from.dhcp.as_ref(), &DHCP, DhcpRole::Server, report);
+        let fast_path = chosen(from.fast_path.as_ref(), &FAST_PATH, FastPath::Auto, report);
+        server = server.or(match &from.dhcp {
+            Some(at) if at.value == "server" => Some(&at.place),
+            None if !from.has_dhcp => Some(&from.place),
+            _ => None,
+        });
+        let router_advertisement = from.router_advertisement.unwrap_or(true);
+        interfaces.extend(name.map(|name| Interface { name, dhcp, fast_path, router_advertisement }));
+    }
+    if let Some(place) = server {
+        addresses_to_serve(file, place, report);
+    }
+    interfaces
+}
+
+/// A DHCP server without addresses would leave every machine waiting.
+fn addresses_to_serve(file: &file::File, server: &Place, report: &mut Report<'_>) {
+    let instead = "or write dhcp = \"proxy\" if another server hands them out";
+    if !file.has_subnets {
+        let message = format!(
+            "a DHCP server needs addresses; write a [[subnet]] with cidr = \"10.1.0.0/16\" and \
+             pool = [\"10.1.1.33-10.1.1.233\"], {instead}"
+        );
+        report.add(server, message);
+    } else if !file.subnets.is_empty()
+        && !file.subnets.iter().any(|subnet| subnet.has_pool)
+        && !file.machines.iter().any(|machine| machine.has_ip)
+    {
+        let message = format!(
+            "a DHCP server needs addresses, but no [[subnet]] has a pool and no [[machine]] an ip; \
+             write pool = [\"10.1.1.33-10.1.1.233\"] in a [[subnet]], {instead}"
+        );
+        report.add(server, message);
+    }
+}
+
+/// Reports what was there before; `what` is the kind of thing.
+pub(super) fn once<K: std::hash::Hash + Eq>(
+    seen: &mut HashMap<K, Place>,
+    key: K,
+    at: &At<String>,
+    what: &str,
+    report: &mut Report<'_>,
+) {
+    if let Some(before) = seen.get(&key) {
+        report.add(&at.place, format!("{what} {} is already at {before}; remove one", quoted(&at.value)));
+    } else {
+        seen.insert(key, at.place.clone());
+    }
+}
+
+fn profiles<'f>(
+    file: &'f file::File,
+    boot_dir: &Path,
+    report: &mut Report<'_>,
+) -> (BTreeMap<String, Profile>, ProfileNames<'f>) {
+    let mut names =
+        ProfileNames { known: HashMap::new(), complete: !file.has_profiles || !file.profiles.is_empty() };
+    let mut seen = HashMap::new();
+    let mut profiles = BTreeMap::new();
+    for from in &file.profiles {
+        let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| value::image(text, boot_dir)));
+        let images = from.initrd.iter().filter_map(|at| at.read(report, |text| value::image(text, boot_dir)));
+        let initrd = images.collect();
+        let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+        let Some(at) = &from.name else {
+            names.complete = false;
+            continue;
+        };
+        names.known.insert(&at.value, args.len());
+        if let Some(name) = at.read(report, name::profile) {
+            once(&mut seen, name.clone(), at, "profile", report);
+            profiles.extend(kernel.map(|kernel| (name, Profile { kernel, initrd, args })));
+        }
+    }
+    (profiles, names)
+}
+
+impl ProfileNames<'_> {
+    /// The name, if there is such a profile.
+    pub(super) fn find(&self, name: &str) -> Result<String, String> {
+        if !self.complete || self.known.contains_key(name) {
+            return Ok(name.to_owned());
+        }
+        let hint = did_you_mean(name, self.known.keys().copied());
+        Err(format!(
+            "there is no profile {}{hint}; write a [[profile]] with this name or name another",
+            quoted(name)
+        ))
+    }
+}

@@ -1,0 +1,164 @@
+//! The shape of `xpxe.toml`: which keys there are and of which type. Every value is optional and knows its place.
+
+use toml::de::DeTable;
+
+use super::reader::Table;
+use super::report::{At, Place, Report};
+
+type Text = Option<At<String>>;
+
+pub(super) struct File {
+    pub(super) state_dir: Text,
+    pub(super) boot_dir: Text,
+    pub(super) pin_dir: Text,
+    pub(super) listen: Text,
+    pub(super) advertise: Text,
+    pub(super) ipxe: Vec<(&'static str, At<String>)>,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) subnets: Vec<Subnet>,
+    pub(super) profiles: Vec<Profile>,
+    pub(super) default_profile: Text,
+    pub(super) unknown: Text,
+    pub(super) machines: Vec<Machine>,
+    /// The file says something about interfaces, subnets or profiles, even if it could not be read.
+    pub(super) has_interfaces: bool,
+    pub(super) has_subnets: bool,
+    pub(super) has_profiles: bool,
+}
+
+pub(super) struct Interface {
+    pub(super) place: Place,
+    pub(super) name: Text,
+    pub(super) dhcp: Text,
+    /// The file says something about its role, even if it could not be read.
+    pub(super) has_dhcp: bool,
+    pub(super) fast_path: Text,
+    pub(super) router_advertisement: Option<bool>,
+}
+
+pub(super) struct Subnet {
+    pub(super) cidr: Text,
+    pub(super) pool: Vec<At<String>>,
+    /// The file says something about the pool, even if it could not be read.
+    pub(super) has_pool: bool,
+    pub(super) router: Text,
+    pub(super) dns: Vec<At<String>>,
+    pub(super) domain: Text,
+    pub(super) lease: Text,
+}
+
+pub(super) struct Profile {
+    pub(super) name: Text,
+    pub(super) kernel: Text,
+    pub(super) initrd: Vec<At<String>>,
+    pub(super) args: Text,
+}
+
+pub(super) struct Machine {
+    pub(super) macs: Vec<At<String>>,
+    pub(super) name: Text,
+    pub(super) ip: Text,
+    /// The file says something about its address, even if it could not be read.
+    pub(super) has_ip: bool,
+    pub(super) profile: Text,
+    pub(super) args: Text,
+    pub(super) labels: Vec<(String, At<String>)>,
+}
+
+const IPXE: [&str; 7] = ["bios", "ia32", "x64", "arm32", "arm64", "riscv64", "loongarch64"];
+
+impl File {
+    pub(super) fn read(tree: &DeTable<'_>, report: &mut Report<'_>) -> Self {
+        let place = Place { key: String::new(), line: None };
+        let known = [
+            "state_dir",
+            "boot_dir",
+            "pin_dir",
+            "http",
+            "ipxe",
+            "interface",
+            "subnet",
+            "profile",
+            "default",
+            "machine",
+        ];
+        let top = Table::open(tree, place, &known, report);
+        let http = top.table("http", &["listen", "advertise"], report);
+        let ipxe = top.table("ipxe", &IPXE, report);
+        let default = top.table("default", &["profile", "unknown"], report);
+        Self {
+            state_dir: top.text("state_dir", "/var/lib/xpxe", report),
+            boot_dir: top.text("boot_dir", "/var/lib/xpxe/boot", report),
+            pin_dir: top.text("pin_dir", "/sys/fs/bpf/xpxe", report),
+            listen: http.as_ref().and_then(|http| http.text("listen", "0.0.0.0:8080", report)),
+            advertise: http.as_ref().and_then(|http| http.text("advertise", "10.1.0.2:8080", report)),
+            ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),
+            interfaces: interfaces(&top, report),
+            subnets: subnets(&top, report),
+            profiles: profiles(&top, report),
+            default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
+            unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
+            machines: machines(&top, report),
+            has_interfaces: top.has("interface") && !top.is_empty_list("interface"),
+            has_subnets: top.has("subnet") && !top.is_empty_list("subnet"),
+            has_profiles: top.has("profile") && !top.is_empty_list("profile"),
+        }
+    }
+}
+
+fn binaries(table: &Table<'_>, report: &mut Report<'_>) -> Vec<(&'static str, At<String>)> {
+    let binary = |kind: &'static str| Some((kind, table.text(kind, "/usr/lib/ipxe/snponly.efi", report)?));
+    IPXE.into_iter().filter_map(binary).collect()
+}
+
+fn interfaces(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Interface> {
+    let tables = top.tables("interface", &["name", "dhcp", "fast_path", "router_advertisement"], report);
+    let interface = |table: Table<'_>| Interface {
+        name: table.required_text("name", "eth1", report),
+        dhcp: table.text("dhcp", "server", report),
+        has_dhcp: table.has("dhcp"),
+        fast_path: table.text("fast_path", "auto", report),
+        router_advertisement: table.flag("router_advertisement", report),
+        place: table.place,
+    };
+    tables.into_iter().map(interface).collect()
+}
+
+fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
+    let tables = top.tables("subnet", &["cidr", "pool", "router", "dns", "domain", "lease"], report);
+    let subnet = |table: Table<'_>| Subnet {
+        cidr: table.required_text("cidr", "10.1.0.0/16", report),
+        pool: table.texts("pool", "10.1.1.33-10.1.1.233", report),
+        has_pool: table.has("pool") && !table.is_empty_list("pool"),
+        router: table.text("router", "10.1.0.1", report),
+        dns: table.texts("dns", "10.1.1.2", report),
+        domain: table.text("domain", "example.net", report),
+        lease: table.text("lease", "10m", report),
+    };
+    tables.into_iter().map(subnet).collect()
+}
+
+fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
+    let tables = top.tables("profile", &["name", "kernel", "initrd", "args"], report);
+    let profile = |table: Table<'_>| Profile {
+        name: table.required_text("name", "talos", report),
+        kernel: table.required_text("kernel", "talos/vmlinuz", report),
+        initrd: table.texts("initrd", "talos/initramfs.xz", report),
+        args: table.text("args", "console=ttyS0", report),
+    };
+    tables.into_iter().map(profile).collect()
+}
+
+fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
+    let tables = top.tables("machine", &["mac", "name", "ip", "profile", "args", "labels"], report);
+    let machine = |table: Table<'_>| Machine {
+        macs: table.required_texts("mac", "52:54:00:00:00:01", report),
+        name: table.text("name", "rack1-node1", report),
+        ip: table.text("ip", "10.1.1.50", report),
+        has_ip: table.has("ip"),
+        profile: table.text("profile", "talos", report),
+        args: table.text("args", "console=ttyS0", report),
+        labels: table.free_texts("labels", "role = \"worker\"", report),
+    };
+    tables.into_iter().map(machine).collect()
+}

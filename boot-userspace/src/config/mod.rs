@@ -1,0 +1,73 @@
+//! The configuration: from `xpxe.toml` to checked, typed settings.
+//!
+//! A file goes through three hands, and none of them stops at the first problem:
+//! the TOML parser (`syntax`), the walk that knows keys and types (`reader`, `file`), and the checks that
+//! know what the values mean (`check`, `subnet`, `machine`). What comes out is either a [`Config`] that
+//! needs no further checking or every [`Problem`] in the file, each with its key and line.
+
+mod address;
+mod check;
+mod checked;
+mod file;
+mod machine;
+mod name;
+mod problem;
+mod reader;
+mod report;
+mod subnet;
+mod suggest;
+mod syntax;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use checked::{
+    Config, DEFAULT_LEASE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile, Subnet, Unknown,
+};
+pub use problem::{Problem, Problems};
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+///
+/// All problems of the file, or the one that it cannot be read.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let origin = path.display().to_string();
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message =
+                format!("cannot read the configuration: {error}; name another file with --config FILE");
+            return Err(Problems::one(&origin, None, message));
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, &origin),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
+            Err(Problems::one(
+                &origin,
+                Some(line),
+                "this line is not UTF-8; save the file as UTF-8".to_owned(),
+            ))
+        }
+    }
+}
+
+/// Checks the TOML in `text`; `origin` is what problems call it, usually the name of the file.
+///
+/// # Errors
+///
+/// All problems of the text.
+pub fn parse(text: &str, origin: &str) -> Result<Config, Problems> {
+    let mut report = report::Report::new(text);
+    let config = syntax::read(text, &mut report).map(|tree| {
+        let file = file::File::read(&tree, &mut report);
+        check::check(&file, &mut report)
+    });
+    report.finish(origin, config)
+}

@@ -1,0 +1,289 @@
+//! Walks a TOML table: finds the keys, checks their types, and reports the keys that should not be there.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::report::{At, Place, Report};
+use super::suggest::closest;
+use super::value::{either, quoted};
+
+/// Keys that people write too far down, where they belong to the table above them.
+const TOP: [&str; 3] = ["state_dir", "boot_dir", "pin_dir"];
+
+/// A table whose keys are known beforehand.
+pub(super) struct Table<'t> {
+    pub(super) place: Place,
+    fields: BTreeMap<&'static str, Field<'t>>,
+}
+
+#[derive(Clone, Copy)]
+struct Field<'t> {
+    /// The key in the file, which may be a misspelling of the one that is asked for.
+    written: &'t str,
+    value: &'t Spanned<DeValue<'t>>,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn open(
+        table: &'t DeTable<'t>,
+        place: Place,
+        known: &[&'static str],
+        report: &mut Report<'_>,
+    ) -> Self {
+        let mut this = Self { place, fields: BTreeMap::new() };
+        for (key, value) in table {
+            if let Some(name) = known.iter().find(|name| **name == key.get_ref().as_ref()) {
+                this.fields.insert(name, Field { written: key.get_ref(), value });
+            }
+        }
+        for (key, value) in table {
+            let written: &str = key.get_ref();
+            if known.contains(&written) {
+                continue;
+            }
+            let place = Place { key: this.path(written), line: Some(report.line(key.span().start)) };
+            let meant = closest(written, known.iter().copied());
+            report.add(&place, this.unknown(written, meant, known));
+            // Read on as if it were spelled right, so that its loss is not a second problem and its contents are
+            // checked too.
+            let meant = meant.and_then(|meant| known.iter().find(|name| **name == meant));
+            if let Some(name) = meant.filter(|name| !this.fields.contains_key(**name)) {
+                this.fields.insert(name, Field { written, value });
+            }
+        }
+        this
+    }
+
+    fn unknown(&self, written: &str, meant: Option<&str>, known: &[&str]) -> String {
+        if let Some(meant) = meant {
+            format!("there is no such key; did you mean {meant}?")
+        } else if TOP.contains(&written) && !self.place.key.is_empty() {
+            format!("{written} belongs at the top of the file, before the first [section]")
+        } else {
+            format!("there is no such key; write {}", either(known.iter().copied()))
+        }
+    }
+
+    fn path(&self, key: &str) -> String {
+        let bare =
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let key = if bare && key.len() <= 60 { key.to_owned() } else { quoted(key) };
+        if self.place.key.is_empty() { key } else { format!("{}.{key}", self.place.key) }
+    }
+
+    fn find(&self, name: &str, report: &Report<'_>) -> Option<(Place, &'t Spanned<DeValue<'t>>)> {
+        let Field { written, value } = *self.fields.get(name)?;
+        Some((Place { key: self.path(written), line: Some(report.line(value.span().start)) }, value))
+    }
+
+    /// A text; `example` is one, without its quotes.
+    pub(super) fn text(&self, name: &str, example: &str, report: &mut Report<'_>) -> Option<At<String>> {
+        let (place, value) = self.find(name, report)?;
+        text(place, value, &format!("{name} = {example:?}"), report)
+    }
+
+    /// A text that has to be there.
+    pub(super) fn required_text(
+        &self,
+        name: &str,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<String>> {
+        self.require(name, &format!("{example:?}"), report);
+        self.text(name, example, report)
+    }
+
+    /// Reports `name` if it is missing; `example` is a value as TOML.
+    fn require(&self, name: &str, example: &str, report: &mut Report<'_>) {
+        if !self.fields.contains_key(name) {
+            let place = Place { key: self.path(name), line: self.place.line };
+            report.add(&place, format!("is missing; write {name} = {example}"));
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str, report: &mut Report<'_>) -> Option<bool> {
+        let (place, value) = self.find(name, report)?;
+        let spoilt = report.take_spoilt(&value.span()).is_some();
+        let flag = value.get_ref().as_bool().filter(|_| !spoilt);
+        if flag.is_none() {
+            report.add(&place, format!("has to be true or false, without quotes; write {name} = true"));
+        }
+        flag
+    }
+
+    /// A list of texts; empty if it is not there. `example` is one of them, without its quotes.
+    pub(super) fn texts(&self, name: &str, example: &str, report: &mut Report<'_>) -> Vec<At<String>> {
+        let Some((place, value)) = self.find(name, report) else { return Vec::new() };
+        if spoilt(&place, value, report) {
+            return Vec::new();
+        }
+        let Some(items) = value.get_ref().as_array() else {
+            report.add(&place, wrong_type("a list", value, &format!("{name} = [{example:?}]")));
+            return Vec::new();
+        };
+        let item = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
+            let place = element(&place, index, item, report);
+            text(place, item, &format!("{name} = [{example:?}]"), report)
+        };
+        items.iter().enumerate().filter_map(item).collect()
+    }
+
+    /// A list of texts, or one text instead; at least one has to be there.
+    pub(super) fn required_texts(
+        &self,
+        name: &str,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<At<String>> {
+        self.require(name, &format!("{example:?}"), report);
+        let Some((place, value)) = self.find(name, report) else { return Vec::new() };
+        if self.is_empty_list(name) {
+            report.add(&place, format!("the list is empty; write {name} = [{example:?}]"));
+        }
+        if value.get_ref().is_array() {
+            self.texts(name, example, report)
+        } else {
+            self.text(name, example, report).into_iter().collect()
+        }
+    }
+
+    /// True if `name` is a list without anything in it.
+    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+        self.fields
+            .get(name)
+            .is_some_and(|field| field.value.get_ref().as_array().is_some_and(|a| a.is_empty()))
+    }
+
+    /// A table with keys of the user's choice and texts in them.
+    pub(super) fn free_texts(
+        &self,
+        name: &str,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<(String, At<String>)> {
+        let Some((place, value)) = self.find(name, report) else { return Vec::new() };
+        let Some(table) = value.get_ref().as_table() else {
+            if !spoilt(&place, value, report) {
+                report.add(&place, wrong_type("a table", value, &format!("{name} = {{ {example} }}")));
+            }
+            return Vec::new();
+        };
+        let inner = Self { place, fields: BTreeMap::new() };
+        let mut texts = Vec::new();
+        for (key, value) in table {
+            let place = Place { key: inner.path(key.get_ref()), line: Some(report.line(value.span().start)) };
+            let text = text(place, value, &format!("{name} = {{ {example} }}"), report);
+            texts.extend(text.map(|text| (key.get_ref().to_string(), text)));
+        }
+        texts
+    }
+
+    /// `[name]`
+    pub(super) fn table(&self, name: &str, known: &[&'static str], report: &mut Report<'_>) -> Option<Self> {
+        let (place, value) = self.find(name, report)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self::open(table, place, known, report)),
+            DeValue::Array(items) if items.iter().all(|item| item.get_ref().is_table()) => {
+                report.add(&place, format!("there can be only one; write [{name}] with single brackets"));
+                let (item, table) = items.iter().find_map(|item| Some((item, item.get_ref().as_table()?)))?;
+                let place = element(&place, 0, item, report);
+                Some(Self::open(table, place, known, report))
+            }
+            _ => {
+                if !spoilt(&place, value, report) {
+                    report.add(&place, wrong_type("a section", value, &format!("[{name}]")));
+                }
+                None
+            }
+        }
+    }
+
+    /// `[[name]]`
+    pub(super) fn tables(&self, name: &str, known: &[&'static str], report: &mut Report<'_>) -> Vec<Self> {
+        let Some((place, value)) = self.find(name, report) else { return Vec::new() };
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().as_slice(),
+            DeValue::Table(_) => {
+                report.add(&place, format!("there can be several; write [[{name}]] with double brackets"));
+                std::slice::from_ref(value)
+            }
+            _ => {
+                if !spoilt(&place, value, report) {
+                    report.add(&place, wrong_type("a section", value, &format!("[[{name}]]")));
+                }
+                &[]
+            }
+        };
+        let mut tables = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let place = element(&place, index, item, report);
+            match item.get_ref() {
+                DeValue::Table(table) => tables.push(Self::open(table, place, known, report)),
+                _ if spoilt(&place, item, report) => {}
+                _ => report.add(&place, wrong_type("a section", item, &format!("[[{name}]]"))),
+            }
+        }
+        tables
+    }
+
+    /// True if the file has this key, whatever is in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+}
+
+fn element(list: &Place, index: usize, item: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Place {
+    Place { key: format!("{}[{index}]", list.key), line: Some(report.line(item.span().start)) }
+}
+
+fn text(
+    place: Place,
+    value: &Spanned<DeValue<'_>>,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<At<String>> {
+    if spoilt(&place, value, report) {
+        return None;
+    }
+    let Some(text) = value.get_ref().as_str() else {
+        report.add(&place, wrong_type("a text in quotes", value, example));
+        return None;
+    };
+    Some(At { value: text.to_owned(), place })
+}
+
+/// Reports a value that is not even TOML, which is mostly a text without its quotes.
+fn spoilt(place: &Place, value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> bool {
+    // The positions in a list or table belong to what is in it.
+    if matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_)) {
+        return false;
+    }
+    let span = value.span();
+    let Some(why) = report.take_spoilt(&span) else { return false };
+    let written = report.written(span).trim();
+    if written.is_empty() || written.contains(['"', '\'', '\n']) {
+        report.add(place, why);
+    } else {
+        report.add(
+            place,
+            format!("texts are written in quotes: write {} instead of {written}", quoted(written)),
+        );
+    }
+    true
+}
+
+fn wrong_type(wanted: &str, found: &Spanned<DeValue<'_>>, example: &str) -> String {
+    let found = match found.get_ref() {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    format!("has to be {wanted}, not {found}; write {example}")
+}

@@ -1,0 +1,250 @@
+//! Texts that are words, paths, times and kernel arguments. What does not fit is told in a sentence.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::suggest::closest;
+
+/// Bytes of a kernel command line; the smallest limit of the kernels xpxe boots is 2048 with what others append.
+pub(super) const MAX_ARGS: usize = 2000;
+
+const MIN_LEASE: u64 = 60;
+const MAX_LEASE: u64 = 365 * 86_400;
+
+/// In quotes, on one line, and not longer than a person reads.
+pub(super) fn quoted(text: &str) -> String {
+    let mut start: String = text.chars().take(60).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    format!("{start:?}")
+}
+
+/// "a, b or c"
+pub(super) fn either<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
+    let words: Vec<S> = words.into_iter().collect();
+    let mut list = String::new();
+    for (index, word) in words.iter().enumerate() {
+        list.push_str(match words.len() - index {
+            _ if index == 0 => "",
+            1 => " or ",
+            _ => ", ",
+        });
+        list.push_str(word.as_ref());
+    }
+    list
+}
+
+/// " (did you mean …?)" if one of the words is near.
+pub(super) fn did_you_mean<'c>(text: &str, words: impl IntoIterator<Item = &'c str>) -> String {
+    closest(text, words).map(|word| format!(" (did you mean {word:?}?)")).unwrap_or_default()
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let known = || words.iter().map(|(word, _)| *word);
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let known_quoted = either(known().map(|word| format!("{word:?}")));
+        format!("{} is not known; write {known_quoted}{}", quoted(text), did_you_mean(text, known()))
+    })
+}
+
+/// A path that does not depend on where the daemon was started.
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
+    if text.contains('\0') {
+        return Err("a path cannot contain a NUL character; remove it".to_owned());
+    }
+    let path = Path::new(text);
+    if !path.is_absolute() {
+        return Err(format!(
+            "{} is not an absolute path; write the whole path, beginning with /",
+            quoted(text)
+        ));
+    }
+    Ok(path.to_owned())
+}
+
+/// A kernel or an initrd: a file in `boot_dir` or a URL.
+pub(super) fn image(text: &str, boot_dir: &Path) -> Result<String, String> {
+    if text.contains(|c: char| c.is_control()) {
+        return Err(format!("{} contains a control character; remove it", quoted(text)));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return url(text, scheme, rest);
+    }
+    let path = Path::new(text);
+    if path.is_absolute() {
+        let inside =
+            path.strip_prefix(boot_dir).ok().and_then(Path::to_str).filter(|inside| !inside.is_empty());
+        return Err(match inside {
+            Some(inside) => {
+                format!(
+                    "{} is an absolute path; write it relative to boot_dir: {}",
+                    quoted(text),
+                    quoted(inside)
+                )
+            }
+            None => format!(
+                "{} is an absolute path; put the file in {} and write its path relative to that",
+                quoted(text),
+                boot_dir.display()
+            ),
+        });
+    }
+    if text.split('/').any(|part| part == "..") {
+        return Err(format!("{} leaves boot_dir; write a path without \"..\"", quoted(text)));
+    }
+    if path.file_name().is_none() || text.ends_with('/') || text.ends_with("/.") {
+        return Err(format!("{} does not name a file; write one, such as \"talos/vmlinuz\"", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(format!("{} is not fetched; write an http:// or https:// URL", quoted(text)));
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(format!("{} contains a space; write %20 instead", quoted(text)));
+    }
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() {
+        return Err(format!("{} names no host; write it like \"http://10.1.0.2/vmlinuz\"", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// Kernel arguments.
+pub(super) fn args(text: &str) -> Result<String, String> {
+    if text.contains(['\n', '\r', '\0']) {
+        return Err("kernel arguments are one line; remove the newlines and NUL characters".to_owned());
+    }
+    if text.len() > MAX_ARGS {
+        return Err(format!("has {} bytes; shorten it to at most {MAX_ARGS}", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+/// A label of a machine.
+pub(super) fn label_text(text: &str) -> Result<String, String> {
+    if text.contains(|c: char| c.is_control()) {
+        return Err(format!("{} contains a control character; remove it", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// A lease time such as `10m`.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let number = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
+    let Some((digits, seconds)) =
+        number.filter(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    else {
+        return Err(format!(
+            "{} is not a time; write a number and s, m, h or d, such as \"90s\", \"10m\", \"1h\" or \"2d\"",
+            quoted(text)
+        ));
+    };
+    // Too many digits for a number are too many seconds, too.
+    let total = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).unwrap_or(u64::MAX);
+    if total < MIN_LEASE {
+        return Err(format!("{} is too short; write at least \"60s\"", quoted(text)));
+    }
+    if total > MAX_LEASE {
+        return Err(format!("{} is too long; write at most \"365d\"", quoted(text)));
+    }
+    Ok(Duration::from_secs(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_lease_times() {
+        for (text, seconds) in
+            [("60s", 60), ("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), ("365d", MAX_LEASE)]
+        {
+            assert_eq!(lease(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "10", "10 m", "-1m", "+1m", "1.5h", "10min", "1w", "10M", "1h30m", "١m"] {
+            assert!(lease(text).is_err_and(|why| why.contains("is not a time")), "{text}");
+        }
+        for text in ["0s", "59s", "0d"] {
+            assert!(lease(text).is_err_and(|why| why.contains("too short")), "{text}");
+        }
+        for text in ["366d", "99999999999999999999999d", "18446744073709551615m"] {
+            assert!(lease(text).is_err_and(|why| why.contains("too long")), "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_images_inside_boot_dir() {
+        let image = |text| image(text, Path::new("/var/lib/xpxe/boot"));
+        for text in [
+            "vmlinuz",
+            "talos/vmlinuz",
+            "./a..b/c d",
+            "http://10.1.0.2/vmlinuz",
+            "https://a.example:8443/x?y=1",
+            "HTTP://h/x",
+        ] {
+            assert_eq!(image(text).as_deref(), Ok(text));
+        }
+        for (text, why) in [
+            ("/var/lib/xpxe/boot/talos/vmlinuz", "write it relative to boot_dir: \"talos/vmlinuz\""),
+            ("/boot/vmlinuz", "put the file in /var/lib/xpxe/boot"),
+            ("../vmlinuz", "leaves boot_dir"),
+            ("a/../../b", "leaves boot_dir"),
+            ("a/..", "leaves boot_dir"),
+            ("", "does not name a file"),
+            (".", "does not name a file"),
+            ("talos/", "does not name a file"),
+            ("talos/.", "does not name a file"),
+            ("a\nb", "control character"),
+            ("a\0b", "control character"),
+            ("tftp://10.1.0.2/x", "write an http:// or https:// URL"),
+            ("file:///x", "write an http:// or https:// URL"),
+            ("http:///x", "names no host"),
+            ("http://", "names no host"),
+            ("http://h/a b", "write %20"),
+        ] {
+            assert!(image(text).is_err_and(|told| told.contains(why)), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn limits_arguments() {
+        assert_eq!(args("console=ttyS0 a=\"b c\""), Ok("console=ttyS0 a=\"b c\"".to_owned()));
+        assert!(args(&"x".repeat(MAX_ARGS)).is_ok());
+        assert!(args(&"x".repeat(MAX_ARGS + 1)).is_err_and(|why| why.contains("2001 bytes")));
+        for text in ["a\nb", "a\rb", "a\0"] {
+            assert!(args(text).is_err_and(|why| why.contains("one line")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_what_can_be_written() {
+        assert_eq!(either(["a"]), "a");
+        assert_eq!(either(["a", "b"]), "a or b");
+        assert_eq!(either(["a", "b", "c"]), "a, b or c");
+        let told = choice("prox", &[("server", 1), ("proxy", 2)]);
+        let expected = "\"prox\" is not known; write \"server\" or \"proxy\" (did you mean \"proxy\"?)";
+        assert_eq!(told, Err(expected.to_owned()));
+        assert_eq!(choice("proxy", &[("server", 1), ("proxy", 2)]), Ok(2));
+    }
+
+    #[test]
+    fn paths_are_absolute() {
+        assert_eq!(absolute("/var/lib"), Ok(PathBuf::from("/var/lib")));
+        for text in ["", "var/lib", "~/x", "./x", "/a\0b"] {
+            assert!(absolute(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_what_could_disturb_a_terminal() {
+        assert_eq!(quoted("a\x1b[31m\n"), "\"a\\u{1b}[31m\\n\"");
+        assert_eq!(quoted(&"é".repeat(70)), format!("\"{}…\"", "é".repeat(60)));
+    }
+}

@@ -1,0 +1,83 @@
+//! Which boot file or URL a client is sent to: the one place that DHCP, the kernel's tables and the contract
+//! test ask.
+
+use std::net::SocketAddrV4;
+
+use boot_common::class::{Class, Firmware, Stage};
+
+/// Where a client continues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootFile {
+    /// A TFTP name on our address.
+    Tftp(String),
+    /// A URL. Its host is always an IP address: HTTP Boot firmware resolves names only with a DNS server in the
+    /// same answer.
+    Url(String),
+}
+
+impl BootFile {
+    /// As it stands in the answer.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Tftp(text) | Self::Url(text) => text,
+        }
+    }
+}
+
+/// Finds the loader for a firmware kind: a file name, or the sentence that says what provides one.
+pub type Loaders<'a> = &'a dyn Fn(Firmware) -> Result<String, String>;
+
+/// The path of the script that iPXE is sent to.
+pub const SCRIPT: &str = "/boot.ipxe";
+
+/// Where a client of this class continues; `None` when it boots nothing from here.
+///
+/// # Errors
+/// The sentence that says which loader is missing and what provides it.
+pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Result<Option<BootFile>, String> {
+    match class.stage {
+        Stage::Os => Ok(None),
+        // Never the loader again, whatever the firmware under it: that would loop.
+        Stage::Ipxe => Ok(Some(BootFile::Url(format!("http://{http}{SCRIPT}")))),
+        Stage::Rom => {
+            let name = loaders(class.firmware)?;
+            Ok(Some(if class.firmware.is_http() {
+                BootFile::Url(format!("http://{http}/files/{name}"))
+            } else {
+                BootFile::Tftp(name)
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http() -> SocketAddrV4 {
+        "10.0.0.1:8080".parse().unwrap()
+    }
+
+    #[test]
+    fn ipxe_never_gets_the_loader_again() {
+        for class in Class::all().filter(|class| class.stage == Stage::Ipxe) {
+            let file = boot_file(class, http(), &|_| Ok("loader".to_owned())).unwrap().unwrap();
+            assert_eq!(file.text(), "http://10.0.0.1:8080/boot.ipxe", "{class:?}");
+        }
+    }
+
+    #[test]
+    fn http_boot_never_gets_a_tftp_name() {
+        for class in Class::all().filter(|class| class.firmware.is_http()) {
+            let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
+            assert!(matches!(file, BootFile::Url(_)), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_loader_is_said() {
+        let class = Class { firmware: Firmware::EfiArm64, stage: Stage::Rom };
+        assert_eq!(boot_file(class, http(), &|_| Err("install it".to_owned())), Err("install it".to_owned()));
+    }
+}

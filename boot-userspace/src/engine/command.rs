@@ -1,0 +1,84 @@
+//! What comes into the engine, and what it wants done.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
+
+use crate::engine::record::Change;
+
+/// The time, as an argument: the engine reads no clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since boot, suspended time included: the kernel half's clock.
+    pub boot: Duration,
+    /// Since the Unix epoch: what the store keeps.
+    pub wall: Duration,
+}
+
+impl Now {
+    /// Boot-clock nanoseconds.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.boot.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Unix seconds.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.wall.as_secs()
+    }
+}
+
+/// A UDP payload that reached the daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'p> {
+    /// The interface it came in on.
+    pub ifindex: u32,
+    /// Our port, 67 or 4011.
+    pub port: u16,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// The IP header's destination.
+    pub to: Ipv4Addr,
+    /// The DHCP message.
+    pub payload: &'p [u8],
+}
+
+/// How an answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// As the Ethernet frame it is: the client has no address yet and cannot answer ARP.
+    Frame,
+    /// Through the socket of that port, with routing and ARP.
+    Socket {
+        /// The receiver.
+        to: SocketAddrV4,
+        /// Our address, as the client was told.
+        source: Ipv4Addr,
+        /// Our port, 67 or 4011.
+        port: u16,
+    },
+}
+
+/// What the daemon is to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Store it. Nothing behind it in the same batch may happen unless this succeeded.
+    Persist(Change),
+    /// Tell the kernel of a machine.
+    PutHost(HostKey, Host),
+    /// Take a machine from the kernel.
+    DeleteHost(HostKey),
+    /// Tell the kernel of a prepared answer.
+    PutAnswer(AnswerKey, Box<Answer>),
+    /// Send an answer: a whole Ethernet frame.
+    Send {
+        /// Out of this interface.
+        ifindex: u32,
+        /// Headers and all.
+        frame: Vec<u8>,
+        /// How.
+        via: Via,
+    },
+}

@@ -1,0 +1,230 @@
+//! Which machine has which address.
+//!
+//! An address is bound to its machine when it is offered, not when it is requested: in a storm no two machines
+//! are ever offered the same one, because real firmware does not survive the NAK. A machine keeps its address as
+//! long as nobody else needs it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+
+use crate::config::Subnet;
+
+/// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
+pub const OFFER_HOLDS: u64 = 90;
+/// How long an address that a machine found in use is left alone.
+pub const QUARANTINE: u64 = 600;
+
+/// How firmly an address is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In the configuration: nobody else ever gets it.
+    Reserved,
+    /// Offered, until that second of the Unix epoch.
+    Offered(u64),
+    /// Leased, until that second.
+    Leased(u64),
+    /// Given back or run out: still this machine's, unless another one needs it.
+    Idle,
+}
+
+/// A machine's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Index of its subnet in the configuration.
+    pub subnet: usize,
+    /// How firmly.
+    pub state: State,
+}
+
+impl Binding {
+    fn is_free(&self, now: u64) -> bool {
+        match self.state {
+            State::Reserved => false,
+            State::Offered(until) | State::Leased(until) => until <= now,
+            State::Idle => true,
+        }
+    }
+}
+
+/// What became of a request for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The machine has this address.
+    To(Binding),
+    /// It has this one, which was taken from a machine that no longer needs it.
+    TakenFrom(Mac, Binding),
+    /// The subnet has no pool, or nothing left in it.
+    Exhausted,
+}
+
+/// All bindings.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    by_mac: HashMap<Mac, Binding>,
+    owner: HashMap<Ipv4Addr, Mac>,
+    quarantined: HashMap<Ipv4Addr, u64>,
+    /// Never given out: our own.
+    spared: HashSet<Ipv4Addr>,
+    /// Where the search for a never used address goes on, per subnet.
+    next: HashMap<usize, u32>,
+    /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
+    /// giving up an address.
+    stale: VecDeque<Mac>,
+}
+
+impl Bindings {
+    /// The machine's binding.
+    #[must_use]
+    pub fn get(&self, mac: Mac) -> Option<Binding> {
+        self.by_mac.get(&mac).copied()
+    }
+
+    /// Who has this address.
+    #[must_use]
+    pub fn owner(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.owner.get(&address).copied()
+    }
+
+    /// Every machine with an address.
+    pub fn iter(&self) -> impl Iterator<Item = (Mac, Binding)> {
+        self.by_mac.iter().map(|(mac, binding)| (*mac, *binding))
+    }
+
+    /// Writes a binding from the configuration or the store, or a change of state.
+    pub fn put(&mut self, mac: Mac, binding: Binding) {
+        if let Some(old) = self.by_mac.insert(mac, binding)
+            && old.address != binding.address
+            && self.owner.get(&old.address) == Some(&mac)
+        {
+            self.owner.remove(&old.address);
+        }
+        // The MACs of one machine share its reserved address; the first one owns it.
+        self.owner.entry(binding.address).or_insert(mac);
+        if binding.state != State::Reserved {
+            self.stale.push_back(mac);
+        }
+    }
+
+    /// Forgets a machine's address.
+    pub fn remove(&mut self, mac: Mac) -> Option<Binding> {
+        let binding = self.by_mac.remove(&mac)?;
+        if self.owner.get(&binding.address) == Some(&mac) {
+            self.owner.remove(&binding.address);
+        }
+        Some(binding)
+    }
+
+    /// Takes an address out of use until `now` + [`QUARANTINE`].
+    pub fn quarantine(&mut self, address: Ipv4Addr, now: u64) {
+        self.quarantined.insert(address, now + QUARANTINE);
+    }
+
+    /// Binds an address to a machine: the one it has, else the one it asks for, else one never used, else the one
+    /// that has been idle longest (the order of RFC 2131 section 4.3.1).
+    pub fn bind(
+        &mut self,
+        mac: Mac,
+        subnet: usize,
+        pools: &Subnet,
+        asked: Option<Ipv4Addr>,
+        now: u64,
+    ) -> Bound {
+        if let Some(binding) = self.by_mac.get_mut(&mac)
+            && binding.subnet == subnet
+        {
+            if binding.is_free(now) {
+                binding.state = State::Offered(now + OFFER_HOLDS);
+                self.stale.push_back(mac);
+            }
+            return Bound::To(*binding);
+        }
+        let mut taken_from = None;
+        let asked = asked.filter(|address| in_pool(pools, *address) && self.is_unused(pools, *address, now));
+        let address = asked.or_else(|| self.never_used(subnet, pools, now)).or_else(|| {
+            let (loser, address) = self.longest_idle(subnet, pools, now)?;
+            taken_from = loser;
+            Some(address)
+        });
+        let Some(address) = address else { return Bound::Exhausted };
+        let binding = Binding { address, subnet, state: State::Offered(now + OFFER_HOLDS) };
+        self.put(mac, binding);
+        match taken_from {
+            Some(loser) => Bound::TakenFrom(loser, binding),
+            None => Bound::To(binding),
+        }
+    }
+
+    /// Keeps an address from ever being given out.
+    pub fn spare(&mut self, address: Ipv4Addr) {
+        self.spared.insert(address);
+    }
+
+    fn is_unused(&self, pools: &Subnet, address: Ipv4Addr, now: u64) -> bool {
+        !self.owner.contains_key(&address)
+            && pools.router != Some(address)
+            && !self.spared.contains(&address)
+            && self.quarantined.get(&address).is_none_or(|until| *until <= now)
+    }
+
+    /// Addresses of a pool in turn; each is looked at once until the pool has been gone through.
+    fn never_used(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<Ipv4Addr> {
+        let total: u32 = pools.pool.iter().map(|(first, last)| last.to_bits() - first.to_bits() + 1).sum();
+        for _ in 0..total {
+            let next = self.next.entry(subnet).or_default();
+            if *next >= total {
+                break;
+            }
+            let address = nth(pools, *next)?;
+            *next += 1;
+            if self.is_unused(pools, address, now) {
+                return Some(address);
+            }
+        }
+        None
+    }
+
+    /// With the machine that has to give it up, if it is still somebody's.
+    fn longest_idle(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<(Option<Mac>, Ipv4Addr)> {
+        for _ in 0..self.stale.len() {
+            let mac = self.stale.pop_front()?;
+            let Some(binding) = self.by_mac.get(&mac).copied() else { continue };
+            let address = binding.address;
+            if binding.subnet == subnet && binding.is_free(now) && in_pool(pools, address) {
+                let resting = self.quarantined.get(&address).is_some_and(|until| *until > now);
+                self.remove(mac);
+                if !resting {
+                    return Some((Some(mac), address));
+                }
+            } else if binding.state != State::Reserved {
+                self.stale.push_back(mac);
+            }
+        }
+        // Addresses that came free without an owner: declined ones, after their quarantine.
+        self.quarantined.retain(|_, until| *until > now);
+        let addresses = pools.pool.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
+        let address =
+            addresses.map(Ipv4Addr::from_bits).find(|address| self.is_unused(pools, *address, now))?;
+        Some((None, address))
+    }
+}
+
+/// Whether a pool of the subnet has this address.
+#[must_use]
+pub fn in_pool(subnet: &Subnet, address: Ipv4Addr) -> bool {
+    subnet.pool.iter().any(|(first, last)| (*first..=*last).contains(&address))
+}
+
+fn nth(subnet: &Subnet, mut index: u32) -> Option<Ipv4Addr> {
+    for (first, last) in &subnet.pool {
+        let size = last.to_bits() - first.to_bits() + 1;
+        if index < size {
+            return Some(Ipv4Addr::from_bits(first.to_bits() + index));
+        }
+        index -= size;
+    }
+    None
+}

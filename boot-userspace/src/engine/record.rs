@@ -1,0 +1,84 @@
+//! What is kept over a restart.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use boot_common::Mac;
+use ipnet::Ipv4Net;
+
+/// One change of the leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The machine has this lease now. If another machine had the address, that machine's lease is gone.
+    Put(Lease),
+    /// The machine has no lease any more.
+    Delete(Mac),
+}
+
+/// An address that is bound to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The machine.
+    pub mac: Mac,
+    /// The address. No two leases in the store have the same.
+    pub address: Ipv4Addr,
+    /// The subnet the address was taken from.
+    pub subnet: Ipv4Net,
+    /// How far the machine has come with it.
+    pub state: LeaseState,
+    /// When it ends, in seconds since the Unix epoch.
+    pub expires: i64,
+    /// The name the machine gave.
+    pub hostname: Option<String>,
+    /// When it last changed, in seconds since the Unix epoch.
+    pub updated: i64,
+}
+
+/// How far a machine has come with its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseState {
+    /// Offered, and so kept for this machine, but not yet requested.
+    Offered,
+    /// Acknowledged.
+    Leased,
+    /// The machine found that somebody else uses it.
+    Declined,
+    /// Given back.
+    Released,
+}
+
+impl LeaseState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Declined, Self::Released];
+
+    /// The word for it in the store, the API and the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Leased => "leased",
+            Self::Declined => "declined",
+            Self::Released => "released",
+        }
+    }
+}
+
+impl fmt::Display for LeaseState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is no state of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a lease state (expected offered, leased, declined or released)")]
+pub struct NotAState;
+
+impl FromStr for LeaseState {
+    type Err = NotAState;
+
+    fn from_str(word: &str) -> Result<Self, NotAState> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word).ok_or(NotAState)
+    }
+}

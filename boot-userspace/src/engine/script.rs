@@ -1,0 +1,274 @@
+//! The iPXE script of each machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+use boot_common::Mac;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use crate::config::{Config, Machine, Profile, Unknown};
+
+/// What is known about a machine that asks for its script. Everything it says about itself may be false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// SMBIOS UUID, as it says.
+    pub uuid: Option<String>,
+    /// As it says; if it says nothing, the machine that has its address.
+    pub mac: Option<Mac>,
+    /// Domain, as it says.
+    pub domain: Option<String>,
+    /// Host name, as it says.
+    pub hostname: Option<String>,
+    /// Serial number, as it says.
+    pub serial: Option<String>,
+    /// iPXE's build architecture: x86_64, i386, arm64, …
+    pub arch: Option<String>,
+    /// The address it asks from.
+    pub client_ip: IpAddr,
+    /// The address of this server that it reached; URLs in the script should have it.
+    pub server: SocketAddr,
+}
+
+/// Why there is no script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoScript {
+    /// This machine is not to be booted from here. Says why.
+    #[error("{0}")]
+    NotForYou(String),
+    /// The script should exist and could not be written: an error in a template, for example.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// The script with which iPXE fetches the one for its machine from `server`.
+///
+/// `uristring` keeps a serial number like "To be filled by O.E.M." one word. The address check is for iPXE that
+/// fetches `autoexec.ipxe` with the firmware's network, before its own DHCP.
+#[must_use]
+pub fn bootstrap(server: SocketAddr) -> String {
+    format!(
+        "#!ipxe\n\
+         isset ${{ip}} || dhcp\n\
+         chain --replace http://{server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
+         &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
+         &arch=${{buildarch}}\n"
+    )
+}
+
+/// Kernel and initrds by name, so that `initrd=` works in EFI and BIOS alike; when a file cannot be fetched the
+/// machine says so on its console and asks anew, because a server that restarts must not strand a row of machines.
+const BOOT: &str = "#!ipxe
+echo xpxe: booting {{ name }} ({{ profile }})
+{% for file in initrds -%}
+initrd --name {{ file.name }} {{ file.url }} || goto retry
+{% endfor -%}
+kernel --name kernel {{ kernel }} {% for file in initrds %}initrd={{ file.name }} {% endfor %}{{ args }} || goto retry
+boot || goto retry
+:retry
+echo xpxe: could not boot {{ name }}, trying again in 10 seconds
+sleep 10
+chain --replace {{ again }}
+";
+
+/// For a machine that waits for somebody to decide about it.
+const WAIT: &str = "#!ipxe
+echo xpxe: {{ why }}
+sleep 30
+chain --replace {{ again }}
+";
+
+/// Writes the scripts.
+pub struct ScriptBook {
+    config: Config,
+    templates: Environment<'static>,
+}
+
+impl ScriptBook {
+    /// The scripts for a configuration.
+    ///
+    /// # Errors
+    /// Never with the built-in templates.
+    pub fn new(config: Config) -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.add_template("boot", BOOT)?;
+        templates.add_template("wait", WAIT)?;
+        Ok(Self { config, templates })
+    }
+
+    /// The script of one machine.
+    ///
+    /// # Errors
+    /// When the machine is not to be booted, or a template is broken.
+    pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        let machine = self.machine(asked);
+        if machine.is_none() {
+            match self.config.default.unknown {
+                Unknown::Boot => {}
+                Unknown::Discover => {
+                    let text = format!("{} is not in the configuration yet: waiting", who(asked));
+                    return self.wait(asked, &text);
+                }
+                Unknown::Ignore => {
+                    let text =
+                        format!("{} is not in the configuration, and unknown = \"ignore\"", who(asked));
+                    return Err(NoScript::NotForYou(text));
+                }
+            }
+        }
+        let profile =
+            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref());
+        match profile.and_then(|name| Some((name, self.config.profiles.get(name)?))) {
+            Some((name, profile)) => self.boot(asked, machine, name, profile),
+            None => {
+                let text = format!(
+                    "{} has no profile: give it one in [[machine]], or set profile in [default]",
+                    who(asked)
+                );
+                self.wait(asked, &text)
+            }
+        }
+    }
+
+    fn machine(&self, asked: &Asked) -> Option<&Machine> {
+        let mac = asked.mac?;
+        self.config.machines.iter().find(|machine| machine.macs.contains(&mac))
+    }
+
+    fn boot(
+        &self,
+        asked: &Asked,
+        machine: Option<&Machine>,
+        profile_name: &str,
+        profile: &Profile,
+    ) -> Result<String, NoScript> {
+        let initrds: Vec<Value> = profile
+            .initrd
+            .iter()
+            .enumerate()
+            .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(asked.server, path) })
+            .collect();
+        let own = machine.map_or("", |machine| machine.args.as_str());
+        let args = [profile.args.as_str(), own]
+            .into_iter()
+            .filter(|args| !args.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let name = machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked));
+        self.render(
+            "boot",
+            context! {
+                name, args, initrds, profile => profile_name, kernel => url(asked.server, &profile.kernel),
+                again => again(asked),
+            },
+        )
+    }
+
+    fn wait(&self, asked: &Asked, why: &str) -> Result<String, NoScript> {
+        self.render("wait", context! { why, again => again(asked) })
+    }
+
+    fn render(&self, template: &str, context: Value) -> Result<String, NoScript> {
+        self.templates
+            .get_template(template)
+            .and_then(|template| template.render(context))
+            .map(|script| script + "\n")
+            .map_err(|error| NoScript::Broken(format!("the {template} script cannot be written: {error:#}")))
+    }
+}
+
+fn again(asked: &Asked) -> String {
+    format!("http://{}{}", asked.server, super::boot::SCRIPT)
+}
+
+fn who(asked: &Asked) -> String {
+    asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
+}
+
+/// A path in the boot directory as a URL; URLs stay as they are.
+fn url(server: SocketAddr, path: &str) -> String {
+    if path.starts_with("http://") || path.starts_with("https://") {
+        return path.to_owned();
+    }
+    let mut url = format!("http://{server}/files/");
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(char::from(byte))
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [[interface]]
+        name = "eth1"
+        [[subnet]]
+        cidr = "10.1.0.0/16"
+        pool = ["10.1.1.33-10.1.1.233"]
+        [[profile]]
+        name = "talos"
+        kernel = "talos/vm linuz"
+        initrd = ["talos/initramfs.xz", "http://other/extra.img"]
+        args = "console=ttyS0"
+        [default]
+        profile = "talos"
+        [[machine]]
+        mac = "52:54:00:00:00:01"
+        name = "node1"
+        args = "extra=1"
+    "#;
+
+    fn book(config: &str) -> ScriptBook {
+        ScriptBook::new(crate::config::parse(config, "test").unwrap()).unwrap()
+    }
+
+    fn asked(mac: &str) -> Asked {
+        Asked {
+            uuid: None,
+            mac: Some(mac.parse().unwrap()),
+            domain: None,
+            hostname: None,
+            serial: None,
+            arch: None,
+            client_ip: "10.1.1.40".parse().unwrap(),
+            server: "10.1.0.2:8080".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_machine_gets_its_own_arguments_behind_the_profiles() {
+        let script = book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap();
+        assert!(script.starts_with("#!ipxe\n"), "{script}");
+        assert!(script.contains(
+            "\nkernel --name kernel http://10.1.0.2:8080/files/talos/vm%20linuz initrd=initrd0 initrd=initrd1 console=ttyS0 extra=1 || goto retry\n"
+        ), "{script}");
+        assert!(
+            script.contains("\ninitrd --name initrd1 http://other/extra.img || goto retry\n"),
+            "{script}"
+        );
+        assert!(script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe\n"), "{script}");
+    }
+
+    #[test]
+    fn an_unknown_machine_boots_waits_or_is_turned_away() {
+        let stranger = asked("52:54:00:00:00:99");
+        assert!(book(CONFIG).script(&stranger).unwrap().contains("vm%20linuz"));
+        let discover = CONFIG.replace("[default]", "[default]\nunknown = \"discover\"");
+        assert!(book(&discover).script(&stranger).unwrap().contains("sleep 30"));
+        let ignore = CONFIG.replace("[default]", "[default]\nunknown = \"ignore\"");
+        assert!(matches!(book(&ignore).script(&stranger), Err(NoScript::NotForYou(_))));
+    }
+
+    #[test]
+    fn without_a_profile_the_console_says_what_is_missing() {
+        let config = CONFIG.replace("[default]\n        profile = \"talos\"", "");
+        let script = book(&config).script(&asked("52:54:00:00:00:01")).unwrap();
+        assert!(script.contains("has no profile"), "{script}");
+    }
+}

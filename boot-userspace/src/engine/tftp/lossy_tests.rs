@@ -1,0 +1,186 @@
+//! A client on a bad network: every packet of a transfer is lost, doubled or overtaken once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::*;
+
+const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 1, 1, 33), 1069);
+const BLOCK: u64 = 1468;
+const BLOCKS: u64 = 119;
+const SIZE: u64 = BLOCK * (BLOCKS - 1) + 700;
+const ONE_WAY: Duration = Duration::from_micros(200);
+/// How far a packet is held back: beyond the packets that follow it.
+const LATE: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    Drop,
+    Double,
+    Late,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wire {
+    ToServer(Vec<u8>),
+    Oack,
+    Data { block: u16, offset: u64, len: usize },
+}
+
+/// EDK2's habits, minus its own timer: an unexpected block is answered at once with an ACK of the last one in
+/// order. Only the request is ever repeated, as GRUB does, so that the server has to repair all the rest.
+struct Client {
+    window: u64,
+    received: u64,
+    last_acked: u64,
+    negotiated: bool,
+}
+
+impl Client {
+    fn request(&self) -> Vec<u8> {
+        let window = if self.window > 1 { format!("windowsize\0{}\0", self.window) } else { String::new() };
+        format!("\0\x01f\0octet\0blksize\0{BLOCK}\0{window}").into_bytes()
+    }
+
+    fn is_done(&self) -> bool {
+        self.received == BLOCKS
+    }
+
+    fn gets(&mut self, packet: &Wire) -> Option<Vec<u8>> {
+        match packet {
+            Wire::Oack if self.received == 0 => {
+                self.negotiated = true;
+                Some(self.ack())
+            }
+            Wire::Data { block, offset, len } if self.negotiated => {
+                if *block != (self.received + 1) as u16 {
+                    return Some(self.ack());
+                }
+                assert_eq!(*offset, self.received * BLOCK);
+                assert_eq!(*len as u64, BLOCK.min(SIZE - offset));
+                self.received += 1;
+                let due = self.received - self.last_acked == self.window || self.is_done();
+                due.then(|| self.ack())
+            }
+            _ => None,
+        }
+    }
+
+    fn ack(&mut self) -> Vec<u8> {
+        self.last_acked = self.received;
+        let [high, low] = (self.received as u16).to_be_bytes();
+        vec![0, 4, high, low]
+    }
+}
+
+struct Network {
+    now: Duration,
+    in_flight: BinaryHeap<Reverse<(Duration, u64, Wire)>>,
+    packets: u64,
+    /// The packet, counted from 0, that the fault happens to.
+    victim: u64,
+    fault: Fault,
+}
+
+impl Network {
+    fn carry(&mut self, packet: Wire) {
+        let fault = if self.packets == self.victim { self.fault } else { Fault::None };
+        let number = self.packets;
+        self.packets += 1;
+        // Each packet keeps its place in the queue unless it is held back.
+        let arrives = self.now + ONE_WAY;
+        match fault {
+            Fault::None => self.in_flight.push(Reverse((arrives, number, packet))),
+            Fault::Drop => {}
+            Fault::Double => {
+                self.in_flight.push(Reverse((arrives, number, packet.clone())));
+                self.in_flight.push(Reverse((arrives + ONE_WAY, number, packet)));
+            }
+            Fault::Late => self.in_flight.push(Reverse((arrives + LATE, number, packet))),
+        }
+    }
+}
+
+/// Runs one transfer; returns packets sent by both, the time it took, and whether the server heard its end.
+fn run(window: u64, victim: u64, fault: Fault) -> (u64, Duration, bool) {
+    let start = Duration::from_secs(1);
+    let mut network = Network { now: start, in_flight: BinaryHeap::new(), packets: 0, victim, fault };
+    let mut transfers = Transfers::new(1500);
+    let mut client = Client { window, received: 0, last_acked: 0, negotiated: false };
+    let mut ended = None;
+    let mut done_at = start;
+    let mut asked = start;
+    network.carry(Wire::ToServer(client.request()));
+    while ended.is_none() {
+        let arrival = network.in_flight.peek().map(|Reverse((at, ..))| *at);
+        let ask_again = (!client.negotiated).then_some(asked + Duration::from_millis(400));
+        let next = [arrival, transfers.next_wakeup(), ask_again].into_iter().flatten().min();
+        network.now = next.expect("neither side has anything to do");
+        if ask_again == Some(network.now) {
+            asked = network.now;
+            network.carry(Wire::ToServer(client.request()));
+        }
+        while network.in_flight.peek().is_some_and(|Reverse((at, ..))| *at <= network.now) {
+            let Some(Reverse((_, _, packet))) = network.in_flight.pop() else { break };
+            match packet {
+                Wire::ToServer(bytes) => transfers.handle(&bytes, CLIENT, LOCAL, network.now),
+                packet => {
+                    if client.is_done() {
+                        continue;
+                    }
+                    if let Some(answer) = client.gets(&packet) {
+                        network.carry(Wire::ToServer(answer));
+                    }
+                    if client.is_done() {
+                        done_at = network.now;
+                    }
+                }
+            }
+        }
+        transfers.tick(network.now);
+        while let Some(action) = transfers.next_action() {
+            match action {
+                Action::Open { token, .. } => {
+                    transfers.opened(token, Ok(Image { id: 1, size: SIZE }), network.now);
+                }
+                Action::Send { bytes, .. } => {
+                    assert!(bytes.starts_with(&[0, 6]), "{bytes:?}");
+                    network.carry(Wire::Oack);
+                }
+                Action::Block { offset, len, block, .. } => network.carry(Wire::Data { block, offset, len }),
+                Action::Close { .. } => {}
+                Action::Tell(told) => ended = Some(told.outcome),
+            }
+        }
+    }
+    assert!(client.is_done(), "window {window}, {fault:?} of packet {victim}: {} blocks", client.received);
+    let confirmed = matches!(ended, Some(Outcome::Finished { confirmed: true, .. }));
+    assert!(matches!(ended, Some(Outcome::Finished { .. })), "{ended:?}");
+    (network.packets, done_at - start, confirmed)
+}
+
+#[test]
+fn every_fault_of_every_packet_is_survived_cheaply() {
+    for window in [1, 4] {
+        let (clean, quick, confirmed) = run(window, u64::MAX, Fault::None);
+        assert!(confirmed);
+        // Request, OACK and its ACK, the blocks, and one ACK for each window.
+        assert_eq!(clean, 3 + BLOCKS + BLOCKS.div_ceil(window));
+        for fault in [Fault::Drop, Fault::Double, Fault::Late] {
+            for victim in 0..clean {
+                let (packets, took, confirmed) = run(window, victim, fault);
+                let what =
+                    format!("window {window}, {fault:?} of packet {victim}: {packets} of {clean}, {took:?}");
+                let last_ack_lost = fault == Fault::Drop && victim == clean - 1;
+                // The client is gone then; the server repeats the last window until its patience ends.
+                let in_vain = if last_ack_lost { 36 * window } else { 0 };
+                assert!(packets <= clean + clean / 2 + 1 + in_vain, "{what}");
+                assert!(confirmed != last_ack_lost, "{what}");
+                // 400 ms is the client's own wait before it repeats a lost request.
+                assert!(took <= quick + Duration::from_millis(if victim == 0 { 420 } else { 120 }), "{what}");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Putting the programs on interfaces.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
+
+use crate::fastpath::load::{TC, XDP};
+use crate::fastpath::pins;
+
+/// Which hooks an interface is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Both where they can be had, either where not.
+    Auto,
+    /// XDP in the driver, or fail.
+    Xdp,
+    /// TC only.
+    Tc,
+}
+
+/// Which hooks an interface has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// XDP in the driver.
+    pub xdp: bool,
+    /// TC ingress.
+    pub tc: bool,
+    /// An earlier daemon's programs were exchanged for ours.
+    pub adopted: bool,
+    /// Why there is no XDP, when it was wanted.
+    pub no_xdp: Option<String>,
+}
+
+pub(super) fn attach(ebpf: &mut Ebpf, pin_dir: &Path, interface: &str, wanted: Wanted) -> Result<Attached> {
+    let mut attached = Attached { xdp: false, tc: false, adopted: false, no_xdp: None };
+    let xdp_pin = pins::link(pin_dir, "xdp", interface);
+    let tc_pin = pins::link(pin_dir, "tc", interface);
+    if wanted == Wanted::Tc {
+        drop_pin(&xdp_pin)?;
+    } else {
+        match attach_xdp(ebpf, &xdp_pin, interface) {
+            Ok(adopted) => {
+                attached.xdp = true;
+                attached.adopted |= adopted;
+            }
+            Err(error) if wanted == Wanted::Xdp => {
+                bail!(
+                    "{interface} has no XDP in its driver ({error:#}): set fast_path = \"auto\" or \"tc\" for it"
+                )
+            }
+            Err(error) => attached.no_xdp = Some(format!("{error:#}")),
+        }
+    }
+    // Beside XDP too: a frame that XDP cannot make longer is answered here.
+    match attach_tc(ebpf, &tc_pin, interface) {
+        Ok(adopted) => {
+            attached.tc = true;
+            attached.adopted |= adopted;
+        }
+        Err(error) if !attached.xdp => {
+            return Err(error).with_context(|| {
+                format!("neither XDP nor TC can be had on {interface} (TC needs Linux 6.6): set fast_path = \"off\" for it")
+            });
+        }
+        Err(error) => tracing::warn!("{interface}: XDP only, no TC ({error:#})"),
+    }
+    Ok(attached)
+}
+
+pub(super) fn release(pin_dir: &Path, interface: &str) -> Result<()> {
+    drop_pin(&pins::link(pin_dir, "xdp", interface))?;
+    drop_pin(&pins::link(pin_dir, "tc", interface))
+}
+
+/// True when an earlier daemon's link was taken over.
+fn attach_xdp(ebpf: &mut Ebpf, pin: &Path, interface: &str) -> Result<bool> {
+    let program: &mut Xdp = ebpf.program_mut(XDP).context("no XDP program in the object")?.try_into()?;
+    if let Some(link) = pinned(pin) {
+        let id = XdpLink::try_from(link)
+            .map_err(anyhow::Error::from)
+            .and_then(|link| Ok(program.attach_to_link(link)?));
+        if let Ok(id) = id {
+            let _still_pinned = FdLink::try_from(program.take_link(id)?)?;
+            return Ok(true);
+        }
+        // The interface it was on is gone.
+        drop_pin(pin)?;
+    }
+    let id = program.attach(interface, XdpMode::Driver).map_err(reason)?;
+    let link = FdLink::try_from(program.take_link(id)?)
+        .map_err(|_| anyhow!("this kernel has no XDP links (5.9 has)"))?;
+    link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
+    Ok(false)
+}
+
+/// True when an earlier daemon's link was taken over.
+fn attach_tc(ebpf: &mut Ebpf, pin: &Path, interface: &str) -> Result<bool> {
+    let program: &mut SchedClassifier =
+        ebpf.program_mut(TC).context("no TC program in the object")?.try_into()?;
+    if let Some(link) = pinned(pin) {
+        let id = SchedClassifierLink::try_from(link)
+            .map_err(anyhow::Error::from)
+            .and_then(|link| Ok(program.attach_to_link(link)?));
+        if let Ok(id) = id {
+            let _still_pinned = FdLink::try_from(program.take_link(id)?)?;
+            return Ok(true);
+        }
+        drop_pin(pin)?;
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, options).map_err(reason)?;
+    let link = FdLink::try_from(program.take_link(id)?)?;
+    link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
+    Ok(false)
+}
+
+fn pinned(pin: &Path) -> Option<FdLink> {
+    // The FdLink of a PinnedLink keeps the pin: only `unpin` removes it.
+    PinnedLink::from_pin(pin).ok().map(FdLink::from)
+}
+
+fn drop_pin(pin: &Path) -> Result<()> {
+    match std::fs::remove_file(pin) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("removing {}", pin.display())),
+    }
+}
+
+/// The system's words for it, without the library's wrapping.
+fn reason(error: aya::programs::ProgramError) -> anyhow::Error {
+    let mut source: &dyn std::error::Error = &error;
+    while let Some(next) = source.source() {
+        source = next;
+    }
+    anyhow!("{source}")
+}

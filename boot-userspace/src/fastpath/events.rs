@@ -1,0 +1,65 @@
+//! What the kernel half reports.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use boot_common::tables::Event;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use zerocopy::FromBytes as _;
+
+/// The ring buffer's reader.
+pub struct Events {
+    ring: RingBuf<MapData>,
+}
+
+impl Events {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring }
+    }
+
+    /// The next record that is already there.
+    pub fn next_now(&mut self) -> Option<Event> {
+        loop {
+            let item = self.ring.next()?;
+            if let Ok(event) = Event::read_from_bytes(&item) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Makes the ring awaitable.
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime.
+    pub fn into_async(self) -> io::Result<AsyncEvents> {
+        #[expect(unsafe_code, reason = "AsyncFd wants to know that the descriptor stays the same")]
+        // SAFETY: the ring owns its descriptor for as long as it lives.
+        let ring = unsafe { AsyncFd::register_with_interest(self.ring, Interest::READABLE) }?;
+        Ok(AsyncEvents { ring })
+    }
+}
+
+/// The ring buffer's reader within tokio.
+pub struct AsyncEvents {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl AsyncEvents {
+    /// Waits for the next record.
+    ///
+    /// # Errors
+    /// When the runtime shuts down.
+    pub async fn next(&mut self) -> io::Result<Event> {
+        loop {
+            let mut guard = self.ring.readable_mut().await?;
+            if let Some(item) = guard.get_inner_mut().next() {
+                if let Ok(event) = Event::read_from_bytes(&item) {
+                    return Ok(event);
+                }
+                continue;
+            }
+            guard.clear_ready();
+        }
+    }
+}

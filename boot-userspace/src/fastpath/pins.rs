@@ -1,0 +1,118 @@
+//! What outlives the daemon: files in a bpffs, and taking them away.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+/// Where bpffs usually is.
+const USUAL: &str = "/sys/fs/bpf";
+
+/// Makes `pin_dir`, in a bpffs.
+///
+/// # Errors
+/// When it is not in one and cannot be made so.
+pub(super) fn prepare(pin_dir: &Path) -> Result<()> {
+    let existing = pin_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    if !is_bpffs(existing)? {
+        if !pin_dir.starts_with(USUAL) {
+            bail!(
+                "pin_dir {} is not in a bpffs: mount one there (mount -t bpf bpf DIR) or leave pin_dir at {USUAL}/xpxe",
+                pin_dir.display()
+            );
+        }
+        mount(Some("bpf"), USUAL, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("mounting a bpffs on {USUAL} needs CAP_SYS_ADMIN: do it once by hand (mount -t bpf bpf {USUAL})"))?;
+    }
+    fs::create_dir_all(pin_dir).with_context(|| {
+        format!(
+            "{} cannot be made: run xpxe as root or through its systemd unit, or set fast_path = \"off\"",
+            pin_dir.display()
+        )
+    })
+}
+
+fn is_bpffs(dir: &Path) -> Result<bool> {
+    Ok(statfs(dir).with_context(|| format!("looking at {}", dir.display()))?.filesystem_type()
+        == BPF_FS_MAGIC)
+}
+
+/// Path of an interface's link.
+pub(super) fn link(pin_dir: &Path, hook: &str, interface: &str) -> PathBuf {
+    // bpffs refuses names with a dot, and interfaces may have one (eth0.5).
+    pin_dir.join(format!("link-{hook}-{}", interface.replace('.', "_")))
+}
+
+/// What [`detach`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// Programs taken off their interfaces.
+    pub links: Vec<String>,
+    /// Tables given back.
+    pub tables: Vec<String>,
+}
+
+/// Removes every link and table that is pinned in `pin_dir`, links first.
+///
+/// # Errors
+/// The first file that cannot be removed; the others are removed all the same.
+pub fn detach(pin_dir: &Path) -> Result<Detached> {
+    let mut names = match fs::read_dir(pin_dir) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>>>()?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Detached::default()),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", pin_dir.display())),
+    };
+    names.sort_by_key(|name| (!name.starts_with("link-"), name.clone()));
+    let mut detached = Detached::default();
+    let mut failed = None;
+    for name in names {
+        let path = pin_dir.join(&name);
+        match fs::remove_file(&path) {
+            Ok(()) if name.starts_with("link-") => detached.links.push(name),
+            Ok(()) => detached.tables.push(name),
+            Err(error) => failed = failed.or(Some((path, error))),
+        }
+    }
+    if let Some((path, error)) = failed {
+        return Err(error).with_context(|| format!("removing {}", path.display()));
+    }
+    fs::remove_dir(pin_dir).with_context(|| format!("removing {}", pin_dir.display()))?;
+    Ok(detached)
+}
+
+/// A directory for the tables of programs that are only tried out: gone, with its tables, when dropped.
+pub struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Makes one below `base`, which is in a bpffs.
+    ///
+    /// # Errors
+    /// As [`FastPath::start`](super::FastPath::start).
+    pub fn new(base: &Path) -> Result<Self> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = base.join(format!("xpxe-try-{}-{number}", std::process::id()));
+        prepare(&dir)?;
+        Ok(Self(dir))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = detach(&self.0) {
+            tracing::warn!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The tables in the kernel, with their types.
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use boot_common::Reason;
+use boot_common::tables::{
+    ABI_VERSION, Answer, AnswerKey, Hook, Host, HostKey, Link, Settings, counter, name,
+};
+
+use crate::fastpath::Events;
+
+/// Typed handles of the kernel's tables.
+pub struct Tables {
+    links: HashMap<MapData, u32, Link>,
+    hosts: HashMap<MapData, HostKey, Host>,
+    answers: HashMap<MapData, AnswerKey, Answer>,
+    counters: PerCpuArray<MapData, u64>,
+    settings: Array<MapData, Settings>,
+    events: Option<RingBuf<MapData>>,
+}
+
+impl Tables {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut take =
+            |name: &str| ebpf.take_map(name).with_context(|| format!("no table {name} in the object"));
+        Ok(Self {
+            links: take(name::LINKS)?.try_into()?,
+            hosts: take(name::HOSTS)?.try_into()?,
+            answers: take(name::ANSWERS)?.try_into()?,
+            counters: take(name::COUNTERS)?.try_into()?,
+            settings: take(name::SETTINGS)?.try_into()?,
+            events: Some(take(name::EVENTS)?.try_into()?),
+        })
+    }
+
+    /// Writes an interface.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn put_link(&mut self, ifindex: u32, link: &Link) -> Result<(), MapError> {
+        self.links.insert(&ifindex, link, 0)
+    }
+
+    /// Writes a machine.
+    ///
+    /// # Errors
+    /// As the kernel gives them; a full table leaves the machine to the daemon.
+    pub fn put_host(&mut self, key: &HostKey, host: &Host) -> Result<(), MapError> {
+        self.hosts.insert(key, host, 0)
+    }
+
+    /// Removes a machine; none there is fine.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn delete_host(&mut self, key: &HostKey) -> Result<(), MapError> {
+        match self.hosts.remove(key) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Writes a prepared answer.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn put_answer(&mut self, key: &AnswerKey, answer: &Answer) -> Result<(), MapError> {
+        self.answers.insert(key, answer, 0)
+    }
+
+    /// Every machine the kernel knows.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<(HostKey, Host)> {
+        self.hosts.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Makes the tables hold exactly this: what is adopted may have machines, interfaces and answers that the
+    /// configuration no longer has. Gives the number of stale entries removed.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn reconcile(
+        &mut self,
+        links: impl Fn(u32) -> bool,
+        hosts: impl Fn(&HostKey) -> bool,
+        answers: impl Fn(&AnswerKey) -> bool,
+    ) -> Result<usize, MapError> {
+        let stale_links: Vec<u32> =
+            self.links.keys().filter_map(Result::ok).filter(|key| !links(*key)).collect();
+        let stale_hosts: Vec<HostKey> =
+            self.hosts.keys().filter_map(Result::ok).filter(|key| !hosts(key)).collect();
+        let stale_answers: Vec<AnswerKey> =
+            self.answers.keys().filter_map(Result::ok).filter(|key| !answers(key)).collect();
+        for key in &stale_links {
+            self.links.remove(key)?;
+        }
+        for key in &stale_hosts {
+            self.hosts.remove(key)?;
+        }
+        for key in &stale_answers {
+            self.answers.remove(key)?;
+        }
+        Ok(stale_links.len() + stale_hosts.len() + stale_answers.len())
+    }
+
+    /// Shows that a daemon of this version is alive. `now` is boot-clock nanoseconds.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn beat(&mut self, now: u64) -> Result<(), MapError> {
+        let settings = Settings { abi_version: ABI_VERSION, daemon_pid: std::process::id(), heartbeat: now };
+        self.settings.set(0, &settings, 0)
+    }
+
+    /// Packets that ended so at a hook, over all CPUs.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn counter(&self, hook: Hook, reason: Reason) -> Result<u64, MapError> {
+        Ok(self.counters.get(&counter(hook, reason), 0)?.iter().sum())
+    }
+
+    /// The ring of events, which has one reader.
+    #[must_use]
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take().map(Events::new)
+    }
+}

@@ -1,0 +1,110 @@
+//! Boot scripts: the fixed first one, and the one for the machine that asks.
+
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use boot_common::Mac;
+use tracing::field::display;
+use tracing::{debug, info, warn};
+
+use crate::engine::script::{self, ScriptBook};
+pub use crate::engine::script::{Asked, NoScript};
+
+use super::{Ends, Site, machine_at};
+
+/// Longest value taken from a query; what is longer is cut.
+const LONGEST_VALUE: usize = 255;
+
+/// Writes boot scripts.
+pub trait Scripts {
+    /// The script that is the same for all machines: it tells iPXE to ask for its own.
+    fn bootstrap(&self, asked: &Asked) -> String {
+        script::bootstrap(asked.server)
+    }
+
+    /// The script of one machine.
+    fn script(&self, asked: &Asked) -> Result<String, NoScript>;
+}
+
+impl Scripts for ScriptBook {
+    fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        Self::script(self, asked)
+    }
+}
+
+pub(super) async fn bootstrap(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    method: Method,
+    uri: Uri,
+) -> Response {
+    let asked = read_query(&site, ends, &uri);
+    let script = site.scripts.bootstrap(&asked);
+    answer(&site, ends, &method, uri.path(), asked.mac, Ok(script))
+}
+
+pub(super) async fn script(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    method: Method,
+    uri: Uri,
+) -> Response {
+    let asked = read_query(&site, ends, &uri);
+    let script = site.scripts.script(&asked);
+    answer(&site, ends, &method, uri.path(), asked.mac, script)
+}
+
+fn answer(
+    site: &Site,
+    ends: Ends,
+    method: &Method,
+    path: &str,
+    asked_mac: Option<Mac>,
+    script: Result<String, NoScript>,
+) -> Response {
+    let (known_mac, name) = machine_at(&site.roster, ends.client);
+    // The roster's name belongs to the roster's machine only.
+    let name = name.filter(|_| asked_mac.is_none() || asked_mac == known_mac);
+    let mac = asked_mac.or(known_mac).map(display);
+    let client = ends.client.ip();
+    let (status, text) = match script {
+        Ok(script) if method == Method::HEAD => {
+            debug!(step = "script", by = "daemon", mac, name, %client, "asked for the length of {path}");
+            (StatusCode::OK, script)
+        }
+        Ok(script) => {
+            info!(step = "script", by = "daemon", mac, name, %client, bytes = script.len(), "sent {path}");
+            (StatusCode::OK, script)
+        }
+        Err(NoScript::NotForYou(why)) => {
+            info!(step = "script", by = "daemon", mac, name, %client, "no {path} for this machine: {why}");
+            (StatusCode::NOT_FOUND, why)
+        }
+        Err(NoScript::Broken(why)) => {
+            warn!(step = "script", by = "daemon", mac, name, %client, "{path} could not be written: {why}");
+            (StatusCode::INTERNAL_SERVER_ERROR, why)
+        }
+    };
+    (status, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+fn read_query(site: &Site, ends: Ends, uri: &Uri) -> Asked {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+    let value = |name: &str| {
+        let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
+        Some(value.chars().filter(|c| !c.is_control()).take(LONGEST_VALUE).collect::<String>())
+    };
+    Asked {
+        uuid: value("uuid"),
+        mac: value("mac")
+            .and_then(|mac| mac.parse().ok())
+            .or_else(|| machine_at(&site.roster, ends.client).0),
+        domain: value("domain"),
+        hostname: value("hostname"),
+        serial: value("serial"),
+        arch: value("arch"),
+        client_ip: ends.client.ip(),
+        server: ends.server,
+    }
+}

@@ -1,0 +1,148 @@
+//! What the conditions and the range of a request make of it (RFC 9110 sections 13 and 14).
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use axum::http::HeaderMap;
+use axum::http::header::{
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
+
+use super::date;
+
+/// What is known about the file.
+pub(super) struct Subject<'a> {
+    pub(super) etag: &'a str,
+    pub(super) modified: SystemTime,
+    pub(super) size: u64,
+}
+
+/// What to answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Whole,
+    Part(Range<u64>),
+    NotModified,
+    /// 412: the file is not the one the client means, so it must not go on where it stopped.
+    Changed,
+    /// 416
+    Unsatisfiable,
+}
+
+/// Judges in the order of RFC 9110 section 13.2.2.
+pub(super) fn judge(headers: &HeaderMap, subject: &Subject<'_>, with_range: bool) -> Verdict {
+    let seconds = date::whole_seconds(subject.modified);
+    let date_in = |name: HeaderName| text(headers, &name).and_then(date::parse);
+    if headers.contains_key(IF_MATCH) {
+        if !any_tag(headers, &IF_MATCH, |tag| tag == subject.etag) {
+            return Verdict::Changed;
+        }
+    } else if date_in(IF_UNMODIFIED_SINCE).is_some_and(|date| seconds > date) {
+        return Verdict::Changed;
+    }
+    if headers.contains_key(IF_NONE_MATCH) {
+        if any_tag(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == subject.etag) {
+            return Verdict::NotModified;
+        }
+    } else if date_in(IF_MODIFIED_SINCE).is_some_and(|date| seconds <= date) {
+        return Verdict::NotModified;
+    }
+    // A date is no strong validator here: a file may change twice within its second.
+    let same_file = !headers.contains_key(IF_RANGE) || text(headers, &IF_RANGE) == Some(subject.etag);
+    match text(headers, &RANGE) {
+        Some(range) if with_range && same_file => part(range, subject.size),
+        _ => Verdict::Whole,
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn any_tag(headers: &HeaderMap, name: &HeaderName, matches: impl Fn(&str) -> bool) -> bool {
+    let lists = headers.get_all(name).into_iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).any(|tag| tag == "*" || matches(tag))
+}
+
+/// A single range; several, or what is no range at all, get the whole file, as the RFC allows.
+fn part(range: &str, size: u64) -> Verdict {
+    let number = |text: &str| {
+        (!text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()))
+            .then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
+    let unit_and_range = range.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let Some((first, last)) = unit_and_range.and_then(|(_, range)| range.trim().split_once('-')) else {
+        return Verdict::Whole;
+    };
+    let range = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Some(first), None) if last.is_empty() => first..size,
+        (None, Some(length)) if first.is_empty() => size.saturating_sub(length)..size,
+        _ => return Verdict::Whole,
+    };
+    if range.is_empty() { Verdict::Unsatisfiable } else { Verdict::Part(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn verdict(headers: &[(HeaderName, &'static str)]) -> Verdict {
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
+        judge(&headers, &Subject { etag: "\"a\"", modified, size: 100 }, true)
+    }
+
+    #[test]
+    fn ranges() {
+        for (range, expected) in [
+            ("bytes=0-0", Verdict::Part(0..1)),
+            ("bytes=10-", Verdict::Part(10..100)),
+            ("Bytes=10-1000", Verdict::Part(10..100)),
+            ("bytes=-30", Verdict::Part(70..100)),
+            ("bytes=-300", Verdict::Part(0..100)),
+            ("bytes=5-99999999999999999999999", Verdict::Part(5..100)),
+            ("bytes=100-", Verdict::Unsatisfiable),
+            ("bytes=-0", Verdict::Unsatisfiable),
+            ("bytes=99999999999999999999999-", Verdict::Unsatisfiable),
+            ("bytes=5-4", Verdict::Whole),
+            ("bytes=0-1,5-6", Verdict::Whole),
+            ("bytes=-", Verdict::Whole),
+            ("bytes=+1-2", Verdict::Whole),
+            ("lines=0-1", Verdict::Whole),
+            ("nonsense", Verdict::Whole),
+        ] {
+            assert_eq!(verdict(&[(RANGE, range)]), expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn conditions() {
+        const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+        let part = (RANGE, "bytes=50-");
+        for (headers, expected) in [
+            (vec![(IF_MATCH, "\"a\"")], Verdict::Whole),
+            (vec![(IF_MATCH, "*")], Verdict::Whole),
+            (vec![(IF_MATCH, "W/\"a\"")], Verdict::Changed),
+            (vec![(IF_MATCH, "\"b\""), part.clone()], Verdict::Changed),
+            (vec![(IF_UNMODIFIED_SINCE, SAME)], Verdict::Whole),
+            (vec![(IF_UNMODIFIED_SINCE, BEFORE)], Verdict::Changed),
+            (vec![(IF_NONE_MATCH, "\"b\", W/\"a\"")], Verdict::NotModified),
+            (vec![(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, SAME)], Verdict::Whole),
+            (vec![(IF_MODIFIED_SINCE, SAME)], Verdict::NotModified),
+            (vec![(IF_MODIFIED_SINCE, BEFORE)], Verdict::Whole),
+            (vec![(IF_MODIFIED_SINCE, "yesterday")], Verdict::Whole),
+            (vec![(IF_RANGE, "\"a\""), part.clone()], Verdict::Part(50..100)),
+            (vec![(IF_RANGE, "\"b\""), part.clone()], Verdict::Whole),
+            (vec![(IF_RANGE, SAME), part], Verdict::Whole),
+        ] {
+            assert_eq!(verdict(&headers), expected, "{headers:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A file's bytes on their way to a client, and the log line at their end.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::Body;
+use boot_common::Mac;
+use rustix::io::ReadWriteFlags;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::JoinHandle;
+use tokio_util::io::ReaderStream;
+use tracing::field::display;
+use tracing::info;
+
+use crate::files::human_size;
+
+/// Bytes read and handed to the socket at a time; every connection holds a few of these.
+const CHUNK: usize = 128 * 1024;
+
+/// What the log line says.
+pub(super) struct Recipient {
+    pub(super) mac: Option<Mac>,
+    pub(super) name: Option<String>,
+    pub(super) client: IpAddr,
+    pub(super) file: String,
+}
+
+/// The body of an answer: `range` of `file`. The log line is written once the last byte has been handed to the
+/// connection, or when the connection has ended before.
+pub(super) fn body(file: File, range: Range<u64>, to: Recipient) -> Body {
+    let wanted = range.end - range.start;
+    let delivery = Delivery {
+        file: Arc::new(file),
+        at: range.start,
+        end: range.end,
+        from_disk: None,
+        wanted,
+        started: Instant::now(),
+        to,
+    };
+    Body::from_stream(ReaderStream::with_capacity(delivery, CHUNK))
+}
+
+struct Delivery {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    /// A read that had to wait for the disk.
+    from_disk: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    wanted: u64,
+    started: Instant,
+    to: Recipient,
+}
+
+impl AsyncRead for Delivery {
+    /// What is in the page cache, as boot files are after the first machine, is copied at once; only what has to
+    /// come from the disk goes to another thread.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let len = left.min(buffer.remaining()).min(CHUNK);
+        if len == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if self.from_disk.is_none() {
+            let slice = buffer.initialize_unfilled_to(len);
+            let slices = &mut [IoSliceMut::new(slice)];
+            match rustix::io::preadv2(&*self.file, slices, self.at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => {
+                    buffer.advance(read);
+                    self.at += read as u64;
+                    return Poll::Ready(Ok(()));
+                }
+                // Not in the page cache, or a file system that cannot say so: the other thread finds out.
+                Err(_) => {
+                    let (file, at) = (Arc::clone(&self.file), self.at);
+                    self.from_disk = Some(tokio::task::spawn_blocking(move || read(&file, at, len)));
+                }
+            }
+        }
+        let Some(reading) = &mut self.from_disk else { return Poll::Pending };
+        let bytes = ready!(Pin::new(reading).poll(context));
+        self.from_disk = None;
+        let bytes = bytes.map_err(io::Error::other)??;
+        buffer.put_slice(bytes.get(..len.min(bytes.len())).unwrap_or_default());
+        self.at += len.min(bytes.len()) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let Recipient { mac, name, client, file } = &self.to;
+        let (mac, name) = (mac.map(display), name.as_deref());
+        let bytes = self.wanted - (self.end - self.at);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let size = human_size(bytes);
+        if bytes == self.wanted {
+            info!(step = "http", by = "daemon", mac, name, %client, file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
+        } else {
+            let whole = human_size(self.wanted);
+            info!(
+                step = "http", by = "daemon", mac, name, %client, file, bytes, seconds,
+                "the client left after {size} of {whole} of {file}"
+            );
+        }
+    }
+}

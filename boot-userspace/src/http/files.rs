@@ -1,0 +1,150 @@
+//! Boot files.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use tracing::field::display;
+use tracing::{debug, info};
+
+use super::conditions::{Subject, Verdict, judge};
+use super::delivery::{self, Recipient};
+use super::{Ends, Site, boot, date, machine_at};
+use crate::files::{OpenError, OpenFile, is_efi_application};
+
+pub(super) async fn file(
+    site: State<Site>,
+    ends: ConnectInfo<Ends>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    // The path as it was sent: a decoded one no longer shows which dots and slashes were encoded.
+    let raw = uri.path().splitn(3, '/').nth(2).unwrap_or_default();
+    let Some(name) = decode(raw) else {
+        return (StatusCode::BAD_REQUEST, "the path has an encoding that is not accepted\n").into_response();
+    };
+    let (mac, machine) = machine_at(&site.roster, ends.client);
+    let to = Recipient { mac, name: machine, client: ends.client.ip(), file: name.clone() };
+    let files = site.files.clone();
+    // Opening may have to wait for a disk.
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = files.open(&name)?;
+        let content_type = content_type(&name, &opened.file);
+        Ok((opened, content_type))
+    });
+    let opened = opened.await.unwrap_or_else(|error| {
+        Err(OpenError::Io { path: site.files.boot_dir().to_path_buf(), error: io::Error::other(error) })
+    });
+    match opened {
+        Ok((opened, content_type)) => answer(&method, &headers, opened, content_type, to),
+        // iPXE looks for this beside its own binary, so here if that came from here.
+        Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
+            boot::bootstrap(site, ends, method, uri).await
+        }
+        Err(error) => refuse(&error, &to),
+    }
+}
+
+fn answer(
+    method: &Method,
+    headers: &HeaderMap,
+    opened: OpenFile,
+    content_type: &'static str,
+    to: Recipient,
+) -> Response {
+    let OpenFile { file, size, modified, identity: (_, inode), .. } = opened;
+    let nanoseconds = modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    let etag = format!("\"{inode:x}-{size:x}-{nanoseconds:x}\"");
+    let subject = Subject { etag: &etag, modified, size };
+    let verdict = judge(headers, &subject, method == Method::GET);
+    let validators = [(ETAG, etag.clone()), (LAST_MODIFIED, date::format(modified))];
+    let mut facts: Vec<(HeaderName, String)> = vec![(ACCEPT_RANGES, "bytes".to_owned())];
+    let (status, range): (StatusCode, Range<u64>) = match verdict {
+        Verdict::NotModified => return (StatusCode::NOT_MODIFIED, validators).into_response(),
+        Verdict::Changed => return (StatusCode::PRECONDITION_FAILED, validators).into_response(),
+        Verdict::Unsatisfiable => {
+            let whole = [(CONTENT_RANGE, format!("bytes */{size}"))];
+            return (StatusCode::RANGE_NOT_SATISFIABLE, whole).into_response();
+        }
+        Verdict::Whole => (StatusCode::OK, 0..size),
+        Verdict::Part(range) => {
+            facts.push((CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1)));
+            (StatusCode::PARTIAL_CONTENT, range)
+        }
+    };
+    // Set by hand: iPXE is slow and EDK2 fails without a length, so the answer must never be chunked.
+    facts.push((CONTENT_LENGTH, (range.end - range.start).to_string()));
+    facts.push((CONTENT_TYPE, content_type.to_owned()));
+    debug!(step = "http", by = "daemon", client = %to.client, file = to.file, %method, %status, "asked for");
+    let body = if method == Method::HEAD { Body::empty() } else { delivery::body(file, range, to) };
+    let mut response = (status, validators, body).into_response();
+    let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
+    response.headers_mut().extend(facts);
+    response
+}
+
+fn refuse(error: &OpenError, to: &Recipient) -> Response {
+    let Recipient { mac, name, client, file } = to;
+    let (mac, name) = (mac.map(display), name.as_deref());
+    info!(step = "http", by = "daemon", mac, name, %client, file, "asked for {file}: {error}");
+    let (status, text) = match error {
+        OpenError::NotFound { .. } => (StatusCode::NOT_FOUND, "no such file\n"),
+        OpenError::Outside | OpenError::NotAFile(_) => (StatusCode::FORBIDDEN, "this may not be served\n"),
+        OpenError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
+    };
+    (status, text).into_response()
+}
+
+/// Undoes percent-encoding. Dots, slashes and control characters need none, so an encoded one is somebody trying to
+/// get past a check.
+fn decode(raw: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let byte = u8::try_from(digit()? << 4 | digit()?).ok()?;
+        if matches!(byte, b'.' | b'/' | b'\\') || byte.is_ascii_control() {
+            return None;
+        }
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// UEFI HTTP Boot goes by this header before it looks at the name (UEFI 2.10 section 24.7).
+fn content_type(name: &str, file: &File) -> &'static str {
+    let begins = |offset: u64, bytes: &[u8]| {
+        let mut found = vec![0; bytes.len()];
+        file.read_exact_at(&mut found, offset).is_ok() && found == bytes
+    };
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    match extension.as_str() {
+        "efi" => return "application/efi",
+        "ipxe" | "cfg" | "conf" | "txt" | "lst" | "yaml" | "yml" => return "text/plain",
+        "json" => return "application/json",
+        "iso" if begins(32_769, b"CD001") => return "application/vnd.efi-iso",
+        "img" if begins(510, b"\x55\xaa") => return "application/vnd.efi-img",
+        _ => {}
+    }
+    let mut head = [0; 4096];
+    let read = file.read_at(&mut head, 0).unwrap_or(0);
+    if is_efi_application(head.get(..read).unwrap_or_default()) {
+        "application/efi"
+    } else {
+        "application/octet-stream"
+    }
+}

@@ -1,0 +1,90 @@
+//! HTTP for booting machines: boot scripts, boot files, and whether the server is alive.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::routing::get;
+use axum::serve::IncomingStream;
+use boot_common::Mac;
+use tokio::net::TcpListener;
+
+use crate::engine::roster::Roster;
+use crate::files::BootFiles;
+
+pub mod boot;
+mod conditions;
+mod connections;
+mod date;
+mod delivery;
+mod files;
+mod health;
+#[cfg(test)]
+mod tests;
+
+pub use boot::{Asked, NoScript, Scripts};
+pub use health::Readiness;
+
+use connections::Connections;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Site {
+    /// The files that may be served.
+    pub files: Arc<BootFiles>,
+    /// Which machine has which address.
+    pub roster: Roster,
+    /// Who writes the boot scripts.
+    pub scripts: Arc<dyn Scripts + Send + Sync>,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+}
+
+/// The routes that machines need to boot; further routers may be merged with it.
+pub fn router(site: Site) -> Router {
+    Router::new()
+        .route("/boot.ipxe", get(boot::bootstrap))
+        .route("/autoexec.ipxe", get(boot::bootstrap))
+        .route("/ipxe/boot.ipxe", get(boot::script))
+        .route("/files/{*path}", get(files::file))
+        .route("/tftp/{*path}", get(files::file))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .with_state(site)
+}
+
+/// Serves until the listener fails for good. Handlers may ask for [`Ends`] as connection info.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    axum::serve(Connections::new(listener), router.into_make_service_with_connect_info::<Ends>()).await
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address of this server that the client reached, so that URLs in scripts lead back to it.
+    pub server: SocketAddr,
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Ends {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        let client = canonical(*stream.remote_addr());
+        // A socket whose own address is unknown is closed already.
+        let server = stream.io().local_addr().map_or(client, canonical);
+        Self { client, server }
+    }
+}
+
+/// A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The machine that has this address, as far as the roster knows.
+fn machine_at(roster: &Roster, client: SocketAddr) -> (Option<Mac>, Option<String>) {
+    let IpAddr::V4(address) = client.ip() else { return (None, None) };
+    roster.client(address).map_or((None, None), |client| (Some(client.mac), client.name))
+}

@@ -1,0 +1,291 @@
+//! Raw requests over a real connection.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::engine::roster::Client;
+
+/// Answers with what it was asked, so that a test can read it.
+struct Echo;
+
+impl Scripts for Echo {
+    fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        match asked.hostname.as_deref() {
+            Some("ignored") => Err(NoScript::NotForYou("not this one".to_owned())),
+            Some("broken") => Err(NoScript::Broken("template".to_owned())),
+            _ => Ok(format!("#!ipxe\n# {asked:?}\n")),
+        }
+    }
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    site: Site,
+    address: SocketAddr,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+async fn rig() -> Rig {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("boot/talos")).unwrap();
+    fs::write(dir.path().join("secret"), "secret").unwrap();
+    fs::write(dir.path().join("boot/talos/vmlinuz"), big_file()).unwrap();
+    fs::write(dir.path().join("boot/snponly.efi"), "0123456789").unwrap();
+    fs::write(dir.path().join("boot/empty"), "").unwrap();
+    symlink("../secret", dir.path().join("boot/link")).unwrap();
+    let files = BootFiles::new(dir.path().join("boot"), BTreeMap::new()).with_system_dirs(Vec::new());
+    let site = Site {
+        files: Arc::new(files),
+        roster: Roster::default(),
+        scripts: Arc::new(Echo),
+        readiness: Readiness::default(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router(site.clone())));
+    Rig { dir, site, address }
+}
+
+fn big_file() -> Vec<u8> {
+    (0..1_000_003u32).map(|position| (position % 251) as u8).collect()
+}
+
+/// Sends one request on an open connection and reads exactly its answer.
+async fn exchange(stream: &mut TcpStream, request: &str) -> Answer {
+    let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
+    let version = if line.contains(" HTTP/") { "" } else { " HTTP/1.1" };
+    let headers: String = headers.lines().map(|header| format!("{header}\r\n")).collect();
+    stream.write_all(format!("{line}{version}\r\nHost: x\r\n{headers}\r\n").as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: BTreeMap<String, String> = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    assert!(!headers.contains_key("transfer-encoding"), "{head}");
+    let bodiless = line.starts_with("HEAD") || status == 304;
+    let length = if bodiless { 0 } else { headers["content-length"].parse().unwrap() };
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    Answer { status, head, headers, body }
+}
+
+impl Rig {
+    async fn ask(&self, request: &str) -> Answer {
+        exchange(&mut TcpStream::connect(self.address).await.unwrap(), request).await
+    }
+
+    async fn script(&self, request: &str) -> String {
+        let answer = self.ask(request).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain"), "{}", answer.head);
+        String::from_utf8(answer.body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_first_script_leads_back_to_the_address_that_was_reached() {
+    let rig = rig().await;
+    let url = format!("http://{}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}&", rig.address);
+    for path in ["/boot.ipxe", "/autoexec.ipxe", "/files/autoexec.ipxe", "/tftp/x64/autoexec.ipxe"] {
+        let script = rig.script(&format!("GET {path}")).await;
+        assert!(script.starts_with("#!ipxe\n") && script.contains(&url), "{path}: {script}");
+    }
+    fs::write(rig.dir.path().join("boot/autoexec.ipxe"), "#!ipxe\nshell\n").unwrap();
+    assert_eq!(rig.script("GET /files/autoexec.ipxe").await, "#!ipxe\nshell\n");
+}
+
+#[tokio::test]
+async fn a_script_is_asked_for_with_everything_the_machine_says() {
+    let rig = rig().await;
+    let query = "uuid=u-1&mac=52-54-00-00-00-01&domain=&hostname=n%201&serial=To+be&arch=x86_64";
+    let script = rig.script(&format!("GET /ipxe/boot.ipxe?{query}")).await;
+    for part in [
+        "uuid: Some(\"u-1\")",
+        "domain: None",
+        "hostname: Some(\"n 1\")",
+        "serial: Some(\"To be\")",
+        "arch: Some(\"x86_64\")",
+        &format!("mac: {:?}", Some(Mac([0x52, 0x54, 0, 0, 0, 1]))),
+        &format!("server: {:?}", rig.address),
+    ] {
+        assert!(script.contains(part), "{part}: {script}");
+    }
+    let known = Client { mac: Mac([2; 6]), name: None };
+    rig.site.roster.put(Ipv4Addr::LOCALHOST, known);
+    for query in ["", "?", "?mac=nonsense", "?%zz=1&&=&mac", "?uuid=%ff%00"] {
+        let script = rig.script(&format!("GET /ipxe/boot.ipxe{query}")).await;
+        assert!(script.contains(&format!("{:?}", Mac([2; 6]))), "{query}: {script}");
+    }
+}
+
+#[tokio::test]
+async fn no_script_is_an_error_with_a_reason() {
+    let rig = rig().await;
+    for (name, status) in [("ignored", 404), ("broken", 500)] {
+        let answer = rig.ask(&format!("GET /ipxe/boot.ipxe?hostname={name}")).await;
+        assert_eq!(answer.status, status);
+        assert!(!answer.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn files_come_whole_with_length_and_validators() {
+    let rig = rig().await;
+    for path in
+        ["/files/talos/vmlinuz", "/tftp/talos/vmlinuz", "/files//TALOS/vmlinuz", "/files/t%61los/vmlinuz?x=y"]
+    {
+        let answer = rig.ask(&format!("GET {path}")).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body == big_file(), "{path}");
+        assert_eq!(answer.header("accept-ranges"), "bytes");
+        assert!(answer.header("etag").starts_with('"') && answer.header("last-modified").ends_with(" GMT"));
+    }
+    assert_eq!(rig.ask("GET /files/empty").await.header("content-length"), "0");
+    assert_eq!(rig.ask("GET /files/snponly.efi").await.header("content-type"), "application/efi");
+    assert_eq!(rig.ask("GET /files/talos/vmlinuz HTTP/1.0").await.body.len(), 1_000_003);
+}
+
+#[tokio::test]
+async fn head_has_the_headers_of_get() {
+    let rig = rig().await;
+    let without_date = |answer: Answer| {
+        let mut headers = answer.headers;
+        headers.remove("date");
+        (answer.status, headers)
+    };
+    for path in
+        ["/files/snponly.efi", "/files/empty", "/boot.ipxe", "/files/missing", "/healthz", "/ipxe/boot.ipxe"]
+    {
+        let get = without_date(rig.ask(&format!("GET {path}")).await);
+        assert!(get.1.contains_key("content-length"));
+        assert_eq!(without_date(rig.ask(&format!("HEAD {path}")).await), get, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_serves_request_after_request() {
+    let rig = rig().await;
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(exchange(&mut stream, "GET /boot.ipxe").await.status, 200);
+        assert_eq!(
+            exchange(&mut stream, "HEAD /files/talos/vmlinuz").await.header("content-length"),
+            "1000003"
+        );
+        assert_eq!(exchange(&mut stream, "GET /files/talos/vmlinuz").await.body.len(), 1_000_003);
+        assert_eq!(exchange(&mut stream, "GET /files/missing").await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn ranges_and_conditions() {
+    let rig = rig().await;
+    let etag = rig.ask("HEAD /files/snponly.efi").await.header("etag").to_owned();
+    let get = |headers: String| format!("GET /files/snponly.efi\n{headers}");
+
+    let part = rig.ask(&get(format!("Range: bytes=7-\nIf-Match: {etag}\nIf-Range: {etag}"))).await;
+    assert_eq!((part.status, part.body.as_slice()), (206, &b"789"[..]));
+    assert_eq!((part.header("content-range"), part.header("etag")), ("bytes 7-9/10", etag.as_str()));
+
+    let none = rig.ask(&get("Range: bytes=10-".to_owned())).await;
+    assert_eq!((none.status, none.header("content-range")), (416, "bytes */10"));
+    assert_eq!(rig.ask(&get("Range: bytes=7-\nIf-Range: \"old\"".to_owned())).await.body.len(), 10);
+    assert_eq!(rig.ask(&get(format!("If-None-Match: {etag}"))).await.status, 304);
+    assert_eq!(rig.ask(&get("Range: bytes=7-\nIf-Match: \"old\"".to_owned())).await.status, 412);
+    assert_eq!(rig.ask("HEAD /files/snponly.efi\nRange: bytes=7-").await.header("content-length"), "10");
+
+    fs::write(rig.dir.path().join("boot/snponly.efi"), "9876543210").unwrap();
+    assert_ne!(rig.ask("HEAD /files/snponly.efi").await.header("etag"), etag);
+}
+
+#[tokio::test]
+async fn nothing_outside_the_boot_directory() {
+    let rig = rig().await;
+    for (path, status) in [
+        ("/files/../secret", 403),
+        ("/files/talos/../../secret", 403),
+        ("/files/..\\secret", 403),
+        ("/files/link", 403),
+        ("/files/talos", 403),
+        ("/files/%2e%2e/secret", 400),
+        ("/files/..%2fsecret", 400),
+        ("/files/..%5Csecret", 400),
+        ("/files/%2E%2E%2Fsecret", 400),
+        ("/files/%252e%252e/secret", 404),
+        ("/files/vmlinuz%00.efi", 400),
+        ("/files/%0a", 400),
+        ("/files/%ff", 400),
+        ("/files/%c0%ae%c0%ae/secret", 400),
+        ("/files/%", 400),
+        ("/files/%4", 400),
+        ("/files/secret", 404),
+        ("/files//etc/passwd", 404),
+        ("/files/", 404),
+        ("/secret", 404),
+        ("/", 404),
+    ] {
+        let answer = rig.ask(&format!("GET {path}")).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(!answer.body.starts_with(b"secret"));
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_refused() {
+    let rig = rig().await;
+    for method in ["POST", "PUT", "DELETE"] {
+        let answer = rig.ask(&format!("{method} /files/empty")).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET,HEAD"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_ends_the_connection() {
+    let rig = rig().await;
+    let path = rig.dir.path().join("boot/shrinks");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(200_000_000).unwrap();
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(b"GET /files/shrinks HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut begin = [0; 100];
+    stream.read_exact(&mut begin).await.unwrap();
+    file.set_len(10_000_000).unwrap();
+    let mut rest = Vec::new();
+    // The end of the connection, cleanly or not, is what tells the client.
+    drop(stream.read_to_end(&mut rest).await);
+    assert!(rest.len() < 200_000_000);
+    assert_eq!(rig.ask("GET /healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn readiness_is_what_the_daemon_says() {
+    let rig = rig().await;
+    assert_eq!(rig.ask("GET /readyz").await.status, 503);
+    rig.site.readiness.set_ready();
+    assert_eq!(rig.ask("GET /readyz").await.status, 200);
+    rig.site.readiness.set_unready("the store is full");
+    assert_eq!(rig.ask("GET /readyz").await.body, b"not ready: the store is full\n");
+}

@@ -1,0 +1,236 @@
+//! The event loop: packets, kernel events and time go into the engine, its commands come out.
+//!
+//! What has arrived while the last round was written to the store makes up the next round, and a round has one
+//! commit: so the commits per second are the disk's, and the leases per commit the storm's.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use boot_common::wire::port;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, warn};
+
+use crate::engine::Engine;
+use crate::engine::command::{Command, Incoming, Now, Via};
+use crate::engine::packet::payload;
+use crate::engine::record::Change;
+use crate::fastpath::{AsyncEvents, Tables};
+use crate::io::clock;
+use crate::io::link::Link;
+use crate::io::packet::FrameSocket;
+use crate::io::udp::{BindError, UdpSocket};
+use crate::store::Store;
+
+/// How many packets a round takes at most.
+const ROUND: usize = 512;
+/// How many packets wait for the next round; more stay in the sockets' buffers.
+const WAITING: usize = 2048;
+
+/// The sockets of an interface that speaks DHCP.
+pub struct Sockets {
+    ifindex: u32,
+    dhcp: Arc<UdpSocket>,
+    pxe: Arc<UdpSocket>,
+    frames: FrameSocket,
+}
+
+impl Sockets {
+    /// Opens ports 67 and 4011, and the packet socket for clients without an address.
+    ///
+    /// # Errors
+    /// One sentence that says what to do.
+    pub fn open(link: &Link) -> Result<Self, BindError> {
+        let dhcp = Arc::new(UdpSocket::bind(link, port::DHCP_SERVER)?);
+        let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
+        let frames = FrameSocket::open(link).map_err(|error| BindError::Other {
+            port: port::DHCP_SERVER,
+            link: link.name.clone(),
+            source: error,
+        })?;
+        Ok(Self { ifindex: link.index, dhcp, pxe, frames })
+    }
+}
+
+/// The daemon's one mover.
+pub struct Daemon {
+    engine: Engine,
+    store: Store,
+    sockets: HashMap<u32, Sockets>,
+    tables: Option<Tables>,
+}
+
+struct Packet {
+    ifindex: u32,
+    port: u16,
+    from: SocketAddrV4,
+    to: Ipv4Addr,
+    payload: Vec<u8>,
+}
+
+impl Daemon {
+    /// Puts the parts together. `tables` are the kernel's, where there is a fast path.
+    #[must_use]
+    pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
+        let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
+        Self { engine, store, sockets, tables }
+    }
+
+    /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know.
+    /// Gives the number of stale entries.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn fill_tables(&mut self) -> Result<usize> {
+        self.beat();
+        let commands = self.engine.take_commands();
+        self.execute(commands).await;
+        let Some(tables) = &mut self.tables else { return Ok(0) };
+        for (ifindex, link) in self.engine.links() {
+            tables.put_link(ifindex, &link)?;
+        }
+        let engine = &self.engine;
+        Ok(tables.reconcile(
+            |link| engine.has_link(link),
+            |host| engine.has_host(host),
+            |key| engine.has_answer(key),
+        )?)
+    }
+
+    /// Runs until the sockets' tasks end, which they do not.
+    pub async fn run(mut self, events: Option<AsyncEvents>) {
+        let (sender, mut packets) = mpsc::channel(WAITING);
+        for sockets in self.sockets.values() {
+            for (socket, port) in [(&sockets.dhcp, port::DHCP_SERVER), (&sockets.pxe, port::PXE)] {
+                tokio::spawn(receive(Arc::clone(socket), sockets.ifindex, port, sender.clone()));
+            }
+        }
+        let (event_sender, mut kernel_events) = mpsc::channel(WAITING);
+        if let Some(mut events) = events {
+            tokio::spawn(async move {
+                while let Ok(event) = events.next().await {
+                    if event_sender.send(event).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                Some(event) = kernel_events.recv() => self.engine.kernel_answered(&event),
+                Some(packet) = packets.recv() => {
+                    let mut round = vec![packet];
+                    while round.len() < ROUND && let Ok(packet) = packets.try_recv() {
+                        round.push(packet);
+                    }
+                    self.round(&round).await;
+                }
+                _ = second.tick() => {
+                    self.beat();
+                    self.engine.tick(now());
+                    let commands = self.engine.take_commands();
+                    self.execute(commands).await;
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self, packets: &[Packet]) {
+        let now = now();
+        for packet in packets {
+            let incoming = Incoming {
+                ifindex: packet.ifindex,
+                port: packet.port,
+                from: packet.from,
+                to: packet.to,
+                payload: &packet.payload,
+            };
+            self.engine.handle(&incoming, now);
+        }
+        let commands = self.engine.take_commands();
+        self.execute(commands).await;
+    }
+
+    /// Stores everything first: no ACK leaves, and no promise reaches the kernel, before it is on the disk.
+    async fn execute(&mut self, commands: Vec<Command>) {
+        let changes: Vec<Change> = commands
+            .iter()
+            .filter_map(
+                |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
+            )
+            .collect();
+        if let Err(failure) = self.store.commit(&changes).await {
+            error!("{failure}: no lease is confirmed until this is mended");
+            self.engine.not_stored(&changes);
+            return;
+        }
+        for command in commands {
+            match command {
+                Command::Persist(_) => {}
+                Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
+                Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),
+                Command::PutAnswer(key, answer) => {
+                    self.tell("answer", |tables| tables.put_answer(&key, &answer))
+                }
+                Command::Send { ifindex, frame, via } => self.send(ifindex, &frame, via),
+            }
+        }
+    }
+
+    /// A table that is full or gone costs speed, not service.
+    fn tell(&mut self, what: &str, write: impl FnOnce(&mut Tables) -> Result<(), aya::maps::MapError>) {
+        if let Some(tables) = &mut self.tables
+            && let Err(failure) = write(tables)
+        {
+            debug!("the kernel did not take the {what}, the daemon answers for it: {failure}");
+        }
+    }
+
+    fn send(&self, ifindex: u32, frame: &[u8], via: Via) {
+        let Some(sockets) = self.sockets.get(&ifindex) else { return };
+        let sent = match via {
+            Via::Frame => sockets.frames.send(frame),
+            Via::Socket { to, source, port: port::PXE } => sockets.pxe.try_send(payload(frame), to, source),
+            Via::Socket { to, source, .. } => sockets.dhcp.try_send(payload(frame), to, source),
+        };
+        if let Err(failure) = sent {
+            warn!("an answer could not be sent: {failure}");
+        }
+    }
+
+    fn beat(&mut self) {
+        let now = now().nanos();
+        self.tell("heartbeat", |tables| tables.beat(now));
+    }
+}
+
+/// Now, by both clocks.
+#[must_use]
+pub fn now() -> Now {
+    Now { boot: clock::boot(), wall: clock::wall() }
+}
+
+async fn receive(socket: Arc<UdpSocket>, ifindex: u32, port: u16, to: mpsc::Sender<Packet>) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match socket.recv(&mut buffer).await {
+            Ok(received) => {
+                let payload = buffer.get(..received.len).unwrap_or_default().to_vec();
+                let packet = Packet { ifindex, port, from: received.from, to: received.to, payload };
+                if to.send(packet).await.is_err() {
+                    return;
+                }
+            }
+            // The interface went down, for example: it comes back.
+            Err(failure) => {
+                debug!("receiving on port {port}: {failure}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

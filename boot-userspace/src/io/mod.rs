@@ -1,0 +1,9 @@
+//! Sockets, clocks and the event loop: everything that touches the outside on the engine's behalf.
+
+pub mod clock;
+pub mod daemon;
+pub mod link;
+pub mod packet;
+pub mod ra;
+pub mod tftp;
+pub mod udp;

@@ -1,0 +1,457 @@
+//! Answers the IPv6 router solicitation of a machine that is booting with an empty router advertisement.
+//!
+//! iPXE waits up to 13 seconds for a router before it goes on with IPv4. An advertisement with lifetime 0
+//! and no prefixes ends the wait, and configures nothing: RFC 4861 §6.3.4 makes a host ignore such a router.
+
+use std::fs;
+use std::io;
+use std::net::Ipv6Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use boot_common::Mac;
+use nix::errno::Errno;
+use nix::sys::socket::{LinkAddr, recvfrom};
+use socket2::{Domain, SockFilter, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::link::Link;
+use super::packet;
+use crate::engine::roster::Roster;
+
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ICMPV6: u8 = 58;
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
+/// Proves that no router forwarded the packet.
+const HOP_LIMIT: u8 = 255;
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
+/// Answers the solicitations of the roster's clients on one interface. Returns only if it cannot start.
+///
+/// Silent while the interface forwards IPv6: then this host may be a real router, and an advertisement
+/// with lifetime 0 would take that router from its hosts.
+pub async fn serve(link: Link, roster: Roster) -> io::Result<()> {
+    let socket = register(open(&link)?)?;
+    let _membership = join_all_routers_by_ipv6(&link);
+    let mut frame = [0; 2048];
+    loop {
+        match socket.async_io(Interest::READABLE, |socket| receive(socket, &link, &mut frame)).await {
+            Ok(None) => {}
+            Ok(Some(len)) => answer(socket.get_ref(), &link, &roster, frame.get(..len).unwrap_or_default()),
+            Err(error) => {
+                // The interface went down; the socket works again when it is back.
+                tracing::debug!(step = "ra", by = "daemon", link = link.name, %error, "cannot receive router solicitations");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn answer(socket: &Socket, link: &Link, roster: &Roster, frame: &[u8]) {
+    let Some(solicitation) = Solicitation::parse(frame) else { return };
+    let mac = solicitation.mac;
+    if !roster.is_client(mac) || forwards_ipv6(link) {
+        return;
+    }
+    match socket.send(solicitation.advertisement(link.mac).as_bytes()) {
+        Ok(_) => {
+            tracing::debug!(step = "ra", by = "daemon", %mac, "told the machine that there is no IPv6 router");
+        }
+        Err(error) => {
+            tracing::debug!(step = "ra", by = "daemon", %mac, %error, "cannot send a router advertisement");
+        }
+    }
+}
+
+fn forwards_ipv6(link: &Link) -> bool {
+    let setting = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{}/forwarding", link.name));
+    setting.is_ok_and(|value| value.trim() != "0")
+}
+
+// ---- the socket ----
+
+fn open(link: &Link) -> io::Result<Socket> {
+    let socket = packet::open(link, ETHERTYPE_IPV6)?;
+    socket.attach_filter(&solicitations_only())?;
+    join_all_routers(socket.as_fd(), link.index)?;
+    Ok(socket)
+}
+
+#[expect(unsafe_code, reason = "tokio has no safe type for a packet socket")]
+fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns one valid descriptor, and nothing here replaces or closes it in the `AsyncFd`.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
+
+/// Classic BPF, so that no other traffic wakes the daemon.
+///
+/// A solicitation with extension headers does not pass; no firmware sends one.
+fn solicitations_only() -> [SockFilter; 8] {
+    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    const NEXT_HEADER: u32 = 14 + 6;
+    const ICMP_TYPE: u32 = 14 + 40;
+    let load = |at| SockFilter::new(LOAD_BYTE, 0, 0, at);
+    let jump = |value, equal, other| SockFilter::new(JUMP_EQUAL, equal, other, value);
+    [
+        load(PACKET_TYPE),
+        // For another station (promiscuous mode), or of a VLAN that is not ours.
+        jump(u32::from(libc::PACKET_OTHERHOST), 5, 0),
+        load(NEXT_HEADER),
+        jump(u32::from(ICMPV6), 0, 3),
+        load(ICMP_TYPE),
+        jump(u32::from(ROUTER_SOLICITATION), 0, 1),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
+
+/// Lets the card's filter pass frames to ff02::2, also where IPv6 is turned off on this host.
+#[expect(unsafe_code, reason = "no safe interface to PACKET_ADD_MEMBERSHIP in nix, rustix or socket2")]
+fn join_all_routers(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    // RFC 2464 §7: 33:33 and the last four bytes of the group.
+    let request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).map_err(io::Error::other)?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [0x33, 0x33, 0, 0, 0, 2, 0, 0],
+    };
+    let len = size_of_val(&request) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes from a live `packet_mreq`, which is what this option takes.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            len,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Joins a second time where IPv6 is on: the kernel then reports the membership to switches that snoop MLD
+/// and would otherwise keep solicitations from this port. Holds as long as the socket lives.
+fn join_all_routers_by_ipv6(link: &Link) -> Option<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).ok()?;
+    socket.join_multicast_v6(&ALL_ROUTERS, link.index).ok()?;
+    Some(socket)
+}
+
+/// Takes one frame, or `None` if it is none of ours.
+fn receive(socket: &Socket, link: &Link, frame: &mut [u8]) -> io::Result<Option<usize>> {
+    match recvfrom::<LinkAddr>(socket.as_raw_fd(), frame) {
+        // Between socket() and bind() a packet socket hears all interfaces.
+        Ok((len, from)) => {
+            Ok(from.is_some_and(|from| u32::try_from(from.ifindex()) == Ok(link.index)).then_some(len))
+        }
+        Err(Errno::EINTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+// ---- the wire ----
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Headers {
+    destination_mac: Mac,
+    source_mac: Mac,
+    ether_type: U16,
+    version_class_flow: U32,
+    payload_len: U16,
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
+
+/// RFC 4861 §4.2 with one option (§4.6.1).
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Advertisement {
+    headers: Headers,
+    icmp_type: u8,
+    code: u8,
+    checksum: U16,
+    cur_hop_limit: u8,
+    flags: u8,
+    router_lifetime: U16,
+    reachable_time: U32,
+    retrans_timer: U32,
+    option_type: u8,
+    option_len: u8,
+    option_mac: Mac,
+}
+
+/// A valid router solicitation: who asks.
+#[derive(Debug, PartialEq, Eq)]
+struct Solicitation {
+    mac: Mac,
+    address: Ipv6Addr,
+}
+
+impl Solicitation {
+    /// Reads an Ethernet frame; `None` for whatever RFC 4861 §6.1.1 tells to discard.
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let (headers, rest) = Headers::ref_from_prefix(frame).ok()?;
+        // Behind the payload there may be Ethernet padding.
+        let icmp = rest.get(..usize::from(headers.payload_len.get()))?;
+        let address = Ipv6Addr::from(headers.source);
+        let valid = headers.ether_type == ETHERTYPE_IPV6
+            && headers.version_class_flow.get() >> 28 == 6
+            && headers.next_header == ICMPV6
+            && headers.hop_limit == HOP_LIMIT
+            && headers.source_mac.is_station()
+            && !address.is_multicast()
+            && icmp.starts_with(&[ROUTER_SOLICITATION, 0])
+            && headers.sum(icmp) == 0xffff
+            && options_are_valid(icmp.get(8..)?, address.is_unspecified());
+        valid.then_some(Self { mac: headers.source_mac, address })
+    }
+
+    /// The answer, to this machine alone.
+    fn advertisement(&self, ours: Mac) -> Advertisement {
+        let to = if self.address.is_unspecified() { ALL_NODES } else { self.address };
+        let icmp_len = size_of::<Advertisement>() - size_of::<Headers>();
+        let headers = Headers {
+            destination_mac: self.mac,
+            source_mac: ours,
+            ether_type: ETHERTYPE_IPV6.into(),
+            version_class_flow: (6 << 28).into(),
+            payload_len: (icmp_len as u16).into(),
+            next_header: ICMPV6,
+            hop_limit: HOP_LIMIT,
+            source: link_local(ours).octets(),
+            destination: to.octets(),
+        };
+        let mut advertisement = Advertisement {
+            headers,
+            icmp_type: ROUTER_ADVERTISEMENT,
+            code: 0,
+            checksum: 0.into(),
+            cur_hop_limit: 0,
+            flags: 0,
+            router_lifetime: 0.into(),
+            reachable_time: 0.into(),
+            retrans_timer: 0.into(),
+            option_type: SOURCE_LINK_LAYER_ADDRESS,
+            option_len: 1,
+            option_mac: ours,
+        };
+        let icmp = advertisement.as_bytes().get(size_of::<Headers>()..).unwrap_or_default();
+        advertisement.checksum = (!headers.sum(icmp)).into();
+        advertisement
+    }
+}
+
+impl Headers {
+    /// The one's complement sum over the pseudo-header and the payload (RFC 8200 §8.1): 0xffff if its
+    /// checksum is right.
+    fn sum(&self, payload: &[u8]) -> u16 {
+        let words = |bytes: &[u8]| -> u64 {
+            bytes
+                .chunks(2)
+                .map(|pair| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0)))
+                .sum()
+        };
+        let pseudo = words(&self.source)
+            + words(&self.destination)
+            + payload.len() as u64
+            + u64::from(self.next_header);
+        let mut sum = pseudo + words(payload);
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        sum as u16
+    }
+}
+
+/// No option of length 0, none that reaches past the end, and no sender's MAC from a sender without address.
+fn options_are_valid(mut options: &[u8], from_unspecified: bool) -> bool {
+    while let [kind, eights, ..] = *options {
+        if eights == 0 || (from_unspecified && kind == SOURCE_LINK_LAYER_ADDRESS) {
+            return false;
+        }
+        match options.get(usize::from(eights) * 8..) {
+            Some(rest) => options = rest,
+            None => return false,
+        }
+    }
+    options.is_empty()
+}
+
+/// fe80::/64 with the interface identifier of RFC 4291 appendix A.
+fn link_local(Mac([a, b, c, d, e, f]): Mac) -> Ipv6Addr {
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::{find, lab};
+    use super::*;
+    use crate::engine::roster::Client;
+
+    const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+    const SERVER: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    /// From fe80::ff:fe00:b to ff02::2, with a source link-layer option; the checksum was added up cli0y hand.
+    const SOLICITATION: [u8; 70] = [
+        0x33, 0x33, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x0b, 0x86, 0xdd, // Ethernet
+        0x60, 0, 0, 0, 0, 16, 58, 255, // IPv6
+        0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0x0b, // source
+        0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, // destination
+        133, 0, 0x7b, 0x18, 0, 0, 0, 0, // ICMPv6
+        1, 1, 2, 0, 0, 0, 0, 0x0b, // source link-layer address
+    ];
+    const ADVERTISEMENT: [u8; 78] = [
+        2, 0, 0, 0, 0, 0x0b, 2, 0, 0, 0, 0, 0x0a, 0x86, 0xdd, // Ethernet
+        0x60, 0, 0, 0, 0, 24, 58, 255, // IPv6
+        0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0x0a, // source
+        0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0x0b, // destination
+        134, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // ICMPv6; checksum below
+        1, 1, 2, 0, 0, 0, 0, 0x0a, // source link-layer address
+    ];
+
+    fn solicitation(change: impl FnOnce(&mut Vec<u8>)) -> Option<Solicitation> {
+        let mut frame = SOLICITATION.to_vec();
+        change(&mut frame);
+        Solicitation::parse(&frame)
+    }
+
+    /// As `solicitation`, with lengths and checksum made right again, so that only `change` is judged.
+    fn rectified(change: impl FnOnce(&mut Vec<u8>)) -> Option<Solicitation> {
+        solicitation(|frame| {
+            change(frame);
+            let payload_len = frame.len() - 54;
+            frame[18..20].copy_from_slice(&(payload_len as u16).to_be_bytes());
+            frame[56..58].fill(0);
+            let (headers, icmp) = Headers::read_from_prefix(frame).unwrap();
+            let checksum = !headers.sum(icmp);
+            frame[56..58].copy_from_slice(&checksum.to_be_bytes());
+        })
+    }
+
+    #[test]
+    fn reads_a_solicitation() {
+        let expected = Solicitation { mac: CLIENT, address: "fe80::ff:fe00:b".parse().unwrap() };
+        assert_eq!(solicitation(|_| {}), Some(expected));
+        assert!(solicitation(|frame| frame.extend([0; 20])).is_some(), "Ethernet padding");
+        assert!(rectified(|frame| frame.truncate(62)).is_some(), "no options");
+        assert!(rectified(|frame| frame[62] = 200).is_some(), "an unknown option");
+        let unspecified = rectified(|frame| {
+            frame[22..38].fill(0);
+            frame.truncate(62);
+        });
+        assert_eq!(unspecified, Some(Solicitation { mac: CLIENT, address: Ipv6Addr::UNSPECIFIED }));
+    }
+
+    #[test]
+    fn discards_what_rfc_4861_says() {
+        for len in 0..SOLICITATION.len() {
+            assert_eq!(solicitation(|frame| frame.truncate(len)), None, "cut to {len}");
+        }
+        for byte in 18..SOLICITATION.len() {
+            assert_eq!(solicitation(|frame| frame[byte] ^= 1), None, "byte {byte}");
+        }
+        type Change = fn(&mut Vec<u8>);
+        let changes: [(&str, Change); 11] = [
+            ("not IPv6", |f| f[13] = 0),
+            ("version 4", |f| f[14] = 0x40),
+            ("a forwarded packet", |f| f[21] = 254),
+            ("another protocol", |f| f[20] = 17),
+            ("an advertisement", |f| f[54] = 134),
+            ("a code", |f| f[55] = 1),
+            ("shorter than its fixed part", |f| f.truncate(61)),
+            ("an option of length 0", |f| f[63] = 0),
+            ("an option past the end", |f| f[63] = 2),
+            ("half an option", |f| f.push(1)),
+            ("a MAC from nowhere", |f| f[22..38].fill(0)),
+        ];
+        for (what, change) in changes {
+            assert_eq!(rectified(change), None, "{what}");
+        }
+        assert_eq!(rectified(|f| f[6] |= 1), None, "a multicast sender");
+        assert_eq!(rectified(|f| f[22] = 0xff), None, "a multicast source");
+    }
+
+    #[test]
+    fn composes_the_advertisement_of_the_rfc() {
+        let asked = Solicitation { mac: CLIENT, address: "fe80::ff:fe00:b".parse().unwrap() };
+        let mut expected = ADVERTISEMENT;
+        expected[56..58].copy_from_slice(&[0x7b, 0x8b]);
+        assert_eq!(asked.advertisement(SERVER).as_bytes(), expected);
+
+        let nameless = Solicitation { mac: CLIENT, address: Ipv6Addr::UNSPECIFIED }.advertisement(SERVER);
+        assert_eq!(nameless.headers.destination, ALL_NODES.octets());
+        assert_eq!(nameless.headers.destination_mac, CLIENT);
+        assert_eq!(nameless.headers.sum(&nameless.as_bytes()[54..]), 0xffff);
+    }
+
+    fn try_receive(socket: &Socket) -> Option<Vec<u8>> {
+        let mut frame = [0; 2000];
+        let (len, _) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame).ok()?;
+        Some(frame[..len].to_vec())
+    }
+
+    #[test]
+    #[ignore = "needs root for a network namespace"]
+    fn answers_a_client_and_nobody_else() {
+        lab::in_namespace(lab::PAIR, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let roster = Roster::default();
+                let serving = tokio::spawn(serve(find("srv0").unwrap(), roster.clone()));
+                let client = packet::open(&find("cli0").unwrap(), ETHERTYPE_IPV6).unwrap();
+                let ask = async || -> Option<Vec<u8>> {
+                    client.send(&SOLICITATION).unwrap();
+                    for _ in 0..10 {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        while let Some(frame) = try_receive(&client) {
+                            if frame.get(54) == Some(&ROUTER_ADVERTISEMENT) {
+                                return Some(frame);
+                            }
+                        }
+                    }
+                    None
+                };
+                tokio::task::yield_now().await;
+                assert_eq!(ask().await, None, "not a client");
+                roster.put([10, 9, 0, 2].into(), Client { mac: CLIENT, name: None });
+                let answer = ask().await.expect("an advertisement");
+                assert_eq!(answer[..54], ADVERTISEMENT[..54]);
+                fs::write("/proc/sys/net/ipv6/conf/srv0/forwarding", "1").unwrap();
+                assert_eq!(ask().await, None, "a real router is at work");
+                fs::write("/proc/sys/net/ipv6/conf/srv0/forwarding", "0").unwrap();
+                serving.abort();
+            });
+        });
+    }
+
+    #[test]
+    #[ignore = "needs root for a network namespace"]
+    fn other_traffic_never_reaches_the_socket() {
+        lab::in_namespace(lab::PAIR, || {
+            let ours = open(&find("srv0").unwrap()).unwrap();
+            let peer = packet::FrameSocket::open(&find("cli0").unwrap()).unwrap();
+            while try_receive(&ours).is_some() {}
+            let mut echo = SOLICITATION;
+            echo[54] = 128;
+            let mut for_another = SOLICITATION;
+            for_another[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0x77]);
+            for frame in [&echo[..], &ADVERTISEMENT, &for_another, &SOLICITATION[..50]] {
+                peer.send(frame).unwrap();
+                assert_eq!(try_receive(&ours), None);
+            }
+            peer.send(&SOLICITATION).unwrap();
+            assert_eq!(try_receive(&ours).as_deref(), Some(&SOLICITATION[..]));
+        });
+    }
+}

@@ -1,0 +1,10 @@
+//! xpxe's daemon: see ARCHITECTURE.md for the way of a packet through it.
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod fastpath;
+pub mod files;
+pub mod http;
+pub mod io;
+pub mod store;

@@ -1,0 +1,123 @@
+//! What can go wrong with the store, as sentences that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use sqlx::migrate::MigrateError;
+
+use super::Location;
+
+/// Why the store cannot be used. Its text is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system is full.
+    #[error("the disk is full: free some space for {path}")]
+    DiskFull {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The user of this process may not read and write the file.
+    #[error(
+        "no permission to read and write {path}: run as root, or give the file and its directory to the user xpxe runs as"
+    )]
+    Permission {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file or its file system is read-only.
+    #[error("{path} is read-only: set state_dir to a place that can be written")]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Another process does not let go of it.
+    #[error("{path} is locked by another process: is a second xpxe running, or a backup?")]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// It is no SQLite database, or a broken one.
+    #[error(
+        "{path} is damaged ({detail}): put a backup in its place, or move it away to start without leases"
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        detail: String,
+    },
+    /// A later version of xpxe has written it.
+    #[error(
+        "{path} is from a newer xpxe (it has migration {version}): install that version, or move the file away"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The migration this xpxe does not know.
+        version: i64,
+    },
+    /// Anything else about the file or its directory.
+    #[error("cannot open {path}: {source}: check state_dir")]
+    File {
+        /// The database.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Anything else SQLite said.
+    #[error("the database {path} failed: {source}")]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: sqlx::Error,
+    },
+}
+
+// Primary result codes of SQLite (sqlite.org/rescode.html); the low byte of the extended ones.
+const PERM: i32 = 3;
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const READONLY: i32 = 8;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const AUTH: i32 = 23;
+const NOTADB: i32 = 26;
+
+impl Location {
+    pub(super) fn explain_io(&self, source: io::Error) -> StoreError {
+        let path = self.0.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => StoreError::Permission { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+            io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
+            _ => StoreError::File { path, source },
+        }
+    }
+
+    pub(super) fn explain(&self, source: sqlx::Error) -> StoreError {
+        let path = self.0.to_path_buf();
+        match result_code(&source) {
+            Some(FULL) => StoreError::DiskFull { path },
+            Some(PERM | AUTH) => StoreError::Permission { path },
+            Some(READONLY) => StoreError::ReadOnly { path },
+            Some(BUSY | LOCKED) => StoreError::Busy { path },
+            Some(CORRUPT | NOTADB) => StoreError::Damaged { path, detail: source.to_string() },
+            _ => StoreError::Database { path, source },
+        }
+    }
+
+    pub(super) fn explain_migration(&self, error: MigrateError) -> StoreError {
+        let path = self.0.to_path_buf();
+        match error {
+            MigrateError::VersionMissing(version) => StoreError::Newer { path, version },
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => self.explain(source),
+            other => StoreError::Database { path, source: other.into() },
+        }
+    }
+}
+
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}

@@ -1,0 +1,67 @@
+//! Leases' rows.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Lease;
+
+pub(super) const SELECT: &str = "SELECT mac, address, subnet, state, expires, hostname, updated FROM leases";
+
+/// One unreadable row must not keep the server from starting.
+pub(super) fn read_or_report(row: &SqliteRow) -> Option<Lease> {
+    match read(row) {
+        Ok(lease) => Some(lease),
+        Err(reason) => {
+            let name = |column| row.try_get_unchecked::<String, _>(column).unwrap_or_else(|_| "?".to_owned());
+            let (mac, address) = (name("mac"), name("address"));
+            tracing::error!(
+                mac,
+                address,
+                "the lease of {mac:?} for {address:?} cannot be read and is left out: {reason}"
+            );
+            None
+        }
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Lease, Unreadable> {
+    Ok(Lease {
+        mac: parsed(row, "mac")?,
+        address: parsed(row, "address")?,
+        subnet: parsed(row, "subnet")?,
+        state: parsed(row, "state")?,
+        expires: column(row, "expires")?,
+        hostname: column(row, "hostname")?,
+        updated: column(row, "updated")?,
+    })
+}
+
+struct Unreadable {
+    column: &'static str,
+    reason: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "column {}: {}", self.column, self.reason)
+    }
+}
+
+fn column<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, Unreadable>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get(column).map_err(|error| Unreadable { column, reason: error.into() })
+}
+
+fn parsed<T>(row: &SqliteRow, name: &'static str) -> Result<T, Unreadable>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    let text: &str = column(row, name)?;
+    text.parse().map_err(|error: T::Err| Unreadable { column: name, reason: error.into() })
+}

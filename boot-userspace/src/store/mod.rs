@@ -1,0 +1,103 @@
+//! What survives a restart: the leases, in SQLite under `state_dir`.
+//!
+//! There is one connection, because SQLite has one writer at a time. A commit returns when its data is on the
+//! disk (WAL with `synchronous = FULL`: one fsync for each commit), so an address may be promised after it;
+//! changes that are committed together share that one fsync.
+
+mod error;
+mod lease;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use crate::engine::record::{Change, Lease, LeaseState};
+pub use error::StoreError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+const FILE: &str = "xpxe.db";
+/// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The open database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    location: Location,
+}
+
+/// Which file an error is about.
+#[derive(Clone, Debug)]
+struct Location(std::sync::Arc<Path>);
+
+impl Store {
+    /// Opens `xpxe.db` in `state_dir`, creates both if they are missing, and brings the tables up to date.
+    pub async fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let location = Location(state_dir.join(FILE).into());
+        create_file(state_dir, &location.0).map_err(|error| location.explain_io(error))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&location.0)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(|error| location.explain(error))?;
+        MIGRATIONS.run(&writer).await.map_err(|error| location.explain_migration(error))?;
+        Ok(Self { writer, location })
+    }
+
+    /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
+    pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        let rows = sqlx::query(lease::SELECT).fetch_all(&self.writer).await;
+        let rows = rows.map_err(|error| self.location.explain(error))?;
+        Ok(rows.iter().filter_map(lease::read_or_report).collect())
+    }
+
+    /// Makes all changes, in their order, or none. When it returns `Ok` they survive a power cut.
+    pub async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes).await.map_err(|error| self.location.explain(error))
+    }
+
+    async fn write(&self, changes: &[Change]) -> sqlx::Result<()> {
+        // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        write::changes(&mut transaction, changes).await?;
+        transaction.commit().await
+    }
+
+    /// Closes the database, so that one file without a write-ahead log is left.
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+}
+
+/// Leases tell who is where, so only the owner may read them. A directory that exists keeps its mode.
+fn create_file(state_dir: &Path, file: &Path) -> io::Result<()> {
+    if let Some(parent) = state_dir.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(state_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file).map(drop)
+}

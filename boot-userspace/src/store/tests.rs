@@ -1,0 +1,230 @@
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+use ipnet::Ipv4Net;
+use proptest::prelude::*;
+
+use super::*;
+
+fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
+fn lease(machine: u8, address: u8) -> Lease {
+    Lease {
+        mac: Mac([2, 0, 0, 0, 0, machine]),
+        address: [10, 1, 1, address].into(),
+        subnet: "10.1.0.0/16".parse().unwrap(),
+        state: LeaseState::Leased,
+        expires: 1_800_000_000,
+        hostname: Some("rack1-node1".to_owned()),
+        updated: 1_799_999_400,
+    }
+}
+
+async fn sorted(store: &Store) -> Vec<Lease> {
+    let mut leases = store.leases().await.unwrap();
+    leases.sort_by_key(|lease| lease.mac);
+    leases
+}
+
+#[test]
+fn leases_survive_a_restart_in_a_private_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let state_dir = dir.path().join("var/xpxe");
+    run(async {
+        let store = Store::open(&state_dir).await.unwrap();
+        let nameless = Lease { hostname: None, state: LeaseState::Declined, ..lease(2, 2) };
+        store
+            .commit(&[Change::Put(lease(1, 1)), Change::Put(nameless.clone()), Change::Put(lease(3, 3))])
+            .await
+            .unwrap();
+        store.commit(&[Change::Delete(lease(3, 3).mac)]).await.unwrap();
+        store.commit(&[]).await.unwrap();
+        store.close().await;
+        let store = Store::open(&state_dir).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(1, 1), nameless]);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&state_dir), mode(&state_dir.join(FILE))), (0o700, 0o600));
+        assert_eq!(mode(&state_dir.join("xpxe.db-wal")), 0o600);
+    });
+}
+
+#[test]
+fn an_address_belongs_to_its_latest_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 1)), Change::Put(lease(2, 2))]).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 2)), Change::Put(lease(2, 1))]).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(1, 2), lease(2, 1)], "a swap");
+        store.commit(&[Change::Put(lease(3, 1))]).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(1, 2), lease(3, 1)], "a move");
+        store.commit(&[Change::Put(lease(4, 2)), Change::Delete(lease(4, 2).mac)]).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(3, 1)], "a move and its end in one batch");
+    });
+}
+
+#[test]
+fn an_unreadable_row_is_left_out_and_the_rest_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
+        for (n, damage) in [
+            "mac = 'x'",
+            "address = x'ff00'",
+            "subnet = '10.0.0.0/99'",
+            "state = 7",
+            "expires = 'soon'",
+            "hostname = x'ff'",
+            "hostname = CAST(x'ff' AS TEXT)",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let n = n as u8 + 100;
+            store.commit(&[Change::Put(lease(n, n))]).await.unwrap();
+            let statement = format!("UPDATE leases SET {damage} WHERE mac = '{}'", lease(n, n).mac);
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&store.writer).await.unwrap();
+        }
+        assert_eq!(store.leases().await.unwrap(), [lease(1, 1)]);
+    });
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let error = async |path: &Path| Store::open(path).await.unwrap_err().to_string();
+        let file = |name: &str| dir.path().join(name).join(FILE);
+
+        let store = Store::open(&dir.path().join("newer")).await.unwrap();
+        let applied = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+            VALUES (99, 'later', true, x'00', 0)";
+        sqlx::query(applied).execute(&store.writer).await.unwrap();
+        store.close().await;
+        let text = error(&dir.path().join("newer")).await;
+        let expected = format!(
+            "{} is from a newer xpxe (it has migration 99): install that version, or move the file away",
+            file("newer").display()
+        );
+        assert_eq!(text, expected);
+
+        std::fs::create_dir(dir.path().join("damaged")).unwrap();
+        std::fs::write(file("damaged"), [b'x'; 5000]).unwrap();
+        let text = error(&dir.path().join("damaged")).await;
+        assert!(text.contains("is damaged") && text.contains("move it away"), "{text}");
+
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let text = error(&dir.path().join("file")).await;
+        assert!(text.contains("Not a directory") && text.contains("check state_dir"), "{text}");
+    });
+}
+
+/// Run by hand in a small file system:
+/// `mount -t tmpfs -o size=256k none DIR && XPXE_SMALL_DIR=DIR cargo test store::tests::a_full_disk -- --ignored`
+#[test]
+#[ignore = "needs a small file system in XPXE_SMALL_DIR"]
+fn a_full_disk_is_named_and_what_was_committed_stays() {
+    let dir = std::env::var_os("XPXE_SMALL_DIR").unwrap();
+    run(async {
+        let store = Store::open(Path::new(&dir)).await.unwrap();
+        let mut committed = 0;
+        let error = loop {
+            let long = Lease { hostname: Some("x".repeat(5000)), ..lease(committed, committed) };
+            match store.commit(&[Change::Put(long)]).await {
+                Ok(()) => committed += 1,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.starts_with("the disk is full: free some space for"), "{error}");
+        assert_eq!(store.leases().await.unwrap().len(), usize::from(committed));
+    });
+}
+
+fn any_lease() -> impl Strategy<Value = Lease> {
+    let state = prop::sample::select(LeaseState::ALL.to_vec());
+    let times = (any::<i64>(), any::<i64>());
+    // Few machines and addresses, so that they meet.
+    (0..6u8, 0..6u8, any::<u32>(), 0..=32u8, state, times, any::<Option<String>>()).prop_map(
+        |(machine, address, net, prefix, state, (expires, updated), hostname)| Lease {
+            subnet: Ipv4Net::new(Ipv4Addr::from(net), prefix).unwrap(),
+            state,
+            expires,
+            updated,
+            hostname,
+            ..lease(machine, address)
+        },
+    )
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => any_lease().prop_map(Change::Put),
+        1 => (0..6u8).prop_map(|machine| Change::Delete(lease(machine, 0).mac)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_committed_is_what_loads(batches in prop::collection::vec(prop::collection::vec(any_change(), 0..8), 1..4)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (loaded, expected) = run(async {
+            let mut model: HashMap<Mac, Lease> = HashMap::new();
+            let store = Store::open(dir.path()).await.unwrap();
+            for batch in &batches {
+                store.commit(batch).await.unwrap();
+                for change in batch {
+                    match change {
+                        Change::Put(lease) => {
+                            model.retain(|_, other| other.address != lease.address);
+                            model.insert(lease.mac, lease.clone());
+                        }
+                        Change::Delete(mac) => drop(model.remove(mac)),
+                    }
+                }
+            }
+            let mut expected: Vec<Lease> = model.into_values().collect();
+            expected.sort_by_key(|lease| lease.mac);
+            (sorted(&store).await, expected)
+        });
+        prop_assert_eq!(loaded, expected);
+    }
+}
+
+/// `cargo test --release store::tests::throughput -- --ignored --nocapture`; TMPDIR chooses the disk.
+#[test]
+#[ignore = "a measurement"]
+fn throughput() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        for batch in [1u32, 256] {
+            let commits = 2048 / batch.min(64);
+            let start = Instant::now();
+            for commit in 0..commits {
+                let changes: Vec<Change> = (0..batch)
+                    .map(|n| {
+                        let [_, a, b, c] = (commit * batch + n).to_be_bytes();
+                        let mac = Mac([2, 0, batch as u8, a, b, c]);
+                        Change::Put(Lease { mac, address: [batch as u8, a, b, c].into(), ..lease(0, 0) })
+                    })
+                    .collect();
+                store.commit(&changes).await.unwrap();
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            let commits = f64::from(commits);
+            println!(
+                "batches of {batch}: {:.0} commits/s, {:.0} leases/s, {:.2} ms each",
+                commits / seconds,
+                commits * f64::from(batch) / seconds,
+                1000.0 * seconds / commits
+            );
+        }
+    });
+}

@@ -1,0 +1,162 @@
+//! The operating system a machine ends up in: Debian's kernel and an initrd of busybox.
+//!
+//! Its `/init` says on the serial console
+//!
+//! ```text
+//! XPXE-GUEST cmdline: <the kernel's arguments as the kernel got them>
+//! XPXE-GUEST address: <address by DHCP> hostname: <name by DHCP, or ->
+//! ```
+//!
+//! and powers off; "none" stands where DHCP gave no address. The kernel and its modules are prepared by
+//! `cargo xtask setup` in `target/guest` (or in the directory `XPXE_GUEST_DIR` names): `vmlinuz` and
+//! `modules/*.ko`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// What the network card needs, in the order to load it.
+pub const MODULES: [&str; 9] = [
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "e1000",
+];
+
+/// What the guest's kernel command line starts with on the console.
+pub const CMDLINE: &str = "XPXE-GUEST cmdline:";
+/// What the guest's address starts with on the console.
+pub const ADDRESS: &str = "XPXE-GUEST address:";
+/// The kernel's own first line.
+pub const KERNEL_FIRST_LINE: &str = "Linux version";
+
+/// The kernel's path below the directory given to [`install`].
+pub const KERNEL: &str = "guest/vmlinuz";
+/// The initrd's path below the directory given to [`install`].
+pub const INITRD: &str = "guest/initrd.img";
+
+const BUSYBOX: &str = "/bin/busybox";
+
+const INIT: &str = r#"#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+echo "XPXE-GUEST cmdline: $($b cat /proc/cmdline)"
+while read module; do $b insmod /modules/$module.ko; done < /modules/order
+address=none hostname=
+if $b ip link set eth0 up && $b udhcpc -i eth0 -n -q -t 10 -T 2 -O hostname -s /lease >/dev/null; then . /tmp/lease; fi
+echo "XPXE-GUEST address: $address hostname: ${hostname:--}"
+$b poweroff -f
+"#;
+
+const LEASE: &str = r#"#!/bin/busybox sh
+if [ "$1" = bound ]; then
+  /bin/busybox ip address add $ip/$mask dev $interface
+  echo "address=$ip hostname=$hostname" > /tmp/lease
+fi
+"#;
+
+/// Puts the kernel and a freshly made initrd into a boot directory, as [`KERNEL`] and [`INITRD`].
+pub fn install(boot_dir: &Path) -> Result<()> {
+    let kernel = source("vmlinuz")?;
+    let (to_kernel, to_initrd) = (boot_dir.join(KERNEL), boot_dir.join(INITRD));
+    fs::create_dir_all(to_kernel.parent().context("the kernel's path has a directory")?)?;
+    fs::copy(&kernel, &to_kernel).with_context(|| format!("copy {}", kernel.display()))?;
+    fs::write(&to_initrd, initrd()?).with_context(|| format!("write {}", to_initrd.display()))
+}
+
+/// The initrd's bytes.
+pub fn initrd() -> Result<Vec<u8>> {
+    let busybox = fs::read(BUSYBOX).with_context(|| format!("read {BUSYBOX} (run `cargo xtask setup`)"))?;
+    let mut archive = Archive::default();
+    for directory in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
+        archive.add(directory, Kind::Directory, &[]);
+    }
+    archive.add("dev/console", Kind::Device { major: 5, minor: 1 }, &[]);
+    archive.add("dev/null", Kind::Device { major: 1, minor: 3 }, &[]);
+    archive.add("bin/busybox", Kind::Program, &busybox);
+    archive.add("init", Kind::Program, INIT.as_bytes());
+    archive.add("lease", Kind::Program, LEASE.as_bytes());
+    archive.add("modules/order", Kind::Program, (MODULES.join("\n") + "\n").as_bytes());
+    for module in MODULES {
+        let path = source(&format!("modules/{module}.ko"))?;
+        archive.add(&format!("modules/{module}.ko"), Kind::Program, &fs::read(path)?);
+    }
+    Ok(archive.finish())
+}
+
+fn source(name: &str) -> Result<PathBuf> {
+    let dir = std::env::var_os("XPXE_GUEST_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guest"), PathBuf::from);
+    let path = dir.join(name);
+    if !path.exists() {
+        anyhow::bail!("{} is missing: run `cargo xtask setup`", path.display());
+    }
+    Ok(path)
+}
+
+enum Kind {
+    Directory,
+    Program,
+    Device { major: u32, minor: u32 },
+}
+
+/// A cpio archive in the kernel's "newc" format.
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Archive {
+    fn add(&mut self, name: &str, kind: Kind, data: &[u8]) {
+        let (mode, major, minor) = match kind {
+            Kind::Directory => (0o040_755, 0, 0),
+            Kind::Program => (0o100_755, 0, 0),
+            Kind::Device { major, minor } => (0o020_600, major, minor),
+        };
+        self.entries += 1;
+        // inode, mode, uid, gid, links, mtime, size, device, device the file is, name's length with its NUL,
+        // check
+        let (size, name_size) = (data.len(), name.len() + 1);
+        let inode = self.entries;
+        let header = format!(
+            "070701{inode:08X}{mode:08X}{0:08X}{0:08X}{1:08X}{0:08X}{size:08X}{0:08X}{0:08X}{major:08X}{minor:08X}{name_size:08X}{0:08X}",
+            0, 1
+        );
+        self.bytes.extend(header.bytes().chain(name.bytes()).chain([0]));
+        self.pad();
+        self.bytes.extend(data);
+        self.pad();
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.add("TRAILER!!!", Kind::Program, &[]);
+        self.bytes
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Archive, Kind};
+
+    #[test]
+    fn an_entry_is_a_header_a_padded_name_and_padded_data() {
+        let mut archive = Archive::default();
+        archive.add("init", Kind::Program, b"hello");
+        let text = String::from_utf8(archive.bytes).unwrap();
+        assert_eq!(&text[..22], "07070100000001000081ED");
+        assert_eq!(&text[54..62], "00000005");
+        assert_eq!(&text[110..], "init\0\0hello\0\0\0");
+    }
+}

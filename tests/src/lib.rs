@@ -1,0 +1,28 @@
+//! Racks in network namespaces, real clients and real firmware.
+//!
+//! The fixtures a test is made of, from the ground up:
+//!
+//! | file | gives |
+//! | --- | --- |
+//! | [`wait`] | conditions with a deadline instead of sleeps |
+//! | [`netns`] | anonymous network namespaces and the processes in them |
+//! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
+//! | [`rack`] | a server, a switch, clients and neighbours |
+//! | [`guest`] | the operating system a machine ends up in |
+//! | [`machine`] | a machine with real firmware |
+//! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
+//! | [`daemon`] | xpxe itself |
+//!
+//! A test enters a [`Sandbox`](sandbox::Sandbox) first, builds a [`Rack`](rack::Rack) in it, and starts what
+//! it needs. Namespaces are anonymous, mounts private, and children die with their parent, so nothing
+//! outlives the test process, however it ends. Everything needs root.
+
+pub mod daemon;
+pub mod guest;
+pub mod machine;
+pub mod netns;
+pub mod rack;
+pub mod reference;
+pub mod sandbox;
+pub mod sys;
+pub mod wait;

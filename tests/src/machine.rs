@@ -1,0 +1,137 @@
+//! A machine with real firmware: QEMU without acceleration, its network card a tap on a segment.
+//!
+//! Every text the firmware, iPXE, the kernel and the guest write goes to the serial port and is kept with the
+//! time since power-on. The machine has no disk: it boots from the network or not at all. It dies with the
+//! [`Machine`], with the segment, and with the test process. Software emulation always: hardware acceleration
+//! is rarely there where tests run, and the times would not be comparable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::netns::{Line, Process};
+use crate::rack::Segment;
+use crate::wait::eventually_some;
+
+/// What a machine runs before its operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS with iPXE in the card's option ROM.
+    BiosIpxe,
+    /// OVMF's own PXE client: it loads a boot file by TFTP.
+    OvmfPxe,
+    /// OVMF's own HTTP Boot client: it loads a boot file by HTTP.
+    OvmfHttp,
+    /// OVMF with iPXE in the card's option ROM.
+    OvmfIpxeRom,
+}
+
+/// The option ROMs are in /usr/lib/ipxe/qemu in Debian 12 and in /usr/share/qemu in Debian 13.
+const ROM_DIRS: [&str; 2] = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"];
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// A machine that is powered on.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its name: in messages and in the SMBIOS serial number.
+    pub name: String,
+    /// Its network card's MAC.
+    pub mac: String,
+    /// Its SMBIOS UUID.
+    pub uuid: String,
+    /// The switch's interface it is plugged into: its frames can be captured here.
+    pub tap: String,
+    qemu: Process,
+}
+
+impl Machine {
+    /// Plugs a machine into `segment` (a [`Rack`](crate::rack::Rack) will do) and presses its power button.
+    pub fn power_on(segment: &Segment, name: &str, mac: &str, firmware: Firmware) -> Result<Self> {
+        let tap = segment.tap()?;
+        let uuid = uuid_of(mac);
+        let mut qemu = segment.namespace.command("qemu-system-x86_64");
+        qemu.args(["-name", name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        qemu.args(["-accel", "tcg", "-serial", "stdio", "-monitor", "none"]);
+        qemu.arg("-smbios").arg(format!("type=1,uuid={uuid},serial={name}"));
+        qemu.arg("-netdev").arg(format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
+        let rom = match firmware {
+            Firmware::BiosIpxe => rom("pxe-virtio.rom")?,
+            Firmware::OvmfIpxeRom => rom("efi-virtio.rom")?,
+            // With a ROM, OVMF would leave the card to it.
+            Firmware::OvmfPxe | Firmware::OvmfHttp => PathBuf::new(),
+        };
+        // The ROMs are for the modern card's PCI id; QEMU corrects the id only in the ROM it picks by itself.
+        let card = "virtio-net-pci,disable-legacy=on,netdev=net0,bootindex=0";
+        let card = format!("{card},mac={mac},romfile={}", rom.display());
+        qemu.arg("-device").arg(card);
+        match firmware {
+            // Without graphics SeaBIOS and iPXE write to the serial port.
+            Firmware::BiosIpxe => drop(qemu.args(["-M", "pc,graphics=off", "-m", "128"])),
+            Firmware::OvmfPxe | Firmware::OvmfHttp | Firmware::OvmfIpxeRom => {
+                let vars = own_variables(segment.dir(), &uuid)?;
+                qemu.args(["-M", "q35", "-m", "256"]);
+                qemu.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
+                qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
+            }
+        }
+        if firmware == Firmware::OvmfHttp {
+            // PXE is tried first otherwise.
+            for setting in ["IPv4PXESupport", "IPv6PXESupport", "IPv6Support"] {
+                qemu.arg("-fw_cfg").arg(format!("name=opt/org.tianocore/{setting},string=n"));
+            }
+        }
+        let qemu = segment.namespace.spawn(qemu)?;
+        Ok(Self { name: name.to_owned(), mac: mac.to_owned(), uuid, tap, qemu })
+    }
+
+    /// When it was powered on.
+    pub fn powered_on(&self) -> Instant {
+        self.qemu.started()
+    }
+
+    /// Everything it wrote so far.
+    pub fn serial(&self) -> Vec<Line> {
+        self.qemu.lines()
+    }
+
+    /// The first line with `pattern`, past or future; the failure shows the last lines.
+    pub fn wait_for(&self, pattern: &str, within: Duration) -> Result<Line> {
+        self.qemu.wait_for_line(pattern, within).with_context(|| format!("machine {}", self.name))
+    }
+
+    /// Waits until the guest has powered it off; gives the time since power-on.
+    pub fn wait_for_power_off(&self, within: Duration) -> Result<Duration> {
+        self.qemu.wait(within).with_context(|| format!("machine {}", self.name))?;
+        let what = "the end of the serial port's output";
+        eventually_some(Duration::from_secs(5), what, || self.qemu.output_ended())
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.qemu.is_running()
+    }
+
+    /// Pulls the plug.
+    pub fn power_off(&self) -> Result<()> {
+        self.qemu.kill().map(drop)
+    }
+}
+
+fn rom(name: &str) -> Result<PathBuf> {
+    let found = ROM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
+    found.with_context(|| format!("no {name} in {}: run `cargo xtask setup`", ROM_DIRS.join(" or ")))
+}
+
+/// OVMF writes its variables: every machine needs a copy.
+fn own_variables(dir: &Path, machine: &str) -> Result<PathBuf> {
+    let vars = dir.join(format!("{machine}.vars.fd"));
+    fs::copy(OVMF_VARS, &vars).with_context(|| format!("copy {OVMF_VARS} (run `cargo xtask setup`)"))?;
+    Ok(vars)
+}
+
+fn uuid_of(mac: &str) -> String {
+    format!("78707865-0000-4000-8000-{}", mac.replace(':', "").to_lowercase())
+}

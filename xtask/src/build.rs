@@ -1,0 +1,20 @@
+//! `cargo xtask build`: the release binaries, the kernel half inside.
+
+use anyhow::Result;
+
+use crate::{
+    cmd::Cmd,
+    setup::{self, Scope},
+    workspace::Workspace,
+};
+
+/// Installs what building needs, then builds.
+pub(crate) fn run(ws: &Workspace) -> Result<()> {
+    setup::ensure(ws, Scope::Build)?;
+    release()
+}
+
+/// Builds the daemon and the programs that try it: xpxe, xpxe-demo, xpxe-verify.
+pub(crate) fn release() -> Result<()> {
+    Cmd::line("cargo build --release -p boot-userspace -p boot-tests").run()
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask demo`: a rack in network namespaces, booted before your eyes.
+
+use anyhow::Result;
+
+use crate::{
+    build,
+    cmd::Cmd,
+    setup::{self, Scope},
+    workspace::Workspace,
+};
+
+/// Set up, build and run the demo as root; Ctrl-C ends it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Arguments of the demo.
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Becomes the demo, so that signals reach it and its exit code is the verb's.
+pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
+    setup::ensure(ws, Scope::Everything)?;
+    build::release()?;
+    let demo = Cmd::line("").arg(ws.release("xpxe-demo")).args(args.args.clone());
+    demo.env("XPXE_BIN", ws.release("xpxe")).root().exec()
+}

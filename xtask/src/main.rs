@@ -1,0 +1,54 @@
+//! `cargo xtask VERB`: everything a developer or CI does with this workspace. One file per verb.
+
+mod bench;
+mod build;
+mod cmd;
+mod demo;
+mod setup;
+mod test;
+mod toolchain;
+mod verify;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::workspace::Workspace;
+
+/// Setting up, building, showing and testing xpxe.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    Setup(setup::Args),
+    /// Install what building needs and make the release binaries
+    Build,
+    Demo(demo::Args),
+    Test(test::Args),
+    Verify(verify::Args),
+    Bench(bench::Args),
+}
+
+/// The last line of an error is a command to run by hand: nothing may follow it, no backtrace either.
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    let ws = Workspace::enter()?;
+    match verb {
+        Verb::Setup(args) => setup::run(&ws, &args),
+        Verb::Build => build::run(&ws),
+        Verb::Demo(args) => demo::run(&ws, &args),
+        Verb::Test(args) => test::run(&ws, &args),
+        Verb::Verify(args) => verify::run(&ws, &args),
+        Verb::Bench(args) => bench::run(&ws, &args),
+    }
+}

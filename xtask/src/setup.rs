@@ -1,0 +1,135 @@
+//! `cargo xtask setup`: what a fresh Debian machine lacks to build, show and test xpxe.
+
+mod apt;
+mod bpf_linker;
+mod guest;
+mod machine;
+mod rust_src;
+
+use std::env;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cmd, toolchain::Toolchain, workspace::Workspace};
+
+/// Install what this machine lacks to build, show and test xpxe; a second run does nothing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only say what is missing; fail if anything is.
+    #[arg(long)]
+    check: bool,
+}
+
+/// How much is set up; each holds the ones before it.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum Scope {
+    /// What building needs.
+    Build,
+    /// And the programs that demo, tests and benchmarks start.
+    Programs,
+    /// And the kernel that the firmware boots.
+    Everything,
+}
+
+/// What the steps look at.
+struct Machine<'a> {
+    ws: &'a Workspace,
+    toolchain: Toolchain,
+    apt: apt::Apt,
+}
+
+/// One thing to have: names what is missing of it, and installs that.
+struct Step {
+    scope: Scope,
+    why: &'static str,
+    missing: fn(&Machine<'_>) -> Result<Vec<String>>,
+    install: fn(&Machine<'_>, &[String]) -> Result<()>,
+}
+
+const STEPS: [Step; 5] = [
+    Step {
+        scope: Scope::Build,
+        why: "bpf-linker and xpxe are built with them",
+        missing: |machine| apt::missing(&apt::build_packages(machine.toolchain.llvm)),
+        install: |machine, packages| machine.apt.install(packages),
+    },
+    Step {
+        scope: Scope::Build,
+        why: "the kernel half's own `core` is built from it",
+        missing: |_| rust_src::missing(),
+        install: |machine, _| rust_src::install(&machine.toolchain),
+    },
+    Step {
+        scope: Scope::Build,
+        why: "it links the kernel half, and must have rustc's LLVM",
+        missing: |machine| Ok(bpf_linker::missing(&machine.toolchain)),
+        install: |machine, _| bpf_linker::install(&machine.toolchain),
+    },
+    Step {
+        scope: Scope::Programs,
+        why: "demo, tests and benchmarks start them",
+        missing: |_| apt::missing(&apt::PROGRAMS.map(String::from)),
+        install: |machine, packages| machine.apt.install(packages),
+    },
+    Step {
+        scope: Scope::Everything,
+        why: "the firmware tests boot it",
+        missing: |machine| Ok(guest::missing(&machine.ws.guest())),
+        install: |machine, _| guest::install(&machine.ws.guest(), &machine.apt),
+    },
+];
+
+/// The verb.
+pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
+    if !args.check {
+        return ensure(ws, Scope::Everything);
+    }
+    let machine = look(ws)?;
+    let mut missing = machine::lacks();
+    for step in &STEPS {
+        let found = (step.missing)(&machine)?;
+        missing.extend(found.iter().map(|name| format!("{name} ({})", step.why)));
+    }
+    for line in &missing {
+        println!("setup: missing: {line}");
+    }
+    match missing.len() {
+        0 => println!("setup: nothing is missing"),
+        count => bail!("{count} missing; to install what can be installed:\n    cargo xtask setup"),
+    }
+    Ok(())
+}
+
+/// Installs what is missing of `scope`.
+pub(crate) fn ensure(ws: &Workspace, scope: Scope) -> Result<()> {
+    if env::var_os("XPXE_SETUP").is_some_and(|value| value == "skip") {
+        println!("setup: skipped (XPXE_SETUP=skip)");
+        return Ok(());
+    }
+    let machine = look(ws)?;
+    let mut idle = true;
+    for step in STEPS.iter().filter(|step| step.scope <= scope) {
+        let missing = (step.missing)(&machine)?;
+        if !missing.is_empty() {
+            idle = false;
+            let names = missing.join(" ");
+            println!("setup: installing {names}: {}", step.why);
+            (step.install)(&machine, &missing).with_context(|| format!("install {names}"))?;
+        }
+    }
+    if idle {
+        println!("setup: nothing to do");
+    }
+    for line in machine::lacks() {
+        println!("setup: warning: {line}");
+    }
+    Ok(())
+}
+
+fn look(ws: &Workspace) -> Result<Machine<'_>> {
+    let toolchain = Toolchain::ask(ws)?;
+    if cmd::which("apt-get").is_none() || cmd::which("dpkg-query").is_none() {
+        bail!("{}", apt::without(toolchain.llvm, &bpf_linker::command(&toolchain), &ws.guest()));
+    }
+    Ok(Machine { ws, toolchain, apt: apt::Apt::default() })
+}

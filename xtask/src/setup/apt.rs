@@ -1,0 +1,131 @@
+//! Debian packages.
+
+use std::{cell::Cell, path::Path};
+
+use anyhow::Result;
+
+use crate::cmd::Cmd;
+
+/// What demo, tests and benchmarks start. None of them starts a service: of all that they and what they depend on
+/// install, only nftables has a unit, and that one is neither enabled nor started.
+pub(super) const PROGRAMS: [&str; 15] = [
+    "qemu-system-x86",
+    "ovmf",
+    "ipxe",
+    "ipxe-qemu",
+    "dnsmasq-base",
+    "iproute2",
+    "ethtool",
+    "nftables",
+    "tcpdump",
+    "isc-dhcp-client",
+    "udhcpc",
+    "tftp-hpa",
+    "atftp",
+    "busybox-static",
+    "curl",
+];
+
+/// What building needs: a C toolchain, and what bpf-linker is linked with.
+pub(super) fn build_packages(llvm: u32) -> Vec<String> {
+    let llvm = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+    let rest = ["zlib1g-dev", "libzstd-dev", "libxml2-dev", "build-essential", "pkg-config"];
+    llvm.into_iter().chain(rest.map(String::from)).collect()
+}
+
+/// Those of `packages` that are not installed.
+pub(super) fn missing(packages: &[String]) -> Result<Vec<String>> {
+    let query = Cmd::line("dpkg-query --show --showformat").arg("${db:Status-Abbrev} ${Package}\n");
+    // It fails when it knows nothing of one of them, and still tells of the others.
+    let installed = query.args(packages).probe().unwrap_or_default();
+    Ok(not_in(packages, &installed))
+}
+
+fn not_in(packages: &[String], dpkg: &str) -> Vec<String> {
+    // The second letter is the state: "ii" is installed, "hi" installed and held, "rc" removed.
+    let installed = dpkg.lines().filter(|line| line.as_bytes().get(1) == Some(&b'i'));
+    let installed: Vec<_> = installed.filter_map(|line| line.split(' ').next_back()).collect();
+    packages.iter().filter(|package| !installed.contains(&package.as_str())).cloned().collect()
+}
+
+/// apt-get, which learns what there is at most once a run.
+#[derive(Default)]
+pub(super) struct Apt {
+    updated: Cell<bool>,
+}
+
+impl Apt {
+    /// Fetches the package lists, if that was not done yet.
+    pub(super) fn update(&self) -> Result<()> {
+        if !self.updated.replace(true) {
+            Cmd::line("apt-get update").root().run()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn install(&self, packages: &[String]) -> Result<()> {
+        self.update()?;
+        let utils = Cmd::line("dpkg-query --show --showformat=${Version} qemu-utils").probe();
+        let install = Cmd::line("apt-get install --yes --no-install-recommends");
+        let install = install.args(arguments(packages, &utils.unwrap_or_default()));
+        install.env("DEBIAN_FRONTEND", "noninteractive").root().run()
+    }
+}
+
+/// The stable release's qemu-system-x86 cannot be beside a qemu-utils from backports.
+fn arguments(packages: &[String], qemu_utils: &str) -> Vec<String> {
+    const QEMU: &str = "qemu-system-x86";
+    let mut packages = packages.to_vec();
+    if qemu_utils.contains("~bpo12") && packages.iter().any(|package| package == QEMU) {
+        packages.retain(|package| package != QEMU);
+        packages
+            .extend(["--allow-downgrades", "qemu-utils=1:7.2*", "qemu-system-x86=1:7.2*"].map(String::from));
+    }
+    packages
+}
+
+/// What to do on a machine that has no apt.
+pub(super) fn without(llvm: u32, linker: &Cmd, guest: &Path) -> String {
+    format!(
+        "this is no Debian (no apt-get, dpkg-query): install by hand what goes by these names there:\n\
+         to build: {}, rustup's component rust-src, and bpf-linker by\n    {linker}\n\
+         for demo, tests and benchmarks: {}\n\
+         for the firmware tests, a Linux kernel in {}: {}\n\
+         then, to have every verb leave this out:\n    export XPXE_SETUP=skip",
+        build_packages(llvm).join(" "),
+        PROGRAMS.join(" "),
+        guest.display(),
+        super::guest::files().collect::<Vec<_>>().join(" "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().copied().map(String::from).collect()
+    }
+
+    #[test]
+    fn building_follows_rustcs_llvm() {
+        assert_eq!(build_packages(22)[..2], names(&["llvm-22-dev", "libpolly-22-dev"]));
+    }
+
+    #[test]
+    fn only_an_installed_package_is_not_missing() {
+        let dpkg = "ii  curl\nhi  ovmf\nrc  ipxe\nun  atftp\n";
+        let wanted = names(&["curl", "ovmf", "ipxe", "atftp", "udhcpc"]);
+        assert_eq!(not_in(&wanted, dpkg), names(&["ipxe", "atftp", "udhcpc"]));
+        assert_eq!(not_in(&wanted, ""), wanted);
+    }
+
+    #[test]
+    fn qemu_utils_from_backports_goes_back_with_qemu() {
+        let wanted = names(&["qemu-system-x86", "curl"]);
+        let down = names(&["curl", "--allow-downgrades", "qemu-utils=1:7.2*", "qemu-system-x86=1:7.2*"]);
+        assert_eq!(arguments(&wanted, "1:8.2.1+ds-1~bpo12+1"), down);
+        assert_eq!(arguments(&wanted, "1:7.2+dfsg-7+deb12u18+b3"), wanted);
+        assert_eq!(arguments(&names(&["curl"]), "1:8.2.1+ds-1~bpo12+1"), names(&["curl"]));
+    }
+}

@@ -1,0 +1,163 @@
+//! `cargo xtask test`: every check there is, cheapest first.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::{
+    build,
+    cmd::{self, Cmd},
+    setup::{self, Scope},
+    toolchain::Toolchain,
+    workspace::Workspace,
+};
+
+const FIRMWARE: &str = "firmware";
+
+/// Set up, then run every check; stops at the first stage that fails.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run only this stage, and what it needs; may be given more than once.
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<Stage>,
+    /// What the test binaries get: a part of a test's name, --nocapture, …
+    #[arg(last = true, value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+/// The stages, in the order they are run.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Stage {
+    /// The source is formatted.
+    Fmt,
+    /// No lint complains, except of the kernel half.
+    Clippy,
+    /// No lint complains of the kernel half.
+    ClippyEbpf,
+    /// The tests that need nothing.
+    Unit,
+    /// The release build.
+    Build,
+    /// The tests that need root: namespaces, real clients, the kernel half.
+    Root,
+    /// The tests that boot real firmware, one at a time.
+    Firmware,
+}
+
+/// Runs the stages and shows what each took.
+pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
+    let stages = stages(&args.only);
+    let last = |stage| stages.last() == Some(&stage);
+    let scope = if last(Stage::Firmware) {
+        Scope::Everything
+    } else if last(Stage::Root) {
+        Scope::Programs
+    } else {
+        Scope::Build
+    };
+    setup::ensure(ws, scope)?;
+    let toolchain = Toolchain::ask(ws)?;
+    let mut took = Vec::new();
+    for stage in stages {
+        println!("\n== {}", name(stage));
+        let start = Instant::now();
+        let result = stage.run(ws, &toolchain, &args.filter);
+        took.push((stage, start.elapsed(), result.is_ok()));
+        if result.is_err() {
+            print!("{}", table(&took));
+        }
+        result.with_context(|| format!("stage `{}` failed", name(stage)))?;
+    }
+    print!("{}", table(&took));
+    Ok(())
+}
+
+impl Stage {
+    fn run(self, ws: &Workspace, toolchain: &Toolchain, filter: &[String]) -> Result<()> {
+        let test = |cmd: Cmd| cmd.arg("--").args(filter);
+        match self {
+            Self::Fmt => Cmd::line("cargo fmt --all --check").run(),
+            Self::Clippy => {
+                Cmd::line("cargo clippy --workspace --exclude boot-ebpf --all-targets -- -D warnings").run()
+            }
+            Self::ClippyEbpf => clippy_ebpf(ws, toolchain).run(),
+            Self::Unit => test(Cmd::line("cargo test -p boot-common -p boot-userspace -p xtask")).run(),
+            Self::Build => build::release(),
+            Self::Root => {
+                let others = ws.root_tests.iter().filter(|name| *name != FIRMWARE);
+                let cmd = root_tests(ws, toolchain).args(["--lib", "--bins"]);
+                test(cmd.args(others.flat_map(|name| ["--test", name]))).run()
+            }
+            Self::Firmware if !ws.root_tests.iter().any(|name| name == FIRMWARE) => {
+                bail!(
+                    "boot-tests has no test binary `{FIRMWARE}`; its targets are listed by\n    cargo test -p boot-tests --test"
+                )
+            }
+            Self::Firmware => {
+                let cmd = root_tests(ws, toolchain).args(["--test", FIRMWARE]);
+                test(cmd).arg("--test-threads=1").run()
+            }
+        }
+    }
+}
+
+/// All stages, or the wanted ones; what needs the daemon is preceded by the build.
+fn stages(only: &[Stage]) -> Vec<Stage> {
+    let needs_build = only.contains(&Stage::Root) || only.contains(&Stage::Firmware);
+    let wanted =
+        |stage: &Stage| only.is_empty() || only.contains(stage) || (*stage == Stage::Build && needs_build);
+    Stage::value_variants().iter().copied().filter(wanted).collect()
+}
+
+/// Compiled as the user, run as root; a test that cannot be root fails instead of skipping itself.
+fn root_tests(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
+    let cmd = Cmd::line("cargo test --release -p boot-tests")
+        .env("XPXE_REQUIRE_ROOT", "1")
+        .env("XPXE_BIN", ws.release("xpxe"));
+    if cmd::is_root() { cmd } else { cmd.env(&toolchain.runner_variable(), "sudo -E") }
+}
+
+/// As boot-userspace's build script compiles it, in a target directory of its own: the unstable `-Z` would make
+/// cargo rebuild what the stable stages share.
+fn clippy_ebpf(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
+    let arch = toolchain.host.split('-').next().unwrap_or_default();
+    Cmd::line("cargo clippy -p boot-ebpf --bins --target bpfel-unknown-none -Z build-std=core --target-dir")
+        .arg(ws.target.join("clippy-ebpf").to_string_lossy())
+        .args(["--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf"))
+}
+
+fn name(stage: Stage) -> String {
+    stage.to_possible_value().map_or_else(String::new, |value| value.get_name().into())
+}
+
+fn table(took: &[(Stage, Duration, bool)]) -> String {
+    let row = |(stage, time, ok): &(Stage, Duration, bool)| {
+        let verdict = if *ok { "ok" } else { "FAILED" };
+        format!("{:<12} {:>7.1}  {verdict}\n", name(*stage), time.as_secs_f32())
+    };
+    let total = took.iter().map(|(_, time, _)| time.as_secs_f32()).sum::<f32>();
+    let rows: String = took.iter().map(row).collect();
+    format!("\nstage        seconds\n{rows}{:<12} {total:>7.1}\n", "all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_tests_come_after_the_build() {
+        assert_eq!(stages(&[]).len(), 7);
+        assert_eq!(stages(&[Stage::Unit]), [Stage::Unit]);
+        assert_eq!(stages(&[Stage::Root]), [Stage::Build, Stage::Root]);
+        assert_eq!(stages(&[Stage::Firmware, Stage::Fmt]), [Stage::Fmt, Stage::Build, Stage::Firmware]);
+    }
+
+    #[test]
+    fn the_table_has_a_line_per_stage() {
+        let took = [(Stage::ClippyEbpf, Duration::from_millis(1500), false)];
+        assert!(table(&took).contains("clippy-ebpf      1.5  FAILED\n"), "{}", table(&took));
+    }
+}

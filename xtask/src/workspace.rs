@@ -1,0 +1,72 @@
+//! What cargo knows of this workspace.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::cmd::Cmd;
+
+/// The workspace's places and the tests of `boot-tests`.
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
+    /// Names of the integration test binaries of `boot-tests`.
+    pub(crate) root_tests: Vec<String>,
+}
+
+impl Workspace {
+    /// Asks cargo and makes the workspace's root the working directory.
+    pub(crate) fn enter() -> Result<Self> {
+        let text = Cmd::line("cargo metadata --no-deps --format-version 1").read()?;
+        let ws = Self::parse(&text).context("the answer of `cargo metadata`")?;
+        env::set_current_dir(&ws.root).with_context(|| format!("enter {}", ws.root.display()))?;
+        Ok(ws)
+    }
+
+    fn parse(metadata: &str) -> Result<Self> {
+        let all: Value = serde_json::from_str(metadata)?;
+        let path = |key: &str| all[key].as_str().map(PathBuf::from).with_context(|| format!("no {key}"));
+        let packages = all["packages"].as_array().into_iter().flatten();
+        let root_tests = packages
+            .filter(|package| package["name"] == "boot-tests")
+            .flat_map(|package| package["targets"].as_array().into_iter().flatten())
+            .filter(|target| target["kind"][0] == "test")
+            .filter_map(|target| target["name"].as_str().map(String::from));
+        Ok(Self {
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+            root_tests: root_tests.collect(),
+        })
+    }
+
+    /// A binary of the release build.
+    pub(crate) fn release(&self, name: &str) -> String {
+        self.target.join("release").join(name).to_string_lossy().into_owned()
+    }
+
+    /// Where the kernel that firmware tests boot is kept.
+    pub(crate) fn guest(&self) -> PathBuf {
+        self.target.join("guest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_places_and_the_root_tests() {
+        let metadata = r#"{
+            "workspace_root": "/w", "target_directory": "/t", "packages": [
+                {"name": "boot-tests", "targets": [
+                    {"kind": ["lib"], "name": "boot_tests"}, {"kind": ["test"], "name": "firmware"},
+                    {"kind": ["bin"], "name": "xpxe-demo"}, {"kind": ["test"], "name": "rack"}]},
+                {"name": "other", "targets": [{"kind": ["test"], "name": "not-ours"}]}]}"#;
+        let ws = Workspace::parse(metadata).unwrap();
+        assert_eq!(ws.root_tests, ["firmware", "rack"]);
+        assert_eq!(ws.release("xpxe"), "/t/release/xpxe");
+        assert_eq!(ws.guest(), PathBuf::from("/t/guest"));
+        assert!(Workspace::parse("{}").is_err());
+    }
+}
