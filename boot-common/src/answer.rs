@@ -1,7 +1,7 @@
 //! Writing an answer over the request it belongs to.
 
 use zerocopy::IntoBytes;
-use zerocopy::network_endian::{U16, U32};
+use zerocopy::network_endian::U16;
 
 use crate::Reason;
 use crate::decide::Decision;
@@ -18,12 +18,16 @@ const ETHERNET: u32 = 14;
 /// IP and UDP headers: what option 57 counts on top of the DHCP message (RFC 2132 section 9.10 counts the
 /// whole IP packet, so these have to fit in it too).
 const IP_AND_UDP: u32 = 28;
+/// Old ROMs and relays drop BOOTP messages of less than 300 bytes (RFC 1542 section 2.1).
+const SHORTEST_FRAME: u32 = ETHERNET + IP_AND_UDP + 300;
+/// The most that is ever missing to that.
+const MAX_PAD: u32 = 300 - (Head::SIZE as u32 - 42) - (SNAME_AND_FILE as u32 + 4);
 /// What every client takes (RFC 2131 section 2).
 const SMALLEST_MAXIMUM: u32 = 576;
 /// The longest of an option's echo: more is left to the daemon.
 const MAX_SPAN: u32 = 257;
 /// Words in the longest tail: machine identifier, client identifier, relay information, END.
-const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1).div_ceil(2);
+const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
 
 /// Turns the request in `frame` into the answer.
 ///
@@ -37,7 +41,7 @@ pub fn answer<F: Frame>(
     facts: &Facts,
     decision: &Decision<'_>,
 ) -> Result<(), Reason> {
-    let tail_length = tail(frame, scratch, facts)?;
+    let mut tail_length = tail(frame, scratch, facts)?;
     let body_length = u32::from(decision.answer.body_length);
     let own_length = decision.host.map_or(0, |host| u32::from(host.options_length));
     if body_length < SNAME_AND_FILE as u32 + 4
@@ -46,7 +50,11 @@ pub fn answer<F: Frame>(
     {
         return Err(Reason::NoAnswer);
     }
-    let length = Head::SIZE as u32 + body_length + own_length + tail_length;
+    let before_tail = Head::SIZE as u32 + body_length + own_length;
+    if before_tail + tail_length < SHORTEST_FRAME {
+        tail_length = pad(scratch, tail_length, SHORTEST_FRAME - before_tail);
+    }
+    let length = before_tail + tail_length;
     if length - ETHERNET > limit(facts) || length > MAX_FRAME as u32 {
         return Err(Reason::ReplyTooBig);
     }
@@ -91,6 +99,19 @@ fn tail<F: Frame>(frame: &F, scratch: &mut Scratch, facts: &Facts) -> Result<u32
         *end = option::END;
     }
     Ok(length + 1)
+}
+
+/// Puts zeros behind END until the tail has `wanted` bytes. Gives its new length.
+#[inline(always)]
+fn pad(scratch: &mut Scratch, length: u32, wanted: u32) -> u32 {
+    let mut i = 0;
+    while i < MAX_PAD {
+        if let Some(byte) = scratch.tail.get_mut((length + i) as usize & 1023) {
+            *byte = 0;
+        }
+        i += 1;
+    }
+    wanted
 }
 
 #[inline(always)]
@@ -172,6 +193,3 @@ fn head(
     };
     scratch.head = Head { eth, ip, udp, bootp };
 }
-
-const _: () = assert!(size_of::<U32>() == 4);
-const _: () = assert!(IP_AND_UDP == 28);

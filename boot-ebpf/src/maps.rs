@@ -21,6 +21,7 @@ static ANSWERS: HashMap<AnswerKey, Answer> =
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS_LENGTH, 0);
 #[map(name = "EVENTS")]
 static EVENTS: RingBuf = RingBuf::pinned(EVENT_RING, 0);
+// Only the daemon reads and writes it.
 #[map(name = "SETTINGS")]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map(name = "SCRATCH")]
@@ -51,12 +52,6 @@ pub(crate) fn tell(event: &Event) {
         record.write(*event);
         record.submit(0);
     }
-}
-
-/// Keeps SETTINGS in the object: only the daemon reads and writes it so far.
-#[inline(always)]
-pub(crate) fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0)
 }
 
 /// The kernel's maps as the tables that [`respond`](boot_common::respond::respond) looks things up in.

@@ -71,6 +71,8 @@ pub struct Bindings {
     spared: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
     next: HashMap<usize, u32>,
+    /// Addresses that lost their machine.
+    freed: VecDeque<Ipv4Addr>,
     /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
     /// giving up an address.
     stale: VecDeque<Mac>,
@@ -101,11 +103,23 @@ impl Bindings {
             && self.owner.get(&old.address) == Some(&mac)
         {
             self.owner.remove(&old.address);
+            self.freed.push_back(old.address);
         }
         // The MACs of one machine share its reserved address; the first one owns it.
         self.owner.entry(binding.address).or_insert(mac);
         if binding.state != State::Reserved {
-            self.stale.push_back(mac);
+            self.renewed(mac);
+        }
+    }
+
+    /// Moves a machine to the end of the queue of those that may have to give up their address.
+    fn renewed(&mut self, mac: Mac) {
+        self.stale.push_back(mac);
+        // Machines stand in it once for each renewal: the older places go before they fill the memory.
+        if self.stale.len() > 2 * self.by_mac.len() + 1024 {
+            let mut seen = HashSet::new();
+            self.stale = self.stale.drain(..).rev().filter(|mac| seen.insert(*mac)).collect();
+            self.stale.make_contiguous().reverse();
         }
     }
 
@@ -114,6 +128,7 @@ impl Bindings {
         let binding = self.by_mac.remove(&mac)?;
         if self.owner.get(&binding.address) == Some(&mac) {
             self.owner.remove(&binding.address);
+            self.freed.push_back(binding.address);
         }
         Some(binding)
     }
@@ -138,17 +153,18 @@ impl Bindings {
         {
             if binding.is_free(now) {
                 binding.state = State::Offered(now + OFFER_HOLDS);
-                self.stale.push_back(mac);
             }
             return Bound::To(*binding);
         }
         let mut taken_from = None;
         let asked = asked.filter(|address| in_pool(pools, *address) && self.is_unused(pools, *address, now));
-        let address = asked.or_else(|| self.never_used(subnet, pools, now)).or_else(|| {
-            let (loser, address) = self.longest_idle(subnet, pools, now)?;
-            taken_from = loser;
-            Some(address)
-        });
+        let address = asked
+            .or_else(|| self.never_used(subnet, pools, now))
+            .or_else(|| self.freed(pools, now))
+            .or_else(|| {
+                taken_from = self.longest_idle(subnet, pools, now);
+                self.remove(taken_from?).map(|binding| binding.address)
+            });
         let Some(address) = address else { return Bound::Exhausted };
         let binding = Binding { address, subnet, state: State::Offered(now + OFFER_HOLDS) };
         self.put(mac, binding);
@@ -187,28 +203,33 @@ impl Bindings {
         None
     }
 
-    /// With the machine that has to give it up, if it is still somebody's.
-    fn longest_idle(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<(Option<Mac>, Ipv4Addr)> {
+    /// An address that lost its machine, for example by a DECLINE whose quarantine is over.
+    fn freed(&mut self, pools: &Subnet, now: u64) -> Option<Ipv4Addr> {
+        for _ in 0..self.freed.len() {
+            let address = self.freed.pop_front()?;
+            if in_pool(pools, address) && self.is_unused(pools, address, now) {
+                return Some(address);
+            }
+            if !self.owner.contains_key(&address) {
+                self.freed.push_back(address);
+            }
+        }
+        None
+    }
+
+    /// The machine that has not needed its address for the longest time.
+    fn longest_idle(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<Mac> {
         for _ in 0..self.stale.len() {
             let mac = self.stale.pop_front()?;
-            let Some(binding) = self.by_mac.get(&mac).copied() else { continue };
-            let address = binding.address;
-            if binding.subnet == subnet && binding.is_free(now) && in_pool(pools, address) {
-                let resting = self.quarantined.get(&address).is_some_and(|until| *until > now);
-                self.remove(mac);
-                if !resting {
-                    return Some((Some(mac), address));
-                }
-            } else if binding.state != State::Reserved {
+            let Some(binding) = self.by_mac.get(&mac) else { continue };
+            if binding.subnet == subnet && binding.is_free(now) && in_pool(pools, binding.address) {
+                return Some(mac);
+            }
+            if binding.state != State::Reserved {
                 self.stale.push_back(mac);
             }
         }
-        // Addresses that came free without an owner: declined ones, after their quarantine.
-        self.quarantined.retain(|_, until| *until > now);
-        let addresses = pools.pool.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
-        let address =
-            addresses.map(Ipv4Addr::from_bits).find(|address| self.is_unused(pools, *address, now))?;
-        Some((None, address))
+        None
     }
 }
 
@@ -227,4 +248,28 @@ fn nth(subnet: &Subnet, mut index: u32) -> Option<Ipv4Addr> {
         index -= size;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewals_do_not_fill_the_memory() {
+        let mut bindings = Bindings::default();
+        let address = Ipv4Addr::new(10, 0, 0, 1);
+        for second in 0..100_000 {
+            for machine in 0..3 {
+                let binding = Binding {
+                    address: Ipv4Addr::from_bits(address.to_bits() + machine),
+                    subnet: 0,
+                    state: State::Leased(second),
+                };
+                bindings.put(Mac([2, 0, 0, 0, 0, u8::try_from(machine).unwrap()]), binding);
+            }
+        }
+        assert!(bindings.stale.len() < 2000, "{}", bindings.stale.len());
+        let newest: Vec<Mac> = bindings.stale.iter().rev().take(3).copied().collect();
+        assert_eq!(newest, [2, 1, 0].map(|machine| Mac([2, 0, 0, 0, 0, machine])));
+    }
 }

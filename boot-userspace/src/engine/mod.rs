@@ -14,6 +14,8 @@ pub mod record;
 pub mod roster;
 pub mod script;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub mod tftp;
 
 use std::collections::{HashMap, HashSet};

@@ -6,6 +6,8 @@ use std::time::Instant;
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
+use boot_common::Mac;
+
 use super::*;
 
 fn run<F: Future>(test: F) -> F::Output {

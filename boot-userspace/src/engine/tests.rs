@@ -1,0 +1,549 @@
+//! The engine as a black box: DHCP messages and time in, commands out.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use boot_common::Mac;
+use boot_common::class::Firmware;
+use boot_common::tables::HostKey;
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption, relay};
+use dhcproto::{Decodable as _, Encodable as _};
+
+use super::Engine;
+use super::command::{Command, Incoming, Now, Via};
+use super::lease::{OFFER_HOLDS, QUARANTINE};
+use super::packet::payload;
+use super::policy::{Policy, Port};
+use super::record::{Change, Lease, LeaseState};
+use super::roster::Roster;
+use crate::config::{self, DhcpRole};
+
+const CONFIG: &str = r#"
+    [[interface]]
+    name = "eth1"
+    [[subnet]]
+    cidr = "10.1.0.0/16"
+    pool = ["10.1.1.33-10.1.1.34"]
+    router = "10.1.0.1"
+    dns = ["10.1.1.2", "10.1.1.3"]
+    domain = "mtl"
+    [[subnet]]
+    cidr = "10.2.0.0/24"
+    pool = ["10.2.0.100-10.2.0.110"]
+    [[machine]]
+    mac = "52:54:00:00:00:01"
+    name = "node1"
+    ip = "10.1.1.50"
+"#;
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+const NODE1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+const STRANGER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x99]);
+const OTHER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x98]);
+
+struct Lab {
+    engine: Engine,
+    now: Now,
+    changes: Vec<Change>,
+}
+
+/// An answer as it left.
+struct Reply {
+    message: Message,
+    via: Via,
+    frame: Vec<u8>,
+}
+
+impl Reply {
+    fn kind(&self) -> MessageType {
+        self.message.opts().msg_type().unwrap()
+    }
+
+    fn option(&self, code: OptionCode) -> Option<&DhcpOption> {
+        self.message.opts().get(code)
+    }
+
+    fn ip_destination(&self) -> Ipv4Addr {
+        Ipv4Addr::new(self.frame[30], self.frame[31], self.frame[32], self.frame[33])
+    }
+}
+
+impl Lab {
+    fn new(config: &str) -> Self {
+        Self::with_leases(config, &[], DhcpRole::Server)
+    }
+
+    fn with_leases(config: &str, leases: &[Lease], role: DhcpRole) -> Self {
+        let port = Port {
+            ifindex: 7,
+            name: "eth1".to_owned(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: vec![format!("{SERVER}/16").parse().unwrap()],
+            role,
+            http: SocketAddrV4::new(SERVER, 8080),
+        };
+        let loader = |firmware| match firmware {
+            Firmware::EfiArm64 | Firmware::HttpArm64 => Err("install ipxe for arm64".to_owned()),
+            _ => Ok("snponly.efi".to_owned()),
+        };
+        let policy = Policy::new(config::parse(config, "test").unwrap(), vec![port], loader);
+        let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
+        let mut engine = Engine::new(policy, leases, Roster::default(), now);
+        engine.take_commands();
+        Self { engine, now, changes: Vec::new() }
+    }
+
+    fn later(&mut self, seconds: u64) {
+        let step = Duration::from_secs(seconds);
+        self.now = Now { boot: self.now.boot + step, wall: self.now.wall + step };
+        self.engine.tick(self.now);
+    }
+
+    fn send(&mut self, message: &Message) -> Option<Reply> {
+        self.send_to(message, 67, SocketAddrV4::new(message.ciaddr(), 68))
+    }
+
+    fn send_to(&mut self, message: &Message, port: u16, from: SocketAddrV4) -> Option<Reply> {
+        self.send_bytes(&message.to_vec().unwrap(), port, from)
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8], port: u16, from: SocketAddrV4) -> Option<Reply> {
+        let incoming = Incoming { ifindex: 7, port, from, to: Ipv4Addr::BROADCAST, payload: bytes };
+        self.engine.handle(&incoming, self.now);
+        let mut reply = None;
+        for command in self.engine.take_commands() {
+            match command {
+                Command::Persist(change) => {
+                    assert!(reply.is_none(), "stored after it was sent");
+                    self.changes.push(change);
+                }
+                Command::Send { frame, via, ifindex } => {
+                    assert_eq!(ifindex, 7);
+                    assert!(reply.is_none(), "two answers");
+                    let message = Message::from_bytes(payload(&frame)).unwrap();
+                    reply = Some(Reply { message, via, frame });
+                }
+                Command::PutHost(..) | Command::DeleteHost(_) | Command::PutAnswer(..) => {}
+            }
+        }
+        reply
+    }
+
+    fn offered(&mut self, mac: Mac) -> Ipv4Addr {
+        self.send(&discover(mac)).expect("an offer").message.yiaddr()
+    }
+
+    fn leased(&mut self, mac: Mac) -> Ipv4Addr {
+        let address = self.offered(mac);
+        let ack = self.send(&request(mac, address, Some(SERVER))).expect("an answer");
+        assert_eq!(ack.kind(), MessageType::Ack);
+        assert_eq!(ack.message.yiaddr(), address);
+        address
+    }
+}
+
+fn message(mac: Mac, kind: MessageType) -> Message {
+    let mut message = Message::default();
+    message.set_xid(0x1234_5678).set_chaddr(&mac.0);
+    message.opts_mut().insert(DhcpOption::MessageType(kind));
+    message
+}
+
+fn discover(mac: Mac) -> Message {
+    message(mac, MessageType::Discover)
+}
+
+fn pxe(mut message: Message, arch: u16, class: &str) -> Message {
+    let options = message.opts_mut();
+    options.insert(DhcpOption::ClassIdentifier(class.as_bytes().to_vec()));
+    options.insert(DhcpOption::Unknown(UnknownOption::new(
+        OptionCode::Unknown(93),
+        arch.to_be_bytes().to_vec(),
+    )));
+    message
+}
+
+fn request(mac: Mac, address: Ipv4Addr, server: Option<Ipv4Addr>) -> Message {
+    let mut message = message(mac, MessageType::Request);
+    message.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+    if let Some(server) = server {
+        message.opts_mut().insert(DhcpOption::ServerIdentifier(server));
+    }
+    message
+}
+
+fn renewal(mac: Mac, address: Ipv4Addr) -> Message {
+    let mut message = message(mac, MessageType::Request);
+    message.set_ciaddr(address);
+    message
+}
+
+fn relayed(mut message: Message, giaddr: Ipv4Addr) -> Message {
+    message.set_giaddr(giaddr);
+    message
+}
+
+#[test]
+fn a_stranger_gets_an_address_from_the_pool_and_it_is_stored_before_the_ack() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    assert_eq!(address, Ipv4Addr::new(10, 1, 1, 33));
+    let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored: {:?}", lab.changes) };
+    assert_eq!((lease.mac, lease.address, lease.state), (STRANGER, address, LeaseState::Leased));
+    assert!(u64::try_from(lease.expires).unwrap() >= lab.now.seconds() + 600);
+}
+
+#[test]
+fn an_offer_is_not_stored_and_names_the_network() {
+    let mut lab = Lab::new(CONFIG);
+    let offer = lab.send(&discover(NODE1)).unwrap();
+    assert_eq!(offer.kind(), MessageType::Offer);
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 50));
+    assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(SERVER)));
+    assert_eq!(offer.option(OptionCode::AddressLeaseTime), Some(&DhcpOption::AddressLeaseTime(600)));
+    assert_eq!(
+        offer.option(OptionCode::SubnetMask),
+        Some(&DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 0, 0)))
+    );
+    assert_eq!(offer.option(OptionCode::Router), Some(&DhcpOption::Router(vec![Ipv4Addr::new(10, 1, 0, 1)])));
+    assert_eq!(offer.option(OptionCode::Hostname), Some(&DhcpOption::Hostname("node1".to_owned())));
+    assert_eq!(offer.option(OptionCode::DomainName), Some(&DhcpOption::DomainName("mtl".to_owned())));
+    assert!(lab.changes.is_empty());
+    assert_eq!(offer.via, Via::Frame);
+    assert_eq!(offer.ip_destination(), Ipv4Addr::new(10, 1, 1, 50));
+    assert_eq!(offer.frame[..6], NODE1.0, "unicast without ARP");
+}
+
+#[test]
+fn the_broadcast_flag_is_obeyed() {
+    let mut lab = Lab::new(CONFIG);
+    let mut message = discover(NODE1);
+    message.set_flags(Flags::default().set_broadcast());
+    let offer = lab.send(&message).unwrap();
+    assert_eq!(offer.ip_destination(), Ipv4Addr::BROADCAST);
+    assert_eq!(offer.frame[..6], Mac::BROADCAST.0);
+    assert!(offer.message.flags().broadcast());
+}
+
+#[test]
+fn an_offered_address_is_offered_to_nobody_else_until_it_runs_out() {
+    let mut lab = Lab::new(CONFIG);
+    let first = lab.offered(STRANGER);
+    let second = lab.offered(OTHER);
+    assert_ne!(first, second);
+    assert_eq!(lab.offered(STRANGER), first, "the same again");
+    let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+    assert!(lab.send(&discover(third)).is_none(), "the pool has two");
+    lab.later(OFFER_HOLDS + 1);
+    assert!([first, second].contains(&lab.offered(third)));
+}
+
+#[test]
+fn who_loses_its_address_is_forgotten_everywhere() {
+    let mut lab = Lab::new(CONFIG);
+    let taken = lab.leased(STRANGER);
+    lab.leased(OTHER);
+    lab.later(100_000);
+    let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+    assert_eq!(lab.offered(third), taken, "the one idle longest");
+    assert!(lab.changes.contains(&Change::Delete(STRANGER)));
+    assert!(!lab.engine.has_host(&HostKey::from(STRANGER)), "the kernel must not offer it any more");
+}
+
+#[test]
+fn a_request_for_another_server_is_silent_and_gives_the_offer_back() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.offered(STRANGER);
+    let elsewhere = Ipv4Addr::new(10, 1, 0, 9);
+    assert!(lab.send(&request(STRANGER, address, Some(elsewhere))).is_none());
+    lab.offered(OTHER);
+    let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+    assert_eq!(lab.offered(third), address);
+}
+
+#[test]
+fn the_same_request_twice_gives_the_same_ack() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.offered(STRANGER);
+    let message = request(STRANGER, address, Some(SERVER));
+    let first = lab.send(&message).unwrap();
+    let second = lab.send(&message).unwrap();
+    assert_eq!(first.frame, second.frame);
+}
+
+#[test]
+fn selecting_what_was_not_offered_is_refused() {
+    let mut lab = Lab::new(CONFIG);
+    let nak = lab.send(&request(STRANGER, Ipv4Addr::new(10, 1, 1, 34), Some(SERVER))).unwrap();
+    assert_eq!(nak.kind(), MessageType::Nak);
+    assert_eq!(nak.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+    assert_eq!(nak.message.siaddr(), Ipv4Addr::UNSPECIFIED);
+    assert_eq!(nak.ip_destination(), Ipv4Addr::BROADCAST);
+    assert!(nak.option(OptionCode::AddressLeaseTime).is_none());
+    assert!(nak.option(OptionCode::ServerIdentifier).is_some());
+}
+
+#[test]
+fn init_reboot_is_confirmed_refused_or_left_alone() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    assert_eq!(lab.send(&request(STRANGER, address, None)).unwrap().kind(), MessageType::Ack);
+    let wrong_address = request(STRANGER, Ipv4Addr::new(10, 1, 1, 99), None);
+    assert_eq!(lab.send(&wrong_address).unwrap().kind(), MessageType::Nak);
+    let wrong_network = request(OTHER, Ipv4Addr::new(192, 168, 1, 1), None);
+    assert_eq!(lab.send(&wrong_network).unwrap().kind(), MessageType::Nak);
+    let not_ours = request(OTHER, Ipv4Addr::new(10, 1, 1, 99), None);
+    assert!(lab.send(&not_ours).is_none());
+}
+
+#[test]
+fn a_renewal_is_answered_to_the_clients_address() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    lab.later(300);
+    let ack = lab.send(&renewal(STRANGER, address)).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+    assert_eq!((ack.message.ciaddr(), ack.message.yiaddr()), (address, address));
+    assert_eq!(ack.via, Via::Socket { to: SocketAddrV4::new(address, 68), source: SERVER, port: 67 });
+}
+
+#[test]
+fn rebinding_with_somebody_elses_address_is_not_confirmed() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    assert!(lab.send(&renewal(OTHER, address)).is_none(), "we know nothing of it");
+    lab.leased(OTHER);
+    assert_eq!(lab.send(&renewal(OTHER, address)).unwrap().kind(), MessageType::Nak);
+}
+
+#[test]
+fn a_relay_gets_the_answer_and_decides_the_subnet() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 2, 0, 1);
+    let offer = lab.send_to(&relayed(discover(STRANGER), giaddr), 67, SocketAddrV4::new(giaddr, 67)).unwrap();
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 2, 0, 100));
+    assert_eq!(offer.message.giaddr(), giaddr);
+    assert_eq!(offer.via, Via::Socket { to: SocketAddrV4::new(giaddr, 67), source: SERVER, port: 67 });
+    let ack = request(STRANGER, offer.message.yiaddr(), Some(SERVER));
+    let ack = lab.send_to(&relayed(ack, giaddr), 67, SocketAddrV4::new(giaddr, 67)).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+    assert!(lab.send(&relayed(discover(STRANGER), Ipv4Addr::new(10, 99, 0, 1))).is_none(), "of no subnet");
+}
+
+#[test]
+fn link_selection_overrides_the_relays_address_and_option_82_comes_back_last() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 1, 0, 3);
+    let mut message = relayed(discover(STRANGER), giaddr);
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::AgentCircuitId(b"port 7".to_vec()));
+    info.insert(relay::RelayInfo::LinkSelection(Ipv4Addr::new(10, 2, 0, 0)));
+    message.opts_mut().insert(DhcpOption::RelayAgentInformation(info.clone()));
+    let offer = lab.send(&message).unwrap();
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 2, 0, 100));
+    assert_eq!(
+        offer.option(OptionCode::RelayAgentInformation),
+        Some(&DhcpOption::RelayAgentInformation(info))
+    );
+    assert!(matches!(offer.via, Via::Socket { to, .. } if *to.ip() == giaddr));
+    let end = offer.frame.iter().rposition(|byte| *byte == 255).unwrap();
+    assert_eq!(&offer.frame[end - 6..end], [5, 4, 10, 2, 0, 0], "nothing behind it but END");
+}
+
+#[test]
+fn a_refusal_through_a_relay_asks_it_to_broadcast() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 2, 0, 1);
+    let wrong = relayed(request(STRANGER, Ipv4Addr::new(192, 168, 1, 1), None), giaddr);
+    let nak = lab.send(&wrong).unwrap();
+    assert_eq!(nak.kind(), MessageType::Nak);
+    assert!(nak.message.flags().broadcast());
+    assert!(matches!(nak.via, Via::Socket { to, .. } if to == SocketAddrV4::new(giaddr, 67)));
+}
+
+#[test]
+fn a_declined_address_rests() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let mut decline = message(STRANGER, MessageType::Decline);
+    decline.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+    decline.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
+    let mut from_a_stranger = decline.clone();
+    from_a_stranger.set_chaddr(&OTHER.0);
+    assert!(lab.send(&from_a_stranger).is_none());
+    assert_eq!(lab.offered(STRANGER), address, "only its holder may decline it");
+    assert!(lab.send(&decline).is_none());
+    assert_ne!(lab.offered(STRANGER), address);
+    assert!(lab.send(&discover(OTHER)).is_none(), "the other one rests");
+    lab.later(QUARANTINE + 1);
+    assert_eq!(lab.offered(OTHER), address);
+}
+
+#[test]
+fn a_released_address_stays_the_machines_until_another_needs_it() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let mut release = message(STRANGER, MessageType::Release);
+    release.set_ciaddr(address);
+    assert!(lab.send(&release).is_none());
+    assert!(matches!(lab.changes.last(), Some(Change::Put(lease)) if lease.state == LeaseState::Released));
+    assert_eq!(lab.offered(STRANGER), address);
+}
+
+#[test]
+fn inform_is_answered_without_an_address_or_a_lease() {
+    let mut lab = Lab::new(CONFIG);
+    let mut inform = message(STRANGER, MessageType::Inform);
+    inform.set_ciaddr(Ipv4Addr::new(10, 1, 7, 7));
+    let ack = lab.send(&inform).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+    assert_eq!(ack.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+    assert!(ack.option(OptionCode::AddressLeaseTime).is_none());
+    assert!(matches!(ack.via, Via::Socket { to, .. } if *to.ip() == Ipv4Addr::new(10, 1, 7, 7)));
+    assert!(lab.changes.is_empty());
+}
+
+#[test]
+fn firmware_gets_its_boot_file_in_every_place_it_looks() {
+    let mut lab = Lab::new(CONFIG);
+    let offer = lab.send(&pxe(discover(NODE1), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
+    assert_eq!(offer.message.siaddr(), SERVER);
+    assert_eq!(offer.message.fname(), Some(&b"snponly.efi\0"[..]));
+    assert_eq!(
+        offer.option(OptionCode::BootfileName),
+        Some(&DhcpOption::BootfileName(b"snponly.efi\0".to_vec()))
+    );
+    assert_eq!(
+        offer.option(OptionCode::ClassIdentifier),
+        Some(&DhcpOption::ClassIdentifier(b"PXEClient".to_vec()))
+    );
+    assert_eq!(
+        offer.option(OptionCode::VendorExtensions),
+        Some(&DhcpOption::VendorExtensions(vec![6, 1, 8, 255]))
+    );
+    let http = lab.send(&pxe(discover(NODE1), 16, "HTTPClient:Arch:00016:UNDI:003000")).unwrap();
+    let url = b"http://10.1.0.2:8080/files/snponly.efi".to_vec();
+    assert_eq!(http.option(OptionCode::BootfileName), Some(&DhcpOption::BootfileName(url)));
+    assert_eq!(
+        http.option(OptionCode::ClassIdentifier),
+        Some(&DhcpOption::ClassIdentifier(b"HTTPClient".to_vec()))
+    );
+    assert!(http.option(OptionCode::VendorExtensions).is_none());
+}
+
+#[test]
+fn ipxe_gets_its_script_in_every_spelling() {
+    let mut lab = Lab::new(CONFIG);
+    let script = DhcpOption::BootfileName(b"http://10.1.0.2:8080/boot.ipxe\0".to_vec());
+    for (code, value) in [(77, &b"iPXE"[..]), (77, b"\x04iPXE"), (175, b"\xeb\x03\x01\x00\x00")] {
+        let mut message = pxe(discover(NODE1), 7, "PXEClient:Arch:00007:UNDI:003010");
+        message
+            .opts_mut()
+            .insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(code), value.to_vec())));
+        let offer = lab.send(&message).unwrap();
+        assert_eq!(offer.option(OptionCode::BootfileName), Some(&script), "{code}");
+        let no_proxy = offer.option(OptionCode::Unknown(175));
+        assert!(matches!(no_proxy, Some(DhcpOption::Unknown(option)) if option.data() == [176, 1, 1]));
+    }
+}
+
+#[test]
+fn a_firmware_without_a_loader_still_gets_its_address() {
+    let mut lab = Lab::new(CONFIG);
+    let offer = lab.send(&pxe(discover(NODE1), 11, "PXEClient:Arch:00011:UNDI:003000")).unwrap();
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 50));
+    assert!(offer.option(OptionCode::BootfileName).is_none());
+}
+
+#[test]
+fn a_proxy_adds_boot_files_and_never_an_address() {
+    let mut lab = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
+    assert!(lab.send(&discover(STRANGER)).is_none(), "no PXE client");
+    let offer = lab.send(&pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+    assert_eq!(offer.message.siaddr(), SERVER);
+    assert!(offer.option(OptionCode::AddressLeaseTime).is_none());
+    let for_the_other_server =
+        request(STRANGER, Ipv4Addr::new(10, 1, 4, 4), Some(Ipv4Addr::new(10, 1, 0, 9)));
+    assert!(lab.send(&pxe(for_the_other_server, 7, "PXEClient:Arch:00007:UNDI:003000")).is_none());
+    let client = SocketAddrV4::new(Ipv4Addr::new(10, 1, 4, 4), 4011);
+    let asks = pxe(renewal(STRANGER, *client.ip()), 7, "PXEClient:Arch:00007:UNDI:003000");
+    let ack = lab.send_to(&asks, 4011, client).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+    assert_eq!(ack.message.ciaddr(), *client.ip());
+    assert_eq!(ack.message.fname(), Some(&b"snponly.efi\0"[..]));
+    assert_eq!(ack.via, Via::Socket { to: client, source: SERVER, port: 4011 });
+}
+
+#[test]
+fn ignored_strangers_get_silence_and_known_machines_do_not() {
+    let mut lab = Lab::new(&CONFIG.replace("[[machine]]", "[default]\nunknown = \"ignore\"\n[[machine]]"));
+    assert!(lab.send(&discover(STRANGER)).is_none());
+    assert!(lab.send(&discover(NODE1)).is_some());
+}
+
+#[test]
+fn stored_leases_are_kept_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    let first = lab.leased(STRANGER);
+    let second = lab.leased(OTHER);
+    let leases: Vec<Lease> = lab
+        .changes
+        .iter()
+        .filter_map(|change| if let Change::Put(lease) = change { Some(lease.clone()) } else { None })
+        .collect();
+    let mut lab = Lab::with_leases(CONFIG, &leases, DhcpRole::Server);
+    assert_eq!(lab.offered(OTHER), second);
+    assert_eq!(lab.offered(STRANGER), first);
+    assert_eq!(lab.send(&renewal(OTHER, second)).unwrap().kind(), MessageType::Ack);
+}
+
+#[test]
+fn what_the_kernel_offered_last_is_adopted() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.offered(STRANGER);
+    let key = HostKey::from(STRANGER);
+    let host = lab.engine.tables.hosts[&key];
+    let mut lab = Lab::new(CONFIG);
+    assert_eq!(lab.engine.adopt(&[(key, host)], lab.now), 1);
+    let ack = lab.send(&request(STRANGER, address, Some(SERVER))).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack, "no NAK because of a restart between OFFER and REQUEST");
+}
+
+#[test]
+fn an_ack_that_could_not_be_stored_is_no_promise() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(STRANGER);
+    let key = HostKey::from(STRANGER);
+    assert!(lab.engine.tables.hosts[&key].durable_until > lab.now.nanos());
+    let changes = lab.changes.clone();
+    lab.engine.not_stored(&changes);
+    assert_eq!(lab.engine.tables.hosts[&key].durable_until, 0);
+}
+
+#[test]
+fn options_in_pieces_and_in_file_and_sname_are_read() {
+    let mut lab = Lab::new(CONFIG);
+    let mut bytes = discover(NODE1).to_vec().unwrap();
+    let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+    // The client identifier in two pieces (RFC 3396).
+    bytes.splice(end.., [61, 2, 0, 1, 61, 3, 2, 3, 4, 255]);
+    let offer = lab.send_bytes(&bytes, 67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    let echoed = offer.option(OptionCode::ClientIdentifier);
+    assert_eq!(echoed, Some(&DhcpOption::ClientIdentifier(vec![0, 1, 2, 3, 4])));
+}
+
+#[test]
+fn short_answers_are_padded_to_300_bytes() {
+    let mut lab = Lab::new(CONFIG);
+    let nak = lab.send(&request(STRANGER, Ipv4Addr::new(192, 168, 1, 1), None)).unwrap();
+    assert_eq!(payload(&nak.frame).len(), 300);
+}
+
+#[test]
+fn pools_spare_the_router_and_our_own_address() {
+    let config = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.0.1-10.1.0.3");
+    let mut lab = Lab::new(&config);
+    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 0, 3));
+    assert!(lab.send(&discover(OTHER)).is_none());
+}
