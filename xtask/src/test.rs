@@ -85,6 +85,12 @@ impl Stage {
             Self::Unit => test(Cmd::line("cargo test -p boot-common -p boot-userspace -p xtask")).run(),
             Self::Build => build::release(),
             Self::Root => {
+                // Beside the code they test, and ignored there so that plain `cargo test` needs nothing.
+                let beside = as_root(Cmd::line("cargo test -p boot-userspace --lib"), toolchain);
+                beside
+                    .args(["--", "--ignored", "--skip", "throughput", "--skip", "a_full_disk"])
+                    .args(filter)
+                    .run()?;
                 let others = ws.root_tests.iter().filter(|name| *name != FIRMWARE);
                 let cmd = root_tests(ws, toolchain).args(["--lib", "--bins"]);
                 test(cmd.args(others.flat_map(|name| ["--test", name]))).run()
@@ -115,6 +121,10 @@ fn root_tests(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
     let cmd = Cmd::line("cargo test --release -p boot-tests")
         .env("XPXE_REQUIRE_ROOT", "1")
         .env("XPXE_BIN", ws.release("xpxe"));
+    as_root(cmd, toolchain)
+}
+
+fn as_root(cmd: Cmd, toolchain: &Toolchain) -> Cmd {
     if cmd::is_root() { cmd } else { cmd.env(&toolchain.runner_variable(), "sudo -E") }
 }
 
