@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
 use crate::engine::roster::Roster;
 use crate::engine::script::ScriptBook;
-use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, Tables, Wanted};
+use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, NoPermission, Tables, Wanted};
 use crate::files::BootFiles;
 use crate::http::{self, Site};
 use crate::io::daemon::{Daemon, Sockets, now};
@@ -243,7 +243,15 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
         }
         return Ok((None, None, None));
     }
-    let (mut fast_path, mut tables) = FastPath::start(&config.pin_dir, kernel_log)?;
+    let (mut fast_path, mut tables) = match FastPath::start(&config.pin_dir, kernel_log) {
+        Ok(started) => started,
+        // An optimisation, never a dependency, where nobody insists on it.
+        Err(error) if is_optional(config) && !error.is::<NoPermission>() => {
+            warn!("no fast path, the daemon answers everything: {error:#}");
+            return Ok((None, None, None));
+        }
+        Err(error) => return Err(error),
+    };
     match fast_path.found {
         Found::Nothing => {}
         Found::Tables { hosts, silent } => {
@@ -276,6 +284,11 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
     Ok((Some(tables), events, Some(fast_path)))
 }
 
+/// No interface insists on a hook.
+fn is_optional(config: &Config) -> bool {
+    config.interfaces.iter().all(|interface| matches!(interface.fast_path, Hook::Auto | Hook::Off))
+}
+
 fn attach(config: &Config, fast_path: &mut FastPath) -> Result<()> {
     for interface in &config.interfaces {
         let wanted = match interface.fast_path {
@@ -287,17 +300,24 @@ fn attach(config: &Config, fast_path: &mut FastPath) -> Result<()> {
             Hook::Xdp => Wanted::Xdp,
             Hook::Tc => Wanted::Tc,
         };
-        let Attached { xdp, tc, adopted, no_xdp } =
-            fast_path.attach(&config.pin_dir, &interface.name, wanted)?;
-        let hooks = match (xdp, tc) {
-            (true, true) => "XDP and TC",
-            (true, false) => "XDP",
-            _ => "TC",
-        };
+        let name = &interface.name;
+        let attached = fast_path.attach(&config.pin_dir, name, wanted)?;
+        let Attached { xdp, tc, adopted, no_xdp, no_tc } = attached;
         let how = if adopted { "exchanged the running programs for this version's" } else { "attached" };
-        info!(interface = interface.name, xdp, tc, adopted, "{}: {how} ({hooks})", interface.name);
+        match (xdp, tc) {
+            (true, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP and TC)"),
+            (true, false) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP)"),
+            (false, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (TC)"),
+            (false, false) => {
+                warn!(interface = name, xdp, tc, "{name}: no fast path, the daemon answers everything");
+            }
+        }
         if let Some(why) = no_xdp {
-            warn!("{}: its driver has no XDP ({why}), so TC answers", interface.name);
+            let instead = if tc { ", so TC answers" } else { "" };
+            warn!("{name}: its driver has no XDP ({why}){instead}");
+        }
+        if let Some(why) = no_tc {
+            warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
         }
     }
     Ok(())

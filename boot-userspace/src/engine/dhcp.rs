@@ -427,7 +427,7 @@ impl Engine {
         self.count(answered.reason);
         if answered.reason != Reason::Refused {
             let mac = client(&self.scratch.request);
-            self.answered(mac, &answered, Hook::Daemon);
+            self.answered(mac, &answered, Hook::Daemon, incoming.ifindex);
         }
         self.send(incoming, frame.0, link);
     }

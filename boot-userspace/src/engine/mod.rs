@@ -89,7 +89,7 @@ impl Engine {
             Ok(answered) => {
                 self.count(answered.reason);
                 let mac = client(&self.scratch.request);
-                self.answered(mac, &answered, Hook::Daemon);
+                self.answered(mac, &answered, Hook::Daemon, incoming.ifindex);
                 self.send(incoming, frame.0, &link);
             }
             Err(reason) => {
@@ -106,7 +106,7 @@ impl Engine {
         let Some(reason) = Reason::ALL.get(event.reason as usize).copied() else { return };
         let Some(class) = Class::from_key(event.class) else { return };
         let answered = Answered { reason, address: event.address, class };
-        self.answered(event.mac, &answered, Hook::from_number(event.hook));
+        self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
     }
 
     /// Frees what has run out: offers that nobody requested.
@@ -344,7 +344,7 @@ impl Engine {
     }
 
     /// Logs who was answered, by whom.
-    fn answered(&mut self, mac: Mac, answered: &Answered, by: Hook) {
+    fn answered(&mut self, mac: Mac, answered: &Answered, by: Hook, ifindex: u32) {
         let address = Ipv4Addr::from(answered.address);
         let client = self.policy.client(mac);
         if address.is_unspecified() {
@@ -359,7 +359,7 @@ impl Engine {
         };
         let name = client.name.as_deref().unwrap_or("");
         let (class, by) = (describe(answered.class), by.name());
-        let boots = self.boots(answered.class);
+        let boots = self.boots(answered.class, ifindex);
         if address.is_unspecified() {
             info!(step, by, %mac, name, class, "{verb} {class}: boot {boots}");
         } else if boots.is_empty() {
@@ -369,8 +369,8 @@ impl Engine {
         }
     }
 
-    fn boots(&self, class: Class) -> String {
-        let Some(port) = self.policy.ports().first() else { return String::new() };
+    fn boots(&self, class: Class, ifindex: u32) -> String {
+        let Some((_, port)) = self.policy.port(ifindex) else { return String::new() };
         match self.policy.boot_file(class, port.http) {
             Ok(Some(file)) => file.text().to_owned(),
             Ok(None) | Err(_) => String::new(),

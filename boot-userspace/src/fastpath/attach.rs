@@ -34,10 +34,12 @@ pub struct Attached {
     pub adopted: bool,
     /// Why there is no XDP, when it was wanted.
     pub no_xdp: Option<String>,
+    /// Why there is no TC.
+    pub no_tc: Option<String>,
 }
 
 pub(super) fn attach(ebpf: &mut Ebpf, pin_dir: &Path, interface: &str, wanted: Wanted) -> Result<Attached> {
-    let mut attached = Attached { xdp: false, tc: false, adopted: false, no_xdp: None };
+    let mut attached = Attached { xdp: false, tc: false, adopted: false, no_xdp: None, no_tc: None };
     let xdp_pin = pins::link(pin_dir, "xdp", interface);
     let tc_pin = pins::link(pin_dir, "tc", interface);
     if wanted == Wanted::Tc {
@@ -62,12 +64,12 @@ pub(super) fn attach(ebpf: &mut Ebpf, pin_dir: &Path, interface: &str, wanted: W
             attached.tc = true;
             attached.adopted |= adopted;
         }
-        Err(error) if !attached.xdp => {
-            return Err(error).with_context(|| {
-                format!("neither XDP nor TC can be had on {interface} (TC needs Linux 6.6): set fast_path = \"off\" for it")
-            });
+        Err(error) if wanted == Wanted::Tc => {
+            bail!(
+                "{interface} has no TC hook ({error:#}; it needs Linux 6.6): set fast_path = \"auto\" or \"off\" for it"
+            )
         }
-        Err(error) => tracing::warn!("{interface}: XDP only, no TC ({error:#})"),
+        Err(error) => attached.no_tc = Some(format!("{error:#}")),
     }
     Ok(attached)
 }

@@ -62,16 +62,12 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
 }
 
 fn explain(error: EbpfError) -> anyhow::Error {
-    if permission(&error) {
-        anyhow!(NO_PERMISSION)
-    } else {
-        anyhow!(error).context("loading the kernel half")
-    }
+    if permission(&error) { anyhow!(NoPermission) } else { anyhow!(error).context("loading the kernel half") }
 }
 
 fn refused(error: ProgramError) -> anyhow::Error {
     if permission(&error) {
-        return anyhow!(NO_PERMISSION);
+        return anyhow!(NoPermission);
     }
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -87,8 +83,13 @@ fn refused(error: ProgramError) -> anyhow::Error {
     }
 }
 
-const NO_PERMISSION: &str = "loading the fast path needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: \
-     run xpxe as root or through its systemd unit, or set fast_path = \"off\"";
+/// The process may not load BPF programs: a mistake in how it was started, unlike a kernel that cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "loading the fast path needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: \
+     run xpxe as root or through its systemd unit, or set fast_path = \"off\""
+)]
+pub struct NoPermission;
 
 /// Whether EPERM or EACCES is anywhere in the chain. The verifier answers EACCES too, but with a log.
 fn permission(error: &(dyn std::error::Error + 'static)) -> bool {

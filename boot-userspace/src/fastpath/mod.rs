@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
-pub use crate::fastpath::load::{OBJECT, load};
+pub use crate::fastpath::load::{NoPermission, OBJECT, load};
 pub use crate::fastpath::pins::{Detached, Temporary, detach};
 pub use crate::fastpath::tables::Tables;
 

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use crate::fastpath::NoPermission;
+
 /// Where bpffs usually is.
 const USUAL: &str = "/sys/fs/bpf";
 
@@ -27,12 +29,10 @@ pub(super) fn prepare(pin_dir: &Path) -> Result<()> {
         mount(Some("bpf"), USUAL, Some("bpf"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("mounting a bpffs on {USUAL} needs CAP_SYS_ADMIN: do it once by hand (mount -t bpf bpf {USUAL})"))?;
     }
-    fs::create_dir_all(pin_dir).with_context(|| {
-        format!(
-            "{} cannot be made: run xpxe as root or through its systemd unit, or set fast_path = \"off\"",
-            pin_dir.display()
-        )
-    })
+    match fs::create_dir_all(pin_dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(NoPermission.into()),
+        other => other.with_context(|| format!("making {}", pin_dir.display())),
+    }
 }
 
 fn is_bpffs(dir: &Path) -> Result<bool> {

@@ -39,7 +39,7 @@ impl Tables {
     /// # Errors
     /// As the kernel gives them.
     pub fn put_link(&mut self, ifindex: u32, link: &Link) -> Result<(), MapError> {
-        self.links.insert(&ifindex, link, 0)
+        self.links.insert(ifindex, link, 0)
     }
 
     /// Writes a machine.
@@ -110,7 +110,7 @@ impl Tables {
     /// As the kernel gives them.
     pub fn beat(&mut self, now: u64) -> Result<(), MapError> {
         let settings = Settings { abi_version: ABI_VERSION, daemon_pid: std::process::id(), heartbeat: now };
-        self.settings.set(0, &settings, 0)
+        self.settings.set(0, settings, 0)
     }
 
     /// Packets that ended so at a hook, over all CPUs.

@@ -175,7 +175,7 @@ impl Daemon {
                 Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
                 Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),
                 Command::PutAnswer(key, answer) => {
-                    self.tell("answer", |tables| tables.put_answer(&key, &answer))
+                    self.tell("answer", |tables| tables.put_answer(&key, &answer));
                 }
                 Command::Send { ifindex, frame, via } => self.send(ifindex, &frame, via),
             }
