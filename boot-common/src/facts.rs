@@ -287,3 +287,167 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    /// Walks `options` as a request that is nothing but options and has left-overs behind them.
+    fn walk(options: &[u8]) -> Walk {
+        let mut request = Request::new_zeroed();
+        request.options.fill(option::OVERLOAD);
+        request.options[..options.len()].copy_from_slice(options);
+        let mut walk = Walk::empty();
+        let start = u32::try_from(Request::OPTIONS).unwrap();
+        walk.begin(start, start + u32::try_from(options.len()).unwrap());
+        for _ in 0..MAX_STEPS {
+            if walk.step(&request) {
+                break;
+            }
+        }
+        walk
+    }
+
+    fn facts(options: &[u8]) -> Result<Facts, Reason> {
+        walk(options).finish().copied()
+    }
+
+    /// One option after the other, and END.
+    fn list(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (code, data) in options {
+            bytes.push(*code);
+            bytes.push(u8::try_from(data.len()).unwrap());
+            bytes.extend_from_slice(data);
+        }
+        bytes.push(option::END);
+        bytes
+    }
+
+    #[test]
+    fn every_option_that_matters_is_taken_down() {
+        let options = list(&[
+            (53, &[3]),
+            (50, &[10, 0, 0, 7]),
+            (54, &[10, 0, 0, 1]),
+            (57, &[5, 192]),
+            (60, b"PXEClient:Arch:00007"),
+            (61, &[1, 2, 3]),
+            (93, &[0, 7, 0, 9]),
+            (97, &[0; 17]),
+            (82, &[1, 1, 9]),
+        ]);
+        let facts = facts(&options).unwrap();
+        assert_eq!((facts.message, facts.requested, facts.server_id), (3, [10, 0, 0, 7], [10, 0, 0, 1]));
+        assert_eq!((facts.max_size, facts.arch, facts.has_arch, facts.vendor), (1472, 7, 1, vendor::PXE));
+        let text = |span: Span| {
+            let start = usize::try_from(span.offset).unwrap() - Request::OPTIONS;
+            options[start..start + usize::try_from(span.length).unwrap()].to_vec()
+        };
+        assert_eq!(text(facts.client_id), [61, 3, 1, 2, 3]);
+        assert_eq!(text(facts.guid)[..2], [97, 17]);
+        assert_eq!(text(facts.relay), [82, 3, 1, 1, 9]);
+    }
+
+    #[test]
+    fn what_has_the_wrong_form_counts_as_not_sent() {
+        let options = list(&[
+            (53, &[1, 1]),
+            (50, &[10, 0, 0]),
+            (57, &[5]),
+            (93, &[0, 7, 0]),
+            (97, &[1; 17]),
+            (60, b"PXE"),
+        ]);
+        assert_eq!(facts(&options), Ok(Facts::default()));
+    }
+
+    #[test]
+    fn the_class_is_what_the_options_say() {
+        let class = |options: &[(u8, &[u8])]| facts(&list(options)).unwrap().class();
+        let rom = |firmware| Class { firmware, stage: Stage::Rom };
+        let ipxe = |firmware| Class { firmware, stage: Stage::Ipxe };
+        assert_eq!(class(&[(53, &[1])]), Class::OS);
+        assert_eq!(class(&[(93, &[0, 7])]), Class::OS);
+        assert_eq!(class(&[(60, b"udhcp 1.35.0")]), Class::OS);
+        assert_eq!(class(&[(60, b"PXEClient")]), rom(Firmware::Bios));
+        assert_eq!(class(&[(60, b"HTTPClient")]), rom(Firmware::HttpX64));
+        assert_eq!(class(&[(60, b"PXEClient"), (93, &[0, 11])]), rom(Firmware::EfiArm64));
+        assert_eq!(class(&[(60, b"PXEClient"), (93, &[1, 0])]), rom(Firmware::Other));
+        assert_eq!(class(&[(93, &[0, 7]), (77, b"iPXE")]), ipxe(Firmware::EfiX64));
+        assert_eq!(class(&[(93, &[0, 7]), (77, b"\x04iPXE")]), ipxe(Firmware::EfiX64));
+        assert_eq!(class(&[(60, b"PXEClient"), (175, &[])]), ipxe(Firmware::Bios));
+        assert_eq!(class(&[(60, b"PXEClient"), (77, b"iPX")]), rom(Firmware::Bios));
+    }
+
+    #[test]
+    fn the_walk_ends_where_the_frame_does() {
+        assert_eq!(facts(&[]), Ok(Facts::default()));
+        assert_eq!(facts(&[0, 0, 255, 53]), Ok(Facts::default()));
+        assert_eq!(facts(&[53, 1, 1]).map(|facts| facts.message), Ok(1));
+        for cut in [&[53][..], &[53, 1], &[53, 1, 1, 61, 2, 9], &[0, 61]] {
+            assert_eq!(facts(cut), Err(Reason::BadOption), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_put_together_has_a_reason() {
+        assert_eq!(facts(&list(&[(61, &[1]), (12, b"a"), (61, &[2])])), Err(Reason::SplitOption));
+        assert_eq!(facts(&list(&[(12, b"a"), (12, b"b")])), Ok(Facts::default()));
+        assert_eq!(facts(&list(&[(52, &[1])])), Err(Reason::Overload));
+        assert_eq!(facts(&list(&[(52, &[4])])), Ok(Facts::default()));
+        let steps = usize::try_from(MAX_STEPS).unwrap();
+        assert_eq!(facts(&[0; 95]), Ok(Facts::default()));
+        assert_eq!(facts(&std::vec![0; steps]), Err(Reason::TooManyOptions));
+    }
+
+    proptest! {
+        /// A list that was put together from options is read back, whatever they are, by the plainest reading
+        /// there is: the option's data, once, if it has the right length.
+        #[test]
+        fn a_walk_reads_what_was_written(
+            options in prop::collection::btree_map(
+                prop_oneof![1..=254_u8, Just(53), Just(50), Just(54), Just(57), Just(61), Just(93), Just(97)],
+                prop::collection::vec(any::<u8>(), 0..24),
+                0..20,
+            ).prop_map(|options| options.into_iter().collect::<Vec<_>>()).prop_shuffle(),
+            pads in 0..9_usize,
+        ) {
+            let mut bytes = std::vec![0; pads];
+            bytes.extend(list(&options.iter().map(|(code, data)| (*code, &data[..])).collect::<Vec<_>>()));
+            let data = |code: u8| options.iter().find(|(other, _)| *other == code).map(|(_, data)| &data[..]);
+            let overload = matches!(data(52), Some([1..=3]));
+            let found = facts(&bytes);
+            if overload {
+                prop_assert_eq!(found, Err(Reason::Overload));
+                return Ok(());
+            }
+            let found = found.unwrap();
+            let number = |code: u8| data(code).and_then(|data| <[u8; 2]>::try_from(data).ok()).map(u16::from_be_bytes);
+            let four = |code: u8| data(code).and_then(|data| <[u8; 4]>::try_from(data).ok()).unwrap_or_default();
+            prop_assert_eq!(found.message, match data(53) { Some([message]) => *message, _ => 0 });
+            prop_assert_eq!(found.requested, four(50));
+            prop_assert_eq!(found.server_id, four(54));
+            prop_assert_eq!(found.max_size, number(57).unwrap_or(0));
+            prop_assert_eq!(found.client_id.length, data(61).map_or(0, |data| u32::try_from(data.len()).unwrap() + 2));
+            prop_assert_eq!(found.relay.length, data(82).map_or(0, |data| u32::try_from(data.len()).unwrap() + 2));
+            prop_assert_eq!(found.has_arch, u8::from(data(93).is_some_and(|data| !data.is_empty() && data.len() % 2 == 0)));
+        }
+
+        /// Any bytes end in facts whose spans lie inside the frame, or in a reason.
+        #[test]
+        fn a_walk_stays_inside(options in prop::collection::vec(any::<u8>(), 0..300)) {
+            let end = u32::try_from(Request::OPTIONS + options.len()).unwrap();
+            if let Ok(facts) = facts(&options) {
+                for span in [facts.client_id, facts.guid, facts.relay] {
+                    prop_assert!(span.offset + span.length <= end, "{:?}", span);
+                }
+            }
+        }
+    }
+}

@@ -12,17 +12,24 @@
 //! | [`machine`] | a machine with real firmware |
 //! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
 //! | [`daemon`] | xpxe itself |
+//! | [`settings`] | its configuration |
+//! | [`dhcp_client`] | a DHCP client made of single frames |
+//! | [`packet`] | requests as real clients send them |
 //!
 //! A test enters a [`Sandbox`](sandbox::Sandbox) first, builds a [`Rack`](rack::Rack) in it, and starts what
 //! it needs. Namespaces are anonymous, mounts private, and children die with their parent, so nothing
-//! outlives the test process, however it ends. Everything needs root.
+//! outlives the test process, however it ends. Everything needs root: a test begins with
+//! [`root_or_skip`](sandbox::root_or_skip).
 
 pub mod daemon;
+pub mod dhcp_client;
 pub mod guest;
 pub mod machine;
 pub mod netns;
+pub mod packet;
 pub mod rack;
 pub mod reference;
 pub mod sandbox;
+pub mod settings;
 pub mod sys;
 pub mod wait;

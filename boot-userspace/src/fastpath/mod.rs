@@ -16,6 +16,9 @@ use aya::Ebpf;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// Why a table did not take an entry.
+pub use aya::maps::MapError as TableError;
+
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
 pub use crate::fastpath::load::{NoPermission, OBJECT, load};

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Now, Via};
 use crate::engine::packet::payload;
 use crate::engine::record::Change;
-use crate::fastpath::{AsyncEvents, Tables};
+use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::packet::FrameSocket;
@@ -183,7 +183,7 @@ impl Daemon {
     }
 
     /// A table that is full or gone costs speed, not service.
-    fn tell(&mut self, what: &str, write: impl FnOnce(&mut Tables) -> Result<(), aya::maps::MapError>) {
+    fn tell(&mut self, what: &str, write: impl FnOnce(&mut Tables) -> Result<(), TableError>) {
         if let Some(tables) = &mut self.tables
             && let Err(failure) = write(tables)
         {

@@ -1,0 +1,586 @@
+//! What a client is told holds: every name and URL in a prepared answer is really served, and every field of an
+//! answer is what the RFCs say, as dhcproto reads it. Needs no root.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use boot_common::class::{Class, Firmware, Stage};
+use boot_common::facts::{Facts, Span, Walk};
+use boot_common::frame::{Bytes, Frame as _};
+use boot_common::respond::{Answered, Scratch, respond};
+use boot_common::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables};
+use boot_common::wire::{BOOTP_FIXED, Request};
+use boot_common::{Mac, Reason};
+use boot_tests::packet::{Client, Packet, checksums_are_right};
+use boot_userspace::config::{self, DhcpRole};
+use boot_userspace::engine::Engine;
+use boot_userspace::engine::command::{Command, Now};
+use boot_userspace::engine::policy::{Policy, Port};
+use boot_userspace::engine::roster::Roster;
+use boot_userspace::engine::script::ScriptBook;
+use boot_userspace::files::{BootFiles, MissingLoader};
+use boot_userspace::http::{self, Readiness, Site};
+use boot_userspace::io::clock;
+use dhcproto::Decodable as _;
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
+use proptest::prelude::*;
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+const CONFIG: &str = r#"
+[[interface]]
+name = "eth0"
+[[subnet]]
+cidr = "10.77.0.0/24"
+pool = ["10.77.0.100-10.77.0.199"]
+router = "10.77.0.1"
+dns = ["10.77.0.2"]
+lease = "10m"
+[[profile]]
+name = "linux"
+kernel = "linux/vmlinuz"
+initrd = ["linux/initrd"]
+[default]
+profile = "linux"
+[[machine]]
+mac = "52:54:00:77:00:01"
+name = "node-1"
+ip = "10.77.0.11"
+"#;
+
+const IFINDEX: u32 = 7;
+const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const MAC: Mac = Mac([0x52, 0x54, 0, 0x77, 0, 1]);
+const IP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
+const ROLES: [DhcpRole; 2] = [DhcpRole::Server, DhcpRole::Proxy];
+
+#[test]
+fn every_name_and_url_that_dhcp_hands_out_is_served() -> Result<()> {
+    let with_every_loader = Files::with_loaders(BootFiles::names())?;
+    let with_some = Files::with_loaders(["snponly.efi", "undionly.kpxe"].into_iter())?;
+    // What this machine has installed, whatever that is.
+    let system = Files::new()?;
+    let bare = Files::new()?.without_system();
+    for (what, files, least) in [
+        ("every loader", with_every_loader, 28),
+        ("x86", with_some, 17),
+        ("system", system, 14),
+        ("none", bare, 14),
+    ] {
+        let server = files.serve()?;
+        for role in ROLES {
+            let given = given(&files.boot_files, server, role)?;
+            ensure!(given.len() >= least, "{what}: only {} answers for {role:?}", given.len());
+            for (key, file) in &given {
+                check_served(&files.boot_files, server, *key, file)
+                    .with_context(|| format!("{what}, {role:?}, {:?}: {file}", Class::from_key(key.class)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_class_without_a_loader_has_no_answer_and_the_reason_says_what_to_do() -> Result<()> {
+    for files in [Files::new()?, Files::new()?.without_system()] {
+        let server = files.serve()?;
+        for role in ROLES {
+            let given = given(&files.boot_files, server, role)?;
+            for class in Class::all() {
+                let has_answer = given.iter().any(|(key, _)| key.class == class.key());
+                let wanted = match class.stage {
+                    Stage::Rom => files.boot_files.loader_for(class.firmware).is_ok(),
+                    Stage::Ipxe => true,
+                    Stage::Os => false,
+                };
+                ensure!(has_answer == wanted, "{role:?} {class:?}: an answer with a boot file: {has_answer}");
+            }
+        }
+        for firmware in Firmware::ALL.into_iter().filter(|firmware| *firmware != Firmware::None) {
+            if let Err(missing) = files.boot_files.loader_for(firmware) {
+                ensure!(missing == MissingLoader(firmware));
+                let text = missing.to_string();
+                ensure!(text.contains(firmware.name()), "{text}");
+                ensure!(text.contains("package") || text.contains("[ipxe]"), "{text}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_scripts_lead_to_files_that_are_served() -> Result<()> {
+    let files = Files::with_loaders(BootFiles::names())?;
+    let server = files.serve()?;
+    let first = String::from_utf8(fetch(server, "/boot.ipxe")?)?;
+    let own = first.lines().find_map(|line| line.strip_prefix("chain ")).context("no chain line")?;
+    ensure!(own.contains(&format!("http://{server}/ipxe/boot.ipxe?")), "{own}");
+    let own = String::from_utf8(fetch(server, "/ipxe/boot.ipxe?mac=52-54-00-77-00-01")?)?;
+    let urls: Vec<&str> =
+        own.split_whitespace().filter_map(|word| word.strip_prefix(&format!("http://{server}"))).collect();
+    ensure!(urls.len() >= 2, "no kernel and initrd in\n{own}");
+    for path in urls {
+        ensure!(!fetch(server, path)?.is_empty(), "{path}");
+    }
+    Ok(())
+}
+
+/// A boot directory and what is served from it.
+struct Files {
+    dir: tempfile::TempDir,
+    boot_files: Arc<BootFiles>,
+}
+
+impl Files {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let boot_dir = dir.path().join("boot");
+        fs::create_dir_all(boot_dir.join("linux"))?;
+        fs::write(boot_dir.join("linux/vmlinuz"), vec![1; 70_001])?;
+        fs::write(boot_dir.join("linux/initrd"), vec![2; 1_001])?;
+        let boot_files = Arc::new(BootFiles::new(boot_dir, BTreeMap::new()));
+        Ok(Self { dir, boot_files })
+    }
+
+    /// With loaders of different lengths in the boot directory.
+    fn with_loaders(names: impl Iterator<Item = &'static str>) -> Result<Self> {
+        let files = Self::new()?.without_system();
+        for (number, name) in names.enumerate() {
+            fs::write(files.boot_files.boot_dir().join(name), vec![b'x'; 1_000 + number])?;
+        }
+        Ok(files)
+    }
+
+    fn without_system(mut self) -> Self {
+        let boot_dir: PathBuf = self.dir.path().join("boot");
+        self.boot_files = Arc::new(BootFiles::new(boot_dir, BTreeMap::new()).with_system_dirs(Vec::new()));
+        self
+    }
+
+    /// The HTTP server on a port of its own, until the process ends.
+    fn serve(&self) -> Result<SocketAddrV4> {
+        let config = config::parse(CONFIG, "contract.toml")?;
+        let site = Site {
+            files: Arc::clone(&self.boot_files),
+            roster: Roster::default(),
+            scripts: Arc::new(ScriptBook::new(config)?),
+            readiness: Readiness::default(),
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let SocketAddr::V4(address) = listener.local_addr()? else { bail!("not IPv4") };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                http::serve(listener, http::router(site)).await
+            })
+        });
+        Ok(address)
+    }
+}
+
+/// The engine of a daemon with this role, which has just started.
+fn engine(files: &Arc<BootFiles>, server: SocketAddrV4, role: DhcpRole) -> Result<Engine> {
+    let port = Port {
+        ifindex: IFINDEX,
+        name: "eth0".to_owned(),
+        mac: OUR_MAC,
+        addresses: vec!["10.77.0.1/24".parse()?],
+        role,
+        http: server,
+    };
+    let loader =
+        |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
+    let policy = Policy::new(config::parse(CONFIG, "contract.toml")?, vec![port], loader);
+    let now = Now { boot: clock::boot(), wall: clock::wall() };
+    Ok(Engine::new(policy, &[], Roster::default(), now))
+}
+
+/// Every answer that has a boot file, and the file.
+fn given(files: &Arc<BootFiles>, server: SocketAddrV4, role: DhcpRole) -> Result<Vec<(AnswerKey, String)>> {
+    let mut given = Vec::new();
+    for command in engine(files, server, role)?.take_commands() {
+        let Command::PutAnswer(key, answer) = command else { continue };
+        let message = decode(&answer)?;
+        let option = match message.opts().get(OptionCode::BootfileName) {
+            Some(DhcpOption::BootfileName(file)) => text(Some(file))?,
+            _ => None,
+        };
+        let field = text(message.fname())?;
+        ensure!(field == option, "{key:?}: file {field:?}, option 67 {option:?}");
+        if let Some(file) = option {
+            ensure!(
+                file.starts_with("http://")
+                    || *message.opts().get(OptionCode::TFTPServerName).context("no 66")?
+                        == DhcpOption::TFTPServerName(US.to_string().into_bytes())
+            );
+            ensure!(message.siaddr() == US && text(message.sname())? == Some("10.77.0.1"));
+            given.push((key, file.to_owned()));
+        }
+    }
+    Ok(given)
+}
+
+/// A name without the NULs that some clients need behind it.
+fn text(name: Option<&[u8]>) -> Result<Option<&str>> {
+    Ok(name.map(std::str::from_utf8).transpose()?.map(|name| name.trim_end_matches('\0')))
+}
+
+/// A prepared answer as the message it becomes.
+fn decode(answer: &Answer) -> Result<Message> {
+    let mut bytes = vec![2, 1, 6, 0];
+    bytes.resize(BOOTP_FIXED, 0);
+    bytes[20..24].copy_from_slice(&answer.siaddr);
+    bytes.extend(&answer.body[..usize::from(answer.body_length)]);
+    bytes.push(255);
+    Ok(Message::from_bytes(&bytes)?)
+}
+
+fn check_served(files: &BootFiles, server: SocketAddrV4, key: AnswerKey, file: &str) -> Result<()> {
+    let class = Class::from_key(key.class).context("no class")?;
+    ensure!((class.firmware.is_http() || class.stage == Stage::Ipxe) == file.starts_with("http://"));
+    if let Some(rest) = file.strip_prefix("http://") {
+        let path = rest.strip_prefix(&server.to_string()).context("a URL of another server")?;
+        let body = fetch(server, path)?;
+        return match path.strip_prefix("/files/") {
+            Some(name) => same_as_file(files, name, &body),
+            None => {
+                ensure!(body.starts_with(b"#!ipxe\n"));
+                Ok(())
+            }
+        };
+    }
+    let body = fetch(server, &format!("/files/{file}"))?;
+    same_as_file(files, file, &body)
+}
+
+fn same_as_file(files: &BootFiles, name: &str, body: &[u8]) -> Result<()> {
+    let mut open = files.open(name)?;
+    let mut content = Vec::new();
+    open.file.read_to_end(&mut content)?;
+    ensure!(open.size == u64::try_from(content.len())? && content == body, "{name} differs over HTTP");
+    Ok(())
+}
+
+/// The body of a path, after HEAD and GET agreed about its length.
+fn fetch(server: SocketAddrV4, path: &str) -> Result<Vec<u8>> {
+    let ask = |method: &str| -> Result<(usize, Vec<u8>)> {
+        let mut stream = TcpStream::connect(server)?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").context("no header")?;
+        let head = std::str::from_utf8(&answer[..end])?.to_ascii_lowercase();
+        ensure!(head.starts_with("http/1.1 200 "), "{method} {path}: {head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        Ok((length.context("no Content-Length")?.parse()?, answer.split_off(end + 4)))
+    };
+    let (announced, nothing) = ask("HEAD")?;
+    let (length, body) = ask("GET")?;
+    ensure!(nothing.is_empty() && announced == length && length == body.len(), "{path}: {length}");
+    Ok(body)
+}
+
+/// The tables as a daemon fills them, without the daemon.
+#[derive(Default)]
+struct Filled {
+    links: HashMap<u32, Link>,
+    hosts: HashMap<HostKey, Host>,
+    answers: HashMap<AnswerKey, Answer>,
+}
+
+impl Tables for Filled {
+    fn link(&self, ifindex: u32) -> Option<&Link> {
+        self.links.get(&ifindex)
+    }
+
+    fn host(&self, key: &HostKey) -> Option<&Host> {
+        self.hosts.get(key)
+    }
+
+    fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
+        self.answers.get(key)
+    }
+}
+
+impl Filled {
+    fn new(role: DhcpRole) -> Result<Self> {
+        let files = Files::with_loaders(BootFiles::names())?;
+        let mut engine = engine(&files.boot_files, SocketAddrV4::new(US, 8080), role)?;
+        let mut filled = Self { links: engine.links().collect(), ..Self::default() };
+        for command in engine.take_commands() {
+            match command {
+                Command::PutHost(key, host) => {
+                    // As after an ACK of the daemon's.
+                    filled.hosts.insert(key, Host { durable_until: u64::MAX, ..host });
+                }
+                Command::PutAnswer(key, answer) => {
+                    filled.answers.insert(key, *answer);
+                }
+                _ => {}
+            }
+        }
+        Ok(filled)
+    }
+
+    fn ask(&self, packet: &Packet) -> Result<(Answered, Vec<u8>), Reason> {
+        let mut frame = Bytes(packet.frame());
+        let answered = respond(&mut frame, &mut Scratch::new(), self, IFINDEX, 0)?;
+        Ok((answered, frame.0))
+    }
+}
+
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+
+/// Whether a frame is for everybody, or for the machine alone.
+#[derive(Debug, PartialEq, Eq)]
+enum To {
+    All,
+    Machine,
+}
+
+#[test]
+fn every_client_gets_from_a_server_what_it_needs() -> Result<()> {
+    let tables = Filled::new(DhcpRole::Server)?;
+    for (client, to, file) in [
+        (Client::Edk2Pxe, To::All, Some("snponly.efi")),
+        (Client::Edk2PxeArm64, To::All, Some("ipxe-arm64.efi")),
+        (Client::Edk2Http, To::All, Some("http://10.77.0.1:8080/files/snponly.efi")),
+        (Client::IpxeBios, To::Machine, Some("http://10.77.0.1:8080/boot.ipxe")),
+        (Client::IpxeEfi, To::Machine, Some("http://10.77.0.1:8080/boot.ipxe")),
+        (Client::Dhclient, To::Machine, None),
+        (Client::Udhcpc, To::Machine, None),
+        // Its option 60 is not a PXE client's.
+        (Client::Uboot, To::Machine, None),
+    ] {
+        for (packet, kind, reason) in [
+            (client.discover(MAC), MessageType::Offer, Reason::Offered),
+            (client.request(MAC, IP, US), MessageType::Ack, Reason::Acked),
+        ] {
+            let (answered, frame) =
+                tables.ask(&packet).map_err(|reason| anyhow::anyhow!("{client:?}: {reason:?}"))?;
+            let check = || -> Result<()> {
+                ensure!((answered.reason, answered.address) == (reason, IP.octets()), "{answered:?}");
+                let message = check_frame(&packet, &frame, 67, 68)?;
+                let (mac, address) = match to {
+                    To::All => (Mac::BROADCAST, Ipv4Addr::BROADCAST),
+                    To::Machine => (MAC, IP),
+                };
+                ensure!(
+                    frame[..6] == mac.0 && frame[30..34] == address.octets(),
+                    "sent to {:x?}",
+                    &frame[..34]
+                );
+                ensure!(message.yiaddr() == IP && message.ciaddr().is_unspecified());
+                check_options(&message, kind, file)?;
+                let option = |code| message.opts().get(code);
+                ensure!(option(OptionCode::AddressLeaseTime) == Some(&DhcpOption::AddressLeaseTime(600)));
+                ensure!(
+                    option(OptionCode::SubnetMask)
+                        == Some(&DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)))
+                );
+                ensure!(option(OptionCode::Router) == Some(&DhcpOption::Router(vec![US])));
+                ensure!(option(OptionCode::Hostname) == Some(&DhcpOption::Hostname("node-1".to_owned())));
+                Ok(())
+            };
+            check().with_context(|| format!("{client:?}, {kind:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_client_gets_from_a_proxy_what_it_needs() -> Result<()> {
+    let tables = Filled::new(DhcpRole::Proxy)?;
+    for (client, port, file) in [
+        (Client::Edk2Pxe, 4011, Some("snponly.efi")),
+        (Client::Edk2PxeArm64, 4011, Some("ipxe-arm64.efi")),
+        (Client::Edk2Http, 68, Some("http://10.77.0.1:8080/files/snponly.efi")),
+        (Client::IpxeBios, 68, Some("http://10.77.0.1:8080/boot.ipxe")),
+        (Client::IpxeEfi, 68, Some("http://10.77.0.1:8080/boot.ipxe")),
+        (Client::Dhclient, 68, None),
+        (Client::Udhcpc, 68, None),
+        (Client::Uboot, 68, None),
+    ] {
+        let discover = client.discover(MAC);
+        let ask = client.ask_boot_server(MAC, IP, US);
+        let what = || format!("{client:?}");
+        let Some(file) = file else {
+            ensure!(tables.ask(&discover).err() == Some(Reason::NotPxe), what());
+            ensure!(tables.ask(&ask).err() == Some(Reason::NotPxe), what());
+            continue;
+        };
+        let (answered, frame) =
+            tables.ask(&discover).map_err(|reason| anyhow::anyhow!("{client:?}: {reason:?}"))?;
+        ensure!(answered.reason == Reason::Offered);
+        let message = check_frame(&discover, &frame, 67, 68).with_context(what)?;
+        ensure!(frame[..6] == Mac::BROADCAST.0 && message.yiaddr().is_unspecified(), what());
+        check_options(&message, MessageType::Offer, Some(file)).with_context(what)?;
+        ensure!(message.opts().get(OptionCode::AddressLeaseTime).is_none(), what());
+
+        let (answered, frame) =
+            tables.ask(&ask).map_err(|reason| anyhow::anyhow!("{client:?}: {reason:?}"))?;
+        ensure!(answered.reason == Reason::BootServer);
+        let message = check_frame(&ask, &frame, 4011, port).with_context(what)?;
+        ensure!(frame[..6] == MAC.0 && frame[30..34] == IP.octets() && message.ciaddr() == IP, what());
+        check_options(&message, MessageType::Ack, Some(file)).with_context(what)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_answered_has_its_reason() -> Result<()> {
+    let server = Filled::new(DhcpRole::Server)?;
+    let proxy = Filled::new(DhcpRole::Proxy)?;
+    let stranger = Mac([0x52, 0x54, 0, 0x77, 0, 2]);
+    for client in Client::ALL {
+        let request = client.request(MAC, IP, US);
+        for (what, tables, packet, reason) in [
+            ("a stranger", &server, client.discover(stranger), Reason::UnknownHost),
+            ("another server's", &server, client.request(MAC, IP, OTHER), Reason::OtherServer),
+            ("another address", &server, client.request(MAC, OTHER, US), Reason::OtherAddress),
+            ("after a reboot", &server, client.reboot(MAC, IP), Reason::OtherServer),
+            ("a renewal", &server, client.renew(MAC, IP, US), Reason::HasAddress),
+            ("inform", &server, client.inform(MAC, IP, US), Reason::OtherMessage),
+            ("relayed", &server, client.discover(MAC).relayed(OTHER, US), Reason::Relayed),
+            ("twice 61", &server, request.with(61, &[0, 1]).with(61, &[2]), Reason::SplitOption),
+            ("overload", &server, client.discover(MAC).with(52, &[1]), Reason::Overload),
+        ] {
+            let found = tables.ask(&packet).map(|(answered, _)| answered.reason);
+            ensure!(found == Err(reason), "{client:?}, {what}: {found:?}");
+        }
+        let found = proxy.ask(&client.request(MAC, IP, OTHER)).map(|(answered, _)| answered.reason);
+        ensure!(matches!(found, Err(Reason::OtherMessage | Reason::NotPxe)), "{client:?}: {found:?}");
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Of any options that a client may send, the walk takes down what dhcproto reads.
+    #[test]
+    fn the_walk_reads_what_dhcproto_reads(
+        options in prop::collection::btree_map(
+            prop_oneof![Just(50_u8), Just(53), Just(54), Just(57), Just(60), Just(61), Just(77), Just(93), Just(97), 100..=254_u8],
+            (any::<u16>(), prop::collection::vec(any::<u8>(), 1..40)),
+            1..12,
+        ),
+        order in any::<u64>(),
+    ) {
+        let mut packet = Packet::empty(MAC);
+        for (code, (number, data)) in options {
+            packet.options.push((code, match code {
+                50 | 54 => [number.to_be_bytes(), number.to_le_bytes()].concat(),
+                53 => vec![number.to_be_bytes()[1] % 8 + 1],
+                57 | 93 => number.to_be_bytes().to_vec(),
+                60 => [[&b"PXEClient"[..], b"HTTPClient", b"PXE", b""][usize::from(number % 4)], &data[..]].concat(),
+                77 => [[&b"iPXE"[..], b"\x04iPXE", b"iPX"][usize::from(number % 3)], &data[..]].concat(),
+                97 => [&[0], &[7; 16][..]].concat(),
+                // What dhcproto has an opinion about is not the matter here.
+                _ => data,
+            }));
+        }
+        let turn = usize::try_from(order % 1000)? % packet.options.len();
+        packet.options.rotate_left(turn);
+        packet.options.retain(|(code, _)| *code < 100 || matches!(code, 175 | 224..));
+        let frame = packet.frame();
+        let facts = walk(&frame).map_err(|reason| TestCaseError::fail(reason.says()))?;
+        let message = Message::from_bytes(&frame[42..])?;
+        let option = |code| message.opts().get(code);
+        let address = |code| match option(code) {
+            Some(DhcpOption::RequestedIpAddress(address) | DhcpOption::ServerIdentifier(address)) => *address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        prop_assert_eq!(facts.message, message.opts().msg_type().map_or(0, u8::from));
+        prop_assert_eq!(Ipv4Addr::from(facts.requested), address(OptionCode::RequestedIpAddress));
+        prop_assert_eq!(Ipv4Addr::from(facts.server_id), address(OptionCode::ServerIdentifier));
+        let most = match option(OptionCode::MaxMessageSize) { Some(DhcpOption::MaxMessageSize(most)) => *most, _ => 0 };
+        prop_assert_eq!(facts.max_size, most);
+        let arch = match option(OptionCode::ClientSystemArchitecture) {
+            Some(DhcpOption::ClientSystemArchitecture(arch)) => Some(u16::from(*arch)),
+            _ => None,
+        };
+        prop_assert_eq!((facts.has_arch == 1).then_some(facts.arch), arch);
+        let whole = |span: Span| {
+            let start = usize::try_from(span.offset).unwrap_or(0);
+            frame[start..].get(2..usize::try_from(span.length).unwrap_or(0)).map(<[u8]>::to_vec)
+        };
+        let identifier = match option(OptionCode::ClientIdentifier) { Some(DhcpOption::ClientIdentifier(data)) => Some(data.clone()), _ => None };
+        prop_assert_eq!(whole(facts.client_id), identifier);
+        let class = match option(OptionCode::ClassIdentifier) { Some(DhcpOption::ClassIdentifier(class)) => &class[..], _ => &[] };
+        let vendor = if class.starts_with(b"PXEClient") { 1 } else { 2 * u8::from(class.starts_with(b"HTTPClient")) };
+        prop_assert_eq!(facts.vendor, vendor);
+        let user = match option(OptionCode::UserClass) { Some(DhcpOption::UserClass(class)) => &class[..], _ => &[] };
+        let ipxe = user.starts_with(b"iPXE") || user.get(1..).is_some_and(|user| user.starts_with(b"iPXE"));
+        prop_assert_eq!(facts.is_ipxe == 1, ipxe || option(OptionCode::Unknown(175)).is_some());
+    }
+}
+
+/// What the shared walk takes down of a frame.
+fn walk(frame: &[u8]) -> Result<Facts, Reason> {
+    let mut request = Request::new_zeroed();
+    request.as_mut_bytes()[..frame.len()].copy_from_slice(frame);
+    let mut walk = Walk::empty();
+    walk.begin(Request::OPTIONS as u32, frame.len() as u32);
+    Bytes(frame.to_vec()).walk(&request, &mut walk);
+    walk.finish().copied()
+}
+
+/// Checks everything of an answer that is the same for all (RFC 2131 table 3, RFC 6842, RFC 4578).
+fn check_frame(packet: &Packet, frame: &[u8], from: u16, to: u16) -> Result<Message> {
+    ensure!(checksums_are_right(frame), "wrong checksums");
+    ensure!(frame.len() <= 14 + 576, "{} bytes are more than every client takes", frame.len());
+    ensure!(frame.len() >= 42 + 300, "{} bytes of BOOTP are fewer than 300", frame.len() - 42);
+    ensure!(frame[6..12] == OUR_MAC.0 && frame[26..30] == US.octets());
+    let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    ensure!((port(34), port(36)) == (from, to), "from port {} to {}", port(34), port(36));
+    ensure!(usize::from(port(16)) == frame.len() - 14 && usize::from(port(38)) == frame.len() - 34);
+    let payload = &frame[42..];
+    let message = Message::from_bytes(payload)?;
+    ensure!(message.opcode() == Opcode::BootReply && message.hops() == 0 && message.secs() == 0);
+    ensure!(message.xid() == packet.xid && u16::from(message.flags()) == packet.flags);
+    ensure!(message.giaddr() == packet.giaddr && message.chaddr() == packet.chaddr.0);
+    // Echoes, in this order, are the last things before END.
+    let echoes: Vec<u8> = [97, 61, 82]
+        .iter()
+        .filter_map(|code| packet.options.iter().find(|(other, _)| other == code))
+        .flat_map(|(code, data)| [&[*code, data.len() as u8][..], data].concat())
+        .collect();
+    let end = [&echoes[..], &[255]].concat();
+    let unpadded = payload.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    ensure!(payload[..unpadded].ends_with(&end), "does not end in {end:x?}: {:x?}", &payload[240..]);
+    Ok(message)
+}
+
+fn check_options(message: &Message, kind: MessageType, file: Option<&str>) -> Result<()> {
+    let option = |code| message.opts().get(code);
+    ensure!(option(OptionCode::MessageType) == Some(&DhcpOption::MessageType(kind)));
+    ensure!(option(OptionCode::ServerIdentifier) == Some(&DhcpOption::ServerIdentifier(US)));
+    let name = match option(OptionCode::BootfileName) {
+        Some(DhcpOption::BootfileName(name)) => text(Some(name))?,
+        _ => None,
+    };
+    ensure!(name == file && text(message.fname())? == file, "boot file {name:?}, not {file:?}");
+    ensure!(message.siaddr() == if file.is_some() { US } else { Ipv4Addr::UNSPECIFIED });
+    let class = match option(OptionCode::ClassIdentifier) {
+        Some(DhcpOption::ClassIdentifier(class)) => Some(&class[..]),
+        _ => None,
+    };
+    match file {
+        None => ensure!(class.is_none()),
+        Some(url) if url.contains("/files/") => ensure!(class == Some(&b"HTTPClient"[..])),
+        Some(_) => {
+            ensure!(class == Some(&b"PXEClient"[..]));
+            ensure!(
+                option(OptionCode::VendorExtensions)
+                    == Some(&DhcpOption::VendorExtensions(vec![6, 1, 8, 255]))
+            );
+        }
+    }
+    Ok(())
+}
