@@ -20,6 +20,17 @@ use nix::sched::{CloneFlags, unshare};
 /// Empty directories every system has: mounted over, they need no mount point that would stay behind.
 const EMPTY_DIRECTORIES: [&str; 4] = ["/media", "/srv", "/mnt", "/opt"];
 
+/// Whether this test can run. Without root it says that it is skipped; where `XPXE_REQUIRE_ROOT=1` says that
+/// nothing may be skipped, it panics.
+pub fn root_or_skip() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    assert!(root || std::env::var("XPXE_REQUIRE_ROOT").as_deref() != Ok("1"), "this test needs root");
+    if !root {
+        println!("skipped: needs root");
+    }
+    root
+}
+
 /// A scratch directory and a bpffs that only this thread and its descendants see. Bound to its thread.
 #[derive(Debug)]
 pub struct Sandbox {

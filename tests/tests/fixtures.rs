@@ -8,13 +8,16 @@ use anyhow::Result;
 use boot_tests::netns::{Namespace, Process};
 use boot_tests::rack::Rack;
 use boot_tests::reference::dnsmasq_plain_dhcp;
-use boot_tests::sandbox::Sandbox;
+use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn two_tests_of_one_process_do_not_see_each_others_files() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let first = Sandbox::enter()?;
     fs::write(first.dir().join("mine"), "")?;
     let others = std::thread::spawn(|| -> Result<bool> {
@@ -28,6 +31,9 @@ fn two_tests_of_one_process_do_not_see_each_others_files() -> Result<()> {
 
 #[test]
 fn pins_and_files_are_visible_to_processes_in_a_namespace() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let sandbox = Sandbox::enter()?;
     let namespace = Namespace::new("one")?;
     let pins = sandbox.pin_dir().display().to_string();
@@ -37,6 +43,9 @@ fn pins_and_files_are_visible_to_processes_in_a_namespace() -> Result<()> {
 
 #[test]
 fn a_process_dies_with_its_namespace_whoever_holds_it() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let namespace = Namespace::new("one")?;
     let sleeper = sleep_forever(&namespace)?;
     assert!(sleeper.is_running());
@@ -46,6 +55,9 @@ fn a_process_dies_with_its_namespace_whoever_holds_it() -> Result<()> {
 
 #[test]
 fn a_process_outlives_the_thread_that_asked_for_it() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let namespace = Namespace::new("one")?;
     let sleeper = std::thread::scope(|scope| scope.spawn(|| sleep_forever(&namespace)).join());
     let sleeper = sleeper.expect("no panic")?;
@@ -56,6 +68,9 @@ fn a_process_outlives_the_thread_that_asked_for_it() -> Result<()> {
 
 #[test]
 fn a_real_client_gets_an_address_from_the_server() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let sandbox = Sandbox::enter()?;
     let rack = Rack::build(&sandbox)?;
     let _dhcp = dnsmasq_plain_dhcp(&rack.server, rack.dir(), "10.77.0.100,10.77.0.199")?;
@@ -66,6 +81,9 @@ fn a_real_client_gets_an_address_from_the_server() -> Result<()> {
 
 #[test]
 fn a_client_behind_a_relay_gets_an_address_from_the_server() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
     let sandbox = Sandbox::enter()?;
     let rack = Rack::build(&sandbox)?;
     let far = rack.segment_behind_router(&sandbox)?;

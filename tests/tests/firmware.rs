@@ -1,0 +1,271 @@
+//! Machines with real firmware boot from power-on to an operating system that says, in its own words, which
+//! kernel arguments and which address it got.
+//!
+//! Run with `--test-threads=1`: each test boots up to four machines in software emulation. The deadline is far
+//! beyond what a boot takes; the times themselves are printed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::{Event, Xpxe};
+use boot_tests::guest;
+use boot_tests::machine::{Firmware, Machine};
+use boot_tests::netns::tail;
+use boot_tests::rack::Rack;
+use boot_tests::reference::dnsmasq_plain_dhcp;
+use boot_tests::sandbox::{Sandbox, root_or_skip};
+use boot_tests::settings::{Known, Settings, boot_dir, proof};
+
+/// From power-on to power-off.
+const BOOT: Duration = Duration::from_secs(180);
+
+const EVERYBODY: &str = "xpxe.profile=guest";
+
+const BIOS: Plan = Plan {
+    firmware: Firmware::BiosIpxe,
+    known: Known { name: "bios-1", mac: "52:54:00:77:00:0a", address: Some("10.77.0.10") },
+};
+const UEFI: Plan = Plan {
+    firmware: Firmware::OvmfPxe,
+    known: Known { name: "uefi-1", mac: "52:54:00:77:00:0b", address: Some("10.77.0.11") },
+};
+
+/// A machine to power on.
+#[derive(Clone, Copy)]
+struct Plan {
+    firmware: Firmware,
+    known: Known,
+}
+
+/// What its operating system said.
+struct Boot {
+    cmdline: String,
+    address: String,
+    hostname: String,
+}
+
+#[test]
+fn bios_and_uefi_boot_at_once_and_the_kernel_half_offers() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let log = boot_known("auto", &[BIOS, UEFI])?;
+    for plan in [BIOS, UEFI] {
+        offers_came_from(&log, &plan, &["xdp", "tc"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bios_and_uefi_boot_at_once_from_the_daemon_alone() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let log = boot_known("off", &[BIOS, UEFI])?;
+    for plan in [BIOS, UEFI] {
+        offers_came_from(&log, &plan, &["daemon"])?;
+    }
+    let not_the_daemon = log.iter().find(|event| !matches!(event.field("by").as_str(), "" | "daemon"));
+    ensure!(not_the_daemon.is_none(), "with fast_path = \"off\": {not_the_daemon:?}");
+    Ok(())
+}
+
+#[test]
+fn uefi_boots_with_the_kernel_half_in_tc_only() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let log = boot_known("tc", &[UEFI])?;
+    offers_came_from(&log, &UEFI, &["tc"])
+}
+
+#[test]
+fn uefi_boots_from_a_proxy_with_the_kernel_half_beside_another_dhcp_server() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let log = boot_from_proxy("auto", &UEFI)?;
+    offers_came_from(&log, &UEFI, &["xdp", "tc"])
+}
+
+#[test]
+fn bios_boots_from_a_proxy_without_the_kernel_half_beside_another_dhcp_server() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let log = boot_from_proxy("off", &BIOS)?;
+    offers_came_from(&log, &BIOS, &["daemon"])
+}
+
+#[test]
+fn four_kinds_of_firmware_boot_at_once_two_of_them_unknown() -> Result<()> {
+    if !root_or_skip() {
+        return Ok(());
+    }
+    let stranger = |firmware, name, mac| Plan { firmware, known: Known { name, mac, address: None } };
+    let strangers = [
+        stranger(Firmware::OvmfHttp, "http-2", "52:54:00:77:00:1c"),
+        stranger(Firmware::OvmfIpxeRom, "rom-2", "52:54:00:77:00:1d"),
+    ];
+    let sandbox = Sandbox::enter()?;
+    let settings = Settings { machines: vec![BIOS.known, UEFI.known], ..settings("auto", "server") };
+    let (rack, config) = rack_with_guest(&sandbox, &settings)?;
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let boots = boot(&rack, &xpxe, &[BIOS, UEFI, strangers[0], strangers[1]])?;
+    let addresses: BTreeSet<_> = boots.iter().map(|boot| boot.address.as_str()).collect();
+    ensure!(addresses.len() == 4, "four machines have these addresses: {addresses:?}");
+    let log = xpxe.log();
+    for (plan, boot) in [BIOS, UEFI].iter().zip(&boots) {
+        known_machine_is_itself(plan, boot)?;
+        offers_came_from(&log, plan, &["xdp", "tc"])?;
+    }
+    for (plan, boot) in strangers.iter().zip(&boots[2..]) {
+        ensure!(in_pool(&boot.address), "{} is not of the pool: {}", plan.known.name, boot.address);
+        one_address_from_rom_to_os(&log, plan, &boot.address)?;
+    }
+    xpxe.stop()
+}
+
+// ---- how ----
+
+fn settings(fast_path: &'static str, dhcp: &'static str) -> Settings {
+    Settings { fast_path, dhcp, args: format!("console=ttyS0 {EVERYBODY}"), ..Settings::default() }
+}
+
+fn rack_with_guest(sandbox: &Sandbox, settings: &Settings) -> Result<(Rack, String)> {
+    let rack = Rack::build(sandbox)?;
+    let config = settings.write(sandbox, &rack)?;
+    guest::install(&boot_dir(&rack))?;
+    Ok((rack, config))
+}
+
+/// Boots machines with an address of their own; gives xpxe's log.
+fn boot_known(fast_path: &'static str, plans: &[Plan]) -> Result<Vec<Event>> {
+    let sandbox = Sandbox::enter()?;
+    let machines = plans.iter().map(|plan| plan.known).collect();
+    let (rack, config) = rack_with_guest(&sandbox, &Settings { machines, ..settings(fast_path, "server") })?;
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let boots = boot(&rack, &xpxe, plans)?;
+    let log = xpxe.log();
+    for (plan, boot) in plans.iter().zip(&boots) {
+        known_machine_is_itself(plan, boot)?;
+        one_address_from_rom_to_os(&log, plan, &boot.address)?;
+    }
+    xpxe.stop()?;
+    Ok(log)
+}
+
+/// Boots one machine whose address comes from somebody else; gives xpxe's log.
+fn boot_from_proxy(fast_path: &'static str, plan: &Plan) -> Result<Vec<Event>> {
+    let sandbox = Sandbox::enter()?;
+    let machines = vec![Known { address: None, ..plan.known }];
+    let (rack, config) = rack_with_guest(&sandbox, &Settings { machines, ..settings(fast_path, "proxy") })?;
+    let neighbour = rack.neighbour("neighbour", "02:77:00:00:00:09", "10.77.0.9/24")?;
+    let dnsmasq = dnsmasq_plain_dhcp(&neighbour, rack.dir(), "10.77.0.100,10.77.0.199")?;
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let boots =
+        boot(&rack, &xpxe, &[*plan]).with_context(|| format!("dnsmasq:\n{}", tail(&dnsmasq.lines(), 20)))?;
+    let boot = &boots[0];
+    ensure!(
+        boot.cmdline.contains(&proof(plan.known.name)),
+        "its own argument did not arrive: {}",
+        boot.cmdline
+    );
+    ensure!(in_pool(&boot.address), "the address is not dnsmasq's: {}", boot.address);
+    let acknowledged = format!("DHCPACK(eth0) {} {}", boot.address, plan.known.mac);
+    let lines = dnsmasq.lines();
+    ensure!(
+        lines.iter().any(|line| line.text.contains(&acknowledged)),
+        "dnsmasq did not say {acknowledged:?}:\n{}",
+        tail(&lines, 30)
+    );
+    let log = xpxe.log();
+    let gave = log.iter().find(|event| event.json.get("address").is_some());
+    ensure!(gave.is_none(), "a proxy gives no address: {gave:?}");
+    xpxe.stop()?;
+    Ok(log)
+}
+
+/// Powers all on at once and follows each to its end.
+fn boot(rack: &Rack, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
+    let machines: Vec<_> = plans
+        .iter()
+        .map(|plan| Machine::power_on(rack, plan.known.name, plan.known.mac, plan.firmware))
+        .collect::<Result<_>>()?;
+    let boots: Vec<_> = plans.iter().zip(&machines).map(|(plan, machine)| follow(plan, machine)).collect();
+    let failed: Vec<_> = machines
+        .iter()
+        .zip(&boots)
+        .filter_map(|(machine, boot)| {
+            let error = boot.as_ref().err()?;
+            Some(format!("{error:#}\nserial port of {}:\n{}", machine.name, tail(&machine.serial(), 30)))
+        })
+        .collect();
+    ensure!(failed.is_empty(), "{}\nxpxe's log:\n{}", failed.join("\n"), xpxe.last_lines(60));
+    boots.into_iter().collect()
+}
+
+fn follow(plan: &Plan, machine: &Machine) -> Result<Boot> {
+    let left = || BOOT.saturating_sub(machine.powered_on().elapsed());
+    let kernel = machine.wait_for(guest::KERNEL_FIRST_LINE, left())?;
+    let cmdline = machine.wait_for(guest::CMDLINE, left())?.text;
+    let address = machine.wait_for(guest::ADDRESS, left())?.text;
+    let off = machine.wait_for_power_off(left())?;
+    println!(
+        "{} ({:?}): kernel after {:.1} s, off after {:.1} s",
+        machine.name,
+        plan.firmware,
+        kernel.at.as_secs_f64(),
+        off.as_secs_f64()
+    );
+    ensure!(cmdline.contains(EVERYBODY), "the profile's arguments did not arrive: {cmdline}");
+    // "XPXE-GUEST address: 10.77.0.10 hostname: bios-1"
+    let word = |number| address.split_whitespace().nth(number).unwrap_or_default().to_owned();
+    Ok(Boot { address: word(2), hostname: word(4), cmdline })
+}
+
+fn known_machine_is_itself(plan: &Plan, boot: &Boot) -> Result<()> {
+    let Known { name, address, .. } = plan.known;
+    let arguments: Vec<_> = boot.cmdline.split_whitespace().collect();
+    ensure!(arguments.contains(&proof(name).as_str()), "its own argument did not arrive: {}", boot.cmdline);
+    ensure!(Some(boot.address.as_str()) == address, "{name} has {} and not {address:?}", boot.address);
+    ensure!(boot.hostname == name, "{name} is called {}", boot.hostname);
+    Ok(())
+}
+
+/// ROM, iPXE and operating system got the same one.
+fn one_address_from_rom_to_os(log: &[Event], plan: &Plan, address: &str) -> Result<()> {
+    let given: Vec<_> =
+        of(log, plan).filter(|event| matches!(event.field("step").as_str(), "offer" | "ack")).collect();
+    for event in &given {
+        ensure!(
+            event.field("address") == address,
+            "{} was given another address: {event:?}",
+            plan.known.name
+        );
+    }
+    let acks = given.iter().filter(|event| event.field("step") == "ack").count();
+    ensure!(acks >= 2, "{}: {acks} ACKs, but its firmware and its system each need one", plan.known.name);
+    Ok(())
+}
+
+/// Every offer to this machine, and there was one.
+fn offers_came_from(log: &[Event], plan: &Plan, by: &[&str]) -> Result<()> {
+    let offers: Vec<_> = of(log, plan).filter(|event| event.field("step") == "offer").collect();
+    ensure!(!offers.is_empty(), "no offer to {}", plan.known.name);
+    for offer in offers {
+        ensure!(by.contains(&offer.field("by").as_str()), "not by {by:?}: {:?}", offer.json);
+    }
+    Ok(())
+}
+
+fn of<'log>(log: &'log [Event], plan: &Plan) -> impl Iterator<Item = &'log Event> {
+    let mac = plan.known.mac;
+    log.iter().filter(move |event| event.field("mac").eq_ignore_ascii_case(mac))
+}
+
+fn in_pool(address: &str) -> bool {
+    let host = address.strip_prefix("10.77.0.").and_then(|host| host.parse::<u8>().ok());
+    host.is_some_and(|host| (100..=199).contains(&host))
+}
