@@ -453,7 +453,6 @@ fn a_machine_that_the_file_no_longer_has_is_forgotten_by_the_kernel_half() -> Re
 }
 
 #[test]
-#[ignore = "bug: with unknown = \"ignore\" the tables still answer unknown machines that have a lease"]
 fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
     let mut answered = Vec::new();
     for fast_path in ["auto", "off"] {

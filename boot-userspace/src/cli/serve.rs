@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::log::{self, LogFormat};
@@ -155,6 +155,8 @@ impl Serve {
 const COMMAND_LINE: &str = "command-line";
 
 async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
+    // Before anything is started: a signal must never find the daemon unprepared.
+    let end = End::new()?;
     let files = Arc::new(files);
     let links = config
         .interfaces
@@ -227,7 +229,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
-    wait_for_the_end().await?;
+    end.wait().await;
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
 }
@@ -339,12 +341,21 @@ fn advertised(config: &Config, link: &Link, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address, port)
 }
 
-async fn wait_for_the_end() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM or SIGINT.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -284,6 +284,9 @@ impl Engine {
     /// mistake in the file, and takes it back.
     fn restore(&mut self, leases: &[Lease], now: Now) {
         for lease in leases {
+            if !self.policy.serves(lease.mac) {
+                continue;
+            }
             let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
             let mut durable_until = 0;
             let expires = u64::try_from(lease.expires).unwrap_or(0);
@@ -322,7 +325,11 @@ impl Engine {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             let in_pool =
                 self.policy.subnets().get(subnet).is_some_and(|pools| lease::in_pool(pools, address));
-            if !in_pool || self.bindings.get(*mac).is_some() || self.bindings.owner(address).is_some() {
+            if !in_pool
+                || !self.policy.serves(*mac)
+                || self.bindings.get(*mac).is_some()
+                || self.bindings.owner(address).is_some()
+            {
                 continue;
             }
             let state = State::Offered(now.seconds() + lease::OFFER_HOLDS);

@@ -127,6 +127,7 @@ fn pinned(pin: &Path) -> Option<FdLink> {
 }
 
 fn drop_pin(pin: &Path) -> Result<()> {
+    pins::stop(pin);
     match std::fs::remove_file(pin) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -7,6 +7,7 @@ mod attach;
 mod events;
 mod load;
 mod pins;
+mod sys;
 mod tables;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::fastpath::NoPermission;
+use crate::fastpath::{NoPermission, sys};
 
 /// Where bpffs usually is.
 const USUAL: &str = "/sys/fs/bpf";
@@ -72,6 +72,9 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
     let mut failed = None;
     for name in names {
         let path = pin_dir.join(&name);
+        if name.starts_with("link-") {
+            stop(&path);
+        }
         match fs::remove_file(&path) {
             Ok(()) if name.starts_with("link-") => detached.links.push(name),
             Ok(()) => detached.tables.push(name),
@@ -83,6 +86,15 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
     }
     fs::remove_dir(pin_dir).with_context(|| format!("removing {}", pin_dir.display()))?;
     Ok(detached)
+}
+
+/// Takes a pinned link's program off its interface at once: a link whose last pin goes would linger a little.
+///
+/// A link that cannot be opened is gone from its interface already, and its pin is removed all the same.
+pub(super) fn stop(pin: &Path) {
+    if let Err(error) = sys::detach_link(pin) {
+        tracing::debug!("{}: {error}", pin.display());
+    }
 }
 
 /// A directory for the tables of programs that are only tried out: gone, with its tables, when dropped.
