@@ -7,11 +7,9 @@ use crate::Reason;
 use crate::decide::Decision;
 use crate::facts::{Facts, Span};
 use crate::frame::Frame;
-use crate::respond::Scratch;
-use crate::tables::{ANSWER_BODY, HOST_OPTIONS};
-use crate::wire::{
-    BootpFixed, ETHERTYPE_IPV4, Eth, Head, IP_UDP, Ipv4, MAX_FRAME, SNAME_AND_FILE, Sum, Udp, op, option,
-};
+use crate::respond::Desk;
+use crate::tables::{ANSWER_BODY, HOST_OPTIONS, SERVER_ID_AT};
+use crate::wire::{ETHERTYPE_IPV4, Head, IP_UDP, MAX_FRAME, Request, SNAME_AND_FILE, Sum, op, option};
 
 /// Ethernet header.
 const ETHERNET: u32 = 14;
@@ -34,14 +32,17 @@ const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
 /// # Errors
 /// [`Reason::ReplyTooBig`] and [`Reason::NoTailRoom`] leave the frame as it was;
 /// [`Reason::StoreFailed`] does not.
-#[inline(always)]
+// A function of its own: its working memory must not stand on the kernel's 512 bytes of stack beside that of
+// the walk through the options.
+#[inline(never)]
 pub fn answer<F: Frame>(
     frame: &mut F,
-    scratch: &mut Scratch,
+    request: &Request,
+    desk: &mut Desk,
     facts: &Facts,
     decision: &Decision<'_>,
 ) -> Result<(), Reason> {
-    let mut tail_length = tail(frame, scratch, facts)?;
+    let mut tail_length = tail(frame, desk, facts)?;
     let body_length = u32::from(decision.answer.body_length);
     let own_length = decision.host.map_or(0, |host| u32::from(host.options_length));
     if body_length < SNAME_AND_FILE as u32 + 4
@@ -52,19 +53,19 @@ pub fn answer<F: Frame>(
     }
     let before_tail = Head::SIZE as u32 + body_length + own_length;
     if before_tail + tail_length < SHORTEST_FRAME {
-        tail_length = pad(scratch, tail_length, SHORTEST_FRAME - before_tail);
+        tail_length = pad(desk, tail_length, SHORTEST_FRAME - before_tail);
     }
     let length = before_tail + tail_length;
     if length - ETHERNET > limit(facts) || length > MAX_FRAME as u32 {
         return Err(Reason::ReplyTooBig);
     }
     let own_sum = decision.host.map_or(0, |host| host.options_sum);
-    head(scratch, decision, length, decision.answer.body_sum, own_sum, tail_length);
+    head(request, desk, decision, length, decision.answer.body_sum, own_sum, tail_length);
 
     if !frame.resize(length) {
         return Err(Reason::NoTailRoom);
     }
-    let Ok(head) = <&[u8; Head::SIZE]>::try_from(scratch.head.as_bytes()) else {
+    let Ok(head) = <&[u8; Head::SIZE]>::try_from(desk.head.as_bytes()) else {
         return Err(Reason::StoreFailed);
     };
     let mut at = Head::SIZE as u32;
@@ -77,7 +78,10 @@ pub fn answer<F: Frame>(
         stored &= frame.store(at, &host.options, own_length);
         at += own_length;
     }
-    stored &= frame.store(at, &scratch.tail, tail_length);
+    if decision.server_id != [0; 4] {
+        stored &= frame.store(Head::SIZE as u32 + SERVER_ID_AT as u32, &decision.server_id, 4);
+    }
+    stored &= frame.store(at, &desk.tail, tail_length);
     if stored { Ok(()) } else { Err(Reason::StoreFailed) }
 }
 
@@ -90,23 +94,38 @@ fn limit(facts: &Facts) -> u32 {
 
 /// Puts the options that are returned unaltered into the scratch, and END. Gives their length.
 #[inline(always)]
-fn tail<F: Frame>(frame: &F, scratch: &mut Scratch, facts: &Facts) -> Result<u32, Reason> {
-    let mut length = echo(frame, scratch, facts.guid, 0)?;
-    length = echo(frame, scratch, facts.client_id, length)?;
+fn tail<F: Frame>(frame: &F, desk: &mut Desk, facts: &Facts) -> Result<u32, Reason> {
+    let mut length = echo(frame, desk, facts.guid, 0)?;
+    length = echo(frame, desk, facts.client_id, length)?;
     // Last, as RFC 3046 section 2.2 wants it.
-    length = echo(frame, scratch, facts.relay, length)?;
-    if let Some(end) = scratch.tail.get_mut(length as usize & 1023) {
+    length = echo(frame, desk, facts.relay, length)?;
+    if let Some(end) = desk.tail.get_mut(length as usize & 1023) {
         *end = option::END;
     }
     Ok(length + 1)
 }
 
+/// The body's sum with another server identifier in it.
+#[inline(always)]
+fn exchanged(body_sum: u16, decision: &Decision<'_>) -> u16 {
+    if decision.server_id == [0; 4] {
+        return body_sum;
+    }
+    // At an odd offset its octets are the low, high, low and high halves of three words.
+    const { assert!(SERVER_ID_AT % 2 == 1) };
+    let words =
+        |[a, b, c, d]: [u8; 4]| [u16::from(a), u16::from_be_bytes([b, c]), u16::from_be_bytes([d, 0])];
+    let [a, b, c] = words(decision.answer.server_id);
+    let [d, e, f] = words(decision.server_id);
+    Sum::of(body_sum).word(!a).word(!b).word(!c).word(d).word(e).word(f).folded()
+}
+
 /// Puts zeros behind END until the tail has `wanted` bytes. Gives its new length.
 #[inline(always)]
-fn pad(scratch: &mut Scratch, length: u32, wanted: u32) -> u32 {
+fn pad(desk: &mut Desk, length: u32, wanted: u32) -> u32 {
     let mut i = 0;
     while i < MAX_PAD {
-        if let Some(byte) = scratch.tail.get_mut((length + i) as usize & 1023) {
+        if let Some(byte) = desk.tail.get_mut((length + i) as usize & 1023) {
             *byte = 0;
         }
         i += 1;
@@ -115,14 +134,14 @@ fn pad(scratch: &mut Scratch, length: u32, wanted: u32) -> u32 {
 }
 
 #[inline(always)]
-fn echo<F: Frame>(frame: &F, scratch: &mut Scratch, span: Span, at: u32) -> Result<u32, Reason> {
+fn echo<F: Frame>(frame: &F, desk: &mut Desk, span: Span, at: u32) -> Result<u32, Reason> {
     if span.length == 0 {
         return Ok(at);
     }
     if span.length > MAX_SPAN || at > 511 {
         return Err(Reason::ReplyTooBig);
     }
-    if !frame.load_part(span.offset, span.length, &mut scratch.tail, at) {
+    if !frame.load_part(span.offset, span.length, &mut desk.tail, at) {
         return Err(Reason::TooShort);
     }
     Ok(at + span.length)
@@ -131,50 +150,54 @@ fn echo<F: Frame>(frame: &F, scratch: &mut Scratch, span: Span, at: u32) -> Resu
 /// Writes the headers and the fixed BOOTP fields (RFC 2131 section 4.3.1, table 3).
 #[inline(always)]
 fn head(
-    scratch: &mut Scratch,
+    request: &Request,
+    desk: &mut Desk,
     decision: &Decision<'_>,
     length: u32,
     body_sum: u16,
     own_sum: u16,
     tail_length: u32,
 ) {
-    let request = &scratch.request.bootp;
-    let bootp = BootpFixed {
-        op: op::REPLY,
-        htype: 1,
-        hlen: 6,
-        hops: 0,
-        xid: request.xid,
-        secs: U16::ZERO,
-        flags: request.flags,
-        ciaddr: decision.ciaddr,
-        yiaddr: decision.yiaddr,
-        siaddr: decision.answer.siaddr,
-        giaddr: request.giaddr,
-        chaddr: request.chaddr,
-    };
+    // Field by field, where they stand: the kernel's stack has no room for copies.
+    let Desk { head, tail, .. } = desk;
     let udp_length = (length - ETHERNET - 20) as u16;
-    let mut ip = Ipv4 {
-        version_ihl: 0x45,
-        tos: 0,
-        total_length: U16::new(udp_length + 20),
-        id: U16::ZERO,
-        fragment: U16::new(0x4000),
-        ttl: 64,
-        protocol: IP_UDP,
-        checksum: U16::ZERO,
-        source: decision.source,
-        destination: decision.to.address,
-    };
+    head.eth.destination = decision.to.mac;
+    head.eth.source = decision.source_mac;
+    head.eth.ethertype = U16::new(ETHERTYPE_IPV4);
+
+    let bootp = &mut head.bootp;
+    bootp.op = op::REPLY;
+    bootp.htype = 1;
+    bootp.hlen = 6;
+    bootp.hops = 0;
+    bootp.xid = request.bootp.xid;
+    bootp.secs = U16::ZERO;
+    bootp.flags = request.bootp.flags;
+    bootp.ciaddr = decision.ciaddr;
+    bootp.yiaddr = decision.yiaddr;
+    bootp.siaddr = decision.answer.siaddr;
+    bootp.giaddr = request.bootp.giaddr;
+    bootp.chaddr = request.bootp.chaddr;
+
+    let ip = &mut head.ip;
+    ip.version_ihl = 0x45;
+    ip.tos = 0;
+    ip.total_length = U16::new(udp_length + 20);
+    ip.id = U16::ZERO;
+    ip.fragment = U16::new(0x4000);
+    ip.ttl = 64;
+    ip.protocol = IP_UDP;
+    ip.checksum = U16::ZERO;
+    ip.source = decision.source;
+    ip.destination = decision.to.address;
     ip.checksum = U16::new(ip.sum().checksum());
-    let mut udp = Udp {
-        source: U16::new(decision.source_port),
-        destination: U16::new(decision.to.port),
-        length: U16::new(udp_length),
-        checksum: U16::ZERO,
-    };
+
+    let udp = &mut head.udp;
+    udp.source = U16::new(decision.source_port);
+    udp.destination = U16::new(decision.to.port);
+    udp.length = U16::new(udp_length);
     // Everything before the tail has an even length, so the parts' sums simply add up.
-    let sum = Sum::of(body_sum)
+    let sum = Sum::of(exchanged(body_sum, decision))
         .word(own_sum)
         .address(decision.source)
         .address(decision.to.address)
@@ -183,13 +206,7 @@ fn head(
         .word(decision.source_port)
         .word(decision.to.port)
         .word(udp_length)
-        .bytes(bootp.as_bytes())
-        .range::<1024, TAIL_WORDS>(&scratch.tail, 0, tail_length);
-    udp.checksum = U16::new(sum.udp_checksum());
-    let eth = Eth {
-        destination: decision.to.mac,
-        source: decision.source_mac,
-        ethertype: U16::new(ETHERTYPE_IPV4),
-    };
-    scratch.head = Head { eth, ip, udp, bootp };
+        .bytes(head.bootp.as_bytes())
+        .range::<1024, TAIL_WORDS>(tail, 0, tail_length);
+    head.udp.checksum = U16::new(sum.udp_checksum());
 }

@@ -25,11 +25,23 @@ pub mod message {
     pub const RELEASE: u8 = 7;
     /// Client has an address and wants options only.
     pub const INFORM: u8 = 8;
+    /// In an answer's key only: the ACK of the boot server on port 4011, which has a boot file and no lease.
+    pub const BOOT_ACK: u8 = 0x85;
 }
 
 /// An answer that is to be written.
+///
+/// The order of the fields keeps the pointers whole in `Result<Decision, Reason>`: an `Err`'s payload lies where
+/// the second field is. Were that a pointer, the compiler would copy it in halves, and the verifier forbids that.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Decision<'t> {
+    /// How the packet will have ended.
+    pub reason: Reason,
+    /// Our port.
+    pub source_port: u16,
+    /// The client's class.
+    pub class: Class,
     /// The prepared part.
     pub answer: &'t Answer,
     /// The machine's own options, when it has an entry.
@@ -38,18 +50,14 @@ pub struct Decision<'t> {
     pub yiaddr: [u8; 4],
     /// Copied from an acknowledged request, else 0.
     pub ciaddr: [u8; 4],
-    /// Where the frame goes.
-    pub to: Destination,
     /// Our address on the interface.
     pub source: [u8; 4],
-    /// Our port.
-    pub source_port: u16,
+    /// The server identifier a relay wants instead of the prepared one (RFC 5107), or 0.0.0.0.
+    pub server_id: [u8; 4],
+    /// Where the frame goes.
+    pub to: Destination,
     /// Our Ethernet address.
     pub source_mac: Mac,
-    /// The client's class.
-    pub class: Class,
-    /// How the packet will have ended.
-    pub reason: Reason,
 }
 
 /// Addresses of an answer.
@@ -75,79 +83,111 @@ pub fn decide<'t, T: Tables>(
     kind: Kind,
     facts: &Facts,
     link: &Link,
-    ifindex: u32,
     tables: &'t T,
     now: u64,
 ) -> Result<Decision<'t>, Reason> {
     if facts.message == 0 {
         return Err(Reason::NoMessageType);
     }
-    if request.bootp.giaddr != [0; 4] || facts.relay.length != 0 {
-        return Err(Reason::Relayed);
-    }
     match (link.role, kind) {
         (role::SERVER | role::PROXY, Kind::Pxe) => boot_server(request, facts, link, tables),
-        (role::SERVER, Kind::Dhcp) => serve(request, facts, link, ifindex, tables, now),
-        (role::PROXY, Kind::Dhcp) => proxy(facts, link, tables),
+        (role::SERVER, Kind::Dhcp) => serve(request, facts, link, tables, now),
+        (role::PROXY, Kind::Dhcp) => proxy(request, facts, link, tables),
         (_, Kind::Tftp) => Err(Reason::Tftp),
         _ => Err(Reason::RoleOff),
     }
 }
 
-/// An offer, or the ACK of one, with an address.
+/// An offer, or the ACK in whatever state the client is (RFC 2131 section 4.3.2, table 4).
 #[inline(always)]
 fn serve<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
     link: &Link,
-    ifindex: u32,
     tables: &'t T,
     now: u64,
 ) -> Result<Decision<'t>, Reason> {
-    let (message, reason) = match facts.message {
+    let (kind, reason) = match facts.message {
         message::DISCOVER => (message::OFFER, Reason::Offered),
         message::REQUEST => (message::ACK, Reason::Acked),
+        message::INFORM if request.bootp.ciaddr != [0; 4] => (message::INFORM, Reason::Informed),
         _ => return Err(Reason::OtherMessage),
     };
-    if request.bootp.ciaddr != [0; 4] {
-        return Err(Reason::HasAddress);
-    }
     let host = tables.host(&HostKey::from(client(request))).ok_or(Reason::UnknownHost)?;
-    if host.ifindex != ifindex {
+    if !same_network(place(request, facts, link), host.address, host.mask) {
         return Err(Reason::OtherSubnet);
     }
-    if message == message::ACK {
-        // SELECTING only (RFC 2131 table 4): the states without a server identifier are the daemon's.
-        if facts.server_id != link.address {
-            return Err(Reason::OtherServer);
-        }
-        if facts.requested != host.address {
-            return Err(Reason::OtherAddress);
-        }
-        if now.saturating_add(u64::from(host.lease) * 1_000_000_000) > host.durable_until {
-            return Err(Reason::NotDurable);
-        }
+    let ciaddr = request.bootp.ciaddr;
+    if kind == message::ACK {
+        confirms(request, facts, link, host)?;
     }
     let class = facts.class();
-    let key = AnswerKey { set: host.answer_set, class: class.key(), message, reserved: [0; 2] };
+    let wanted = if class.stage == Stage::Os { facts.wanted } else { 0 };
+    let key = AnswerKey { set: host.answer_set, wanted, class: class.key(), message: kind, reserved: [0; 2] };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
+    if kind == message::ACK
+        && now.saturating_add(u64::from(answer.lease) * 1_000_000_000) > host.durable_until
+    {
+        return Err(Reason::NotDurable);
+    }
     Ok(Decision {
         answer,
         host: Some(host),
-        yiaddr: host.address,
-        ciaddr: [0; 4],
-        to: to_client(request, host.address),
+        yiaddr: if kind == message::INFORM { [0; 4] } else { host.address },
+        ciaddr: if kind == message::OFFER { [0; 4] } else { ciaddr },
+        to: destination(request, host.address)?,
         source: link.address,
         source_port: port::DHCP_SERVER,
         source_mac: link.mac,
+        server_id: facts.server_override,
         class,
         reason,
     })
 }
 
+/// Whether a REQUEST asks for what the machine has.
+#[inline(always)]
+fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Result<(), Reason> {
+    let ciaddr = request.bootp.ciaddr;
+    let asks = if facts.requested != [0; 4] { facts.requested } else { ciaddr };
+    if facts.server_id != [0; 4] {
+        // SELECTING.
+        let ours = if facts.server_override != [0; 4] { facts.server_override } else { link.address };
+        if facts.server_id != ours {
+            return Err(Reason::OtherServer);
+        }
+    }
+    // SELECTING and INIT-REBOOT name the address in option 50, RENEWING and REBINDING in ciaddr.
+    let fits = asks == host.address && (ciaddr == [0; 4] || ciaddr == host.address);
+    if fits { Ok(()) } else { Err(Reason::OtherAddress) }
+}
+
+/// An address in the network the client is on. A relay is believed only when it gives its own address
+/// (RFC 3046 section 2.1).
+#[inline(always)]
+fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
+    if request.bootp.giaddr == [0; 4] {
+        link.address
+    } else if facts.link_selection != [0; 4] {
+        facts.link_selection
+    } else {
+        request.bootp.giaddr
+    }
+}
+
+#[inline(always)]
+fn same_network(a: [u8; 4], b: [u8; 4], mask: [u8; 4]) -> bool {
+    (u32::from_be_bytes(a) ^ u32::from_be_bytes(b)) & u32::from_be_bytes(mask) == 0
+}
+
 /// An offer of boot files only, beside the server that gives addresses (PXE 2.1 section 2.2).
 #[inline(always)]
-fn proxy<'t, T: Tables>(facts: &Facts, link: &Link, tables: &'t T) -> Result<Decision<'t>, Reason> {
+fn proxy<'t, T: Tables>(
+    request: &Request,
+    facts: &Facts,
+    link: &Link,
+    tables: &'t T,
+) -> Result<Decision<'t>, Reason> {
     let class = facts.class();
     if class.stage == Stage::Os {
         return Err(Reason::NotPxe);
@@ -156,11 +196,15 @@ fn proxy<'t, T: Tables>(facts: &Facts, link: &Link, tables: &'t T) -> Result<Dec
     if facts.message != message::DISCOVER {
         return Err(Reason::OtherMessage);
     }
-    let key =
-        AnswerKey { set: link.proxy_set, class: class.key(), message: message::OFFER, reserved: [0; 2] };
+    let set = set_without_address(request, link, tables)?;
+    let key = AnswerKey { set, wanted: 0, class: class.key(), message: message::OFFER, reserved: [0; 2] };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
-    // There is no address to send to, whatever the broadcast flag says.
-    let to = Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT };
+    let to = if request.bootp.giaddr == [0; 4] {
+        // There is no address to send to, whatever the broadcast flag says.
+        Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
+    } else {
+        destination(request, [0; 4])?
+    };
     Ok(Decision {
         answer,
         host: None,
@@ -170,9 +214,21 @@ fn proxy<'t, T: Tables>(facts: &Facts, link: &Link, tables: &'t T) -> Result<Dec
         source: link.address,
         source_port: port::DHCP_SERVER,
         source_mac: link.mac,
+        server_id: [0; 4],
         class,
         reason: Reason::Offered,
     })
+}
+
+/// What a machine gets where it needs no entry.
+#[inline(always)]
+fn set_without_address<T: Tables>(request: &Request, link: &Link, tables: &T) -> Result<u32, Reason> {
+    match tables.host(&HostKey::from(client(request))) {
+        Some(host) if link.role == role::PROXY && host.address != [0; 4] => Err(Reason::OtherSubnet),
+        Some(host) => Ok(host.answer_set),
+        None if link.strangers_ask != 0 => Err(Reason::UnknownHost),
+        None => Ok(link.proxy_set),
+    }
 }
 
 /// The boot file for a client that has its address and asks on port 4011 (PXE 2.1 section 2.2).
@@ -196,7 +252,8 @@ fn boot_server<'t, T: Tables>(
     if ciaddr == [0; 4] || request.ip.source != ciaddr || !request.eth.source.is_station() {
         return Err(Reason::PxeRequest);
     }
-    let key = AnswerKey { set: link.proxy_set, class: class.key(), message: message::ACK, reserved: [0; 2] };
+    let set = set_without_address(request, link, tables)?;
+    let key = AnswerKey { set, wanted: 0, class: class.key(), message: message::BOOT_ACK, reserved: [0; 2] };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let to = Destination { mac: request.eth.source, address: ciaddr, port: request.udp.source.get() };
     Ok(Decision {
@@ -208,18 +265,35 @@ fn boot_server<'t, T: Tables>(
         source: link.address,
         source_port: port::PXE,
         source_mac: link.mac,
+        server_id: [0; 4],
         class,
         reason: Reason::BootServer,
     })
 }
 
-/// RFC 2131 section 4.1 for a client that is not behind a relay and has no address yet.
+/// Where an answer goes (RFC 2131 section 4.1).
+///
+/// # Errors
+/// [`Reason::BadSource`] when the frame came from no station, so that there is nobody to send it to.
 #[inline(always)]
-#[must_use]
-pub fn to_client(request: &Request, yiaddr: [u8; 4]) -> Destination {
-    if request.bootp.flags.get() & 0x8000 != 0 {
+pub fn destination(request: &Request, yiaddr: [u8; 4]) -> Result<Destination, Reason> {
+    let sender = request.eth.source;
+    let bootp = &request.bootp;
+    if bootp.giaddr != [0; 4] {
+        // Back the way it came: the relay, or the router on the way to it.
+        if !sender.is_station() {
+            return Err(Reason::BadSource);
+        }
+        return Ok(Destination { mac: sender, address: bootp.giaddr, port: port::DHCP_SERVER });
+    }
+    if bootp.ciaddr != [0; 4] {
+        let through_a_router = request.ip.source == bootp.ciaddr && sender.is_station();
+        let mac = if through_a_router { sender } else { client(request) };
+        return Ok(Destination { mac, address: bootp.ciaddr, port: port::DHCP_CLIENT });
+    }
+    Ok(if bootp.flags.get() & 0x8000 != 0 {
         Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
     } else {
         Destination { mac: client(request), address: yiaddr, port: port::DHCP_CLIENT }
-    }
+    })
 }

@@ -51,6 +51,12 @@ pub struct Facts {
     pub requested: [u8; 4],
     /// Server chosen (54).
     pub server_id: [u8; 4],
+    /// The subnet a relay names beside its own address (82.5, RFC 3527), 0.0.0.0 if it does not.
+    pub link_selection: [u8; 4],
+    /// The server identifier a relay wants to be used (82.11, RFC 5107), 0.0.0.0 if it does not say.
+    pub server_override: [u8; 4],
+    /// Hash of the parameter request list (55), see [`wanted`]; 0 if there is none.
+    pub wanted: u32,
     /// Longest DHCP message the client takes (57), 0 if it does not say.
     pub max_size: u16,
     /// First architecture code (93).
@@ -66,7 +72,7 @@ pub struct Facts {
     /// 1 when options continue in `file` or `sname`.
     pub overload: u8,
     /// Always 0.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
 }
 
 impl Facts {
@@ -108,9 +114,16 @@ pub struct Walk {
     status: u32,
     /// One bit for each option that must not come twice.
     seen: u32,
+    /// Where option 82 ends while its sub-options are walked, else 0.
+    inner_end: u32,
+    /// Always 0.
+    reserved: u32,
 }
 
-const STATUS_WALKING: u32 = 0;
+/// RFC 3527.
+const RELAY_LINK_SELECTION: u8 = 5;
+/// RFC 5107.
+const RELAY_SERVER_OVERRIDE: u8 = 11;
 const STATUS_DONE: u32 = 1;
 const STATUS_BAD_OPTION: u32 = 2;
 const STATUS_SPLIT: u32 = 3;
@@ -136,17 +149,57 @@ fn starts_with<const N: usize>(request: &Request, offset: u32, length: u32, with
     equal
 }
 
+/// The longest parameter request list that is told from others: firmware asks for at most 36 options.
+const LONGEST_WANTED: u32 = 64;
+
+/// The number that stands for a parameter request list in an answer's key (FNV-1a, never 0).
+///
+/// Two lists with the same number would get the same options, which does no harm.
+#[must_use]
+pub fn wanted(list: &[u8]) -> u32 {
+    match list.get(..LONGEST_WANTED as usize) {
+        Some(start) => start,
+        None => list,
+    }
+    .iter()
+    .fold(FNV_START, |hash, code| fnv(hash, *code))
+        | 1
+}
+
+#[inline(always)]
+fn hash_in(request: &Request, data: u32, length: u32) -> u32 {
+    let mut hash = FNV_START;
+    let mut i = 0;
+    while i < LONGEST_WANTED {
+        if i >= length {
+            break;
+        }
+        hash = fnv(hash, byte(request, data + i));
+        i += 1;
+    }
+    hash | 1
+}
+
+const FNV_START: u32 = 0x811c_9dc5;
+
+#[inline(always)]
+fn fnv(hash: u32, code: u8) -> u32 {
+    (hash ^ u32::from(code)).wrapping_mul(0x0100_0193)
+}
+
 impl Walk {
     /// Nothing walked yet.
     #[must_use]
     pub fn empty() -> Self {
-        Self { facts: Facts::default(), at: 0, end: 0, status: STATUS_WALKING, seen: 0 }
+        zerocopy::FromZeros::new_zeroed()
     }
 
     /// Begins anew: the options of the frame lie at `at..end`.
     #[inline(always)]
     pub fn begin(&mut self, at: u32, end: u32) {
-        *self = Self { facts: Facts::default(), at, end, status: STATUS_WALKING, seen: 0 };
+        *self = Self::empty();
+        self.at = at;
+        self.end = end;
     }
 
     /// The result.
@@ -165,12 +218,16 @@ impl Walk {
         }
     }
 
-    /// Looks at one option. True when there is nothing more to look at.
+    /// Looks at one option, or one sub-option of the relay's. True when there is nothing more to look at.
     ///
     /// A packet that ends without END is taken as it is: some clients do that.
     #[inline(always)]
     pub fn step(&mut self, request: &Request) -> bool {
         let at = self.at;
+        if self.inner_end != 0 {
+            self.step_inside(request, at);
+            return false;
+        }
         if at >= self.end {
             self.status = STATUS_DONE;
             return true;
@@ -200,8 +257,38 @@ impl Walk {
             return true;
         }
         self.seen |= bit;
-        self.at = next;
+        if code == option::RELAY_AGENT {
+            self.inner_end = next;
+            self.at = at + 2;
+        } else {
+            self.at = next;
+        }
         false
+    }
+
+    /// One sub-option of option 82. What does not fit together ends the look inside, not the walk: the option is
+    /// the relay's, and is returned as it came.
+    #[inline(always)]
+    fn step_inside(&mut self, request: &Request, at: u32) {
+        let end = self.inner_end;
+        let data = at + 2;
+        let length = u32::from(byte(request, at + 1));
+        if data > end || data + length > end {
+            self.at = end;
+            self.inner_end = 0;
+            return;
+        }
+        if length == 4 {
+            match byte(request, at) {
+                RELAY_LINK_SELECTION => self.facts.link_selection = four(request, data),
+                RELAY_SERVER_OVERRIDE => self.facts.server_override = four(request, data),
+                _ => {}
+            }
+        }
+        self.at = data + length;
+        if self.at >= end {
+            self.inner_end = 0;
+        }
     }
 
     /// Takes down an option that matters. Its bit in `seen`, or 0 for the others.
@@ -255,6 +342,10 @@ impl Walk {
                     facts.is_ipxe = 1;
                 }
                 1 << 6
+            }
+            option::PARAMETER_REQUEST => {
+                facts.wanted = hash_in(request, data, length);
+                1 << 12
             }
             option::RELAY_AGENT => {
                 facts.relay = whole;

@@ -32,6 +32,8 @@ macro_rules! reasons {
 reasons! {
     Offered = "offered", "answered here with an OFFER";
     Acked = "acked", "answered here with an ACK";
+    Bootp = "bootp", "answered here as BOOTP, with a reserved address";
+    Informed = "informed", "answered here with the options that were asked for";
     BootServer = "boot-server", "answered here with the boot file, on port 4011";
     NotOurs = "not-ours", "not DHCP, PXE or TFTP to this server";
     Tftp = "tftp", "a TFTP packet, which the daemon answers";
@@ -57,8 +59,6 @@ reasons! {
     NoMessageType = "no-message-type", "BOOTP without a DHCP message type";
     NotPxe = "not-pxe", "not a PXE client, and this interface is a proxy";
     OtherMessage = "other-message", "a DHCP message that changes state, which the daemon decides";
-    HasAddress = "has-address", "the client says it already has an address";
-    Relayed = "relayed", "came through a relay, which the daemon answers";
     PxeRequest = "pxe-request", "a request to port 4011 from an address that is not the client's own";
     UnknownHost = "unknown-host", "no entry for this machine yet";
     OtherSubnet = "other-subnet", "the machine is known on another subnet";
@@ -70,6 +70,7 @@ reasons! {
     PoolExhausted = "pool-exhausted", "no address is left in the subnet's pools";
     NoSubnet = "no-subnet", "the relay or the interface is of no configured subnet";
     Refused = "refused", "answered with a NAK";
+    Probing = "probing", "the address is being looked for on the network before it is offered";
     Released = "released", "the machine gave its address back or refused it, which has no answer";
     NoTailRoom = "no-tail-room", "the frame cannot grow to hold the answer at this hook";
     StoreFailed = "store-failed", "the answer could not be written; the frame was dropped";

@@ -20,7 +20,15 @@ pub struct Scratch {
     pub walk: Walk,
     /// The request.
     pub request: Request,
-    /// Options that are returned unaltered.
+    /// What the answer is put together in.
+    pub desk: Desk,
+}
+
+/// The parts of an answer that are the client's own.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Desk {
+    /// Options that are returned unaltered, END, and padding.
     pub tail: [u8; 1024],
     /// The answer's headers.
     pub head: Head,
@@ -105,9 +113,10 @@ pub fn respond<F: Frame, T: Tables>(
     bootp(&scratch.request, end)?;
     scratch.walk.begin(Request::OPTIONS as u32, end);
     frame.walk(&scratch.request, &mut scratch.walk);
-    let facts = *scratch.walk.finish()?;
-    let decision = decide(&scratch.request, kind, &facts, link, ifindex, tables, now)?;
-    answer(frame, scratch, &facts, &decision)?;
+    let Scratch { walk, request, desk } = scratch;
+    let facts = walk.finish()?;
+    let decision = decide(request, kind, facts, link, tables, now)?;
+    answer(frame, request, desk, facts, &decision)?;
     Ok(Answered { reason: decision.reason, address: decision.yiaddr, class: decision.class })
 }
 
@@ -159,20 +168,24 @@ mod tests {
     fn rack() -> Rack {
         let mut rack = Rack::default();
         for (ifindex, role) in [(SERVER, role::SERVER), (PROXY, role::PROXY), (4, role::OFF)] {
-            let link = Link { mac: OUR_MAC, role, reserved: 0, address: US, proxy_set: 9 };
+            let link = Link { mac: OUR_MAC, role, strangers_ask: 0, address: US, proxy_set: 9 };
             rack.links.insert(ifindex, link);
         }
         let mut host = Host::new_zeroed();
-        (host.ifindex, host.answer_set, host.address) = (SERVER, 1, YOU);
-        (host.lease, host.durable_until) = (60, 61_000_000_000);
+        (host.answer_set, host.address, host.mask) = (1, YOU, [255, 255, 255, 0]);
+        host.durable_until = 61_000_000_000;
         host.options[..6].copy_from_slice(&[12, 4, b'n', b'a', b'm', b'e']);
         (host.options_length, host.options_sum) = (6, Sum::ZERO.bytes(&host.options[..6]).folded());
         rack.hosts.insert(CLIENT.into(), host);
         for class in Class::all() {
-            for (set, message) in
-                [(1, message::OFFER), (1, message::ACK), (9, message::OFFER), (9, message::ACK)]
-            {
-                let key = AnswerKey { set, class: class.key(), message, reserved: [0; 2] };
+            for (set, message) in [
+                (1, message::OFFER),
+                (1, message::ACK),
+                (1, message::INFORM),
+                (9, message::OFFER),
+                (9, message::BOOT_ACK),
+            ] {
+                let key = AnswerKey { set, wanted: 0, class: class.key(), message, reserved: [0; 2] };
                 rack.answers.insert(key, prepared(message));
             }
         }
@@ -181,7 +194,7 @@ mod tests {
 
     fn prepared(message: u8) -> Answer {
         let mut answer = Answer::new_zeroed();
-        (answer.siaddr, answer.server_id) = (US, US);
+        (answer.siaddr, answer.server_id, answer.lease) = (US, US, 60);
         answer.body[SNAME_AND_FILE..SNAME_AND_FILE + 4].copy_from_slice(&MAGIC.to_be_bytes());
         let options = [53, 1, message, 54, 4, US[0], US[1], US[2], US[3], 0];
         answer.body[SNAME_AND_FILE + 4..SNAME_AND_FILE + 14].copy_from_slice(&options);
@@ -262,12 +275,12 @@ mod tests {
             (42, &[2], false, Reason::NotARequest),
             (43, &[6], false, Reason::NotEthernet),
             (44, &[255], false, Reason::NotEthernet),
-            (54, &[10, 0, 0, 7], false, Reason::HasAddress),
-            (66, &[10, 0, 0, 2], false, Reason::Relayed),
+            (66, &[10, 9, 0, 2], false, Reason::OtherSubnet),
             (70, &[1], false, Reason::NotEthernet),
             (75, &[9], false, Reason::UnknownHost),
             (278, &[0], false, Reason::BadCookie),
             (284, &[4], false, Reason::OtherMessage),
+            (284, &[3], false, Reason::OtherAddress),
             (282, &[0, 0, 0], false, Reason::NoMessageType),
             (282, &[53, 9, 1], false, Reason::BadOption),
         ] {
@@ -284,13 +297,88 @@ mod tests {
     }
 
     #[test]
+    fn each_client_state_names_its_address_in_its_own_way() {
+        let state = |ciaddr: [u8; 4], options: &[u8]| {
+            let mut frame = request(options);
+            frame[54..58].copy_from_slice(&ciaddr);
+            ask(&frame, SERVER, 0).map(|(answered, answer)| (answered.reason, answer))
+        };
+        let reboot = [53, 1, 3, 50, 4, 10, 0, 0, 7, 255];
+        assert_eq!(state([0; 4], &reboot).unwrap().0, Reason::Acked);
+        assert_eq!(state([10, 0, 0, 8], &reboot).unwrap_err(), Reason::OtherAddress);
+        let (reason, renewed) = state(YOU, &[53, 1, 3, 255]).unwrap();
+        assert_eq!(reason, Reason::Acked);
+        assert_eq!((&renewed[30..34], &renewed[54..62]), (&YOU[..], &[10, 0, 0, 7, 10, 0, 0, 7][..]));
+        assert_eq!(state([10, 0, 0, 8], &[53, 1, 3, 255]).unwrap_err(), Reason::OtherAddress);
+        assert_eq!(state([0; 4], &[53, 1, 3, 255]).unwrap_err(), Reason::OtherAddress);
+        let (reason, informed) = state(YOU, &[53, 1, 8, 255]).unwrap();
+        assert_eq!((reason, &informed[58..62]), (Reason::Informed, &[0; 4][..]));
+        assert_eq!(state([0; 4], &[53, 1, 8, 255]).unwrap_err(), Reason::OtherMessage);
+    }
+
+    #[test]
+    fn a_relay_is_answered_and_may_choose_subnet_and_server_identifier() {
+        let relayed = |giaddr: [u8; 4], relay: &[u8]| {
+            let mut options = std::vec![53, 1, 1, 82, u8::try_from(relay.len()).unwrap()];
+            options.extend(relay);
+            options.push(255);
+            let mut frame = request(&options);
+            frame[66..70].copy_from_slice(&giaddr);
+            ask(&frame, SERVER, 0).map(|(_, answer)| answer)
+        };
+        let circuit = [1, 2, 7, 7];
+        let answer = relayed([10, 0, 0, 3], &circuit).unwrap();
+        assert_eq!((&answer[30..34], &answer[36..38]), (&[10, 0, 0, 3][..], &[0, 67][..]));
+        let end = answer.iter().rposition(|byte| *byte == 255).unwrap();
+        assert_eq!(answer[end - 6..end], [82, 4, 1, 2, 7, 7], "last");
+        assert_eq!(relayed([10, 9, 0, 3], &circuit).unwrap_err(), Reason::OtherSubnet);
+        assert!(relayed([10, 9, 0, 3], &[1, 2, 7, 7, 5, 4, 10, 0, 0, 0]).is_ok());
+        assert_eq!(relayed([10, 0, 0, 3], &[5, 4, 10, 9, 0, 0]).unwrap_err(), Reason::OtherSubnet);
+        assert!(relayed([0; 4], &[5, 4, 10, 9, 0, 0]).is_ok(), "not trusted without a relay's address");
+        assert!(relayed([10, 0, 0, 3], &[5, 4, 10]).is_ok(), "malformed inside is the relay's business");
+        let answer = relayed([10, 0, 0, 3], &[11, 4, 10, 0, 0, 99]).unwrap();
+        assert_eq!(answer[Request::OPTIONS + 3..Request::OPTIONS + 9], [54, 4, 10, 0, 0, 99]);
+        let udp = Sum::ZERO
+            .bytes(&answer[26..34])
+            .word(17)
+            .word(u16::try_from(answer.len() - 34).unwrap())
+            .bytes(&answer[34..]);
+        assert_eq!(udp.folded(), 0xffff, "with the exchanged identifier");
+    }
+
+    #[test]
+    fn a_proxy_asks_the_daemon_about_strangers_where_it_has_to() {
+        let frame = request(b"\x35\x01\x01\x3c\x09PXEClient\xff");
+        let mut tables = rack();
+        tables.hosts.clear();
+        tables.links.get_mut(&PROXY).unwrap().strangers_ask = 1;
+        let ask = |tables: &Rack| {
+            let mut bytes = Bytes(frame.clone());
+            respond(&mut bytes, &mut Scratch::new(), tables, PROXY, 0).map(|answered| answered.reason)
+        };
+        assert_eq!(ask(&tables), Err(Reason::UnknownHost));
+        let mut host = Host::new_zeroed();
+        (host.answer_set, host.mask) = (9, [255; 4]);
+        tables.hosts.insert(CLIENT.into(), host);
+        assert_eq!(ask(&tables), Ok(Reason::Offered));
+        tables.hosts.get_mut(&CLIENT.into()).unwrap().address = YOU;
+        assert_eq!(
+            ask(&tables),
+            Err(Reason::OtherSubnet),
+            "an entry of a server's has a lease in its answers"
+        );
+    }
+
+    #[test]
     fn each_interface_has_its_role() {
         let plain = request(&[53, 1, 1, 255]);
         let pxe = request(b"\x35\x01\x01\x3c\x09PXEClient\xff");
         assert_eq!(ask(&plain, PROXY, 0).unwrap_err(), Reason::NotPxe);
         assert_eq!(ask(&plain, 4, 0).unwrap_err(), Reason::RoleOff);
         assert_eq!(ask(&plain, 5, 0).unwrap_err(), Reason::NoLink);
-        let (answered, frame) = ask(&pxe, PROXY, 0).unwrap();
+        let mut stranger = pxe.clone();
+        stranger[75] = 9;
+        let (answered, frame) = ask(&stranger, PROXY, 0).unwrap();
         assert_eq!((answered.reason, answered.address), (Reason::Offered, [0; 4]));
         assert_eq!(frame[..6], Mac::BROADCAST.0);
     }
@@ -315,7 +403,7 @@ mod tests {
         options.resize(5 + 255, 7);
         options.extend([82, 100]);
         options.resize(options.len() + 100, 7);
-        // Relayed packets are the daemon's, so the one echo that is left to grow is the client identifier.
+        // Without option 82, which is echoed too.
         options.truncate(260);
         assert_eq!(ask(&request(&options), SERVER, 0).unwrap().0.reason, Reason::Offered);
         let mut tables = rack();
@@ -350,7 +438,7 @@ mod tests {
         );
         assert_eq!(spoilt(&|rack| rack.answers.clear()), Reason::NoAnswer);
         assert_eq!(
-            spoilt(&|rack| rack.hosts.values_mut().for_each(|host| host.ifindex = PROXY)),
+            spoilt(&|rack| rack.hosts.values_mut().for_each(|host| host.address = [10, 9, 0, 7])),
             Reason::OtherSubnet
         );
     }

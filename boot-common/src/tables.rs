@@ -10,7 +10,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -57,11 +57,12 @@ pub struct Link {
     pub mac: Mac,
     /// One of [`role`].
     pub role: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 when a machine without an entry is the daemon's even where the interface's set would do: because it is to
+    /// be ignored, for example.
+    pub strangers_ask: u8,
     /// Our address there: source of answers and server identifier.
     pub address: [u8; 4],
-    /// The answer set for proxy answers, which need no host entry.
+    /// What machines without an entry get as proxy answers and on port 4011.
     pub proxy_set: u32,
 }
 
@@ -93,20 +94,16 @@ pub const HOST_OPTIONS: usize = 80;
 pub struct Host {
     /// Boot-clock nanoseconds up to which the lease is stored; the kernel promises nothing beyond.
     pub durable_until: u64,
-    /// The interface its subnet is on.
-    pub ifindex: u32,
     /// Which answers it gets.
     pub answer_set: u32,
-    /// The address bound to it.
+    /// The address bound to it; 0.0.0.0 for a machine that a proxy tells what to boot.
     pub address: [u8; 4],
-    /// Seconds of the lease in those answers.
-    pub lease: u32,
+    /// The mask of that address's subnet: a machine heard anywhere else is the daemon's. All ones for a proxy's.
+    pub mask: [u8; 4],
     /// Bytes of `options` in use, an even number.
     pub options_length: u16,
     /// Folded sum over them.
     pub options_sum: u16,
-    /// Always 0.
-    pub reserved: u32,
     /// Whole options, padded with PAD to an even length.
     pub options: [u8; HOST_OPTIONS],
 }
@@ -117,11 +114,14 @@ pub struct Host {
 )]
 #[repr(C)]
 pub struct AnswerKey {
-    /// A set is what one subnet (or one proxy interface) gives out.
+    /// A set is what one subnet (or one proxy interface) gives out to machines without differences.
     pub set: u32,
+    /// [`Facts::wanted`](crate::facts::Facts::wanted) of an operating system; 0 for firmware, which gets everything.
+    pub wanted: u32,
     /// [`Class::key`](crate::class::Class::key).
     pub class: u8,
-    /// DHCP message type of the answer (option 53).
+    /// DHCP message type of the answer (option 53), or [`INFORM`](crate::decide::message::INFORM) and
+    /// [`BOOT_ACK`](crate::decide::message::BOOT_ACK) for the ACKs without a lease.
     pub message: u8,
     /// Always 0.
     pub reserved: [u8; 2],
@@ -129,6 +129,9 @@ pub struct AnswerKey {
 
 /// Room for an answer's prepared options. With the per-client parts the frame stays within 1514 bytes.
 pub const ANSWER_OPTIONS: usize = 768;
+
+/// Where the server identifier's address stands in a body: the message type (53) and it (54) come first.
+pub const SERVER_ID_AT: usize = SNAME_AND_FILE + 4 + 3 + 2;
 
 /// Bytes of an answer's body: `sname`, `file`, magic cookie, options.
 pub const ANSWER_BODY: usize = SNAME_AND_FILE + 4 + ANSWER_OPTIONS;
@@ -139,8 +142,10 @@ pub const ANSWER_BODY: usize = SNAME_AND_FILE + 4 + ANSWER_OPTIONS;
 pub struct Answer {
     /// Boot server (`siaddr`).
     pub siaddr: [u8; 4],
-    /// Server identifier, to tell whether a REQUEST is meant for us.
+    /// The server identifier in `body`, and where answers come from.
     pub server_id: [u8; 4],
+    /// Seconds of the lease in `body`.
+    pub lease: u32,
     /// Bytes of `body` in use: an even number, at least 196.
     pub body_length: u16,
     /// Folded sum over them.

@@ -184,7 +184,7 @@ impl Rig {
                     tables.answers.insert(key, *answer);
                     kernel.put_answer(&key, &answer)?;
                 }
-                Command::Persist(_) | Command::Send { .. } => {}
+                Command::Persist(_) | Command::Probe { .. } | Command::Send { .. } => {}
             }
         }
         ensure!(tables.links.len() == 3 && tables.hosts.len() == 3 && tables.answers.len() > 50);
@@ -386,7 +386,7 @@ impl Verdict {
     fn of(reason: Reason, told: bool) -> Self {
         match reason {
             Reason::StoreFailed => Self::Drop,
-            Reason::Offered | Reason::Acked | Reason::BootServer if told => Self::SendBack,
+            Reason::Offered | Reason::Acked | Reason::Informed | Reason::BootServer if told => Self::SendBack,
             _ => Self::Pass,
         }
     }
@@ -425,7 +425,12 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
 fn lease(engine: &mut Engine, ifindex: u32, machine: Machine) -> Result<()> {
     let discover = Client::Edk2Pxe.discover(machine.mac);
     let request = Client::Edk2Pxe.request(machine.mac, machine.ip, SERVER);
-    for packet in [discover, request] {
+    // The operating systems' lists are what the engine prepares answers for when it first sees them.
+    let systems = [Client::Dhclient, Client::Udhcpc].into_iter().flat_map(|client| {
+        let Machine { mac, ip } = machine;
+        [client.discover(mac), client.request(mac, ip, SERVER), client.inform(mac, ip, SERVER)]
+    });
+    for packet in [discover, request].into_iter().chain(systems) {
         let now = Now { boot: clock::boot(), wall: clock::wall() };
         let incoming = Incoming {
             ifindex,
@@ -435,6 +440,8 @@ fn lease(engine: &mut Engine, ifindex: u32, machine: Machine) -> Result<()> {
             payload: &packet.payload(),
         };
         engine.handle(&incoming, now);
+        // Nobody has the address.
+        engine.probed(machine.mac, machine.ip, None, now);
     }
     ensure!(engine.counter(Reason::Acked) > 0, "the engine does not lease {}", machine.ip);
     Ok(())
@@ -477,6 +484,25 @@ fn originals() -> Vec<Original> {
         add(format!("{client:?} renews"), On::Server, &client.renew(mac, ip, SERVER));
         add(format!("{client:?} informs"), On::Server, &client.inform(mac, ip, SERVER));
         add(format!("{client:?} relayed"), On::Server, &client.discover(mac).relayed(relay, SERVER));
+        let elsewhere = Ipv4Addr::new(10, 79, 0, 254);
+        add(
+            format!("{client:?} relayed from elsewhere"),
+            On::Server,
+            &client.discover(mac).relayed(elsewhere, SERVER),
+        );
+        for (what, sub_options) in [
+            ("link selection", &[5, 4, 10, 77, 0, 0][..]),
+            ("another link selected", &[5, 4, 10, 79, 0, 0]),
+            ("server override", &[1, 2, 7, 7, 11, 4, 10, 77, 0, 254]),
+            ("sub-options past the end", &[1, 2, 7, 7, 5, 9, 10]),
+        ] {
+            let mut packet = client.discover(mac).relayed(relay, SERVER);
+            packet.options.retain(|(code, _)| *code != 82);
+            add(format!("{client:?} relayed, {what}"), On::Server, &packet.clone().with(82, sub_options));
+            let mut packet = client.request(mac, ip, relay).relayed(relay, SERVER);
+            packet.options.retain(|(code, _)| *code != 82);
+            add(format!("{client:?} request relayed, {what}"), On::Server, &packet.with(82, sub_options));
+        }
         add(format!("{client:?} chose another"), On::Server, &client.request(mac, ip, foreign_server));
         add(format!("{client:?} wants another"), On::Server, &client.request(mac, UNKNOWN.ip, SERVER));
         let Machine { mac, ip } = NEVER_LEASED;

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use boot_common::class::{Class, Firmware, Stage};
@@ -19,7 +20,7 @@ use boot_common::{Mac, Reason};
 use boot_tests::packet::{Client, Packet, checksums_are_right};
 use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::{Command, Now};
+use boot_userspace::engine::command::{Command, Incoming, Now};
 use boot_userspace::engine::policy::{Policy, Port};
 use boot_userspace::engine::roster::Roster;
 use boot_userspace::engine::script::ScriptBook;
@@ -314,6 +315,19 @@ impl Filled {
         let files = Files::with_loaders(BootFiles::names())?;
         let mut engine = engine(&files.boot_files, SocketAddrV4::new(US, 8080), role)?;
         let mut filled = Self { links: engine.links().collect(), ..Self::default() };
+        // What an operating system wants is prepared when the first one asks.
+        for client in Client::ALL {
+            for packet in [client.discover(MAC), client.request(MAC, IP, US)] {
+                let incoming = Incoming {
+                    ifindex: IFINDEX,
+                    port: 67,
+                    from: packet.source,
+                    to: *packet.destination.ip(),
+                    payload: &packet.payload(),
+                };
+                engine.handle(&incoming, Now { boot: Duration::from_secs(1), wall: Duration::from_secs(1) });
+            }
+        }
         for command in engine.take_commands() {
             match command {
                 Command::PutHost(key, host) => {
@@ -337,6 +351,7 @@ impl Filled {
 }
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 9);
 
 /// Whether a frame is for everybody, or for the machine alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -380,7 +395,9 @@ fn every_client_gets_from_a_server_what_it_needs() -> Result<()> {
                 ensure!(message.yiaddr() == IP && message.ciaddr().is_unspecified());
                 check_options(&message, kind, file)?;
                 let option = |code| message.opts().get(code);
-                ensure!(option(OptionCode::AddressLeaseTime) == Some(&DhcpOption::AddressLeaseTime(600)));
+                // The shorter lease of the stages that never renew.
+                let lease = if file.is_some() { 300 } else { 600 };
+                ensure!(option(OptionCode::AddressLeaseTime) == Some(&DhcpOption::AddressLeaseTime(lease)));
                 ensure!(
                     option(OptionCode::SubnetMask)
                         == Some(&DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)))
@@ -445,10 +462,14 @@ fn what_is_not_answered_has_its_reason() -> Result<()> {
             ("a stranger", &server, client.discover(stranger), Reason::UnknownHost),
             ("another server's", &server, client.request(MAC, IP, OTHER), Reason::OtherServer),
             ("another address", &server, client.request(MAC, OTHER, US), Reason::OtherAddress),
-            ("after a reboot", &server, client.reboot(MAC, IP), Reason::OtherServer),
-            ("a renewal", &server, client.renew(MAC, IP, US), Reason::HasAddress),
-            ("inform", &server, client.inform(MAC, IP, US), Reason::OtherMessage),
-            ("relayed", &server, client.discover(MAC).relayed(OTHER, US), Reason::Relayed),
+            ("another address after a reboot", &server, client.reboot(MAC, OTHER), Reason::OtherAddress),
+            ("a renewal of another address", &server, client.renew(MAC, OTHER, US), Reason::OtherAddress),
+            (
+                "relayed from elsewhere",
+                &server,
+                client.discover(MAC).relayed(ELSEWHERE, US),
+                Reason::OtherSubnet,
+            ),
             ("twice 61", &server, request.with(61, &[0, 1]).with(61, &[2]), Reason::SplitOption),
             ("overload", &server, client.discover(MAC).with(52, &[1]), Reason::Overload),
         ] {

@@ -11,7 +11,7 @@ use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::wait::eventually;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn two_tests_of_one_process_do_not_see_each_others_files() -> Result<()> {
@@ -105,7 +105,7 @@ fn ask(client: &Namespace, script: PathBuf) -> Result<String> {
     fs::write(&script, "#!/bin/sh\n[ \"$1\" = bound ] && echo \"$ip\"\nexit 0\n")?;
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let script = script.display().to_string();
-    let options = ["-i", "eth0", "-f", "-n", "-q", "-t", "3", "-s", &script];
+    let options = ["-i", "eth0", "-f", "-n", "-q", "-t", "12", "-s", &script];
     let text = client.output("busybox", &[&["udhcpc"], &options[..]].concat())?;
     Ok(text.lines().last().unwrap_or_default().to_owned())
 }

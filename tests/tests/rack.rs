@@ -19,7 +19,7 @@ use boot_tests::wait::{eventually, eventually_some};
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use nix::sys::signal::Signal;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 /// How long nothing has to come for "no answer": a thousand times what an answer takes.
 const SILENCE: Duration = Duration::from_millis(700);
 
@@ -471,7 +471,6 @@ fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
 }
 
 #[test]
-#[ignore = "bug: a proxy's answers need no entry, so with unknown = \"ignore\" it answers everybody"]
 fn a_proxy_that_ignores_unknown_machines_does_not_answer_them() -> Result<()> {
     let mut answered = Vec::new();
     for fast_path in ["auto", "off"] {
@@ -863,7 +862,11 @@ fn malformed_packets_are_not_answered_and_harm_nobody() -> Result<()> {
             ("wrong magic cookie", |bytes| bytes[236] ^= 1),
             ("first option longer than the packet", |bytes| bytes[241] = 255),
             ("relay of no subnet", |bytes| bytes[24..28].copy_from_slice(&[10, 99, 0, 1])),
-            ("no message type", |bytes| bytes[240..].fill(0)),
+            // Of a machine without a reserved address: those are served by BOOTP too.
+            ("no message type", |bytes| {
+                bytes[240..].fill(0);
+                bytes[33] = 0x77;
+            }),
         ];
         for (what, change) in &changes {
             let mut bytes = bytes.clone();
@@ -889,7 +892,9 @@ fn malformed_packets_are_not_answered_and_harm_nobody() -> Result<()> {
         let pxe = Datagram { to_port: 4011, ..to_all };
         frames.push(("nonsense to port 4011".to_owned(), pxe.frame(&[0xff; 64])));
         frames.push(("DISCOVER to port 4011".to_owned(), pxe.frame(&bytes)));
-        let long: Vec<u8> = bytes[..240].iter().copied().chain([0xff; 1100]).collect();
+        // Without options it is BOOTP, which is for machines with a reserved address.
+        let mut long: Vec<u8> = bytes[..240].iter().copied().chain([0xff; 1100]).collect();
+        long[33] = 0x77;
         frames.push(("no options, and long".to_owned(), to_all.frame(&long)));
 
         for (number, (what, frame)) in frames.iter().enumerate() {

@@ -40,6 +40,7 @@ pub mod option {
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_ID: u8 = 54;
+    pub const PARAMETER_REQUEST: u8 = 55;
     pub const MAX_SIZE: u8 = 57;
     pub const VENDOR_CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;

@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
 use crate::engine::roster::Roster;
 use crate::engine::script::ScriptBook;
-use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, NoPermission, Tables, Wanted};
+use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Tables, Wanted};
 use crate::files::BootFiles;
 use crate::http::{self, Site};
 use crate::io::daemon::{Daemon, Sockets, now};
@@ -139,7 +139,8 @@ impl Serve {
             };
             let kernel = name(kernel)?;
             let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
-            let profile = Profile { kernel, initrd, args: self.args.join(" ") };
+            let args = self.args.join(" ");
+            let profile = Profile { kernel, initrd, args, boot_file: None, options: Vec::new() };
             config.profiles.insert(COMMAND_LINE.to_owned(), profile);
             config.default.profile = Some(COMMAND_LINE.to_owned());
         } else if !self.args.is_empty() {
@@ -248,7 +249,7 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
     let (mut fast_path, mut tables) = match FastPath::start(&config.pin_dir, kernel_log) {
         Ok(started) => started,
         // An optimisation, never a dependency, where nobody insists on it.
-        Err(error) if is_optional(config) && !error.is::<NoPermission>() => {
+        Err(error) if is_optional(config) && !error.is::<NoPermission>() && !error.is::<NotInBpffs>() => {
             warn!("no fast path, the daemon answers everything: {error:#}");
             return Ok((None, None, None));
         }

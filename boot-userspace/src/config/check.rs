@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checked::{Config, Default, DhcpRole, FastPath, Http, Interface, Profile, Unknown};
 use super::report::{At, Place, Report};
 use super::value::{did_you_mean, quoted};
-use super::{address, file, machine, name, subnet, value};
+use super::{address, boot_file, file, machine, name, option, subnet, value};
 
 /// The names of the profiles, with where they stand and how long their arguments are.
 pub(super) struct ProfileNames<'f> {
@@ -28,13 +28,16 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
     config.subnets = subnets;
     let (profiles, names) = profiles(file, &config.boot_dir, report);
     config.profiles = profiles;
+    config.boot_files = boot_file::check(&file.boot_files, &config.boot_dir, report);
     let default = file.default_profile.as_ref();
     config.default = Default {
         profile: default.and_then(|at| at.read(report, |text| names.find(text))),
         unknown: chosen(file.unknown.as_ref(), &UNKNOWN, Unknown::Boot, report),
     };
     let default_profile = default.map(|at| at.value.as_str());
-    config.machines = machine::check(&file.machines, &nets, &names, default_profile, report);
+    let others =
+        machine::Others { nets: &nets, profiles: &names, default_profile, boot_dir: &config.boot_dir };
+    config.machines = machine::check(&file.machines, &others, report);
     config
 }
 
@@ -152,6 +155,9 @@ fn profiles<'f>(
         let images = from.initrd.iter().filter_map(|at| at.read(report, |text| value::image(text, boot_dir)));
         let initrd = images.collect();
         let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+        let boot_file = from.boot_file.as_ref();
+        let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, boot_dir)));
+        let options = option::check(&from.options, false, report);
         let Some(at) = &from.name else {
             names.complete = false;
             continue;
@@ -159,7 +165,8 @@ fn profiles<'f>(
         names.known.insert(&at.value, args.len());
         if let Some(name) = at.read(report, name::profile) {
             once(&mut seen, name.clone(), at, "profile", report);
-            profiles.extend(kernel.map(|kernel| (name, Profile { kernel, initrd, args })));
+            let profile = |kernel| (name, Profile { kernel, initrd, args, boot_file, options });
+            profiles.extend(kernel.map(profile));
         }
     }
     (profiles, names)

@@ -11,6 +11,10 @@ use ipnet::Ipv4Net;
 /// How long an address is leased when the subnet does not say: 10 minutes.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(600);
 
+/// How long an address is leased to firmware and iPXE when the subnet does not say and its lease is not shorter:
+/// 5 minutes.
+pub const DEFAULT_BOOT_LEASE: Duration = Duration::from_secs(300);
+
 /// Everything `xpxe.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -31,9 +35,12 @@ pub struct Config {
     pub subnets: Vec<Subnet>,
     /// `[[profile]]` by name. Default: none.
     pub profiles: BTreeMap<String, Profile>,
+    /// `[[boot_file]]`, in file order: the first rule that fits a machine wins, before the built-in choice. No rule
+    /// is hidden by one before it. Default: none.
+    pub boot_files: Vec<BootFileRule>,
     /// `[default]`
     pub default: Default,
-    /// `[[machine]]`, in file order; no two share a MAC, a name or an address. Default: none.
+    /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
     pub machines: Vec<Machine>,
 }
 
@@ -54,6 +61,7 @@ impl Config {
             interfaces: Vec::new(),
             subnets: Vec::new(),
             profiles: BTreeMap::new(),
+            boot_files: Vec::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
             machines: Vec::new(),
         }
@@ -125,17 +133,58 @@ pub struct Subnet {
     pub domain: Option<String>,
     /// `lease`: whole seconds, 60 s to 365 days. Default [`DEFAULT_LEASE`].
     pub lease: Duration,
+    /// `boot_lease`: the lease for firmware and iPXE, which never renew; whole seconds, 60 s to `lease`. Default
+    /// [`DEFAULT_BOOT_LEASE`], or `lease` if that is shorter.
+    pub boot_lease: Duration,
+    /// `probe`: ask by ARP or ICMP whether a pool address is in use before it is offered for the first time.
+    /// Default true.
+    pub probe: bool,
+    /// `options`: see [`CustomOption`]. Default: none.
+    pub options: Vec<CustomOption>,
+}
+
+/// One of `options`: a DHCP option by its number.
+///
+/// In one list a code comes once and the data has at most 1000 bytes in total. The codes that the server manages
+/// itself are never there (0, 1, 50 to 55, 57 to 59, 61, 82, 255, and 12 for a machine that has a name). Where
+/// lists of subnet, profile and machine have the same code is the reader's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomOption {
+    /// `code`
+    pub code: u8,
+    /// `ip`, `text`, `hex`, `u8`, `u16`, `u32` (numbers are big-endian) or `bool` (one byte, 0 or 1). May be longer
+    /// than the 255 bytes of one option, then it is split (RFC 3396); may be empty.
+    pub data: Vec<u8>,
+    /// `always`: send it to machines that do not ask for it, too. Default false.
+    pub always: bool,
 }
 
 /// `[[profile]]`: what to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// `kernel`: a path relative to `boot_dir` without `..`, or an `http://` or `https://` URL.
+    /// `kernel`: a path relative to `boot_dir` without `..`, or an `http://` or `https://` URL (the
+    /// scheme in lower case).
     pub kernel: String,
     /// `initrd`: like `kernel`, in the order they are loaded. Default: none.
     pub initrd: Vec<String>,
     /// `args`: the kernel command line; one line, at most 2000 bytes. Default: empty.
     pub args: String,
+    /// `boot_file`: what firmware gets instead of the built-in choice; like `kernel`, but short enough for a DHCP
+    /// answer: a path of at most 127 bytes or a URL of at most 254. Default: none.
+    pub boot_file: Option<String>,
+    /// `options`: see [`CustomOption`]. Default: none.
+    pub options: Vec<CustomOption>,
+}
+
+/// `[[boot_file]]`: a file for some kinds of firmware or of cards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootFileRule {
+    /// `arch`: client architectures by number (DHCP option 93); empty: all. Default: all.
+    pub arch: Vec<u16>,
+    /// `oui`: how the MAC address begins. Default: anyhow.
+    pub oui: Option<[u8; 3]>,
+    /// `file`: like [`Profile::boot_file`].
+    pub file: String,
 }
 
 /// `[default]`: for machines that the file does not say it for.
@@ -161,8 +210,14 @@ pub enum Unknown {
 /// `[[machine]]`: a machine that is known beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// `mac`: one or more addresses, in file order.
+    /// `mac`: addresses, in file order. Empty only if there is `uuid` or `relay_port`.
     pub macs: Vec<Mac>,
+    /// `uuid`: in the order of the digits in the text, as RFC 4122 has it. SMBIOS and PXE (options 61 and 97) have
+    /// the first three fields little-endian; turning them is up to the reader. Neither all zeros nor all ones.
+    /// Default: none.
+    pub uuid: Option<[u8; 16]>,
+    /// `relay_port`: the switch port it is connected to. Default: none.
+    pub relay_port: Option<RelayPort>,
     /// `name`: a host name without dots, at most 63 bytes, as written; unique without regard to case, and not
     /// something that could be read as a MAC address. Default: none.
     pub name: Option<String>,
@@ -175,4 +230,19 @@ pub struct Machine {
     pub args: String,
     /// `labels`: free text for boot scripts and people. Default: none.
     pub labels: BTreeMap<String, String>,
+    /// `boot_file`: like [`Profile::boot_file`], before it. Default: none.
+    pub boot_file: Option<String>,
+    /// `options`: see [`CustomOption`]. Default: none.
+    pub options: Vec<CustomOption>,
+}
+
+/// `relay_port`: what a relay adds to the messages of one port (DHCP option 82), each 1 to 253 bytes.
+///
+/// At most one machine's port fits a message: if one has no `remote_id`, no other has its `circuit_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RelayPort {
+    /// `circuit_id`, or the text itself: sub-option 1.
+    pub circuit_id: Vec<u8>,
+    /// `remote_id`: sub-option 2. Default: any, or none.
+    pub remote_id: Option<Vec<u8>>,
 }

@@ -4,6 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
+use super::{boot_file, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -17,6 +18,7 @@ pub(super) struct File {
     pub(super) interfaces: Vec<Interface>,
     pub(super) subnets: Vec<Subnet>,
     pub(super) profiles: Vec<Profile>,
+    pub(super) boot_files: Vec<boot_file::Written>,
     pub(super) default_profile: Text,
     pub(super) unknown: Text,
     pub(super) machines: Vec<Machine>,
@@ -45,6 +47,11 @@ pub(super) struct Subnet {
     pub(super) dns: Vec<At<String>>,
     pub(super) domain: Text,
     pub(super) lease: Text,
+    /// The file says something about the lease, even if it could not be read.
+    pub(super) has_lease: bool,
+    pub(super) boot_lease: Text,
+    pub(super) probe: Option<bool>,
+    pub(super) options: Vec<option::Written>,
 }
 
 pub(super) struct Profile {
@@ -52,17 +59,28 @@ pub(super) struct Profile {
     pub(super) kernel: Text,
     pub(super) initrd: Vec<At<String>>,
     pub(super) args: Text,
+    pub(super) boot_file: Text,
+    pub(super) options: Vec<option::Written>,
 }
 
 pub(super) struct Machine {
+    pub(super) place: Place,
     pub(super) macs: Vec<At<String>>,
+    pub(super) uuid: Text,
+    pub(super) relay_port: Option<relay_port::Written>,
+    /// The file says something that tells it from others, even if it could not be read.
+    pub(super) has_identity: bool,
     pub(super) name: Text,
+    /// The file says something about its name, even if it could not be read.
+    pub(super) has_name: bool,
     pub(super) ip: Text,
     /// The file says something about its address, even if it could not be read.
     pub(super) has_ip: bool,
     pub(super) profile: Text,
     pub(super) args: Text,
     pub(super) labels: Vec<(String, At<String>)>,
+    pub(super) boot_file: Text,
+    pub(super) options: Vec<option::Written>,
 }
 
 const IPXE: [&str; 7] = ["bios", "ia32", "x64", "arm32", "arm64", "riscv64", "loongarch64"];
@@ -79,6 +97,7 @@ impl File {
             "interface",
             "subnet",
             "profile",
+            "boot_file",
             "default",
             "machine",
         ];
@@ -96,6 +115,7 @@ impl File {
             interfaces: interfaces(&top, report),
             subnets: subnets(&top, report),
             profiles: profiles(&top, report),
+            boot_files: boot_file::read(&top, report),
             default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
             machines: machines(&top, report),
@@ -125,7 +145,8 @@ fn interfaces(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Interface> {
 }
 
 fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
-    let tables = top.tables("subnet", &["cidr", "pool", "router", "dns", "domain", "lease"], report);
+    let known = ["cidr", "pool", "router", "dns", "domain", "lease", "boot_lease", "probe", "options"];
+    let tables = top.tables("subnet", &known, report);
     let subnet = |table: Table<'_>| Subnet {
         cidr: table.required_text("cidr", "10.1.0.0/16", report),
         pool: table.texts("pool", "10.1.1.33-10.1.1.233", report),
@@ -134,31 +155,47 @@ fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
         dns: table.texts("dns", "10.1.1.2", report),
         domain: table.text("domain", "example.net", report),
         lease: table.text("lease", "10m", report),
+        has_lease: table.has("lease"),
+        boot_lease: table.text("boot_lease", "5m", report),
+        probe: table.flag("probe", report),
+        options: option::read(&table, report),
     };
     tables.into_iter().map(subnet).collect()
 }
 
 fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
-    let tables = top.tables("profile", &["name", "kernel", "initrd", "args"], report);
+    let known = ["name", "kernel", "initrd", "args", "boot_file", "options"];
+    let tables = top.tables("profile", &known, report);
     let profile = |table: Table<'_>| Profile {
         name: table.required_text("name", "talos", report),
         kernel: table.required_text("kernel", "talos/vmlinuz", report),
         initrd: table.texts("initrd", "talos/initramfs.xz", report),
         args: table.text("args", "console=ttyS0", report),
+        boot_file: table.text("boot_file", "custom.efi", report),
+        options: option::read(&table, report),
     };
     tables.into_iter().map(profile).collect()
 }
 
 fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
-    let tables = top.tables("machine", &["mac", "name", "ip", "profile", "args", "labels"], report);
+    let known =
+        ["mac", "uuid", "relay_port", "name", "ip", "profile", "args", "labels", "boot_file", "options"];
+    let tables = top.tables("machine", &known, report);
     let machine = |table: Table<'_>| Machine {
-        macs: table.required_texts("mac", "52:54:00:00:00:01", report),
+        macs: table.one_or_more_texts("mac", "52:54:00:00:00:01", report),
+        uuid: table.text("uuid", "4c4c4544-0042-3510-8052-b4c04f4e3132", report),
+        relay_port: relay_port::read(&table, report),
+        has_identity: table.has("mac") || table.has("uuid") || table.has("relay_port"),
         name: table.text("name", "rack1-node1", report),
+        has_name: table.has("name"),
         ip: table.text("ip", "10.1.1.50", report),
         has_ip: table.has("ip"),
         profile: table.text("profile", "talos", report),
         args: table.text("args", "console=ttyS0", report),
         labels: table.free_texts("labels", "role = \"worker\"", report),
+        boot_file: table.text("boot_file", "custom.efi", report),
+        options: option::read(&table, report),
+        place: table.place,
     };
     tables.into_iter().map(machine).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use boot_common::Mac;
 
@@ -10,36 +11,38 @@ use super::checked::Machine;
 use super::report::{At, Place, Report};
 use super::subnet::Nets;
 use super::value::MAX_ARGS;
-use super::{address, file, name, value};
+use super::{address, bytes, file, name, option, relay_port, value};
 
-pub(super) fn check(
-    from: &[file::Machine],
-    nets: &Nets,
-    profiles: &ProfileNames<'_>,
-    default_profile: Option<&str>,
-    report: &mut Report<'_>,
-) -> Vec<Machine> {
+/// What machines have to know about the rest of the file.
+pub(super) struct Others<'o> {
+    pub(super) nets: &'o Nets,
+    pub(super) profiles: &'o ProfileNames<'o>,
+    pub(super) default_profile: Option<&'o str>,
+    pub(super) boot_dir: &'o Path,
+}
+
+pub(super) fn check(from: &[file::Machine], others: &Others<'_>, report: &mut Report<'_>) -> Vec<Machine> {
     let mut seen = Seen::default();
-    from.iter().map(|from| machine(from, nets, profiles, default_profile, &mut seen, report)).collect()
+    from.iter().map(|from| machine(from, others, &mut seen, report)).collect()
 }
 
 /// What may be there only once.
 #[derive(Default)]
 struct Seen {
     macs: HashMap<Mac, Place>,
+    uuids: HashMap<[u8; 16], Place>,
+    relay_ports: relay_port::Seen,
     /// In lower case.
     names: HashMap<String, Place>,
     ips: HashMap<Ipv4Addr, Place>,
 }
 
-fn machine(
-    from: &file::Machine,
-    nets: &Nets,
-    profiles: &ProfileNames<'_>,
-    default_profile: Option<&str>,
-    seen: &mut Seen,
-    report: &mut Report<'_>,
-) -> Machine {
+fn machine(from: &file::Machine, others: &Others<'_>, seen: &mut Seen, report: &mut Report<'_>) -> Machine {
+    if !from.has_identity {
+        let message =
+            "nothing tells this machine from others; write mac = \"52:54:00:00:00:01\", uuid or relay_port";
+        report.add(&from.place, message);
+    }
     let mut macs = Vec::new();
     for at in &from.macs {
         if let Some(mac) = at.read(report, address::mac) {
@@ -47,6 +50,13 @@ fn machine(
             macs.push(mac);
         }
     }
+    let uuid = from.uuid.as_ref().and_then(|at| {
+        let uuid = at.read(report, bytes::uuid)?;
+        once(&mut seen.uuids, uuid, at, "UUID", report);
+        Some(uuid)
+    });
+    let relay_port = from.relay_port.as_ref();
+    let relay_port = relay_port.and_then(|port| relay_port::check(port, &mut seen.relay_ports, report));
     let name = from.name.as_ref().and_then(|at| {
         let name = at.read(report, name::machine)?;
         once(&mut seen.names, name.to_lowercase(), at, "machine", report);
@@ -55,21 +65,25 @@ fn machine(
     let ip = from.ip.as_ref().and_then(|at| {
         let ip = at.read(report, |text| {
             let ip = address::host(text)?;
-            nets.accept(ip).map(|()| ip)
+            others.nets.accept(ip).map(|()| ip)
         })?;
         once(&mut seen.ips, ip, at, "address", report);
         Some(ip)
     });
-    let profile = from.profile.as_ref().and_then(|at| at.read(report, |text| profiles.find(text)));
+    let profile = from.profile.as_ref().and_then(|at| at.read(report, |text| others.profiles.find(text)));
     let args = from.args.as_ref().and_then(|at| {
         let args = at.read(report, value::args)?;
-        let profile = from.profile.as_ref().map(|at| at.value.as_str()).or(default_profile);
-        together(at, profile, profiles, report);
+        let profile = from.profile.as_ref().map(|at| at.value.as_str()).or(others.default_profile);
+        together(at, profile, others.profiles, report);
         Some(args)
     });
     let label = |(key, at): &(String, At<String>)| Some((key.clone(), at.read(report, value::label_text)?));
     let labels = from.labels.iter().filter_map(label).collect();
-    Machine { macs, name, ip, profile, args: args.unwrap_or_default(), labels }
+    let boot_file = from.boot_file.as_ref();
+    let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, others.boot_dir)));
+    let options = option::check(&from.options, from.has_name, report);
+    let args = args.unwrap_or_default();
+    Machine { macs, uuid, relay_port, name, ip, profile, args, labels, boot_file, options }
 }
 
 /// The kernel gets the arguments of the profile, a space, and those of the machine.

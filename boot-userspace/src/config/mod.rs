@@ -1,18 +1,24 @@
 //! The configuration: from `xpxe.toml` to checked, typed settings.
 //!
 //! A file goes through three hands, and none of them stops at the first problem:
-//! the TOML parser (`syntax`), the walk that knows keys and types (`reader`, `file`), and the checks that
-//! know what the values mean (`check`, `subnet`, `machine`). What comes out is either a [`Config`] that
+//! the TOML parser (`syntax`), the walk that knows keys and types (`reader`, `leaf`, `file`), and the checks that
+//! know what the values mean (`check`, `subnet`, `machine`); `option`, `boot_file` and `relay_port` have both of
+//! what is theirs. What comes out is either a [`Config`] that
 //! needs no further checking or every [`Problem`] in the file, each with its key and line.
 
 mod address;
+mod boot_file;
+mod bytes;
 mod check;
 mod checked;
 mod file;
+mod leaf;
 mod machine;
 mod name;
+mod option;
 mod problem;
 mod reader;
+mod relay_port;
 mod report;
 mod subnet;
 mod suggest;
@@ -25,7 +31,8 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    Config, DEFAULT_LEASE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile, Subnet, Unknown,
+    BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_LEASE, Default, DhcpRole, FastPath, Http,
+    Interface, Machine, Profile, RelayPort, Subnet, Unknown,
 };
 pub use problem::{Problem, Problems};
 

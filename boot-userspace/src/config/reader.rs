@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::leaf::{self, element, spoilt, text, wrong_type};
 use super::report::{At, Place, Report};
 use super::suggest::closest;
 use super::value::{either, quoted};
@@ -131,14 +132,13 @@ impl<'t> Table<'t> {
         items.iter().enumerate().filter_map(item).collect()
     }
 
-    /// A list of texts, or one text instead; at least one has to be there.
-    pub(super) fn required_texts(
+    /// A list of texts that is not empty, or one text instead; nothing if it is not there.
+    pub(super) fn one_or_more_texts(
         &self,
         name: &str,
         example: &str,
         report: &mut Report<'_>,
     ) -> Vec<At<String>> {
-        self.require(name, &format!("{example:?}"), report);
         let Some((place, value)) = self.find(name, report) else { return Vec::new() };
         if self.is_empty_list(name) {
             report.add(&place, format!("the list is empty; write {name} = [{example:?}]"));
@@ -148,6 +148,57 @@ impl<'t> Table<'t> {
         } else {
             self.text(name, example, report).into_iter().collect()
         }
+    }
+
+    /// A whole number from 0 to `max`; `example` is one.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        max: u32,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<u32>> {
+        let (place, value) = self.find(name, report)?;
+        leaf::number(place, value, max, &format!("{name} = {example}"), report)
+    }
+
+    /// A number that has to be there.
+    pub(super) fn required_number(
+        &self,
+        name: &str,
+        max: u32,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<u32>> {
+        self.require(name, example, report);
+        self.number(name, max, example, report)
+    }
+
+    /// A list of numbers that is not empty, or one number instead; nothing if it is not there.
+    pub(super) fn one_or_more_numbers(
+        &self,
+        name: &str,
+        max: u32,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<At<u32>> {
+        let Some((place, value)) = self.find(name, report) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            return self.number(name, max, example, report).into_iter().collect();
+        };
+        if items.is_empty() {
+            report.add(&place, format!("the list is empty; write {name} = [{example}]"));
+        }
+        let item = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
+            let place = element(&place, index, item, report);
+            leaf::number(place, item, max, &format!("{name} = [{example}]"), report)
+        };
+        items.iter().enumerate().filter_map(item).collect()
+    }
+
+    /// True if `name` is a table, in braces or as a section.
+    pub(super) fn is_table(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|field| field.value.get_ref().is_table())
     }
 
     /// True if `name` is a list without anything in it.
@@ -203,16 +254,39 @@ impl<'t> Table<'t> {
 
     /// `[[name]]`
     pub(super) fn tables(&self, name: &str, known: &[&'static str], report: &mut Report<'_>) -> Vec<Self> {
+        let example = format!("[[{name}]]");
+        self.list_of_tables(name, known, ["a section", &example, " with double brackets"], report)
+    }
+
+    /// `name = [{ … }]`; `example` is one with its name.
+    pub(super) fn inline_tables(
+        &self,
+        name: &str,
+        known: &[&'static str],
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<Self> {
+        self.list_of_tables(name, known, ["a list of tables", example, ""], report)
+    }
+
+    /// `words` are what each one is called, an example, and what to notice in that.
+    fn list_of_tables(
+        &self,
+        name: &str,
+        known: &[&'static str],
+        [what, example, notice]: [&str; 3],
+        report: &mut Report<'_>,
+    ) -> Vec<Self> {
         let Some((place, value)) = self.find(name, report) else { return Vec::new() };
         let items = match value.get_ref() {
             DeValue::Array(items) => items.iter().as_slice(),
             DeValue::Table(_) => {
-                report.add(&place, format!("there can be several; write [[{name}]] with double brackets"));
+                report.add(&place, format!("there can be several; write {example}{notice}"));
                 std::slice::from_ref(value)
             }
             _ => {
                 if !spoilt(&place, value, report) {
-                    report.add(&place, wrong_type("a section", value, &format!("[[{name}]]")));
+                    report.add(&place, wrong_type(what, value, example));
                 }
                 &[]
             }
@@ -223,7 +297,7 @@ impl<'t> Table<'t> {
             match item.get_ref() {
                 DeValue::Table(table) => tables.push(Self::open(table, place, known, report)),
                 _ if spoilt(&place, item, report) => {}
-                _ => report.add(&place, wrong_type("a section", item, &format!("[[{name}]]"))),
+                _ => report.add(&place, wrong_type(what, item, example)),
             }
         }
         tables
@@ -233,57 +307,4 @@ impl<'t> Table<'t> {
     pub(super) fn has(&self, name: &str) -> bool {
         self.fields.contains_key(name)
     }
-}
-
-fn element(list: &Place, index: usize, item: &Spanned<DeValue<'_>>, report: &Report<'_>) -> Place {
-    Place { key: format!("{}[{index}]", list.key), line: Some(report.line(item.span().start)) }
-}
-
-fn text(
-    place: Place,
-    value: &Spanned<DeValue<'_>>,
-    example: &str,
-    report: &mut Report<'_>,
-) -> Option<At<String>> {
-    if spoilt(&place, value, report) {
-        return None;
-    }
-    let Some(text) = value.get_ref().as_str() else {
-        report.add(&place, wrong_type("a text in quotes", value, example));
-        return None;
-    };
-    Some(At { value: text.to_owned(), place })
-}
-
-/// Reports a value that is not even TOML, which is mostly a text without its quotes.
-fn spoilt(place: &Place, value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> bool {
-    // The positions in a list or table belong to what is in it.
-    if matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_)) {
-        return false;
-    }
-    let span = value.span();
-    let Some(why) = report.take_spoilt(&span) else { return false };
-    let written = report.written(span).trim();
-    if written.is_empty() || written.contains(['"', '\'', '\n']) {
-        report.add(place, why);
-    } else {
-        report.add(
-            place,
-            format!("texts are written in quotes: write {} instead of {written}", quoted(written)),
-        );
-    }
-    true
-}
-
-fn wrong_type(wanted: &str, found: &Spanned<DeValue<'_>>, example: &str) -> String {
-    let found = match found.get_ref() {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    format!("has to be {wanted}, not {found}; write {example}")
 }

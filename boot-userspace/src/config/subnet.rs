@@ -1,13 +1,15 @@
 //! `[[subnet]]`
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
 use super::address::{self, edges, not_an_edge};
-use super::checked::{DEFAULT_LEASE, Subnet};
+use super::checked::{DEFAULT_BOOT_LEASE, DEFAULT_LEASE, Subnet};
 use super::report::{At, Place, Report};
-use super::{file, name, value};
+use super::value::quoted;
+use super::{file, name, option, value};
 
 /// What machines have to know about the subnets.
 pub(super) struct Nets {
@@ -33,11 +35,45 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
         let dns = from.dns.iter().filter_map(|at| at.read(report, address::host)).collect();
         let domain = from.domain.as_ref().and_then(|at| at.read(report, name::domain));
         let lease = from.lease.as_ref().and_then(|at| at.read(report, value::lease)).unwrap_or(DEFAULT_LEASE);
-        subnets.extend(cidr.map(|cidr| Subnet { cidr, pool, router, dns, domain, lease }));
+        let boot_lease = boot_lease(from, lease, report);
+        let probe = from.probe.unwrap_or(true);
+        let options = option::check(&from.options, false, report);
+        subnets.extend(cidr.map(|cidr| Subnet {
+            cidr,
+            pool,
+            router,
+            dns,
+            domain,
+            lease,
+            boot_lease,
+            probe,
+            options,
+        }));
     }
     let nets = subnets.iter().map(|subnet| (subnet.cidr, subnet.router)).collect();
     let complete = subnets.len() == from.len();
     (subnets, Nets { nets, complete })
+}
+
+fn boot_lease(from: &file::Subnet, lease: Duration, report: &mut Report<'_>) -> Duration {
+    // A lease that could not be read is no limit.
+    let limit = match &from.lease {
+        Some(at) => value::lease(&at.value).ok().map(|_| at.value.as_str()),
+        None => (!from.has_lease).then_some("10m"),
+    };
+    let written = from.boot_lease.as_ref().and_then(|at| {
+        at.read(report, |text| {
+            let boot_lease = value::lease(text)?;
+            match limit.filter(|_| boot_lease > lease) {
+                Some(limit) => Err(format!(
+                    "{} is longer than the lease; write at most {limit:?} or a longer lease",
+                    quoted(text)
+                )),
+                None => Ok(boot_lease),
+            }
+        })
+    });
+    written.unwrap_or(DEFAULT_BOOT_LEASE.min(lease))
 }
 
 fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {

@@ -1,5 +1,9 @@
 //! Whole files.
 
+mod answers;
+mod identity;
+mod packaged;
+
 use std::time::Duration;
 
 use super::*;
@@ -36,6 +40,52 @@ ip = "10.1.1.50"
 profile = "talos"
 args = "extra.arg=1"
 labels = { role = "worker" }
+"#;
+
+/// What a file may say besides the example, with every kind of option.
+const EXTENDED: &str = r#"[[interface]]
+name = "eth1"
+[[boot_file]]
+arch = 11
+oui = "b8:27:eb"
+file = "custom.efi"
+[[boot_file]]
+arch = [7, 9]
+file = "http://10.1.0.2/custom.efi"
+[[subnet]]
+cidr = "10.1.0.0/16"
+pool = ["10.1.1.33-10.1.1.233"]
+lease = "1h"
+boot_lease = "2m"
+probe = false
+options = [
+    { code = 42, ip = ["10.1.0.5", "10.1.0.6"] },
+    { code = 28, ip = "255.255.255.255" },
+    { code = 66, text = "tftp.example" },
+    { code = 120, hex = "00:ff" },
+    { code = 23, u8 = 64 },
+    { code = 26, u16 = 9000 },
+    { code = 2, u32 = 3600 },
+    { code = 19, bool = true },
+    { code = 252, text = "http://10.1.0.2/wpad.dat", always = true },
+]
+[[profile]]
+name = "talos"
+kernel = "talos/vmlinuz"
+boot_file = "talos/uki.efi"
+options = [{ code = 12, text = "someone" }, { code = 80, hex = "" }]
+[[machine]]
+uuid = "4c4c4544-0042-3510-8052-b4c04f4e3132"
+boot_file = "https://10.1.0.2/uki.efi"
+[[machine.options]]
+code = 0x2b
+hex = "0106"
+[[machine]]
+relay_port = "Ethernet1/7"
+[[machine]]
+mac = "52:54:00:00:00:01"
+uuid = "4C4C4544-0042-3510-8052-B4C04F4E3133"
+relay_port = { circuit_id = "0x0004000a", remote_id = "switch1" }
 "#;
 
 /// An interface, a subnet and a profile without mistakes: nine lines.
@@ -95,22 +145,31 @@ fn the_example_of_the_design() {
         dns: vec![[10, 1, 1, 2].into()],
         domain: Some("mtl".into()),
         lease: Duration::from_secs(600),
+        boot_lease: Duration::from_secs(300),
+        probe: true,
+        options: Vec::new(),
     };
     assert_eq!(config.subnets, [subnet]);
     let profile = Profile {
         kernel: "talos/vmlinuz".into(),
         initrd: vec!["talos/initramfs.xz".into()],
         args: "console=ttyS0 talos.platform=metal".into(),
+        boot_file: None,
+        options: Vec::new(),
     };
     assert_eq!(config.profiles, [("talos".to_owned(), profile)].into());
     assert_eq!(config.default, Default { profile: Some("talos".into()), unknown: Unknown::Boot });
     let machine = Machine {
         macs: vec![boot_common::Mac([0x52, 0x54, 0, 0, 0, 1])],
+        uuid: None,
+        relay_port: None,
         name: Some("rack1-node1".into()),
         ip: Some([10, 1, 1, 50].into()),
         profile: Some("talos".into()),
         args: "extra.arg=1".into(),
         labels: [("role".to_owned(), "worker".to_owned())].into(),
+        boot_file: None,
+        options: Vec::new(),
     };
     assert_eq!(config.machines, [machine]);
     assert_eq!(good(&EXAMPLE.replace('\n', "\r\n")), config);
@@ -337,7 +396,7 @@ fn values_that_have_to_be_there() {
             (2, "subnet[1].cidr", "is missing; write cidr = \"10.1.0.0/16\""),
             (4, "profile[1].name", "is missing"),
             (4, "profile[1].kernel", "is missing; write kernel = \"talos/vmlinuz\""),
-            (6, "machine[0].mac", "is missing; write mac = \"52:54:00:00:00:01\""),
+            (6, "machine[0]", "nothing tells this machine from others; write mac ="),
             (9, "machine[1].mac", "the list is empty; write mac = [\"52:54:00:00:00:01\"]"),
         ],
     );
@@ -573,7 +632,7 @@ fn texts_without_quotes_are_found_at_their_key() {
     }
 }
 
-/// Edits the example at random: whatever comes out, `parse` returns, and every problem has a line of the file.
+/// Edits the examples at random: whatever comes out, `parse` returns, and every problem has a line of the file.
 #[test]
 fn never_panics() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -623,10 +682,19 @@ fn never_panics() {
         "/32",
         "..",
         "18446744073709551615d",
+        "[[boot_file]]",
+        "[[machine.options]]",
+        "{ code = 255, u8 = 256 }, ",
+        "ip = [",
+        "hex = ",
+        "-1",
+        "65536",
+        "4294967296",
     ];
     let (mut accepted, mut refused) = (0, 0);
-    for _ in 0..6000 {
-        let mut chars: Vec<char> = EXAMPLE.chars().collect();
+    for round in 0..12_000 {
+        let example = if round % 2 == 0 { EXAMPLE } else { EXTENDED };
+        let mut chars: Vec<char> = example.chars().collect();
         for _ in 0..=random(4) {
             let at = random(chars.len());
             match random(5) {
@@ -663,5 +731,5 @@ fn never_panics() {
             }
         }
     }
-    assert!(accepted > 100 && refused > 1000, "{accepted} {refused}");
+    assert!(accepted > 200 && refused > 2000, "{accepted} {refused}");
 }

@@ -8,6 +8,11 @@ use super::suggest::closest;
 /// Bytes of a kernel command line; the smallest limit of the kernels xpxe boots is 2048 with what others append.
 pub(super) const MAX_ARGS: usize = 2000;
 
+/// The `file` field of an answer without its NUL: many ROMs read no other place.
+const MAX_BOOT_FILE: usize = 127;
+/// An option without the NUL that firmware expects at its end.
+const MAX_BOOT_URL: usize = 254;
+
 const MIN_LEASE: u64 = 60;
 const MAX_LEASE: u64 = 365 * 86_400;
 
@@ -111,7 +116,18 @@ fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
     if host.is_empty() {
         return Err(format!("{} names no host; write it like \"http://10.1.0.2/vmlinuz\"", quoted(text)));
     }
-    Ok(text.to_owned())
+    // In lower case, so that whoever looks for URLs finds it.
+    Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
+}
+
+/// What firmware boots: a file in `boot_dir` or a URL, short enough for a DHCP answer.
+pub(super) fn boot_file(text: &str, boot_dir: &Path) -> Result<String, String> {
+    let file = image(text, boot_dir)?;
+    let max = if file.contains("://") { MAX_BOOT_URL } else { MAX_BOOT_FILE };
+    if file.len() > max {
+        return Err(format!("has {} bytes; firmware takes at most {max}", file.len()));
+    }
+    Ok(file)
 }
 
 /// Kernel arguments.
@@ -187,10 +203,10 @@ mod tests {
             "./a..b/c d",
             "http://10.1.0.2/vmlinuz",
             "https://a.example:8443/x?y=1",
-            "HTTP://h/x",
         ] {
             assert_eq!(image(text).as_deref(), Ok(text));
         }
+        assert_eq!(image("HTTP://H/x").as_deref(), Ok("http://H/x"));
         for (text, why) in [
             ("/var/lib/xpxe/boot/talos/vmlinuz", "write it relative to boot_dir: \"talos/vmlinuz\""),
             ("/boot/vmlinuz", "put the file in /var/lib/xpxe/boot"),
@@ -211,6 +227,21 @@ mod tests {
         ] {
             assert!(image(text).is_err_and(|told| told.contains(why)), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn keeps_boot_files_short() {
+        let boot_file = |text: &str| boot_file(text, Path::new("/srv"));
+        let [name, url] = ["x".repeat(127), format!("http://{}", "x".repeat(247))];
+        assert_eq!(boot_file(&name), Ok(name.clone()));
+        assert_eq!(boot_file(&url), Ok(url.clone()));
+        assert!(
+            boot_file(&(name + "x")).is_err_and(|why| why.contains("128 bytes; firmware takes at most 127"))
+        );
+        assert!(
+            boot_file(&(url + "x")).is_err_and(|why| why.contains("255 bytes; firmware takes at most 254"))
+        );
+        assert!(boot_file("../x").is_err_and(|why| why.contains("leaves boot_dir")));
     }
 
     #[test]

@@ -42,12 +42,20 @@ pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Resu
         Stage::Ipxe => Ok(Some(BootFile::Url(format!("http://{http}{SCRIPT}")))),
         Stage::Rom => {
             let name = loaders(class.firmware)?;
-            Ok(Some(if class.firmware.is_http() {
-                BootFile::Url(format!("http://{http}/files/{name}"))
-            } else {
-                BootFile::Tftp(name)
-            }))
+            Ok(Some(named(class, http, &name)))
         }
+    }
+}
+
+/// A boot file by the name it has in the boot directory, or by URL, as this class fetches it.
+#[must_use]
+pub fn named(class: Class, http: SocketAddrV4, name: &str) -> BootFile {
+    if name.starts_with("http://") || name.starts_with("https://") {
+        BootFile::Url(name.to_owned())
+    } else if class.firmware.is_http() {
+        BootFile::Url(format!("http://{http}/files/{name}"))
+    } else {
+        BootFile::Tftp(name.to_owned())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use boot_common::Mac;
 use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
 
 use crate::engine::record::Change;
@@ -72,6 +73,18 @@ pub enum Command {
     DeleteHost(HostKey),
     /// Tell the kernel of a prepared answer.
     PutAnswer(AnswerKey, Box<Answer>),
+    /// Ask the network whether somebody has this address, and tell the engine by
+    /// [`probed`](crate::engine::Engine::probed).
+    Probe {
+        /// The interface the machine was heard on.
+        ifindex: u32,
+        /// The address that it is to be offered.
+        address: Ipv4Addr,
+        /// The machine.
+        mac: Mac,
+        /// Directly on the interface (ARP), or behind a relay (ICMP).
+        on_link: bool,
+    },
     /// Send an answer: a whole Ethernet frame.
     Send {
         /// Out of this interface.

@@ -7,24 +7,25 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use boot_common::answer::answer;
-use boot_common::class::Class;
+use boot_common::class::{Class, Stage};
 use boot_common::classify::client;
-use boot_common::decide::{Decision, Destination, message, to_client};
-use boot_common::facts::Facts;
+use boot_common::decide::{Decision, Destination, destination, message};
+use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
-use boot_common::respond::{Answered, respond};
-use boot_common::tables::{Answer, AnswerKey, Hook, Host, HostKey, Link, role};
-use boot_common::wire::{Request, op, port};
+use boot_common::respond::{Answered, Scratch, respond};
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Hook, Host, HostKey, Link, role};
+use boot_common::wire::{Request, SNAME_AND_FILE, op, port};
 use boot_common::{Mac, Reason};
-use dhcproto::v4::{Message, OptionCode};
+use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable as _, Encodable as _};
 use tracing::{info, warn};
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::config::DhcpRole;
-use crate::engine::answers::{INFORMED, Parts, lease_seconds, prepare, put_own_options};
+use crate::engine::answers::{Parts, prepare, put_own_options};
 use crate::engine::command::{Command, Incoming, Now, Via};
 use crate::engine::lease::{Binding, Bound, State};
+use crate::engine::policy::Marks;
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 
@@ -41,6 +42,42 @@ struct Asked<'a> {
     mac: Mac,
     request: Box<Request>,
     now: Now,
+}
+
+/// How many addresses are tried for one machine before it is left to ask again.
+const MOST_PROBES: u8 = 3;
+
+/// Option 12, which a configured one overrides.
+const HOST_NAME: u8 = 12;
+
+/// The key of the answer to BOOTP, which is never in the tables.
+const BOOTP: u8 = 0;
+
+/// A DISCOVER that waits for the probe of its address.
+pub(super) struct Pending {
+    ifindex: u32,
+    port: u16,
+    from: SocketAddrV4,
+    to: Ipv4Addr,
+    payload: Vec<u8>,
+    address: Ipv4Addr,
+    tries: u8,
+}
+
+impl Pending {
+    fn new(incoming: &Incoming<'_>, address: Ipv4Addr, tries: u8) -> Self {
+        let Incoming { ifindex, port, from, to, payload } = *incoming;
+        Self { ifindex, port, from, to, payload: payload.to_vec(), address, tries }
+    }
+
+    fn update(&mut self, incoming: &Incoming<'_>) {
+        *self = Self::new(incoming, self.address, self.tries);
+    }
+
+    fn with(&self, act: impl FnOnce(&Incoming<'_>)) {
+        let Self { ifindex, port, from, to, payload, .. } = self;
+        act(&Incoming { ifindex: *ifindex, port: *port, from: *from, to: *to, payload });
+    }
 }
 
 /// Where a client is in the network.
@@ -72,8 +109,7 @@ impl Engine {
             | Reason::OtherServer
             | Reason::OtherAddress
             | Reason::OtherMessage
-            | Reason::HasAddress
-            | Reason::Relayed
+            | Reason::NoMessageType
             | Reason::PxeRequest
             | Reason::NoAnswer
             | Reason::ReplyTooBig => {}
@@ -83,6 +119,7 @@ impl Engine {
         let request = Box::new(self.scratch.request);
         let facts = *self.scratch.walk.finish()?;
         let mac = client(&request);
+        self.recognise(mac, &facts, &frame);
         if !self.policy.serves(mac) {
             return Err(Reason::UnknownHost);
         }
@@ -92,13 +129,14 @@ impl Engine {
         }
         match link.role {
             role::SERVER => {}
-            role::PROXY => return self.listen_in(&asked, reason),
+            role::PROXY => return self.listen_in(asked, reason),
             _ => return Err(Reason::RoleOff),
         }
         match facts.message {
             message::DISCOVER => self.discover(asked),
             message::REQUEST => self.request(asked),
             message::INFORM => self.inform(asked),
+            0 => self.bootp(asked),
             message::DECLINE => self.decline(&asked),
             message::RELEASE => self.release(&asked),
             _ => Err(reason),
@@ -130,12 +168,105 @@ impl Engine {
 
     fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
-        self.bind(&asked, place)?;
+        if let Some(pending) = self.probing.get_mut(&asked.mac) {
+            // It has repeated itself: the answer will be to its latest word.
+            pending.update(asked.incoming);
+            return Err(Reason::Probing);
+        }
+        if self.bind(&asked, place)? {
+            return self.probe(&asked);
+        }
+        self.offer(asked, place)
+    }
+
+    fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
         let durable_until =
             self.tables.hosts.get(&HostKey::from(asked.mac)).map_or(0, |host| host.durable_until);
-        self.put_direct_host(asked.mac, durable_until);
+        self.put_host(asked.mac, &binding, place.set, durable_until);
         self.reply(asked, place, message::OFFER, Some(binding))
+    }
+
+    /// Has the new address looked for on the network before it is offered (RFC 2131 section 3.1 step 2).
+    fn probe(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
+        let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
+        let on_link = asked.request.bootp.giaddr == [0; 4];
+        let ifindex = asked.incoming.ifindex;
+        let (mac, address) = (asked.mac, binding.address);
+        let tries = self.probing.get(&mac).map_or(0, |pending| pending.tries);
+        self.probing.insert(mac, Pending::new(asked.incoming, address, tries + 1));
+        self.commands.push(Command::Probe { ifindex, address, mac, on_link });
+        Err(Reason::Probing)
+    }
+
+    /// What the probe of an address for a machine found.
+    pub fn probed(&mut self, mac: Mac, address: Ipv4Addr, in_use_by: Option<String>, now: Now) {
+        let Some(pending) = self.probing.remove(&mac).filter(|pending| pending.address == address) else {
+            return;
+        };
+        let mut settled = true;
+        if let Some(who) = in_use_by {
+            warn!(step = "probe", by = "daemon", %mac, %address,
+                "{address} is used by {who} although nobody got it from here: it rests, find out who gave it");
+            self.forget(mac);
+            self.bindings.quarantine(address, now.seconds());
+            settled = pending.tries >= MOST_PROBES;
+        }
+        if settled && self.bindings.get(mac).is_none() {
+            return;
+        }
+        // With the address settled, or bound to try the next one.
+        let tries = pending.tries;
+        pending.with(|incoming| {
+            if let Err(reason) = self.after_probe(incoming, tries, settled, now) {
+                self.count(reason);
+            }
+        });
+    }
+
+    fn after_probe(
+        &mut self,
+        incoming: &Incoming<'_>,
+        tries: u8,
+        settled: bool,
+        now: Now,
+    ) -> Result<(), Reason> {
+        let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
+        let frame = packet::frame(incoming, &link).ok_or(Reason::TooLong)?;
+        let mut copy = frame.clone();
+        match respond(&mut copy, &mut self.scratch, &self.tables, incoming.ifindex, now.nanos()) {
+            Ok(answered) => {
+                self.finish(incoming, &link, copy, answered);
+                return Ok(());
+            }
+            Err(Reason::Overload | Reason::SplitOption) => return Err(Reason::Overload),
+            Err(_) => {}
+        }
+        let request = Box::new(self.scratch.request);
+        let facts = *self.scratch.walk.finish()?;
+        let mac = client(&request);
+        let asked = Asked { incoming, link, frame, facts, mac, request, now };
+        let place = self.place(&asked)?;
+        if settled {
+            return self.offer(asked, place);
+        }
+        self.bind(&asked, place)?;
+        let result = self.probe(&asked);
+        if let Some(pending) = self.probing.get_mut(&mac) {
+            pending.tries = tries + 1;
+        }
+        result
+    }
+
+    /// A BOOTP client gets an address only if one is reserved for it: there is no lease that would end (RFC 951).
+    fn bootp(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        // A shorter message is a DHCP message that was cut, not BOOTP (RFC 951 section 3).
+        let is_whole = asked.incoming.payload.len() >= 300;
+        let binding =
+            self.bindings.get(asked.mac).filter(|binding| is_whole && binding.state == State::Reserved);
+        let binding = binding.ok_or(Reason::NoMessageType)?;
+        let place = self.place(&asked)?;
+        self.reply(asked, place, BOOTP, Some(binding))
     }
 
     fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
@@ -143,7 +274,7 @@ impl Engine {
         let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
         let server_id = Ipv4Addr::from(facts.server_id);
         let selecting = !server_id.is_unspecified();
-        if selecting && !self.is_ours(server_id) {
+        if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
             if let Some(binding) = self.bindings.get(asked.mac)
                 && matches!(binding.state, State::Offered(_))
             {
@@ -156,7 +287,7 @@ impl Engine {
         let on_this_net =
             self.policy.subnets().get(place.subnet).is_some_and(|subnet| subnet.cidr.contains(&wanted));
         match self.bindings.get(asked.mac) {
-            Some(binding) if binding.address == wanted && binding.subnet == place.subnet => {
+            Some(binding) if binding.address == wanted && binding.subnet == place.subnet && on_this_net => {
                 self.acknowledge(asked, place, binding)
             }
             Some(binding) => {
@@ -171,8 +302,8 @@ impl Engine {
     }
 
     fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
-        let lease = self.policy.subnets().get(place.subnet).map_or(0, lease_seconds);
-        let stored = u64::from(lease) * HORIZON;
+        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| subnet.lease.as_secs());
+        let stored = lease * HORIZON;
         let now = asked.now;
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
@@ -186,13 +317,13 @@ impl Engine {
             now,
         ))));
         let durable_until = u64::try_from((now.boot + Duration::from_secs(stored)).as_nanos()).unwrap_or(0);
-        self.put_direct_host(asked.mac, durable_until);
+        self.put_host(asked.mac, &binding, place.set, durable_until);
         self.reply(asked, place, message::ACK, Some(binding))
     }
 
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
-        self.reply(asked, place, INFORMED, None)
+        self.reply(asked, place, message::INFORM, None)
     }
 
     fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
@@ -225,36 +356,52 @@ impl Engine {
         let lease =
             self.lease(asked.mac, &binding, place, LeaseState::Released, asked.now.seconds(), asked.now);
         self.commands.push(Command::Persist(Change::Put(lease)));
-        self.put_direct_host(asked.mac, 0);
+        self.set_durable(asked.mac, 0);
         Err(Reason::Released)
     }
 
-    /// A REQUEST that a proxy hears is for the other server, but it tells which address the machine will have.
-    fn listen_in(&mut self, asked: &Asked<'_>, reason: Reason) -> Result<(), Reason> {
+    /// What a machine gets that needs no address from us.
+    fn without_address(&mut self, asked: &Asked<'_>, kind: u8) -> Result<Answer, Reason> {
+        let class = asked.facts.class();
+        let (position, _) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+        let differences = self.policy.differences(asked.mac);
+        let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
+        let key = AnswerKey { set, wanted: 0, class: class.key(), message: kind, reserved: [0; 2] };
+        if let Some(prepared) = self.tables.answers.get(&key) {
+            return Ok(*prepared);
+        }
+        self.complain(asked.mac, class);
+        Err(Reason::NoAnswer)
+    }
+
+    /// A proxy answers what the tables left open only for want of an entry. A REQUEST that it hears is for the other
+    /// server, but tells which address the machine will have.
+    fn listen_in(&mut self, asked: Asked<'_>, reason: Reason) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
         if asked.facts.message == message::REQUEST && !address.is_unspecified() {
             self.roster.put(address, self.policy.client(asked.mac));
         }
-        if reason == Reason::NoAnswer {
-            self.complain(asked.facts.class());
+        // Not a PXE client, or not a DISCOVER: no case for a proxy.
+        if !matches!(reason, Reason::UnknownHost | Reason::NoAnswer | Reason::OtherSubnet)
+            || asked.facts.message != message::DISCOVER
+            || asked.facts.class() == Class::OS
+        {
+            return Err(reason);
         }
-        Err(reason)
+        self.put_proxied_host(asked.mac);
+        let prepared = self.without_address(&asked, message::OFFER)?;
+        let to = if asked.request.bootp.giaddr == [0; 4] {
+            Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
+        } else {
+            destination(&asked.request, [0; 4])?
+        };
+        self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Offered)
     }
 
     /// A request on port 4011 that the tables leave open: from an address the client does not name itself, or
     /// for a firmware kind without a loader.
     fn boot_server(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
-        let class = asked.facts.class();
-        let key = AnswerKey {
-            set: asked.link.proxy_set,
-            class: class.key(),
-            message: message::ACK,
-            reserved: [0; 2],
-        };
-        let Some(prepared) = self.tables.answers.get(&key).copied() else {
-            self.complain(class);
-            return Err(Reason::NoAnswer);
-        };
+        let prepared = self.without_address(&asked, message::BOOT_ACK)?;
         if asked.incoming.from.ip().is_unspecified() {
             return Err(Reason::PxeRequest);
         }
@@ -270,7 +417,7 @@ impl Engine {
     /// Finds the subnet a client is on, and prepares its answers.
     fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
         let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
-        let (position, http, subnet, server) = {
+        let (position, subnet, server) = {
             let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
             let found = if giaddr.is_unspecified() {
                 let bound = self.bindings.get(asked.mac).map(|binding| binding.subnet);
@@ -279,7 +426,8 @@ impl Engine {
                 // A machine's own subnet, where the interface has several.
                 first.into_iter().chain(direct).find(|(subnet, _)| Some(*subnet) == bound).or(first)
             } else {
-                let selected = link_selection(asked).unwrap_or(giaddr);
+                let selected = Ipv4Addr::from(asked.facts.link_selection);
+                let selected = if selected.is_unspecified() { giaddr } else { selected };
                 self.policy.subnet_of(selected).map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)))
             };
             let Some((subnet, server)) = found else {
@@ -293,23 +441,25 @@ impl Engine {
                 }
                 return Err(Reason::NoSubnet);
             };
-            (position, port.http, subnet, server)
+            (position, subnet, server)
         };
-        let set = self.prepare_subnet(position, subnet, server, http);
+        let set = self.set(position, Some(subnet), server, self.policy.differences(asked.mac));
         Ok(Place { subnet, server, set })
     }
 
-    fn bind(&mut self, asked: &Asked<'_>, place: Place) -> Result<(), Reason> {
+    /// True when the address is new to the machine and is to be looked for on the network first.
+    fn bind(&mut self, asked: &Asked<'_>, place: Place) -> Result<bool, Reason> {
         let requested = Ipv4Addr::from(asked.facts.requested);
         let requested = (!requested.is_unspecified()).then_some(requested);
         let now = asked.now.seconds();
         let Some(pools) = self.policy.subnets().get(place.subnet) else { return Err(Reason::NoSubnet) };
-        let cidr = pools.cidr;
+        let (cidr, probe) = (pools.cidr, pools.probe);
         match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
-            Bound::To(_) => Ok(()),
+            Bound::To(_) => Ok(false),
+            Bound::New(_) => Ok(probe),
             Bound::TakenFrom(loser, _) => {
                 self.forget(loser);
-                Ok(())
+                Ok(probe)
             }
             Bound::Exhausted => {
                 let text = format!("subnet {cidr} has no address left for {}: enlarge its pool", asked.mac);
@@ -329,7 +479,8 @@ impl Engine {
         self.commands.push(Command::Persist(Change::Delete(mac)));
     }
 
-    /// Answers with what is prepared for the client's class, or, where its loader is missing, with an address only.
+    /// Answers with what is prepared for the client's class and list, or, where its loader is missing, with an
+    /// address only.
     fn reply(
         &mut self,
         asked: Asked<'_>,
@@ -337,31 +488,61 @@ impl Engine {
         kind: u8,
         binding: Option<Binding>,
     ) -> Result<(), Reason> {
-        let class = asked.facts.class();
-        let key =
-            |class: Class| AnswerKey { set: place.set, class: class.key(), message: kind, reserved: [0; 2] };
-        let prepared = match self.tables.answers.get(&key(class)) {
-            Some(prepared) => *prepared,
-            None => {
-                self.complain(class);
-                *self.tables.answers.get(&key(Class::OS)).ok_or(Reason::NoAnswer)?
+        let mut class = asked.facts.class();
+        let key = |class: Class, wanted: u32| AnswerKey {
+            set: place.set,
+            wanted,
+            class: class.key(),
+            message: kind,
+            reserved: [0; 2],
+        };
+        if class.stage != Stage::Os && !self.tables.answers.contains_key(&key(class, 0)) && kind != BOOTP {
+            self.complain(asked.mac, class);
+            class = Class::OS;
+        }
+        let list = if class.stage == Stage::Os { requested_options(&asked) } else { None };
+        let key = key(class, list.as_ref().map_or(0, |_| asked.facts.wanted));
+        let prepared = match (self.tables.answers.get(&key), &list) {
+            (Some(prepared), _) => Some(*prepared),
+            (None, Some(list)) => {
+                self.sets.by_list(key, list, &self.policy, &mut self.tables, &mut self.commands)
             }
+            (None, None) => self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS),
+        };
+        let prepared = prepared.ok_or(Reason::NoAnswer)?;
+        let host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0));
+        let room = room(&asked.facts, host.as_ref());
+        let fits = usize::from(prepared.body_length) <= SNAME_AND_FILE + 4 + room;
+        let prepared = if fits {
+            prepared
+        } else {
+            self.sets.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
         };
         let address = binding.map_or(Ipv4Addr::UNSPECIFIED, |binding| binding.address);
-        let host =
-            binding.map(|binding| self.host(asked.mac, &binding, asked.incoming.ifindex, place.set, 0));
-        let acknowledges = kind != message::OFFER;
-        let ciaddr = if acknowledges { asked.request.bootp.ciaddr } else { [0; 4] };
-        let to = self.destination(&asked, address, ciaddr);
-        let reason = if acknowledges { Reason::Acked } else { Reason::Offered };
+        let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.request.bootp.ciaddr };
+        let to = destination(&asked.request, address.octets())?;
+        let reason = match kind {
+            message::OFFER => Reason::Offered,
+            message::INFORM => Reason::Informed,
+            BOOTP => Reason::Bootp,
+            _ => Reason::Acked,
+        };
         self.write(asked, &prepared, host.as_ref(), address.octets(), ciaddr, to, reason)
     }
 
     fn refuse(&mut self, mut asked: Asked<'_>, place: Place, why: &str) -> Result<(), Reason> {
         let client = self.policy.client(asked.mac);
         info!(step = "nak", by = "daemon", mac = %asked.mac, name = client.name.as_deref().unwrap_or(""), "refused: {why}");
-        let parts =
-            Parts { class: Class::OS, message: message::NAK, subnet: None, server: place.server, boot: None };
+        let parts = Parts {
+            class: Class::OS,
+            message: message::NAK,
+            subnet: None,
+            server: place.server,
+            boot: None,
+            custom: &[],
+            wanted: None,
+            room: ANSWER_OPTIONS,
+        };
         let prepared = prepare(&parts).map_err(|_| Reason::NoAnswer)?;
         let giaddr = asked.request.bootp.giaddr;
         let to = if giaddr == [0; 4] {
@@ -377,18 +558,6 @@ impl Engine {
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)
     }
 
-    /// RFC 2131 section 4.1.
-    fn destination(&self, asked: &Asked<'_>, address: Ipv4Addr, ciaddr: [u8; 4]) -> Destination {
-        let giaddr = asked.request.bootp.giaddr;
-        if giaddr != [0; 4] {
-            Destination { mac: asked.mac, address: giaddr, port: port::DHCP_SERVER }
-        } else if ciaddr != [0; 4] {
-            Destination { mac: asked.mac, address: ciaddr, port: port::DHCP_CLIENT }
-        } else {
-            to_client(&asked.request, address.octets())
-        }
-    }
-
     /// Writes the answer by the function the kernel uses, and sends it.
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one decision")]
     fn write(
@@ -401,7 +570,7 @@ impl Engine {
         to: Destination,
         reason: Reason,
     ) -> Result<(), Reason> {
-        let Asked { incoming, link, mut frame, facts, .. } = asked;
+        let Asked { incoming, link, mut frame, mut facts, .. } = asked;
         let class = facts.class();
         if let Ok((request, _)) = Request::read_from_prefix(&padded(&frame)) {
             self.scratch.request = request;
@@ -415,10 +584,19 @@ impl Engine {
             source: prepared.server_id,
             source_port: incoming.port,
             source_mac: link.mac,
+            server_id: facts.server_override,
             class,
             reason,
         };
-        answer(&mut frame, &mut self.scratch, &facts, &decision)?;
+        let Scratch { request, desk, .. } = &mut *self.scratch;
+        match answer(&mut frame, request, desk, &facts, &decision) {
+            // RFC 3046 section 2.2: without it rather than not at all, and never cut.
+            Err(Reason::ReplyTooBig) if facts.relay.length != 0 => {
+                facts.relay = Span::default();
+                answer(&mut frame, request, desk, &facts, &decision)?;
+            }
+            other => other?,
+        }
         self.finish(incoming, &link, frame, Answered { reason, address: yiaddr, class });
         Ok(())
     }
@@ -433,12 +611,37 @@ impl Engine {
     }
 
     /// Says once per firmware kind which loader is missing.
-    fn complain(&mut self, class: Class) {
+    fn complain(&mut self, mac: Mac, class: Class) {
         let Some(port) = self.policy.ports().first() else { return };
-        if let Err(missing) = self.policy.boot_file(class, port.http)
+        if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac))
             && self.first(missing.clone())
         {
-            warn!(step = "loader", by = "daemon", "{missing}");
+            warn!(step = "loader", by = "daemon", %mac, "{missing}");
+        }
+    }
+
+    /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
+    fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes) {
+        let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
+        let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
+        let circuit = sub_option(relay, 1);
+        let relay_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
+        if !self.policy.recognise(mac, Marks { uuid, relay_port }) {
+            return;
+        }
+        let client = self.policy.client(mac);
+        let name = client.name.as_deref().unwrap_or("");
+        info!(step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
+        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        if let Some(address) = reserved
+            && let Some(subnet) = self.policy.subnet_of(address)
+        {
+            if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
+                warn!(step = "recognised", by = "daemon", %mac, name, %address,
+                    "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
+                self.forget(other);
+            }
+            self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
         }
     }
 
@@ -473,33 +676,61 @@ impl Engine {
         }
     }
 
-    /// Writes a machine's entry where the kernel can use it: on the interface its subnet is directly on.
+    /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
     pub(super) fn put_direct_host(&mut self, mac: Mac, durable_until: u64) {
         let Some(binding) = self.bindings.get(mac) else { return };
         let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
             let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
-            // The tables have one address per interface: a second subnet on it is the daemon's.
-            let primary =
-                self.tables.links.get(&port.ifindex).is_some_and(|link| link.address == address.octets());
-            (primary && port.role == DhcpRole::Server).then_some((position, port.ifindex, address, port.http))
+            (port.role == DhcpRole::Server).then_some((position, address))
         });
-        let Some((position, ifindex, address, http)) = found else { return };
-        let set = self.prepare_subnet(position, binding.subnet, address, http);
-        let host = self.host(mac, &binding, ifindex, set, durable_until);
+        if let Some((position, address)) = found {
+            let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
+            self.put_host(mac, &binding, set, durable_until);
+        }
+    }
+
+    /// Writes the entry of a machine that a proxy boots otherwise than its neighbours.
+    pub(super) fn put_proxied_host(&mut self, mac: Mac) {
+        let proxy = self.policy.ports().iter().enumerate().find(|(_, port)| port.role == DhcpRole::Proxy);
+        let Some((position, port)) = proxy else { return };
+        let Some(link) = self.tables.links.get(&port.ifindex).copied() else { return };
+        let set = self.set(position, None, Ipv4Addr::from(link.address), self.policy.differences(mac));
+        let mut host = Host::new_zeroed();
+        host.answer_set = set;
+        host.mask = [255; 4];
+        self.insert_host(mac, host);
+    }
+
+    fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) {
+        let host = self.host(mac, binding, set, durable_until);
+        self.insert_host(mac, host);
+    }
+
+    /// Changes how far the kernel may promise a machine its lease.
+    pub(super) fn set_durable(&mut self, mac: Mac, durable_until: u64) {
+        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {
+            self.insert_host(mac, Host { durable_until, ..host });
+        }
+    }
+
+    fn insert_host(&mut self, mac: Mac, host: Host) {
         let key = HostKey::from(mac);
         if self.tables.hosts.insert(key, host) != Some(host) {
             self.commands.push(Command::PutHost(key, host));
         }
     }
 
-    fn host(&self, mac: Mac, binding: &Binding, ifindex: u32, set: u32, durable_until: u64) -> Host {
+    fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) -> Host {
+        let subnet = self.policy.subnets().get(binding.subnet);
         let mut host = Host::new_zeroed();
         host.durable_until = durable_until;
-        host.ifindex = ifindex;
         host.answer_set = set;
         host.address = binding.address.octets();
-        host.lease = self.policy.subnets().get(binding.subnet).map_or(0, lease_seconds);
-        put_own_options(&mut host, self.policy.client(mac).name.as_deref());
+        host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
+        let options = self.policy.options(&self.policy.differences(mac), subnet);
+        let name =
+            self.policy.client(mac).name.filter(|_| !options.iter().any(|option| option.code == HOST_NAME));
+        put_own_options(&mut host, name.as_deref());
         host
     }
 }
@@ -522,16 +753,46 @@ pub(super) fn via(frame: &[u8], incoming: &Incoming<'_>, link: &Link) -> Via {
     }
 }
 
-/// The subnet a relay names beside its own address (RFC 3527).
-fn link_selection(asked: &Asked<'_>) -> Option<Ipv4Addr> {
-    let relay = asked.facts.relay;
-    let start = usize::try_from(relay.offset).ok()? + 2;
-    let end = usize::try_from(relay.offset + relay.length).ok()?;
-    let mut rest = asked.frame.0.get(start..end)?;
+/// Bytes for options in an answer that this client accepts: what is left of its limit beside everything else.
+fn room(facts: &Facts, host: Option<&Host>) -> usize {
+    // Headers, fixed fields, `sname`, `file`, cookie.
+    const AROUND: u32 = 20 + 8 + 236 + 4;
+    let limit = u32::from(facts.max_size).clamp(576, 1500);
+    let own = host.map_or(0, |host| u32::from(host.options_length));
+    let echoes = facts.guid.length + facts.client_id.length + facts.relay.length;
+    let left = limit.saturating_sub(AROUND + own + echoes + 1);
+    // Option 82 is what gives way (RFC 3046 section 2.2).
+    let left = if left < 64 { left + facts.relay.length } else { left };
+    left as usize
+}
+
+/// The parameter request list.
+fn requested_options(asked: &Asked<'_>) -> Option<Vec<u8>> {
+    if asked.facts.wanted == 0 {
+        return None;
+    }
+    let message = Message::from_bytes(packet::payload(&asked.frame.0)).ok()?;
+    match message.opts().get(OptionCode::ParameterRequestList) {
+        Some(DhcpOption::ParameterRequestList(codes)) => {
+            Some(codes.iter().map(|code| u8::from(*code)).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A whole option of the request.
+fn bytes(frame: &Bytes, span: Span) -> Option<&[u8]> {
+    let start = usize::try_from(span.offset).ok()?;
+    let end = start + usize::try_from(span.length).ok()?;
+    frame.0.get(start..end).filter(|bytes| !bytes.is_empty())
+}
+
+/// A sub-option of option 82.
+fn sub_option(mut rest: &[u8], wanted: u8) -> Option<&[u8]> {
     while let [code, length, tail @ ..] = rest {
         let (value, next) = tail.split_at_checked(usize::from(*length))?;
-        if let (5, Ok(octets)) = (*code, <[u8; 4]>::try_from(value)) {
-            return Some(Ipv4Addr::from(octets));
+        if *code == wanted {
+            return Some(value);
         }
         rest = next;
     }

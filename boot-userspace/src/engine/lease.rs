@@ -53,8 +53,10 @@ impl Binding {
 /// What became of a request for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The machine has this address.
+    /// The machine has this address, and had it before.
     To(Binding),
+    /// It has this one, which nobody has.
+    New(Binding),
     /// It has this one, which was taken from a machine that no longer needs it.
     TakenFrom(Mac, Binding),
     /// The subnet has no pool, or nothing left in it.
@@ -170,7 +172,7 @@ impl Bindings {
         self.put(mac, binding);
         match taken_from {
             Some(loser) => Bound::TakenFrom(loser, binding),
-            None => Bound::To(binding),
+            None => Bound::New(binding),
         }
     }
 

@@ -13,41 +13,42 @@ pub mod policy;
 pub mod record;
 pub mod roster;
 pub mod script;
+mod sets;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_common::class::{Class, Stage};
 use boot_common::classify::client;
-use boot_common::decide::message;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::config::DhcpRole;
-use crate::engine::answers::{Parts, prepare};
 use crate::engine::command::{Command, Incoming, Now};
+use crate::engine::dhcp::Pending;
 use crate::engine::lease::{Binding, Bindings, State};
-use crate::engine::policy::{Policy, Port};
+use crate::engine::policy::{Differences, Policy, Port};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::roster::Roster;
+use crate::engine::sets::{Set, Sets};
 use crate::engine::tables::Tables;
-
-/// The answer set of a proxy, per interface.
-const PROXY: u32 = 0xffff;
 
 /// Everything the daemon knows and decides.
 pub struct Engine {
     policy: Policy,
     tables: Tables,
+    sets: Sets,
     bindings: Bindings,
     roster: Roster,
+    /// Machines whose address is being looked for on the network.
+    probing: HashMap<Mac, Pending>,
     scratch: Box<Scratch>,
     commands: Vec<Command>,
     /// How packets that reached the daemon ended.
@@ -62,8 +63,10 @@ impl Engine {
         let mut engine = Self {
             policy,
             tables: Tables::default(),
+            sets: Sets::default(),
             bindings: Bindings::default(),
             roster,
+            probing: HashMap::new(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
             counters: HashMap::new(),
@@ -176,73 +179,35 @@ impl Engine {
             else {
                 continue;
             };
-            let proxy_set = set(position, PROXY);
             let role = match port.role {
                 DhcpRole::Server => role::SERVER,
                 DhcpRole::Proxy => role::PROXY,
                 DhcpRole::Off => role::OFF,
             };
-            let link = Link { mac: port.mac, role, reserved: 0, address: address.octets(), proxy_set };
+            let strangers_ask = u8::from(self.policy.strangers_ask());
+            let proxy_set =
+                if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
+            let link = Link { mac: port.mac, role, strangers_ask, address: address.octets(), proxy_set };
             self.tables.links.insert(port.ifindex, link);
-            if port.role == DhcpRole::Off {
-                continue;
-            }
-            self.prepare_set(proxy_set, None, address, port.http, &[message::OFFER, message::ACK]);
-            let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(port).collect();
-            for (subnet, address) in direct {
-                self.prepare_subnet(position, subnet, address, port.http);
-            }
-        }
-    }
-
-    /// Prepares a subnet's answers on an interface, if they are not. Gives the set.
-    fn prepare_subnet(
-        &mut self,
-        position: usize,
-        subnet: usize,
-        address: Ipv4Addr,
-        http: SocketAddrV4,
-    ) -> u32 {
-        let set = set(position, u32::try_from(subnet).unwrap_or(PROXY - 1));
-        let key = AnswerKey { set, class: Class::OS.key(), message: message::OFFER, reserved: [0; 2] };
-        if !self.tables.answers.contains_key(&key) {
-            self.prepare_set(
-                set,
-                Some(subnet),
-                address,
-                http,
-                &[message::OFFER, message::ACK, answers::INFORMED],
-            );
-        }
-        set
-    }
-
-    fn prepare_set(
-        &mut self,
-        set: u32,
-        subnet: Option<usize>,
-        server: Ipv4Addr,
-        http: SocketAddrV4,
-        messages: &[u8],
-    ) {
-        for class in Class::all() {
-            // A firmware kind without a loader has no answer here: see `dhcp`, where that is said.
-            let Ok(boot) = self.policy.boot_file(class, http) else { continue };
-            if subnet.is_none() && class.stage == Stage::Os {
-                continue;
-            }
-            for &message in messages {
-                let subnet = subnet.and_then(|index| self.policy.subnets().get(index));
-                match prepare(&Parts { class, message, subnet, server, boot: boot.as_ref() }) {
-                    Ok(answer) => {
-                        let key = AnswerKey { set, class: class.key(), message, reserved: [0; 2] };
-                        self.tables.answers.insert(key, answer);
-                        self.commands.push(Command::PutAnswer(key, Box::new(answer)));
-                    }
-                    Err(error) => warn!("{error}"),
+            if port.role == DhcpRole::Server {
+                let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(port).collect();
+                for (subnet, address) in direct {
+                    self.set(position, Some(subnet), address, Differences::default());
                 }
             }
         }
+    }
+
+    /// The number of an answer set, with its answers prepared.
+    fn set(
+        &mut self,
+        position: usize,
+        subnet: Option<usize>,
+        server: Ipv4Addr,
+        differences: Differences,
+    ) -> u32 {
+        let set = Set { position, subnet, server, differences };
+        self.sets.number(set, &self.policy, &mut self.tables, &mut self.commands)
     }
 
     /// A pool may contain our own addresses; nobody gets them.
@@ -258,8 +223,12 @@ impl Engine {
         }
     }
 
-    /// Machines with a fixed address are known to the kernel from the start.
+    /// Machines with a fixed address, or that a proxy boots, are known to the kernel from the start.
     fn put_reservations(&mut self) {
+        let macs: Vec<Mac> = self.policy.machines().iter().flat_map(|machine| machine.macs.clone()).collect();
+        for mac in macs {
+            self.put_proxied_host(mac);
+        }
         let reserved: Vec<(Mac, Ipv4Addr)> = self
             .policy
             .machines()
@@ -288,6 +257,7 @@ impl Engine {
                 continue;
             }
             let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
+            self.policy.remember(lease.mac, lease.address);
             let mut durable_until = 0;
             let expires = u64::try_from(lease.expires).unwrap_or(0);
             if lease.state == LeaseState::Leased && expires > now.seconds() {
@@ -299,12 +269,16 @@ impl Engine {
                 Some(_) => continue,
                 None => {
                     let pools = self.policy.subnets().get(subnet);
-                    if self.bindings.owner(lease.address).is_some()
-                        || !pools.is_some_and(|pools| lease::in_pool(pools, lease.address))
-                    {
+                    let reserved = self
+                        .policy
+                        .machine(lease.mac)
+                        .is_some_and(|machine| machine.ip == Some(lease.address));
+                    let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, lease.address));
+                    if self.bindings.owner(lease.address).is_some() || !(in_pool || reserved) {
                         continue;
                     }
                     let state = match lease.state {
+                        _ if reserved => State::Reserved,
                         LeaseState::Leased if durable_until > 0 => State::Leased(expires),
                         _ => State::Idle,
                     };
@@ -345,7 +319,7 @@ impl Engine {
     pub fn not_stored(&mut self, changes: &[Change]) {
         for change in changes {
             if let Change::Put(lease) = change {
-                self.put_direct_host(lease.mac, 0);
+                self.set_durable(lease.mac, 0);
             }
         }
     }
@@ -362,11 +336,12 @@ impl Engine {
         let (step, verb) = match answered.reason {
             Reason::Offered => ("offer", "offered"),
             Reason::Acked => ("ack", "acknowledged"),
+            Reason::Informed => ("ack", "gave the options to"),
             _ => ("ack", "told the boot file to"),
         };
         let name = client.name.as_deref().unwrap_or("");
         let (class, by) = (describe(answered.class), by.name());
-        let boots = self.boots(answered.class, ifindex);
+        let boots = self.boots(mac, answered.class, ifindex);
         if address.is_unspecified() {
             info!(step, by, %mac, name, class, "{verb} {class}: boot {boots}");
         } else if boots.is_empty() {
@@ -376,9 +351,9 @@ impl Engine {
         }
     }
 
-    fn boots(&self, class: Class, ifindex: u32) -> String {
+    fn boots(&self, mac: Mac, class: Class, ifindex: u32) -> String {
         let Some((_, port)) = self.policy.port(ifindex) else { return String::new() };
-        match self.policy.boot_file(class, port.http) {
+        match self.policy.boot_file(class, port.http, &self.policy.differences(mac)) {
             Ok(Some(file)) => file.text().to_owned(),
             Ok(None) | Err(_) => String::new(),
         }
@@ -398,11 +373,6 @@ impl Engine {
         let via = dhcp::via(&frame, incoming, link);
         self.commands.push(Command::Send { ifindex: incoming.ifindex, frame, via });
     }
-}
-
-/// The number of an answer set.
-fn set(position: usize, subnet: u32) -> u32 {
-    u32::try_from(position).unwrap_or(0) << 16 | (subnet & 0xffff)
 }
 
 /// A class in words.

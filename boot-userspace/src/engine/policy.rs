@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use boot_common::Mac;
-use boot_common::class::{Class, Firmware};
+use boot_common::class::{Class, Firmware, Stage};
 use ipnet::Ipv4Net;
 
-use crate::config::{Config, DhcpRole, Machine, Subnet, Unknown};
-use crate::engine::boot::{BootFile, boot_file};
+use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
+use crate::engine::boot::{BootFile, boot_file, named};
 use crate::engine::roster::Client;
 
 /// An interface as the engine sees it.
@@ -28,10 +28,31 @@ pub struct Port {
     pub http: SocketAddrV4,
 }
 
+/// What makes a machine's answers different from its neighbours'. Equal where nothing does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Differences {
+    /// Index of the machine, if it has options or a boot file of its own.
+    machine: Option<usize>,
+    /// Its profile, if that has.
+    profile: Option<String>,
+    /// The first half of its MAC, if there is a rule for that maker.
+    oui: Option<[u8; 3]>,
+}
+
+/// How a machine may be recognised beside its MAC.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks<'a> {
+    /// SMBIOS UUID, as option 97 has it behind its type octet: the first three fields little-endian, usually.
+    pub uuid: Option<[u8; 16]>,
+    /// Circuit and remote identifier of the relay (82.1, 82.2).
+    pub relay_port: Option<(&'a [u8], Option<&'a [u8]>)>,
+}
+
 /// Configuration, interfaces and loaders.
 pub struct Policy {
     config: Config,
     ports: Vec<Port>,
+    /// By MAC, from the configuration and as recognised by other marks.
     machines: HashMap<Mac, usize>,
     loaders: HashMap<Firmware, Result<String, String>>,
 }
@@ -94,6 +115,28 @@ impl Policy {
         &self.config.machines
     }
 
+    /// Recognises a machine by another mark than its MAC, and remembers the MAC. True when that is news.
+    pub fn recognise(&mut self, mac: Mac, marks: Marks<'_>) -> bool {
+        if self.machines.contains_key(&mac) {
+            return false;
+        }
+        let found = self.config.machines.iter().position(|machine| has_mark(machine, marks));
+        found.is_some_and(|index| self.machines.insert(mac, index).is_none())
+    }
+
+    /// Remembers that a MAC was a machine's, from its stored lease: of a machine that is known by other marks, and
+    /// whose operating system does not show them.
+    pub fn remember(&mut self, mac: Mac, address: Ipv4Addr) {
+        let found = self
+            .config
+            .machines
+            .iter()
+            .position(|machine| machine.macs.is_empty() && machine.ip == Some(address));
+        if let Some(index) = found {
+            self.machines.entry(mac).or_insert(index);
+        }
+    }
+
     /// As logs name it.
     #[must_use]
     pub fn client(&self, mac: Mac) -> Client {
@@ -106,11 +149,64 @@ impl Policy {
         self.config.default.unknown != Unknown::Ignore || self.machine(mac).is_some()
     }
 
+    /// Whether the daemon wants to see a machine before the kernel answers it.
+    #[must_use]
+    pub fn strangers_ask(&self) -> bool {
+        self.config.default.unknown == Unknown::Ignore
+            || self.config.boot_files.iter().any(|rule| rule.oui.is_some())
+            || self.config.machines.iter().any(|machine| machine.macs.is_empty())
+    }
+
+    /// What makes a machine's answers different.
+    #[must_use]
+    pub fn differences(&self, mac: Mac) -> Differences {
+        let index = self.machines.get(&mac).copied();
+        let machine = index.and_then(|index| self.config.machines.get(index));
+        let own = machine.is_some_and(|machine| !machine.options.is_empty() || machine.boot_file.is_some());
+        let [a, b, c, ..] = mac.0;
+        let oui = [a, b, c];
+        Differences {
+            machine: index.filter(|_| own),
+            profile: self
+                .profile(machine)
+                .filter(|(_, profile)| !profile.options.is_empty() || profile.boot_file.is_some())
+                .map(|(name, _)| name.clone()),
+            oui: self.config.boot_files.iter().any(|rule| rule.oui == Some(oui)).then_some(oui),
+        }
+    }
+
+    fn profile(&self, machine: Option<&Machine>) -> Option<(&String, &Profile)> {
+        let name =
+            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref())?;
+        self.config.profiles.get_key_value(name)
+    }
+
+    /// Options beyond the subnet's own keys, the first of a code wins: machine, profile, subnet.
+    #[must_use]
+    pub fn options(&self, differences: &Differences, subnet: Option<&Subnet>) -> Vec<CustomOption> {
+        let machine = differences.machine.and_then(|index| self.config.machines.get(index));
+        let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
+        let machine = machine.into_iter().flat_map(|machine| &machine.options);
+        let profile = profile.into_iter().flat_map(|profile| &profile.options);
+        let subnet = subnet.into_iter().flat_map(|subnet| &subnet.options);
+        machine.chain(profile).chain(subnet).cloned().collect()
+    }
+
     /// Where a class of clients on an interface continues.
     ///
     /// # Errors
     /// Which loader is missing, and what provides it.
-    pub fn boot_file(&self, class: Class, http: SocketAddrV4) -> Result<Option<BootFile>, String> {
+    pub fn boot_file(
+        &self,
+        class: Class,
+        http: SocketAddrV4,
+        differences: &Differences,
+    ) -> Result<Option<BootFile>, String> {
+        if class.stage == Stage::Rom
+            && let Some(name) = self.ruled(class.firmware, differences)
+        {
+            return Ok(Some(named(class, http, name)));
+        }
         let loader = |firmware| {
             self.loaders
                 .get(&firmware)
@@ -119,4 +215,41 @@ impl Policy {
         };
         boot_file(class, http, &loader)
     }
+
+    /// The boot file that the configuration names: for the machine, its profile, or by the first rule that fits.
+    fn ruled(&self, firmware: Firmware, differences: &Differences) -> Option<&str> {
+        let machine = differences.machine.and_then(|index| self.config.machines.get(index));
+        let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
+        let own = machine.and_then(|machine| machine.boot_file.as_deref());
+        own.or_else(|| profile.and_then(|profile| profile.boot_file.as_deref())).or_else(|| {
+            let fits = |arch: &[u16]| {
+                arch.is_empty() || arch.iter().any(|code| Firmware::from_arch(*code) == firmware)
+            };
+            let mut rules = self.config.boot_files.iter();
+            let rule =
+                rules.find(|rule| fits(&rule.arch) && (rule.oui.is_none() || rule.oui == differences.oui));
+            rule.map(|rule| rule.file.as_str())
+        })
+    }
+}
+
+fn has_mark(machine: &Machine, marks: Marks<'_>) -> bool {
+    let by_uuid = match (machine.uuid, marks.uuid) {
+        // Firmware disagrees about the byte order of the first three fields.
+        (Some(own), Some(sent)) => own == sent || own == swapped(sent),
+        _ => false,
+    };
+    let by_port = match (&machine.relay_port, marks.relay_port) {
+        (Some(own), Some((circuit, remote))) => {
+            own.circuit_id == circuit && own.remote_id.as_deref().is_none_or(|own| Some(own) == remote)
+        }
+        _ => false,
+    };
+    by_uuid || by_port
+}
+
+/// A UUID with its first three fields in the other byte order (SMBIOS against RFC 4122).
+fn swapped(uuid: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = uuid;
+    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
 }

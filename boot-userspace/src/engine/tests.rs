@@ -45,6 +45,9 @@ struct Lab {
     engine: Engine,
     now: Now,
     changes: Vec<Change>,
+    /// Who answers the probe of any address.
+    squatter: Option<String>,
+    probes: Vec<Ipv4Addr>,
 }
 
 /// An answer as it left.
@@ -90,7 +93,7 @@ impl Lab {
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
         let mut engine = Engine::new(policy, leases, Roster::default(), now);
         engine.take_commands();
-        Self { engine, now, changes: Vec::new() }
+        Self { engine, now, changes: Vec::new(), squatter: None, probes: Vec::new() }
     }
 
     fn later(&mut self, seconds: u64) {
@@ -111,8 +114,14 @@ impl Lab {
         let incoming = Incoming { ifindex: 7, port, from, to: Ipv4Addr::BROADCAST, payload: bytes };
         self.engine.handle(&incoming, self.now);
         let mut reply = None;
-        for command in self.engine.take_commands() {
+        let mut commands = std::collections::VecDeque::from(self.engine.take_commands());
+        while let Some(command) = commands.pop_front() {
             match command {
+                Command::Probe { address, mac, .. } => {
+                    self.probes.push(address);
+                    self.engine.probed(mac, address, self.squatter.clone(), self.now);
+                    commands.extend(self.engine.take_commands());
+                }
                 Command::Persist(change) => {
                     assert!(reply.is_none(), "stored after it was sent");
                     self.changes.push(change);
@@ -546,4 +555,153 @@ fn pools_spare_the_router_and_our_own_address() {
     let mut lab = Lab::new(&config);
     assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 0, 3));
     assert!(lab.send(&discover(OTHER)).is_none());
+}
+
+#[test]
+fn a_new_address_is_looked_for_on_the_network_once() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    assert_eq!(lab.probes, [address]);
+    lab.leased(STRANGER);
+    lab.leased(NODE1);
+    assert_eq!(lab.probes, [address], "neither one's own address nor a reserved one");
+}
+
+#[test]
+fn an_address_that_somebody_uses_rests_and_the_next_one_is_tried() {
+    let mut lab = Lab::new(CONFIG);
+    lab.squatter = Some("02:00:00:00:00:77".to_owned());
+    assert!(lab.send(&discover(STRANGER)).is_none(), "all are used");
+    assert_eq!(lab.probes, [Ipv4Addr::new(10, 1, 1, 33), Ipv4Addr::new(10, 1, 1, 34)]);
+    lab.squatter = None;
+    assert!(lab.send(&discover(STRANGER)).is_none(), "they rest");
+    lab.later(QUARANTINE + 1);
+    assert!(lab.send(&discover(STRANGER)).is_some());
+}
+
+#[test]
+fn a_request_list_is_obeyed_and_the_kernel_learns_it() {
+    let mut lab = Lab::new(CONFIG);
+    let mut message = discover(NODE1);
+    message
+        .opts_mut()
+        .insert(DhcpOption::ParameterRequestList(vec![OptionCode::DomainName, OptionCode::SubnetMask]));
+    let offer = lab.send(&message).unwrap();
+    assert!(offer.option(OptionCode::DomainName).is_some());
+    assert!(offer.option(OptionCode::Router).is_none());
+    let before = lab.engine.tables.answers.len();
+    let again = lab.send(&message).unwrap();
+    assert_eq!(again.frame, offer.frame);
+    assert_eq!(lab.engine.tables.answers.len(), before, "from the tables");
+    assert!(lab.engine.tables.answers.keys().any(|key| key.wanted == boot_common::facts::wanted(&[15, 1])));
+}
+
+#[test]
+fn firmware_has_short_leases_and_keeps_its_address() {
+    let mut lab = Lab::new(CONFIG);
+    let rom = pxe(discover(NODE1), 7, "PXEClient:Arch:00007:UNDI:003000");
+    let offer = lab.send(&rom).unwrap();
+    assert_eq!(offer.option(OptionCode::AddressLeaseTime), Some(&DhcpOption::AddressLeaseTime(300)));
+    let system = lab.send(&discover(NODE1)).unwrap();
+    assert_eq!(system.option(OptionCode::AddressLeaseTime), Some(&DhcpOption::AddressLeaseTime(600)));
+    assert_eq!(system.message.yiaddr(), offer.message.yiaddr());
+}
+
+#[test]
+fn the_server_identifier_a_relay_wants_is_used_and_accepted() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 2, 0, 1);
+    let wanted = Ipv4Addr::new(10, 2, 0, 9);
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::ServerIdentifierOverride(wanted));
+    let through = |mut message: Message| {
+        message.opts_mut().insert(DhcpOption::RelayAgentInformation(info.clone()));
+        relayed(message, giaddr)
+    };
+    let offer = lab.send(&through(discover(STRANGER))).unwrap();
+    assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(wanted)));
+    let ack = lab.send(&through(request(STRANGER, offer.message.yiaddr(), Some(wanted)))).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+}
+
+#[test]
+fn small_clients_get_answers_that_fit() {
+    let options = "options = [{ code = 224, hex = \"";
+    let config = CONFIG.replacen(
+        "domain = \"mtl\"",
+        &format!("domain = \"mtl\"\n{options}{}\" }}]", "ab".repeat(230)),
+        1,
+    );
+    let mut lab = Lab::new(&config);
+    let mut message = discover(NODE1);
+    message.opts_mut().insert(DhcpOption::MaxMessageSize(576));
+    message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 200]));
+    let offer = lab.send(&message).unwrap();
+    assert!(offer.frame.len() - 14 <= 576, "{}", offer.frame.len());
+    assert!(offer.option(OptionCode::SubnetMask).is_some());
+    message.opts_mut().insert(DhcpOption::MaxMessageSize(1400));
+    assert!(lab.send(&message).unwrap().option(OptionCode::Unknown(224)).is_some());
+}
+
+#[test]
+fn bootp_clients_get_reserved_addresses_only() {
+    let mut lab = Lab::new(CONFIG);
+    let bootp = |mac: Mac| {
+        let mut message = Message::default();
+        message.set_chaddr(&mac.0);
+        message
+    };
+    let whole = |mac: Mac| {
+        let mut bytes = bootp(mac).to_vec().unwrap();
+        bytes.resize(300, 0);
+        bytes
+    };
+    let client = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+    let reply = lab.send_bytes(&whole(NODE1), 67, client).unwrap();
+    assert!(lab.send_bytes(&whole(NODE1)[..244], 67, client).is_none(), "cut");
+    assert_eq!(reply.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 50));
+    assert!(reply.message.opts().msg_type().is_none());
+    assert!(reply.option(OptionCode::AddressLeaseTime).is_none());
+    assert!(lab.send_bytes(&whole(STRANGER), 67, client).is_none());
+}
+
+#[test]
+fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
+    let config = format!(
+        "{CONFIG}\n[[machine]]\nuuid = \"00112233-4455-6677-8899-aabbccddeeff\"\nname = \"by-uuid\"\nip = \"10.1.1.60\"\n\
+         [[machine]]\nrelay_port = \"port 7\"\nname = \"by-port\"\nip = \"10.1.1.61\"\n"
+    );
+    let mut lab = Lab::new(&config);
+    let mut guid = vec![0];
+    guid.extend([
+        0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+    ]);
+    let mut message = pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000");
+    message.opts_mut().insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(97), guid)));
+    let offer = lab.send(&message).unwrap();
+    assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 60));
+    assert_eq!(offer.option(OptionCode::Hostname), Some(&DhcpOption::Hostname("by-uuid".to_owned())));
+    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 1, 60), "its system does not show the UUID");
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::AgentCircuitId(b"port 7".to_vec()));
+    let mut message = relayed(discover(OTHER), Ipv4Addr::new(10, 1, 0, 3));
+    message.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
+    assert_eq!(lab.send(&message).unwrap().message.yiaddr(), Ipv4Addr::new(10, 1, 1, 61));
+}
+
+#[test]
+fn boot_file_rules_choose_by_machine_maker_and_architecture() {
+    let rules = "[[boot_file]]\narch = 7\noui = \"52:54:00\"\nfile = \"special.efi\"\n[[boot_file]]\narch = [0]\nfile = \"undi.kpxe\"\n";
+    let mut lab = Lab::new(&format!(
+        "{rules}{}",
+        CONFIG.replace("name = \"node1\"", "name = \"node1\"\nboot_file = \"own.efi\"")
+    ));
+    let mut file = |mac: Mac, arch: u16| {
+        let offer = lab.send(&pxe(discover(mac), arch, "PXEClient:Arch:00000:UNDI:003000")).unwrap();
+        String::from_utf8(offer.message.fname().unwrap().to_vec()).unwrap().trim_end_matches('\0').to_owned()
+    };
+    assert_eq!(file(NODE1, 7), "own.efi");
+    assert_eq!(file(STRANGER, 7), "special.efi");
+    assert_eq!(file(STRANGER, 0), "undi.kpxe");
+    assert_eq!(file(STRANGER, 9), "special.efi", "9 and 7 are one kind of firmware");
 }

@@ -1,6 +1,6 @@
 //! Loading the programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -19,6 +19,14 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub(super) const XDP: &str = "xpxe_xdp";
 /// Name of the TC program.
 pub(super) const TC: &str = "xpxe_tc";
+
+/// `pin_dir` is where nothing can be pinned: a mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "pin_dir {} is not in a bpffs: mount one there (mount -t bpf bpf DIR) or leave pin_dir at {}/xpxe",
+    .0.display(), pins::USUAL
+)]
+pub struct NotInBpffs(pub(super) PathBuf);
 
 /// aya-log's number for its debug level.
 const AYA_LOG_DEBUG: u8 = 4;

@@ -22,7 +22,7 @@ pub use aya::maps::MapError as TableError;
 
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
-pub use crate::fastpath::load::{NoPermission, OBJECT, load};
+pub use crate::fastpath::load::{NoPermission, NotInBpffs, OBJECT, load};
 pub use crate::fastpath::pins::{Detached, Temporary, detach};
 pub use crate::fastpath::tables::Tables;
 

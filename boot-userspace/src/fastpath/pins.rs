@@ -4,14 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::fastpath::{NoPermission, sys};
+use crate::fastpath::{NoPermission, NotInBpffs, sys};
 
 /// Where bpffs usually is.
-const USUAL: &str = "/sys/fs/bpf";
+pub(super) const USUAL: &str = "/sys/fs/bpf";
 
 /// Makes `pin_dir`, in a bpffs.
 ///
@@ -21,10 +21,7 @@ pub(super) fn prepare(pin_dir: &Path) -> Result<()> {
     let existing = pin_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if !is_bpffs(existing)? {
         if !pin_dir.starts_with(USUAL) {
-            bail!(
-                "pin_dir {} is not in a bpffs: mount one there (mount -t bpf bpf DIR) or leave pin_dir at {USUAL}/xpxe",
-                pin_dir.display()
-            );
+            return Err(NotInBpffs(pin_dir.to_path_buf()).into());
         }
         mount(Some("bpf"), USUAL, Some("bpf"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("mounting a bpffs on {USUAL} needs CAP_SYS_ADMIN: do it once by hand (mount -t bpf bpf {USUAL})"))?;

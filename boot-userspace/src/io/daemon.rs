@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use boot_common::Mac;
 use boot_common::wire::port;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,6 +23,7 @@ use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::packet::FrameSocket;
+use crate::io::probe::{self, Prober, Verdict};
 use crate::io::udp::{BindError, UdpSocket};
 use crate::store::Store;
 
@@ -36,6 +38,7 @@ pub struct Sockets {
     dhcp: Arc<UdpSocket>,
     pxe: Arc<UdpSocket>,
     frames: FrameSocket,
+    prober: Arc<Prober>,
 }
 
 impl Sockets {
@@ -46,12 +49,10 @@ impl Sockets {
     pub fn open(link: &Link) -> Result<Self, BindError> {
         let dhcp = Arc::new(UdpSocket::bind(link, port::DHCP_SERVER)?);
         let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
-        let frames = FrameSocket::open(link).map_err(|error| BindError::Other {
-            port: port::DHCP_SERVER,
-            link: link.name.clone(),
-            source: error,
-        })?;
-        Ok(Self { ifindex: link.index, dhcp, pxe, frames })
+        let other = |source| BindError::Other { port: port::DHCP_SERVER, link: link.name.clone(), source };
+        let frames = FrameSocket::open(link).map_err(other)?;
+        let prober = Arc::new(Prober::open(link).map_err(other)?);
+        Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober })
     }
 }
 
@@ -61,7 +62,12 @@ pub struct Daemon {
     store: Store,
     sockets: HashMap<u32, Sockets>,
     tables: Option<Tables>,
+    /// What probes have found.
+    findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
 }
+
+/// What a probe found: the machine, its address, and who has that already.
+type Finding = (Mac, Ipv4Addr, Option<String>);
 
 struct Packet {
     ifindex: u32,
@@ -76,7 +82,7 @@ impl Daemon {
     #[must_use]
     pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
         let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
-        Self { engine, store, sockets, tables }
+        Self { engine, store, sockets, tables, findings: mpsc::unbounded_channel() }
     }
 
     /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know.
@@ -130,6 +136,14 @@ impl Daemon {
                     }
                     self.round(&round).await;
                 }
+                Some((mac, address, in_use_by)) = self.findings.1.recv() => {
+                    self.engine.probed(mac, address, in_use_by, now());
+                    while let Ok((mac, address, in_use_by)) = self.findings.1.try_recv() {
+                        self.engine.probed(mac, address, in_use_by, now());
+                    }
+                    let commands = self.engine.take_commands();
+                    self.execute(commands).await;
+                }
                 _ = second.tick() => {
                     self.beat();
                     self.engine.tick(now());
@@ -177,9 +191,26 @@ impl Daemon {
                 Command::PutAnswer(key, answer) => {
                     self.tell("answer", |tables| tables.put_answer(&key, &answer));
                 }
+                Command::Probe { ifindex, address, mac, on_link } => {
+                    self.probe(ifindex, address, mac, on_link);
+                }
                 Command::Send { ifindex, frame, via } => self.send(ifindex, &frame, via),
             }
         }
+    }
+
+    fn probe(&self, ifindex: u32, address: Ipv4Addr, mac: Mac, on_link: bool) {
+        let Some(sockets) = self.sockets.get(&ifindex) else { return };
+        let (prober, findings) = (Arc::clone(&sockets.prober), self.findings.0.clone());
+        tokio::spawn(async move {
+            let in_use_by = match prober.in_use(address, on_link, mac, probe::WAIT).await {
+                Verdict::Free => None,
+                Verdict::UsedBy(other) => Some(other.to_string()),
+                Verdict::Answers => Some("a machine that answers ping".to_owned()),
+            };
+            // The daemon is ending, if nobody listens.
+            findings.send((mac, address, in_use_by)).ok();
+        });
     }
 
     /// A table that is full or gone costs speed, not service.

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod daemon;
 pub mod link;
 pub mod packet;
+pub mod probe;
 pub mod ra;
 pub mod tftp;
 pub mod udp;

@@ -1,0 +1,168 @@
+//! `options = [{ code = 42, ip = ["10.1.0.5"] }]`: DHCP options by number, as they stand in the file and as what
+//! they become.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::bytes;
+use super::checked::CustomOption;
+use super::reader::Table;
+use super::report::{At, Place, Report};
+use super::value::{either, quoted};
+
+/// Bytes of data in one list; more would not fit into a frame together with the rest of an answer.
+const MAX_DATA: usize = 1000;
+const EXAMPLE: &str = "options = [{ code = 42, ip = [\"10.1.0.5\"] }]";
+const KEYS: [&str; 9] = ["code", "ip", "text", "hex", "u8", "u16", "u32", "bool", "always"];
+const VALUES: [&str; 7] = ["ip", "text", "hex", "u8", "u16", "u32", "bool"];
+
+/// An option as it stands in the file.
+pub(super) struct Written {
+    place: Place,
+    code: Option<At<u32>>,
+    value: Option<Value>,
+    always: Option<bool>,
+}
+
+enum Value {
+    Ip(Vec<At<String>>),
+    Text(At<String>),
+    Hex(At<String>),
+    /// Big-endian.
+    Number(Vec<u8>),
+}
+
+/// The list of options in a table, if there is one.
+pub(super) fn read(table: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
+    let tables = table.inline_tables("options", &KEYS, EXAMPLE, report);
+    let option = |table: Table<'_>| Written {
+        code: table.required_number("code", u8::MAX.into(), "42", report),
+        value: value(&table, report),
+        always: table.flag("always", report),
+        place: table.place,
+    };
+    tables.into_iter().map(option).collect()
+}
+
+fn value(table: &Table<'_>, report: &mut Report<'_>) -> Option<Value> {
+    let written: Vec<&str> = VALUES.into_iter().filter(|name| table.has(name)).collect();
+    match written.as_slice() {
+        [name] => value_of(table, name, report),
+        [] => {
+            let message = format!("has no value; write {}, such as ip = [\"10.1.0.5\"]", either(VALUES));
+            report.add(&table.place, message);
+            None
+        }
+        several => {
+            report.add(&table.place, format!("has several values; keep {}", either(several)));
+            None
+        }
+    }
+}
+
+fn value_of(table: &Table<'_>, name: &str, report: &mut Report<'_>) -> Option<Value> {
+    let mut number = |max| Some(table.number(name, max, "1", report)?.value);
+    Some(match name {
+        "ip" => Value::Ip(table.one_or_more_texts(name, "10.1.0.5", report)),
+        "text" => Value::Text(table.text(name, "tftp.example", report)?),
+        "hex" => Value::Hex(table.text(name, "00:ff", report)?),
+        "u8" => Value::Number(number(u8::MAX.into())?.to_be_bytes()[3..].to_vec()),
+        "u16" => Value::Number(number(u16::MAX.into())?.to_be_bytes()[2..].to_vec()),
+        "u32" => Value::Number(number(u32::MAX)?.to_be_bytes().to_vec()),
+        _ => Value::Number(vec![table.flag(name, report)?.into()]),
+    })
+}
+
+/// The options of one list. `has_name`: they are a machine's that has a name.
+pub(super) fn check(from: &[Written], has_name: bool, report: &mut Report<'_>) -> Vec<CustomOption> {
+    let mut seen: HashMap<u8, &Place> = HashMap::new();
+    let mut total = 0;
+    let mut options = Vec::new();
+    for written in from {
+        let code = written.code.as_ref().and_then(|at| {
+            let code = u8::try_from(at.value).ok()?;
+            if let Some(instead) = managed(code, has_name) {
+                report.add(&at.place, format!("option {code} {instead}"));
+            } else if let Some(before) = seen.get(&code) {
+                let message = format!("option {code} is already at {before}; put all of its data into one");
+                report.add(&at.place, message);
+            } else {
+                seen.insert(code, &at.place);
+            }
+            Some(code)
+        });
+        let Some(data) = written.value.as_ref().map(|value| data(value, report)) else { continue };
+        let before = total;
+        total += data.len();
+        if before <= MAX_DATA && total > MAX_DATA {
+            let message = format!(
+                "the options up to here have {total} bytes of data; shorten them to at most {MAX_DATA}"
+            );
+            report.add(&written.place, message);
+        }
+        let always = written.always.unwrap_or(false);
+        options.extend(code.map(|code| CustomOption { code, data, always }));
+    }
+    options
+}
+
+/// What to write instead of an option that the server writes itself.
+fn managed(code: u8, has_name: bool) -> Option<&'static str> {
+    Some(match code {
+        0 => "is the padding between options; remove it",
+        1 => "is the mask of the subnet; write cidr in [[subnet]] instead",
+        12 if has_name => "is the name of this machine; remove it or name",
+        50 => "is the address that a machine asks for; write ip in [[machine]] instead",
+        51 => "is how long an address is leased; write lease in [[subnet]] instead",
+        52 => "says where options continue, which the server decides; remove it",
+        53 => "is the kind of the message, which the server decides; remove it",
+        54 => "is the address of the server that answers; remove it",
+        55 => {
+            "is the list of what a machine asks for; write always = true in an option that it has to get unasked"
+        }
+        57 => "is how long a message may be, which machines tell the server; remove it",
+        58 | 59 => {
+            "is when a lease is renewed, which follows from its length; write lease in [[subnet]] instead"
+        }
+        61 => {
+            "is what a machine calls itself and goes back to it unchanged; write mac, uuid or relay_port in [[machine]] to tell machines apart"
+        }
+        82 => {
+            "is what a relay tells and goes back to it unchanged; write relay_port in [[machine]] to tell ports apart"
+        }
+        255 => "is the end of all options; remove it",
+        _ => return None,
+    })
+}
+
+/// The bytes of a value; as many as could be read.
+fn data(value: &Value, report: &mut Report<'_>) -> Vec<u8> {
+    match value {
+        Value::Ip(list) => {
+            list.iter().filter_map(|at| at.read(report, ip)).flat_map(|ip| ip.octets()).collect()
+        }
+        Value::Text(at) => at.read(report, text).unwrap_or_default(),
+        Value::Hex(at) => at.read(report, bytes::hex).unwrap_or_default(),
+        Value::Number(bytes) => bytes.clone(),
+    }
+}
+
+/// Any address: options also hold those of networks, broadcasts and groups.
+fn ip(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| {
+        format!("{} is not an IPv4 address; write four numbers, such as \"10.1.0.5\"", quoted(text))
+    })
+}
+
+fn text(text: &str) -> Result<Vec<u8>, String> {
+    if text.is_empty() {
+        return Err("is empty; write hex = \"\" for an option without data".to_owned());
+    }
+    if text.contains(|c: char| c.is_control()) {
+        return Err(format!(
+            "{} contains a control character; write hex with all of its bytes",
+            quoted(text)
+        ));
+    }
+    Ok(text.as_bytes().to_vec())
+}
