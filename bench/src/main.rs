@@ -5,7 +5,6 @@
 //! round on: each request is run once, and the kernel's run-time statistics say what the program took. What
 //! taking those statistics costs is measured with a foreign frame, which no program changes, and subtracted.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
@@ -17,8 +16,9 @@ use aya::programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, TestR
 use aya::sys::{Stats, enable_stats};
 use boot_common::class::{Class, Firmware};
 use boot_common::frame::Bytes;
+use boot_common::memory::Memory;
 use boot_common::respond::{Scratch, respond};
-use boot_common::tables::{Answer, AnswerKey, Hook, Host, HostKey, Link, Tables};
+use boot_common::tables::{Hook, Host};
 use boot_common::{Mac, Reason};
 use boot_tests::packet::{Client, foreign};
 use boot_tests::sandbox::Sandbox;
@@ -115,25 +115,7 @@ fn is_root() -> Result<bool> {
 }
 
 /// Tables as the engine fills them, with one machine multiplied.
-struct Bench {
-    links: HashMap<u32, Link>,
-    hosts: HashMap<HostKey, Host>,
-    answers: HashMap<AnswerKey, Answer>,
-}
-
-impl Tables for Bench {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(&ifindex)
-    }
-
-    fn host(&self, key: &HostKey) -> Option<&Host> {
-        self.hosts.get(key)
-    }
-
-    fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.answers.get(key)
-    }
-}
+struct Bench(Memory);
 
 impl Bench {
     fn new(machines: u32) -> Result<Self> {
@@ -149,8 +131,7 @@ impl Bench {
         let policy = Policy::new(config::parse(CONFIG, "bench.toml")?, vec![port], loader);
         let now = Now { boot: clock::boot(), wall: clock::wall() };
         let mut engine = Engine::new(policy, &[], Roster::default(), now);
-        let mut bench =
-            Self { links: engine.links().collect(), hosts: HashMap::new(), answers: HashMap::new() };
+        let mut bench = Memory { links: engine.links().collect(), ..Memory::default() };
         for command in engine.take_commands() {
             match command {
                 Command::PutAnswer(key, answer) => {
@@ -168,12 +149,12 @@ impl Bench {
         ensure!(
             bench.hosts.len() == usize::try_from(machines)? && bench.answers.len() > Class::all().count()
         );
-        Ok(bench)
+        Ok(Self(bench))
     }
 
     /// DISCOVERs of machines all over the table.
     fn requests(&self, client: Client) -> Result<Vec<Vec<u8>>> {
-        let machines = u32::try_from(self.hosts.len())?;
+        let machines = u32::try_from(self.0.hosts.len())?;
         // 48,271 and the numbers of machines have no common divisor.
         let number = |turn: u32| u64::from(turn) * 48_271 % u64::from(machines);
         (0..DIFFERENT.min(machines))
@@ -191,7 +172,7 @@ impl Bench {
             for request in requests.iter().cycle().take(usize::try_from(REQUESTS)?) {
                 frame.0.clear();
                 frame.0.extend_from_slice(request);
-                let answered = black_box(respond(&mut frame, &mut scratch, self, IFINDEX, 0));
+                let answered = black_box(respond(&mut frame, &mut scratch, &self.0, IFINDEX, 0));
                 ensure!(answered.is_ok_and(|answered| answered.reason == Reason::Offered));
             }
             Ok(nanoseconds(start.elapsed()) / f64::from(REQUESTS))
@@ -216,13 +197,13 @@ impl Kernel {
     fn new(sandbox: &Sandbox, bench: Bench) -> Result<Self> {
         let pins = Temporary::new(&sandbox.pin_dir())?;
         let (_, mut tables) = FastPath::start(pins.path(), false)?;
-        for (ifindex, link) in &bench.links {
+        for (ifindex, link) in &bench.0.links {
             tables.put_link(*ifindex, link)?;
         }
-        for (key, host) in &bench.hosts {
+        for (key, host) in &bench.0.hosts {
             tables.put_host(key, host)?;
         }
-        for (key, answer) in &bench.answers {
+        for (key, answer) in &bench.0.answers {
             tables.put_answer(key, answer)?;
         }
         Ok(Self { bench, ebpf: load(pins.path(), false)?, tables, _pins: pins })

@@ -20,6 +20,7 @@ pub mod decide;
 pub mod facts;
 pub mod frame;
 pub mod mac;
+pub mod memory;
 mod pod;
 pub mod reason;
 pub mod respond;

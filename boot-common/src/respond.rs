@@ -122,7 +122,6 @@ pub fn respond<F: Frame, T: Tables>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::vec::Vec;
 
     use proptest::prelude::*;
@@ -133,7 +132,8 @@ mod tests {
     use crate::Mac;
     use crate::decide::message;
     use crate::frame::Bytes;
-    use crate::tables::{Answer, AnswerKey, Host, HostKey, Link, role};
+    use crate::memory::Memory;
+    use crate::tables::{Answer, AnswerKey, Host, Link, role};
     use crate::wire::{MAGIC, SNAME_AND_FILE, Sum, op};
 
     const SERVER: u32 = 2;
@@ -143,30 +143,9 @@ mod tests {
     const US: [u8; 4] = [10, 0, 0, 1];
     const YOU: [u8; 4] = [10, 0, 0, 7];
 
-    #[derive(Default)]
-    struct Rack {
-        links: BTreeMap<u32, Link>,
-        hosts: BTreeMap<HostKey, Host>,
-        answers: BTreeMap<AnswerKey, Answer>,
-    }
-
-    impl Tables for Rack {
-        fn link(&self, ifindex: u32) -> Option<&Link> {
-            self.links.get(&ifindex)
-        }
-
-        fn host(&self, key: &HostKey) -> Option<&Host> {
-            self.hosts.get(key)
-        }
-
-        fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-            self.answers.get(key)
-        }
-    }
-
     /// One machine and, for every class, answers that say "53, 54" only.
-    fn rack() -> Rack {
-        let mut rack = Rack::default();
+    fn rack() -> Memory {
+        let mut rack = Memory::default();
         for (ifindex, role) in [(SERVER, role::SERVER), (PROXY, role::PROXY), (4, role::OFF)] {
             let link = Link { mac: OUR_MAC, role, strangers_ask: 0, address: US, proxy_set: 9 };
             rack.links.insert(ifindex, link);
@@ -352,7 +331,7 @@ mod tests {
         let mut tables = rack();
         tables.hosts.clear();
         tables.links.get_mut(&PROXY).unwrap().strangers_ask = 1;
-        let ask = |tables: &Rack| {
+        let ask = |tables: &Memory| {
             let mut bytes = Bytes(frame.clone());
             respond(&mut bytes, &mut Scratch::new(), tables, PROXY, 0).map(|answered| answered.reason)
         };
@@ -422,7 +401,7 @@ mod tests {
     #[test]
     fn entries_that_make_no_sense_are_no_answer() {
         let frame = request(&[53, 1, 1, 255]);
-        let spoilt = |spoil: &dyn Fn(&mut Rack)| {
+        let spoilt = |spoil: &dyn Fn(&mut Memory)| {
             let mut tables = rack();
             spoil(&mut tables);
             respond(&mut Bytes(frame.clone()), &mut Scratch::new(), &tables, SERVER, 0).unwrap_err()

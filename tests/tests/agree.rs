@@ -5,15 +5,16 @@
 //! clients with random damage, most of them with lengths and checksums repaired so that the damage gets past
 //! the first checks. `XPXE_AGREE_FRAMES` sets how many (default 20,000 per hook), `XPXE_AGREE_SEED` which ones.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 use boot_common::frame::Bytes;
+use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
-use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, Tables};
+use boot_common::tables::{Event, Hook};
 use boot_common::{Mac, Reason};
 use boot_tests::netns::Namespace;
 use boot_tests::packet::{Client, Packet, fix_checksums, fix_lengths, foreign, tftp_read};
@@ -116,28 +117,6 @@ fn interfaces(namespace: &Namespace) -> Result<Interfaces> {
     })
 }
 
-/// The host's copy of the tables.
-#[derive(Default)]
-struct HostTables {
-    links: HashMap<u32, Link>,
-    hosts: HashMap<HostKey, Host>,
-    answers: HashMap<AnswerKey, Answer>,
-}
-
-impl Tables for HostTables {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(&ifindex)
-    }
-
-    fn host(&self, key: &HostKey) -> Option<&Host> {
-        self.hosts.get(key)
-    }
-
-    fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.answers.get(key)
-    }
-}
-
 /// What a half made of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
@@ -149,7 +128,7 @@ struct Outcome {
 /// Both halves with the same tables.
 struct Rig {
     interfaces: Interfaces,
-    tables: HostTables,
+    tables: Memory,
     kernel: boot_userspace::fastpath::Tables,
     events: Events,
     ebpf: aya::Ebpf,
@@ -162,7 +141,7 @@ impl Rig {
         let (_, mut kernel) = FastPath::start(pins, false)?;
         let events = kernel.take_events().context("the events were taken")?;
         let ebpf = load(pins, false)?;
-        let mut tables = HostTables::default();
+        let mut tables = Memory::default();
         let mut engine = engine(interfaces)?;
         lease(&mut engine, interfaces.server, LEASED)?;
         lease(&mut engine, interfaces.server, POOLED)?;

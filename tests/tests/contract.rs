@@ -1,7 +1,7 @@
 //! What a client is told holds: every name and URL in a prepared answer is really served, and every field of an
 //! answer is what the RFCs say, as dhcproto reads it. Needs no root.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -13,8 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use boot_common::class::{Class, Firmware, Stage};
 use boot_common::facts::{Facts, Span, Walk};
 use boot_common::frame::{Bytes, Frame as _};
+use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
-use boot_common::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables};
+use boot_common::tables::{Answer, AnswerKey, Host};
 use boot_common::wire::{BOOTP_FIXED, Request};
 use boot_common::{Mac, Reason};
 use boot_tests::packet::{Client, Packet, checksums_are_right};
@@ -289,32 +290,13 @@ fn fetch(server: SocketAddrV4, path: &str) -> Result<Vec<u8>> {
 }
 
 /// The tables as a daemon fills them, without the daemon.
-#[derive(Default)]
-struct Filled {
-    links: HashMap<u32, Link>,
-    hosts: HashMap<HostKey, Host>,
-    answers: HashMap<AnswerKey, Answer>,
-}
-
-impl Tables for Filled {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(&ifindex)
-    }
-
-    fn host(&self, key: &HostKey) -> Option<&Host> {
-        self.hosts.get(key)
-    }
-
-    fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.answers.get(key)
-    }
-}
+struct Filled(Memory);
 
 impl Filled {
     fn new(role: DhcpRole) -> Result<Self> {
         let files = Files::with_loaders(BootFiles::names())?;
         let mut engine = engine(&files.boot_files, SocketAddrV4::new(US, 8080), role)?;
-        let mut filled = Self { links: engine.links().collect(), ..Self::default() };
+        let mut filled = Memory { links: engine.links().collect(), ..Memory::default() };
         // What an operating system wants is prepared when the first one asks.
         for client in Client::ALL {
             for packet in [client.discover(MAC), client.request(MAC, IP, US)] {
@@ -340,12 +322,12 @@ impl Filled {
                 _ => {}
             }
         }
-        Ok(filled)
+        Ok(Self(filled))
     }
 
     fn ask(&self, packet: &Packet) -> Result<(Answered, Vec<u8>), Reason> {
         let mut frame = Bytes(packet.frame());
-        let answered = respond(&mut frame, &mut Scratch::new(), self, IFINDEX, 0)?;
+        let answered = respond(&mut frame, &mut Scratch::new(), &self.0, IFINDEX, 0)?;
         Ok((answered, frame.0))
     }
 }

@@ -14,7 +14,6 @@ pub mod record;
 pub mod roster;
 pub mod script;
 mod sets;
-mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
@@ -25,6 +24,7 @@ use std::time::Duration;
 
 use boot_common::class::{Class, Stage};
 use boot_common::classify::client;
+use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
@@ -38,12 +38,12 @@ use crate::engine::policy::{Differences, Policy, Port};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::roster::Roster;
 use crate::engine::sets::{Set, Sets};
-use crate::engine::tables::Tables;
 
 /// Everything the daemon knows and decides.
 pub struct Engine {
     policy: Policy,
-    tables: Tables,
+    /// The truth that the kernel's tables are filled from.
+    tables: Memory,
     sets: Sets,
     bindings: Bindings,
     roster: Roster,
@@ -62,7 +62,7 @@ impl Engine {
     pub fn new(policy: Policy, leases: &[Lease], roster: Roster, now: Now) -> Self {
         let mut engine = Self {
             policy,
-            tables: Tables::default(),
+            tables: Memory::default(),
             sets: Sets::default(),
             bindings: Bindings::default(),
             roster,

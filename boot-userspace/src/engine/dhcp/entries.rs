@@ -1,0 +1,75 @@
+//! The machines' entries in the tables.
+
+use boot_common::Mac;
+use boot_common::tables::{Host, HostKey};
+use std::net::Ipv4Addr;
+use zerocopy::FromZeros as _;
+
+use crate::config::DhcpRole;
+use crate::engine::Engine;
+use crate::engine::answers::put_own_options;
+use crate::engine::command::Command;
+use crate::engine::lease::Binding;
+
+/// Option 12, which a configured one overrides.
+const HOST_NAME: u8 = 12;
+
+impl Engine {
+    /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
+    pub(in crate::engine) fn put_direct_host(&mut self, mac: Mac, durable_until: u64) {
+        let Some(binding) = self.bindings.get(mac) else { return };
+        let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
+            let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
+            (port.role == DhcpRole::Server).then_some((position, address))
+        });
+        if let Some((position, address)) = found {
+            let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
+            self.put_host(mac, &binding, set, durable_until);
+        }
+    }
+
+    /// Writes the entry of a machine that a proxy boots otherwise than its neighbours.
+    pub(in crate::engine) fn put_proxied_host(&mut self, mac: Mac) {
+        let proxy = self.policy.ports().iter().enumerate().find(|(_, port)| port.role == DhcpRole::Proxy);
+        let Some((position, port)) = proxy else { return };
+        let Some(link) = self.tables.links.get(&port.ifindex).copied() else { return };
+        let set = self.set(position, None, Ipv4Addr::from(link.address), self.policy.differences(mac));
+        let mut host = Host::new_zeroed();
+        host.answer_set = set;
+        host.mask = [255; 4];
+        self.insert_host(mac, host);
+    }
+
+    pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) {
+        let host = self.host(mac, binding, set, durable_until);
+        self.insert_host(mac, host);
+    }
+
+    /// Changes how far the kernel may promise a machine its lease.
+    pub(in crate::engine) fn set_durable(&mut self, mac: Mac, durable_until: u64) {
+        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {
+            self.insert_host(mac, Host { durable_until, ..host });
+        }
+    }
+
+    pub(super) fn insert_host(&mut self, mac: Mac, host: Host) {
+        let key = HostKey::from(mac);
+        if self.tables.hosts.insert(key, host) != Some(host) {
+            self.commands.push(Command::PutHost(key, host));
+        }
+    }
+
+    pub(super) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) -> Host {
+        let subnet = self.policy.subnets().get(binding.subnet);
+        let mut host = Host::new_zeroed();
+        host.durable_until = durable_until;
+        host.answer_set = set;
+        host.address = binding.address.octets();
+        host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
+        let options = self.policy.options(&self.policy.differences(mac), subnet);
+        let name =
+            self.policy.client(mac).name.filter(|_| !options.iter().any(|option| option.code == HOST_NAME));
+        put_own_options(&mut host, name.as_deref());
+        host
+    }
+}

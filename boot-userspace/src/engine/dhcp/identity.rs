@@ -1,0 +1,56 @@
+//! Recognising machines by other marks than their MAC.
+
+use boot_common::Mac;
+use boot_common::facts::{Facts, Span};
+use boot_common::frame::Bytes;
+use tracing::{info, warn};
+
+use crate::engine::Engine;
+use crate::engine::lease::{Binding, State};
+use crate::engine::policy::Marks;
+
+impl Engine {
+    /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
+    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes) {
+        let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
+        let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
+        let circuit = sub_option(relay, 1);
+        let relay_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
+        if !self.policy.recognise(mac, Marks { uuid, relay_port }) {
+            return;
+        }
+        let client = self.policy.client(mac);
+        let name = client.name.as_deref().unwrap_or("");
+        info!(step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
+        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        if let Some(address) = reserved
+            && let Some(subnet) = self.policy.subnet_of(address)
+        {
+            if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
+                warn!(step = "recognised", by = "daemon", %mac, name, %address,
+                    "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
+                self.forget(other);
+            }
+            self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
+        }
+    }
+}
+
+/// A whole option of the request.
+pub(super) fn bytes(frame: &Bytes, span: Span) -> Option<&[u8]> {
+    let start = usize::try_from(span.offset).ok()?;
+    let end = start + usize::try_from(span.length).ok()?;
+    frame.0.get(start..end).filter(|bytes| !bytes.is_empty())
+}
+
+/// A sub-option of option 82.
+pub(super) fn sub_option(mut rest: &[u8], wanted: u8) -> Option<&[u8]> {
+    while let [code, length, tail @ ..] = rest {
+        let (value, next) = tail.split_at_checked(usize::from(*length))?;
+        if *code == wanted {
+            return Some(value);
+        }
+        rest = next;
+    }
+    None
+}

@@ -1,0 +1,356 @@
+//! DHCP policy: what the tables could not answer by themselves (RFC 2131 section 4.3).
+//!
+//! A decision here ends in the tables wherever it can, and the shared function then answers from them; only
+//! what the tables cannot express (relays, renewals, refusals) is put together here.
+
+mod entries;
+mod identity;
+mod probe;
+mod proxy;
+mod reply;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use boot_common::classify::client;
+use boot_common::decide::message;
+use boot_common::facts::Facts;
+use boot_common::frame::Bytes;
+use boot_common::respond::respond;
+use boot_common::tables::{HostKey, Link, role};
+use boot_common::wire::{Request, op, port};
+use boot_common::{Mac, Reason};
+use dhcproto::v4::{Message, OptionCode};
+use dhcproto::{Decodable as _, Encodable as _};
+use tracing::{info, warn};
+
+use crate::engine::command::{Command, Incoming, Now};
+use crate::engine::lease::{Binding, Bound, State};
+use crate::engine::record::{Change, Lease, LeaseState};
+use crate::engine::{Engine, packet};
+
+pub(super) use probe::Pending;
+pub(super) use reply::via;
+
+/// A lease is stored for this many times its length, so that the kernel may renew the promise that often
+/// before the daemon has to write again.
+const HORIZON: u64 = 2;
+
+/// A request on its way through the policy.
+struct Asked<'a> {
+    incoming: &'a Incoming<'a>,
+    link: Link,
+    frame: Bytes,
+    facts: Facts,
+    mac: Mac,
+    request: Box<Request>,
+    now: Now,
+}
+
+/// The key of the answer to BOOTP, which is never in the tables.
+const BOOTP: u8 = 0;
+
+/// Where a client is in the network.
+#[derive(Clone, Copy)]
+struct Place {
+    subnet: usize,
+    server: Ipv4Addr,
+    set: u32,
+}
+impl Engine {
+    /// Goes on where the tables said `reason`.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) fn decide(
+        &mut self,
+        reason: Reason,
+        frame: Bytes,
+        incoming: &Incoming<'_>,
+        link: &Link,
+        now: Now,
+    ) -> Result<(), Reason> {
+        match reason {
+            Reason::Overload | Reason::SplitOption => return self.decide_joined(reason, incoming, now),
+            Reason::UnknownHost
+            | Reason::OtherSubnet
+            | Reason::NotDurable
+            | Reason::OtherServer
+            | Reason::OtherAddress
+            | Reason::OtherMessage
+            | Reason::NoMessageType
+            | Reason::PxeRequest
+            | Reason::NoAnswer
+            | Reason::ReplyTooBig => {}
+            // Not to be believed, or not for us.
+            _ => return Err(reason),
+        }
+        let request = Box::new(self.scratch.request);
+        let facts = *self.scratch.walk.finish()?;
+        let mac = client(&request);
+        self.recognise(mac, &facts, &frame);
+        if !self.policy.serves(mac) {
+            return Err(Reason::UnknownHost);
+        }
+        let asked = Asked { incoming, link: *link, frame, facts, mac, request, now };
+        if incoming.port == port::PXE {
+            return self.boot_server(asked);
+        }
+        match link.role {
+            role::SERVER => {}
+            role::PROXY => return self.listen_in(asked, reason),
+            _ => return Err(Reason::RoleOff),
+        }
+        match facts.message {
+            message::DISCOVER => self.discover(asked),
+            message::REQUEST => self.request(asked),
+            message::INFORM => self.inform(asked),
+            0 => self.bootp(asked),
+            message::DECLINE => self.decline(&asked),
+            message::RELEASE => self.release(&asked),
+            _ => Err(reason),
+        }
+    }
+
+    /// Joins what came in pieces or in `file` and `sname` (RFC 3396, RFC 2132 section 9.3), and tries again.
+    fn decide_joined(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) -> Result<(), Reason> {
+        let mut message = Message::from_bytes(incoming.payload).map_err(|_| Reason::BadOption)?;
+        message.opts_mut().remove(OptionCode::OptionOverload);
+        let payload = message.to_vec().map_err(|_| Reason::BadOption)?;
+        if payload == incoming.payload || incoming.payload.first() != Some(&op::REQUEST) {
+            return Err(reason);
+        }
+        let joined = Incoming { payload: &payload, ..*incoming };
+        let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
+        let request = packet::frame(&joined, &link).ok_or(Reason::TooLong)?;
+        let mut frame = request.clone();
+        match respond(&mut frame, &mut self.scratch, &self.tables, joined.ifindex, now.nanos()) {
+            Ok(answered) => {
+                self.finish(&joined, &link, frame, answered);
+                Ok(())
+            }
+            // Pieces that joining does not remove (options over 255 octets) stay a reason.
+            Err(again @ (Reason::Overload | Reason::SplitOption)) => Err(again),
+            Err(next) => self.decide(next, request, &joined, &link, now),
+        }
+    }
+
+    fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let place = self.place(&asked)?;
+        if let Some(pending) = self.probing.get_mut(&asked.mac) {
+            // It has repeated itself: the answer will be to its latest word.
+            pending.update(asked.incoming);
+            return Err(Reason::Probing);
+        }
+        if self.bind(&asked, place)? {
+            return self.probe(&asked);
+        }
+        self.offer(asked, place)
+    }
+
+    fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
+        let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
+        let durable_until =
+            self.tables.hosts.get(&HostKey::from(asked.mac)).map_or(0, |host| host.durable_until);
+        self.put_host(asked.mac, &binding, place.set, durable_until);
+        self.reply(asked, place, message::OFFER, Some(binding))
+    }
+
+    /// A BOOTP client gets an address only if one is reserved for it: there is no lease that would end (RFC 951).
+    fn bootp(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        // A shorter message is a DHCP message that was cut, not BOOTP (RFC 951 section 3).
+        let is_whole = asked.incoming.payload.len() >= 300;
+        let binding =
+            self.bindings.get(asked.mac).filter(|binding| is_whole && binding.state == State::Reserved);
+        let binding = binding.ok_or(Reason::NoMessageType)?;
+        let place = self.place(&asked)?;
+        self.reply(asked, place, BOOTP, Some(binding))
+    }
+
+    fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let facts = &asked.facts;
+        let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
+        let server_id = Ipv4Addr::from(facts.server_id);
+        let selecting = !server_id.is_unspecified();
+        if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
+            if let Some(binding) = self.bindings.get(asked.mac)
+                && matches!(binding.state, State::Offered(_))
+            {
+                self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
+            }
+            return Err(Reason::OtherServer);
+        }
+        let wanted = if facts.requested == [0; 4] { ciaddr } else { Ipv4Addr::from(facts.requested) };
+        let place = self.place(&asked)?;
+        let on_this_net =
+            self.policy.subnets().get(place.subnet).is_some_and(|subnet| subnet.cidr.contains(&wanted));
+        match self.bindings.get(asked.mac) {
+            Some(binding) if binding.address == wanted && binding.subnet == place.subnet && on_this_net => {
+                self.acknowledge(asked, place, binding)
+            }
+            Some(binding) => {
+                let why = format!("asks for {wanted}, has {}", binding.address);
+                self.refuse(asked, place, &why)
+            }
+            None if !on_this_net => self.refuse(asked, place, &format!("{wanted} is not of this network")),
+            None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
+            // INIT-REBOOT or REBINDING of a client that we know nothing of: another server may.
+            None => Err(Reason::UnknownHost),
+        }
+    }
+
+    fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
+        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| subnet.lease.as_secs());
+        let stored = lease * HORIZON;
+        let now = asked.now;
+        let expires = now.seconds() + stored;
+        let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
+        self.bindings.put(asked.mac, Binding { state, ..binding });
+        self.commands.push(Command::Persist(Change::Put(self.lease(
+            asked.mac,
+            &binding,
+            place,
+            LeaseState::Leased,
+            expires,
+            now,
+        ))));
+        let durable_until = u64::try_from((now.boot + Duration::from_secs(stored)).as_nanos()).unwrap_or(0);
+        self.put_host(asked.mac, &binding, place.set, durable_until);
+        self.reply(asked, place, message::ACK, Some(binding))
+    }
+
+    fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let place = self.place(&asked)?;
+        self.reply(asked, place, message::INFORM, None)
+    }
+
+    fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
+        let address = Ipv4Addr::from(asked.facts.requested);
+        let binding = self.bindings.get(asked.mac).filter(|binding| binding.address == address);
+        let Some(binding) = binding.filter(|_| self.is_ours(Ipv4Addr::from(asked.facts.server_id))) else {
+            return Err(Reason::OtherAddress);
+        };
+        let client = self.policy.client(asked.mac);
+        let name = client.name.as_deref().unwrap_or("");
+        warn!(step = "decline", by = "daemon", mac = %asked.mac, name, %address,
+            "{address} is in use by somebody else, says {}: find who has it (arping {address})", asked.mac);
+        if binding.state != State::Reserved {
+            self.forget(asked.mac);
+            self.bindings.quarantine(address, asked.now.seconds());
+        }
+        Err(Reason::Released)
+    }
+
+    fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
+        let address = Ipv4Addr::from(asked.request.bootp.ciaddr);
+        let Some(binding) = self.bindings.get(asked.mac).filter(|binding| binding.address == address) else {
+            return Err(Reason::OtherAddress);
+        };
+        info!(step = "release", by = "daemon", mac = %asked.mac, %address, "gave {address} back");
+        if binding.state != State::Reserved {
+            self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
+        }
+        let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: 0 };
+        let lease =
+            self.lease(asked.mac, &binding, place, LeaseState::Released, asked.now.seconds(), asked.now);
+        self.commands.push(Command::Persist(Change::Put(lease)));
+        self.set_durable(asked.mac, 0);
+        Err(Reason::Released)
+    }
+
+    /// Finds the subnet a client is on, and prepares its answers.
+    fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
+        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        let (position, subnet, server) = {
+            let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+            let found = if giaddr.is_unspecified() {
+                let bound = self.bindings.get(asked.mac).map(|binding| binding.subnet);
+                let mut direct = self.policy.direct(port);
+                let first = direct.next();
+                // A machine's own subnet, where the interface has several.
+                first.into_iter().chain(direct).find(|(subnet, _)| Some(*subnet) == bound).or(first)
+            } else {
+                let selected = Ipv4Addr::from(asked.facts.link_selection);
+                let selected = if selected.is_unspecified() { giaddr } else { selected };
+                self.policy.subnet_of(selected).map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)))
+            };
+            let Some((subnet, server)) = found else {
+                let text = if giaddr.is_unspecified() {
+                    format!("{} has no address in any [[subnet]]: machines there get no address", port.name)
+                } else {
+                    format!("relay {giaddr} is in no [[subnet]]: machines behind it get no address")
+                };
+                if self.first(text.clone()) {
+                    warn!("{text}");
+                }
+                return Err(Reason::NoSubnet);
+            };
+            (position, subnet, server)
+        };
+        let set = self.set(position, Some(subnet), server, self.policy.differences(asked.mac));
+        Ok(Place { subnet, server, set })
+    }
+
+    /// True when the address is new to the machine and is to be looked for on the network first.
+    fn bind(&mut self, asked: &Asked<'_>, place: Place) -> Result<bool, Reason> {
+        let requested = Ipv4Addr::from(asked.facts.requested);
+        let requested = (!requested.is_unspecified()).then_some(requested);
+        let now = asked.now.seconds();
+        let Some(pools) = self.policy.subnets().get(place.subnet) else { return Err(Reason::NoSubnet) };
+        let (cidr, probe) = (pools.cidr, pools.probe);
+        match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
+            Bound::To(_) => Ok(false),
+            Bound::New(_) => Ok(probe),
+            Bound::TakenFrom(loser, _) => {
+                self.forget(loser);
+                Ok(probe)
+            }
+            Bound::Exhausted => {
+                let text = format!("subnet {cidr} has no address left for {}: enlarge its pool", asked.mac);
+                if self.first(text.clone()) {
+                    warn!(step = "exhausted", by = "daemon", mac = %asked.mac, subnet = %cidr, "{text}");
+                }
+                Err(Reason::PoolExhausted)
+            }
+        }
+    }
+
+    /// A machine loses its address, here, in the kernel and in the store.
+    fn forget(&mut self, mac: Mac) {
+        self.bindings.remove(mac);
+        self.tables.hosts.remove(&HostKey::from(mac));
+        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+        self.commands.push(Command::Persist(Change::Delete(mac)));
+    }
+
+    fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.policy.ports().iter().any(|port| port.addresses.iter().any(|net| net.addr() == address))
+    }
+
+    fn lease(
+        &self,
+        mac: Mac,
+        binding: &Binding,
+        place: Place,
+        state: LeaseState,
+        expires: u64,
+        now: Now,
+    ) -> Lease {
+        let subnet = self
+            .policy
+            .subnets()
+            .get(place.subnet)
+            .map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
+        let hostname = self.policy.client(mac).name;
+        let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Lease {
+            mac,
+            address: binding.address,
+            subnet,
+            state,
+            expires: seconds(expires),
+            hostname,
+            updated: seconds(now.seconds()),
+        }
+    }
+}
