@@ -29,7 +29,7 @@ enum Verb {
     /// Checks a configuration file: every problem at once, with key and line
     Check(ConfigFile),
     /// Removes programs, links and tables from the kernel
-    Detach(ConfigFile),
+    Detach(detach::Detach),
 }
 
 /// `--config FILE`
@@ -49,7 +49,7 @@ impl Cli {
         match self.verb {
             Verb::Serve(serve) => serve.run(),
             Verb::Check(file) => Ok(check::run(&file.config)),
-            Verb::Detach(file) => detach::run(&file.config),
+            Verb::Detach(detach) => detach.run(),
         }
     }
 }

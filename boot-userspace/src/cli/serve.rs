@@ -225,12 +225,17 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     let scripts = Arc::new(ScriptBook::new(config.clone())?);
     let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
     site.readiness.set_ready();
-    tokio::spawn(http::serve(listener, http::router(site)));
-    tokio::spawn(daemon.run(events));
+    let http = tokio::spawn(http::serve(listener, http::router(site)));
+    let dhcp = tokio::spawn(daemon.run(events));
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
-    end.wait().await;
+    tokio::select! {
+        () = end.wait() => {}
+        // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
+        ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
+        ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
+    }
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::Mac;
+use boot_common::tables::Host;
 use boot_common::wire::port;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -178,12 +179,17 @@ impl Daemon {
                 |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
             )
             .collect();
-        if let Err(failure) = self.store.commit(&changes).await {
-            error!("{failure}: no lease is confirmed until this is mended");
-            self.engine.not_stored(&changes);
-            return;
-        }
+        let stored = match self.store.commit(&changes).await {
+            Ok(()) => true,
+            Err(failure) => {
+                error!("{failure}: no lease is confirmed until this is mended");
+                self.engine.not_stored(&changes);
+                false
+            }
+        };
         for command in commands {
+            let command = if stored { Some(command) } else { without_promise(command) };
+            let Some(command) = command else { continue };
             match command {
                 Command::Persist(_) => {}
                 Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
@@ -237,6 +243,16 @@ impl Daemon {
     fn beat(&mut self) {
         let now = now().nanos();
         self.tell("heartbeat", |tables| tables.beat(now));
+    }
+}
+
+/// What is left of a command when the store has failed: the kernel's tables have to follow the engine's all the same,
+/// but nothing is promised and nothing is sent.
+fn without_promise(command: Command) -> Option<Command> {
+    match command {
+        Command::PutHost(key, host) => Some(Command::PutHost(key, Host { durable_until: 0, ..host })),
+        Command::Send { .. } => None,
+        other => Some(other),
     }
 }
 
