@@ -7,6 +7,7 @@ pub mod answers;
 pub mod boot;
 pub mod command;
 mod dhcp;
+mod join;
 pub mod lease;
 pub mod packet;
 pub mod policy;

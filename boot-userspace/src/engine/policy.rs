@@ -74,6 +74,13 @@ impl Policy {
         Self { config, ports, machines, loaders }
     }
 
+    /// Gives an interface one more address.
+    #[cfg(test)]
+    pub(super) fn add_address(&mut self, ifindex: u32, address: Ipv4Addr) {
+        let ports = self.ports.iter_mut().filter(|port| port.ifindex == ifindex);
+        ports.for_each(|port| port.addresses.extend(Ipv4Net::new(address, 16)));
+    }
+
     /// The interfaces.
     #[must_use]
     pub fn ports(&self) -> &[Port] {

@@ -705,3 +705,129 @@ fn boot_file_rules_choose_by_machine_maker_and_architecture() {
     assert_eq!(file(STRANGER, 0), "undi.kpxe");
     assert_eq!(file(STRANGER, 9), "special.efi", "9 and 7 are one kind of firmware");
 }
+
+#[test]
+fn options_in_file_and_sname_are_read() {
+    let mut lab = Lab::new(CONFIG);
+    let mut bytes = discover(NODE1).to_vec().unwrap();
+    let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+    bytes.splice(end.., [52, 1, 3, 255]);
+    bytes[44..50].copy_from_slice(&[61, 3, 7, 8, 9, 255]);
+    bytes[108..113].copy_from_slice(&[57, 2, 5, 220, 255]);
+    let offer = lab.send_bytes(&bytes, 67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    assert_eq!(
+        offer.option(OptionCode::ClientIdentifier),
+        Some(&DhcpOption::ClientIdentifier(vec![7, 8, 9]))
+    );
+    assert!(offer.message.sname().is_none_or(|name| name.iter().all(|byte| *byte == 0)));
+}
+
+#[test]
+fn other_flags_are_copied_and_mean_nothing() {
+    let mut lab = Lab::new(CONFIG);
+    let mut message = discover(NODE1);
+    message.set_flags(Flags::new(0x7fff));
+    let offer = lab.send(&message).unwrap();
+    assert_eq!(u16::from(offer.message.flags()), 0x7fff);
+    assert_eq!(offer.ip_destination(), Ipv4Addr::new(10, 1, 1, 50), "no broadcast");
+}
+
+#[test]
+fn what_only_clients_may_send_never_comes_back() {
+    let mut lab = Lab::new(CONFIG);
+    let address = Ipv4Addr::new(10, 1, 1, 50);
+    let wishes = |mut message: Message| {
+        let options = message.opts_mut();
+        options.insert(DhcpOption::RequestedIpAddress(address));
+        options.insert(DhcpOption::MaxMessageSize(1400));
+        let list = [50, 55, 57, 1, 3].map(OptionCode::from).to_vec();
+        options.insert(DhcpOption::ParameterRequestList(list));
+        message
+    };
+    for message in [wishes(discover(NODE1)), wishes(request(NODE1, address, Some(SERVER)))] {
+        let reply = lab.send(&message).unwrap();
+        for code in [50, 55, 57] {
+            assert!(reply.option(OptionCode::from(code)).is_none(), "{code}");
+        }
+        assert!(reply.option(OptionCode::ClientIdentifier).is_none(), "none was sent");
+    }
+}
+
+#[test]
+fn an_ack_says_what_the_offer_said() {
+    for arch in [0, 7, 16] {
+        let class = if arch == 16 { "HTTPClient:Arch:00016" } else { "PXEClient:Arch:00000" };
+        let mut lab = Lab::new(CONFIG);
+        let offer = lab.send(&pxe(discover(NODE1), arch, class)).unwrap();
+        let ack = lab.send(&pxe(request(NODE1, offer.message.yiaddr(), Some(SERVER)), arch, class)).unwrap();
+        let without_type = |reply: &Reply| {
+            let options = reply.message.opts().iter().filter(|(code, _)| **code != OptionCode::MessageType);
+            let mut options: Vec<_> = options.map(|(_, option)| format!("{option:?}")).collect();
+            options.sort();
+            (options, reply.message.siaddr(), reply.message.fname().map(<[u8]>::to_vec))
+        };
+        assert_eq!(without_type(&offer), without_type(&ack), "{arch}");
+    }
+}
+
+#[test]
+fn a_free_address_that_is_asked_for_is_given() {
+    let mut lab = Lab::new(CONFIG);
+    let wanted = Ipv4Addr::new(10, 1, 1, 34);
+    let mut message = discover(STRANGER);
+    message.opts_mut().insert(DhcpOption::RequestedIpAddress(wanted));
+    assert_eq!(lab.send(&message).unwrap().message.yiaddr(), wanted);
+    message.set_chaddr(&OTHER.0);
+    assert_ne!(lab.send(&message).unwrap().message.yiaddr(), wanted, "it is somebody's now");
+}
+
+#[test]
+fn a_release_by_somebody_else_releases_nothing() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let stored = lab.changes.len();
+    let mut release = message(OTHER, MessageType::Release);
+    release.set_ciaddr(address);
+    assert!(lab.send(&release).is_none());
+    assert_eq!(lab.changes.len(), stored);
+}
+
+#[test]
+fn option_82_that_does_not_fit_is_left_out_whole_and_malformed_it_comes_back_as_it_was() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 1, 0, 3);
+    let with = |relay: &[u8], size: u16| {
+        let mut message = relayed(pxe(discover(NODE1), 7, "PXEClient:Arch:00007:UNDI:003000"), giaddr);
+        message.opts_mut().insert(DhcpOption::MaxMessageSize(size));
+        message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 100]));
+        let mut bytes = message.to_vec().unwrap();
+        let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+        bytes.truncate(end);
+        bytes.extend([82, u8::try_from(relay.len()).unwrap()]);
+        bytes.extend(relay);
+        bytes.push(255);
+        bytes
+    };
+    let from = SocketAddrV4::new(giaddr, 67);
+    let long = [&[1, 198][..], &[9; 198]].concat();
+    let small = lab.send_bytes(&with(&long, 576), 67, from).unwrap();
+    assert!(small.frame.len() - 14 <= 576);
+    assert!(!small.frame.windows(4).any(|bytes| bytes == [82, 200, 1, 198]), "not even a part of it");
+    let large = lab.send_bytes(&with(&long, 1400), 67, from).unwrap();
+    assert!(large.frame.windows(4).any(|bytes| bytes == [82, 200, 1, 198]));
+    for malformed in [&[1, 9, 7][..], &[255], &[0, 0, 5], &[5, 4, 10]] {
+        let reply = lab.send_bytes(&with(malformed, 1400), 67, from).unwrap();
+        let whole = [&[82, u8::try_from(malformed.len()).unwrap()][..], malformed, &[255]].concat();
+        assert!(reply.frame.windows(whole.len()).any(|bytes| bytes == whole), "{malformed:?}");
+    }
+}
+
+#[test]
+fn every_address_of_ours_is_accepted_as_server_identifier() {
+    let second = Ipv4Addr::new(10, 1, 0, 4);
+    let mut lab = Lab::new(CONFIG);
+    lab.engine.policy.add_address(7, second);
+    let address = lab.offered(NODE1);
+    let ack = lab.send(&request(NODE1, address, Some(second))).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+}

@@ -18,13 +18,12 @@ use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
 use boot_common::tables::{HostKey, Link, role};
-use boot_common::wire::{Request, op, port};
+use boot_common::wire::{Request, port};
 use boot_common::{Mac, Reason};
-use dhcproto::v4::{Message, OptionCode};
-use dhcproto::{Decodable as _, Encodable as _};
 use tracing::{info, warn};
 
 use crate::engine::command::{Command, Incoming, Now};
+use crate::engine::join::join;
 use crate::engine::lease::{Binding, Bound, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
@@ -114,12 +113,7 @@ impl Engine {
 
     /// Joins what came in pieces or in `file` and `sname` (RFC 3396, RFC 2132 section 9.3), and tries again.
     fn decide_joined(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) -> Result<(), Reason> {
-        let mut message = Message::from_bytes(incoming.payload).map_err(|_| Reason::BadOption)?;
-        message.opts_mut().remove(OptionCode::OptionOverload);
-        let payload = message.to_vec().map_err(|_| Reason::BadOption)?;
-        if payload == incoming.payload || incoming.payload.first() != Some(&op::REQUEST) {
-            return Err(reason);
-        }
+        let payload = join(incoming.payload).ok_or(reason)?;
         let joined = Incoming { payload: &payload, ..*incoming };
         let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
         let request = packet::frame(&joined, &link).ok_or(Reason::TooLong)?;

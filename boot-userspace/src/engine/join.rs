@@ -1,0 +1,104 @@
+//! Puts a request's options together: what came in several pieces (RFC 3396), and what continues in `file` and
+//! `sname` (RFC 2132 section 9.3). The walk that both halves share reads each option once, from one place.
+
+use boot_common::wire::option;
+
+/// Where `sname`, `file` and the options begin in a DHCP message.
+const SNAME: usize = 44;
+const FILE: usize = 108;
+const COOKIE: usize = 236;
+const OPTIONS: usize = 240;
+
+/// The message with each option once and in the options field only. `None` when it makes no sense, or when an
+/// option is longer than one piece can be.
+///
+/// The pieces of an option are joined in the order options, `file`, `sname` (RFC 3396 section 7).
+#[must_use]
+pub fn join(message: &[u8]) -> Option<Vec<u8>> {
+    let mut options = Vec::new();
+    collect(message.get(OPTIONS..)?, &mut options)?;
+    let overload = options.iter().find(|(code, _)| *code == option::OVERLOAD);
+    let overload = overload.and_then(|(_, data)| data.first().copied()).unwrap_or(0);
+    let mut joined = message.get(..OPTIONS)?.to_vec();
+    for (bit, field) in [(1, FILE..COOKIE), (2, SNAME..FILE)] {
+        if overload & bit != 0 && overload <= 3 {
+            collect(message.get(field.clone())?, &mut options)?;
+            joined.get_mut(field)?.fill(0);
+        }
+    }
+    for (code, data) in options.iter().filter(|(code, _)| *code != option::OVERLOAD) {
+        joined.push(*code);
+        joined.push(u8::try_from(data.len()).ok()?);
+        joined.extend_from_slice(data);
+    }
+    joined.push(option::END);
+    Some(joined)
+}
+
+/// Adds the options of one field, each to the pieces it already has.
+fn collect(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) -> Option<()> {
+    loop {
+        match field {
+            [] | [option::END, ..] => return Some(()),
+            [option::PAD, rest @ ..] => field = rest,
+            [code, length, rest @ ..] => {
+                let (data, rest) = rest.split_at_checked(usize::from(*length))?;
+                match options.iter_mut().find(|(known, _)| known == code) {
+                    Some((_, pieces)) => pieces.extend_from_slice(data),
+                    None => options.push((*code, data.to_vec())),
+                }
+                field = rest;
+            }
+            [_] => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(sname: &[u8], file: &[u8], options: &[u8]) -> Vec<u8> {
+        let mut message = vec![7; OPTIONS];
+        message[SNAME..COOKIE].fill(0);
+        message[SNAME..SNAME + sname.len()].copy_from_slice(sname);
+        message[FILE..FILE + file.len()].copy_from_slice(file);
+        message.extend_from_slice(options);
+        message
+    }
+
+    #[test]
+    fn pieces_are_joined_from_options_file_and_sname_in_this_order() {
+        let split = message(
+            &[61, 1, 4, 255],
+            &[61, 1, 3, 12, 1, 9, 255],
+            &[53, 1, 1, 61, 1, 1, 52, 1, 3, 61, 1, 2, 255],
+        );
+        let joined = join(&split).unwrap();
+        assert_eq!(joined[OPTIONS..], [53, 1, 1, 61, 4, 1, 2, 3, 4, 12, 1, 9, 255]);
+        assert!(joined[SNAME..COOKIE].iter().all(|byte| *byte == 0));
+        assert_eq!(joined[..SNAME], split[..SNAME]);
+    }
+
+    #[test]
+    fn fields_without_overload_are_names() {
+        let plain = message(b"server", b"file", &[61, 1, 1, 61, 1, 2, 255]);
+        let joined = join(&plain).unwrap();
+        assert_eq!(joined[..OPTIONS], plain[..OPTIONS]);
+        assert_eq!(joined[OPTIONS..], [61, 2, 1, 2, 255]);
+        // Other values than 1 to 3 are ignored (RFC 2132 section 9.3).
+        let wrong = message(&[61, 1, 4], &[], &[52, 1, 7, 53, 1, 1, 255]);
+        assert_eq!(join(&wrong).unwrap()[OPTIONS..], [53, 1, 1, 255]);
+    }
+
+    #[test]
+    fn what_lies_or_is_too_long_is_nothing() {
+        assert_eq!(join(&message(&[], &[], &[61, 9, 1])), None);
+        assert_eq!(join(&message(&[], &[61, 200], &[52, 1, 1, 255])), None);
+        let mut long = vec![61, 255];
+        long.resize(257, 1);
+        long.extend([61, 1, 1, 255]);
+        assert_eq!(join(&message(&[], &[], &long)), None);
+        assert_eq!(join(&[0; 200]), None);
+    }
+}
