@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod detach;
+mod import;
+pub mod leases;
 pub mod log;
 pub mod serve;
 
@@ -30,6 +32,8 @@ enum Verb {
     Check(ConfigFile),
     /// Removes programs, links and tables from the kernel
     Detach(detach::Detach),
+    /// Shows and changes who has which address
+    Leases(leases::Leases),
 }
 
 /// `--config FILE`
@@ -50,6 +54,7 @@ impl Cli {
             Verb::Serve(serve) => serve.run(),
             Verb::Check(file) => Ok(check::run(&file.config)),
             Verb::Detach(detach) => detach.run(),
+            Verb::Leases(leases) => leases.run(),
         }
     }
 }

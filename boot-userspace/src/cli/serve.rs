@@ -180,6 +180,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     }
 
     let store = Store::open(&config.state_dir).await?;
+    let admin = http::admin::listen(&config.state_dir)?;
     let ports = config
         .interfaces
         .iter()
@@ -226,6 +227,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
     site.readiness.set_ready();
     let http = tokio::spawn(http::serve(listener, http::router(site)));
+    tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
     let dhcp = tokio::spawn(daemon.run(events));
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
@@ -236,6 +238,8 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
     }
+    // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
+    std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
 }

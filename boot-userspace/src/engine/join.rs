@@ -13,8 +13,7 @@ const OPTIONS: usize = 240;
 /// option is longer than one piece can be.
 ///
 /// The pieces of an option are joined in the order options, `file`, `sname` (RFC 3396 section 7).
-#[must_use]
-pub fn join(message: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn join(message: &[u8]) -> Option<Vec<u8>> {
     let mut options = Vec::new();
     collect(message.get(OPTIONS..)?, &mut options)?;
     let overload = options.iter().find(|(code, _)| *code == option::OVERLOAD);

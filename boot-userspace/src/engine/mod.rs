@@ -9,6 +9,7 @@ pub mod command;
 mod dhcp;
 mod join;
 pub mod lease;
+pub mod leases;
 pub mod packet;
 pub mod policy;
 pub mod record;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::engine::roster::Roster;
 use crate::files::BootFiles;
 
+pub mod admin;
 pub mod boot;
 mod conditions;
 mod connections;

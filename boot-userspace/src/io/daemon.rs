@@ -12,12 +12,13 @@ use anyhow::Result;
 use boot_common::Mac;
 use boot_common::tables::Host;
 use boot_common::wire::port;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Now, Via};
+use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use crate::engine::packet::payload;
 use crate::engine::record::Change;
 use crate::fastpath::{AsyncEvents, TableError, Tables};
@@ -26,12 +27,14 @@ use crate::io::link::Link;
 use crate::io::packet::FrameSocket;
 use crate::io::probe::{self, Prober, Verdict};
 use crate::io::udp::{BindError, UdpSocket};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
+/// How many requests of operators wait; more wait at their connections.
+const ASKS: usize = 16;
 
 /// The sockets of an interface that speaks DHCP.
 pub struct Sockets {
@@ -65,6 +68,37 @@ pub struct Daemon {
     tables: Option<Tables>,
     /// What probes have found.
     findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
+    /// What operators want.
+    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+}
+
+/// What an operator wants, and where the answer goes.
+#[derive(Debug)]
+pub enum Ask {
+    /// Every lease, in the order of the addresses.
+    List(oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
+    /// Free an address; the answer is the lease as it was.
+    Delete(Which, oneshot::Sender<Result<Shown, AskFailure>>),
+    /// Take over leases, or only say what would become of them.
+    Import {
+        /// The leases.
+        entries: Vec<Entry>,
+        /// Change nothing.
+        dry_run: bool,
+        /// Gets what became of each.
+        reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
+    },
+}
+
+/// Why an operator does not get what he wants.
+#[derive(Debug, thiserror::Error)]
+pub enum AskFailure {
+    /// The engine does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be read or stored, and nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a probe found: the machine, its address, and who has that already.
@@ -83,7 +117,14 @@ impl Daemon {
     #[must_use]
     pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
         let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
-        Self { engine, store, sockets, tables, findings: mpsc::unbounded_channel() }
+        let (findings, asks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS));
+        Self { engine, store, sockets, tables, findings, asks }
+    }
+
+    /// Where requests of operators go.
+    #[must_use]
+    pub fn asks(&self) -> mpsc::Sender<Ask> {
+        self.asks.0.clone()
     }
 
     /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know.
@@ -145,6 +186,7 @@ impl Daemon {
                     let commands = self.engine.take_commands();
                     self.execute(commands).await;
                 }
+                Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 _ = second.tick() => {
                     self.beat();
                     self.engine.tick(now());
@@ -153,6 +195,49 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        // A client that has hung up wants no answer; the change it asked for is made all the same.
+        match ask {
+            Ask::List(reply) => drop(reply.send(self.leases().await)),
+            Ask::Delete(which, reply) => drop(reply.send(self.delete_lease(which).await)),
+            Ask::Import { entries, dry_run, reply } => {
+                drop(reply.send(self.import_leases(&entries, dry_run).await));
+            }
+        }
+    }
+
+    async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {
+        Ok(self.engine.leases(&self.store.leases().await?, now()))
+    }
+
+    async fn delete_lease(&mut self, which: Which) -> Result<Shown, AskFailure> {
+        let stored = self.store.leases().await?;
+        let (shown, change) = self.engine.to_delete(which, &stored, now())?;
+        self.change(&[change]).await?;
+        let (mac, address) = (shown.mac, shown.address);
+        info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}");
+        Ok(shown)
+    }
+
+    async fn import_leases(&mut self, entries: &[Entry], dry_run: bool) -> Result<Vec<Outcome>, AskFailure> {
+        let (outcomes, changes) = self.engine.to_import(entries, now());
+        if !dry_run && !changes.is_empty() {
+            self.change(&changes).await?;
+            let leases = changes.len();
+            info!(step = "import", by = "operator", leases, "imported {leases} leases");
+        }
+        Ok(outcomes)
+    }
+
+    /// The store first: when it refuses, nothing has happened.
+    async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.store.commit(changes).await?;
+        self.engine.change_leases(changes, now());
+        let commands = self.engine.take_commands();
+        self.execute(commands).await;
+        Ok(())
     }
 
     async fn round(&mut self, packets: &[Packet]) {

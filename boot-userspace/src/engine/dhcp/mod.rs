@@ -311,9 +311,7 @@ impl Engine {
 
     /// A machine loses its address, here, in the kernel and in the store.
     fn forget(&mut self, mac: Mac) {
-        self.bindings.remove(mac);
-        self.tables.hosts.remove(&HostKey::from(mac));
-        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+        self.free(mac);
         self.commands.push(Command::Persist(Change::Delete(mac)));
     }
 

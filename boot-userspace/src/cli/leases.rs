@@ -1,0 +1,266 @@
+//! `xpxe leases`: through the running daemon, and without one on its store by the daemon's own rules.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{Method, Request};
+use clap::Subcommand;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::service::Service as _;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::UnixStream;
+
+use crate::cli::ConfigFile;
+use crate::cli::import::{self, Format};
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::engine::leases::Which;
+use crate::engine::policy::Policy;
+use crate::engine::roster::Roster;
+use crate::http::admin::{self, ImportResult, Lease, Problem};
+use crate::io::clock;
+use crate::io::daemon::{Daemon, now};
+use crate::store::Store;
+
+const LEASES: &str = "/api/v1/leases";
+
+/// `xpxe leases …`
+#[derive(Debug, clap::Args)]
+pub struct Leases {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows every address and who has it
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Shows one lease
+    Show {
+        /// The machine or the address
+        #[arg(value_name = "MAC|IP")]
+        which: Which,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Takes an address from its machine
+    Delete {
+        /// The machine or the address
+        #[arg(value_name = "MAC|IP")]
+        which: Which,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Takes over the leases of another server; ends with 1 when one is refused
+    Import {
+        /// Its lease file
+        #[arg(value_name = "FILE")]
+        leases: PathBuf,
+        /// Who wrote it
+        #[arg(long, value_enum, default_value = "auto")]
+        format: Format,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+impl Leases {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.verb.run())
+    }
+}
+
+impl Verb {
+    async fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::List { json, file } => {
+                let leases = Api::open(&file, Purpose::Look).await?.call(Method::GET, LEASES, "").await?;
+                print(&leases, json, serde_json::from_str(&leases)?);
+            }
+            Self::Show { which, json, file } => {
+                let path = format!("{LEASES}/{which}");
+                let lease = Api::open(&file, Purpose::Look).await?.call(Method::GET, &path, "").await?;
+                print(&lease, json, vec![serde_json::from_str(&lease)?]);
+            }
+            Self::Delete { which, file } => {
+                let path = format!("{LEASES}/{which}");
+                let lease = Api::open(&file, Purpose::Change).await?.call(Method::DELETE, &path, "").await?;
+                let Lease { mac, address, .. } = serde_json::from_str(&lease)?;
+                println!("took {address} from {mac}");
+            }
+            Self::Import { leases, format, dry_run, file } => {
+                return import(&leases, format, dry_run, &file).await;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn import(path: &Path, format: Format, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
+    let name = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+    // Only names of machines could be anything else than UTF-8.
+    let parsed = import::parse(&String::from_utf8_lossy(&bytes), format, clock::wall().as_secs());
+    let parsed = parsed.map_err(|wrong| anyhow!("{name}: {wrong}"))?;
+    let (places, leases): (Vec<_>, Vec<_>) = parsed.leases.into_iter().unzip();
+    let purpose = if dry_run { Purpose::Look } else { Purpose::Import };
+    let results = Api::open(file, purpose)
+        .await?
+        .call(Method::POST, &format!("{LEASES}?dry_run={dry_run}"), serde_json::to_string(&leases)?)
+        .await?;
+    let results: Vec<ImportResult> = serde_json::from_str(&results)?;
+    for (place, why) in &parsed.skipped {
+        println!("{place}: skipped: {why}");
+    }
+    for (place, result) in places.iter().zip(&results) {
+        if let Some(why) = &result.reason {
+            println!("{place}: refused: {why}");
+        }
+    }
+    let count = |outcome: &str| results.iter().filter(|result| result.outcome == outcome).count();
+    let (imported, unchanged, refused) = (count("imported"), count("unchanged"), count("refused"));
+    let verb = if dry_run { "would import" } else { "imported" };
+    let skipped = parsed.skipped.len();
+    println!("{verb} {imported}, unchanged {unchanged}, skipped {skipped}, refused {refused}");
+    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the daemon answered, or the same as a table.
+fn print(answer: &str, json: bool, leases: Vec<Lease>) {
+    if json {
+        println!("{answer}");
+        return;
+    }
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows = leases.into_iter().map(|lease| {
+        [lease.address.to_string(), lease.mac, or_none(lease.name), lease.state, or_none(lease.expires_at)]
+    });
+    let head = ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+/// What the API is wanted for; it matters where no daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    Change,
+    /// Also before xpxe has ever run.
+    Import,
+}
+
+/// Who answers.
+enum Api {
+    /// The daemon.
+    Daemon(SendRequest<Body>),
+    /// A daemon without sockets and kernel half in this process, on the store that the real one has left.
+    Store(Router),
+}
+
+impl Api {
+    async fn open(file: &ConfigFile, purpose: Purpose) -> Result<Self> {
+        // A daemon may run without a file.
+        let config = if file.config == Path::new(super::CONFIG) && !file.config.exists() {
+            Config::empty()
+        } else {
+            config::load(&file.config)?
+        };
+        let socket = admin::socket(&config.state_dir);
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => {
+                let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+                // How it ends is what the request says.
+                tokio::spawn(async { connection.await.ok() });
+                Ok(Self::Daemon(sender))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                eprintln!(
+                    "xpxe: the daemon is not running: this is its store in {}",
+                    config.state_dir.display()
+                );
+                Ok(Self::Store(Self::stored(config, purpose).await?))
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                bail!(
+                    "no permission to use {}: run this as root, or as the user xpxe runs as",
+                    socket.display()
+                )
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot use {}", socket.display())),
+        }
+    }
+
+    async fn stored(config: Config, purpose: Purpose) -> Result<Router> {
+        if purpose != Purpose::Import && !config.state_dir.exists() {
+            bail!("there is no {}: xpxe has not run with this configuration yet", config.state_dir.display());
+        }
+        if purpose != Purpose::Look && config.pin_dir.exists() {
+            eprintln!(
+                "xpxe: the kernel half goes on answering as before until xpxe is started or detached (xpxe detach)"
+            );
+        }
+        let store = Store::open(&config.state_dir).await?;
+        let leases = store.leases().await?;
+        let policy = Policy::new(config, Vec::new(), |_| Err(String::new()));
+        let engine = Engine::new(policy, &leases, Roster::default(), now());
+        let daemon = Daemon::new(engine, store, Vec::new(), None);
+        let router = admin::router(daemon.asks());
+        tokio::spawn(daemon.run(None));
+        Ok(router)
+    }
+
+    /// The answer's body; a refusal is an error with the reason that the API gives.
+    async fn call(&mut self, method: Method, path: &str, body: impl Into<Body>) -> Result<String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "xpxe")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.into())?;
+        let answer = match self {
+            Self::Daemon(sender) => {
+                sender.send_request(request).await.context("the daemon did not answer")?.map(Body::new)
+            }
+            Self::Store(router) => TowerToHyperService::new(router.clone()).call(request).await?,
+        };
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.context("the daemon's answer is cut")?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_str(&body) {
+            Ok(Problem { error }) => bail!(error),
+            Err(_) => bail!("the daemon answered {status}: {body}"),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Leases as an operator sees and changes them.
+//!
+//! A change is worked out first, stored by the caller, and only then made here: so nothing has to be taken back
+//! when the disk refuses.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use boot_common::Mac;
+use boot_common::tables::HostKey;
+use ipnet::Ipv4Net;
+
+use crate::engine::Engine;
+use crate::engine::command::{Command, Now};
+use crate::engine::lease::{Binding, State, in_pool};
+use crate::engine::record::{Change, Lease, LeaseState};
+
+/// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
+/// clock, which counts nanoseconds.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The longest host name that is kept.
+const LONGEST_NAME: usize = 253;
+
+/// A lease, named by either of its sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// By the machine.
+    Mac(Mac),
+    /// By its address.
+    Address(Ipv4Addr),
+}
+
+impl Which {
+    /// Whether it is this one.
+    #[must_use]
+    pub fn is(self, shown: &Shown) -> bool {
+        match self {
+            Self::Mac(mac) => mac == shown.mac,
+            Self::Address(address) => address == shown.address,
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Text that names no lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither a MAC nor an IPv4 address: write one like 52:54:00:00:00:01 or 10.1.1.50")]
+pub struct NotALease(String);
+
+impl FromStr for Which {
+    type Err = NotALease;
+
+    fn from_str(text: &str) -> Result<Self, NotALease> {
+        let address = text.parse().map(Self::Address);
+        address.or_else(|_| text.parse().map(Self::Mac)).map_err(|_| NotALease(text.to_owned()))
+    }
+}
+
+/// How far an address is a machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Offered and not yet requested.
+    Offered,
+    /// Promised.
+    Leased,
+    /// Given back or run out: still the machine's, unless another one needs it.
+    Released,
+    /// In the configuration.
+    Reserved,
+}
+
+impl Standing {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Leased => "leased",
+            Self::Released => "released",
+            Self::Reserved => "reserved",
+        }
+    }
+}
+
+/// A lease as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The machine.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The subnet.
+    pub subnet: Ipv4Net,
+    /// How far it has the address.
+    pub standing: Standing,
+    /// When the promise ends or ended, in Unix seconds. It is made further ahead than the client knows.
+    pub expires: Option<u64>,
+    /// The machine's name in the configuration, else the one that came with an imported lease.
+    pub name: Option<String>,
+}
+
+/// A lease to take over from another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The machine.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// When it ends, in Unix seconds; 0: never; none: as if it was given now.
+    pub expires: Option<u64>,
+    /// The name the machine gave.
+    pub hostname: Option<String>,
+}
+
+/// What becomes of an [`Entry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The machine has this lease now.
+    Imported,
+    /// It has it already, for at least as long.
+    Unchanged,
+    /// It cannot have it, for this reason.
+    Refused(String),
+}
+
+/// Why a lease cannot be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("{0} has no lease: `xpxe leases list` shows those there are")]
+    Unknown(Which),
+    /// The configuration would give it again.
+    #[error("{address} is reserved for {machine}: change its [[machine]] in the configuration file instead")]
+    Reserved {
+        /// The address.
+        address: Ipv4Addr,
+        /// Whose.
+        machine: String,
+    },
+}
+
+impl Engine {
+    /// Every lease in the order of the addresses. `stored` is what the store has: it knows when a lease ended, and
+    /// keeps leases that no longer fit the configuration.
+    #[must_use]
+    pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
+        let mut stored: HashMap<Mac, &Lease> = stored.iter().map(|lease| (lease.mac, lease)).collect();
+        let mut all: Vec<Shown> = self
+            .bindings
+            .iter()
+            .map(|(mac, binding)| {
+                let lease = stored.remove(&mac).filter(|lease| lease.address == binding.address);
+                self.shown(mac, &binding, lease, now)
+            })
+            .collect();
+        all.sort_by_key(|shown| (shown.address, shown.mac));
+        all.extend(stored.into_values().map(|lease| Shown {
+            mac: lease.mac,
+            address: lease.address,
+            subnet: lease.subnet,
+            standing: Standing::Released,
+            expires: u64::try_from(lease.expires).ok(),
+            name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
+        }));
+        // Stable, so that of two with one address that which holds it comes first.
+        all.sort_by_key(|shown| shown.address);
+        all
+    }
+
+    fn shown(&self, mac: Mac, binding: &Binding, lease: Option<&Lease>, now: Now) -> Shown {
+        let ends = |lease: &Lease| u64::try_from(lease.expires).ok();
+        let live = |lease: &&Lease| lease.state == LeaseState::Leased && ends(lease) > Some(now.seconds());
+        let (standing, expires) = match binding.state {
+            State::Reserved => (Standing::Reserved, lease.filter(live).and_then(ends)),
+            State::Offered(until) if until > now.seconds() => (Standing::Offered, Some(until)),
+            State::Leased(until) if until > now.seconds() => (Standing::Leased, Some(until)),
+            State::Offered(until) | State::Leased(until) => (Standing::Released, Some(until)),
+            State::Idle => (Standing::Released, lease.and_then(ends)),
+        };
+        Shown {
+            mac,
+            address: binding.address,
+            subnet: self.policy.subnets().get(binding.subnet).map_or_else(Ipv4Net::default, |net| net.cidr),
+            standing,
+            expires,
+            name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
+        }
+    }
+
+    /// The lease to delete, and how.
+    ///
+    /// # Errors
+    /// There is none, or the configuration would give it again.
+    pub fn to_delete(&self, which: Which, stored: &[Lease], now: Now) -> Result<(Shown, Change), Refusal> {
+        let shown = self.leases(stored, now).into_iter().find(|shown| which.is(shown));
+        let shown = shown.ok_or(Refusal::Unknown(which))?;
+        if shown.standing == Standing::Reserved {
+            let machine = shown.name.unwrap_or_else(|| shown.mac.to_string());
+            return Err(Refusal::Reserved { address: shown.address, machine });
+        }
+        let change = Change::Delete(shown.mac);
+        Ok((shown, change))
+    }
+
+    /// What becomes of leases of another server, in their order, and how.
+    #[must_use]
+    pub fn to_import(&self, entries: &[Entry], now: Now) -> (Vec<Outcome>, Vec<Change>) {
+        let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+        let mut changes = Vec::new();
+        let mut judge = |entry: &Entry| -> Result<Outcome, String> {
+            let lease = self.imported(entry, now)?;
+            if !macs.insert(entry.mac) {
+                return Err(format!("{} is in the list twice", entry.mac));
+            }
+            // The machines of one reservation share its address.
+            if !addresses.insert(entry.address) && self.reserved(entry.mac) != Some(entry.address) {
+                return Err(format!("{} is in the list twice", entry.address));
+            }
+            let Some(lease) = lease else { return Ok(Outcome::Unchanged) };
+            changes.push(Change::Put(lease));
+            Ok(Outcome::Imported)
+        };
+        let outcomes = entries.iter().map(|entry| judge(entry).unwrap_or_else(Outcome::Refused)).collect();
+        (outcomes, changes)
+    }
+
+    /// The lease that an entry becomes; none when the machine has it already.
+    fn imported(&self, entry: &Entry, now: Now) -> Result<Option<Lease>, String> {
+        let Entry { mac, address, .. } = *entry;
+        self.may_have(mac, address)?;
+        let subnets = self.policy.subnets();
+        let subnet = self.policy.subnet_of(address).and_then(|subnet| subnets.get(subnet));
+        let Some(subnet) = subnet else { return Err(format!("{address} is in no [[subnet]]")) };
+        let latest = now.seconds() + FOREVER.as_secs();
+        let expires = match entry.expires {
+            None => now.seconds() + subnet.lease.as_secs(),
+            Some(0) => latest,
+            Some(expires) => expires.min(latest),
+        };
+        let is_live = |binding: Binding| match binding.state {
+            State::Offered(until) | State::Leased(until) => {
+                Some(until).filter(|until| *until > now.seconds())
+            }
+            State::Reserved | State::Idle => None,
+        };
+        let state = if expires > now.seconds() { LeaseState::Leased } else { LeaseState::Released };
+        if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac)
+            && self.reserved(mac) != Some(address)
+            && (state == LeaseState::Released || self.bindings.get(other).and_then(is_live).is_some())
+        {
+            return Err(format!("{address} is {other}'s: delete that lease first"));
+        }
+        if let Some(own) = self.bindings.get(mac) {
+            let live = is_live(own);
+            if own.address != address && live.is_some() {
+                return Err(format!(
+                    "{mac} has {} by a lease that still runs: delete that first",
+                    own.address
+                ));
+            }
+            let has_it = match own.state {
+                State::Reserved => entry.expires.is_none(),
+                State::Leased(_) => live >= Some(expires),
+                State::Idle => state == LeaseState::Released,
+                State::Offered(_) => false,
+            };
+            if own.address == address && has_it {
+                return Ok(None);
+            }
+        }
+        let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let hostname = entry.hostname.clone().filter(|name| is_name(name));
+        Ok(Some(Lease {
+            mac,
+            address,
+            subnet: subnet.cidr,
+            state,
+            expires: seconds(expires),
+            hostname: self.policy.client(mac).name.or(hostname),
+            updated: seconds(now.seconds()),
+        }))
+    }
+
+    /// Whether the configuration lets a machine have an address; the rules are those by which leases are restored.
+    fn may_have(&self, mac: Mac, address: Ipv4Addr) -> Result<(), String> {
+        let [first, ..] = mac.0;
+        if first & 1 != 0 || mac.0 == [0; 6] {
+            return Err(format!("{mac} is no machine's address"));
+        }
+        let Some(subnet) = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index))
+        else {
+            return Err(format!("{address} is in no [[subnet]]"));
+        };
+        if !self.policy.serves(mac) {
+            return Err(format!("the configuration ignores {mac}: name it in a [[machine]]"));
+        }
+        match self.reserved(mac) {
+            Some(reserved) if reserved == address => return Ok(()),
+            Some(reserved) => return Err(format!("the configuration has {reserved} for {mac}")),
+            None => {}
+        }
+        if let Some(machine) = self.policy.machines().iter().find(|machine| machine.ip == Some(address)) {
+            let name = machine.name.clone().or_else(|| Some(machine.macs.first()?.to_string()));
+            return Err(format!(
+                "{address} is reserved for {}",
+                name.as_deref().unwrap_or("another machine")
+            ));
+        }
+        if !in_pool(subnet, address) {
+            return Err(format!(
+                "{address} is in no pool of {}: add it to one, or reserve it by a [[machine]]",
+                subnet.cidr
+            ));
+        }
+        let own = self.policy.ports().iter().flat_map(|port| &port.addresses);
+        if subnet.router == Some(address) || own.into_iter().any(|net| net.addr() == address) {
+            return Err(format!("{address} is the router's or the server's"));
+        }
+        Ok(())
+    }
+
+    /// The address that the configuration has for a machine.
+    fn reserved(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.policy.machine(mac).and_then(|machine| machine.ip)
+    }
+
+    /// Makes changes that are stored already. Queues what the kernel has to know.
+    pub fn change_leases(&mut self, changes: &[Change], now: Now) {
+        for change in changes {
+            match change {
+                Change::Delete(mac) => self.free(*mac),
+                Change::Put(lease) => self.take_over(lease, now),
+            }
+        }
+    }
+
+    pub(super) fn free(&mut self, mac: Mac) {
+        self.bindings.remove(mac);
+        // What its probe finds is about an address that is no longer its.
+        self.probing.remove(&mac);
+        self.tables.hosts.remove(&HostKey::from(mac));
+        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+    }
+
+    fn take_over(&mut self, lease: &Lease, now: Now) {
+        let (mac, address) = (lease.mac, lease.address);
+        let Some(subnet) = self.policy.subnet_of(address) else { return };
+        let expires = u64::try_from(lease.expires).unwrap_or(0);
+        let left = Duration::from_secs(expires.saturating_sub(now.seconds()));
+        let durable_until = match lease.state {
+            LeaseState::Leased if !left.is_zero() => {
+                u64::try_from(now.boot.saturating_add(left).as_nanos()).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        if self.reserved(mac) != Some(address) {
+            // The loser's row in the store went when this one's was written.
+            if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
+                self.free(other);
+            }
+            self.free(mac);
+            let state = if durable_until > 0 { State::Leased(expires) } else { State::Idle };
+            self.bindings.put(mac, Binding { address, subnet, state });
+        }
+        self.roster.put(address, self.policy.client(mac));
+        self.put_direct_host(mac, durable_until);
+        self.set_durable(mac, durable_until);
+    }
+}
+
+/// Whether it can be shown and sent as a host name.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! `xpxe leases` in a rack: through the running daemon and its kernel half, and on the store without them.
+
+use std::fs;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::Xpxe;
+use boot_tests::dhcp_client::{Client, Wire, mac};
+use boot_tests::rack::{Rack, Station};
+use boot_tests::sandbox::{Sandbox, root_or_skip};
+use boot_tests::settings::{Known, Settings};
+use serde_json::Value;
+
+/// How long nothing has to come for "no answer".
+const SILENCE: Duration = Duration::from_millis(700);
+const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", address: Some("10.77.0.10") };
+/// Not in the configuration.
+const STRANGER: &str = "02:77:00:00:00:99";
+const OTHER_STRANGER: &str = "02:77:00:00:00:98";
+
+#[test]
+fn leases_are_listed_deleted_and_imported_with_the_kernel_half() -> Result<()> {
+    through_the_daemon("auto")
+}
+
+#[test]
+fn leases_are_listed_deleted_and_imported_without_the_kernel_half() -> Result<()> {
+    through_the_daemon("off")
+}
+
+fn through_the_daemon(fast_path: &'static str) -> Result<()> {
+    let Some(place) = Place::build(fast_path)? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.wire()?;
+    let stranger = Client::new(mac(STRANGER)?);
+    let address = wire.lease(&stranger)?.address().to_string();
+
+    let list = place.json(&xpxe, &["list", "--json"])?;
+    let found = of(&list, STRANGER)?;
+    ensure!(found["address"] == *address && found["state"] == "leased", "{found}");
+    ensure!(found["subnet"] == "10.77.0.0/24" && found["expires"].is_u64(), "{found}");
+    ensure!(found["expires_at"].as_str().is_some_and(|text| text.ends_with('Z')), "{found}");
+    let alice = of(&list, ALICE.mac)?;
+    ensure!(alice["state"] == "reserved" && alice["name"] == "alice", "{alice}");
+    for which in [STRANGER, &address] {
+        ensure!(place.json(&xpxe, &["show", which, "--json"])? == *found, "show {which}");
+    }
+    let table = place.said(&xpxe, &["list"])?;
+    let columns: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    ensure!(columns == ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES"], "{table}");
+    ensure!(table.lines().any(|line| line.starts_with("10.77.0.10 ") && line.contains("alice")), "{table}");
+
+    place.refused(&xpxe, &["delete", ALICE.mac], &["reserved for alice", "configuration file"])?;
+    place.refused(&xpxe, &["show", "10.77.0.77"], &["10.77.0.77 has no lease"])?;
+    let said = place.said(&xpxe, &["delete", &address])?;
+    ensure!(said == format!("took {address} from {STRANGER}\n"), "{said}");
+    let list = place.json(&xpxe, &["list", "--json"])?;
+    ensure!(of(&list, STRANGER).is_err(), "{list}");
+    if fast_path == "auto" {
+        xpxe.kill9()?;
+        let answer = wire.ask_within(&stranger.discover(), SILENCE)?;
+        ensure!(answer.is_none(), "the kernel still offers what was deleted: {answer:?}");
+        // The socket that it has left is no obstacle.
+        xpxe.restart()?;
+        wire.ask_within(&stranger.discover(), SILENCE)?;
+        place.said(&xpxe, &["delete", STRANGER])?;
+    }
+
+    let file = place.write(
+        "dnsmasq.leases",
+        &format!("0 {STRANGER} 10.77.0.150 old-name *\n0 {OTHER_STRANGER} 10.77.0.10 * *\n0 1 fd00::1 * *\n"),
+    )?;
+    let (said, error) = place.fails(&xpxe, &["import", &file, "--dry-run"])?;
+    ensure!(said.ends_with("would import 1, unchanged 0, skipped 1, refused 1\n"), "{said}{error}");
+    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, STRANGER).is_err(), "--dry-run has imported");
+    let (said, error) = place.fails(&xpxe, &["import", &file])?;
+    ensure!(said.contains("line 2: refused: 10.77.0.10 is reserved for alice"), "{said}{error}");
+    ensure!(said.ends_with("imported 1, unchanged 0, skipped 1, refused 1\n"), "{said}");
+    let found = place.json(&xpxe, &["show", STRANGER, "--json"])?;
+    ensure!(found["address"] == "10.77.0.150" && found["name"] == "old-name", "{found}");
+    if fast_path == "auto" {
+        // It is stored, so the kernel half may promise it by itself.
+        xpxe.kill9()?;
+        ensure!(wire.lease(&stranger)?.address().to_string() == "10.77.0.150", "by the kernel half");
+        xpxe.restart()?;
+    }
+    ensure!(wire.lease(&stranger)?.address().to_string() == "10.77.0.150", "what was imported");
+    xpxe.stop()
+}
+
+#[test]
+fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
+    let Some(place) = Place::build("off")? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.wire()?;
+    let [stranger, other] = [Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?)];
+    let address = wire.lease(&stranger)?.address().to_string();
+    let before = place.json(&xpxe, &["list", "--json"])?;
+    xpxe.stop()?;
+
+    let output = place.run(&xpxe, &["list", "--json"])?;
+    let error = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success() && error.contains("the daemon is not running"), "{error}");
+    let list: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(list == before, "{list}\nand with the daemon\n{before}");
+
+    place.said(&xpxe, &["delete", &address])?;
+    let isc = format!(
+        "lease {address} {{\n  ends never;\n  binding state active;\n  hardware ethernet {OTHER_STRANGER};\n}}\n"
+    );
+    let file = place.write("dhcpd.leases", &isc)?;
+    let said = place.said(&xpxe, &["import", &file])?;
+    ensure!(said == "imported 1, unchanged 0, skipped 0, refused 0\n", "{said}");
+    let (_, error) = place.fails(&xpxe, &["delete", ALICE.mac])?;
+    ensure!(error.contains("reserved for alice"), "{error}");
+
+    xpxe.restart()?;
+    ensure!(wire.lease(&stranger)?.address().to_string() != address, "{address} was deleted");
+    ensure!(wire.lease(&other)?.address().to_string() == address, "{address} was imported");
+    // What is exported can be imported.
+    let list = place.said(&xpxe, &["list", "--json"])?;
+    let said = place.said(&xpxe, &["import", &place.write("leases.json", &list)?])?;
+    ensure!(said == "imported 0, unchanged 3, skipped 0, refused 0\n", "{said}");
+    xpxe.stop()
+}
+
+struct Place {
+    rack: Rack,
+    config: String,
+    _sandbox: Sandbox,
+}
+
+impl Place {
+    /// `None` without root.
+    fn build(fast_path: &'static str) -> Result<Option<Self>> {
+        if !root_or_skip() {
+            return Ok(None);
+        }
+        let sandbox = Sandbox::enter()?;
+        let rack = Rack::build(&sandbox)?;
+        let settings = Settings { fast_path, machines: vec![ALICE], ..Settings::default() };
+        let config = settings.write(&sandbox, &rack)?;
+        Ok(Some(Self { rack, config, _sandbox: sandbox }))
+    }
+
+    fn serve(&self) -> Result<Xpxe<'_>> {
+        Xpxe::start(&self.rack, &self.config, &[])
+    }
+
+    fn wire(&self) -> Result<Plugged> {
+        let station = self.rack.client("client", "02:77:00:00:00:f0")?;
+        Ok(Plugged { wire: Wire::open(&station, "eth0")?, _station: station })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.rack.dir().join(name);
+        fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    }
+
+    fn run(&self, xpxe: &Xpxe<'_>, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.rack.server.command(&xpxe.binary().display().to_string());
+        command.arg("leases").args(arguments).arg("--config").arg(self.rack.dir().join("xpxe.toml"));
+        Ok(command.output()?)
+    }
+
+    /// What it writes when it succeeds.
+    fn said(&self, xpxe: &Xpxe<'_>, arguments: &[&str]) -> Result<String> {
+        let output = self.run(xpxe, arguments)?;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "leases {arguments:?}: {error}\n{}", xpxe.last_lines(10));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn json(&self, xpxe: &Xpxe<'_>, arguments: &[&str]) -> Result<Value> {
+        let said = self.said(xpxe, arguments)?;
+        serde_json::from_str(&said).with_context(|| said)
+    }
+
+    /// What it writes to both ends when it ends with 1.
+    fn fails(&self, xpxe: &Xpxe<'_>, arguments: &[&str]) -> Result<(String, String)> {
+        let output = self.run(xpxe, arguments)?;
+        let said = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        ensure!(output.status.code() == Some(1), "leases {arguments:?}: {}: {said:?}", output.status);
+        Ok(said)
+    }
+
+    /// It ends with 1 and one sentence that has all of `words`.
+    fn refused(&self, xpxe: &Xpxe<'_>, arguments: &[&str], words: &[&str]) -> Result<()> {
+        let (_, error) = self.fails(xpxe, arguments)?;
+        ensure!(error.lines().count() == 1, "not one sentence: {error}");
+        ensure!(words.iter().all(|word| error.contains(word)), "not {words:?}: {error}");
+        Ok(())
+    }
+}
+
+struct Plugged {
+    wire: Wire,
+    _station: Station,
+}
+
+impl std::ops::Deref for Plugged {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+/// A machine's lease in a list.
+fn of<'l>(list: &'l Value, mac: &str) -> Result<&'l Value> {
+    let found = list.as_array().and_then(|leases| leases.iter().find(|lease| lease["mac"] == mac));
+    found.with_context(|| format!("no lease of {mac} in {list}"))
+}
