@@ -40,6 +40,26 @@ fn the_page_names_every_file_of_the_shared_and_the_kernel_half() -> Result<()> {
     Ok(())
 }
 
+/// Every test that docs/requirements.md names is one.
+#[test]
+fn the_requirements_are_shown_by_tests_that_exist() -> Result<()> {
+    let page = fs::read_to_string(root().join("docs/requirements.md"))?;
+    let mut tests = BTreeSet::new();
+    for place in PLACES {
+        for file in rust_files(place)? {
+            let text = fs::read_to_string(file)?;
+            let after_fn = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
+            tests.extend(after_fn.map(str::to_owned));
+        }
+    }
+    let named = page.split('`').skip(1).step_by(2).filter(|name| name.len() > 20 && !name.contains('/'));
+    let named: Vec<&str> = named.collect();
+    ensure!(named.len() > 60, "the page names only {} tests", named.len());
+    let gone: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    ensure!(gone.is_empty(), "docs/requirements.md names tests that do not exist: {gone:?}");
+    Ok(())
+}
+
 #[test]
 fn the_engine_has_no_io_and_no_clock() -> Result<()> {
     let words =
@@ -150,6 +170,12 @@ fn says(line: &str, word: &str) -> bool {
 
 /// Every Rust file in a directory and below it, or the file itself; without files of tests.
 fn sources(place: &str) -> Result<Vec<PathBuf>> {
+    let mut files = rust_files(place)?;
+    files.retain(|path| !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests")));
+    Ok(files)
+}
+
+fn rust_files(place: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![root().join(place)];
     while let Some(path) = open.pop() {
@@ -157,9 +183,7 @@ fn sources(place: &str) -> Result<Vec<PathBuf>> {
             for entry in fs::read_dir(&path)? {
                 open.push(entry?.path());
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs")
-            && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
-        {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
