@@ -10,7 +10,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -31,7 +31,7 @@ pub mod name {
 }
 
 /// How many machines the kernel can know.
-pub const MAX_HOSTS: u32 = 1 << 17;
+pub const MAX_HOSTS: u32 = 1 << 20;
 /// How many answers can be prepared.
 pub const MAX_ANSWERS: u32 = 1 << 12;
 /// How many interfaces can be served.
