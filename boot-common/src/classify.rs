@@ -102,6 +102,10 @@ pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
     if request.magic.get() != MAGIC {
         return Err(Reason::BadCookie);
     }
+    // Answers go to these, whatever address the packet itself came from.
+    if !can_be_a_source(request.bootp.ciaddr) || !can_be_a_source(request.bootp.giaddr) {
+        return Err(Reason::BadSource);
+    }
     Ok(())
 }
 

@@ -285,7 +285,7 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
     if let Some(events) = &mut events {
         let mut missed = 0;
         while let Some(event) = events.next_now() {
-            engine.kernel_answered(&event);
+            engine.kernel_answered(&event, now());
             missed += 1;
         }
         if missed > 0 {

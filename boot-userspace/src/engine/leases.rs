@@ -357,7 +357,8 @@ impl Engine {
         let (mac, address) = (lease.mac, lease.address);
         let Some(subnet) = self.policy.subnet_of(address) else { return };
         let expires = u64::try_from(lease.expires).unwrap_or(0);
-        let left = Duration::from_secs(expires.saturating_sub(now.seconds()));
+        // Both are whole seconds, and a promise must not be the longer one.
+        let left = Duration::from_secs(expires.saturating_sub(now.seconds() + 1));
         let durable_until = match lease.state {
             LeaseState::Leased if !left.is_zero() => {
                 u64::try_from(now.boot.saturating_add(left).as_nanos()).unwrap_or(0)

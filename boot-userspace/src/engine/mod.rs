@@ -107,11 +107,14 @@ impl Engine {
     }
 
     /// A packet that the kernel half answered.
-    pub fn kernel_answered(&mut self, event: &Event) {
+    pub fn kernel_answered(&mut self, event: &Event, now: Now) {
         let Some(reason) = Reason::ALL.get(event.reason as usize).copied() else { return };
         let Some(class) = Class::from_key(event.class) else { return };
         let answered = Answered { reason, address: event.address, class };
         self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
+        if reason == Reason::Acked {
+            self.keep_promise(event, now);
+        }
     }
 
     /// Frees what has run out: offers that nobody requested.
@@ -263,11 +266,21 @@ impl Engine {
             let mut durable_until = 0;
             let expires = u64::try_from(lease.expires).unwrap_or(0);
             if lease.state == LeaseState::Leased && expires > now.seconds() {
-                let left = Duration::from_secs(expires - now.seconds());
+                // Both are whole seconds, and a promise must not be the longer one.
+                let left = Duration::from_secs(expires - now.seconds() - 1);
                 durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
             }
             match self.bindings.get(lease.mac) {
                 Some(reserved) if reserved.address == lease.address => {}
+                // It was elsewhere, and what it got there is promised until then.
+                Some(reserved)
+                    if reserved.subnet != subnet
+                        && durable_until > 0
+                        && self.bindings.owner(lease.address).is_none() =>
+                {
+                    let state = State::Leased(expires);
+                    self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
+                }
                 Some(_) => continue,
                 None => {
                     let pools = self.policy.subnets().get(subnet);

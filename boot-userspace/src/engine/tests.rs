@@ -831,3 +831,70 @@ fn every_address_of_ours_is_accepted_as_server_identifier() {
     let ack = lab.send(&request(NODE1, address, Some(second))).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
 }
+
+#[test]
+fn a_promise_for_one_address_is_none_for_another() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 2, 0, 1);
+    lab.leased(NODE1);
+    let elsewhere = lab.send(&relayed(discover(NODE1), giaddr)).unwrap().message.yiaddr();
+    assert_eq!(elsewhere, Ipv4Addr::new(10, 2, 0, 100), "its reserved address is of no use there");
+    let key = HostKey::from(NODE1);
+    assert_eq!(lab.engine.tables.hosts[&key].durable_until, 0, "nothing is stored for this one");
+    assert_eq!(lab.offered(NODE1), Ipv4Addr::new(10, 1, 1, 50), "and back");
+}
+
+#[test]
+fn answers_never_go_to_loopback_or_groups() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    for nobody in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::BROADCAST] {
+        assert!(lab.send(&relayed(discover(STRANGER), nobody)).is_none());
+        let mut inform = message(STRANGER, MessageType::Inform);
+        inform.set_ciaddr(nobody);
+        let from = SocketAddrV4::new(address, 68);
+        assert!(lab.send_to(&inform, 67, from).is_none());
+    }
+    assert!(lab.send(&message(STRANGER, MessageType::Inform)).is_none(), "nowhere to send it");
+}
+
+#[test]
+fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let mut release = message(STRANGER, MessageType::Release);
+    release.set_ciaddr(address);
+    assert!(lab.send(&release).is_none());
+    let event = boot_common::tables::Event {
+        at: lab.now.nanos(),
+        ifindex: 7,
+        xid: 1,
+        address: address.octets(),
+        reason: boot_common::Reason::Acked.index(),
+        mac: STRANGER,
+        hook: 0,
+        class: boot_common::class::Class::OS.key(),
+    };
+    lab.engine.kernel_answered(&event, lab.now);
+    let stored = lab.engine.take_commands().into_iter().any(
+        |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
+    );
+    assert!(stored);
+    lab.engine.kernel_answered(&event, lab.now);
+    assert!(lab.engine.take_commands().is_empty(), "once");
+}
+
+#[test]
+fn the_kernel_promises_no_longer_than_the_store_has() {
+    let mut lab = Lab::new(CONFIG);
+    lab.now.wall += Duration::from_millis(900);
+    lab.leased(STRANGER);
+    let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
+    let until =
+        |lab: &Lab| Duration::from_nanos(lab.engine.tables.hosts[&HostKey::from(STRANGER)].durable_until);
+    let stored = Duration::from_secs(u64::try_from(lease.expires).unwrap()) - lab.now.wall;
+    assert!(until(&lab) - lab.now.boot <= stored);
+    let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(lease), DhcpRole::Server);
+    again.now = lab.now;
+    assert!(until(&again) - Duration::from_secs(1000) <= Duration::from_secs(1200));
+}

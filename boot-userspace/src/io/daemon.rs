@@ -170,7 +170,11 @@ impl Daemon {
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                Some(event) = kernel_events.recv() => self.engine.kernel_answered(&event),
+                Some(event) = kernel_events.recv() => {
+                    self.engine.kernel_answered(&event, now());
+                    let commands = self.engine.take_commands();
+                    self.execute(commands).await;
+                }
                 Some(packet) = packets.recv() => {
                     let mut round = vec![packet];
                     while round.len() < ROUND && let Ok(packet) = packets.try_recv() {

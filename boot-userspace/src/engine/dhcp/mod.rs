@@ -17,7 +17,7 @@ use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
-use boot_common::tables::{HostKey, Link, role};
+use boot_common::tables::{Event, HostKey, Link, role};
 use boot_common::wire::{Request, port};
 use boot_common::{Mac, Reason};
 use tracing::{info, warn};
@@ -144,8 +144,10 @@ impl Engine {
 
     fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
-        let durable_until =
-            self.tables.hosts.get(&HostKey::from(asked.mac)).map_or(0, |host| host.durable_until);
+        // What is stored for another address, in another subnet perhaps, is no promise of this one.
+        let known = self.tables.hosts.get(&HostKey::from(asked.mac));
+        let same = known.filter(|host| host.address == binding.address.octets());
+        let durable_until = same.map_or(0, |host| host.durable_until);
         self.put_host(asked.mac, &binding, place.set, durable_until);
         self.reply(asked, place, message::OFFER, Some(binding))
     }
@@ -194,26 +196,43 @@ impl Engine {
     }
 
     fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
-        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| subnet.lease.as_secs());
-        let stored = lease * HORIZON;
-        let now = asked.now;
-        let expires = now.seconds() + stored;
-        let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
-        self.bindings.put(asked.mac, Binding { state, ..binding });
-        self.commands.push(Command::Persist(Change::Put(self.lease(
-            asked.mac,
-            &binding,
-            place,
-            LeaseState::Leased,
-            expires,
-            now,
-        ))));
-        let durable_until = u64::try_from((now.boot + Duration::from_secs(stored)).as_nanos()).unwrap_or(0);
-        self.put_host(asked.mac, &binding, place.set, durable_until);
+        self.promise(asked.mac, &binding, place, asked.now);
         self.reply(asked, place, message::ACK, Some(binding))
     }
 
+    /// Stores a lease ahead, and lets the kernel promise what is stored.
+    fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, now: Now) {
+        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| subnet.lease.as_secs());
+        let stored = lease * HORIZON;
+        let expires = now.seconds() + stored;
+        let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
+        self.bindings.put(mac, Binding { state, ..*binding });
+        let lease = self.lease(mac, binding, place, LeaseState::Leased, expires, now);
+        self.commands.push(Command::Persist(Change::Put(lease)));
+        // The store has whole seconds: what it has may end a second earlier.
+        let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));
+        let durable_until = u64::try_from(durable_until.as_nanos()).unwrap_or(0);
+        self.put_host(mac, binding, place.set, durable_until);
+    }
+
+    /// The kernel half may have confirmed a lease while its RELEASE was on the way to us: the machine has it, so it
+    /// is stored anew.
+    pub(super) fn keep_promise(&mut self, event: &Event, now: Now) {
+        let Some(host) = self.tables.hosts.get(&HostKey::from(event.mac)).copied() else { return };
+        let Some(binding) = self.bindings.get(event.mac) else { return };
+        let is_kept = host.durable_until >= event.at;
+        if is_kept || host.address != event.address || binding.address.octets() != event.address {
+            return;
+        }
+        let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: host.answer_set };
+        self.promise(event.mac, &binding, place, now);
+    }
+
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        if asked.request.bootp.ciaddr == [0; 4] && asked.request.bootp.giaddr == [0; 4] {
+            // There is nowhere to send the answer.
+            return Err(Reason::OtherMessage);
+        }
         let place = self.place(&asked)?;
         self.reply(asked, place, message::INFORM, None)
     }
@@ -292,6 +311,16 @@ impl Engine {
         let now = asked.now.seconds();
         let Some(pools) = self.policy.subnets().get(place.subnet) else { return Err(Reason::NoSubnet) };
         let (cidr, probe) = (pools.cidr, pools.probe);
+        // A machine that was elsewhere, behind a relay perhaps, comes back to what is reserved for it.
+        let reserved = self.policy.machine(asked.mac).and_then(|machine| machine.ip);
+        if let Some(address) = reserved
+            && self.policy.subnet_of(address) == Some(place.subnet)
+            && self.bindings.get(asked.mac).is_none_or(|binding| binding.address != address)
+            && self.bindings.owner(address).is_none()
+        {
+            self.bindings.put(asked.mac, Binding { address, subnet: place.subnet, state: State::Reserved });
+            return Ok(false);
+        }
         match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
             Bound::To(_) => Ok(false),
             Bound::New(_) => Ok(probe),

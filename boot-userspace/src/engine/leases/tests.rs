@@ -143,7 +143,7 @@ fn an_imported_lease_is_the_machines_here_in_the_kernel_and_after_a_restart() {
     let named = Entry { hostname: Some("old-name".to_owned()), ..entry(9, 40) };
     let escape = Entry { hostname: Some("\x1b[2J".to_owned()), ..entry(8, 39) };
     assert_eq!(lab.import(&[named.clone(), escape]), [Outcome::Imported, Outcome::Imported]);
-    assert_eq!(lab.kernel(machine(9)), Some((address(40), 4600 * 1_000_000_000)));
+    assert_eq!(lab.kernel(machine(9)), Some((address(40), 4599 * 1_000_000_000)));
     assert_eq!(lab.import(&[named]), [Outcome::Unchanged]);
     let names: Vec<_> = lab.engine.leases(&lab.stored, lab.now).into_iter().map(|shown| shown.name).collect();
     assert_eq!(
@@ -210,7 +210,7 @@ fn an_idle_machine_gives_way_and_an_ended_lease_does_not_push() {
 fn the_machines_of_a_reservation_get_a_promise_and_stay_reserved() {
     let mut lab = Lab::new(Vec::new());
     assert_eq!(lab.import(&[entry(1, 35), entry(2, 35)]), [Outcome::Imported, Outcome::Imported]);
-    assert_eq!(lab.kernel(machine(2)).unwrap(), (address(35), 4600 * 1_000_000_000));
+    assert_eq!(lab.kernel(machine(2)).unwrap(), (address(35), 4599 * 1_000_000_000));
     assert!(lab.list().iter().all(|(_, ip, state)| *ip == address(35) && *state == "reserved"));
     let without_end = Entry { expires: None, ..entry(1, 35) };
     assert_eq!(lab.import(&[without_end]), [Outcome::Unchanged]);
