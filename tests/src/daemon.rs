@@ -133,6 +133,19 @@ impl<'rack> Xpxe<'rack> {
         Ok(())
     }
 
+    /// Starts it again after [`Xpxe::kill9`], waits for nothing and forgets what it logged so far: for tests that do
+    /// this a hundred times.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = spawn(self.rack, &self.binary, &self.arguments)?;
+        self.earlier_log.clear();
+        Ok(())
+    }
+
+    /// Waits until what [`Xpxe::start_again`] started is ready.
+    pub fn wait_until_ready(&self) -> Result<()> {
+        wait_until_ready(&self.process)
+    }
+
     /// Replaces the configuration for the next [`Xpxe::restart`] (or SIGHUP).
     pub fn write_config(&self, config_toml: &str) -> Result<()> {
         Ok(fs::write(self.rack.dir().join("xpxe.toml"), config_toml)?)
@@ -145,16 +158,23 @@ impl<'rack> Xpxe<'rack> {
 }
 
 fn launch(rack: &Rack, binary: &Path, arguments: &[String]) -> Result<Process> {
+    let process = spawn(rack, binary, arguments)?;
+    wait_until_ready(&process)?;
+    Ok(process)
+}
+
+fn spawn(rack: &Rack, binary: &Path, arguments: &[String]) -> Result<Process> {
     let mut command = rack.server.command(&binary.display().to_string());
-    let process = rack.server.spawn({
-        command.args(arguments);
-        command
-    })?;
+    command.args(arguments);
+    rack.server.spawn(command)
+}
+
+fn wait_until_ready(process: &Process) -> Result<()> {
     let ready = |line: &str| {
         serde_json::from_str::<Value>(line).is_ok_and(|event| event.get("message") == Some(&"ready".into()))
     };
     process.wait_for_line_where("the message \"ready\"", START, ready).context("start xpxe")?;
-    Ok(process)
+    Ok(())
 }
 
 /// The xpxe binary under test.

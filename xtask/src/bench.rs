@@ -12,16 +12,32 @@ use crate::{
 /// Set up, build and run the benchmarks as root.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Arguments of boot-bench.
+    /// What to measure.
+    #[arg(value_enum, default_value = "answer")]
+    what: What,
+    /// Arguments of the benchmark.
     #[arg(last = true)]
     args: Vec<String>,
 }
 
-/// Becomes boot-bench.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum What {
+    /// One answer, on the host and at each hook
+    Answer,
+    /// Exchanges and storms, side by side with dnsmasq and Kea (install kea-dhcp4-server without its service, or leave
+    /// it out with `-- --servers xpxe,xpxe-off,dnsmasq`)
+    Dhcp,
+}
+
+/// Becomes the benchmark.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(ws, Scope::Programs)?;
     build::release()?;
     Cmd::line("cargo build --release -p boot-bench").run()?;
-    let bench = Cmd::line("").arg(ws.release("boot-bench")).args(args.args.clone());
+    let program = match args.what {
+        What::Answer => "boot-bench",
+        What::Dhcp => "xpxe-bench-dhcp",
+    };
+    let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
     bench.env("XPXE_BIN", ws.release("xpxe")).root().exec()
 }

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cmd;
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod toolchain;
@@ -28,6 +29,7 @@ enum Verb {
     Test(test::Args),
     Verify(verify::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
 }
 
 /// The last line of an error is a command to run by hand: nothing may follow it, no backtrace either.
@@ -50,5 +52,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Test(args) => test::run(&ws, &args),
         Verb::Verify(args) => verify::run(&ws, &args),
         Verb::Bench(args) => bench::run(&ws, &args),
+        Verb::Fuzz(args) => fuzz::run(&ws, &args),
     }
 }

@@ -20,12 +20,7 @@ impl Events {
 
     /// The next record that is already there.
     pub fn next_now(&mut self) -> Option<Event> {
-        loop {
-            let item = self.ring.next()?;
-            if let Ok(event) = Event::read_from_bytes(&item) {
-                return Some(event);
-            }
-        }
+        read(&mut self.ring)
     }
 
     /// Makes the ring awaitable.
@@ -46,6 +41,11 @@ pub struct AsyncEvents {
 }
 
 impl AsyncEvents {
+    /// The next record that is already there.
+    pub fn next_now(&mut self) -> Option<Event> {
+        read(self.ring.get_mut())
+    }
+
     /// Waits for the next record.
     ///
     /// # Errors
@@ -53,13 +53,20 @@ impl AsyncEvents {
     pub async fn next(&mut self) -> io::Result<Event> {
         loop {
             let mut guard = self.ring.readable_mut().await?;
-            if let Some(item) = guard.get_inner_mut().next() {
-                if let Ok(event) = Event::read_from_bytes(&item) {
-                    return Ok(event);
-                }
-                continue;
+            if let Some(event) = read(guard.get_inner_mut()) {
+                return Ok(event);
             }
             guard.clear_ready();
+        }
+    }
+}
+
+/// The next record; what is no event is passed over.
+fn read(ring: &mut RingBuf<MapData>) -> Option<Event> {
+    loop {
+        let item = ring.next()?;
+        if let Ok(event) = Event::read_from_bytes(&item) {
+            return Some(event);
         }
     }
 }

@@ -31,6 +31,9 @@ use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
+/// How long events of the kernel half gather before they are read: its ring holds ten times as many as it can write
+/// in this time.
+const EVENTS_GATHER: Duration = Duration::from_millis(10);
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
 /// How many requests of operators wait; more wait at their connections.
@@ -159,10 +162,17 @@ impl Daemon {
         let (event_sender, mut kernel_events) = mpsc::channel(WAITING);
         if let Some(mut events) = events {
             tokio::spawn(async move {
-                while let Ok(event) = events.next().await {
-                    if event_sender.send(event).await.is_err() {
-                        break;
+                while let Ok(first) = events.next().await {
+                    let mut event = Some(first);
+                    while let Some(next) = event {
+                        if event_sender.send(next).await.is_err() {
+                            return;
+                        }
+                        event = events.next_now();
                     }
+                    // The kernel wakes a reader that has caught up for every single record, which costs more than
+                    // the answer itself: while we sleep, records only gather.
+                    tokio::time::sleep(EVENTS_GATHER).await;
                 }
             });
         }

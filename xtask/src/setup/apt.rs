@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::cmd::Cmd;
 
 /// What demo, tests and benchmarks start. None of them starts a service: of all that they and what they depend on
-/// install, only nftables has a unit, and that one is neither enabled nor started.
-pub(super) const PROGRAMS: [&str; 15] = [
+/// install, only nftables has a unit, and that one is neither enabled nor started. dhcpcd-base is dhcpcd without its
+/// unit, and kea-admin has perfdhcp without any of Kea's servers.
+pub(super) const PROGRAMS: [&str; 18] = [
     "qemu-system-x86",
     "ovmf",
     "ipxe",
@@ -20,6 +21,9 @@ pub(super) const PROGRAMS: [&str; 15] = [
     "tcpdump",
     "isc-dhcp-client",
     "udhcpc",
+    "dhcpcd-base",
+    "kea-admin",
+    "nmap",
     "tftp-hpa",
     "atftp",
     "busybox-static",
