@@ -92,7 +92,7 @@ pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
     if request.bootp.op != op::REQUEST {
         return Err(Reason::NotARequest);
     }
-    // dhcproto 0.15 panics on a longer hlen, so nothing of that kind may get past this line.
+    // EDK2 built with SendGUID says 16 and puts its GUID there: no address to answer to.
     if request.bootp.htype != 1 || request.bootp.hlen != 6 {
         return Err(Reason::NotEthernet);
     }

@@ -34,6 +34,13 @@ pub(super) fn join(message: &[u8]) -> Option<Vec<u8>> {
     Some(joined)
 }
 
+/// An option of a message whose options are all in their own field, joined from its pieces.
+pub(super) fn option_of(message: &[u8], code: u8) -> Option<Vec<u8>> {
+    let mut options = Vec::new();
+    collect(message.get(OPTIONS..)?, &mut options)?;
+    options.into_iter().find(|(found, _)| *found == code).map(|(_, data)| data)
+}
+
 /// Adds the options of one field, each to the pieces it already has.
 fn collect(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) -> Option<()> {
     loop {

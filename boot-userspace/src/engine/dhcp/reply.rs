@@ -10,16 +10,15 @@ use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 use boot_common::respond::{Answered, Scratch};
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Hook, Host, Link};
-use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, port};
+use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
-use dhcproto::Decodable as _;
-use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use tracing::info;
 use zerocopy::FromBytes as _;
 
 use super::{Asked, BOOTP, Place};
 use crate::engine::answers::{Parts, prepare};
 use crate::engine::command::{Incoming, Via};
+use crate::engine::join::option_of;
 use crate::engine::lease::Binding;
 use crate::engine::{Engine, packet};
 
@@ -192,13 +191,7 @@ pub(super) fn requested_options(asked: &Asked<'_>) -> Option<Vec<u8>> {
     if asked.facts.wanted == 0 {
         return None;
     }
-    let message = Message::from_bytes(packet::payload(&asked.frame.0)).ok()?;
-    match message.opts().get(OptionCode::ParameterRequestList) {
-        Some(DhcpOption::ParameterRequestList(codes)) => {
-            Some(codes.iter().map(|code| u8::from(*code)).collect())
-        }
-        _ => None,
-    }
+    option_of(packet::payload(&asked.frame.0), option::PARAMETER_REQUEST)
 }
 
 /// A frame in a buffer of a request's size.
