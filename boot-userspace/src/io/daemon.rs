@@ -31,8 +31,8 @@ use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
-/// How long events of the kernel half gather before they are read: its ring holds ten times as many as it can write
-/// in this time.
+/// How long events of the kernel half gather before they are read. Its ring holds some 6,500 of them: at more than
+/// 650,000 answers a second some go unlogged, none unanswered.
 const EVENTS_GATHER: Duration = Duration::from_millis(10);
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
