@@ -27,7 +27,7 @@ use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Now};
 use boot_userspace::engine::policy::{Policy, Port};
 use boot_userspace::engine::roster::Roster;
-use boot_userspace::fastpath::{FastPath, Temporary, load};
+use boot_userspace::fastpath::{FastPath, Sizes, Temporary, load};
 use boot_userspace::io::clock;
 
 const CONFIG: &str = r#"
@@ -196,7 +196,7 @@ struct Kernel {
 impl Kernel {
     fn new(sandbox: &Sandbox, bench: Bench) -> Result<Self> {
         let pins = Temporary::new(&sandbox.pin_dir())?;
-        let (_, mut tables) = FastPath::start(pins.path(), false)?;
+        let (_, mut tables, _) = FastPath::start(pins.path(), false, Sizes::of(0))?;
         for (ifindex, link) in &bench.0.links {
             tables.put_link(*ifindex, link)?;
         }
@@ -206,7 +206,7 @@ impl Kernel {
         for (key, answer) in &bench.0.answers {
             tables.put_answer(key, answer)?;
         }
-        Ok(Self { bench, ebpf: load(pins.path(), false)?, tables, _pins: pins })
+        Ok(Self { bench, ebpf: load(pins.path(), false, Sizes::of(0))?, tables, _pins: pins })
     }
 
     fn answering(&mut self, hook: Hook, client: Client) -> Result<f64> {

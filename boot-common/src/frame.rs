@@ -1,10 +1,16 @@
 //! What an answer needs of a frame: an XDP buffer, an skb, or bytes on the host.
 
 use crate::facts::Walk;
+use crate::tftp::Chunk;
 use crate::wire::Request;
 
 /// A frame at a hook. Offsets count from the Ethernet header.
 pub trait Frame {
+    /// Whether this is a driver's buffer.
+    const IS_XDP: bool;
+    /// Whether copies of the frame can be sent.
+    const COPIES: bool;
+
     /// Bytes in the frame.
     fn length(&self) -> u32;
 
@@ -24,6 +30,14 @@ pub trait Frame {
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool;
 
+    /// Writes `length` bytes (1 to [`LONGEST_BLOCK`](crate::tftp::LONGEST_BLOCK)) of a chunk from `from` at `offset`.
+    #[must_use]
+    fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool;
+
+    /// Sends the frame as it stands, back where it came from, and keeps it.
+    #[must_use]
+    fn send_copy(&mut self) -> bool;
+
     /// Calls [`Walk::step`] until it is done, at most [`MAX_STEPS`](crate::facts::MAX_STEPS) times.
     fn walk(&self, request: &Request, walk: &mut Walk);
 }
@@ -36,6 +50,7 @@ mod host {
 
     use super::Frame;
     use crate::facts::{MAX_STEPS, Walk};
+    use crate::tftp::Chunk;
     use crate::wire::{MAX_FRAME, Request};
 
     /// A frame in the host's memory.
@@ -43,6 +58,9 @@ mod host {
     pub struct Bytes(pub Vec<u8>);
 
     impl Frame for Bytes {
+        const IS_XDP: bool = false;
+        const COPIES: bool = false;
+
         fn length(&self) -> u32 {
             u32::try_from(self.0.len()).unwrap_or(u32::MAX)
         }
@@ -89,6 +107,21 @@ mod host {
                 }
                 _ => false,
             }
+        }
+
+        fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
+            let (offset, from, length) = (offset as usize, from as usize, length as usize);
+            match (self.0.get_mut(offset..offset + length), chunk.bytes.get(from..from + length)) {
+                (Some(to), Some(from)) => {
+                    to.copy_from_slice(from);
+                    true
+                }
+                _ => false,
+            }
+        }
+
+        fn send_copy(&mut self) -> bool {
+            false
         }
 
         fn walk(&self, request: &Request, walk: &mut Walk) {

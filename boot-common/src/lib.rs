@@ -25,6 +25,7 @@ mod pod;
 pub mod reason;
 pub mod respond;
 pub mod tables;
+pub mod tftp;
 pub mod wire;
 
 pub use mac::Mac;

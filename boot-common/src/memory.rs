@@ -1,11 +1,15 @@
 //! The tables in the host's memory: the daemon's, and those of tests and benches.
 #![cfg(any(test, feature = "user"))]
 
+use std::boxed::Box;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::vec::Vec;
 
 use crate::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables};
+use crate::tftp::{Chunk, Flight, Sums, TransferKey, Transfers, Word};
 
-/// Interfaces, machines and prepared answers.
+/// Interfaces, machines, prepared answers and transfers.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// By ifindex.
@@ -14,6 +18,31 @@ pub struct Memory {
     pub hosts: HashMap<HostKey, Host>,
     /// By set, request list, class and message.
     pub answers: HashMap<AnswerKey, Answer>,
+    /// Transfers as the kernel half has them; the daemon's own are in memory that both share.
+    pub transfers: Arc<TransferMemory>,
+}
+
+/// Transfers and what they send.
+#[derive(Default)]
+pub struct TransferMemory {
+    /// Slots by both ends.
+    pub slots: HashMap<TransferKey, u32>,
+    /// What is in the slots.
+    pub flights: Vec<Flight>,
+    /// Images.
+    pub chunks: Vec<Box<Chunk>>,
+    /// Their blocks' sums.
+    pub sums: Vec<Box<Sums>>,
+    /// Boot-clock nanoseconds.
+    pub now: u64,
+    /// The daemon's last sign of life.
+    pub heartbeat: u64,
+}
+
+impl core::fmt::Debug for TransferMemory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TransferMemory").field("slots", &self.slots).finish_non_exhaustive()
+    }
 }
 
 impl Tables for Memory {
@@ -27,5 +56,35 @@ impl Tables for Memory {
 
     fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
         self.answers.get(key)
+    }
+}
+
+impl Transfers for Memory {
+    fn slot(&self, key: &TransferKey) -> Option<u32> {
+        self.transfers.slots.get(key).copied()
+    }
+
+    fn flight(&self, slot: u32) -> Option<&Flight> {
+        self.transfers.flights.get(slot as usize)
+    }
+
+    fn chunk(&self, index: u32) -> Option<&Chunk> {
+        Some(self.transfers.chunks.get(index as usize)?)
+    }
+
+    fn sums(&self, index: u32) -> Option<&Sums> {
+        Some(self.transfers.sums.get(index as usize)?)
+    }
+
+    fn now(&self) -> u64 {
+        self.transfers.now
+    }
+
+    fn heartbeat(&self) -> u64 {
+        self.transfers.heartbeat
+    }
+
+    fn exchange(&self, word: &Word, from: u64, to: u64) -> bool {
+        word.exchange(from, to)
     }
 }

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use crate::tables::{Answer, AnswerKey, Event, Host, HostKey, Link, Settings};
+use crate::tftp::TransferKey;
 
 macro_rules! pod {
     ($($table:ty),*) => {$(
@@ -12,4 +13,4 @@ macro_rules! pod {
     )*};
 }
 
-pod!(Answer, AnswerKey, Event, Host, HostKey, Link, Settings);
+pod!(Answer, AnswerKey, Event, Host, HostKey, Link, Settings, TransferKey);

@@ -36,7 +36,15 @@ reasons! {
     Informed = "informed", "answered here with the options that were asked for";
     BootServer = "boot-server", "answered here with the boot file, on port 4011";
     NotOurs = "not-ours", "not DHCP, PXE or TFTP to this server";
-    Tftp = "tftp", "a TFTP packet, which the daemon answers";
+    TftpBlock = "tftp-block", "answered here with the next block of a file";
+    TftpDone = "tftp-done", "the last acknowledgement of a transfer, which ends here";
+    Tftp = "tftp", "a TFTP packet that is no plain acknowledgement, which the daemon answers";
+    TftpStranger = "tftp-stranger", "an acknowledgement of no transfer that the kernel half knows";
+    TftpRepeated = "tftp-repeated", "an acknowledgement that came before, which is never answered";
+    TftpInside = "tftp-inside", "an acknowledgement of a part of the window, which the daemon decides";
+    TftpImpossible = "tftp-impossible", "an acknowledgement of what was not sent, or long ago";
+    TftpWindow = "tftp-window", "several blocks are due, and this hook can send one";
+    TftpRace = "tftp-race", "another CPU answered the same acknowledgement; the frame was dropped";
     NoLink = "no-link", "the interface is not configured";
     RoleOff = "role-off", "DHCP is off on this interface";
     TooShort = "too-short", "shorter than the headers it claims to have";

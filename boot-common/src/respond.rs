@@ -9,7 +9,8 @@ use crate::classify::{Kind, bootp, client, intact, port_of};
 use crate::decide::decide;
 use crate::facts::Walk;
 use crate::frame::Frame;
-use crate::tables::{Event, Hook, Tables};
+use crate::tables::{Event, Hook, Link, Tables};
+use crate::tftp::{self, DataHead};
 use crate::wire::{HEADERS, Head, MAX_FRAME, Request};
 
 /// Working memory: too large for the kernel's stack, so each CPU has one in a map.
@@ -30,9 +31,11 @@ pub struct Scratch {
 pub struct Desk {
     /// Options that are returned unaltered, END, and padding.
     pub tail: [u8; 1024],
-    /// The answer's headers.
+    /// A DHCP answer's headers.
     pub head: Head,
     reserved: [u8; 2],
+    /// A TFTP block's headers.
+    pub data: DataHead,
 }
 
 impl Scratch {
@@ -100,7 +103,7 @@ pub fn respond<F: Frame, T: Tables>(
     let kind = port_of(&scratch.request)?;
     let link = tables.link(ifindex).ok_or(Reason::NoLink)?;
     if kind == Kind::Tftp {
-        return Err(Reason::Tftp);
+        return acknowledged(frame, scratch, tables, ifindex, length, link);
     }
     let length = u32::from(scratch.request.ip.total_length.get()) + 14;
     if length > MAX_FRAME as u32 {
@@ -118,6 +121,28 @@ pub fn respond<F: Frame, T: Tables>(
     let decision = decide(request, kind, facts, link, tables, now)?;
     answer(frame, request, desk, facts, &decision)?;
     Ok(Answered { reason: decision.reason, address: decision.yiaddr, class: decision.class })
+}
+
+/// Answers a TFTP acknowledgement.
+#[inline(always)]
+fn acknowledged<F: Frame, T: Tables>(
+    frame: &mut F,
+    scratch: &mut Scratch,
+    tables: &T,
+    ifindex: u32,
+    length: u32,
+    link: &Link,
+) -> Result<Answered, Reason> {
+    if length < tftp::ACK_FRAME || !frame.load(tftp::ACK_FRAME, &mut scratch.request) {
+        return Err(Reason::Tftp);
+    }
+    tftp::intact(&scratch.request, length, link)?;
+    match tftp::answer(frame, &mut scratch.request, &mut scratch.desk.data, ifindex, tables) {
+        reason @ (Reason::TftpBlock | Reason::TftpDone) => {
+            Ok(Answered { reason, address: scratch.request.ip.source, class: Class::OS })
+        }
+        reason => Err(reason),
+    }
 }
 
 #[cfg(test)]

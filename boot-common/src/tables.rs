@@ -5,12 +5,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::tftp::Transfers;
 use crate::wire::SNAME_AND_FILE;
 use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -26,8 +27,16 @@ pub mod name {
     pub const EVENTS: &str = "EVENTS";
     /// One [`Settings`](super::Settings)
     pub const SETTINGS: &str = "SETTINGS";
-    /// The tables that outlive the daemon, in pinning order.
-    pub const PINNED: [&str; 6] = [SETTINGS, LINKS, HOSTS, ANSWERS, COUNTERS, EVENTS];
+    /// [`TransferKey`](crate::tftp::TransferKey) → slot in [`FLIGHTS`]
+    pub const TRANSFERS: &str = "TRANSFERS";
+    /// Slots of [`Flight`](crate::tftp::Flight)
+    pub const FLIGHTS: &str = "FLIGHTS";
+    /// [`Chunk`](crate::tftp::Chunk)s of the files that are served
+    pub const IMAGES: &str = "IMAGES";
+    /// [`Sums`](crate::tftp::Sums) of their blocks
+    pub const SUMS: &str = "SUMS";
+    /// The tables of TFTP, whose sizes follow the configuration.
+    pub const TFTP: [&str; 4] = [TRANSFERS, FLIGHTS, IMAGES, SUMS];
 }
 
 /// How many machines the kernel can know.
@@ -236,7 +245,7 @@ pub struct Event {
 }
 
 /// The look-ups an answer depends on: the kernel's maps, the daemon's, or a test's.
-pub trait Tables {
+pub trait Tables: Transfers {
     /// The interface a frame came in on.
     fn link(&self, ifindex: u32) -> Option<&Link>;
     /// A known machine.

@@ -2,6 +2,8 @@
 //! lets [`respond`] do the work, and turns the outcome into the hook's verdict. Nothing is decided here.
 #![no_std]
 #![no_main]
+#![feature(adt_const_params, core_intrinsics)]
+#![allow(internal_features, reason = "compare-and-exchange: see maps.rs")]
 #![expect(unsafe_code, reason = "raw contexts and map values come from the kernel")]
 
 mod maps;
@@ -31,9 +33,9 @@ fn xpxe_xdp(ctx: XdpContext) -> u32 {
     match run(&mut xdp::XdpFrame::new(&ctx), Hook::Xdp, ifindex) {
         Ok(answered) => {
             debug!(&ctx, "xdp answered: reason {}", answered.reason.index());
-            xdp_action::XDP_TX
+            if answered.reason == Reason::TftpDone { xdp_action::XDP_DROP } else { xdp_action::XDP_TX }
         }
-        Err(Reason::StoreFailed) => xdp_action::XDP_DROP,
+        Err(Reason::StoreFailed | Reason::TftpRace) => xdp_action::XDP_DROP,
         Err(_) => xdp_action::XDP_PASS,
     }
 }
@@ -46,10 +48,13 @@ fn xpxe_tc(ctx: TcContext) -> i32 {
     match run(&mut skb::SkbFrame::new(&ctx), Hook::Tc, ifindex) {
         Ok(answered) => {
             debug!(&ctx, "tc answered: reason {}", answered.reason.index());
+            if answered.reason == Reason::TftpDone {
+                return TC_ACT_SHOT;
+            }
             // SAFETY: a helper call without pointers.
             unsafe { bpf_redirect(ifindex, 0) as i32 }
         }
-        Err(Reason::StoreFailed) => TC_ACT_SHOT,
+        Err(Reason::StoreFailed | Reason::TftpRace) => TC_ACT_SHOT,
         Err(_) => TCX_NEXT,
     }
 }
@@ -64,7 +69,10 @@ fn run<F: Frame>(frame: &mut F, hook: Hook, ifindex: u32) -> Result<Answered, Re
     match outcome {
         Ok(answered) => {
             maps::count(hook, answered.reason);
-            maps::tell(&answered.event(scratch, hook, ifindex, now));
+            // A transfer's progress stands in its flight.
+            if !matches!(answered.reason, Reason::TftpBlock | Reason::TftpDone) {
+                maps::tell(&answered.event(scratch, hook, ifindex, now));
+            }
         }
         Err(reason) => maps::count(hook, reason),
     }

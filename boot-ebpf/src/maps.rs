@@ -1,6 +1,9 @@
 //! The kernel's side of the tables: see [`boot_common::tables`] for what is in them.
 
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use boot_common::Reason;
@@ -9,6 +12,7 @@ use boot_common::tables::{
     Answer, AnswerKey, COUNTERS_LENGTH, EVENT_RING, Event, Hook, Host, HostKey, Link, MAX_ANSWERS, MAX_HOSTS,
     MAX_LINKS, Settings, Tables, counter,
 };
+use boot_common::tftp::{Chunk, Flight, MAX_FLIGHTS, Sums, TransferKey, Transfers, Word};
 
 #[map(name = "LINKS")]
 static LINKS: HashMap<u32, Link> = HashMap::pinned(MAX_LINKS, BPF_F_RDONLY_PROG);
@@ -21,7 +25,17 @@ static ANSWERS: HashMap<AnswerKey, Answer> =
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS_LENGTH, 0);
 #[map(name = "EVENTS")]
 static EVENTS: RingBuf = RingBuf::pinned(EVENT_RING, 0);
-// Only the daemon reads and writes it.
+#[map(name = "TRANSFERS")]
+static TRANSFERS: HashMap<TransferKey, u32> =
+    HashMap::pinned(MAX_FLIGHTS, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+#[map(name = "FLIGHTS")]
+static FLIGHTS: Array<Flight> = Array::pinned(MAX_FLIGHTS, BPF_F_MMAPABLE);
+// The daemon sets the sizes of these two from fast_path_memory. It maps them writable, which rules out
+// BPF_F_RDONLY_PROG.
+#[map(name = "IMAGES")]
+static IMAGES: Array<Chunk> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map(name = "SUMS")]
+static SUMS: Array<Sums> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map(name = "SETTINGS")]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map(name = "SCRATCH")]
@@ -74,5 +88,54 @@ impl Tables for Maps {
     fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
         // SAFETY: as above.
         unsafe { ANSWERS.get(key) }
+    }
+}
+
+impl Transfers for Maps {
+    #[inline(always)]
+    fn slot(&self, key: &TransferKey) -> Option<u32> {
+        // SAFETY: an entry is replaced as a whole.
+        unsafe { TRANSFERS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn flight(&self, slot: u32) -> Option<&Flight> {
+        FLIGHTS.get(slot)
+    }
+
+    #[inline(always)]
+    fn chunk(&self, index: u32) -> Option<&Chunk> {
+        IMAGES.get(index)
+    }
+
+    #[inline(always)]
+    fn sums(&self, index: u32) -> Option<&Sums> {
+        SUMS.get(index)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper call without arguments.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+
+    #[inline(always)]
+    fn heartbeat(&self) -> u64 {
+        SETTINGS.get(0).map_or(u64::MAX, |settings| settings.heartbeat)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, word: &Word, from: u64, to: u64) -> bool {
+        // The target's description denies that BPF can do this, so core has no function for it; the
+        // compiler's backend and kernels since 5.12 can.
+        // SAFETY: an aligned u64 of a map.
+        unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                word.as_ptr(),
+                from,
+                to,
+            )
+            .1
+        }
     }
 }

@@ -3,10 +3,13 @@
 use core::ffi::c_void;
 use core::hint::black_box;
 
-use aya_ebpf::helpers::generated::{bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
 use aya_ebpf::programs::TcContext;
 use boot_common::facts::Walk;
 use boot_common::frame::Frame;
+use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK};
 use boot_common::wire::{MAX_FRAME, Request};
 
 use crate::walk;
@@ -24,6 +27,9 @@ impl<'c> SkbFrame<'c> {
 }
 
 impl Frame for SkbFrame<'_> {
+    const IS_XDP: bool = false;
+    const COPIES: bool = true;
+
     #[inline(always)]
     fn length(&self) -> u32 {
         self.ctx.len()
@@ -76,6 +82,30 @@ impl Frame for SkbFrame<'_> {
         // SAFETY: `from` has at least `length` bytes; the helper checks the frame's.
         unsafe {
             bpf_skb_store_bytes(self.ctx.skb.skb, offset, from.as_ptr().cast::<c_void>(), length, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
+        let from = black_box(from) & (CHUNK as u32 - 1);
+        let length = black_box(length) & 16_383;
+        if length == 0 || length > LONGEST_BLOCK as u32 {
+            return false;
+        }
+        // SAFETY: `from` is in the chunk's first part, and behind it there is room for the longest block; the
+        // helper checks the frame's length.
+        unsafe {
+            let from = chunk.bytes.as_ptr().add(from as usize);
+            bpf_skb_store_bytes(self.ctx.skb.skb, offset, from.cast::<c_void>(), length, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn send_copy(&mut self) -> bool {
+        // SAFETY: the context is the one the kernel passed; no packet pointers are held.
+        unsafe {
+            let ifindex = (*self.ctx.skb.skb).ifindex;
+            bpf_clone_redirect(self.ctx.skb.skb, ifindex, 0) == 0
         }
     }
 

@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use boot_common::facts::Walk;
 use boot_common::frame::Frame;
+use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK};
 use boot_common::wire::{MAX_FRAME, Request};
 
 use crate::walk;
@@ -29,6 +30,9 @@ impl<'c> XdpFrame<'c> {
 }
 
 impl Frame for XdpFrame<'_> {
+    const IS_XDP: bool = true;
+    const COPIES: bool = false;
+
     #[inline(always)]
     fn length(&self) -> u32 {
         self.length
@@ -83,6 +87,26 @@ impl Frame for XdpFrame<'_> {
         unsafe {
             bpf_xdp_store_bytes(self.ctx.ctx, offset, from.as_ptr().cast_mut().cast::<c_void>(), length) == 0
         }
+    }
+
+    #[inline(always)]
+    fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
+        let from = black_box(from) & (CHUNK as u32 - 1);
+        let length = black_box(length) & 16_383;
+        if length == 0 || length > LONGEST_BLOCK as u32 {
+            return false;
+        }
+        // SAFETY: `from` is in the chunk's first part, and behind it there is room for the longest block; the
+        // helper checks the frame's length.
+        unsafe {
+            let from = chunk.bytes.as_ptr().add(from as usize);
+            bpf_xdp_store_bytes(self.ctx.ctx, offset, from.cast_mut().cast::<c_void>(), length) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn send_copy(&mut self) -> bool {
+        false
     }
 
     #[inline(always)]

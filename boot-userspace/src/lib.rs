@@ -7,4 +7,5 @@ pub mod fastpath;
 pub mod files;
 pub mod http;
 pub mod io;
+pub mod mapping;
 pub mod store;

@@ -24,7 +24,7 @@ use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Incoming, Now};
 use boot_userspace::engine::policy::{Policy, Port};
 use boot_userspace::engine::roster::Roster;
-use boot_userspace::fastpath::{Events, FastPath, Temporary, load};
+use boot_userspace::fastpath::{Events, FastPath, Sizes, Temporary, load};
 use boot_userspace::io::clock;
 
 const CONFIG: &str = r#"
@@ -138,9 +138,9 @@ struct Rig {
 
 impl Rig {
     fn new(pins: &Path, interfaces: Interfaces) -> Result<Self> {
-        let (_, mut kernel) = FastPath::start(pins, false)?;
+        let (_, mut kernel, _) = FastPath::start(pins, false, Sizes::of(0))?;
         let events = kernel.take_events().context("the events were taken")?;
-        let ebpf = load(pins, false)?;
+        let ebpf = load(pins, false, Sizes::of(0))?;
         let mut tables = Memory::default();
         let mut engine = engine(interfaces)?;
         lease(&mut engine, interfaces.server, LEASED)?;

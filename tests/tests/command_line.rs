@@ -76,9 +76,36 @@ fn serve_shows_the_same_mistakes_and_does_not_start() -> Result<()> {
 #[test]
 fn check_calls_the_packaged_example_fine() -> Result<()> {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/xpxe.toml");
-    let output = xpxe(&["check", "--config", example])?;
+    let output = xpxe(&["check", "--no-files", "--config", example])?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(output.status.success() && text.contains(": fine ("), "{}: {text}", output.status);
+    Ok(())
+}
+
+#[test]
+fn check_looks_at_boot_files_and_ends_with_1_where_one_that_is_named_is_wrong() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let boot = dir.path().join("boot");
+    fs::create_dir(&boot)?;
+    let file = dir.path().join("xpxe.toml");
+    let text =
+        "[[interface]]\nname = \"eth1\"\ndhcp = \"proxy\"\n[[profile]]\nname = \"p\"\nkernel = \"vmlinuz\"\n";
+    fs::write(&file, format!("boot_dir = {boot:?}\n{text}"))?;
+    let check = || -> Result<(Option<i32>, String)> {
+        let output = xpxe(&["check", "--config", &file.display().to_string()])?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    // Nobody named this one.
+    fs::write(boot.join("ipxe.efi"), "<html>")?;
+    let (code, text) = check()?;
+    ensure!(code == Some(1) && text.contains("error: vmlinuz (kernel of profile p): no such file"), "{text}");
+    ensure!(text.contains("warning: ipxe.efi (") && text.contains("): it is an HTML or XML page"), "{text}");
+    fs::write(boot.join("vmlinuz"), "")?;
+    let (code, text) = check()?;
+    ensure!(code == Some(1) && text.contains("error: vmlinuz (kernel of profile p): it is empty"), "{text}");
+    fs::write(boot.join("vmlinuz"), [b"MZ".as_slice(), &[0; 0x200], b"HdrS"].concat())?;
+    let (code, text) = check()?;
+    ensure!(code == Some(0) && text.contains("vmlinuz is a Linux kernel (x86)"), "{code:?}: {text}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod import;
 pub mod leases;
 pub mod log;
 pub mod serve;
+mod transfers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +29,14 @@ pub struct Cli {
 enum Verb {
     /// Serves DHCP, TFTP and HTTP until it is stopped
     Serve(serve::Serve),
-    /// Checks a configuration file: every problem at once, with key and line
-    Check(ConfigFile),
+    /// Checks a configuration file, every problem at once with key and line, and the boot files
+    ///
+    /// Boot files that are known beforehand are opened and looked at: the iPXE binaries of [ipxe], boot_dir and the
+    /// system, and what profiles, boot_file rules and machines name in boot_dir.
+    ///
+    /// Exits with 1 if something is wrong with the configuration or with a file that it names. An iPXE binary that
+    /// it does not name may be missing or wrong: that is a warning, and 0.
+    Check(check::Check),
     /// Removes programs, links and tables from the kernel
     Detach(detach::Detach),
     /// Shows and changes who has which address
@@ -52,7 +59,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Serve(serve) => serve.run(),
-            Verb::Check(file) => Ok(check::run(&file.config)),
+            Verb::Check(check) => Ok(check.run()),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
         }

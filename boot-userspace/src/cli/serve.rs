@@ -17,13 +17,15 @@ use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
 use crate::engine::roster::Roster;
 use crate::engine::script::ScriptBook;
-use crate::fastpath::{AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Tables, Wanted};
+use crate::fastpath::{
+    AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
+};
 use crate::files::BootFiles;
 use crate::http::{self, Site};
 use crate::io::daemon::{Daemon, Sockets, now};
 use crate::io::link::{self, Link};
 use crate::io::ra;
-use crate::io::tftp::TftpServer;
+use crate::io::tftp;
 use crate::store::Store;
 
 /// The flags.
@@ -124,7 +126,7 @@ impl Serve {
                 "dhcp = \"server\" needs at least one [[subnet]] to give addresses from: write a configuration file and name it with --config, or use --dhcp proxy beside another DHCP server"
             );
         }
-        let mut files = BootFiles::new(config.boot_dir.clone(), config.ipxe.clone());
+        let mut files = BootFiles::configured(&config);
         if let Some(kernel) = &self.kernel {
             let mut name = |path: &Path| -> Result<String> {
                 let file = path
@@ -170,13 +172,13 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     let http_port = listener.local_addr()?.port();
 
     let mut sockets = Vec::new();
-    let mut tftp = Vec::new();
+    let mut tftp_sockets = Vec::new();
     let roster = Roster::default();
     for (interface, link) in config.interfaces.iter().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
             sockets.push(Sockets::open(link)?);
         }
-        tftp.push(TftpServer::bind(link.clone(), Arc::clone(&files), roster.clone())?);
+        tftp_sockets.push((link.clone(), tftp::bind(link)?));
     }
 
     let store = Store::open(&config.state_dir).await?;
@@ -199,7 +201,9 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     let policy = Policy::new(config.clone(), ports, loader);
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
-    let (tables, events, hooks) = start_fast_path(&config, &mut engine, kernel_log)?;
+    let Started { tables, events, hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
+    let tftp =
+        super::transfers::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, sockets, tables);
     let stale = daemon.fill_tables().await?;
     if stale > 0 {
@@ -244,23 +248,33 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     Ok(())
 }
 
-type Started = (Option<Tables>, Option<AsyncEvents>, Option<FastPath>);
+/// The kernel half, as far as there is one.
+#[derive(Default)]
+struct Started {
+    tables: Option<Tables>,
+    events: Option<AsyncEvents>,
+    hooks: Option<FastPath>,
+    /// Also what an earlier daemon's kernel half left.
+    transfers: Option<Transfers>,
+}
 
 /// Loads the kernel half and takes over what an earlier daemon left, where any interface wants it.
 fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
+        let transfers = Transfers::inherit(&config.pin_dir)?;
         let detached = crate::fastpath::detach(&config.pin_dir)?;
         if !detached.links.is_empty() {
             info!("fast_path is off: removed the programs that an earlier daemon left");
         }
-        return Ok((None, None, None));
+        return Ok(Started { transfers, ..Started::default() });
     }
-    let (mut fast_path, mut tables) = match FastPath::start(&config.pin_dir, kernel_log) {
+    let sizes = Sizes::of(config.fast_path_memory);
+    let (mut fast_path, mut tables, transfers) = match FastPath::start(&config.pin_dir, kernel_log, sizes) {
         Ok(started) => started,
         // An optimisation, never a dependency, where nobody insists on it.
         Err(error) if is_optional(config) && !error.is::<NoPermission>() && !error.is::<NotInBpffs>() => {
             warn!("no fast path, the daemon answers everything: {error:#}");
-            return Ok((None, None, None));
+            return Ok(Started::default());
         }
         Err(error) => return Err(error),
     };
@@ -293,7 +307,7 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
         }
     }
     let events = events.map(crate::fastpath::Events::into_async).transpose()?;
-    Ok((Some(tables), events, Some(fast_path)))
+    Ok(Started { tables: Some(tables), events, hooks: Some(fast_path), transfers: Some(transfers) })
 }
 
 /// No interface insists on a hook.

@@ -22,7 +22,7 @@ pub(super) struct Written {
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
     let tables = top.tables("boot_file", &["arch", "oui", "file"], report);
     let rule = |table: Table<'_>| Written {
-        arch: table.one_or_more_numbers("arch", u16::MAX.into(), "7", report),
+        arch: table.one_or_more_numbers("arch", 0..=u16::MAX.into(), "7", report),
         has_arch: table.has("arch"),
         oui: table.text("oui", "b8:27:eb", report),
         has_oui: table.has("oui"),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::checked::{Config, Default, DhcpRole, FastPath, Http, Interface, Profile, Unknown};
+use super::checked::{Config, Default, DhcpRole, FastPath, Http, Interface, Profile, Tftp, Unknown};
 use super::report::{At, Place, Report};
 use super::value::{did_you_mean, quoted};
-use super::{address, boot_file, file, machine, name, option, subnet, value};
+use super::{address, amount, boot_file, file, machine, name, option, subnet, value};
 
 /// The names of the profiles, with where they stand and how long their arguments are.
 pub(super) struct ProfileNames<'f> {
@@ -19,7 +19,11 @@ pub(super) struct ProfileNames<'f> {
 pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
     let mut config = Config::empty();
     directories(file, &mut config, report);
+    if let Some(memory) = &file.fast_path_memory {
+        config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
+    }
     config.http = http(file, config.http, report);
+    config.tftp = tftp(file, config.tftp);
     for (kind, path) in &file.ipxe {
         config.ipxe.extend(path.read(report, value::absolute).map(|path| ((*kind).to_owned(), path)));
     }
@@ -72,6 +76,14 @@ fn http(file: &file::File, default: Http, report: &mut Report<'_>) -> Http {
     let advertise = file.advertise.as_ref();
     let advertise = advertise.and_then(|at| at.read(report, |text| address::advertise(text, listen.port())));
     Http { listen, advertise }
+}
+
+fn tftp(file: &file::File, default: Tftp) -> Tftp {
+    let windowsize = file.windowsize.as_ref().and_then(|at| u16::try_from(at.value).ok());
+    Tftp {
+        windowsize: windowsize.unwrap_or(default.windowsize),
+        single_port: file.single_port.unwrap_or(default.single_port),
+    }
 }
 
 fn interfaces(file: &file::File, report: &mut Report<'_>) -> Vec<Interface> {

@@ -15,6 +15,13 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(600);
 /// 5 minutes.
 pub const DEFAULT_BOOT_LEASE: Duration = Duration::from_secs(300);
 
+/// How many bytes of boot files the kernel half holds unless the file says otherwise: 64 MiB.
+pub const DEFAULT_FAST_PATH_MEMORY: u64 = 64 << 20;
+
+/// The largest TFTP window that is granted unless the file says otherwise. U-Boot's receive ring holds fewer than 32
+/// packets and its network stops when it overruns.
+pub const DEFAULT_WINDOWSIZE: u16 = 16;
+
 /// Everything `xpxe.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -24,8 +31,13 @@ pub struct Config {
     pub boot_dir: PathBuf,
     /// `pin_dir`: where programs and tables are pinned, in a bpffs. Absolute; default `/sys/fs/bpf/xpxe`.
     pub pin_dir: PathBuf,
+    /// `fast_path_memory`: bytes of boot files that the kernel half may hold at once, at most 4 GiB; 0: TFTP is not
+    /// answered there. Default [`DEFAULT_FAST_PATH_MEMORY`].
+    pub fast_path_memory: u64,
     /// `[http]`
     pub http: Http,
+    /// `[tftp]`
+    pub tftp: Tftp,
     /// `[ipxe]`: the iPXE binary for a kind of firmware, by `bios`, `ia32`, `x64`, `arm32`, `arm64`,
     /// `riscv64` or `loongarch64`; absolute paths. Default: none, the binaries found on the system are used.
     pub ipxe: BTreeMap<String, PathBuf>,
@@ -56,7 +68,9 @@ impl Config {
             boot_dir: state_dir.join("boot"),
             state_dir,
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
+            fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
             http: Http { listen: SocketAddr::from(([0, 0, 0, 0], 8080)), advertise: None },
+            tftp: Tftp { windowsize: DEFAULT_WINDOWSIZE, single_port: true },
             ipxe: BTreeMap::new(),
             interfaces: Vec::new(),
             subnets: Vec::new(),
@@ -76,6 +90,17 @@ pub struct Http {
     /// `advertise`: the address in the URLs that machines are given. Neither the address nor the port is zero;
     /// without a port in the file it is the one of `listen`. Default: the address the client's interface has.
     pub advertise: Option<SocketAddr>,
+}
+
+/// `[tftp]`: how boot files are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tftp {
+    /// `windowsize`: the largest window that is granted (RFC 7440), 1 to 64 blocks; 1: the option is declined. Default
+    /// [`DEFAULT_WINDOWSIZE`].
+    pub windowsize: u16,
+    /// `single_port`: everything comes from port 69; false: each transfer has a port of its own (RFC 1350). Default
+    /// true.
+    pub single_port: bool,
 }
 
 /// `[[interface]]`: a network card that machines boot from.

@@ -12,6 +12,9 @@ pub(super) struct File {
     pub(super) state_dir: Text,
     pub(super) boot_dir: Text,
     pub(super) pin_dir: Text,
+    pub(super) fast_path_memory: Text,
+    pub(super) windowsize: Option<At<u32>>,
+    pub(super) single_port: Option<bool>,
     pub(super) listen: Text,
     pub(super) advertise: Text,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
@@ -92,7 +95,9 @@ impl File {
             "state_dir",
             "boot_dir",
             "pin_dir",
+            "fast_path_memory",
             "http",
+            "tftp",
             "ipxe",
             "interface",
             "subnet",
@@ -103,12 +108,16 @@ impl File {
         ];
         let top = Table::open(tree, place, &known, report);
         let http = top.table("http", &["listen", "advertise"], report);
+        let tftp = top.table("tftp", &["windowsize", "single_port"], report);
         let ipxe = top.table("ipxe", &IPXE, report);
         let default = top.table("default", &["profile", "unknown"], report);
         Self {
             state_dir: top.text("state_dir", "/var/lib/xpxe", report),
             boot_dir: top.text("boot_dir", "/var/lib/xpxe/boot", report),
             pin_dir: top.text("pin_dir", "/sys/fs/bpf/xpxe", report),
+            fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),
+            windowsize: tftp.as_ref().and_then(|tftp| tftp.number("windowsize", 1..=64, "16", report)),
+            single_port: tftp.as_ref().and_then(|tftp| tftp.flag("single_port", report)),
             listen: http.as_ref().and_then(|http| http.text("listen", "0.0.0.0:8080", report)),
             advertise: http.as_ref().and_then(|http| http.text("advertise", "10.1.0.2:8080", report)),
             ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! A single value: its type, and what is wrong with it if it has another one.
 
+use std::ops::RangeInclusive;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -28,21 +30,43 @@ pub(super) fn text(
     Some(At { value: text.to_owned(), place })
 }
 
-/// A whole number from 0 to `max`; `example` is one with its key.
+/// A text, or a whole number as its digits; `example` is one with its key.
+pub(super) fn text_or_number(
+    place: Place,
+    value: &Spanned<DeValue<'_>>,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<At<String>> {
+    if spoilt(&place, value, report) {
+        return None;
+    }
+    if let Some(integer) = value.get_ref().as_integer() {
+        let decimal = u64::from_str_radix(integer.as_str(), integer.radix());
+        let value = decimal.map_or_else(|_| integer.as_str().to_owned(), |number| number.to_string());
+        return Some(At { value, place });
+    }
+    text(place, value, example, report)
+}
+
+/// A whole number within `range`; `example` is one with its key.
 pub(super) fn number(
     place: Place,
     value: &Spanned<DeValue<'_>>,
-    max: u32,
+    range: RangeInclusive<u32>,
     example: &str,
     report: &mut Report<'_>,
 ) -> Option<At<u32>> {
     let spoilt = report.take_spoilt(&value.span()).is_some();
     let integer = value.get_ref().as_integer().filter(|_| !spoilt);
     let number = integer.and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok());
-    let Some(value) = number.filter(|number| *number <= max) else {
+    let Some(value) = number.filter(|number| range.contains(number)) else {
         report.add(
             &place,
-            format!("has to be a whole number from 0 to {max}, without quotes; write {example}"),
+            format!(
+                "has to be a whole number from {} to {}, without quotes; write {example}",
+                range.start(),
+                range.end()
+            ),
         );
         return None;
     };

@@ -7,6 +7,7 @@
 //! needs no further checking or every [`Problem`] in the file, each with its key and line.
 
 mod address;
+mod amount;
 mod boot_file;
 mod bytes;
 mod check;
@@ -31,8 +32,9 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_LEASE, Default, DhcpRole, FastPath, Http,
-    Interface, Machine, Profile, RelayPort, Subnet, Unknown,
+    BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY, DEFAULT_LEASE,
+    DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile, RelayPort, Subnet,
+    Tftp, Unknown,
 };
 pub use problem::{Problem, Problems};
 

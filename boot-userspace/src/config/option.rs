@@ -36,7 +36,7 @@ enum Value {
 pub(super) fn read(table: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
     let tables = table.inline_tables("options", &KEYS, EXAMPLE, report);
     let option = |table: Table<'_>| Written {
-        code: table.required_number("code", u8::MAX.into(), "42", report),
+        code: table.required_number("code", 0..=u8::MAX.into(), "42", report),
         value: value(&table, report),
         always: table.flag("always", report),
         place: table.place,
@@ -61,7 +61,7 @@ fn value(table: &Table<'_>, report: &mut Report<'_>) -> Option<Value> {
 }
 
 fn value_of(table: &Table<'_>, name: &str, report: &mut Report<'_>) -> Option<Value> {
-    let mut number = |max| Some(table.number(name, max, "1", report)?.value);
+    let mut number = |max| Some(table.number(name, 0..=max, "1", report)?.value);
     Some(match name {
         "ip" => Value::Ip(table.one_or_more_texts(name, "10.1.0.5", report)),
         "text" => Value::Text(table.text(name, "tftp.example", report)?),

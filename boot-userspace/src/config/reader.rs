@@ -1,6 +1,7 @@
 //! Walks a TOML table: finds the keys, checks their types, and reports the keys that should not be there.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,7 +12,7 @@ use super::suggest::closest;
 use super::value::{either, quoted};
 
 /// Keys that people write too far down, where they belong to the table above them.
-const TOP: [&str; 3] = ["state_dir", "boot_dir", "pin_dir"];
+const TOP: [&str; 4] = ["state_dir", "boot_dir", "pin_dir", "fast_path_memory"];
 
 /// A table whose keys are known beforehand.
 pub(super) struct Table<'t> {
@@ -85,6 +86,17 @@ impl<'t> Table<'t> {
         text(place, value, &format!("{name} = {example:?}"), report)
     }
 
+    /// A text, or a whole number as its digits; `example` is a text without its quotes.
+    pub(super) fn text_or_number(
+        &self,
+        name: &str,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<String>> {
+        let (place, value) = self.find(name, report)?;
+        leaf::text_or_number(place, value, &format!("{name} = {example:?}"), report)
+    }
+
     /// A text that has to be there.
     pub(super) fn required_text(
         &self,
@@ -150,48 +162,48 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// A whole number from 0 to `max`; `example` is one.
+    /// A whole number within `range`; `example` is one.
     pub(super) fn number(
         &self,
         name: &str,
-        max: u32,
+        range: RangeInclusive<u32>,
         example: &str,
         report: &mut Report<'_>,
     ) -> Option<At<u32>> {
         let (place, value) = self.find(name, report)?;
-        leaf::number(place, value, max, &format!("{name} = {example}"), report)
+        leaf::number(place, value, range, &format!("{name} = {example}"), report)
     }
 
     /// A number that has to be there.
     pub(super) fn required_number(
         &self,
         name: &str,
-        max: u32,
+        range: RangeInclusive<u32>,
         example: &str,
         report: &mut Report<'_>,
     ) -> Option<At<u32>> {
         self.require(name, example, report);
-        self.number(name, max, example, report)
+        self.number(name, range, example, report)
     }
 
     /// A list of numbers that is not empty, or one number instead; nothing if it is not there.
     pub(super) fn one_or_more_numbers(
         &self,
         name: &str,
-        max: u32,
+        range: RangeInclusive<u32>,
         example: &str,
         report: &mut Report<'_>,
     ) -> Vec<At<u32>> {
         let Some((place, value)) = self.find(name, report) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
-            return self.number(name, max, example, report).into_iter().collect();
+            return self.number(name, range, example, report).into_iter().collect();
         };
         if items.is_empty() {
             report.add(&place, format!("the list is empty; write {name} = [{example}]"));
         }
         let item = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let place = element(&place, index, item, report);
-            leaf::number(place, item, max, &format!("{name} = [{example}]"), report)
+            leaf::number(place, item, range.clone(), &format!("{name} = [{example}]"), report)
         };
         items.iter().enumerate().filter_map(item).collect()
     }

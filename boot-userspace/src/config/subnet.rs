@@ -9,7 +9,7 @@ use super::address::{self, edges, not_an_edge};
 use super::checked::{DEFAULT_BOOT_LEASE, DEFAULT_LEASE, Subnet};
 use super::report::{At, Place, Report};
 use super::value::quoted;
-use super::{file, name, option, value};
+use super::{amount, file, name, option};
 
 /// What machines have to know about the subnets.
 pub(super) struct Nets {
@@ -34,7 +34,8 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
         let router = from.router.as_ref().and_then(|at| at.read(report, |text| router(text, cidr)));
         let dns = from.dns.iter().filter_map(|at| at.read(report, address::host)).collect();
         let domain = from.domain.as_ref().and_then(|at| at.read(report, name::domain));
-        let lease = from.lease.as_ref().and_then(|at| at.read(report, value::lease)).unwrap_or(DEFAULT_LEASE);
+        let lease =
+            from.lease.as_ref().and_then(|at| at.read(report, amount::lease)).unwrap_or(DEFAULT_LEASE);
         let boot_lease = boot_lease(from, lease, report);
         let probe = from.probe.unwrap_or(true);
         let options = option::check(&from.options, false, report);
@@ -58,12 +59,12 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
 fn boot_lease(from: &file::Subnet, lease: Duration, report: &mut Report<'_>) -> Duration {
     // A lease that could not be read is no limit.
     let limit = match &from.lease {
-        Some(at) => value::lease(&at.value).ok().map(|_| at.value.as_str()),
+        Some(at) => amount::lease(&at.value).ok().map(|_| at.value.as_str()),
         None => (!from.has_lease).then_some("10m"),
     };
     let written = from.boot_lease.as_ref().and_then(|at| {
         at.read(report, |text| {
-            let boot_lease = value::lease(text)?;
+            let boot_lease = amount::lease(text)?;
             match limit.filter(|_| boot_lease > lease) {
                 Some(limit) => Err(format!(
                     "{} is longer than the lease; write at most {limit:?} or a longer lease",

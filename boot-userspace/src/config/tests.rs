@@ -3,6 +3,7 @@
 mod answers;
 mod identity;
 mod packaged;
+mod tftp;
 
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ fn the_example_of_the_design() {
     assert_eq!(config.boot_dir, Path::new("/var/lib/xpxe/boot"));
     assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/xpxe"));
     assert_eq!(config.http, Http { listen: ([0, 0, 0, 0], 8080).into(), advertise: None });
+    assert_eq!(config.fast_path_memory, 64 << 20);
+    assert_eq!(config.tftp, Tftp { windowsize: 16, single_port: true });
     assert!(config.ipxe.is_empty());
     let interface = Interface {
         name: "eth1".into(),
@@ -195,6 +198,8 @@ fn what_is_left_out_has_defaults() {
 fn everything_that_may_be_written() {
     let text = "
         pin_dir = '/sys/fs/bpf/a'
+        fast_path_memory = '1G'
+        [tftp]\nwindowsize = 1\nsingle_port = false
         [http]\nlisten = '127.0.0.1:81'\nadvertise = '10.1.0.2'
         [ipxe]\nx64 = '/a/snponly.efi'\nbios = '/a/undionly.kpxe'
         [[interface]]\nname = 'eth1'\nfast_path = 'tc'\nrouter_advertisement = false
@@ -214,6 +219,8 @@ fn everything_that_may_be_written() {
     ";
     let config = good(text);
     assert_eq!(config.http.advertise, Some(([10, 1, 0, 2], 81).into()));
+    assert_eq!(config.fast_path_memory, 1 << 30);
+    assert_eq!(config.tftp, Tftp { windowsize: 1, single_port: false });
     assert_eq!(config.ipxe.keys().collect::<Vec<_>>(), ["bios", "x64"]);
     assert_eq!(config.interfaces.len(), 3);
     assert!(

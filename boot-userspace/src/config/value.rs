@@ -1,7 +1,6 @@
-//! Texts that are words, paths, times and kernel arguments. What does not fit is told in a sentence.
+//! Texts that are words, paths and kernel arguments. What does not fit is told in a sentence.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::suggest::closest;
 
@@ -12,9 +11,6 @@ pub(super) const MAX_ARGS: usize = 2000;
 const MAX_BOOT_FILE: usize = 127;
 /// An option without the NUL that firmware expects at its end.
 const MAX_BOOT_URL: usize = 254;
-
-const MIN_LEASE: u64 = 60;
-const MAX_LEASE: u64 = 365 * 86_400;
 
 /// In quotes, on one line, and not longer than a person reads.
 pub(super) fn quoted(text: &str) -> String {
@@ -149,50 +145,9 @@ pub(super) fn label_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A lease time such as `10m`.
-pub(super) fn lease(text: &str) -> Result<Duration, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let number = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
-    let Some((digits, seconds)) =
-        number.filter(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    else {
-        return Err(format!(
-            "{} is not a time; write a number and s, m, h or d, such as \"90s\", \"10m\", \"1h\" or \"2d\"",
-            quoted(text)
-        ));
-    };
-    // Too many digits for a number are too many seconds, too.
-    let total = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).unwrap_or(u64::MAX);
-    if total < MIN_LEASE {
-        return Err(format!("{} is too short; write at least \"60s\"", quoted(text)));
-    }
-    if total > MAX_LEASE {
-        return Err(format!("{} is too long; write at most \"365d\"", quoted(text)));
-    }
-    Ok(Duration::from_secs(total))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_lease_times() {
-        for (text, seconds) in
-            [("60s", 60), ("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), ("365d", MAX_LEASE)]
-        {
-            assert_eq!(lease(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "m", "10", "10 m", "-1m", "+1m", "1.5h", "10min", "1w", "10M", "1h30m", "١m"] {
-            assert!(lease(text).is_err_and(|why| why.contains("is not a time")), "{text}");
-        }
-        for text in ["0s", "59s", "0d"] {
-            assert!(lease(text).is_err_and(|why| why.contains("too short")), "{text}");
-        }
-        for text in ["366d", "99999999999999999999999d", "18446744073709551615m"] {
-            assert!(lease(text).is_err_and(|why| why.contains("too long")), "{text}");
-        }
-    }
 
     #[test]
     fn keeps_images_inside_boot_dir() {

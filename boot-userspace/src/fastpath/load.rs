@@ -9,8 +9,7 @@ use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use boot_common::tables::{ABI_VERSION, Host, HostKey, Settings, name};
 
-use crate::fastpath::Found;
-use crate::fastpath::pins;
+use crate::fastpath::{Found, Sizes, pins};
 
 /// The kernel half, as boot-ebpf builds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xpxe-kernel"));
@@ -35,10 +34,14 @@ const AYA_LOG_DEBUG: u8 = 4;
 ///
 /// # Errors
 /// No permission, or the kernel refuses: the text has the verifier's last words and what to do.
-pub fn load(pin_dir: &Path, with_log: bool) -> Result<Ebpf> {
+pub fn load(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<Ebpf> {
     let level = if with_log { AYA_LOG_DEBUG } else { 0 };
     let mut loader = EbpfLoader::new();
-    loader.default_map_pin_directory(pin_dir).override_global("AYA_LOG_LEVEL", &level, false);
+    loader
+        .default_map_pin_directory(pin_dir)
+        .override_global("AYA_LOG_LEVEL", &level, false)
+        .map_max_entries(name::IMAGES, sizes.chunks.max(1))
+        .map_max_entries(name::SUMS, sizes.sums.max(1));
     let mut ebpf = loader.load(OBJECT).map_err(explain)?;
     let xdp: &mut Xdp = ebpf.program_mut(XDP).context("no XDP program in the object")?.try_into()?;
     xdp.load().map_err(refused)?;
@@ -67,6 +70,13 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
         HashMap::<_, HostKey, Host>::try_from(Map::HashMap(MapData::from_pin(pin_dir.join(name::HOSTS))?))?;
     let silent = crate::io::clock::boot().saturating_sub(Duration::from_nanos(found.heartbeat));
     Ok(Found::Tables { hosts: hosts.keys().count(), silent: silent.as_secs() })
+}
+
+/// The version of the tables that are pinned there.
+pub(super) fn look_only(pin_dir: &Path) -> Option<u32> {
+    let map = Map::Array(MapData::from_pin(pin_dir.join(name::SETTINGS)).ok()?);
+    let settings = Array::<_, Settings>::try_from(map).ok()?.get(&0, 0).ok()?;
+    Some(settings.abi_version)
 }
 
 fn explain(error: EbpfError) -> anyhow::Error {

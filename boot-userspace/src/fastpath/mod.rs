@@ -9,6 +9,7 @@ mod load;
 mod pins;
 mod sys;
 mod tables;
+mod transfers;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use crate::fastpath::events::{AsyncEvents, Events};
 pub use crate::fastpath::load::{NoPermission, NotInBpffs, OBJECT, load};
 pub use crate::fastpath::pins::{Detached, Temporary, detach};
 pub use crate::fastpath::tables::Tables;
+pub use crate::fastpath::transfers::{Published, Sizes, Transfers};
 
 /// What was there when the daemon started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +55,21 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// Loads the programs over the tables pinned in `pin_dir`, creating what is missing. `with_log`: with messages for [`follow_log`](Self::follow_log).
+    /// Loads the programs over the tables pinned in `pin_dir`, creating what is missing. `with_log`: with messages for
+    /// [`follow_log`](Self::follow_log). `sizes`: room for images.
     ///
     /// # Errors
     /// No bpffs, no permission, or a kernel that refuses the programs; the text says what to do.
-    pub fn start(pin_dir: &Path, with_log: bool) -> Result<(Self, Tables)> {
+    pub fn start(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<(Self, Tables, Transfers)> {
         pins::prepare(pin_dir)?;
         let found = load::look(pin_dir)?;
-        let mut ebpf = load::load(pin_dir, with_log)?;
+        if transfers::fit(pin_dir, sizes)? {
+            tracing::warn!("fast_path_memory is another than before: TFTP transfers under way start over");
+        }
+        let mut ebpf = load::load(pin_dir, with_log, sizes)?;
         let tables = Tables::open(&mut ebpf)?;
-        Ok((Self { ebpf, found }, tables))
+        let transfers = Transfers::open(&mut ebpf, sizes)?;
+        Ok((Self { ebpf, found }, tables, transfers))
     }
 
     /// Takes the programs off an interface, if an earlier daemon left any there.

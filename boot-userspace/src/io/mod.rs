@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod daemon;
+pub mod library;
 pub mod link;
 pub mod packet;
 pub mod probe;

@@ -1,19 +1,25 @@
 //! TFTP on one interface: the socket, the files and the log lines around [`Transfers`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::unix::fs::FileExt;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
+use boot_common::tftp::TransferKey;
+use tokio::sync::mpsc;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::engine::roster::Roster;
-use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Outcome, Peer, Token, Told, Transfers};
-use crate::files::{BootFiles, OpenError, OpenFile, human_size};
+use crate::engine::tftp::{
+    self, Action, DATA_HEADER, Image, Limits, Mode, Outcome, Peer, Slots, Token, Told, Transfers,
+};
+use crate::fastpath::Published;
+use crate::files::{BootFiles, Inspection, OpenError, OpenFile, Version, human_size};
+use crate::io::clock;
+use crate::io::library::{Edition, Library};
 use crate::io::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
 
@@ -27,37 +33,77 @@ const BURST: usize = 64;
 const SEND_PAUSE: Duration = Duration::from_millis(1);
 const SEND_TRIES: u32 = 20;
 
+/// What all interfaces' TFTP servers have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// The names that are served.
+    pub files: Arc<BootFiles>,
+    /// Who has which address, for the log.
+    pub roster: Roster,
+    /// The files' contents.
+    pub library: Arc<Library>,
+    /// Where transfers stand.
+    pub slots: Slots,
+    /// The largest window that is granted.
+    pub window: u16,
+}
+
+/// How many contents are remembered as told about.
+const MOST_INSPECTED: usize = 1024;
+
 /// A TFTP server that has its port.
 pub struct TftpServer {
     socket: UdpSocket,
     link: Link,
-    files: Arc<BootFiles>,
-    roster: Roster,
+    common: Common,
+    /// The kernel half, where it is on this interface.
+    kernel: Option<Arc<Published>>,
     transfers: Transfers,
-    images: Images,
-    started: Instant,
+    /// Who waits for which file to be read into memory.
+    waiting: HashMap<Wanted, Vec<Token>>,
+    /// What has been said about in the log.
+    inspected: HashSet<Version>,
+    fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
 }
 
-/// Binds and serves; see [`TftpServer`].
-pub async fn serve(link: Link, files: Arc<BootFiles>, roster: Roster) -> Result<Infallible, BindError> {
-    Ok(TftpServer::bind(link, files, roster)?.run().await)
+/// A file, and the block size it is wanted in.
+type Wanted = (Edition, u16);
+type Fetched = (Wanted, io::Result<Image>);
+
+/// Takes port 69 of an interface.
+///
+/// # Errors
+/// When it cannot be had; one sentence that says what to do.
+pub fn bind(link: &Link) -> Result<UdpSocket, BindError> {
+    UdpSocket::bind(link, PORT)
 }
 
 impl TftpServer {
-    /// Takes port 69 of the interface.
-    pub fn bind(link: Link, files: Arc<BootFiles>, roster: Roster) -> Result<Self, BindError> {
-        let socket = UdpSocket::bind(&link, PORT)?;
-        let transfers = Transfers::new(link.mtu);
-        let images = Images::default();
-        Ok(Self { socket, link, files, roster, transfers, images, started: Instant::now(), crowded_out: 0 })
+    /// A server on a socket from [`bind`]. `kernel` is for an interface whose packets the kernel half sees.
+    #[must_use]
+    pub fn new(socket: UdpSocket, link: Link, common: Common, kernel: Option<Arc<Published>>) -> Self {
+        let limits = Limits { mtu: link.mtu, window: common.window };
+        let transfers = Transfers::new(limits, common.slots.clone());
+        let (waiting, inspected, fetched) = (HashMap::new(), HashSet::new(), mpsc::unbounded_channel());
+        Self { socket, link, common, kernel, transfers, waiting, inspected, fetched, crowded_out: 0 }
+    }
+
+    /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
+    pub fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
+        if key.ifindex != self.link.index {
+            return false;
+        }
+        let client = SocketAddrV4::new(key.client.into(), key.port);
+        self.transfers.adopt(Peer { client, local: key.local.into() }, slot, image, clock::boot());
+        true
     }
 
     /// Serves until it is dropped.
     pub async fn run(mut self) -> Infallible {
         let mut packet = [0; LONGEST_PACKET];
         loop {
-            let wakeup = self.transfers.next_wakeup().map(|at| self.started + at);
+            let wakeup = self.transfers.next_wakeup();
             tokio::select! {
                 received = self.socket.recv(&mut packet) => match received {
                     Ok(received) => {
@@ -66,9 +112,10 @@ impl TftpServer {
                     }
                     Err(error) => self.receive_failed(&error).await,
                 },
+                Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
                 () = sleep_until(wakeup) => {}
             }
-            self.transfers.tick(self.started.elapsed());
+            self.transfers.tick(clock::boot());
             self.act().await;
         }
     }
@@ -78,7 +125,7 @@ impl TftpServer {
         if self.is_broadcast(received.to) || self.is_broadcast(*received.from.ip()) {
             return;
         }
-        self.transfers.handle(packet, received.from, received.to, self.started.elapsed());
+        self.transfers.handle(packet, received.from, received.to, clock::boot());
     }
 
     fn take_waiting(&mut self, packet: &mut [u8]) {
@@ -104,21 +151,29 @@ impl TftpServer {
         let mut packet = Vec::new();
         while let Some(action) = self.transfers.next_action() {
             match action {
-                Action::Open { token, peer, name } => self.open(token, peer, &name),
+                Action::Open { token, peer, name, mode, block_size } => {
+                    self.open(token, peer, &name, mode, block_size);
+                }
+                Action::Publish { peer, slot } => self.publish(peer, slot),
+                Action::Withdraw { peer } => self.withdraw(peer),
                 Action::Send { peer, bytes } => self.send(&bytes, peer).await,
                 Action::Block { peer, image, offset, len, block } => {
                     packet.clear();
                     packet.extend(tftp::data_header(block));
                     packet.resize(DATA_HEADER + len, 0);
-                    match self.images.read(image, packet.get_mut(DATA_HEADER..).unwrap_or_default(), offset) {
+                    match self.common.library.read(
+                        image,
+                        packet.get_mut(DATA_HEADER..).unwrap_or_default(),
+                        offset,
+                    ) {
                         Ok(()) => self.send(&packet, peer).await,
                         Err(error) => {
                             warn!(step = "tftp", by = "daemon", client = %peer.client, %error, "a boot file cannot be read");
-                            self.transfers.unreadable(peer);
+                            self.transfers.unreadable(peer, clock::boot());
                         }
                     }
                 }
-                Action::Close { image } => self.images.close(image),
+                Action::Close { image } => self.common.library.close(image),
                 Action::Tell(told) => self.tell(told),
             }
         }
@@ -132,16 +187,99 @@ impl TftpServer {
         self.crowded_out = crowded_out;
     }
 
-    fn open(&mut self, token: Token, peer: Peer, name: &str) {
-        let result = self.files.open(name).map(|file| self.images.add(file)).map_err(|error| {
-            self.tell_miss(peer, name, &error);
-            match error {
-                OpenError::NotFound { .. } => tftp::OpenError::NotFound,
-                OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
-                OpenError::Io { .. } => tftp::OpenError::Failed,
+    fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {
+        let file = match self.common.files.open(name) {
+            Ok(file) => file,
+            Err(error) => {
+                self.tell_miss(peer, name, &error);
+                let error = match error {
+                    OpenError::NotFound { .. } => tftp::OpenError::NotFound,
+                    OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
+                    OpenError::Io { .. } => tftp::OpenError::Failed,
+                };
+                return self.transfers.opened(token, Err(error), clock::boot());
             }
-        });
-        self.transfers.opened(token, result, self.started.elapsed());
+        };
+        let edition = (file.version(), mode);
+        if let Some(image) = self.common.library.known(&edition, block_size) {
+            return self.transfers.opened(token, Ok(image), clock::boot());
+        }
+        let wanted = (edition, block_size);
+        let waiting = self.waiting.entry(wanted).or_default();
+        waiting.push(token);
+        if waiting.len() == 1 {
+            self.inspect(name, &file);
+            let (library, to) = (Arc::clone(&self.common.library), self.fetched.0.clone());
+            // Whoever waits for the answer is gone with the server.
+            tokio::task::spawn_blocking(move || {
+                to.send((wanted, library.fetch(file, mode, block_size))).ok()
+            });
+        }
+    }
+
+    /// Says what is going to be sent, once for each content.
+    fn inspect(&mut self, name: &str, file: &OpenFile) {
+        if self.inspected.len() >= MOST_INSPECTED {
+            self.inspected.clear();
+        }
+        if !self.inspected.insert(file.version()) {
+            return;
+        }
+        let Inspection { says, problem } = self.common.files.inspect_open(name, file);
+        match problem {
+            None => info!(step = "tftp", by = "daemon", file = name, "{name} is: {says}"),
+            Some(problem) => {
+                warn!(step = "tftp", by = "daemon", file = name, "{name} is: {says}; {problem}");
+            }
+        }
+    }
+
+    /// A file is in memory, or will not be.
+    fn fetched(&mut self, wanted: Wanted, result: io::Result<Image>) {
+        let now = clock::boot();
+        let waiting = self.waiting.remove(&wanted).unwrap_or_default();
+        match result {
+            Ok(image) => {
+                for token in waiting {
+                    let image = self.common.library.lend(image.id, wanted.1);
+                    self.transfers.opened(token, image.ok_or(tftp::OpenError::Failed), now);
+                }
+                self.common.library.close(image.id);
+            }
+            Err(error) => {
+                warn!(step = "tftp", by = "daemon", %error, "a boot file cannot be read");
+                for token in waiting {
+                    self.transfers.opened(token, Err(tftp::OpenError::Failed), now);
+                }
+            }
+        }
+    }
+
+    /// A transfer that the kernel half does not know is the daemon's, and no worse for it than slower.
+    fn publish(&self, peer: Peer, slot: u32) {
+        if let Some(kernel) = &self.kernel
+            && let Err(error) = kernel.put(&self.key(peer), slot)
+        {
+            debug!(client = %peer.client, %error, "the kernel did not take a transfer, the daemon answers for it");
+        }
+    }
+
+    fn withdraw(&self, peer: Peer) {
+        if let Some(kernel) = &self.kernel
+            && let Err(error) = kernel.remove(&self.key(peer))
+        {
+            debug!(client = %peer.client, %error, "the kernel did not give a transfer back");
+        }
+    }
+
+    fn key(&self, peer: Peer) -> TransferKey {
+        TransferKey {
+            client: peer.client.ip().octets(),
+            local: peer.local.octets(),
+            ifindex: self.link.index,
+            port: peer.client.port(),
+            reserved: 0,
+        }
     }
 
     /// Sends, waiting a little for room in the socket's buffer. What cannot be sent is lost like any packet, and
@@ -175,12 +313,18 @@ impl TftpServer {
         let mac = mac.map(display);
         let client = peer.client;
         match outcome {
-            Outcome::Finished { bytes, block_size, window, resent, took, confirmed } => {
+            Outcome::Finished { bytes, block_size, window, resent, by_xdp, by_tc, took, confirmed } => {
                 let end = if confirmed { "" } else { " (the last acknowledgement did not come)" };
                 let (size, seconds) = (human_size(bytes), took.as_secs_f64());
+                let blocks = bytes / u64::from(block_size) + 1;
+                let by = match (by_xdp * 2 > blocks, by_tc * 2 > blocks) {
+                    (true, _) => "xdp",
+                    (_, true) => "tc",
+                    _ => "daemon",
+                };
                 info!(
-                    step = "tftp", by = "daemon", mac, name, %client, file, bytes, seconds, blksize = block_size,
-                    windowsize = window, resent, "sent {file}, {size} in {seconds:.1} s{end}"
+                    step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
+                    windowsize = window, blocks, resent, by_xdp, by_tc, "sent {file}, {size} in {seconds:.1} s{end}"
                 );
             }
             Outcome::Probed => {
@@ -190,9 +334,9 @@ impl TftpServer {
                 step = "tftp", by = "daemon", mac, name, %client, file, bytes, code,
                 "the client gave up {file} after {}: {message}", human_size(bytes)
             ),
-            Outcome::Stalled { bytes, size } => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, bytes,
-                "the client fell silent after {} of {} of {file}", human_size(bytes), human_size(size)
+            Outcome::Stalled { bytes, size, block } => info!(
+                step = "tftp", by = "daemon", mac, name, %client, file, bytes, block,
+                "the client fell silent at block {block}, after {} of {} of {file}", human_size(bytes), human_size(size)
             ),
             Outcome::Refused(why) => {
                 info!(step = "tftp", by = "daemon", mac, name, %client, file, "request refused: {why}");
@@ -209,7 +353,10 @@ impl TftpServer {
     }
 
     fn who(&self, peer: Peer) -> (Option<boot_common::Mac>, Option<String>) {
-        self.roster.client(*peer.client.ip()).map_or((None, None), |client| (Some(client.mac), client.name))
+        self.common
+            .roster
+            .client(*peer.client.ip())
+            .map_or((None, None), |client| (Some(client.mac), client.name))
     }
 }
 
@@ -224,50 +371,10 @@ fn is_customary_probe(file: &str) -> bool {
             && (name.starts_with("revocations") || name.starts_with("shim_certificate")))
 }
 
-async fn sleep_until(time: Option<Instant>) {
+/// `time` is on the boot clock.
+async fn sleep_until(time: Option<Duration>) {
     match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
+        Some(time) => tokio::time::sleep(time.saturating_sub(clock::boot())).await,
         None => std::future::pending().await,
     }
-}
-
-/// A file as it was when it was opened: another size or time means another content.
-type Version = ((u64, u64), u64, SystemTime);
-
-/// The open files, each once however many clients fetch it.
-#[derive(Default)]
-struct Images {
-    open: HashMap<u64, (OpenFile, usize)>,
-    known: HashMap<Version, u64>,
-    last_id: u64,
-}
-
-impl Images {
-    fn add(&mut self, file: OpenFile) -> Image {
-        let size = file.size;
-        let id = *self.known.entry(version(&file)).or_insert_with(|| {
-            self.last_id += 1;
-            self.last_id
-        });
-        self.open.entry(id).or_insert((file, 0)).1 += 1;
-        Image { id, size }
-    }
-
-    fn close(&mut self, id: u64) {
-        let Some((file, users)) = self.open.get_mut(&id) else { return };
-        *users -= 1;
-        if *users == 0 {
-            self.known.remove(&version(file));
-            self.open.remove(&id);
-        }
-    }
-
-    fn read(&self, id: u64, piece: &mut [u8], offset: u64) -> io::Result<()> {
-        let (file, _) = self.open.get(&id).ok_or(io::ErrorKind::NotFound)?;
-        file.file.read_exact_at(piece, offset)
-    }
-}
-
-fn version(file: &OpenFile) -> Version {
-    (file.identity, file.size, file.modified)
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramFd, ProgramInfo};
 use boot_tests::sandbox::Sandbox;
-use boot_userspace::fastpath::{OBJECT, Temporary, load};
+use boot_userspace::fastpath::{OBJECT, Sizes, Temporary, load};
 
 /// `BPF_COMPLEXITY_LIMIT_INSNS`: what the verifier looks at before it gives up.
 const MOST_VERIFIED: u32 = 1_000_000;
@@ -40,7 +40,7 @@ fn verify() -> Result<()> {
     }
     let sandbox = Sandbox::enter()?;
     let pins = Temporary::new(&sandbox.pin_dir())?;
-    let ebpf = load(pins.path(), false)?;
+    let ebpf = load(pins.path(), false, Sizes::of(0))?;
     println!("object: {} bytes\n", OBJECT.len());
     println!("program      verified   of limit   translated      jitted   stack (deepest call chain)");
     for (name, program) in ebpf.programs() {

@@ -8,6 +8,8 @@ const PACKAGED: &str = include_str!("../../../../packaging/xpxe.toml");
 fn it_is_good() {
     let config = good(PACKAGED);
     assert_eq!(config.machines.len(), 1);
+    let Config { fast_path_memory, tftp, .. } = Config::empty();
+    assert_eq!((config.fast_path_memory, config.tftp), (fast_path_memory, tftp), "the defaults are shown");
     assert_eq!(config.subnets.first().map(|subnet| subnet.options.len()), Some(1));
 }
 

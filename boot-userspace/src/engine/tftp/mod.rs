@@ -9,9 +9,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+mod netascii;
 mod outcome;
 mod packet;
 mod request;
+mod slots;
 mod transfer;
 
 #[cfg(test)]
@@ -19,8 +21,13 @@ mod lossy_tests;
 #[cfg(test)]
 mod tests;
 
+pub use netascii::netascii;
 pub use outcome::{Outcome, Told};
-pub use packet::{DATA_HEADER, data_header};
+pub use packet::{DATA_HEADER, Limits, data_header};
+pub use request::Mode;
+pub use slots::{Flights, Slots};
+
+use boot_common::tftp::Flight;
 
 use request::{Packet, Request, code};
 use transfer::{Phase, Step, Transfer};
@@ -66,6 +73,17 @@ pub struct Image {
     pub id: u64,
     /// Its size, which holds for the whole transfer.
     pub size: u64,
+    /// Where the kernel half finds it, if it does.
+    pub place: Option<Place>,
+}
+
+/// Where the kernel half finds an image and the sums of its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// First chunk in `IMAGES`.
+    pub chunk: u32,
+    /// First entry in `SUMS`.
+    pub sums: u32,
 }
 
 /// Why a file is not served.
@@ -100,6 +118,22 @@ pub enum Action {
         peer: Peer,
         /// The name as asked, without trailing 0xFF.
         name: String,
+        /// How it is to be sent.
+        mode: Mode,
+        /// Bytes of the blocks it will be sent in.
+        block_size: u16,
+    },
+    /// The kernel half may answer this transfer's acknowledgements from now on.
+    Publish {
+        /// Whose transfer.
+        peer: Peer,
+        /// Its flight.
+        slot: u32,
+    },
+    /// The kernel half is to leave this transfer alone.
+    Withdraw {
+        /// Whose transfer.
+        peer: Peer,
     },
     /// Send a packet.
     Send {
@@ -132,7 +166,8 @@ pub enum Action {
 
 /// All transfers of one interface.
 pub struct Transfers {
-    mtu: u32,
+    limits: Limits,
+    slots: Slots,
     most: usize,
     transfers: HashMap<Peer, Transfer>,
     opening: HashMap<Token, Peer>,
@@ -144,11 +179,12 @@ pub struct Transfers {
 }
 
 impl Transfers {
-    /// Transfers over an interface with this MTU.
+    /// Transfers over an interface.
     #[must_use]
-    pub fn new(mtu: u32) -> Self {
+    pub fn new(limits: Limits, slots: Slots) -> Self {
         Self {
-            mtu,
+            limits,
+            slots,
             most: MOST_TRANSFERS,
             transfers: HashMap::new(),
             opening: HashMap::new(),
@@ -170,11 +206,14 @@ impl Transfers {
             Packet::Refused { name, code, why } => self.refuse(peer, name, code, why),
             Packet::Ack(block) => {
                 let Some(transfer) = self.transfers.get_mut(&peer) else { return };
+                let Some(flight) = transfer.course().and_then(|course| self.slots.flight(course.slot)) else {
+                    return;
+                };
                 let before = transfer.due;
-                let step = transfer.acknowledge(block, now);
+                let step = transfer.acknowledge(block, flight, now);
                 self.carry_out(peer, before, step, now);
             }
-            Packet::Error { code, message } => self.client_error(peer, code, message),
+            Packet::Error { code, message } => self.client_error(peer, code, message, now),
             Packet::Unknown if self.transfers.contains_key(&peer) => {}
             Packet::Unknown => self.refuse(peer, String::new(), code::ILLEGAL, "unknown opcode"),
             Packet::Cut => {}
@@ -193,25 +232,46 @@ impl Transfers {
         };
         match result {
             Ok(image) => {
-                let agreed = packet::agree(&transfer.request, image.size, self.mtu);
+                let agreed = packet::agree(&transfer.request, image.size, &self.limits);
+                let free = self.slots.take(now).and_then(|slot| Some((slot, self.slots.flight(slot)?)));
+                let Some((slot, flight)) = free else {
+                    self.actions.push_back(Action::Close { image: image.id });
+                    self.crowded_out += 1;
+                    return self.end(peer, now, |_, _| Outcome::CrowdedOut);
+                };
                 let before = transfer.due;
-                let step = transfer.open(image, agreed, now);
+                let step = transfer.open(image, agreed, slot, flight, now);
+                if image.place.is_some() {
+                    self.actions.push_back(Action::Publish { peer, slot });
+                }
                 self.carry_out(peer, before, step, now);
             }
             Err(error) => {
                 let (code, message) = error.answer();
                 self.actions.push_back(Action::Send { peer, bytes: packet::error(code, message) });
-                self.end(peer, |_| Outcome::Missing(error));
+                self.end(peer, now, |_, _| Outcome::Missing(error));
             }
         }
     }
 
-    /// A block of this client's file could not be read, or the file has become shorter.
-    pub fn unreadable(&mut self, peer: Peer) {
+    /// Goes on with a transfer that an earlier daemon began and the kernel half knows in `slot`.
+    pub fn adopt(&mut self, peer: Peer, slot: u32, image: Image, now: Duration) {
+        let Some(flight) = self.slots.flight(slot) else { return };
+        let name = flight.name();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).into_owned();
+        let request = Request { name, mode: Mode::Octet, options: Vec::new() };
+        let transfer = Transfer::adopted(request, image, slot, flight, now);
+        self.due.insert((transfer.due, peer));
+        self.transfers.insert(peer, transfer);
+    }
+
+    /// A block of this client's file could not be read, or the file has become another.
+    pub fn unreadable(&mut self, peer: Peer, now: Duration) {
         if self.transfers.contains_key(&peer) {
             let bytes = packet::error(code::UNDEFINED, "the file cannot be read");
             self.actions.push_back(Action::Send { peer, bytes });
-            self.end(peer, |_| Outcome::Unreadable);
+            self.end(peer, now, |_, _| Outcome::Unreadable);
         }
     }
 
@@ -222,7 +282,8 @@ impl Transfers {
                 self.due.remove(&(due, peer));
                 continue;
             };
-            let step = transfer.expire(now);
+            let flight = transfer.course().and_then(|course| self.slots.flight(course.slot));
+            let step = transfer.expire(flight, now);
             self.carry_out(peer, due, step, now);
         }
     }
@@ -259,17 +320,20 @@ impl Transfers {
     fn read_request(&mut self, peer: Peer, request: Request, now: Duration) {
         if let Some(transfer) = self.transfers.get_mut(&peer) {
             let same_name = transfer.request.name == request.name;
-            let unproven = transfer.flight().is_none_or(transfer::Flight::is_unproven);
+            let flight = transfer.course().and_then(|course| self.slots.flight(course.slot));
+            let state = flight.map(Flight::state);
+            let unproven =
+                transfer.course().zip(state).is_none_or(|(course, state)| course.is_unproven(state));
             let recent = now.saturating_sub(transfer.progressed) < DUPLICATE;
             if transfer.request == request && unproven {
                 let before = transfer.due;
-                let step = transfer.ask_again(now);
+                let step = transfer.ask_again(flight, now);
                 return self.carry_out(peer, before, step, now);
             }
             if same_name && !unproven && recent {
                 return;
             }
-            self.end(peer, |_| Outcome::StartedOver);
+            self.end(peer, now, |_, _| Outcome::StartedOver);
         }
         if !self.has_room(now) {
             // No ERROR: "busy" ends a boot for good, silence makes the client ask again.
@@ -278,7 +342,13 @@ impl Transfers {
         }
         self.tokens += 1;
         let token = Token(self.tokens);
-        self.actions.push_back(Action::Open { token, peer, name: request.name.clone() });
+        self.actions.push_back(Action::Open {
+            token,
+            peer,
+            name: request.name.clone(),
+            mode: request.mode,
+            block_size: packet::block_size(&request, self.limits.mtu),
+        });
         let transfer = Transfer::opening(request, token, now);
         self.due.insert((transfer.due, peer));
         self.opening.insert(token, peer);
@@ -294,7 +364,7 @@ impl Transfers {
         match oldest.map(|(peer, transfer)| (*peer, transfer.progressed)) {
             Some((peer, progressed)) if now.saturating_sub(progressed) >= IDLE => {
                 self.crowded_out += 1;
-                self.end(peer, |_| Outcome::CrowdedOut);
+                self.end(peer, now, |_, _| Outcome::CrowdedOut);
                 true
             }
             _ => false,
@@ -302,14 +372,16 @@ impl Transfers {
     }
 
     /// RFC 1350 section 4: an ERROR ends the transfer and is never answered.
-    fn client_error(&mut self, peer: Peer, code: u16, message: String) {
-        self.end(peer, |transfer| {
-            let negotiating = transfer.flight().is_some_and(|flight| flight.negotiating);
-            if negotiating && matches!(code, code::UNDEFINED | code::OPTIONS) {
+    fn client_error(&mut self, peer: Peer, code: u16, message: String, now: Duration) {
+        self.end(peer, now, |transfer, flight| {
+            let (Some(course), Some(flight)) = (transfer.course(), flight) else {
+                return Outcome::Aborted { code, message, bytes: 0 };
+            };
+            let state = flight.state();
+            if state.acked == 0 && matches!(code, code::UNDEFINED | code::OPTIONS) {
                 Outcome::Probed
             } else {
-                let bytes = transfer.flight().map_or(0, transfer::Flight::acked_bytes);
-                Outcome::Aborted { code, message, bytes }
+                Outcome::Aborted { code, message, bytes: course.acked_bytes(state) }
             }
         });
     }
@@ -327,37 +399,45 @@ impl Transfers {
             self.due.insert((transfer.due, peer));
         }
         match (step, &transfer.phase) {
-            (Step::Oack, Phase::Open(flight)) => {
-                let bytes = flight.oack.clone().unwrap_or_default();
+            (Step::Oack, Phase::Open(course)) => {
+                let bytes = course.oack.clone().unwrap_or_default();
                 self.actions.push_back(Action::Send { peer, bytes });
             }
-            (Step::Blocks(blocks), Phase::Open(flight)) => {
-                for block in blocks {
-                    let (offset, len) = flight.extent(block);
-                    let block = block as u16;
-                    self.actions.push_back(Action::Block {
-                        peer,
-                        image: flight.image.id,
-                        offset,
-                        len,
-                        block,
-                    });
+            (Step::Blocks(positions), Phase::Open(course)) => {
+                for position in positions {
+                    let (offset, len) = course.shape.extent(position);
+                    let (image, block) = (course.image.id, (position - 1) as u16);
+                    self.actions.push_back(Action::Block { peer, image, offset, len: len as usize, block });
                 }
             }
-            (Step::Finished, _) => self.end(peer, |transfer| Outcome::finished(transfer, now, true)),
-            (Step::GiveUp, _) => self.end(peer, |transfer| Outcome::given_up(transfer, now)),
+            (Step::Finished, _) => {
+                self.end(peer, now, |transfer, flight| Outcome::finished(transfer, flight, true));
+            }
+            (Step::GiveUp, _) => self.end(peer, now, Outcome::given_up),
             _ => {}
         }
     }
 
     /// Forgets a transfer and says how it ended.
-    fn end(&mut self, peer: Peer, outcome: impl FnOnce(&Transfer) -> Outcome) {
+    fn end(
+        &mut self,
+        peer: Peer,
+        now: Duration,
+        outcome: impl FnOnce(&Transfer, Option<&Flight>) -> Outcome,
+    ) {
         let Some(transfer) = self.transfers.remove(&peer) else { return };
         self.due.remove(&(transfer.due, peer));
-        let outcome = outcome(&transfer);
+        let flight = transfer.course().and_then(|course| self.slots.flight(course.slot));
+        let outcome = outcome(&transfer, flight);
         match transfer.phase {
             Phase::Opening(token) => drop(self.opening.remove(&token)),
-            Phase::Open(flight) => self.actions.push_back(Action::Close { image: flight.image.id }),
+            Phase::Open(course) => {
+                if course.image.place.is_some() {
+                    self.actions.push_back(Action::Withdraw { peer });
+                }
+                self.slots.give_back(course.slot, now);
+                self.actions.push_back(Action::Close { image: course.image.id });
+            }
         }
         self.actions.push_back(Action::Tell(Told { peer, name: transfer.request.name, outcome }));
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use boot_common::tftp::Flight;
+
 use super::transfer::Transfer;
 use super::{OpenError, Peer};
 
@@ -29,6 +31,10 @@ pub enum Outcome {
         window: u16,
         /// Blocks sent more than once.
         resent: u64,
+        /// Blocks that XDP sent.
+        by_xdp: u64,
+        /// Blocks that TC sent.
+        by_tc: u64,
         /// From request to last acknowledgement.
         took: Duration,
         /// False if the last acknowledgement never came, as when a client closes its port too early.
@@ -51,6 +57,8 @@ pub enum Outcome {
         bytes: u64,
         /// The file's size.
         size: u64,
+        /// The block that it did not acknowledge, counted without roll-over; 0 is the OACK.
+        block: u64,
     },
     /// The file is not served.
     Missing(OpenError),
@@ -65,26 +73,33 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn finished(transfer: &Transfer, now: Duration, confirmed: bool) -> Self {
-        let Some(flight) = transfer.flight() else { return Self::Stalled { bytes: 0, size: 0 } };
+    /// Times are those of the flight, which has the last acknowledgement's whoever took it.
+    pub(super) fn finished(transfer: &Transfer, flight: Option<&Flight>, confirmed: bool) -> Self {
+        let (Some(course), Some(flight)) = (transfer.course(), flight) else {
+            return Self::Stalled { bytes: 0, size: 0, block: 0 };
+        };
+        let took = flight.progressed.get().saturating_sub(flight.opened.get());
         Self::Finished {
-            bytes: flight.image.size,
-            block_size: flight.block_size,
-            window: flight.window,
-            resent: flight.resent,
-            took: now.saturating_sub(transfer.started),
+            bytes: course.image.size,
+            block_size: course.shape.block_size,
+            window: course.shape.window,
+            resent: course.resent,
+            by_xdp: flight.by_xdp.get(),
+            by_tc: flight.by_tc.get(),
+            took: Duration::from_nanos(took),
             confirmed,
         }
     }
 
-    pub(super) fn given_up(transfer: &Transfer, now: Duration) -> Self {
-        match transfer.flight() {
-            Some(flight) if flight.is_all_sent() => {
-                let progressed = transfer.progressed.min(now);
-                Self::finished(transfer, progressed, false)
-            }
-            Some(flight) => Self::Stalled { bytes: flight.acked_bytes(), size: flight.image.size },
-            None => Self::Stalled { bytes: 0, size: 0 },
+    pub(super) fn given_up(transfer: &Transfer, flight: Option<&Flight>) -> Self {
+        let (Some(course), Some(flight)) = (transfer.course(), flight) else {
+            return Self::Stalled { bytes: 0, size: 0, block: 0 };
+        };
+        let state = flight.state();
+        if course.is_all_sent(state) {
+            return Self::finished(transfer, Some(flight), false);
         }
+        let block = u64::from(state.acked);
+        Self::Stalled { bytes: course.acked_bytes(state), size: course.image.size, block }
     }
 }

@@ -34,12 +34,29 @@ pub(super) enum Packet {
     Cut,
 }
 
-/// A read request in octet mode.
+/// A read request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) name: String,
+    pub(super) mode: Mode,
     /// Known options with a usable value, in the client's order, each kind once.
     pub(super) options: Vec<Wanted>,
+}
+
+/// How the client wants the file (RFC 1350 section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// As it is.
+    Octet,
+    /// As a text with the line ends of a network terminal: see [`netascii`](super::netascii).
+    Netascii,
+}
+
+impl Mode {
+    fn named(name: &[u8]) -> Option<Self> {
+        let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+        if is("octet") { Some(Self::Octet) } else { is("netascii").then_some(Self::Netascii) }
+    }
 }
 
 /// One option as the client asked for it.
@@ -54,33 +71,54 @@ pub(super) struct Wanted {
 /// The options this server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// RFC 2348
     BlockSize,
+    /// `blksize2` of tftp-hpa: the same, and a power of two.
+    BlockSizePowerOfTwo,
+    /// RFC 2349
     TransferSize,
+    /// RFC 2349, in seconds.
     Timeout,
+    /// `utimeout` of tftp-hpa: the same in microseconds.
+    TimeoutMicroseconds,
+    /// RFC 7440
     WindowSize,
+    /// `rollover` of tftp-hpa: the number of the block behind 65535.
+    Rollover,
 }
 
 impl Kind {
     fn named(name: &[u8]) -> Option<Self> {
         [
             (&b"blksize"[..], Self::BlockSize),
+            (b"blksize2", Self::BlockSizePowerOfTwo),
             (b"tsize", Self::TransferSize),
             (b"timeout", Self::Timeout),
+            (b"utimeout", Self::TimeoutMicroseconds),
             (b"windowsize", Self::WindowSize),
+            (b"rollover", Self::Rollover),
         ]
         .into_iter()
         .find(|(word, _)| name.eq_ignore_ascii_case(word))
         .map(|(_, kind)| kind)
     }
 
-    /// Values outside the range of the option's RFC are treated as if the option were unknown.
+    /// The values that an option can have; others are treated as if the option were unknown.
     fn allows(self, value: u64) -> bool {
         match self {
-            Self::BlockSize => (8..=65464).contains(&value),
+            Self::BlockSize | Self::BlockSizePowerOfTwo => (8..=65464).contains(&value),
             Self::TransferSize => true,
             Self::Timeout => (1..=255).contains(&value),
+            Self::TimeoutMicroseconds => (10_000..=255_000_000).contains(&value),
             Self::WindowSize => (1..=65535).contains(&value),
+            Self::Rollover => value <= 1,
         }
+    }
+
+    /// Both would settle the same: the first that a client names does.
+    fn settles_what(self, other: Self) -> bool {
+        let is_block_size = |kind| matches!(kind, Self::BlockSize | Self::BlockSizePowerOfTwo);
+        self == other || (is_block_size(self) && is_block_size(other))
     }
 }
 
@@ -109,12 +147,9 @@ fn parse_read(rest: &[u8]) -> Packet {
     let Some((mode, mut rest)) = take_string(rest) else {
         return refused(name, code::ILLEGAL, "the mode does not end with a NUL");
     };
-    if mode.eq_ignore_ascii_case(b"netascii") {
-        return refused(name, code::ILLEGAL, "netascii is not served, ask in octet mode");
-    }
-    if !mode.eq_ignore_ascii_case(b"octet") {
+    let Some(mode) = Mode::named(mode) else {
         return refused(name, code::ILLEGAL, "unknown mode, ask in octet mode");
-    }
+    };
     // Legacy ROMs read option 67 past its end and ask for the name with 0xFF behind it.
     let end = name.iter().rposition(|byte| *byte != 0xff).map_or(0, |last| last + 1);
     let name = name.get(..end).unwrap_or(name);
@@ -130,11 +165,11 @@ fn parse_read(rest: &[u8]) -> Packet {
         let Some((value, after)) = take_string(after) else { break };
         rest = after;
         let Some((kind, value)) = Kind::named(word).zip(decimal(value)) else { continue };
-        if kind.allows(value) && options.iter().all(|known| known.kind != kind) {
+        if kind.allows(value) && !options.iter().any(|known| known.kind.settles_what(kind)) {
             options.push(Wanted { kind, spelling: String::from_utf8_lossy(word).into_owned(), value });
         }
     }
-    Packet::Read(Request { name: text.to_owned(), options })
+    Packet::Read(Request { name: text.to_owned(), mode, options })
 }
 
 fn refused(name: &[u8], code: u16, why: &'static str) -> Packet {

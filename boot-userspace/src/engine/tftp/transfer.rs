@@ -1,9 +1,12 @@
-//! One transfer: which blocks are out, which are acknowledged, and when to send again.
+//! One transfer: what to send next, and when to send again.
 //!
-//! Blocks are counted from 1 without end; only the wire rolls over from 65535 to 0.
+//! How far it has come stands in its [`Flight`], which the kernel half may move on at any time. Blocks are counted
+//! as its positions: 1 is the OACK, 2 the first block.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use boot_common::tftp::{Ack, Flight, Shape, State};
 
 use super::packet::Agreed;
 use super::request::Request;
@@ -24,7 +27,8 @@ const UNPROVEN_RESENDS: u32 = 8;
 pub(super) enum Step {
     Nothing,
     Oack,
-    Blocks(RangeInclusive<u64>),
+    /// Positions.
+    Blocks(RangeInclusive<u32>),
     Finished,
     GiveUp,
 }
@@ -34,7 +38,7 @@ pub(super) struct Transfer {
     pub(super) request: Request,
     pub(super) phase: Phase,
     pub(super) started: Duration,
-    /// When the client last made headway.
+    /// When the client last made headway, as far as it was seen.
     pub(super) progressed: Duration,
     /// When the timer is next due.
     pub(super) due: Duration,
@@ -44,27 +48,21 @@ pub(super) struct Transfer {
 pub(super) enum Phase {
     /// The file is being opened.
     Opening(Token),
-    Open(Flight),
+    Open(Course),
 }
 
 /// An open file on its way to the client.
-pub(super) struct Flight {
+pub(super) struct Course {
     pub(super) image: Image,
-    pub(super) block_size: u16,
-    pub(super) window: u16,
+    pub(super) slot: u32,
+    pub(super) shape: Shape,
+    /// Its text; `None` also when an earlier daemon sent it.
     pub(super) oack: Option<Vec<u8>>,
-    /// Whether the OACK still waits for its ACK 0 (RFC 2347: DATA 1 only after it).
-    pub(super) negotiating: bool,
-    /// Last block the client has.
-    pub(super) acked: u64,
-    /// Last block that was ever sent.
-    sent: u64,
-    /// The block that ends the transfer: the first that is not full, so it may be empty.
-    last: u64,
     /// Blocks sent more than once.
     pub(super) resent: u64,
+    /// The last acknowledged position when the timer last looked.
+    seen: u32,
     wait: Duration,
-    last_sent: Duration,
     resends_in_a_row: u32,
 }
 
@@ -73,143 +71,191 @@ impl Transfer {
         Self { request, phase: Phase::Opening(token), started: now, progressed: now, due: now + PATIENCE }
     }
 
-    /// Starts sending: the OACK, or the first block if no option was accepted.
-    pub(super) fn open(&mut self, image: Image, agreed: Agreed, now: Duration) -> Step {
-        let mut flight = Flight {
+    /// Goes on with what an earlier daemon began.
+    pub(super) fn adopted(request: Request, image: Image, slot: u32, flight: &Flight, now: Duration) -> Self {
+        let seen = flight.state().acked;
+        let course = Course {
             image,
-            block_size: agreed.block_size,
-            window: agreed.window,
-            negotiating: agreed.oack.is_some(),
-            oack: agreed.oack,
-            acked: 0,
-            sent: 0,
-            last: image.size / u64::from(agreed.block_size) + 1,
+            slot,
+            shape: flight.shape(),
+            oack: None,
             resent: 0,
+            seen,
             wait: FIRST_WAIT,
-            last_sent: now,
             resends_in_a_row: 0,
         };
-        let step = if flight.negotiating { Step::Oack } else { flight.advance() };
-        self.due = now + flight.wait;
+        let started = Duration::from_nanos(flight.opened.get());
+        Self { request, phase: Phase::Open(course), started, progressed: now, due: now + FIRST_WAIT }
+    }
+
+    /// Starts sending: the OACK, or the first blocks if no option was accepted.
+    pub(super) fn open(
+        &mut self,
+        image: Image,
+        agreed: Agreed,
+        slot: u32,
+        flight: &Flight,
+        now: Duration,
+    ) -> Step {
+        let (chunk, sums) = image.place.map_or((0, 0), |place| (place.chunk, place.sums));
+        let last = image.size / u64::from(agreed.block_size) + 2;
+        let shape = Shape {
+            size: image.size,
+            block_size: agreed.block_size,
+            window: agreed.window,
+            last: u32::try_from(last).unwrap_or(u32::MAX),
+            chunk,
+            sums,
+        };
+        let (state, step) = if agreed.oack.is_some() {
+            (State { sent: 1, acked: 0 }, Step::Oack)
+        } else {
+            let sent = shape.last.min(1 + u32::from(shape.window));
+            (State { sent, acked: 1 }, Step::Blocks(2..=sent))
+        };
+        flight.begin(&shape, state, &self.request.name, nanos(now));
+        flight.opened.set(nanos(self.started));
+        self.due = now + FIRST_WAIT;
         self.progressed = now;
-        self.phase = Phase::Open(flight);
+        self.phase = Phase::Open(Course {
+            image,
+            slot,
+            shape,
+            oack: agreed.oack,
+            resent: 0,
+            seen: state.acked,
+            wait: FIRST_WAIT,
+            resends_in_a_row: 0,
+        });
         step
     }
 
     /// An ACK arrived. It only ever moves the window forward and releases only blocks that were never sent:
     /// a server that answers repeats turned 150 packets into 80,000 with EDK2 (RFC 1123 section 4.2.3.1).
-    pub(super) fn acknowledge(&mut self, block: u16, now: Duration) -> Step {
-        let Phase::Open(flight) = &mut self.phase else { return Step::Nothing };
-        if flight.negotiating {
-            if block != 0 {
-                return Step::Nothing;
+    pub(super) fn acknowledge(&mut self, block: u16, flight: &Flight, now: Duration) -> Step {
+        let Phase::Open(course) = &mut self.phase else { return Step::Nothing };
+        loop {
+            let before = flight.state();
+            let ahead = match before.judge(block) {
+                Ack::Everything => before.outstanding(),
+                Ack::Inside(ahead) => ahead,
+                Ack::Repeated | Ack::Impossible => return Step::Nothing,
+            };
+            let acked = before.acked + ahead;
+            let sent = (acked + u32::from(course.shape.window)).min(course.shape.last).max(before.sent);
+            // Else the kernel half was quicker with another acknowledgement.
+            if flight.state.exchange(before.packed(), State { sent, acked }.packed()) {
+                flight.round_trip.set(nanos(now).saturating_sub(flight.sent_at.get()));
+                flight.progressed.set(nanos(now));
+                course.headway(acked, flight);
+                self.progressed = now;
+                if acked == course.shape.last {
+                    return Step::Finished;
+                }
+                if sent == before.sent {
+                    return Step::Nothing;
+                }
+                flight.sent_at.set(nanos(now));
+                // The timer looks by itself when something was last sent; only an earlier end is worth a change.
+                self.due = self.due.min(now + course.wait);
+                return Step::Blocks(before.sent + 1..=sent);
             }
-            flight.negotiating = false;
-        } else {
-            let ahead = u64::from(block.wrapping_sub(flight.acked as u16));
-            if ahead == 0 || flight.acked + ahead > flight.sent {
-                return Step::Nothing;
-            }
-            flight.acked += ahead;
         }
-        if flight.acked == flight.last {
-            return Step::Finished;
-        }
-        flight.settle_wait(now);
-        flight.last_sent = now;
-        self.progressed = now;
-        self.due = now + flight.wait;
-        flight.advance()
     }
 
     /// The timer is due.
-    pub(super) fn expire(&mut self, now: Duration) -> Step {
+    pub(super) fn expire(&mut self, flight: Option<&Flight>, now: Duration) -> Step {
+        let (Phase::Open(course), Some(flight)) = (&mut self.phase, flight) else { return Step::GiveUp };
+        let state = flight.state();
+        let progressed = Duration::from_nanos(flight.progressed.get());
+        if state.acked == course.shape.last {
+            self.progressed = progressed;
+            return Step::Finished;
+        }
+        if state.acked != course.seen {
+            course.headway(state.acked, flight);
+            self.progressed = progressed;
+        }
+        let quiet_since = Duration::from_nanos(flight.sent_at.get());
         let gives_up = self.progressed + PATIENCE;
-        let Phase::Open(flight) = &mut self.phase else { return Step::GiveUp };
         if now >= gives_up {
             return Step::GiveUp;
         }
-        flight.resends_in_a_row += 1;
-        if flight.is_unproven() && flight.resends_in_a_row > UNPROVEN_RESENDS {
+        if now < quiet_since + course.wait {
+            self.due = (quiet_since + course.wait).min(gives_up);
+            return Step::Nothing;
+        }
+        course.resends_in_a_row += 1;
+        if course.is_unproven(state) && course.resends_in_a_row > UNPROVEN_RESENDS {
             self.due = gives_up;
             return Step::Nothing;
         }
-        flight.wait = flight.wait.mul_f32(1.5).min(LONGEST_WAIT);
-        self.due = (now + flight.wait).min(gives_up);
-        flight.outstanding()
+        course.wait = course.wait.mul_f32(1.5).min(LONGEST_WAIT);
+        self.due = (now + course.wait).min(gives_up);
+        course.outstanding(state, flight, now)
     }
 
     /// The client repeated its request: it did not get the first answer.
-    pub(super) fn ask_again(&mut self, now: Duration) -> Step {
-        match &mut self.phase {
-            Phase::Open(flight) if flight.is_unproven() => {
-                flight.resends_in_a_row = 0;
-                flight.wait = FIRST_WAIT;
+    pub(super) fn ask_again(&mut self, flight: Option<&Flight>, now: Duration) -> Step {
+        match (&mut self.phase, flight) {
+            (Phase::Open(course), Some(flight)) if course.is_unproven(flight.state()) => {
+                course.resends_in_a_row = 0;
+                course.wait = FIRST_WAIT;
                 self.due = (now + FIRST_WAIT).min(self.progressed + PATIENCE);
-                flight.outstanding()
+                course.outstanding(flight.state(), flight, now)
             }
             _ => Step::Nothing,
         }
     }
 
-    pub(super) fn flight(&self) -> Option<&Flight> {
+    pub(super) fn course(&self) -> Option<&Course> {
         match &self.phase {
-            Phase::Open(flight) => Some(flight),
+            Phase::Open(course) => Some(course),
             Phase::Opening(_) => None,
         }
     }
 }
 
-impl Flight {
+impl Course {
     /// True until the client's first acknowledgement, even that of the OACK.
-    pub(super) fn is_unproven(&self) -> bool {
-        self.negotiating || (self.oack.is_none() && self.acked == 0)
+    pub(super) fn is_unproven(&self, state: State) -> bool {
+        state.acked == 0 || (self.oack.is_none() && state.acked == 1)
     }
 
     /// True if everything was sent and only the last acknowledgement is missing.
-    pub(super) fn is_all_sent(&self) -> bool {
-        !self.is_unproven() && self.sent == self.last
+    pub(super) fn is_all_sent(&self, state: State) -> bool {
+        !self.is_unproven(state) && state.sent == self.shape.last
     }
 
     /// Bytes the client has for certain.
-    pub(super) fn acked_bytes(&self) -> u64 {
-        (self.acked * u64::from(self.block_size)).min(self.image.size)
-    }
-
-    /// Where a block lies in the file, and how long it is.
-    pub(super) fn extent(&self, block: u64) -> (u64, usize) {
-        let offset = block.saturating_sub(1) * u64::from(self.block_size);
-        let left = self.image.size.saturating_sub(offset);
-        (offset, usize::try_from(left).unwrap_or(usize::MAX).min(usize::from(self.block_size)))
-    }
-
-    /// The blocks of the window that were never sent.
-    fn advance(&mut self) -> Step {
-        let end = (self.acked + u64::from(self.window)).min(self.last);
-        if end <= self.sent {
-            return Step::Nothing;
-        }
-        let blocks = self.sent + 1..=end;
-        self.sent = end;
-        Step::Blocks(blocks)
+    pub(super) fn acked_bytes(&self, state: State) -> u64 {
+        let blocks = u64::from(state.acked.saturating_sub(1));
+        (blocks * u64::from(self.shape.block_size)).min(self.shape.size)
     }
 
     /// Everything that was sent and is not acknowledged.
-    fn outstanding(&mut self) -> Step {
-        if self.negotiating {
-            return Step::Oack;
+    fn outstanding(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
+        flight.sent_at.set(nanos(now));
+        if state.acked == 0 {
+            return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
         }
-        self.resent += self.sent - self.acked;
-        Step::Blocks(self.acked + 1..=self.sent)
+        self.resent += u64::from(state.outstanding());
+        Step::Blocks(state.acked + 1..=state.sent)
     }
 
     /// After headway without a retransmission the wait follows the path's round trip; after one, the longer
     /// wait stays until the next clean round trip (Karn's rule), so a slow path does not get everything twice.
-    fn settle_wait(&mut self, now: Duration) {
+    fn headway(&mut self, acked: u32, flight: &Flight) {
+        self.seen = acked;
         if self.resends_in_a_row == 0 {
-            let round_trip = now.saturating_sub(self.last_sent);
-            self.wait = (round_trip * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+            let round_trip = Duration::from_nanos(flight.round_trip.get());
+            self.wait = round_trip.saturating_mul(2).clamp(FIRST_WAIT, LONGEST_WAIT);
         }
         self.resends_in_a_row = 0;
     }
+}
+
+/// As flights have times.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

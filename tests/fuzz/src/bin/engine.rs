@@ -75,6 +75,8 @@ struct Kernel {
     answers: HashMap<AnswerKey, Answer>,
 }
 
+impl boot_common::tftp::Transfers for Kernel {}
+
 impl Tables for Kernel {
     fn link(&self, ifindex: u32) -> Option<&Link> {
         self.links.get(&ifindex)

@@ -41,6 +41,8 @@ struct Rack {
     spoilt: Option<Answer>,
 }
 
+impl boot_common::tftp::Transfers for Rack {}
+
 impl Tables for Rack {
     fn link(&self, _: u32) -> Option<&Link> {
         self.link.as_ref()

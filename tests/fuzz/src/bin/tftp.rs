@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use boot_fuzz::{Case, seed};
-use boot_userspace::engine::tftp::{Action, Image, OpenError, Token, Transfers};
+use boot_userspace::engine::tftp::{Action, Image, Limits, OpenError, Peer, Place, Slots, Token, Transfers};
 use libfuzzer_sys::fuzz_target;
 
 const MTU: u32 = 1500;
@@ -57,7 +57,7 @@ impl World {
                 Action::Close { image } => {
                     self.open.remove(&image).expect("closed twice");
                 }
-                Action::Tell(_) => {}
+                Action::Publish { .. } | Action::Withdraw { .. } | Action::Tell(_) => {}
             }
         }
         assert!(self.transfers.len() <= 4096);
@@ -114,7 +114,7 @@ fuzz_target!(
     |bytes: &[u8]| {
         let mut case = Case::new(bytes);
         let mut world = World {
-            transfers: Transfers::new(MTU),
+            transfers: Transfers::new(Limits { mtu: MTU, window: 16 }, Slots::own(16)),
             now: Duration::from_secs(1000),
             waiting: Vec::new(),
             asked: HashSet::new(),
@@ -132,7 +132,8 @@ fuzz_target!(
                             world.next += 1;
                             let size = *case.pick(&SIZES);
                             world.open.insert(world.next, size);
-                            Ok(Image { id: world.next, size })
+                            let place = (case.byte() % 2 == 0).then_some(Place { chunk: 0, sums: 0 });
+                            Ok(Image { id: world.next, size, place })
                         }
                     };
                     world.transfers.opened(token, result, world.now);
@@ -144,7 +145,7 @@ fuzz_target!(
                 }
                 _ => {
                     let client = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 100 + (case.byte() & 3)), 2000);
-                    world.transfers.unreadable(boot_userspace::engine::tftp::Peer { client, local: LOCAL });
+                    world.transfers.unreadable(Peer { client, local: LOCAL }, world.now);
                 }
             }
             world.carry_out();

@@ -1,0 +1,240 @@
+//! A transfer under way, in memory that the kernel half and the daemon share.
+//!
+//! What the client has and what was sent are one number, so that whoever moves it forward, a hook on any CPU or
+//! the daemon's timer, has with that the sole right to send what comes next.
+
+use crate::tftp::Word;
+
+/// Bytes of a file's name that are kept for the log.
+pub const NAME: usize = 96;
+
+/// One transfer. Blocks are counted as *positions*: 0 is nothing, 1 is the OACK, 2 is block 1, and so on without
+/// end; on the wire position p is block p - 1 and rolls over at 65,536.
+///
+/// Every field is a [`Word`] because both halves hold references.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Flight {
+    /// Last position sent in the upper half, last position acknowledged in the lower one.
+    pub state: Word,
+    /// Boot-clock nanoseconds when the client last made headway.
+    pub progressed: Word,
+    /// Boot-clock nanoseconds when something was last sent, for the first time or again.
+    pub sent_at: Word,
+    /// Nanoseconds from the last sending to its acknowledgement.
+    pub round_trip: Word,
+    /// Bytes of the file.
+    size: Word,
+    /// First chunk in `IMAGES` in the upper half, first entry in `SUMS` in the lower one.
+    place: Word,
+    /// Last position in the upper half, then window size and block size, 16 bits each.
+    shape: Word,
+    /// Boot-clock nanoseconds of the request.
+    pub opened: Word,
+    /// Blocks that XDP sent.
+    pub by_xdp: Word,
+    /// Blocks that TC sent.
+    pub by_tc: Word,
+    /// The file's name for the log, padded with zeros.
+    name: [Word; NAME / 8],
+}
+
+/// What was sent and what is acknowledged, in positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Last position sent.
+    pub sent: u32,
+    /// Last position acknowledged.
+    pub acked: u32,
+}
+
+impl State {
+    /// As [`Flight::state`] has it.
+    #[inline(always)]
+    #[must_use]
+    pub fn packed(self) -> u64 {
+        u64::from(self.sent) << 32 | u64::from(self.acked)
+    }
+
+    /// What [`Flight::state`] says.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(packed: u64) -> Self {
+        Self { sent: (packed >> 32) as u32, acked: packed as u32 }
+    }
+
+    /// Positions that are under way.
+    #[inline(always)]
+    #[must_use]
+    pub fn outstanding(self) -> u32 {
+        self.sent.wrapping_sub(self.acked)
+    }
+
+    /// What an acknowledgement of `block` means.
+    #[inline(always)]
+    #[must_use]
+    pub fn judge(self, block: u16) -> Ack {
+        let ahead = u32::from(block.wrapping_add(1).wrapping_sub(self.acked as u16));
+        let outstanding = self.outstanding();
+        if ahead == 0 {
+            Ack::Repeated
+        } else if ahead < outstanding {
+            Ack::Inside(ahead)
+        } else if ahead == outstanding {
+            Ack::Everything
+        } else {
+            Ack::Impossible
+        }
+    }
+}
+
+/// What an acknowledgement says about a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Nothing new.
+    Repeated,
+    /// So many positions of those under way, but not all.
+    Inside(u32),
+    /// All that is under way.
+    Everything,
+    /// Something that was not sent, or was acknowledged long ago.
+    Impossible,
+}
+
+/// What does not change during a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes of a block.
+    pub block_size: u16,
+    /// Blocks sent at once.
+    pub window: u16,
+    /// The position of the first block that is not full, which ends the transfer.
+    pub last: u32,
+    /// First chunk in `IMAGES`.
+    pub chunk: u32,
+    /// First entry in `SUMS`.
+    pub sums: u32,
+}
+
+impl Shape {
+    /// Where a position's block lies in the file, and how long it is. 2 is the first.
+    #[inline(always)]
+    #[must_use]
+    pub fn extent(&self, position: u32) -> (u64, u32) {
+        let offset = u64::from(position.wrapping_sub(2)) * u64::from(self.block_size);
+        let left = self.size.wrapping_sub(offset);
+        if offset >= self.size {
+            (offset, 0)
+        } else if left < u64::from(self.block_size) {
+            (offset, left as u32)
+        } else {
+            (offset, u32::from(self.block_size))
+        }
+    }
+}
+
+impl Flight {
+    /// What was sent and what is acknowledged.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::of(self.state.get())
+    }
+
+    /// What does not change.
+    #[inline(always)]
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        let (size, place, shape) = (self.size.get(), self.place.get(), self.shape.get());
+        Shape {
+            size,
+            block_size: shape as u16,
+            window: (shape >> 16) as u16,
+            last: (shape >> 32) as u32,
+            chunk: (place >> 32) as u32,
+            sums: place as u32,
+        }
+    }
+
+    /// The position that ends the transfer.
+    #[inline(always)]
+    #[must_use]
+    pub fn last(&self) -> u32 {
+        (self.shape.get() >> 32) as u32
+    }
+
+    /// Blocks sent at once.
+    #[inline(always)]
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        u32::from((self.shape.get() >> 16) as u16)
+    }
+
+    /// Makes it a new transfer of the file `name`, about which nothing may be known to the kernel half yet.
+    pub fn begin(&self, shape: &Shape, state: State, name: &str, now: u64) {
+        self.size.set(shape.size);
+        self.place.set(u64::from(shape.chunk) << 32 | u64::from(shape.sums));
+        let shape = u64::from(shape.last) << 32 | u64::from(shape.window) << 16 | u64::from(shape.block_size);
+        self.shape.set(shape);
+        for stamp in [&self.opened, &self.progressed, &self.sent_at] {
+            stamp.set(now);
+        }
+        for number in [&self.round_trip, &self.by_xdp, &self.by_tc] {
+            number.set(0);
+        }
+        for (index, word) in self.name.iter().enumerate() {
+            let byte = |at: usize| name.as_bytes().get(index * 8 + at).copied().unwrap_or(0);
+            word.set(u64::from_ne_bytes(core::array::from_fn(byte)));
+        }
+        self.state.set(state.packed());
+    }
+
+    /// The file's name, as far as it was kept.
+    #[must_use]
+    pub fn name(&self) -> [u8; NAME] {
+        let mut name = [0; NAME];
+        for (to, word) in name.chunks_mut(8).zip(&self.name) {
+            to.copy_from_slice(&word.get().to_ne_bytes());
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_are_judged_across_the_roll_over() {
+        let state = State { sent: 65_540, acked: 65_536 };
+        assert_eq!(State::of(state.packed()), state);
+        // Positions 65,537 to 65,540 are the blocks 0 (for the second time) to 3.
+        for (block, ack) in [
+            (65_535, Ack::Repeated),
+            (0, Ack::Inside(1)),
+            (2, Ack::Inside(3)),
+            (3, Ack::Everything),
+            (4, Ack::Impossible),
+            (65_534, Ack::Impossible),
+        ] {
+            assert_eq!(state.judge(block), ack, "{block}");
+        }
+        assert_eq!(State { sent: 1, acked: 0 }.judge(0), Ack::Everything);
+        assert_eq!(State { sent: 9, acked: 9 }.judge(8), Ack::Repeated);
+        assert_eq!(State { sent: 9, acked: 9 }.judge(9), Ack::Impossible);
+    }
+
+    #[test]
+    fn extents_cover_the_file_and_end_it() {
+        let shape = Shape { size: 1024, block_size: 512, window: 1, last: 4, chunk: 7, sums: 8 };
+        assert_eq!([2, 3, 4].map(|position| shape.extent(position)), [(0, 512), (512, 512), (1024, 0)]);
+        let shape = Shape { size: 1025, ..shape };
+        assert_eq!(shape.extent(4), (1024, 1));
+        let flight = Flight::default();
+        flight.begin(&shape, State { sent: 1, acked: 0 }, "a/boot/file.efi", 5);
+        assert_eq!((flight.shape(), flight.state()), (shape, State { sent: 1, acked: 0 }));
+        assert!(flight.name().starts_with(b"a/boot/file.efi\0"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Texts that are a number and its unit: times and memory.
+
+use std::time::Duration;
+
+use super::value::quoted;
+
+const MIN_LEASE: u64 = 60;
+const MAX_LEASE: u64 = 365 * 86_400;
+
+/// Less is a number that lacks its unit.
+const MIN_MEMORY: u64 = 4 << 10;
+const MAX_MEMORY: u64 = 4 << 30;
+
+/// A lease time such as `10m`.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let total = amount(text, &units).ok_or_else(|| {
+        format!(
+            "{} is not a time; write a number and s, m, h or d, such as \"90s\", \"10m\", \"1h\" or \"2d\"",
+            quoted(text)
+        )
+    })?;
+    if total < MIN_LEASE {
+        return Err(format!("{} is too short; write at least \"60s\"", quoted(text)));
+    }
+    if total > MAX_LEASE {
+        return Err(format!("{} is too long; write at most \"365d\"", quoted(text)));
+    }
+    Ok(Duration::from_secs(total))
+}
+
+/// Bytes such as `64M`, or none with `0`.
+pub(super) fn memory(text: &str) -> Result<u64, String> {
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)];
+    let total = amount(text, &units).ok_or_else(|| {
+        format!(
+            "{} is not an amount of memory; write a number and K, M or G, such as \"64M\", or 0 for none",
+            quoted(text)
+        )
+    })?;
+    if (1..MIN_MEMORY).contains(&total) {
+        return Err(format!(
+            "{} is {total} bytes, which no boot file fits into; write a unit behind it, such as \"64M\", or 0 for none",
+            quoted(text)
+        ));
+    }
+    if total > MAX_MEMORY {
+        return Err(format!("{} is too much; write at most \"4G\"", quoted(text)));
+    }
+    Ok(total)
+}
+
+/// A number times its unit; too many digits for a number are too much of anything, too.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (digits, unit) = units.iter().find_map(|(unit, times)| Some((text.strip_suffix(unit)?, times)))?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit)).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_lease_times() {
+        for (text, seconds) in
+            [("60s", 60), ("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), ("365d", MAX_LEASE)]
+        {
+            assert_eq!(lease(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "10", "10 m", "-1m", "+1m", "1.5h", "10min", "1w", "10M", "1h30m", "١m"] {
+            assert!(lease(text).is_err_and(|why| why.contains("is not a time")), "{text}");
+        }
+        for text in ["0s", "59s", "0d"] {
+            assert!(lease(text).is_err_and(|why| why.contains("too short")), "{text}");
+        }
+        for text in ["366d", "99999999999999999999999d", "18446744073709551615m"] {
+            assert!(lease(text).is_err_and(|why| why.contains("too long")), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_memory() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("0M", 0),
+            ("4K", 4096),
+            ("64M", 64 << 20),
+            ("67108864", 64 << 20),
+            ("4G", MAX_MEMORY),
+            ("4096M", MAX_MEMORY),
+            ("0000004294967296", MAX_MEMORY),
+        ] {
+            assert_eq!(memory(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "64 M", "-1", "+1M", "1.5G", "64MB", "64MiB", "64m", "64T", "0x40", "\u{661}M"]
+        {
+            assert!(memory(text).is_err_and(|why| why.contains("is not an amount of memory")), "{text}");
+        }
+        for text in ["1", "64", "4095", "3K"] {
+            assert!(memory(text).is_err_and(|why| why.contains("which no boot file fits into")), "{text}");
+        }
+        for text in ["5G", "4294967297", "4194305K", "99999999999999999999999", "18446744073709551615K"] {
+            assert!(memory(text).is_err_and(|why| why.contains("write at most \"4G\"")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The boot files that the configuration names, and what each has to be.
+
+use boot_common::class::Firmware;
+
+use super::BootFiles;
+use super::inspect::Need;
+use super::path::tidy;
+use crate::config::{BootFileRule, Config};
+
+/// A file that the configuration names.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// As [`BootFiles::open`] takes it.
+    pub(super) name: String,
+    /// Which setting names it, for people.
+    pub(super) place: String,
+    needs: Vec<Need>,
+}
+
+impl BootFiles {
+    /// The files of a configuration, which knows more of some names than they say: what they are there for.
+    #[must_use]
+    pub fn configured(config: &Config) -> Self {
+        let mut files = Self::new(config.boot_dir.clone(), config.ipxe.clone());
+        for Named { name, needs, .. } in named(config) {
+            if let Ok(name) = tidy(&name) {
+                files.needs.entry(name.to_ascii_lowercase()).or_default().extend(needs);
+            }
+        }
+        files
+    }
+}
+
+/// Every file in `boot_dir` that the configuration names, in its order: profiles, rules, machines. URLs are not.
+pub(super) fn named(config: &Config) -> Vec<Named> {
+    let mut named = Vec::new();
+    let mut add = |name: &str, place: String, needs: Vec<Need>| {
+        if !name.contains("://") {
+            named.push(Named { name: name.to_owned(), place, needs });
+        }
+    };
+    for (name, profile) in &config.profiles {
+        add(&profile.kernel, format!("kernel of profile {name}"), vec![Need::Ipxe]);
+        for initrd in &profile.initrd {
+            add(initrd, format!("initrd of profile {name}"), vec![Need::Ipxe]);
+        }
+        if let Some(file) = &profile.boot_file {
+            add(file, format!("boot_file of profile {name}"), vec![Need::Firmware]);
+        }
+    }
+    for (index, rule) in config.boot_files.iter().enumerate() {
+        add(&rule.file, format!("file of boot_file[{index}]"), needs_of(rule));
+    }
+    for (index, machine) in config.machines.iter().enumerate() {
+        if let Some(file) = &machine.boot_file {
+            let who = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
+            add(file, format!("boot_file of {who}"), vec![Need::Firmware]);
+        }
+    }
+    named
+}
+
+fn needs_of(rule: &BootFileRule) -> Vec<Need> {
+    if rule.arch.is_empty() {
+        return vec![Need::Firmware];
+    }
+    rule.arch.iter().map(|code| Need::of_firmware(Firmware::from_arch(*code))).collect()
+}

@@ -1,0 +1,296 @@
+//! The names TFTP and HTTP may serve: everything beneath the boot directory, and the iPXE binaries.
+//!
+//! Names are read tolerantly, because firmware writes them in many ways (backslashes, doubled slashes, other
+//! case), and resolved strictly: the kernel itself refuses every path that leads out of the boot directory.
+
+mod configured;
+mod inspect;
+mod loader;
+mod path;
+mod pe;
+mod survey;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use boot_common::class::Firmware;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+pub use inspect::{Inspection, human_size, inspect, is_efi_application};
+pub use loader::MissingLoader;
+pub use survey::{Finding, Verdict};
+
+use inspect::{HEAD, Need};
+use loader::{Loader, behind_alias, candidates, loader};
+use path::{beneath, in_any_case, tidy};
+
+/// A file that may be served.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// The file, opened for reading.
+    pub file: File,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content last changed.
+    pub modified: SystemTime,
+    /// Device and inode: the same for every opening of the same file.
+    pub identity: (u64, u64),
+    /// Where it lies, for people.
+    pub path: PathBuf,
+    /// When its content or its inode last changed, in seconds and nanoseconds since 1970.
+    changed: (i64, i64),
+}
+
+/// Equal for two openings only if they have the same content, as far as the file system's clock tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version {
+    identity: (u64, u64),
+    size: u64,
+    modified: SystemTime,
+    /// Unlike `modified`, nobody can set it: it gives away a copy with its old time, as rsync makes them.
+    changed: (i64, i64),
+}
+
+impl OpenFile {
+    /// Whether the file has still the content that it had when it was opened.
+    ///
+    /// # Errors
+    /// As the system gives them.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        let facts = self.file.metadata()?;
+        Ok(facts.len() == self.size
+            && facts.modified().unwrap_or(SystemTime::UNIX_EPOCH) == self.modified
+            && (facts.ctime(), facts.ctime_nsec()) == self.changed)
+    }
+
+    /// What tells this content from others, and from that which the file has had or will have.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let Self { identity, size, modified, changed, .. } = *self;
+        Version { identity, size, modified, changed }
+    }
+}
+
+/// Why a name is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing of that name.
+    #[error(
+        "no such file in {}, and no iPXE binary of that name; {}",
+        .boot_dir.display(),
+        what_to_do_about_a_miss(.instead.as_deref())
+    )]
+    NotFound {
+        /// Where it was looked for.
+        boot_dir: PathBuf,
+        /// A name that is served and differs only in the directories before it.
+        instead: Option<String>,
+    },
+    /// The name or a link in its path leads out of the boot directory.
+    #[error(
+        "the name or a symbolic link in it leads out of the boot directory; copy the file into it, or make the link \
+         relative, to a place inside"
+    )]
+    Outside,
+    /// A directory, device, pipe or socket.
+    #[error("{} is not a regular file; name one, or put one there", .0.display())]
+    NotAFile(PathBuf),
+    /// Everything else: permissions, broken disks.
+    #[error("cannot open {}: {error}; {}", .path.display(), what_to_do_about(.error.kind()))]
+    Io {
+        /// What was opened.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+fn what_to_do_about_a_miss(instead: Option<&str>) -> String {
+    match instead {
+        Some(name) => format!("perhaps you mean {name}"),
+        None => "put it there, or correct the name".to_owned(),
+    }
+}
+
+fn what_to_do_about(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::NotFound => "put it there, or correct the path",
+        io::ErrorKind::PermissionDenied => "let the daemon's user read it and enter its directories",
+        _ => "the kernel's log may say more about the disk",
+    }
+}
+
+/// The namespace of boot files.
+#[derive(Debug)]
+pub struct BootFiles {
+    boot_dir: PathBuf,
+    configured: BTreeMap<String, PathBuf>,
+    /// Files that were named one by one, on the command line.
+    named: BTreeMap<String, PathBuf>,
+    system_dirs: Vec<PathBuf>,
+    /// What the configuration says of names, tidy and in lower case: what they have to be.
+    needs: BTreeMap<String, Vec<Need>>,
+}
+
+impl BootFiles {
+    /// Files beneath `boot_dir`, and the iPXE binaries of `[ipxe]` and of the system. The directory is looked up
+    /// anew for each file, so it may be mounted, replaced or created later.
+    #[must_use]
+    pub fn new(boot_dir: PathBuf, configured_ipxe: BTreeMap<String, PathBuf>) -> Self {
+        let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
+        let (named, needs) = (BTreeMap::new(), BTreeMap::new());
+        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs }
+    }
+
+    /// The same with other places for the system's iPXE binaries.
+    #[must_use]
+    pub fn with_system_dirs(mut self, dirs: Vec<PathBuf>) -> Self {
+        self.system_dirs = dirs;
+        self
+    }
+
+    /// Serves one more file, wherever it lies, as `name`: before a file of that name in the boot directory.
+    pub fn put(&mut self, name: &str, path: PathBuf) {
+        self.named.insert(name.to_owned(), path);
+    }
+
+    /// The directory that is served.
+    #[must_use]
+    pub fn boot_dir(&self) -> &Path {
+        &self.boot_dir
+    }
+
+    /// Opens a file by the name a client asked for.
+    pub fn open(&self, name: &str) -> Result<OpenFile, OpenError> {
+        let name = tidy(name)?;
+        match self.find(&name) {
+            Err(OpenError::NotFound { boot_dir, .. }) => {
+                // Loaders are often told a directory that only the last server had.
+                let base = name.rsplit_once('/').map(|(_, base)| base);
+                let instead = base.filter(|base| self.find(base).is_ok()).map(str::to_owned);
+                Err(OpenError::NotFound { boot_dir, instead })
+            }
+            found => found,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<OpenFile, OpenError> {
+        if let Some(path) = self.named.get(name) {
+            return open_trusted(path.clone());
+        }
+        match self.open_in_boot_dir(name) {
+            Err(OpenError::NotFound { .. }) => {}
+            result => return result,
+        }
+        let lower = name.to_ascii_lowercase();
+        if let Some(loader) = loader(&lower) {
+            return self.open_loader(loader).ok_or_else(|| self.not_found());
+        }
+        let mut targets = behind_alias(&lower).iter();
+        targets.find_map(|target| self.find(target).ok()).ok_or_else(|| self.not_found())
+    }
+
+    /// Looks at a file that was opened as `name`: what it is, and whether those who get it can boot it. Reads its
+    /// beginning; once per [`OpenFile::version`] is enough.
+    #[must_use]
+    pub fn inspect_open(&self, name: &str, file: &OpenFile) -> Inspection {
+        let name = tidy(name).unwrap_or_default().to_ascii_lowercase();
+        let configured = self.needs.get(&name).map(Vec::as_slice).unwrap_or_default();
+        // An iPXE binary goes to its own kind of firmware whatever else it is named for.
+        let is_loader = loader::served_to(&name).is_some();
+        let by_name = is_loader || !configured.iter().any(|need| need.is_exact());
+        let by_name = Need::of_name(&name).filter(|_| by_name);
+        inspect_file(configured.iter().copied().chain(by_name), file)
+    }
+
+    /// The name of the boot file for a firmware kind; [`BootFiles::open`] serves that name.
+    pub fn loader_for(&self, firmware: Firmware) -> Result<&'static str, MissingLoader> {
+        let mut names = candidates(firmware).iter().copied();
+        names.find(|name| self.open(name).is_ok()).ok_or(MissingLoader(firmware))
+    }
+
+    /// Every name a boot file can have.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        loader::LOADERS.iter().map(|loader| loader.name)
+    }
+
+    fn not_found(&self) -> OpenError {
+        OpenError::NotFound { boot_dir: self.boot_dir.clone(), instead: None }
+    }
+
+    fn open_in_boot_dir(&self, name: &str) -> Result<OpenFile, OpenError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.boot_dir, flags, Mode::empty())
+            .map_err(|error| self.explain(&self.boot_dir, error))?;
+        let exact = Path::new(name);
+        let (path, opened) = match beneath(&root, exact, OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                let path = in_any_case(&root, name).ok_or_else(|| self.not_found())?;
+                let opened = beneath(&root, &path, OFlags::empty());
+                (path, opened)
+            }
+            opened => (exact.to_path_buf(), opened),
+        };
+        let path = self.boot_dir.join(path);
+        let file = opened.map_err(|error| self.explain(&path, error))?;
+        regular(File::from(file), path)
+    }
+
+    fn open_loader(&self, loader: &Loader) -> Option<OpenFile> {
+        let configured = self.configured.get(loader.key).cloned();
+        let system =
+            loader.system.iter().flat_map(|name| self.system_dirs.iter().map(move |dir| dir.join(name)));
+        configured.into_iter().chain(system).find_map(|path| open_trusted(path).ok())
+    }
+
+    fn explain(&self, path: &Path, error: Errno) -> OpenError {
+        match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => self.not_found(),
+            Errno::XDEV | Errno::LOOP => OpenError::Outside,
+            Errno::NXIO | Errno::NODEV => OpenError::NotAFile(path.to_path_buf()),
+            error => OpenError::Io { path: path.to_path_buf(), error: error.into() },
+        }
+    }
+}
+
+/// Opens a path that the operator gave, not a client.
+fn open_trusted(path: PathBuf) -> Result<OpenFile, OpenError> {
+    // Without NONBLOCK the opening of a pipe would wait for a writer.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    match File::options().read(true).custom_flags(flags).open(&path) {
+        Ok(file) => regular(file, path),
+        Err(error) => Err(OpenError::Io { path, error }),
+    }
+}
+
+fn regular(file: File, path: PathBuf) -> Result<OpenFile, OpenError> {
+    let facts = match file.metadata() {
+        Ok(facts) if facts.is_file() => facts,
+        Ok(_) => return Err(OpenError::NotAFile(path)),
+        Err(error) => return Err(OpenError::Io { path, error }),
+    };
+    let modified = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let identity = (facts.dev(), facts.ino());
+    let changed = (facts.ctime(), facts.ctime_nsec());
+    Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed })
+}
+
+/// Looks at the beginning of a file.
+fn inspect_file(needs: impl IntoIterator<Item = Need>, file: &OpenFile) -> Inspection {
+    let mut head = vec![0; HEAD];
+    match file.file.read_at(&mut head, 0) {
+        Ok(read) => inspect::inspect_for(needs, head.get(..read).unwrap_or_default(), file.size),
+        Err(error) => Inspection {
+            says: format!("file that cannot be read, {}", human_size(file.size)),
+            problem: Some(format!("it cannot be read: {error}; {}", what_to_do_about(error.kind()))),
+        },
+    }
+}

@@ -1,0 +1,110 @@
+//! The headers of a PE image, which is what an EFI application is (PE format, "COFF File Header" and what follows).
+
+/// An image whose headers could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Headers {
+    /// The processor it is for.
+    pub(super) machine: Machine,
+    /// PE32+, the format for 64-bit processors; else PE32 or one that firmware does not know.
+    pub(super) is_pe32_plus: bool,
+    /// Who starts it.
+    pub(super) subsystem: u16,
+    /// The length of the file, from what the headers say lies in it.
+    pub(super) length: u64,
+}
+
+/// `IMAGE_SUBSYSTEM_EFI_APPLICATION`
+pub(super) const EFI_APPLICATION: u16 = 10;
+/// `IMAGE_SUBSYSTEM_EFI_BOOT_SERVICE_DRIVER`
+pub(super) const EFI_BOOT_DRIVER: u16 = 11;
+/// `IMAGE_SUBSYSTEM_EFI_RUNTIME_DRIVER`
+pub(super) const EFI_RUNTIME_DRIVER: u16 = 12;
+
+/// The processors that firmware exists for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// 32-bit x86.
+    Ia32,
+    /// 64-bit x86.
+    X64,
+    /// 32-bit Arm.
+    Arm32,
+    /// 64-bit Arm.
+    Arm64,
+    /// 64-bit RISC-V.
+    Riscv64,
+    /// 64-bit LoongArch.
+    LoongArch64,
+    /// Another number than these have.
+    Unknown,
+}
+
+impl Machine {
+    fn from_number(number: u16) -> Self {
+        match number {
+            0x014c => Self::Ia32,
+            0x8664 => Self::X64,
+            0x01c0 | 0x01c2 | 0x01c4 => Self::Arm32,
+            0xaa64 => Self::Arm64,
+            0x5064 => Self::Riscv64,
+            0x6264 => Self::LoongArch64,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The word for it before "EFI application" and "machines".
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ia32 => "IA-32",
+            Self::X64 => "x86-64",
+            Self::Arm32 => "32-bit Arm",
+            Self::Arm64 => "arm64",
+            Self::Riscv64 => "riscv64",
+            Self::LoongArch64 => "loongarch64",
+            Self::Unknown => "unknown processor's",
+        }
+    }
+
+    /// Its images are PE32+.
+    pub(super) fn is_64_bit(self) -> bool {
+        !matches!(self, Self::Ia32 | Self::Arm32)
+    }
+}
+
+/// Reads the headers at the beginning of a file; `None` where it has none, or not all of them in `head`. A table of
+/// sections that goes on behind `head` is read as far as it is there.
+pub(super) fn read(head: &[u8]) -> Option<Headers> {
+    let start = start(head)?;
+    let file_header = head.get(start..)?.strip_prefix(b"PE\0\0")?;
+    let optional = file_header.get(20..)?;
+    let sections = usize::from(u16_at(file_header, 2)?);
+    let table = start + 24 + usize::from(u16_at(file_header, 16)?);
+    let section_ends = (0..sections).map_while(|index| section_end(head.get(table + 40 * index..)?));
+    let headers = u64::from(u32_at(optional, 60)?);
+    Some(Headers {
+        machine: Machine::from_number(u16_at(file_header, 0)?),
+        is_pe32_plus: u16_at(optional, 0)? == 0x20b,
+        subsystem: u16_at(optional, 68)?,
+        length: section_ends.fold(headers, u64::max),
+    })
+}
+
+/// Where the file says that its headers begin.
+fn start(head: &[u8]) -> Option<usize> {
+    let stub = head.strip_prefix(b"MZ").and(Some(head))?;
+    usize::try_from(u32_at(stub, 0x3c)?).ok()
+}
+
+/// Where the content of a section ends; 0 if it has none in the file.
+fn section_end(header: &[u8]) -> Option<u64> {
+    let [length, start] = [u32_at(header, 16)?, u32_at(header, 20)?].map(u64::from);
+    Some(if start == 0 { 0 } else { start + length })
+}
+
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}

@@ -1,0 +1,84 @@
+//! Which parts of a row of equal elements are taken.
+
+use std::collections::BTreeMap;
+
+/// A row of elements, and the ranges of it that are taken.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    length: u32,
+    /// Start → length. Ranges do not overlap.
+    taken: BTreeMap<u32, u32>,
+}
+
+impl Shelf {
+    pub(super) fn new(length: u32) -> Self {
+        Self { length, taken: BTreeMap::new() }
+    }
+
+    /// Takes the first free range of so many elements.
+    pub(super) fn take(&mut self, count: u32) -> Option<u32> {
+        let mut free_from = 0;
+        for (start, length) in &self.taken {
+            if start - free_from >= count {
+                break;
+            }
+            free_from = start + length;
+        }
+        if self.length.checked_sub(free_from)? < count {
+            return None;
+        }
+        self.taken.insert(free_from, count);
+        Some(free_from)
+    }
+
+    /// Takes this range, as an earlier daemon did. False when it is not free.
+    pub(super) fn take_at(&mut self, start: u32, count: u32) -> bool {
+        let Some(end) = start.checked_add(count).filter(|end| *end <= self.length) else { return false };
+        let before = self.taken.range(..end).next_back();
+        if before.is_some_and(|(other, length)| other + length > start) {
+            return false;
+        }
+        self.taken.insert(start, count);
+        true
+    }
+
+    pub(super) fn give_back(&mut self, start: u32) {
+        self.taken.remove(&start);
+    }
+
+    /// Whether so many elements could ever be had.
+    pub(super) fn could_hold(&self, count: u32) -> bool {
+        count <= self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_taken_where_they_fit_first() {
+        let mut shelf = Shelf::new(10);
+        assert_eq!(
+            [shelf.take(4), shelf.take(4), shelf.take(3), shelf.take(2)],
+            [Some(0), Some(4), None, Some(8)]
+        );
+        shelf.give_back(4);
+        assert_eq!(
+            [shelf.take(5), shelf.take(3), shelf.take(1), shelf.take(1)],
+            [None, Some(4), Some(7), None]
+        );
+        assert!(shelf.could_hold(10) && !shelf.could_hold(11));
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_took_stays_taken() {
+        let mut shelf = Shelf::new(10);
+        assert!(shelf.take_at(3, 4));
+        for (start, count) in [(3, 4), (0, 4), (6, 1), (6, 4), (2, 6), (8, 3)] {
+            assert!(!shelf.take_at(start, count), "{start} {count}");
+        }
+        assert!(shelf.take_at(7, 3) && shelf.take_at(0, 3));
+        assert_eq!(shelf.take(1), None);
+    }
+}

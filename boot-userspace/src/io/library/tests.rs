@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::files::BootFiles;
+
+const CHUNKS: usize = 4;
+
+fn library() -> Library {
+    Library::new(Mapping::own(CHUNKS).unwrap(), Mapping::own(1).unwrap())
+}
+
+fn content(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect()
+}
+
+fn open(dir: &Path, name: &str) -> OpenFile {
+    BootFiles::new(dir.to_path_buf(), BTreeMap::new()).open(name).unwrap()
+}
+
+fn fetch(library: &Library, dir: &Path, name: &str) -> Image {
+    library.fetch(open(dir, name), Mode::Octet, 1432).unwrap()
+}
+
+fn whole(library: &Library, image: Image) -> Vec<u8> {
+    let mut all = Vec::new();
+    for offset in (0..image.size).step_by(1432) {
+        let mut piece = vec![0; usize::try_from(image.size - offset).unwrap().min(1432)];
+        library.read(image.id, &mut piece, offset).unwrap();
+        all.extend(piece);
+    }
+    all
+}
+
+#[test]
+fn an_image_lies_where_the_kernel_half_looks_for_it() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    let file = content(2 * CHUNK + 1000);
+    fs::write(dir.path().join("first"), b"first").unwrap();
+    fs::write(dir.path().join("f"), &file).unwrap();
+    fetch(&library, dir.path(), "first");
+    let image = fetch(&library, dir.path(), "f");
+    let place = image.place.unwrap();
+    assert_eq!(place, Place { chunk: 1, sums: 1 });
+    for (nth, block) in file.chunks(1432).enumerate() {
+        let at = nth * 1432;
+        let mut read = vec![0; block.len()];
+        // In one piece, also where two chunks meet.
+        assert!(library.images.read(place.chunk as usize + at / CHUNK, at % CHUNK, &mut read));
+        assert!(read == block, "{nth}");
+        let mut sum = [0; 2];
+        assert!(library.sums.read(0, (place.sums as usize + nth) * 2, &mut sum));
+        assert_eq!(u16::from_ne_bytes(sum), Sum::ZERO.bytes(block).folded(), "{nth}");
+    }
+    assert!(whole(&library, image) == file);
+}
+
+#[test]
+fn sums_in_steps_of_eight_are_sums() {
+    for length in [0, 1, 7, 8, 9, 16, 31, 1432, 1468] {
+        for bytes in [content(length), vec![0xff; length], vec![0; length]] {
+            let (quick, plain) = (folded(&bytes), Sum::ZERO.bytes(&bytes).folded());
+            // 0 and 0xffff are the same number in ones' complement, but nothing is the sum of nothing only.
+            assert_eq!(quick, plain, "{length}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_file_is_another_image_and_the_old_one_stays_for_who_has_it() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    let path = dir.path().join("f");
+    fs::write(&path, b"old").unwrap();
+    let old = fetch(&library, dir.path(), "f");
+    assert_eq!(
+        library.known(&(open(dir.path(), "f").version(), Mode::Octet), 1432).map(|same| same.id),
+        Some(old.id)
+    );
+    // In place: the worst way to do it.
+    fs::write(&path, b"newer").unwrap();
+    let edition = (open(dir.path(), "f").version(), Mode::Octet);
+    assert!(library.known(&edition, 1432).is_none());
+    let new = fetch(&library, dir.path(), "f");
+    assert_eq!((whole(&library, old), whole(&library, new)), (b"old".to_vec(), b"newer".to_vec()));
+    assert!(library.known(&edition, 512).is_none(), "sums of another block size");
+}
+
+#[test]
+fn the_longest_unused_image_makes_room() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    for (name, chunks) in [("a", 1), ("b", 2), ("c", 1), ("d", 2), ("e", CHUNKS + 1)] {
+        fs::write(dir.path().join(name), content(chunks * CHUNK)).unwrap();
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|name| fetch(&library, dir.path(), name));
+    let full = fetch(&library, dir.path(), "d");
+    assert_eq!((full.place, library.read(full.id, &mut [0; 9], 5).is_ok()), (None, true), "from the disk");
+    library.close(full.id);
+    library.close(a.id);
+    library.close(b.id);
+    let again = library.lend(a.id, 1432).unwrap();
+    library.close(again.id);
+    assert_eq!(fetch(&library, dir.path(), "d").place.map(|place| place.chunk), Some(1), "instead of b");
+    assert!(library.lend(b.id, 1432).is_none() && library.lend(a.id, 1432).is_some());
+    assert!(whole(&library, c) == content(CHUNK));
+    assert_eq!(fetch(&library, dir.path(), "e").place, None, "more than all of it");
+}
+
+#[test]
+fn a_file_from_the_disk_that_is_written_to_is_not_sent_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = Library::new(Mapping::own(0).unwrap(), Mapping::own(0).unwrap());
+    let path = dir.path().join("f");
+    fs::write(&path, content(5000)).unwrap();
+    let image = fetch(&library, dir.path(), "f");
+    assert!(whole(&library, image) == content(5000));
+    fs::rename(&path, dir.path().join("g")).unwrap();
+    fs::write(&path, b"new").unwrap();
+    fs::write(dir.path().join("g"), content(6000)).unwrap();
+    assert!(library.read(image.id, &mut [0; 100], 0).is_err());
+}
+
+#[test]
+fn texts_are_converted_and_large_ones_refused() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    fs::write(dir.path().join("f"), "a\nb\r").unwrap();
+    let text = library.fetch(open(dir.path(), "f"), Mode::Netascii, 1432).unwrap();
+    assert_eq!((whole(&library, text), text.place.is_some()), (b"a\r\nb\r\0".to_vec(), true));
+    assert_eq!(whole(&library, fetch(&library, dir.path(), "f")), b"a\nb\r");
+    fs::File::create(dir.path().join("large")).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
+    assert!(library.fetch(open(dir.path(), "large"), Mode::Netascii, 1432).is_err());
+}
+
+#[test]
+fn what_an_earlier_daemon_left_is_kept_until_its_transfers_end() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    let place = Place { chunk: 0, sums: 7 };
+    let [one, two] = [(); 2].map(|()| library.adopt(place, CHUNK as u64 * 2, 1432).unwrap());
+    assert_eq!((one.id, one.place), (two.id, Some(place)));
+    assert!(library.adopt(Place { chunk: 1, sums: 3000 }, 5, 512).is_none(), "overlaps");
+    fs::write(dir.path().join("f"), content(3 * CHUNK)).unwrap();
+    assert_eq!(fetch(&library, dir.path(), "f").place, None);
+    library.close(one.id);
+    library.close(two.id);
+    assert!(library.lend(one.id, 1432).is_none());
+    fs::write(dir.path().join("g"), content(3 * CHUNK)).unwrap();
+    assert!(fetch(&library, dir.path(), "g").place.is_some());
+}
