@@ -1,6 +1,7 @@
 //! Memory that the daemon shares with the kernel half, or has for itself where there is none.
 #![expect(unsafe_code, reason = "memory that programs in the kernel read and write at the same time")]
 
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
@@ -59,6 +60,20 @@ impl<T: Shared> Mapping<T> {
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
+        }?;
+        Self::at(start, count, bytes)
+    }
+
+    /// Memory that stays in a file when the process ends.
+    ///
+    /// # Errors
+    /// When the file cannot be made so long, or mapped.
+    pub fn of_file(file: &File, count: usize) -> io::Result<Self> {
+        let bytes = Self::whole_pages(count);
+        file.set_len(bytes as u64)?;
+        // SAFETY: a new mapping at an address of the kernel's choice, of a file that only we make shorter.
+        let start = unsafe {
+            mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
         }?;
         Self::at(start, count, bytes)
     }

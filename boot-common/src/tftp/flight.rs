@@ -3,7 +3,7 @@
 //! What the client has and what was sent are one number, so that whoever moves it forward, a hook on any CPU or
 //! the daemon's timer, has with that the sole right to send what comes next.
 
-use crate::tftp::Word;
+use crate::tftp::{TransferKey, Word};
 
 /// Bytes of a file's name that are kept for the log.
 pub const NAME: usize = 96;
@@ -35,6 +35,12 @@ pub struct Flight {
     pub by_xdp: Word,
     /// Blocks that TC sent.
     pub by_tc: Word,
+    /// Address of the client in the upper half, ours in the lower one; 0 when the slot is free.
+    addresses: Word,
+    /// Interface in the upper half, the client's port in the lower one.
+    ends: Word,
+    /// What tells the file's content from others; 0 when unknown.
+    pub edition: Word,
     /// The file's name for the log, padded with zeros.
     name: [Word; NAME / 8],
 }
@@ -172,8 +178,29 @@ impl Flight {
         u32::from((self.shape.get() >> 16) as u16)
     }
 
+    /// Whose transfer it is; `None` when the slot is free.
+    #[must_use]
+    pub fn key(&self) -> Option<TransferKey> {
+        let (addresses, ends) = (self.addresses.get(), self.ends.get());
+        (addresses != 0).then_some(TransferKey {
+            client: ((addresses >> 32) as u32).to_be_bytes(),
+            local: (addresses as u32).to_be_bytes(),
+            ifindex: (ends >> 32) as u32,
+            port: ends as u16,
+            reserved: 0,
+        })
+    }
+
+    /// Makes the slot free.
+    pub fn end(&self) {
+        self.addresses.set(0);
+    }
+
     /// Makes it a new transfer of the file `name`, about which nothing may be known to the kernel half yet.
-    pub fn begin(&self, shape: &Shape, state: State, name: &str, now: u64) {
+    pub fn begin(&self, key: &TransferKey, shape: &Shape, state: State, name: &str, now: u64) {
+        let number = |address| u64::from(u32::from_be_bytes(address));
+        self.addresses.set(number(key.client) << 32 | number(key.local));
+        self.ends.set(u64::from(key.ifindex) << 32 | u64::from(key.port));
         self.size.set(shape.size);
         self.place.set(u64::from(shape.chunk) << 32 | u64::from(shape.sums));
         let shape = u64::from(shape.last) << 32 | u64::from(shape.window) << 16 | u64::from(shape.block_size);
@@ -181,7 +208,7 @@ impl Flight {
         for stamp in [&self.opened, &self.progressed, &self.sent_at] {
             stamp.set(now);
         }
-        for number in [&self.round_trip, &self.by_xdp, &self.by_tc] {
+        for number in [&self.round_trip, &self.by_xdp, &self.by_tc, &self.edition] {
             number.set(0);
         }
         for (index, word) in self.name.iter().enumerate() {
@@ -233,8 +260,13 @@ mod tests {
         let shape = Shape { size: 1025, ..shape };
         assert_eq!(shape.extent(4), (1024, 1));
         let flight = Flight::default();
-        flight.begin(&shape, State { sent: 1, acked: 0 }, "a/boot/file.efi", 5);
+        let key =
+            TransferKey { client: [10, 1, 2, 3], local: [10, 0, 0, 1], ifindex: 7, port: 2070, reserved: 0 };
+        flight.begin(&key, &shape, State { sent: 1, acked: 0 }, "a/boot/file.efi", 5);
+        assert_eq!(flight.key(), Some(key));
         assert_eq!((flight.shape(), flight.state()), (shape, State { sent: 1, acked: 0 }));
         assert!(flight.name().starts_with(b"a/boot/file.efi\0"));
+        flight.end();
+        assert_eq!(flight.key(), None);
     }
 }

@@ -85,10 +85,10 @@ fn rack(file: &[u8], block_size: u16, window: u16, state: State) -> Memory {
     let flight = Flight::default();
     let size = file.len() as u64;
     let shape = Shape { size, block_size, window, last, chunk: first_chunk, sums: first_sum };
-    flight.begin(&shape, state, "file", 0);
+    let key = TransferKey { client: CLIENT, local: US, ifindex: LINK, port: PORT, reserved: 0 };
+    flight.begin(&key, &shape, state, "file", 0);
     tables.flights.push(Flight::default());
     tables.flights.push(flight);
-    let key = TransferKey { client: CLIENT, local: US, ifindex: LINK, port: PORT, reserved: 0 };
     tables.slots.insert(key, 1);
     let mut rack = Memory { transfers: Arc::new(tables), ..Memory::default() };
     let link = Link { mac: OUR_MAC, role: role::OFF, strangers_ask: 0, address: US, proxy_set: 0 };

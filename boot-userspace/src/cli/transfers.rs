@@ -1,50 +1,80 @@
 //! Puts TFTP together: memory for images and transfers, what an earlier daemon left of them, a server per interface.
+//!
+//! Transfers that the kernel half knows stand in its tables, the others in a file: so both survive the daemon.
 
 use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
-use boot_common::tftp::{MAX_FLIGHTS, TransferKey};
-use tracing::info;
+use anyhow::{Context as _, Result};
+use boot_common::tftp::{Flight, MAX_FLIGHTS, TransferKey};
+use tracing::{debug, info};
 
 use crate::config::{Config, FastPath as Hook};
 use crate::engine::roster::Roster;
-use crate::engine::tftp::{Image, Place, Slots};
+use crate::engine::tftp::{Flights, Image, Mode, Place, Slots};
 use crate::fastpath::{Published, Sizes, Transfers};
 use crate::files::BootFiles;
-use crate::io::library::Library;
+use crate::io::clock;
+use crate::io::library::{Library, fingerprint};
 use crate::io::link::Link;
 use crate::io::tftp::{Common, TftpServer};
 use crate::io::udp::UdpSocket;
 use crate::mapping::Mapping;
 
-/// Servers for the interfaces' sockets. `transfers` are the kernel half's, or what it left behind.
+/// A transfer that stood still for longer is over: its client has given up.
+const RECENT: Duration = Duration::from_secs(30);
+
+/// Servers for the interfaces' sockets. `kernel` has the kernel half's tables, or what it left behind.
 pub(super) fn servers(
     config: &Config,
     sockets: Vec<(Link, UdpSocket)>,
     files: Arc<BootFiles>,
     roster: Roster,
-    transfers: Option<Transfers>,
+    kernel: Option<Transfers>,
 ) -> Result<Vec<TftpServer>> {
+    let path = config.state_dir.join("transfers");
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    let own = Arc::new(Mapping::<Flight>::of_file(&file, MAX_FLIGHTS as usize)?);
+
     let sizes = Sizes::of(config.fast_path_memory);
-    let (published, flights, images, sums) = match transfers {
-        Some(Transfers { published, flights, images, sums }) => (Some(published), flights, images, sums),
-        None => (
-            None,
-            Mapping::own(MAX_FLIGHTS as usize)?,
-            Mapping::own(sizes.chunks as usize)?,
-            Mapping::own(sizes.sums as usize)?,
-        ),
+    let (published, flights, images, sums) = match kernel {
+        Some(Transfers { published, flights, images, sums }) => {
+            (Some(Arc::new(published)), Arc::new(flights), images, sums)
+        }
+        None => {
+            let (images, sums) = (Mapping::own(sizes.chunks as usize), Mapping::own(sizes.sums as usize));
+            (None, Arc::clone(&own), images?, sums?)
+        }
     };
-    let published = published.map(Arc::new);
-    let flights = Arc::new(flights);
     let library = Library::new(images, sums);
-    let adopted =
-        published.as_ref().map(|published| adopt(published, &flights, &library)).unwrap_or_default();
+    let mut adopted =
+        published.as_ref().map_or_else(Vec::new, |published| adopt(published, &flights, &library));
+    // Files that did not fit into the kernel's memory, or all where there is no kernel half.
+    let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
+    adopted.extend(reopened(&flights, &known, &files, &library));
     let taken: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
     let slots = Slots::new(flights, |slot| taken.contains(&slot));
-    let common = Common { files, roster, library: Arc::new(library), slots, window: config.tftp.windowsize };
+    if published.is_some() {
+        for (key, slot, image) in reopened(&own, &HashSet::new(), &files, &library) {
+            let new = own.all().get(slot as usize).and_then(|flight| move_to(flight, &slots, image));
+            adopted.extend(new.map(|slot| (key, slot, image)));
+        }
+        drop(own);
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    }
 
+    let common = Common {
+        files,
+        roster,
+        library: Arc::new(library),
+        slots,
+        window: config.tftp.windowsize,
+        single_port: config.tftp.single_port,
+    };
     let mut servers = Vec::new();
     for (link, socket) in sockets {
         let interface = config.interfaces.iter().find(|interface| interface.name == link.name);
@@ -66,13 +96,10 @@ pub(super) fn servers(
     Ok(servers)
 }
 
+type Adopted = (TransferKey, u32, Image);
+
 /// Transfers in the kernel's tables that can go on; the others are taken out.
-fn adopt(
-    published: &Published,
-    flights: &Mapping<boot_common::tftp::Flight>,
-    library: &Library,
-) -> Vec<(TransferKey, u32, Image)> {
-    use crate::engine::tftp::Flights as _;
+fn adopt(published: &Published, flights: &Mapping<Flight>, library: &Library) -> Vec<Adopted> {
     let mut adopted = Vec::new();
     for (key, slot) in published.all() {
         let image = flights.all().get(slot as usize).and_then(|flight| {
@@ -84,8 +111,67 @@ fn adopt(
         });
         match image {
             Some(image) => adopted.push((key, slot, image)),
-            None => drop(published.remove(&key)),
+            None => drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer"))),
         }
     }
     adopted
+}
+
+/// Transfers that no kernel half answers and that can go on: the clients wait still, and the boot files are what they
+/// were. The others are ended.
+fn reopened(
+    flights: &Mapping<Flight>,
+    known: &HashSet<u32>,
+    files: &BootFiles,
+    library: &Library,
+) -> Vec<Adopted> {
+    let now = clock::boot();
+    let mut adopted = Vec::new();
+    for (flight, slot) in flights.all().iter().zip(0..).filter(|(_, slot)| !known.contains(slot)) {
+        let Some(key) = flight.key() else { continue };
+        let progressed = Duration::from_nanos(flight.progressed.get());
+        // After a reboot the stamps are of another clock.
+        let waits = progressed <= now && now < progressed + RECENT && flight.state().acked > 0;
+        match waits.then(|| reopen(flight, files, library)) {
+            Some(Ok(image)) => {
+                begin_again(flight, flight, &key, image);
+                adopted.push((key, slot, image));
+            }
+            Some(Err(error)) => {
+                debug!(%error, "an earlier transfer");
+                flight.end();
+            }
+            None => flight.end(),
+        }
+    }
+    adopted
+}
+
+fn reopen(flight: &Flight, files: &BootFiles, library: &Library) -> io::Result<Image> {
+    let name = flight.name();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let file = files.open(&String::from_utf8_lossy(name)).map_err(io::Error::other)?;
+    if fingerprint(&(file.version(), Mode::Octet)) != flight.edition.get() {
+        return Err(io::Error::other("the file is not the one that was being sent"));
+    }
+    library.fetch(file, Mode::Octet, flight.shape().block_size)
+}
+
+/// Makes a transfer that a daemon alone began one that the kernel half may know.
+fn move_to(before: &Flight, slots: &Slots, image: Image) -> Option<u32> {
+    let key = before.key()?;
+    let slot = slots.take_for_adoption()?;
+    begin_again(before, slots.flight(slot)?, &key, image);
+    Some(slot)
+}
+
+/// The same transfer with its image where that is now.
+fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image) {
+    let (state, mut shape, name) = (before.state(), before.shape(), before.name());
+    let (progressed, opened) = (before.progressed.get(), before.opened.get());
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    (shape.chunk, shape.sums) = image.place.map_or((0, 0), |place| (place.chunk, place.sums));
+    flight.begin(key, &shape, state, &String::from_utf8_lossy(name), progressed);
+    flight.opened.set(opened);
+    flight.edition.set(image.edition);
 }

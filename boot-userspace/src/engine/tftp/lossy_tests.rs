@@ -107,7 +107,7 @@ impl Network {
 fn run(window: u64, victim: u64, fault: Fault) -> (u64, Duration, bool) {
     let start = Duration::from_secs(1);
     let mut network = Network { now: start, in_flight: BinaryHeap::new(), packets: 0, victim, fault };
-    let mut transfers = Transfers::new(Limits { mtu: 1500, window: 16 }, Slots::own(4));
+    let mut transfers = Transfers::new(Limits { mtu: 1500, window: 16 }, 2, Slots::own(4));
     let mut client = Client { window, received: 0, last_acked: 0, negotiated: false };
     let mut ended = None;
     let mut done_at = start;
@@ -143,7 +143,11 @@ fn run(window: u64, victim: u64, fault: Fault) -> (u64, Duration, bool) {
         while let Some(action) = transfers.next_action() {
             match action {
                 Action::Open { token, .. } => {
-                    transfers.opened(token, Ok(Image { id: 1, size: SIZE, place: None }), network.now);
+                    transfers.opened(
+                        token,
+                        Ok(Image { id: 1, size: SIZE, place: None, edition: 0 }),
+                        network.now,
+                    );
                 }
                 Action::Send { bytes, .. } => {
                     assert!(bytes.starts_with(&[0, 6]), "{bytes:?}");

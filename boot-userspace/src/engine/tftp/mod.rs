@@ -27,7 +27,7 @@ pub use packet::{DATA_HEADER, Limits, data_header};
 pub use request::Mode;
 pub use slots::{Flights, Slots};
 
-use boot_common::tftp::Flight;
+use boot_common::tftp::{Flight, TransferKey};
 
 use request::{Packet, Request, code};
 use transfer::{Phase, Step, Transfer};
@@ -50,6 +50,16 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// As the kernel half knows it.
+    fn key(&self, ifindex: u32) -> TransferKey {
+        let (client, local) = (self.client.ip().octets(), self.local.octets());
+        TransferKey { client, local, ifindex, port: self.client.port(), reserved: 0 }
+    }
+
+    fn of(key: &TransferKey) -> Self {
+        Self { client: SocketAddrV4::new(key.client.into(), key.port), local: key.local.into() }
+    }
+
     /// RFC 1123 section 4.2.3.5: nothing that came to or would go to more than one station, or to ourselves.
     fn is_answerable(&self) -> bool {
         let station = |ip: Ipv4Addr| {
@@ -75,6 +85,8 @@ pub struct Image {
     pub size: u64,
     /// Where the kernel half finds it, if it does.
     pub place: Option<Place>,
+    /// What tells its content from others, also after a restart.
+    pub edition: u64,
 }
 
 /// Where the kernel half finds an image and the sums of its blocks.
@@ -126,14 +138,14 @@ pub enum Action {
     /// The kernel half may answer this transfer's acknowledgements from now on.
     Publish {
         /// Whose transfer.
-        peer: Peer,
+        key: TransferKey,
         /// Its flight.
         slot: u32,
     },
     /// The kernel half is to leave this transfer alone.
     Withdraw {
         /// Whose transfer.
-        peer: Peer,
+        key: TransferKey,
     },
     /// Send a packet.
     Send {
@@ -167,6 +179,7 @@ pub enum Action {
 /// All transfers of one interface.
 pub struct Transfers {
     limits: Limits,
+    ifindex: u32,
     slots: Slots,
     most: usize,
     transfers: HashMap<Peer, Transfer>,
@@ -181,9 +194,10 @@ pub struct Transfers {
 impl Transfers {
     /// Transfers over an interface.
     #[must_use]
-    pub fn new(limits: Limits, slots: Slots) -> Self {
+    pub fn new(limits: Limits, ifindex: u32, slots: Slots) -> Self {
         Self {
             limits,
+            ifindex,
             slots,
             most: MOST_TRANSFERS,
             transfers: HashMap::new(),
@@ -239,10 +253,10 @@ impl Transfers {
                     self.crowded_out += 1;
                     return self.end(peer, now, |_, _| Outcome::CrowdedOut);
                 };
-                let before = transfer.due;
-                let step = transfer.open(image, agreed, slot, flight, now);
+                let (before, key) = (transfer.due, peer.key(self.ifindex));
+                let step = transfer.open(image, agreed, &key, slot, flight, now);
                 if image.place.is_some() {
-                    self.actions.push_back(Action::Publish { peer, slot });
+                    self.actions.push_back(Action::Publish { key, slot });
                 }
                 self.carry_out(peer, before, step, now);
             }
@@ -254,16 +268,20 @@ impl Transfers {
         }
     }
 
-    /// Goes on with a transfer that an earlier daemon began and the kernel half knows in `slot`.
-    pub fn adopt(&mut self, peer: Peer, slot: u32, image: Image, now: Duration) {
+    /// Goes on with a transfer that an earlier daemon began, where it stands.
+    pub fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image, now: Duration) {
         let Some(flight) = self.slots.flight(slot) else { return };
         let name = flight.name();
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
         let request = Request { name, mode: Mode::Octet, options: Vec::new() };
         let transfer = Transfer::adopted(request, image, slot, flight, now);
+        let peer = Peer::of(key);
         self.due.insert((transfer.due, peer));
         self.transfers.insert(peer, transfer);
+        if image.place.is_some() {
+            self.actions.push_back(Action::Publish { key: *key, slot });
+        }
     }
 
     /// A block of this client's file could not be read, or the file has become another.
@@ -433,7 +451,10 @@ impl Transfers {
             Phase::Opening(token) => drop(self.opening.remove(&token)),
             Phase::Open(course) => {
                 if course.image.place.is_some() {
-                    self.actions.push_back(Action::Withdraw { peer });
+                    self.actions.push_back(Action::Withdraw { key: peer.key(self.ifindex) });
+                }
+                if let Some(flight) = flight {
+                    flight.end();
                 }
                 self.slots.give_back(course.slot, now);
                 self.actions.push_back(Action::Close { image: course.image.id });

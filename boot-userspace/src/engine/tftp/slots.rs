@@ -54,6 +54,12 @@ impl Slots {
         self.flights.all().get(slot as usize)
     }
 
+    /// Takes a free one, for a transfer that goes on with another flight than it began with.
+    #[must_use]
+    pub fn take_for_adoption(&self) -> Option<u32> {
+        self.take(Duration::MAX)
+    }
+
     pub(super) fn take(&self, now: Duration) -> Option<u32> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, since) = free.front()?;

@@ -26,7 +26,7 @@ struct Server {
 impl Server {
     fn with_file(size: u64) -> Self {
         Self {
-            transfers: Transfers::new(LIMITS, Slots::own(64)),
+            transfers: Transfers::new(LIMITS, 2, Slots::own(64)),
             now: Duration::from_secs(100),
             size,
             opens: 0,
@@ -64,7 +64,7 @@ impl Server {
                     let result = match name.as_str() {
                         "missing" => Err(OpenError::NotFound),
                         "../secret" => Err(OpenError::Forbidden),
-                        _ => Ok(Image { id: token.0, size: self.size, place: None }),
+                        _ => Ok(Image { id: token.0, size: self.size, place: None, edition: 0 }),
                     };
                     self.transfers.opened(token, result, self.now);
                 }
@@ -327,7 +327,7 @@ fn strays_do_not_disturb_a_transfer() {
 
 #[test]
 fn trailing_ff_is_not_part_of_the_name() {
-    let mut transfers = Transfers::new(LIMITS, Slots::own(64));
+    let mut transfers = Transfers::new(LIMITS, 2, Slots::own(64));
     transfers.handle(b"\0\x01undionly.kpxe\xff\xff\0octet\0", CLIENT, LOCAL, SOON);
     assert!(matches!(transfers.next_action(), Some(Action::Open { name, .. }) if name == "undionly.kpxe"));
 }
@@ -344,7 +344,7 @@ fn only_stations_are_answered() {
         ("10.1.1.33:1069", "255.255.255.255"),
         ("10.1.1.33:1069", "239.1.2.3"),
     ] {
-        let mut transfers = Transfers::new(LIMITS, Slots::own(64));
+        let mut transfers = Transfers::new(LIMITS, 2, Slots::own(64));
         transfers.handle(&rrq("f octet"), client.parse().unwrap(), local.parse().unwrap(), SOON);
         assert_eq!(transfers.next_action(), None, "{client} {local}");
     }
@@ -372,12 +372,12 @@ fn number_of_transfers_is_bounded() {
 
 #[test]
 fn late_answer_to_a_forgotten_open_closes_the_file() {
-    let mut transfers = Transfers::new(LIMITS, Slots::own(64));
+    let mut transfers = Transfers::new(LIMITS, 2, Slots::own(64));
     transfers.handle(&rrq("f octet"), CLIENT, LOCAL, SOON);
     let Some(Action::Open { token, .. }) = transfers.next_action() else { panic!("not opened") };
     transfers.handle(&error(0), CLIENT, LOCAL, SOON);
     assert!(matches!(transfers.next_action(), Some(Action::Tell(_))));
-    transfers.opened(token, Ok(Image { id: 7, size: 1, place: None }), SOON);
+    transfers.opened(token, Ok(Image { id: 7, size: 1, place: None, edition: 0 }), SOON);
     assert_eq!(transfers.next_action(), Some(Action::Close { image: 7 }));
     assert_eq!(transfers.next_action(), None);
 }

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use boot_common::tftp::{Ack, Flight, Shape, State};
+use boot_common::tftp::{Ack, Flight, Shape, State, TransferKey};
 
 use super::packet::Agreed;
 use super::request::Request;
@@ -93,6 +93,7 @@ impl Transfer {
         &mut self,
         image: Image,
         agreed: Agreed,
+        key: &TransferKey,
         slot: u32,
         flight: &Flight,
         now: Duration,
@@ -113,8 +114,9 @@ impl Transfer {
             let sent = shape.last.min(1 + u32::from(shape.window));
             (State { sent, acked: 1 }, Step::Blocks(2..=sent))
         };
-        flight.begin(&shape, state, &self.request.name, nanos(now));
+        flight.begin(key, &shape, state, &self.request.name, nanos(now));
         flight.opened.set(nanos(self.started));
+        flight.edition.set(image.edition);
         self.due = now + FIRST_WAIT;
         self.progressed = now;
         self.phase = Phase::Open(Course {

@@ -6,6 +6,7 @@
 mod shelf;
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -300,7 +301,8 @@ impl Books {
             }
             Source::File(_) | Source::Text(_) => None,
         };
-        Some(Image { id, size: book.size, place })
+        let edition = book.edition.map_or(0, |edition| fingerprint(&edition));
+        Some(Image { id, size: book.size, place, edition })
     }
 
     fn add(&mut self, edition: Option<Edition>, size: u64, from: Source) -> u64 {
@@ -359,6 +361,15 @@ impl Books {
         self.remove(id);
         Some(())
     }
+}
+
+/// A number that stands for an edition in memory that outlives the daemon.
+#[must_use]
+pub fn fingerprint(edition: &Edition) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    edition.hash(&mut hasher);
+    // 0 is none.
+    hasher.finish() | 1
 }
 
 fn being_written() -> io::Error {

@@ -114,7 +114,7 @@ fuzz_target!(
     |bytes: &[u8]| {
         let mut case = Case::new(bytes);
         let mut world = World {
-            transfers: Transfers::new(Limits { mtu: MTU, window: 16 }, Slots::own(16)),
+            transfers: Transfers::new(Limits { mtu: MTU, window: 16 }, 2, Slots::own(16)),
             now: Duration::from_secs(1000),
             waiting: Vec::new(),
             asked: HashSet::new(),
@@ -133,7 +133,7 @@ fuzz_target!(
                             let size = *case.pick(&SIZES);
                             world.open.insert(world.next, size);
                             let place = (case.byte() % 2 == 0).then_some(Place { chunk: 0, sums: 0 });
-                            Ok(Image { id: world.next, size, place })
+                            Ok(Image { id: world.next, size, place, edition: 0 })
                         }
                     };
                     world.transfers.opened(token, result, world.now);

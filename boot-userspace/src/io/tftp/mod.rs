@@ -1,29 +1,32 @@
 //! TFTP on one interface: the socket, the files and the log lines around [`Transfers`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::tftp::TransferKey;
 use tokio::sync::mpsc;
-use tracing::field::display;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::engine::roster::Roster;
-use crate::engine::tftp::{
-    self, Action, DATA_HEADER, Image, Limits, Mode, Outcome, Peer, Slots, Token, Told, Transfers,
-};
+use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Token, Transfers};
 use crate::fastpath::Published;
-use crate::files::{BootFiles, Inspection, OpenError, OpenFile, Version, human_size};
+use crate::files::{BootFiles, OpenError};
 use crate::io::clock;
 use crate::io::library::{Edition, Library};
 use crate::io::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
 
-/// The port of every packet (single-port TFTP).
+mod log;
+mod ports;
+
+use log::Teller;
+use ports::{Datagram, Ports};
+
+/// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;
 /// Nothing a client sends is longer; a longer request is cut and then refused.
 const LONGEST_PACKET: usize = 2048;
@@ -46,10 +49,9 @@ pub struct Common {
     pub slots: Slots,
     /// The largest window that is granted.
     pub window: u16,
+    /// Everything comes from port 69, not from a port of each transfer's own (RFC 1350 section 4).
+    pub single_port: bool,
 }
-
-/// How many contents are remembered as told about.
-const MOST_INSPECTED: usize = 1024;
 
 /// A TFTP server that has its port.
 pub struct TftpServer {
@@ -61,8 +63,9 @@ pub struct TftpServer {
     transfers: Transfers,
     /// Who waits for which file to be read into memory.
     waiting: HashMap<Wanted, Vec<Token>>,
-    /// What has been said about in the log.
-    inspected: HashSet<Version>,
+    teller: Teller,
+    /// Each transfer's own port, unless all have one.
+    ports: Option<Ports>,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
 }
@@ -84,18 +87,22 @@ impl TftpServer {
     #[must_use]
     pub fn new(socket: UdpSocket, link: Link, common: Common, kernel: Option<Arc<Published>>) -> Self {
         let limits = Limits { mtu: link.mtu, window: common.window };
-        let transfers = Transfers::new(limits, common.slots.clone());
-        let (waiting, inspected, fetched) = (HashMap::new(), HashSet::new(), mpsc::unbounded_channel());
-        Self { socket, link, common, kernel, transfers, waiting, inspected, fetched, crowded_out: 0 }
+        let transfers = Transfers::new(limits, link.index, common.slots.clone());
+        let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
+        let teller = Teller::new(common.roster.clone());
+        let ports = (!common.single_port).then(|| Ports::new(link.clone()));
+        // The kernel half answers from port 69.
+        let kernel = kernel.filter(|_| common.single_port);
+        Self { socket, link, common, kernel, transfers, waiting, teller, ports, fetched, crowded_out: 0 }
     }
 
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
     pub fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
-        if key.ifindex != self.link.index {
+        // A port of its own went with that daemon.
+        if key.ifindex != self.link.index || self.ports.is_some() {
             return false;
         }
-        let client = SocketAddrV4::new(key.client.into(), key.port);
-        self.transfers.adopt(Peer { client, local: key.local.into() }, slot, image, clock::boot());
+        self.transfers.adopt(key, slot, image, clock::boot());
         true
     }
 
@@ -112,6 +119,10 @@ impl TftpServer {
                     }
                     Err(error) => self.receive_failed(&error).await,
                 },
+                Some(received) = next_on(&mut self.ports) => {
+                    let Datagram { peer, bytes } = received;
+                    self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
+                }
                 Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
                 () = sleep_until(wakeup) => {}
             }
@@ -154,8 +165,8 @@ impl TftpServer {
                 Action::Open { token, peer, name, mode, block_size } => {
                     self.open(token, peer, &name, mode, block_size);
                 }
-                Action::Publish { peer, slot } => self.publish(peer, slot),
-                Action::Withdraw { peer } => self.withdraw(peer),
+                Action::Publish { key, slot } => self.publish(&key, slot),
+                Action::Withdraw { key } => self.withdraw(&key),
                 Action::Send { peer, bytes } => self.send(&bytes, peer).await,
                 Action::Block { peer, image, offset, len, block } => {
                     packet.clear();
@@ -174,7 +185,12 @@ impl TftpServer {
                     }
                 }
                 Action::Close { image } => self.common.library.close(image),
-                Action::Tell(told) => self.tell(told),
+                Action::Tell(told) => {
+                    if let Some(ports) = &mut self.ports {
+                        ports.close(told.peer);
+                    }
+                    self.teller.tell(told);
+                }
             }
         }
         let crowded_out = self.transfers.crowded_out();
@@ -188,10 +204,16 @@ impl TftpServer {
     }
 
     fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {
+        if let Some(ports) = &mut self.ports
+            && let Err(error) = ports.open(peer)
+        {
+            warn!(%error, "no port for a TFTP transfer");
+            return self.transfers.opened(token, Err(tftp::OpenError::Failed), clock::boot());
+        }
         let file = match self.common.files.open(name) {
             Ok(file) => file,
             Err(error) => {
-                self.tell_miss(peer, name, &error);
+                self.teller.tell_miss(peer, name, &error);
                 let error = match error {
                     OpenError::NotFound { .. } => tftp::OpenError::NotFound,
                     OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
@@ -208,29 +230,12 @@ impl TftpServer {
         let waiting = self.waiting.entry(wanted).or_default();
         waiting.push(token);
         if waiting.len() == 1 {
-            self.inspect(name, &file);
+            self.teller.inspect(&self.common.files, name, &file);
             let (library, to) = (Arc::clone(&self.common.library), self.fetched.0.clone());
             // Whoever waits for the answer is gone with the server.
             tokio::task::spawn_blocking(move || {
                 to.send((wanted, library.fetch(file, mode, block_size))).ok()
             });
-        }
-    }
-
-    /// Says what is going to be sent, once for each content.
-    fn inspect(&mut self, name: &str, file: &OpenFile) {
-        if self.inspected.len() >= MOST_INSPECTED {
-            self.inspected.clear();
-        }
-        if !self.inspected.insert(file.version()) {
-            return;
-        }
-        let Inspection { says, problem } = self.common.files.inspect_open(name, file);
-        match problem {
-            None => info!(step = "tftp", by = "daemon", file = name, "{name} is: {says}"),
-            Some(problem) => {
-                warn!(step = "tftp", by = "daemon", file = name, "{name} is: {says}; {problem}");
-            }
         }
     }
 
@@ -256,29 +261,19 @@ impl TftpServer {
     }
 
     /// A transfer that the kernel half does not know is the daemon's, and no worse for it than slower.
-    fn publish(&self, peer: Peer, slot: u32) {
+    fn publish(&self, key: &TransferKey, slot: u32) {
         if let Some(kernel) = &self.kernel
-            && let Err(error) = kernel.put(&self.key(peer), slot)
+            && let Err(error) = kernel.put(key, slot)
         {
-            debug!(client = %peer.client, %error, "the kernel did not take a transfer, the daemon answers for it");
+            debug!(%error, "the kernel did not take a transfer, the daemon answers for it");
         }
     }
 
-    fn withdraw(&self, peer: Peer) {
+    fn withdraw(&self, key: &TransferKey) {
         if let Some(kernel) = &self.kernel
-            && let Err(error) = kernel.remove(&self.key(peer))
+            && let Err(error) = kernel.remove(key)
         {
-            debug!(client = %peer.client, %error, "the kernel did not give a transfer back");
-        }
-    }
-
-    fn key(&self, peer: Peer) -> TransferKey {
-        TransferKey {
-            client: peer.client.ip().octets(),
-            local: peer.local.octets(),
-            ifindex: self.link.index,
-            port: peer.client.port(),
-            reserved: 0,
+            debug!(%error, "the kernel did not give a transfer back");
         }
     }
 
@@ -286,7 +281,8 @@ impl TftpServer {
     /// the transfer's timer repairs it.
     async fn send(&self, bytes: &[u8], peer: Peer) {
         for _ in 0..SEND_TRIES {
-            match self.socket.try_send(bytes, peer.client, peer.local) {
+            let own = self.ports.as_ref().and_then(|ports| ports.socket(peer));
+            match own.unwrap_or(&self.socket).try_send(bytes, peer.client, peer.local) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(SEND_PAUSE).await;
                 }
@@ -296,79 +292,14 @@ impl TftpServer {
         }
         debug!(client = %peer.client, "TFTP packet not sent, the interface takes no more");
     }
-
-    fn tell_miss(&self, peer: Peer, file: &str, why: &OpenError) {
-        let (mac, name) = self.who(peer);
-        let mac = mac.map(display);
-        let client = peer.client;
-        if matches!(why, OpenError::NotFound { .. }) && is_customary_probe(file) {
-            return debug!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}, which is not there");
-        }
-        info!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}: {why}");
-    }
-
-    fn tell(&self, told: Told) {
-        let Told { peer, name: file, outcome } = told;
-        let (mac, name) = self.who(peer);
-        let mac = mac.map(display);
-        let client = peer.client;
-        match outcome {
-            Outcome::Finished { bytes, block_size, window, resent, by_xdp, by_tc, took, confirmed } => {
-                let end = if confirmed { "" } else { " (the last acknowledgement did not come)" };
-                let (size, seconds) = (human_size(bytes), took.as_secs_f64());
-                let blocks = bytes / u64::from(block_size) + 1;
-                let by = match (by_xdp * 2 > blocks, by_tc * 2 > blocks) {
-                    (true, _) => "xdp",
-                    (_, true) => "tc",
-                    _ => "daemon",
-                };
-                info!(
-                    step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
-                    windowsize = window, blocks, resent, by_xdp, by_tc, "sent {file}, {size} in {seconds:.1} s{end}"
-                );
-            }
-            Outcome::Probed => {
-                debug!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for the size of {file}");
-            }
-            Outcome::Aborted { code, message, bytes } => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, bytes, code,
-                "the client gave up {file} after {}: {message}", human_size(bytes)
-            ),
-            Outcome::Stalled { bytes, size, block } => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, bytes, block,
-                "the client fell silent at block {block}, after {} of {} of {file}", human_size(bytes), human_size(size)
-            ),
-            Outcome::Refused(why) => {
-                info!(step = "tftp", by = "daemon", mac, name, %client, file, "request refused: {why}");
-            }
-            // Both were told where the reason was known.
-            Outcome::Missing(_) | Outcome::Unreadable => {}
-            Outcome::StartedOver => {
-                debug!(step = "tftp", by = "daemon", mac, name, %client, file, "the client started over");
-            }
-            Outcome::CrowdedOut => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, "an idle transfer of {file} made room for others"
-            ),
-        }
-    }
-
-    fn who(&self, peer: Peer) -> (Option<boot_common::Mac>, Option<String>) {
-        self.common
-            .roster
-            .client(*peer.client.ip())
-            .map_or((None, None), |client| (Some(client.mac), client.name))
-    }
 }
 
-/// Names that loaders try on every boot, so that not having them says nothing.
-fn is_customary_probe(file: &str) -> bool {
-    let name = file.rsplit(['/', '\\']).next().unwrap_or(file).to_ascii_lowercase();
-    let file = file.to_ascii_lowercase();
-    name == "autoexec.ipxe"
-        || file.contains("pxelinux.cfg/")
-        || name.ends_with(".lst")
-        || (name.ends_with(".efi")
-            && (name.starts_with("revocations") || name.starts_with("shim_certificate")))
+/// The next datagram on a transfer's own port; never, where there is none.
+async fn next_on(ports: &mut Option<Ports>) -> Option<Datagram> {
+    match ports {
+        Some(ports) => ports.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// `time` is on the boot clock.
