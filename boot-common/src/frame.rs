@@ -132,6 +132,46 @@ mod host {
             }
         }
     }
+
+    /// A frame of which copies can be sent, as at TC.
+    #[derive(Clone, Debug, Default)]
+    pub struct Copies {
+        /// The frame itself.
+        pub frame: Bytes,
+        /// Copies of it, as it stood when they were sent.
+        pub sent: Vec<Vec<u8>>,
+    }
+
+    impl Frame for Copies {
+        const IS_XDP: bool = false;
+        const COPIES: bool = true;
+
+        fn length(&self) -> u32 {
+            self.frame.length()
+        }
+        fn load(&self, length: u32, to: &mut Request) -> bool {
+            self.frame.load(length, to)
+        }
+        fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
+            self.frame.load_part(offset, length, to, at)
+        }
+        fn resize(&mut self, length: u32) -> bool {
+            self.frame.resize(length)
+        }
+        fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
+            self.frame.store(offset, from, length)
+        }
+        fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
+            self.frame.store_chunk(offset, chunk, from, length)
+        }
+        fn send_copy(&mut self) -> bool {
+            self.sent.push(self.frame.0.clone());
+            true
+        }
+        fn walk(&self, request: &Request, walk: &mut Walk) {
+            self.frame.walk(request, walk);
+        }
+    }
 }
 #[cfg(any(test, feature = "user"))]
-pub use host::Bytes;
+pub use host::{Bytes, Copies};

@@ -28,6 +28,7 @@ pub mod machine;
 pub mod netns;
 pub mod packet;
 pub mod rack;
+pub mod random;
 pub mod reference;
 pub mod sandbox;
 pub mod settings;

@@ -18,6 +18,7 @@ use boot_common::tables::{Event, Hook};
 use boot_common::{Mac, Reason};
 use boot_tests::netns::Namespace;
 use boot_tests::packet::{Client, Packet, fix_checksums, fix_lengths, foreign, tftp_read};
+use boot_tests::random::{Random, number};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
@@ -85,11 +86,6 @@ fn the_halves_agree_on_every_frame() -> Result<()> {
     namespace.run(|| Rig::new(pins.path(), ifindexes)?.compare(seed, frames))?.with_context(|| {
         format!("seed {seed}, {frames} frames: again with XPXE_AGREE_SEED={seed} XPXE_AGREE_FRAMES={frames}")
     })
-}
-
-/// A number from the environment.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number")))
 }
 
 /// Interfaces by what is configured for them.
@@ -513,32 +509,6 @@ fn originals() -> Vec<Original> {
         all.push(Original { name: name.to_owned(), on: On::Server, frame });
     }
     all
-}
-
-/// A splitmix64 generator: good enough to pick bytes, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 for an empty range.
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 32) as usize % end.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        (self.next() >> 32) as u8
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
 }
 
 /// One way to damage a frame.

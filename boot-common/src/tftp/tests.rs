@@ -7,8 +7,7 @@ use zerocopy::FromZeros as _;
 
 use super::*;
 use crate::Mac;
-use crate::facts::Walk;
-use crate::frame::Bytes;
+use crate::frame::{Bytes, Copies};
 use crate::memory::{Memory, TransferMemory};
 use crate::respond::{Scratch, respond};
 use crate::tables::role;
@@ -19,43 +18,6 @@ const CLIENT: [u8; 4] = [10, 0, 0, 9];
 const PORT: u16 = 2070;
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const SECOND: u64 = 1_000_000_000;
-
-/// A frame of a hook that can send copies.
-struct Copies {
-    frame: Bytes,
-    sent: Vec<Vec<u8>>,
-}
-
-impl Frame for Copies {
-    const IS_XDP: bool = false;
-    const COPIES: bool = true;
-
-    fn length(&self) -> u32 {
-        self.frame.length()
-    }
-    fn load(&self, length: u32, to: &mut Request) -> bool {
-        self.frame.load(length, to)
-    }
-    fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
-        self.frame.load_part(offset, length, to, at)
-    }
-    fn resize(&mut self, length: u32) -> bool {
-        self.frame.resize(length)
-    }
-    fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
-        self.frame.store(offset, from, length)
-    }
-    fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
-        self.frame.store_chunk(offset, chunk, from, length)
-    }
-    fn send_copy(&mut self) -> bool {
-        self.sent.push(self.frame.0.clone());
-        true
-    }
-    fn walk(&self, request: &Request, walk: &mut Walk) {
-        self.frame.walk(request, walk);
-    }
-}
 
 /// A file's content; no two places of it look alike.
 fn content(size: usize) -> Vec<u8> {
