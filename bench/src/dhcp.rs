@@ -4,19 +4,19 @@ mod storm;
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use boot_bench::machine::Machine;
+use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
 use boot_tests::sys::restore_default_signals;
 use clap::Parser;
 
 use storm::compare::{self, Extent};
-use storm::meter::{Meter, programs};
-use storm::report::{self, Machine};
+use storm::report;
 use storm::scale;
-use storm::server::{Kind, Place};
+use storm::server::Kind;
 
 /// Boot storms against DHCP servers, side by side.
 #[derive(Debug, Parser)]
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     let dir = args.state.clone().unwrap_or_else(|| sandbox.dir().to_owned());
     let place = Place { dir, pins: sandbox.pin_dir() };
     let during = Duration::from_secs_f64(args.seconds);
-    let machine = Machine::new(busy()?, versions);
+    let machine = Machine::look(versions)?;
     machine.print();
 
     let mut rows = vec![compare::reflector(largest, during)?];
@@ -86,15 +86,4 @@ fn main() -> Result<()> {
         fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
     }
     Ok(())
-}
-
-/// The share of the machine that others use.
-fn busy() -> Result<f64> {
-    const LOOK: Duration = Duration::from_millis(500);
-    let meter = Meter::new(None, &programs())?;
-    let before = meter.read()?;
-    sleep(LOOK);
-    let spent = meter.read()?.since(&before);
-    let cores = std::thread::available_parallelism()?.get() as f64;
-    Ok(spent.machine().as_secs_f64() / (LOOK.as_secs_f64() * cores))
 }

@@ -15,8 +15,11 @@ use anyhow::{Context, Result, ensure};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable, Encodable};
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{LinkAddr, bind};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{LinkAddr, bind, setsockopt};
 use socket2::{Domain, Socket, Type};
+
+use crate::netns::Namespace;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -51,9 +54,20 @@ pub struct Wire {
 
 impl Wire {
     /// Opens it; it hears what arrives from now on.
-    pub fn open(namespace: &crate::netns::Namespace, interface: &str) -> Result<Self> {
+    pub fn open(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::open_for(namespace, interface, libc::ETH_P_ALL)
+    }
+
+    /// Opens it for IPv4 only, and with room for a storm of frames.
+    pub fn open_for_ip(namespace: &Namespace, interface: &str) -> Result<Self> {
+        let wire = Self::open_for(namespace, interface, libc::ETH_P_IP)?;
+        setsockopt(&wire.socket, RcvBufForce, &(64 << 20))?;
+        Ok(wire)
+    }
+
+    fn open_for(namespace: &Namespace, interface: &str, protocol: libc::c_int) -> Result<Self> {
         namespace.run(|| {
-            let protocol = i32::from((libc::ETH_P_ALL as u16).to_be()).into();
+            let protocol = i32::from((protocol as u16).to_be()).into();
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
             let address: LinkAddr = getifaddrs()?
                 .filter(|entry| entry.interface_name == interface)

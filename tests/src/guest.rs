@@ -7,7 +7,8 @@
 //! XPXE-GUEST address: <address by DHCP> hostname: <name by DHCP, or ->
 //! ```
 //!
-//! and powers off; "none" stands where DHCP gave no address. The kernel and its modules are prepared by
+//! and powers off; "none" stands where DHCP gave no address. An initrd with a payload has it say also
+//! `XPXE-GUEST payload: <its SHA-256>`. The kernel and its modules are prepared by
 //! `cargo xtask setup` in `target/guest` (or in the directory `XPXE_GUEST_DIR` names): `vmlinuz` and
 //! `modules/*.ko`.
 
@@ -33,6 +34,8 @@ pub const MODULES: [&str; 9] = [
 pub const CMDLINE: &str = "XPXE-GUEST cmdline:";
 /// What the guest's address starts with on the console.
 pub const ADDRESS: &str = "XPXE-GUEST address:";
+/// What the payload's hash starts with on the console.
+pub const PAYLOAD: &str = "XPXE-GUEST payload:";
 /// The kernel's own first line.
 pub const KERNEL_FIRST_LINE: &str = "Linux version";
 
@@ -48,6 +51,7 @@ b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 echo "XPXE-GUEST cmdline: $($b cat /proc/cmdline)"
+[ -f /payload ] && echo "XPXE-GUEST payload: $($b sha256sum < /payload)"
 while read module; do $b insmod /modules/$module.ko; done < /modules/order
 address=none hostname=
 if $b ip link set eth0 up && $b udhcpc -i eth0 -n -q -t 10 -T 2 -O hostname -s /lease >/dev/null; then . /tmp/lease; fi
@@ -73,6 +77,23 @@ pub fn install(boot_dir: &Path) -> Result<()> {
 
 /// The initrd's bytes.
 pub fn initrd() -> Result<Vec<u8>> {
+    Ok(archive()?.finish())
+}
+
+/// An initrd of exactly `size` bytes, a multiple of 4, with a payload of what `fill` makes for its length; gives the
+/// initrd and the payload.
+pub fn initrd_of(size: usize, fill: impl Fn(usize) -> Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut archive = archive()?;
+    let mut empty = Archive { bytes: archive.bytes.clone(), entries: archive.entries };
+    empty.add("payload", Kind::Program, &[]);
+    let without = empty.finish().len();
+    anyhow::ensure!(size.is_multiple_of(4) && size > without, "an initrd cannot have {size} bytes");
+    let payload = fill(size - without);
+    archive.add("payload", Kind::Program, &payload);
+    Ok((archive.finish(), payload))
+}
+
+fn archive() -> Result<Archive> {
     let busybox = fs::read(BUSYBOX).with_context(|| format!("read {BUSYBOX} (run `cargo xtask setup`)"))?;
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
@@ -88,7 +109,7 @@ pub fn initrd() -> Result<Vec<u8>> {
         let path = source(&format!("modules/{module}.ko"))?;
         archive.add(&format!("modules/{module}.ko"), Kind::Program, &fs::read(path)?);
     }
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 fn source(name: &str) -> Result<PathBuf> {

@@ -13,8 +13,13 @@
 //! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
 //! | [`daemon`] | xpxe itself |
 //! | [`settings`] | its configuration |
+//! | [`place`] | a rack with the usual settings, for tests without firmware |
 //! | [`dhcp_client`] | a DHCP client made of single frames |
+//! | [`engine`] | its engine alone |
 //! | [`packet`] | requests as real clients send them |
+//! | [`pcap`] | what tcpdump recorded |
+//! | [`tftp_client`] | a TFTP client made of single frames |
+//! | [`tftp_rack`] | a rack that serves files, and loses packets when told to |
 //!
 //! A test enters a [`Sandbox`](sandbox::Sandbox) first, builds a [`Rack`](rack::Rack) in it, and starts what
 //! it needs. Namespaces are anonymous, mounts private, and children die with their parent, so nothing
@@ -23,14 +28,19 @@
 
 pub mod daemon;
 pub mod dhcp_client;
+pub mod engine;
 pub mod guest;
 pub mod machine;
 pub mod netns;
 pub mod packet;
+pub mod pcap;
+pub mod place;
 pub mod rack;
 pub mod random;
 pub mod reference;
 pub mod sandbox;
 pub mod settings;
 pub mod sys;
+pub mod tftp_client;
+pub mod tftp_rack;
 pub mod wait;

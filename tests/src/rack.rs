@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::{Namespace, Process};
@@ -40,6 +40,9 @@ pub const SERVER_ADDRESS: &str = "10.77.0.1";
 pub const SUBNET: &str = "10.77.0.0/24";
 /// The server's MAC on the segment.
 pub const SERVER_MAC: &str = "02:77:00:00:00:01";
+
+/// The switch's port that the server is plugged into.
+pub const SERVER_PORT: &str = "port0";
 
 /// A server and the segment it serves; everything a [`Segment`] can do, a rack can do.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ impl Rack {
         let segment = Segment::new("segment", sandbox.new_rack_dir()?)?;
         let server = Namespace::new("server")?;
         let port = segment.plug(&server, "eth0", SERVER_MAC)?;
+        ensure!(port == SERVER_PORT, "the first port is {port}");
         server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
         let xdp_pass = segment
             .namespace

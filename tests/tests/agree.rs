@@ -6,7 +6,7 @@
 //! the first checks. `XPXE_AGREE_FRAMES` sets how many (default 20,000 per hook), `XPXE_AGREE_SEED` which ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,15 +16,14 @@ use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{Event, Hook};
 use boot_common::{Mac, Reason};
+use boot_tests::engine as fixture;
 use boot_tests::netns::Namespace;
 use boot_tests::packet::{Client, Packet, fix_checksums, fix_lengths, foreign, tftp_read};
 use boot_tests::random::{Random, number};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::{Command, Incoming, Now};
-use boot_userspace::engine::policy::{Policy, Port};
-use boot_userspace::engine::roster::Roster;
+use boot_userspace::engine::command::{Command, Incoming};
 use boot_userspace::fastpath::{Events, FastPath, Sizes, Temporary, load};
 use boot_userspace::io::clock;
 
@@ -372,15 +371,8 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
     use boot_common::class::Firmware;
 
     let config = config::parse(CONFIG, "agree.toml")?;
-    let port = |name: &str, ifindex: u32, last: u8, address: Ipv4Addr, role: DhcpRole| -> Result<Port> {
-        Ok(Port {
-            ifindex,
-            name: name.to_owned(),
-            mac: Mac([2, 0, 0, 0, 1, last]),
-            addresses: vec![format!("{address}/24").parse()?],
-            role,
-            http: SocketAddrV4::new(address, 8080),
-        })
+    let port = |name: &str, ifindex: u32, last: u8, address: Ipv4Addr, role: DhcpRole| {
+        fixture::port(name, ifindex, Mac([2, 0, 0, 0, 1, last]), &format!("{address}/24"), role)
     };
     let off = Ipv4Addr::new(10, 79, 0, 1);
     let ports = vec![
@@ -392,8 +384,7 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
         Firmware::EfiArm64 => Err("none for arm64".to_owned()),
         firmware => Ok(format!("ipxe-{}.efi", firmware.name())),
     };
-    let now = Now { boot: clock::boot(), wall: clock::wall() };
-    Ok(Engine::new(Policy::new(config, ports, loader), &[], Roster::default(), now))
+    Ok(fixture::engine(config, ports, loader, &[], fixture::now()))
 }
 
 /// Lets the engine give a machine its lease, so that the kernel may promise it again.
@@ -406,7 +397,7 @@ fn lease(engine: &mut Engine, ifindex: u32, machine: Machine) -> Result<()> {
         [client.discover(mac), client.request(mac, ip, SERVER), client.inform(mac, ip, SERVER)]
     });
     for packet in [discover, request].into_iter().chain(systems) {
-        let now = Now { boot: clock::boot(), wall: clock::wall() };
+        let now = fixture::now();
         let incoming = Incoming {
             ifindex,
             port: 67,

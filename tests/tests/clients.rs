@@ -2,19 +2,14 @@
 //! without.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::daemon::Xpxe;
-use boot_tests::rack::{Rack, SERVER_ADDRESS, SUBNET};
-use boot_tests::sandbox::{Sandbox, root_or_skip};
+use boot_tests::place::{ALICE, CARD, Place, in_pool};
+use boot_tests::rack::SERVER_ADDRESS;
 use boot_tests::settings::{Known, Settings};
 
-const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", address: Some("10.77.0.10") };
-/// A client's card, where that does not matter.
-const CARD: &str = "02:77:00:00:00:f0";
 /// What nmap's script says it is.
 const NMAP: Known = Known { name: "nmap", mac: "de:ad:c0:de:ca:fe", address: Some("10.77.0.66") };
 
@@ -40,7 +35,7 @@ fn perfdhcp_completes_an_avalanche() -> Result<()> {
 /// Everything is answered, although the first answer to each client waits for the probe of its address.
 fn perfdhcp(arguments: &[&str], exchanges: &[&str]) -> Result<()> {
     for fast_path in ["auto", "off"] {
-        let Some(place) = Place::build(fast_path)? else { return Ok(()) };
+        let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let station = place.rack.neighbour("perfdhcp", CARD, "10.77.0.9/24")?;
         let mut command = station.command("timeout");
@@ -84,7 +79,7 @@ fn counted(report: &str, exchange: &str) -> Option<(u64, u64)> {
 #[test]
 fn nmap_reports_the_offer() -> Result<()> {
     for fast_path in ["auto", "off"] {
-        let Some(place) = Place::build(fast_path)? else { return Ok(()) };
+        let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let station = place.rack.neighbour("nmap", CARD, "10.77.0.9/24")?;
         let mut command = station.command("timeout");
@@ -117,7 +112,7 @@ fn nmap_reports_the_offer() -> Result<()> {
 #[test]
 fn dhcpcd_gets_its_address_and_gives_it_back() -> Result<()> {
     for fast_path in ["auto", "off"] {
-        let Some(place) = Place::build(fast_path)? else { return Ok(()) };
+        let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         for (name, mac, expected) in [("alice", ALICE.mac, Some("10.77.0.10")), ("stranger", CARD, None)] {
             let station = place.rack.client(name, mac)?;
@@ -175,34 +170,9 @@ fn dhcpcd_gets_its_address_and_gives_it_back() -> Result<()> {
 
 // ---- the place ----
 
-struct Place {
-    rack: Rack,
-    config: String,
-    _sandbox: Sandbox,
-}
-
-impl Place {
-    /// `None` without root.
-    fn build(fast_path: &'static str) -> Result<Option<Self>> {
-        if !root_or_skip() {
-            return Ok(None);
-        }
-        let sandbox = Sandbox::enter()?;
-        let rack = Rack::build(&sandbox)?;
-        let settings = Settings { fast_path, machines: vec![ALICE, NMAP], ..Settings::default() };
-        let config = settings.write(&sandbox, &rack)?;
-        ensure!(config.contains(SUBNET), "the addresses here are those of {SUBNET}");
-        Ok(Some(Self { rack, config, _sandbox: sandbox }))
-    }
-
-    fn serve(&self) -> Result<Xpxe<'_>> {
-        Xpxe::start(&self.rack, &self.config, &[])
-    }
-}
-
-fn in_pool(address: Ipv4Addr) -> bool {
-    let [a, b, c, d] = address.octets();
-    [a, b, c] == [10, 77, 0] && (100..=199).contains(&d)
+/// `None` without root.
+fn build(fast_path: &'static str) -> Result<Option<Place>> {
+    Place::build(&Settings { fast_path, machines: vec![ALICE, NMAP], ..Settings::default() })
 }
 
 fn text(output: &Output) -> String {

@@ -18,16 +18,16 @@ use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{Answer, AnswerKey, Host};
 use boot_common::wire::{BOOTP_FIXED, Request};
 use boot_common::{Mac, Reason};
+use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, Packet, checksums_are_right};
 use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Incoming, Now};
-use boot_userspace::engine::policy::{Policy, Port};
+use boot_userspace::engine::policy::Port;
 use boot_userspace::engine::roster::Roster;
 use boot_userspace::engine::script::ScriptBook;
 use boot_userspace::files::{BootFiles, MissingLoader};
 use boot_userspace::http::{self, Readiness, Site};
-use boot_userspace::io::clock;
 use dhcproto::Decodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use proptest::prelude::*;
@@ -189,19 +189,11 @@ impl Files {
 
 /// The engine of a daemon with this role, which has just started.
 fn engine(files: &Arc<BootFiles>, server: SocketAddrV4, role: DhcpRole) -> Result<Engine> {
-    let port = Port {
-        ifindex: IFINDEX,
-        name: "eth0".to_owned(),
-        mac: OUR_MAC,
-        addresses: vec!["10.77.0.1/24".parse()?],
-        role,
-        http: server,
-    };
+    let port = Port { http: server, ..fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", role)? };
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
-    let policy = Policy::new(config::parse(CONFIG, "contract.toml")?, vec![port], loader);
-    let now = Now { boot: clock::boot(), wall: clock::wall() };
-    Ok(Engine::new(policy, &[], Roster::default(), now))
+    let config = config::parse(CONFIG, "contract.toml")?;
+    Ok(fixture::engine(config, vec![port], loader, &[], fixture::now()))
 }
 
 /// Every answer that has a boot file, and the file.

@@ -1,23 +1,15 @@
 //! `xpxe leases` in a rack: through the running daemon and its kernel half, and on the store without them.
 
 use std::fs;
+use std::ops::Deref;
 use std::process::Output;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
-use boot_tests::dhcp_client::{Client, Wire, mac};
-use boot_tests::rack::{Rack, Station};
-use boot_tests::sandbox::{Sandbox, root_or_skip};
-use boot_tests::settings::{Known, Settings};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{ALICE, OTHER_STRANGER, Place, SILENCE, STRANGER};
+use boot_tests::settings::Settings;
 use serde_json::Value;
-
-/// How long nothing has to come for "no answer".
-const SILENCE: Duration = Duration::from_millis(700);
-const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", address: Some("10.77.0.10") };
-/// Not in the configuration.
-const STRANGER: &str = "02:77:00:00:00:99";
-const OTHER_STRANGER: &str = "02:77:00:00:00:98";
 
 #[test]
 fn leases_are_listed_deleted_and_imported_with_the_kernel_half() -> Result<()> {
@@ -30,9 +22,9 @@ fn leases_are_listed_deleted_and_imported_without_the_kernel_half() -> Result<()
 }
 
 fn through_the_daemon(fast_path: &'static str) -> Result<()> {
-    let Some(place) = Place::build(fast_path)? else { return Ok(()) };
+    let Some(place) = Desk::build(fast_path)? else { return Ok(()) };
     let mut xpxe = place.serve()?;
-    let wire = place.wire()?;
+    let wire = place.client()?;
     let stranger = Client::new(mac(STRANGER)?);
     let address = wire.lease(&stranger)?.address().to_string();
 
@@ -91,9 +83,9 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
 
 #[test]
 fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
-    let Some(place) = Place::build("off")? else { return Ok(()) };
+    let Some(place) = Desk::build("off")? else { return Ok(()) };
     let mut xpxe = place.serve()?;
-    let wire = place.wire()?;
+    let wire = place.client()?;
     let [stranger, other] = [Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?)];
     let address = wire.lease(&stranger)?.address().to_string();
     let before = place.json(&xpxe, &["list", "--json"])?;
@@ -125,32 +117,22 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     xpxe.stop()
 }
 
-struct Place {
-    rack: Rack,
-    config: String,
-    _sandbox: Sandbox,
+/// A place, and the verbs of `xpxe leases` there.
+struct Desk(Place);
+
+impl Deref for Desk {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.0
+    }
 }
 
-impl Place {
+impl Desk {
     /// `None` without root.
     fn build(fast_path: &'static str) -> Result<Option<Self>> {
-        if !root_or_skip() {
-            return Ok(None);
-        }
-        let sandbox = Sandbox::enter()?;
-        let rack = Rack::build(&sandbox)?;
         let settings = Settings { fast_path, machines: vec![ALICE], ..Settings::default() };
-        let config = settings.write(&sandbox, &rack)?;
-        Ok(Some(Self { rack, config, _sandbox: sandbox }))
-    }
-
-    fn serve(&self) -> Result<Xpxe<'_>> {
-        Xpxe::start(&self.rack, &self.config, &[])
-    }
-
-    fn wire(&self) -> Result<Plugged> {
-        let station = self.rack.client("client", "02:77:00:00:00:f0")?;
-        Ok(Plugged { wire: Wire::open(&station, "eth0")?, _station: station })
+        Ok(Place::build(&settings)?.map(Self))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<String> {
@@ -192,19 +174,6 @@ impl Place {
         ensure!(error.lines().count() == 1, "not one sentence: {error}");
         ensure!(words.iter().all(|word| error.contains(word)), "not {words:?}: {error}");
         Ok(())
-    }
-}
-
-struct Plugged {
-    wire: Wire,
-    _station: Station,
-}
-
-impl std::ops::Deref for Plugged {
-    type Target = Wire;
-
-    fn deref(&self) -> &Wire {
-        &self.wire
     }
 }
 

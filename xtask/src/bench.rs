@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what one answer and one storm cost.
+//! `cargo xtask bench`: what one answer, one storm and one transfer cost.
 
 use anyhow::Result;
 
@@ -27,6 +27,8 @@ enum What {
     /// Exchanges and storms, side by side with dnsmasq and Kea (install kea-dhcp4-server without its service, or leave
     /// it out with `-- --servers xpxe,xpxe-off,dnsmasq`)
     Dhcp,
+    /// TFTP transfers, side by side with tftpd-hpa, dnsmasq and atftpd, as far as they are here
+    Tftp,
 }
 
 /// Becomes the benchmark.
@@ -37,6 +39,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let program = match args.what {
         What::Answer => "boot-bench",
         What::Dhcp => "xpxe-bench-dhcp",
+        What::Tftp => "xpxe-bench-tftp",
     };
     let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
     bench.env("XPXE_BIN", ws.release("xpxe")).root().exec()

@@ -4,13 +4,14 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use boot_bench::meter::{Meter, Spent};
+use boot_bench::place::Place;
 use serde_json::{Value, json};
 
-use super::cable::Cable;
 use super::generator::{Pace, Plan, Work};
-use super::meter::{Meter, Spent, programs};
+use super::lane::Lane;
 use super::outcome::Outcome;
-use super::server::{Kind, Place, Server};
+use super::server::{Kind, Server};
 
 /// How many clients are at it at once, in the closed loops.
 const WINDOW: usize = 64;
@@ -102,21 +103,21 @@ pub(crate) struct Extent {
 pub(crate) fn server(kind: Kind, place: &Place, extent: Extent) -> Result<Row> {
     let Extent { machines, storm, during } = extent;
     let storm = match storm {
-        Some(storm) => Some(with(kind, &place.join("storm"), storm, |cable, meter, _| {
-            once(cable, meter, &first(storm, Pace::PerSecond(storm)))
+        Some(storm) => Some(with(kind, &place.join("storm"), storm, |lane, meter, _| {
+            once(lane, meter, &first(storm, Pace::PerSecond(storm)))
         })?),
         None => None,
     };
-    with(kind, &place.join("loops"), machines, |cable, meter, start| {
+    with(kind, &place.join("loops"), machines, |lane, meter, start| {
         Ok(Row {
             server: kind.name(),
             kind: Some(kind),
             machines,
             start,
-            first: Some(once(cable, meter, &first(machines, Pace::Window(WINDOW)))?),
+            first: Some(once(lane, meter, &first(machines, Pace::Window(WINDOW)))?),
             storm,
-            exchange: median(cable, meter, &looped(Work::Exchange, machines, during))?,
-            renew: Some(median(cable, meter, &looped(Work::Renew, machines, during))?),
+            exchange: median(lane, meter, &looped(Work::Exchange, machines, during))?,
+            renew: Some(median(lane, meter, &looped(Work::Renew, machines, during))?),
         })
     })
 }
@@ -126,16 +127,15 @@ fn with<T>(
     kind: Kind,
     place: &Place,
     machines: u32,
-    measure: impl FnOnce(&mut Cable, &Meter, Duration) -> Result<T>,
+    measure: impl FnOnce(&mut Lane, &Meter, Duration) -> Result<T>,
 ) -> Result<T> {
-    let mut cable = Cable::new()?;
-    let before = programs();
+    let mut lane = Lane::new()?;
     let dir = &place.dir;
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-    cable.introduce(machines, &dir.join("neighbours"))?;
-    let server = Server::start(kind, &mut cable, place, machines, START)?;
-    let meter = Meter::new(Some(server.pid()), &before)?;
-    let measured = measure(&mut cable, &meter, server.start)?;
+    lane.cable.introduce(machines, &dir.join("neighbours"))?;
+    let server = Server::start(kind, &mut lane, place, machines, START)?;
+    let meter = Meter::new(server.pid())?;
+    let measured = measure(&mut lane, &meter, server.start)?;
     server.stop()?;
     fs::remove_dir_all(dir)?;
     Ok(measured)
@@ -155,10 +155,10 @@ fn first(machines: u32, pace: Pace) -> Plan<'static> {
 
 /// What the generator and the cable can do: two frames there and back instead of an exchange.
 pub(crate) fn reflector(machines: u32, during: Duration) -> Result<Row> {
-    let mut cable = Cable::new()?;
-    let _reflector = cable.reflector()?;
-    let meter = Meter::new(None, &programs())?;
-    let exchange = median(&mut cable, &meter, &looped(Work::Reflect, machines, during))?;
+    let mut lane = Lane::new()?;
+    let _reflector = lane.cable.reflector()?;
+    let meter = Meter::of_machine()?;
+    let exchange = median(&mut lane, &meter, &looped(Work::Reflect, machines, during))?;
     Ok(Row {
         server: "(none: reflector)",
         kind: None,
@@ -185,14 +185,14 @@ fn looped(work: Work, machines: u32, during: Duration) -> Plan<'static> {
 }
 
 /// One run with what it cost.
-pub(crate) fn once(cable: &mut Cable, meter: &Meter, plan: &Plan<'_>) -> Result<Figures> {
+pub(crate) fn once(lane: &mut Lane, meter: &Meter, plan: &Plan<'_>) -> Result<Figures> {
     let before = meter.read()?;
-    let outcome = cable.generator.run(plan);
+    let outcome = lane.generator.run(plan);
     Ok(Figures::of(outcome, meter.read()?.since(&before)))
 }
 
-fn median(cable: &mut Cable, meter: &Meter, plan: &Plan<'_>) -> Result<Figures> {
-    let mut runs = (0..RUNS).map(|_| once(cable, meter, plan)).collect::<Result<Vec<_>>>()?;
+fn median(lane: &mut Lane, meter: &Meter, plan: &Plan<'_>) -> Result<Figures> {
+    let mut runs = (0..RUNS).map(|_| once(lane, meter, plan)).collect::<Result<Vec<_>>>()?;
     runs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     Ok(runs.swap_remove(RUNS / 2))
 }

@@ -7,9 +7,11 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use boot_bench::frame::is_intact;
+use boot_bench::socket::{Inbox, Outbox};
+
 use super::outcome::Outcome;
-use super::packet::{self, Kind, Reply, Template};
-use super::socket::{Inbox, Outbox};
+use super::packet::{self, Kind, ROOM, Reply, Template};
 
 /// How many frames are read before the clients get on.
 const ROUND: usize = 256;
@@ -92,7 +94,7 @@ pub(crate) struct Generator {
 }
 
 struct Clients {
-    outbox: Outbox,
+    outbox: Outbox<ROOM>,
     discover: Template,
     request: Template,
     renew: Template,
@@ -238,7 +240,7 @@ impl Clients {
             return;
         };
         self.seen += 1;
-        if self.seen.is_multiple_of(LOOK_AT) && !packet::is_intact(frame) {
+        if self.seen.is_multiple_of(LOOK_AT) && !is_intact(frame) {
             self.outcome.damaged += 1;
         }
         let Some(client) = self.all.get_mut(reply.machine as usize) else { return };

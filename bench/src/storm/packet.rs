@@ -2,44 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-/// Where the server is.
-pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// Its Ethernet address.
-pub(crate) const SERVER_MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
+use boot_bench::frame::{ETH, PAYLOAD, SERVER, SERVER_MAC, UDP, finish, mac, mac_owner};
+
 /// Room for a frame that a client sends.
 pub(crate) const ROOM: usize = 512;
 
-/// The first known machine's address; machine `n` has the `n`th after it.
-const FIRST: u32 = u32::from_be_bytes([10, 16, 0, 0]);
-const PREFIX: [u8; 3] = [0x52, 0x54, 0];
-
-const ETH: usize = 14;
-const UDP: usize = ETH + 20;
-const BOOTP: usize = UDP + 8;
+const BOOTP: usize = PAYLOAD;
 const OPTIONS: usize = BOOTP + 240;
-
-/// The address that is reserved for a machine.
-pub(crate) fn address(machine: u32) -> Ipv4Addr {
-    Ipv4Addr::from(FIRST + 256 + machine)
-}
-
-/// A machine's Ethernet address.
-pub(crate) fn mac(machine: u32) -> [u8; 6] {
-    let [_, a, b, c] = machine.to_be_bytes();
-    [PREFIX[0], PREFIX[1], PREFIX[2], a, b, c]
-}
-
-/// As it is written in configuration files.
-pub(crate) fn mac_text(machine: u32) -> String {
-    mac(machine).map(|octet| format!("{octet:02x}")).join(":")
-}
-
-fn machine(mac: &[u8]) -> Option<u32> {
-    match *mac {
-        [x, y, z, a, b, c] if [x, y, z] == PREFIX => Some(u32::from_be_bytes([0, a, b, c])),
-        _ => None,
-    }
-}
 
 /// A kind of request, complete but for what differs from machine to machine.
 pub(crate) struct Template {
@@ -132,10 +101,7 @@ impl Template {
             frame[ETH + 12..ETH + 16].copy_from_slice(&offered.octets());
             frame[BOOTP + 12..BOOTP + 16].copy_from_slice(&offered.octets());
         }
-        let ip = !fold(sum(&frame[ETH..UDP]));
-        frame[ETH + 10..ETH + 12].copy_from_slice(&ip.to_be_bytes());
-        let udp = !fold(udp_sum(frame));
-        frame[UDP + 6..UDP + 8].copy_from_slice(&(if udp == 0 { 0xffff } else { udp }).to_be_bytes());
+        finish(frame);
         length
     }
 }
@@ -171,7 +137,7 @@ impl Reply {
         let word = |at: usize| bootp.get(at..at + 4)?.try_into().ok();
         let mut reply = Self {
             kind: Kind::Echo,
-            machine: machine(bootp.get(28..34)?)?,
+            machine: mac_owner(bootp.get(28..34)?)?,
             xid: u32::from_be_bytes(word(4)?),
             address: Ipv4Addr::from(word(16)?),
             boots: bootp.get(108) != Some(&0),
@@ -204,14 +170,6 @@ impl Reply {
     }
 }
 
-/// Whether a reply's checksums are right; no UDP checksum is right too.
-pub(crate) fn is_intact(frame: &[u8]) -> bool {
-    let length = usize::from(u16::from_be_bytes([frame[ETH + 2], frame[ETH + 3]])) + ETH;
-    let Some(frame) = frame.get(..length).filter(|frame| frame.len() > OPTIONS) else { return false };
-    let no_sum = frame[UDP + 6..UDP + 8] == [0, 0];
-    fold(sum(&frame[ETH..UDP])) == 0xffff && (no_sum || fold(udp_sum(frame)) == 0xffff)
-}
-
 /// If a frame asks who has an address: who asks, and for which.
 pub(crate) fn asks_who_has(frame: &[u8]) -> Option<Ipv4Addr> {
     if frame.get(12..14)? != [8, 6] || frame.get(20..22)? != [0, 1] {
@@ -234,25 +192,10 @@ pub(crate) fn has(to: &mut [u8; ROOM], machine: u32, address: Ipv4Addr) -> usize
     42
 }
 
-fn udp_sum(frame: &[u8]) -> u32 {
-    let length = (frame.len() - UDP) as u32;
-    // With the pseudo header: both addresses, the protocol and the length.
-    sum(&frame[UDP..]) + sum(&frame[ETH + 12..ETH + 20]) + 17 + length
-}
-
-fn sum(bytes: &[u8]) -> u32 {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let odd = rest.first().map_or(0, |last| u32::from(*last) << 8);
-    pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum::<u32>() + odd
-}
-
-fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
-}
-
 #[cfg(test)]
 mod tests {
+    use boot_bench::frame::{address, is_intact};
+
     use super::*;
 
     #[test]

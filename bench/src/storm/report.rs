@@ -1,12 +1,12 @@
 //! The tables.
 
-use std::fs;
 use std::time::Duration;
 
+use boot_bench::machine::Machine;
 use serde_json::{Value, json};
 
 use super::compare::{Figures, Row};
-use super::scale::Size;
+use super::scale::{self, Size};
 use super::server::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,40 +26,6 @@ all         CPU ms per 1,000 exchanges: all the machine did; the reflector's row
             generator and the cable
 bad         lost, refused, an address given twice or other than offered, no boot file, wrong checksum: in all loops
 ";
-
-/// What ran where.
-pub(crate) struct Machine {
-    pub(crate) kernel: String,
-    pub(crate) cores: usize,
-    pub(crate) busy: f64,
-    pub(crate) versions: Vec<(&'static str, String)>,
-}
-
-impl Machine {
-    /// Looks at the machine; `busy` is how much of it others were using.
-    pub(crate) fn new(busy: f64, versions: Vec<(&'static str, String)>) -> Self {
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { kernel, cores, busy, versions }
-    }
-
-    pub(crate) fn print(&self) {
-        let Self { kernel, cores, busy, .. } = self;
-        println!(
-            "kernel {kernel}, {cores} cores shared by server and generator, one veth pair, checksums in software"
-        );
-        println!("others used {:.0} % of the machine before the first run", busy * 100.0);
-        for (name, version) in &self.versions {
-            println!("{name}: {version}");
-        }
-    }
-
-    fn json(&self) -> Value {
-        let versions: serde_json::Map<_, _> =
-            self.versions.iter().map(|(name, version)| ((*name).to_owned(), json!(version))).collect();
-        json!({ "kernel": self.kernel, "cores": self.cores, "busy_before": self.busy, "versions": versions })
-    }
-}
 
 /// Everything for programs.
 pub(crate) fn json(machine: &Machine, rows: &[Row], sizes: &[Size]) -> Value {
@@ -179,6 +145,7 @@ pub(crate) fn print_sizes(sizes: &[Size]) {
          process      the daemon's CPU per 1,000 DISCOVERs"
     );
     print_one_more(sizes);
+    scale::print_exchanges(sizes);
 }
 
 fn print_one_more(sizes: &[Size]) {

@@ -10,26 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use boot_bench::cable::SERVER_INTERFACE;
+use boot_bench::frame::{SERVER, address, mac_text};
+use boot_bench::place::Place;
 use boot_tests::netns::Namespace;
 
-use super::cable::{Cable, SERVER_INTERFACE};
 use super::generator::{Pace, Plan, Work};
-use super::packet::{SERVER, address, mac_text};
-
-/// Where a server keeps its files, and where xpxe pins.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) dir: PathBuf,
-    /// In a bpffs.
-    pub(crate) pins: PathBuf,
-}
-
-impl Place {
-    /// A place below this one.
-    pub(crate) fn join(&self, name: &str) -> Self {
-        Self { dir: self.dir.join(name), pins: self.pins.join(name) }
-    }
-}
+use super::lane::Lane;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -104,7 +91,7 @@ impl Server {
     /// Starts a server that knows the machines below `machines`, and waits for its first answer to one more.
     pub(crate) fn start(
         kind: Kind,
-        cable: &mut Cable,
+        lane: &mut Lane,
         place: &Place,
         machines: u32,
         within: Duration,
@@ -113,17 +100,17 @@ impl Server {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let known = machines + 1;
         let mut command = match kind {
-            Kind::Xpxe => xpxe(&cable.server, place, known, "auto")?,
-            Kind::XpxeOff => xpxe(&cable.server, place, known, "off")?,
-            Kind::Dnsmasq => dnsmasq(&cable.server, dir, known)?,
-            Kind::Kea => kea(&cable.server, dir, known, false)?,
-            Kind::KeaMt => kea(&cable.server, dir, known, true)?,
+            Kind::Xpxe => xpxe(&lane.cable.server, place, known, "auto")?,
+            Kind::XpxeOff => xpxe(&lane.cable.server, place, known, "off")?,
+            Kind::Dnsmasq => dnsmasq(&lane.cable.server, dir, known)?,
+            Kind::Kea => kea(&lane.cable.server, dir, known, false)?,
+            Kind::KeaMt => kea(&lane.cable.server, dir, known, true)?,
         };
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
         let child = command.spawn().with_context(|| format!("start {}", kind.name()))?;
         let mut server = Self { child, start: Duration::ZERO };
-        while cable.generator.run(&probe(machines)).done == 0 {
+        while lane.generator.run(&probe(machines)).done == 0 {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{} ended with {status}:\n{}", kind.name(), complaint(&mut command));
             }
@@ -235,6 +222,7 @@ fn dnsmasq(server: &Namespace, dir: &Path, known: u32) -> Result<Command> {
     let text = format!(
         "port=0\n\
          user=root\n\
+         group=root\n\
          interface={SERVER_INTERFACE}\n\
          no-ping\n\
          dhcp-authoritative\n\

@@ -24,6 +24,7 @@ use crate::files::BootFiles;
 use crate::http::{self, Site};
 use crate::io::daemon::{Daemon, Sockets, now};
 use crate::io::link::{self, Link};
+use crate::io::memory;
 use crate::io::ra;
 use crate::io::tftp;
 use crate::store::Store;
@@ -157,7 +158,7 @@ impl Serve {
 /// Name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";
 
-async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
+async fn serve(mut config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let end = End::new()?;
     let files = Arc::new(files);
@@ -174,12 +175,22 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     let mut sockets = Vec::new();
     let mut tftp_sockets = Vec::new();
     let roster = Roster::default();
-    for (interface, link) in config.interfaces.iter().zip(&links) {
+    for (interface, link) in config.interfaces.iter_mut().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
-            sockets.push(Sockets::open(link)?);
+            let opened = Sockets::open(link, interface.dhcp)?;
+            if opened.is_beside() && interface.fast_path != Hook::Off {
+                let name = &interface.name;
+                info!(
+                    interface = name,
+                    "{name}: no fast path: what it answers, the other server would not hear"
+                );
+                interface.fast_path = Hook::Off;
+            }
+            sockets.push(opened);
         }
         tftp_sockets.push((link.clone(), tftp::bind(link)?));
     }
+    let config = Arc::new(config);
 
     let store = Store::open(&config.state_dir).await?;
     let admin = http::admin::listen(&config.state_dir)?;
@@ -198,14 +209,15 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
         .collect();
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
-    let policy = Policy::new(config.clone(), ports, loader);
+    let policy = Policy::new(Arc::clone(&config), ports, loader);
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
     let Started { tables, events, hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
     let tftp =
         super::transfers::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, sockets, tables);
-    let stale = daemon.fill_tables().await?;
+    let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
+    let stale = daemon.fill_tables(adopted).await?;
     if stale > 0 {
         info!("removed {stale} entries from the kernel's tables that the configuration no longer has");
     }
@@ -213,6 +225,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
         attach(&config, &mut fast_path)?;
         // The programs stay in the kernel by their pins; keeping them open here has no use.
     }
+    memory::give_back();
 
     for server in tftp {
         tokio::spawn(server.run());
@@ -227,7 +240,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
             });
         }
     }
-    let scripts = Arc::new(ScriptBook::new(config.clone())?);
+    let scripts = Arc::new(ScriptBook::new(Arc::clone(&config))?);
     let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
     site.readiness.set_ready();
     let http = tokio::spawn(http::serve(listener, http::router(site)));

@@ -12,6 +12,7 @@ mod boot_file;
 mod bytes;
 mod check;
 mod checked;
+mod compact;
 mod file;
 mod leaf;
 mod machine;
@@ -76,7 +77,11 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, Problems> {
     let mut report = report::Report::new(text);
     let config = syntax::read(text, &mut report).map(|tree| {
         let file = file::File::read(&tree, &mut report);
+        // With many machines it is large, and not needed any more.
+        drop(tree);
         check::check(&file, &mut report)
     });
-    report.finish(origin, config)
+    let mut config = report.finish(origin, config)?;
+    compact::compact(&mut config.machines);
+    Ok(config)
 }

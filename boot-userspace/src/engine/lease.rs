@@ -13,6 +13,8 @@ use crate::config::Subnet;
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
+/// How long an address that was given back is left alone: longer than an event of the kernel half takes to be read.
+pub const RELEASE_HOLDS: u64 = 2;
 /// How long an address that a machine found in use is left alone.
 pub const QUARANTINE: u64 = 600;
 
@@ -25,6 +27,8 @@ pub enum State {
     Offered(u64),
     /// Leased, until that second.
     Leased(u64),
+    /// Given back, but left alone until that second: the kernel half may have confirmed it once more.
+    Held(u64),
     /// Given back or run out: still this machine's, unless another one needs it.
     Idle,
 }
@@ -44,7 +48,7 @@ impl Binding {
     fn is_free(&self, now: u64) -> bool {
         match self.state {
             State::Reserved => false,
-            State::Offered(until) | State::Leased(until) => until <= now,
+            State::Offered(until) | State::Leased(until) | State::Held(until) => until <= now,
             State::Idle => true,
         }
     }
@@ -78,6 +82,8 @@ pub struct Bindings {
     /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
     /// giving up an address.
     stale: VecDeque<Mac>,
+    /// Offers in the order in which they run out, with that second; some are no longer open.
+    offers: VecDeque<(u64, Mac)>,
 }
 
 impl Bindings {
@@ -107,10 +113,34 @@ impl Bindings {
             self.owner.remove(&old.address);
             self.freed.push_back(old.address);
         }
+        self.note_offer(mac, binding.state);
         // The MACs of one machine share its reserved address; the first one owns it.
         self.owner.entry(binding.address).or_insert(mac);
         if binding.state != State::Reserved {
             self.renewed(mac);
+        }
+    }
+
+    /// Ends the offers that nobody requested in time.
+    pub fn free_offers(&mut self, now: u64) {
+        while let Some((_, mac)) = self.offers.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(binding) = self.by_mac.get(&mac).copied()
+                && matches!(binding.state, State::Offered(until) if until <= now)
+            {
+                self.put(mac, Binding { state: State::Idle, ..binding });
+            }
+        }
+    }
+
+    /// All offers hold equally long, so the one that was made last runs out last.
+    fn note_offer(&mut self, mac: Mac, state: State) {
+        let State::Offered(until) = state else { return };
+        self.offers.push_back((until, mac));
+        // A machine that turns offers down is in it with each of them: only the last counts.
+        if self.offers.len() > 2 * self.by_mac.len() + 1024 {
+            let mut seen = HashSet::new();
+            self.offers = self.offers.drain(..).rev().filter(|(_, mac)| seen.insert(*mac)).collect();
+            self.offers.make_contiguous().reverse();
         }
     }
 
@@ -153,10 +183,15 @@ impl Bindings {
         if let Some(binding) = self.by_mac.get_mut(&mac)
             && binding.subnet == subnet
         {
-            if binding.is_free(now) {
+            let was_free = binding.is_free(now);
+            if was_free {
                 binding.state = State::Offered(now + OFFER_HOLDS);
             }
-            return Bound::To(*binding);
+            let binding = *binding;
+            if was_free {
+                self.note_offer(mac, binding.state);
+            }
+            return Bound::To(binding);
         }
         let mut taken_from = None;
         let asked = asked.filter(|address| in_pool(pools, *address) && self.is_unused(pools, *address, now));
@@ -255,6 +290,30 @@ fn nth(subnet: &Subnet, mut index: u32) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offers_end_in_time_and_do_not_fill_the_memory() {
+        let mut bindings = Bindings::default();
+        let machine = |last: u8| Mac([2, 0, 0, 0, 0, last]);
+        let binding = |last: u8, state| Binding { address: Ipv4Addr::new(10, 0, 0, last), subnet: 0, state };
+        for turn in 0..10_000 {
+            // Turned down, and offered again.
+            bindings.put(machine(1), binding(1, State::Idle));
+            bindings.put(machine(1), binding(1, State::Offered(100 + turn / 1000)));
+        }
+        assert!(bindings.offers.len() < 2000, "{}", bindings.offers.len());
+        bindings.put(machine(2), binding(2, State::Offered(120)));
+        bindings.put(machine(3), binding(3, State::Offered(120)));
+        bindings.put(machine(3), binding(3, State::Leased(500)));
+        let states = |bindings: &Bindings| [1, 2, 3].map(|last| bindings.get(machine(last)).unwrap().state);
+        bindings.free_offers(108);
+        assert_eq!(states(&bindings), [State::Offered(109), State::Offered(120), State::Leased(500)]);
+        bindings.free_offers(109);
+        assert_eq!(states(&bindings), [State::Idle, State::Offered(120), State::Leased(500)]);
+        bindings.free_offers(120);
+        assert_eq!(states(&bindings), [State::Idle, State::Idle, State::Leased(500)]);
+        assert!(bindings.offers.is_empty());
+    }
 
     #[test]
     fn renewals_do_not_fill_the_memory() {

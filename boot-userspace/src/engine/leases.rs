@@ -13,6 +13,7 @@ use boot_common::Mac;
 use boot_common::tables::HostKey;
 use ipnet::Ipv4Net;
 
+use crate::config::Machine;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Now};
 use crate::engine::lease::{Binding, State, in_pool};
@@ -150,6 +151,9 @@ pub enum Refusal {
     },
 }
 
+/// The machines by the addresses that are reserved for them.
+type Reservations<'a> = HashMap<Ipv4Addr, &'a Machine>;
+
 impl Engine {
     /// Every lease in the order of the addresses. `stored` is what the store has: it knows when a lease ended, and
     /// keeps leases that no longer fit the configuration.
@@ -186,7 +190,7 @@ impl Engine {
             State::Offered(until) if until > now.seconds() => (Standing::Offered, Some(until)),
             State::Leased(until) if until > now.seconds() => (Standing::Leased, Some(until)),
             State::Offered(until) | State::Leased(until) => (Standing::Released, Some(until)),
-            State::Idle => (Standing::Released, lease.and_then(ends)),
+            State::Held(_) | State::Idle => (Standing::Released, lease.and_then(ends)),
         };
         Shown {
             mac,
@@ -217,9 +221,11 @@ impl Engine {
     #[must_use]
     pub fn to_import(&self, entries: &[Entry], now: Now) -> (Vec<Outcome>, Vec<Change>) {
         let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+        let machines = self.policy.machines().iter();
+        let reserved = machines.filter_map(|machine| Some((machine.ip?, machine))).collect();
         let mut changes = Vec::new();
         let mut judge = |entry: &Entry| -> Result<Outcome, String> {
-            let lease = self.imported(entry, now)?;
+            let lease = self.imported(entry, &reserved, now)?;
             if !macs.insert(entry.mac) {
                 return Err(format!("{} is in the list twice", entry.mac));
             }
@@ -236,9 +242,14 @@ impl Engine {
     }
 
     /// The lease that an entry becomes; none when the machine has it already.
-    fn imported(&self, entry: &Entry, now: Now) -> Result<Option<Lease>, String> {
+    fn imported(
+        &self,
+        entry: &Entry,
+        reservations: &Reservations<'_>,
+        now: Now,
+    ) -> Result<Option<Lease>, String> {
         let Entry { mac, address, .. } = *entry;
-        self.may_have(mac, address)?;
+        self.may_have(mac, address, reservations)?;
         let subnets = self.policy.subnets();
         let subnet = self.policy.subnet_of(address).and_then(|subnet| subnets.get(subnet));
         let Some(subnet) = subnet else { return Err(format!("{address} is in no [[subnet]]")) };
@@ -252,7 +263,7 @@ impl Engine {
             State::Offered(until) | State::Leased(until) => {
                 Some(until).filter(|until| *until > now.seconds())
             }
-            State::Reserved | State::Idle => None,
+            State::Reserved | State::Held(_) | State::Idle => None,
         };
         let state = if expires > now.seconds() { LeaseState::Leased } else { LeaseState::Released };
         if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac)
@@ -272,7 +283,7 @@ impl Engine {
             let has_it = match own.state {
                 State::Reserved => entry.expires.is_none(),
                 State::Leased(_) => live >= Some(expires),
-                State::Idle => state == LeaseState::Released,
+                State::Held(_) | State::Idle => state == LeaseState::Released,
                 State::Offered(_) => false,
             };
             if own.address == address && has_it {
@@ -293,7 +304,7 @@ impl Engine {
     }
 
     /// Whether the configuration lets a machine have an address; the rules are those by which leases are restored.
-    fn may_have(&self, mac: Mac, address: Ipv4Addr) -> Result<(), String> {
+    fn may_have(&self, mac: Mac, address: Ipv4Addr, reservations: &Reservations<'_>) -> Result<(), String> {
         let [first, ..] = mac.0;
         if first & 1 != 0 || mac.0 == [0; 6] {
             return Err(format!("{mac} is no machine's address"));
@@ -310,7 +321,7 @@ impl Engine {
             Some(reserved) => return Err(format!("the configuration has {reserved} for {mac}")),
             None => {}
         }
-        if let Some(machine) = self.policy.machines().iter().find(|machine| machine.ip == Some(address)) {
+        if let Some(machine) = reservations.get(&address) {
             let name = machine.name.clone().or_else(|| Some(machine.macs.first()?.to_string()));
             return Err(format!(
                 "{address} is reserved for {}",
@@ -347,10 +358,26 @@ impl Engine {
 
     pub(super) fn free(&mut self, mac: Mac) {
         self.bindings.remove(mac);
+        self.hostnames.remove(&mac);
         // What its probe finds is about an address that is no longer its.
         self.probing.remove(&mac);
         self.tables.hosts.remove(&HostKey::from(mac));
         self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+    }
+
+    /// Keeps a machine's name for the next time its lease is stored, if it can be a host name.
+    pub(super) fn keep_hostname(&mut self, mac: Mac, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| is_name(name))
+            && self.policy.name(mac).is_none()
+            && self.hostnames.get(&mac).map(Box::as_ref) != Some(name)
+        {
+            self.hostnames.insert(mac, name.into());
+        }
+    }
+
+    /// The name that a machine's lease is stored with: the configuration's, else the kept one.
+    pub(super) fn hostname(&self, mac: Mac) -> Option<String> {
+        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(Box::as_ref)).map(str::to_owned)
     }
 
     fn take_over(&mut self, lease: &Lease, now: Now) {
@@ -374,6 +401,7 @@ impl Engine {
             let state = if durable_until > 0 { State::Leased(expires) } else { State::Idle };
             self.bindings.put(mac, Binding { address, subnet, state });
         }
+        self.keep_hostname(mac, lease.hostname.as_deref());
         self.roster.put(address, self.policy.client(mac));
         self.put_direct_host(mac, durable_until);
         self.set_durable(mac, durable_until);

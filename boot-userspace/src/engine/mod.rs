@@ -6,16 +6,20 @@
 pub mod answers;
 pub mod boot;
 pub mod command;
+mod confirmed;
 mod dhcp;
 mod join;
 pub mod lease;
 pub mod leases;
+mod lines;
+pub mod marks;
 pub mod packet;
 pub mod policy;
 pub mod record;
 pub mod roster;
 pub mod script;
 mod sets;
+mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
@@ -24,28 +28,34 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use boot_common::class::{Class, Stage};
+use boot_common::class::Class;
 use boot_common::classify::client;
-use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::config::DhcpRole;
 use crate::engine::command::{Command, Incoming, Now};
+use crate::engine::confirmed::Confirmed;
 use crate::engine::dhcp::Pending;
 use crate::engine::lease::{Binding, Bindings, State};
+use crate::engine::lines::Lines;
 use crate::engine::policy::{Differences, Policy, Port};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::roster::Roster;
 use crate::engine::sets::{Set, Sets};
+use crate::engine::tables::Tables;
+
+/// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
+/// read.
+const WITHDRAWN: u8 = 10;
 
 /// Everything the daemon knows and decides.
 pub struct Engine {
     policy: Policy,
     /// The truth that the kernel's tables are filled from.
-    tables: Memory,
+    tables: Tables,
     sets: Sets,
     bindings: Bindings,
     roster: Roster,
@@ -53,6 +63,16 @@ pub struct Engine {
     probing: HashMap<Mac, Pending>,
     scratch: Box<Scratch>,
     commands: Vec<Command>,
+    /// Machines whose promise was taken back a moment ago, and the seconds for which this is remembered: the kernel
+    /// half may have made it once more before it knew.
+    withdrawn: HashMap<Mac, u8>,
+    /// For how many seconds any machine may be one of them: the last daemon may have ended while it took a promise
+    /// back.
+    adopted: u8,
+    confirmed: Confirmed,
+    lines: Lines,
+    /// The names of machines that have none in the configuration: as they said, or as came with an imported lease.
+    hostnames: HashMap<Mac, Box<str>>,
     /// How packets that reached the daemon ended.
     counters: HashMap<Reason, u64>,
     /// Complaints that were made once and need not be repeated.
@@ -64,13 +84,18 @@ impl Engine {
     pub fn new(policy: Policy, leases: &[Lease], roster: Roster, now: Now) -> Self {
         let mut engine = Self {
             policy,
-            tables: Memory::default(),
+            tables: Tables::default(),
             sets: Sets::default(),
             bindings: Bindings::default(),
             roster,
             probing: HashMap::new(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
+            withdrawn: HashMap::new(),
+            adopted: 0,
+            confirmed: Confirmed::default(),
+            lines: Lines::default(),
+            hostnames: HashMap::new(),
             counters: HashMap::new(),
             said: HashSet::new(),
         };
@@ -78,6 +103,9 @@ impl Engine {
         engine.spare_own_addresses();
         engine.put_reservations();
         engine.restore(leases, now);
+        // Each machine's entry as it has become, instead of every step on the way.
+        engine.commands.retain(|command| !matches!(command, Command::PutHost(..)));
+        engine.commands.extend(engine.tables.hosts.iter().map(|(key, host)| Command::PutHost(*key, *host)));
         engine
     }
 
@@ -94,7 +122,7 @@ impl Engine {
             Ok(answered) => {
                 self.count(answered.reason);
                 let mac = client(&self.scratch.request);
-                self.answered(mac, &answered, Hook::Daemon, incoming.ifindex);
+                self.answered(mac, &answered, incoming.ifindex);
                 self.send(incoming, frame.0, &link);
             }
             Err(reason) => {
@@ -107,29 +135,33 @@ impl Engine {
     }
 
     /// A packet that the kernel half answered.
+    ///
+    /// At half a million a second what this costs is what an answer costs: nothing about the machine is looked up
+    /// unless its answer gets a line in the log.
     pub fn kernel_answered(&mut self, event: &Event, now: Now) {
         let Some(reason) = Reason::ALL.get(event.reason as usize).copied() else { return };
         let Some(class) = Class::from_key(event.class) else { return };
         let answered = Answered { reason, address: event.address, class };
-        self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
+        self.meet(event.mac, event.address);
+        self.say(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
         if reason == Reason::Acked {
-            self.keep_promise(event, now);
+            self.confirmed.add(event.mac);
+            if self.adopted > 0 || self.withdrawn.contains_key(&event.mac) {
+                self.keep_promise(event, now);
+            }
         }
     }
 
-    /// Frees what has run out: offers that nobody requested.
+    /// Frees what has run out: offers that nobody requested. To be called every second.
     pub fn tick(&mut self, now: Now) {
-        let run_out: Vec<Mac> = self
-            .bindings
-            .iter()
-            .filter(|(_, binding)| matches!(binding.state, State::Offered(until) if until <= now.seconds()))
-            .map(|(mac, _)| mac)
-            .collect();
-        for mac in run_out {
-            if let Some(binding) = self.bindings.get(mac) {
-                self.bindings.put(mac, Binding { state: State::Idle, ..binding });
-            }
-        }
+        self.bindings.free_offers(now.seconds());
+        self.withdrawn.retain(|_, seconds| {
+            *seconds -= 1;
+            *seconds > 0
+        });
+        self.adopted = self.adopted.saturating_sub(1);
+        self.confirmed.next_second();
+        self.lines.next_second();
     }
 
     /// What is to be done, in order.
@@ -302,12 +334,14 @@ impl Engine {
                 }
             }
             self.put_direct_host(lease.mac, durable_until);
+            self.keep_hostname(lease.mac, lease.hostname.as_deref());
         }
     }
 
     /// Takes over what the kernel's table has beyond the store: machines that were offered an address when the
     /// last daemon ended, and are about to request it. Gives their number.
     pub fn adopt(&mut self, hosts: &[(HostKey, Host)], now: Now) -> usize {
+        self.adopted = WITHDRAWN;
         let mut adopted = 0;
         for (HostKey { mac, .. }, host) in hosts {
             let address = Ipv4Addr::from(host.address);
@@ -334,43 +368,8 @@ impl Engine {
     pub fn not_stored(&mut self, changes: &[Change]) {
         for change in changes {
             if let Change::Put(lease) = change {
-                self.set_durable(lease.mac, 0);
+                self.withdraw(lease.mac);
             }
-        }
-    }
-
-    /// Logs who was answered, by whom.
-    fn answered(&mut self, mac: Mac, answered: &Answered, by: Hook, ifindex: u32) {
-        let address = Ipv4Addr::from(answered.address);
-        let client = self.policy.client(mac);
-        if address.is_unspecified() {
-            self.roster.know(&client);
-        } else {
-            self.roster.put(address, client.clone());
-        }
-        let (step, verb) = match answered.reason {
-            Reason::Offered => ("offer", "offered"),
-            Reason::Acked => ("ack", "acknowledged"),
-            Reason::Informed => ("ack", "gave the options to"),
-            _ => ("ack", "told the boot file to"),
-        };
-        let name = client.name.as_deref().unwrap_or("");
-        let (class, by) = (describe(answered.class), by.name());
-        let boots = self.boots(mac, answered.class, ifindex);
-        if address.is_unspecified() {
-            info!(step, by, %mac, name, class, "{verb} {class}: boot {boots}");
-        } else if boots.is_empty() {
-            info!(step, by, %mac, name, class, %address, "{verb} {address} to {class}");
-        } else {
-            info!(step, by, %mac, name, class, %address, "{verb} {address} to {class}: boot {boots}");
-        }
-    }
-
-    fn boots(&self, mac: Mac, class: Class, ifindex: u32) -> String {
-        let Some((_, port)) = self.policy.port(ifindex) else { return String::new() };
-        match self.policy.boot_file(class, port.http, &self.policy.differences(mac)) {
-            Ok(Some(file)) => file.text().to_owned(),
-            Ok(None) | Err(_) => String::new(),
         }
     }
 
@@ -387,14 +386,5 @@ impl Engine {
     fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link) {
         let via = dhcp::via(&frame, incoming, link);
         self.commands.push(Command::Send { ifindex: incoming.ifindex, frame, via });
-    }
-}
-
-/// A class in words.
-fn describe(class: Class) -> String {
-    match class.stage {
-        Stage::Rom => class.firmware.name().to_owned(),
-        Stage::Ipxe => format!("iPXE on {}", class.firmware.name()),
-        Stage::Os => "an operating system".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use boot_common::Mac;
 use boot_common::class::{Class, Firmware, Stage};
@@ -9,6 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
 use crate::engine::boot::{BootFile, boot_file, named};
+use crate::engine::marks::{ByMark, Marks};
 use crate::engine::roster::Client;
 
 /// An interface as the engine sees it.
@@ -32,46 +34,40 @@ pub struct Port {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Differences {
     /// Index of the machine, if it has options or a boot file of its own.
-    machine: Option<usize>,
+    machine: Option<u32>,
     /// Its profile, if that has.
     profile: Option<String>,
     /// The first half of its MAC, if there is a rule for that maker.
     oui: Option<[u8; 3]>,
 }
 
-/// How a machine may be recognised beside its MAC.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Marks<'a> {
-    /// SMBIOS UUID, as option 97 has it behind its type octet: the first three fields little-endian, usually.
-    pub uuid: Option<[u8; 16]>,
-    /// Circuit and remote identifier of the relay (82.1, 82.2).
-    pub relay_port: Option<(&'a [u8], Option<&'a [u8]>)>,
-}
-
 /// Configuration, interfaces and loaders.
 pub struct Policy {
-    config: Config,
+    config: Arc<Config>,
     ports: Vec<Port>,
     /// By MAC, from the configuration and as recognised by other marks.
-    machines: HashMap<Mac, usize>,
+    machines: HashMap<Mac, u32>,
+    by_mark: ByMark,
+    shares_addresses: bool,
     loaders: HashMap<Firmware, Result<String, String>>,
 }
 
 impl Policy {
     /// `loader` names the boot file for a firmware kind, or says what provides it.
     pub fn new(
-        config: Config,
+        config: impl Into<Arc<Config>>,
         ports: Vec<Port>,
         loader: impl Fn(Firmware) -> Result<String, String>,
     ) -> Self {
-        let machines = config
-            .machines
-            .iter()
-            .enumerate()
-            .flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)))
-            .collect();
+        let config = config.into();
+        let indices = (0..).zip(&config.machines);
+        let machines = indices.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)));
+        let machines = machines.collect();
+        let shares_addresses =
+            config.machines.iter().any(|machine| machine.ip.is_some() && machine.macs.len() != 1);
         let loaders = Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect();
-        Self { config, ports, machines, loaders }
+        let by_mark = ByMark::new(&config.machines);
+        Self { config, ports, machines, by_mark, shares_addresses, loaders }
     }
 
     /// Gives an interface one more address.
@@ -113,7 +109,23 @@ impl Policy {
     /// The machine in the configuration.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<&Machine> {
-        self.machines.get(&mac).and_then(|index| self.config.machines.get(*index))
+        self.machines.get(&mac).and_then(|index| self.at(*index))
+    }
+
+    fn at(&self, index: u32) -> Option<&Machine> {
+        self.config.machines.get(usize::try_from(index).ok()?)
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self, mac: Mac) -> Option<&str> {
+        self.machine(mac)?.name.as_deref()
+    }
+
+    /// Whether several Ethernet addresses may have the same reserved address.
+    #[must_use]
+    pub fn shares_addresses(&self) -> bool {
+        self.shares_addresses
     }
 
     /// Every configured machine.
@@ -127,19 +139,13 @@ impl Policy {
         if self.machines.contains_key(&mac) {
             return false;
         }
-        let found = self.config.machines.iter().position(|machine| has_mark(machine, marks));
-        found.is_some_and(|index| self.machines.insert(mac, index).is_none())
+        self.by_mark.find(marks).is_some_and(|index| self.machines.insert(mac, index).is_none())
     }
 
     /// Remembers that a MAC was a machine's, from its stored lease: of a machine that is known by other marks, and
     /// whose operating system does not show them.
     pub fn remember(&mut self, mac: Mac, address: Ipv4Addr) {
-        let found = self
-            .config
-            .machines
-            .iter()
-            .position(|machine| machine.macs.is_empty() && machine.ip == Some(address));
-        if let Some(index) = found {
+        if let Some(index) = self.by_mark.by_address(address) {
             self.machines.entry(mac).or_insert(index);
         }
     }
@@ -147,7 +153,7 @@ impl Policy {
     /// As logs name it.
     #[must_use]
     pub fn client(&self, mac: Mac) -> Client {
-        Client { mac, name: self.machine(mac).and_then(|machine| machine.name.clone()) }
+        Client { mac, name: self.name(mac).map(str::to_owned) }
     }
 
     /// Whether a machine gets an answer at all.
@@ -168,7 +174,7 @@ impl Policy {
     #[must_use]
     pub fn differences(&self, mac: Mac) -> Differences {
         let index = self.machines.get(&mac).copied();
-        let machine = index.and_then(|index| self.config.machines.get(index));
+        let machine = index.and_then(|index| self.at(index));
         let own = machine.is_some_and(|machine| !machine.options.is_empty() || machine.boot_file.is_some());
         let [a, b, c, ..] = mac.0;
         let oui = [a, b, c];
@@ -191,7 +197,7 @@ impl Policy {
     /// Options beyond the subnet's own keys, the first of a code wins: machine, profile, subnet.
     #[must_use]
     pub fn options(&self, differences: &Differences, subnet: Option<&Subnet>) -> Vec<CustomOption> {
-        let machine = differences.machine.and_then(|index| self.config.machines.get(index));
+        let machine = differences.machine.and_then(|index| self.at(index));
         let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
         let machine = machine.into_iter().flat_map(|machine| &machine.options);
         let profile = profile.into_iter().flat_map(|profile| &profile.options);
@@ -225,7 +231,7 @@ impl Policy {
 
     /// The boot file that the configuration names: for the machine, its profile, or by the first rule that fits.
     fn ruled(&self, firmware: Firmware, differences: &Differences) -> Option<&str> {
-        let machine = differences.machine.and_then(|index| self.config.machines.get(index));
+        let machine = differences.machine.and_then(|index| self.at(index));
         let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
         let own = machine.and_then(|machine| machine.boot_file.as_deref());
         own.or_else(|| profile.and_then(|profile| profile.boot_file.as_deref())).or_else(|| {
@@ -238,25 +244,4 @@ impl Policy {
             rule.map(|rule| rule.file.as_str())
         })
     }
-}
-
-fn has_mark(machine: &Machine, marks: Marks<'_>) -> bool {
-    let by_uuid = match (machine.uuid, marks.uuid) {
-        // Firmware disagrees about the byte order of the first three fields.
-        (Some(own), Some(sent)) => own == sent || own == swapped(sent),
-        _ => false,
-    };
-    let by_port = match (&machine.relay_port, marks.relay_port) {
-        (Some(own), Some((circuit, remote))) => {
-            own.circuit_id == circuit && own.remote_id.as_deref().is_none_or(|own| Some(own) == remote)
-        }
-        _ => false,
-    };
-    by_uuid || by_port
-}
-
-/// A UUID with its first three fields in the other byte order (SMBIOS against RFC 4122).
-fn swapped(uuid: [u8; 16]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = uuid;
-    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
 }

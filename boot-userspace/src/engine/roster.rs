@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use boot_common::Mac;
 
@@ -19,37 +19,114 @@ pub struct Client {
 #[derive(Clone, Debug, Default)]
 pub struct Roster(Arc<RwLock<Lists>>);
 
+/// There may be a million machines: hence no allocation for each.
 #[derive(Debug, Default)]
 struct Lists {
-    by_address: HashMap<Ipv4Addr, Client>,
-    names: HashMap<Mac, Option<String>>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+    machines: HashMap<Mac, Span>,
+    /// All names, one behind the other. One that changes is added: that is as rare as a new card in a machine.
+    names: String,
+}
+
+/// Where a name is in [`Lists::names`]; empty for a machine without one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    length: u8,
+}
+
+impl Lists {
+    fn name(&self, mac: Mac) -> Option<&str> {
+        let Span { start, length } = *self.machines.get(&mac)?;
+        let start = usize::try_from(start).ok()?;
+        self.names.get(start..start + usize::from(length)).filter(|name| !name.is_empty())
+    }
+
+    fn know(&mut self, client: &Client) {
+        let known = self.name(client.mac);
+        if client.name.is_some() && known != client.name.as_deref() {
+            let span = self.add(client.name.as_deref().unwrap_or_default());
+            self.machines.insert(client.mac, span);
+        } else if known.is_none() {
+            self.machines.entry(client.mac).or_default();
+        }
+    }
+
+    /// Names are host names, of 63 bytes at most; what is longer or too much is not kept.
+    fn add(&mut self, name: &str) -> Span {
+        match (u32::try_from(self.names.len()), u8::try_from(name.len())) {
+            (Ok(start), Ok(length)) => {
+                self.names.push_str(name);
+                Span { start, length }
+            }
+            _ => Span::default(),
+        }
+    }
 }
 
 impl Roster {
     /// The machine that has this address.
     #[must_use]
     pub fn client(&self, address: Ipv4Addr) -> Option<Client> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).by_address.get(&address).cloned()
+        let lists = self.read();
+        let mac = *lists.by_address.get(&address)?;
+        Some(Client { mac, name: lists.name(mac).map(str::to_owned) })
     }
 
     /// True for a machine that is configured or has asked to boot.
     #[must_use]
     pub fn is_client(&self, mac: Mac) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).names.contains_key(&mac)
+        self.read().machines.contains_key(&mac)
     }
 
     /// Takes down that a machine exists.
     pub fn know(&self, client: &Client) {
-        let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let name = lists.names.entry(client.mac).or_default();
-        if client.name.is_some() {
-            name.clone_from(&client.name);
-        }
+        self.write().know(client);
     }
 
     /// Takes down that a machine has an address.
     pub fn put(&self, address: Ipv4Addr, client: Client) {
-        self.know(&client);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).by_address.insert(address, client);
+        let mut lists = self.write();
+        lists.know(&client);
+        lists.by_address.insert(address, client.mac);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Lists> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Lists> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn machines_keep_their_names_and_get_new_ones() {
+        let roster = Roster::default();
+        let client = |name: Option<&str>| Client { mac: MAC, name: name.map(str::to_owned) };
+        assert!(!roster.is_client(MAC));
+        roster.know(&client(None));
+        assert!(roster.is_client(MAC));
+        let address = Ipv4Addr::new(10, 1, 1, 33);
+        assert_eq!(roster.client(address), None);
+        roster.put(address, client(None));
+        assert_eq!(roster.client(address), Some(client(None)));
+        roster.know(&Client { mac: Mac([2, 0, 0, 0, 0, 2]), name: Some("node2".to_owned()) });
+        roster.know(&client(Some("node1")));
+        assert_eq!(roster.client(address), Some(client(Some("node1"))));
+        roster.put(address, client(None));
+        assert_eq!(
+            roster.client(address),
+            Some(client(Some("node1"))),
+            "what has no name says nothing of it"
+        );
+        roster.know(&client(Some("rack1-node1")));
+        assert_eq!(roster.client(address), Some(client(Some("rack1-node1"))));
     }
 }

@@ -1,6 +1,7 @@
 //! The iPXE script of each machine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use boot_common::Mac;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -78,7 +79,7 @@ chain --replace {{ again }}
 
 /// Writes the scripts.
 pub struct ScriptBook {
-    config: Config,
+    config: Arc<Config>,
     templates: Environment<'static>,
 }
 
@@ -87,12 +88,12 @@ impl ScriptBook {
     ///
     /// # Errors
     /// Never with the built-in templates.
-    pub fn new(config: Config) -> Result<Self, minijinja::Error> {
+    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("boot", BOOT)?;
         templates.add_template("wait", WAIT)?;
-        Ok(Self { config, templates })
+        Ok(Self { config: config.into(), templates })
     }
 
     /// The script of one machine.

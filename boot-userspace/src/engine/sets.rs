@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 use boot_common::class::{Class, Stage};
 use boot_common::decide::message;
 use boot_common::facts::wanted;
-use boot_common::memory::Memory;
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use tracing::warn;
 
 use crate::engine::answers::{Parts, prepare};
 use crate::engine::command::Command;
 use crate::engine::policy::{Differences, Policy};
+use crate::engine::tables::Tables;
 
 /// How many answers are kept for the parameter request lists of operating systems, over all sets. They differ by
 /// client software, not by machine; a flood of invented lists must not push the useful ones out.
@@ -57,7 +57,7 @@ impl Sets {
         &mut self,
         set: Set,
         policy: &Policy,
-        tables: &mut Memory,
+        tables: &mut Tables,
         commands: &mut Vec<Command>,
     ) -> u32 {
         if let Some(number) = self.numbers.get(&set) {
@@ -104,7 +104,7 @@ impl Sets {
         key: AnswerKey,
         list: &[u8],
         policy: &Policy,
-        tables: &mut Memory,
+        tables: &mut Tables,
         commands: &mut Vec<Command>,
     ) -> Option<Answer> {
         let set = self.sets.get(key.set as usize)?;

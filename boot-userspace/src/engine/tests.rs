@@ -11,7 +11,7 @@ use dhcproto::{Decodable as _, Encodable as _};
 
 use super::Engine;
 use super::command::{Command, Incoming, Now, Via};
-use super::lease::{OFFER_HOLDS, QUARANTINE};
+use super::lease::{OFFER_HOLDS, QUARANTINE, RELEASE_HOLDS};
 use super::packet::payload;
 use super::policy::{Policy, Port};
 use super::record::{Change, Lease, LeaseState};
@@ -400,6 +400,59 @@ fn a_released_address_stays_the_machines_until_another_needs_it() {
 }
 
 #[test]
+fn an_address_that_the_kernel_may_have_confirmed_after_its_release_goes_to_nobody_else() {
+    for event_comes_first in [true, false] {
+        let mut lab = Lab::new(CONFIG);
+        // The pool has two, and the second one is somebody's.
+        let (address, _) = (lab.leased(STRANGER), lab.leased(OTHER));
+        let third = discover(Mac([0x52, 0x54, 0, 0, 0, 0x97]));
+        if event_comes_first {
+            lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+        }
+        let mut release = message(STRANGER, MessageType::Release);
+        release.set_ciaddr(address);
+        assert!(lab.send(&release).is_none());
+        assert!(lab.send(&third).is_none(), "{event_comes_first}: given away at once");
+        if !event_comes_first {
+            lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+            lab.engine.take_commands();
+        }
+        lab.later(60);
+        assert!(lab.send(&third).is_none(), "{event_comes_first}: given away while it is promised");
+        assert_eq!(lab.offered(STRANGER), address);
+    }
+}
+
+#[test]
+fn a_released_address_goes_to_another_machine_after_a_moment() {
+    let mut lab = Lab::new(CONFIG);
+    let (address, _) = (lab.leased(STRANGER), lab.leased(OTHER));
+    lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+    // Two seconds later the RELEASE is surely the later one.
+    lab.later(1);
+    lab.later(1);
+    let mut release = message(STRANGER, MessageType::Release);
+    release.set_ciaddr(address);
+    assert!(lab.send(&release).is_none());
+    lab.later(RELEASE_HOLDS);
+    assert_eq!(lab.offered(Mac([0x52, 0x54, 0, 0, 0, 0x97])), address);
+}
+
+/// The kernel half's word that it has confirmed a lease.
+fn confirmed(lab: &Lab, mac: Mac, address: Ipv4Addr) -> boot_common::tables::Event {
+    boot_common::tables::Event {
+        at: lab.now.nanos(),
+        ifindex: 7,
+        xid: 1,
+        address: address.octets(),
+        reason: boot_common::Reason::Acked.index(),
+        mac,
+        hook: 0,
+        class: boot_common::class::Class::OS.key(),
+    }
+}
+
+#[test]
 fn inform_is_answered_without_an_address_or_a_lease() {
     let mut lab = Lab::new(CONFIG);
     let mut inform = message(STRANGER, MessageType::Inform);
@@ -512,7 +565,7 @@ fn what_the_kernel_offered_last_is_adopted() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.offered(STRANGER);
     let key = HostKey::from(STRANGER);
-    let host = lab.engine.tables.hosts[&key];
+    let host = *lab.engine.tables.hosts.get(&key).unwrap();
     let mut lab = Lab::new(CONFIG);
     assert_eq!(lab.engine.adopt(&[(key, host)], lab.now), 1);
     let ack = lab.send(&request(STRANGER, address, Some(SERVER))).unwrap();
@@ -524,10 +577,10 @@ fn an_ack_that_could_not_be_stored_is_no_promise() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(STRANGER);
     let key = HostKey::from(STRANGER);
-    assert!(lab.engine.tables.hosts[&key].durable_until > lab.now.nanos());
+    assert!(lab.engine.tables.hosts.get(&key).unwrap().durable_until > lab.now.nanos());
     let changes = lab.changes.clone();
     lab.engine.not_stored(&changes);
-    assert_eq!(lab.engine.tables.hosts[&key].durable_until, 0);
+    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0);
 }
 
 #[test]
@@ -840,7 +893,7 @@ fn a_promise_for_one_address_is_none_for_another() {
     let elsewhere = lab.send(&relayed(discover(NODE1), giaddr)).unwrap().message.yiaddr();
     assert_eq!(elsewhere, Ipv4Addr::new(10, 2, 0, 100), "its reserved address is of no use there");
     let key = HostKey::from(NODE1);
-    assert_eq!(lab.engine.tables.hosts[&key].durable_until, 0, "nothing is stored for this one");
+    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0, "nothing is stored for this one");
     assert_eq!(lab.offered(NODE1), Ipv4Addr::new(10, 1, 1, 50), "and back");
 }
 
@@ -865,16 +918,7 @@ fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
     let mut release = message(STRANGER, MessageType::Release);
     release.set_ciaddr(address);
     assert!(lab.send(&release).is_none());
-    let event = boot_common::tables::Event {
-        at: lab.now.nanos(),
-        ifindex: 7,
-        xid: 1,
-        address: address.octets(),
-        reason: boot_common::Reason::Acked.index(),
-        mac: STRANGER,
-        hook: 0,
-        class: boot_common::class::Class::OS.key(),
-    };
+    let event = confirmed(&lab, STRANGER, address);
     lab.engine.kernel_answered(&event, lab.now);
     let stored = lab.engine.take_commands().into_iter().any(
         |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
@@ -885,13 +929,34 @@ fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
 }
 
 #[test]
+fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let key = HostKey::from(STRANGER);
+    let host = *lab.engine.tables.hosts.get(&key).unwrap();
+    // The last daemon stored the RELEASE, and ended before the kernel knew.
+    let mut release = message(STRANGER, MessageType::Release);
+    release.set_ciaddr(address);
+    assert!(lab.send(&release).is_none());
+    let Some(Change::Put(released)) = lab.changes.last() else { panic!("nothing stored") };
+    let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(released), DhcpRole::Server);
+    again.engine.adopt(&[(key, host)], again.now);
+    again.engine.kernel_answered(&confirmed(&again, STRANGER, address), again.now);
+    let stored = again.engine.take_commands().into_iter().any(
+        |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
+    );
+    assert!(stored);
+}
+
+#[test]
 fn the_kernel_promises_no_longer_than_the_store_has() {
     let mut lab = Lab::new(CONFIG);
     lab.now.wall += Duration::from_millis(900);
     lab.leased(STRANGER);
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
-    let until =
-        |lab: &Lab| Duration::from_nanos(lab.engine.tables.hosts[&HostKey::from(STRANGER)].durable_until);
+    let until = |lab: &Lab| {
+        Duration::from_nanos(lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap().durable_until)
+    };
     let stored = Duration::from_secs(u64::try_from(lease.expires).unwrap()) - lab.now.wall;
     assert!(until(&lab) - lab.now.boot <= stored);
     let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(lease), DhcpRole::Server);

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::Mac;
-use boot_common::tables::Host;
+use boot_common::tables::{Event, Host};
 use boot_common::wire::port;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
+use crate::config::DhcpRole;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Now, Via};
 use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
@@ -24,9 +25,10 @@ use crate::engine::record::Change;
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::io::clock;
 use crate::io::link::Link;
+use crate::io::overhear::Overhearing;
 use crate::io::packet::FrameSocket;
 use crate::io::probe::{self, Prober, Verdict};
-use crate::io::udp::{BindError, UdpSocket};
+use crate::io::udp::{BindError, UdpSocket, owned_by};
 use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
@@ -34,6 +36,9 @@ const ROUND: usize = 512;
 /// How long events of the kernel half gather before they are read. Its ring holds some 6,500 of them: at more than
 /// 650,000 answers a second some go unlogged, none unanswered.
 const EVENTS_GATHER: Duration = Duration::from_millis(10);
+/// How many events of the kernel half are handled at once, and how many such batches wait.
+const BATCH: usize = 1024;
+const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
 /// How many requests of operators wait; more wait at their connections.
@@ -42,24 +47,53 @@ const ASKS: usize = 16;
 /// The sockets of an interface that speaks DHCP.
 pub struct Sockets {
     ifindex: u32,
-    dhcp: Arc<UdpSocket>,
+    dhcp: Dhcp,
     pxe: Arc<UdpSocket>,
     frames: FrameSocket,
     prober: Arc<Prober>,
 }
 
+/// How requests to port 67 are heard.
+#[derive(Clone)]
+enum Dhcp {
+    /// The port is ours.
+    Port(Arc<UdpSocket>),
+    /// It is another server's, and we hear them beside it.
+    Beside(Arc<Overhearing>),
+}
+
 impl Sockets {
-    /// Opens ports 67 and 4011, and the packet socket for clients without an address.
+    /// Opens ports 67 and 4011, and the packet socket for clients without an address. A proxy does without port 67
+    /// where another server on this host has it.
     ///
     /// # Errors
     /// One sentence that says what to do.
-    pub fn open(link: &Link) -> Result<Self, BindError> {
-        let dhcp = Arc::new(UdpSocket::bind(link, port::DHCP_SERVER)?);
-        let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
+    pub fn open(link: &Link, role: DhcpRole) -> Result<Self, BindError> {
         let other = |source| BindError::Other { port: port::DHCP_SERVER, link: link.name.clone(), source };
+        let dhcp = match UdpSocket::bind(link, port::DHCP_SERVER) {
+            Ok(socket) => Dhcp::Port(Arc::new(socket)),
+            Err(BindError::InUse { owners, .. }) if role == DhcpRole::Proxy => {
+                let by = owned_by(&owners);
+                info!(
+                    interface = link.name,
+                    "{}: port 67 is already in use{by}: the proxy hears the same requests beside it",
+                    link.name
+                );
+                Dhcp::Beside(Arc::new(Overhearing::open(link).map_err(other)?))
+            }
+            Err(error) => return Err(error),
+        };
+        let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
         let frames = FrameSocket::open(link).map_err(other)?;
         let prober = Arc::new(Prober::open(link).map_err(other)?);
         Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober })
+    }
+
+    /// Whether another server on this host has port 67. It must hear every request, so the kernel half must answer
+    /// none of them.
+    #[must_use]
+    pub fn is_beside(&self) -> bool {
+        matches!(self.dhcp, Dhcp::Beside(_))
     }
 }
 
@@ -130,18 +164,21 @@ impl Daemon {
         self.asks.0.clone()
     }
 
-    /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know.
-    /// Gives the number of stale entries.
+    /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know, if they
+    /// were `adopted` from an earlier daemon. Gives the number of stale entries.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn fill_tables(&mut self) -> Result<usize> {
+    pub async fn fill_tables(&mut self, adopted: bool) -> Result<usize> {
         self.beat();
         let commands = self.engine.take_commands();
         self.execute(commands).await;
         let Some(tables) = &mut self.tables else { return Ok(0) };
         for (ifindex, link) in self.engine.links() {
             tables.put_link(ifindex, &link)?;
+        }
+        if !adopted {
+            return Ok(0);
         }
         let engine = &self.engine;
         Ok(tables.reconcile(
@@ -155,33 +192,24 @@ impl Daemon {
     pub async fn run(mut self, events: Option<AsyncEvents>) {
         let (sender, mut packets) = mpsc::channel(WAITING);
         for sockets in self.sockets.values() {
-            for (socket, port) in [(&sockets.dhcp, port::DHCP_SERVER), (&sockets.pxe, port::PXE)] {
-                tokio::spawn(receive(Arc::clone(socket), sockets.ifindex, port, sender.clone()));
+            let pxe = Dhcp::Port(Arc::clone(&sockets.pxe));
+            for (socket, port) in [(sockets.dhcp.clone(), port::DHCP_SERVER), (pxe, port::PXE)] {
+                tokio::spawn(receive(socket, sockets.ifindex, port, sender.clone()));
             }
         }
-        let (event_sender, mut kernel_events) = mpsc::channel(WAITING);
-        if let Some(mut events) = events {
-            tokio::spawn(async move {
-                while let Ok(first) = events.next().await {
-                    let mut event = Some(first);
-                    while let Some(next) = event {
-                        if event_sender.send(next).await.is_err() {
-                            return;
-                        }
-                        event = events.next_now();
-                    }
-                    // The kernel wakes a reader that has caught up for every single record, which costs more than
-                    // the answer itself: while we sleep, records only gather.
-                    tokio::time::sleep(EVENTS_GATHER).await;
-                }
-            });
+        let (event_sender, mut kernel_events) = mpsc::channel(BATCHES);
+        if let Some(events) = events {
+            tokio::spawn(gather(events, event_sender));
         }
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                Some(event) = kernel_events.recv() => {
-                    self.engine.kernel_answered(&event, now());
+                Some(events) = kernel_events.recv() => {
+                    let now = now();
+                    for event in &events {
+                        self.engine.kernel_answered(event, now);
+                    }
                     let commands = self.engine.take_commands();
                     self.execute(commands).await;
                 }
@@ -272,6 +300,9 @@ impl Daemon {
 
     /// Stores everything first: no ACK leaves, and no promise reaches the kernel, before it is on the disk.
     async fn execute(&mut self, commands: Vec<Command>) {
+        if commands.is_empty() {
+            return;
+        }
         let changes: Vec<Change> = commands
             .iter()
             .filter_map(
@@ -332,7 +363,10 @@ impl Daemon {
         let sent = match via {
             Via::Frame => sockets.frames.send(frame),
             Via::Socket { to, source, port: port::PXE } => sockets.pxe.try_send(payload(frame), to, source),
-            Via::Socket { to, source, .. } => sockets.dhcp.try_send(payload(frame), to, source),
+            Via::Socket { to, source, .. } => match &sockets.dhcp {
+                Dhcp::Port(socket) => socket.try_send(payload(frame), to, source),
+                Dhcp::Beside(socket) => socket.try_send(frame, to),
+            },
         };
         if let Err(failure) = sent {
             warn!("an answer could not be sent: {failure}");
@@ -361,10 +395,35 @@ pub fn now() -> Now {
     Now { boot: clock::boot(), wall: clock::wall() }
 }
 
-async fn receive(socket: Arc<UdpSocket>, ifindex: u32, port: u16, to: mpsc::Sender<Packet>) {
+/// Reads what the kernel half reports, in batches.
+async fn gather(mut events: AsyncEvents, to: mpsc::Sender<Vec<Event>>) {
+    while let Ok(first) = events.next().await {
+        let mut batch = vec![first];
+        while let Some(next) = events.next_now() {
+            if batch.len() == BATCH
+                && to.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).await.is_err()
+            {
+                return;
+            }
+            batch.push(next);
+        }
+        if to.send(batch).await.is_err() {
+            return;
+        }
+        // The kernel wakes a reader that has caught up for every single record, which costs more than
+        // the answer itself: while we sleep, records only gather.
+        tokio::time::sleep(EVENTS_GATHER).await;
+    }
+}
+
+async fn receive(socket: Dhcp, ifindex: u32, port: u16, to: mpsc::Sender<Packet>) {
     let mut buffer = vec![0; 65_536];
     loop {
-        match socket.recv(&mut buffer).await {
+        let received = match &socket {
+            Dhcp::Port(socket) => socket.recv(&mut buffer).await,
+            Dhcp::Beside(socket) => socket.recv(&mut buffer).await,
+        };
+        match received {
             Ok(received) => {
                 let payload = buffer.get(..received.len).unwrap_or_default().to_vec();
                 let packet = Packet { ifindex, port, from: received.from, to: received.to, payload };

@@ -4,12 +4,29 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 
 use super::Lease;
 
-pub(super) const SELECT: &str = "SELECT mac, address, subnet, state, expires, hostname, updated FROM leases";
+/// How many rows are read at once: a row takes several times what its lease does.
+pub(super) const PAGE: usize = 10_000;
+
+/// The first rows, or those behind a key, in the order of the keys, which are compared as they are stored.
+pub(super) async fn page(pool: &SqlitePool, after: Option<&str>) -> sqlx::Result<Vec<SqliteRow>> {
+    const COLUMNS: &str = "SELECT mac, address, subnet, state, expires, hostname, updated FROM leases";
+    let mut select = QueryBuilder::<Sqlite>::new(COLUMNS);
+    if let Some(after) = after {
+        select.push(" WHERE mac > ").push_bind(after);
+    }
+    select.push(" ORDER BY mac LIMIT ").push_bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+    select.build().fetch_all(pool).await
+}
+
+/// A row's key, if it is a text.
+pub(super) fn key(row: &SqliteRow) -> Option<String> {
+    row.try_get("mac").ok()
+}
 
 /// One unreadable row must not keep the server from starting.
 pub(super) fn read_or_report(row: &SqliteRow) -> Option<Lease> {

@@ -64,9 +64,19 @@ impl Store {
 
     /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let rows = sqlx::query(lease::SELECT).fetch_all(&self.writer).await;
-        let rows = rows.map_err(|error| self.location.explain(error))?;
-        Ok(rows.iter().filter_map(lease::read_or_report).collect())
+        let mut leases = Vec::new();
+        let mut after = None;
+        loop {
+            let rows = lease::page(&self.writer, after.as_deref()).await;
+            let rows = rows.map_err(|error| self.location.explain(error))?;
+            leases.extend(rows.iter().filter_map(lease::read_or_report));
+            // Damaged keys come last, because they are no text: they are no place to go on from.
+            let last = rows.iter().rev().find_map(lease::key);
+            if rows.len() < lease::PAGE || last.is_none() || last == after {
+                return Ok(leases);
+            }
+            after = last;
+        }
     }
 
     /// Makes all changes, in their order, or none. When it returns `Ok` they survive a power cut.

@@ -55,6 +55,26 @@ fn leases_survive_a_restart_in_a_private_directory() {
 }
 
 #[test]
+fn more_leases_than_a_page_are_all_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        for extra in [0, 1] {
+            let many = u32::try_from(2 * lease::PAGE + extra).unwrap();
+            let all: Vec<Lease> = (0..many)
+                .map(|number| {
+                    let [_, a, b, c] = number.to_be_bytes();
+                    Lease { mac: Mac([2, 0, 0, a, b, c]), address: [10, a, b, c].into(), ..lease(0, 0) }
+                })
+                .collect();
+            let changes: Vec<Change> = all.iter().cloned().map(Change::Put).collect();
+            store.commit(&changes).await.unwrap();
+            assert_eq!(sorted(&store).await, all);
+        }
+    });
+}
+
+#[test]
 fn an_address_belongs_to_its_latest_machine() {
     let dir = tempfile::tempdir().unwrap();
     run(async {

@@ -5,14 +5,12 @@ use boot_common::tables::{Host, HostKey};
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
 
+use super::HOST_NAME;
 use crate::config::DhcpRole;
-use crate::engine::Engine;
 use crate::engine::answers::put_own_options;
 use crate::engine::command::Command;
 use crate::engine::lease::Binding;
-
-/// Option 12, which a configured one overrides.
-const HOST_NAME: u8 = 12;
+use crate::engine::{Engine, WITHDRAWN};
 
 impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
@@ -52,6 +50,12 @@ impl Engine {
         }
     }
 
+    /// Takes the promise of a lease back from the kernel.
+    pub(in crate::engine) fn withdraw(&mut self, mac: Mac) {
+        self.set_durable(mac, 0);
+        self.withdrawn.insert(mac, WITHDRAWN);
+    }
+
     pub(super) fn insert_host(&mut self, mac: Mac, host: Host) {
         let key = HostKey::from(mac);
         if self.tables.hosts.insert(key, host) != Some(host) {
@@ -67,9 +71,9 @@ impl Engine {
         host.address = binding.address.octets();
         host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
         let options = self.policy.options(&self.policy.differences(mac), subnet);
-        let name =
-            self.policy.client(mac).name.filter(|_| !options.iter().any(|option| option.code == HOST_NAME));
-        put_own_options(&mut host, name.as_deref());
+        // A configured option 12 goes before the name.
+        let name = self.policy.name(mac).filter(|_| !options.iter().any(|option| option.code == HOST_NAME));
+        put_own_options(&mut host, name);
         host
     }
 }

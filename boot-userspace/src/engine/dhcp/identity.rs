@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::engine::Engine;
 use crate::engine::lease::{Binding, State};
-use crate::engine::policy::Marks;
+use crate::engine::marks::Marks;
 
 impl Engine {
     /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.

@@ -23,8 +23,8 @@ use boot_common::{Mac, Reason};
 use tracing::{info, warn};
 
 use crate::engine::command::{Command, Incoming, Now};
-use crate::engine::join::join;
-use crate::engine::lease::{Binding, Bound, State};
+use crate::engine::join::{join, option_of};
+use crate::engine::lease::{Binding, Bound, RELEASE_HOLDS, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 
@@ -45,6 +45,9 @@ struct Asked<'a> {
     request: Box<Request>,
     now: Now,
 }
+
+/// Option 12: what a client calls itself, or is called.
+const HOST_NAME: u8 = 12;
 
 /// The key of the answer to BOOTP, which is never in the tables.
 const BOOTP: u8 = 0;
@@ -196,6 +199,12 @@ impl Engine {
     }
 
     fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
+        if self.policy.name(asked.mac).is_none() {
+            let said = option_of(packet::payload(&asked.frame.0), HOST_NAME);
+            let said = said.and_then(|name| String::from_utf8(name).ok());
+            // Some count the NUL.
+            self.keep_hostname(asked.mac, said.as_deref().map(|name| name.trim_end_matches('\0')));
+        }
         self.promise(asked.mac, &binding, place, asked.now);
         self.reply(asked, place, message::ACK, Some(binding))
     }
@@ -261,13 +270,21 @@ impl Engine {
         };
         info!(step = "release", by = "daemon", mac = %asked.mac, %address, "gave {address} back");
         if binding.state != State::Reserved {
-            self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
+            // Where the kernel half has just confirmed the lease, that may have been after this was sent: then the
+            // machine has the address for as long as it was promised.
+            let hold = if self.confirmed.has(asked.mac) {
+                self.policy.subnets().get(binding.subnet).map_or(0, |subnet| subnet.lease.as_secs())
+            } else {
+                RELEASE_HOLDS
+            };
+            let state = State::Held(asked.now.seconds() + hold);
+            self.bindings.put(asked.mac, Binding { state, ..binding });
         }
         let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: 0 };
         let lease =
             self.lease(asked.mac, &binding, place, LeaseState::Released, asked.now.seconds(), asked.now);
         self.commands.push(Command::Persist(Change::Put(lease)));
-        self.set_durable(asked.mac, 0);
+        self.withdraw(asked.mac);
         Err(Reason::Released)
     }
 
@@ -362,7 +379,7 @@ impl Engine {
             .subnets()
             .get(place.subnet)
             .map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
-        let hostname = self.policy.client(mac).name;
+        let hostname = self.hostname(mac);
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         Lease {
             mac,

@@ -9,7 +9,7 @@ use boot_common::decide::{Decision, Destination, destination, message};
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 use boot_common::respond::{Answered, Scratch};
-use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Hook, Host, Link};
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, Link};
 use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
 use tracing::info;
@@ -149,7 +149,7 @@ impl Engine {
         self.count(answered.reason);
         if answered.reason != Reason::Refused {
             let mac = client(&self.scratch.request);
-            self.answered(mac, &answered, Hook::Daemon, incoming.ifindex);
+            self.answered(mac, &answered, incoming.ifindex);
         }
         self.send(incoming, frame.0, link);
     }

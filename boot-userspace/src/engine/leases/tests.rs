@@ -116,9 +116,31 @@ impl Lab {
     }
 
     fn discover(&mut self, mac: Mac) {
+        self.say(mac, MessageType::Discover, &[]);
+    }
+
+    /// A REQUEST of a machine that remembers its lease, and calls itself so.
+    fn request(&mut self, mac: Mac, address: Ipv4Addr, name: Option<&str>) {
+        let asked = DhcpOption::RequestedIpAddress(address);
+        let name = name.map(|name| DhcpOption::Hostname(name.to_owned()));
+        let options: Vec<DhcpOption> = [Some(asked), name].into_iter().flatten().collect();
+        // The kernel half would answer while the lease is far enough ahead.
+        let change = Change::Put(Lease { expires: self.now.seconds() as i64, ..self.lease_of(mac) });
+        self.engine.not_stored(&[change]);
+        self.say(mac, MessageType::Request, &options);
+    }
+
+    fn lease_of(&self, mac: Mac) -> Lease {
+        self.stored.iter().find(|lease| lease.mac == mac).cloned().unwrap()
+    }
+
+    fn say(&mut self, mac: Mac, kind: MessageType, options: &[DhcpOption]) {
         let mut message = Message::default();
         message.set_chaddr(&mac.0);
-        message.opts_mut().insert(DhcpOption::MessageType(MessageType::Discover));
+        message.opts_mut().insert(DhcpOption::MessageType(kind));
+        for option in options {
+            message.opts_mut().insert(option.clone());
+        }
         let payload = message.to_vec().unwrap();
         let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
         let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &payload };
@@ -155,6 +177,35 @@ fn an_imported_lease_is_the_machines_here_in_the_kernel_and_after_a_restart() {
     assert_eq!(again.kernel(machine(9)), lab.kernel(machine(9)));
     lab.discover(machine(9));
     assert_eq!(lab.kernel(machine(9)).unwrap().0, address(40));
+}
+
+#[test]
+fn an_imported_name_stays_until_the_machine_says_another() {
+    let mut lab = Lab::new(Vec::new());
+    lab.import(&[Entry { hostname: Some("old-name".to_owned()), ..entry(9, 40) }, entry(1, 35)]);
+    lab.request(machine(9), address(40), None);
+    let stored = |lab: &Lab, mac| lab.lease_of(machine(mac)).hostname;
+    assert_eq!(stored(&lab, 9).as_deref(), Some("old-name"));
+    assert_eq!(
+        lab.lease_of(machine(9)).expires,
+        NOW as i64 + 1200,
+        "this is the daemon's ACK, not the import"
+    );
+
+    let mut lab = Lab::new(lab.stored.clone());
+    lab.request(machine(9), address(40), Some("\x1b[2J"));
+    assert_eq!(stored(&lab, 9).as_deref(), Some("old-name"), "that is no name");
+    lab.request(machine(9), address(40), Some("new-name"));
+    assert_eq!(stored(&lab, 9).as_deref(), Some("new-name"));
+    lab.request(machine(9), address(40), None);
+    assert_eq!(stored(&lab, 9).as_deref(), Some("new-name"));
+    lab.request(machine(1), address(35), Some("other"));
+    assert_eq!(stored(&lab, 1).as_deref(), Some("node1"), "the configuration's goes first");
+
+    lab.delete("10.1.1.40").unwrap();
+    lab.import(&[entry(9, 40)]);
+    lab.request(machine(9), address(40), None);
+    assert_eq!(stored(&lab, 9), None, "what is deleted is forgotten");
 }
 
 #[test]

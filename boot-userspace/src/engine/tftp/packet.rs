@@ -71,6 +71,8 @@ pub(super) fn agree(request: &Request, size: u64, limits: &Limits) -> Agreed {
                 agreed.window = at_most(option.value, limits.window);
                 u64::from(agreed.window)
             }
+            // curl takes a size of 0 for a mistake and ends the transfer.
+            Kind::TransferSize if size == 0 => continue,
             Kind::TransferSize => size,
             // Echoed as RFC 2349 demands. Retransmission keeps its own, much shorter timer: it only ever
             // helps the client, which cannot be hurt by a block it already has.

@@ -1,10 +1,18 @@
+use std::io::Read as _;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use socket2::{Domain, SockAddr, Type};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
+use zerocopy::FromBytes as _;
 
 use super::super::link::{find, lab};
+use super::super::packet::FrameSocket;
+use super::arp::*;
+use super::channel::*;
+use super::icmp::*;
 use super::*;
 
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
@@ -198,7 +206,7 @@ fn hears_an_announcement_but_the_asker_s() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let prober = Prober::open(&find("srv0").unwrap()).unwrap();
-            let peer = packet::FrameSocket::open(&find("cli0").unwrap()).unwrap();
+            let peer = FrameSocket::open(&find("cli0").unwrap()).unwrap();
             let announce = async |who: Mac| {
                 sleep(Duration::from_millis(20)).await;
                 let announcement = Arp { sender: UNUSED.octets(), ..Arp::probe(who, UNUSED) };
@@ -219,9 +227,8 @@ fn hears_an_announcement_but_the_asker_s() {
 fn other_arp_never_reaches_the_socket() {
     lab::in_namespace(lab::PAIR, || {
         let link = find("srv0").unwrap();
-        let socket = packet::open(&link, ETHERTYPE_ARP).unwrap();
-        socket.attach_filter(&claims_only()).unwrap();
-        let peer = packet::FrameSocket::open(&find("cli0").unwrap()).unwrap();
+        let socket = arp::open(&link).unwrap();
+        let peer = FrameSocket::open(&find("cli0").unwrap()).unwrap();
         let receive = || receive_arp(&socket, link.index, &mut [0; 128]);
         while receive().is_ok() {}
 

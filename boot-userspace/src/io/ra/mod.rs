@@ -14,12 +14,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{LinkAddr, recvfrom};
 use socket2::{Domain, SockFilter, Socket, Type};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::link::Link;
 use super::packet;
+use super::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
+use super::socket::register;
 use crate::engine::roster::Roster;
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -83,24 +84,13 @@ fn open(link: &Link) -> io::Result<Socket> {
     Ok(socket)
 }
 
-#[expect(unsafe_code, reason = "tokio has no safe type for a packet socket")]
-fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
-    // SAFETY: a `Socket` owns one valid descriptor, and nothing here replaces or closes it in the `AsyncFd`.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
-}
-
 /// Classic BPF, so that no other traffic wakes the daemon.
 ///
 /// A solicitation with extension headers does not pass; no firmware sends one.
 fn solicitations_only() -> [SockFilter; 8] {
-    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
     const NEXT_HEADER: u32 = 14 + 6;
     const ICMP_TYPE: u32 = 14 + 40;
-    let load = |at| SockFilter::new(LOAD_BYTE, 0, 0, at);
-    let jump = |value, equal, other| SockFilter::new(JUMP_EQUAL, equal, other, value);
+    let load = |at| instruction(LOAD_BYTE, at);
     [
         load(PACKET_TYPE),
         // For another station (promiscuous mode), or of a VLAN that is not ours.
@@ -109,8 +99,8 @@ fn solicitations_only() -> [SockFilter; 8] {
         jump(u32::from(ICMPV6), 0, 3),
         load(ICMP_TYPE),
         jump(u32::from(ROUTER_SOLICITATION), 0, 1),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
+        instruction(RETURN, u32::MAX),
+        instruction(RETURN, 0),
     ]
 }
 

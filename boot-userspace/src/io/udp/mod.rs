@@ -2,7 +2,8 @@
 //!
 //! A socket belongs to one interface (`SO_BINDTODEVICE` before `bind`), so two interfaces of xpxe can have
 //! port 67 each. It is never shared: without `SO_REUSEADDR` and `SO_REUSEPORT` the kernel refuses the port
-//! when another server has it on this interface or on all, and refuses it to a server that comes later.
+//! when another server has it on this interface or on all, and refuses it to a server that comes later. (A proxy
+//! whose port 67 is another server's goes without: [`overhear`](super::overhear).)
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,9 +19,10 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 
 use super::link::Link;
+use super::socket::enlarge_receive_buffer;
 
 /// Room for the first packets of some 3,000 machines that are powered on at once; the usual 208 KiB hold 160.
-const RECEIVE_BUFFER: usize = 4 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A UDP socket on one interface.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl UdpSocket {
         socket.set_nonblocking(true).map_err(failed(Step::Open))?;
         socket.set_broadcast(true).map_err(failed(Step::Open))?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(|e| failed(Step::Open)(e.into()))?;
-        enlarge_receive_buffer(&socket);
+        enlarge_receive_buffer(&socket, RECEIVE_BUFFER);
         socket.bind_device(Some(link.name.as_bytes())).map_err(failed(Step::BindToDevice))?;
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         socket.bind(&any.into()).map_err(failed(Step::Bind))?;
@@ -97,15 +99,6 @@ impl UdpSocket {
         let fd = self.socket.as_raw_fd();
         retry_interrupted(|| sendmsg(fd, &parts, &control, MsgFlags::empty(), Some(&to)))?;
         Ok(())
-    }
-}
-
-fn enlarge_receive_buffer(socket: &Socket) {
-    // Going past net.core.rmem_max needs CAP_NET_ADMIN; a smaller buffer still works.
-    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err()
-        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
-    {
-        tracing::debug!(%error, "the receive buffer stays at its default size");
     }
 }
 
@@ -152,7 +145,7 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another socket has the port.
-    #[error("port {port} on {link} is already in use{}: {}", by(owners), way_out(*port))]
+    #[error("port {port} on {link} is already in use{}: {}", owned_by(owners), way_out(*port))]
     InUse {
         /// The port.
         port: u16,
@@ -215,7 +208,6 @@ impl BindError {
 
 fn way_out(port: u16) -> &'static str {
     match port {
-        // A proxy needs the port as well: it answers the same broadcasts.
         67 | 4011 => "stop that server, or set dhcp = \"off\" for this interface and let it do DHCP alone",
         69 => "stop that server (a TFTP server, or dnsmasq's enable-tftp)",
         _ => "stop that program",
@@ -231,7 +223,8 @@ pub struct Owner {
     pub pid: u32,
 }
 
-fn by(owners: &[Owner]) -> String {
+/// The processes in parentheses, or that there is none to be seen; with a space before it.
+pub(super) fn owned_by(owners: &[Owner]) -> String {
     match owners {
         [] => " by a process that is not visible from here".to_owned(),
         some => {

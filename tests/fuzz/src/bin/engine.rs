@@ -6,20 +6,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
 use boot_common::respond::{Scratch, respond};
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, Tables};
 use boot_fuzz::{Case, judge, limit, seed, to_a_station};
+use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, fix_checksums};
 use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Incoming, Now, Via};
 use boot_userspace::engine::packet;
-use boot_userspace::engine::policy::{Policy, Port};
 use boot_userspace::engine::record::{Change, Lease, LeaseState};
-use boot_userspace::engine::roster::Roster;
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = r#"
@@ -147,17 +147,10 @@ impl World {
             return;
         }
         self.tell(|| "starts".to_owned());
-        let port = Port {
-            ifindex: IFINDEX,
-            name: "eth0".to_owned(),
-            mac: OUR_MAC,
-            addresses: vec!["10.77.0.1/24".parse().expect("a network")],
-            role: DhcpRole::Server,
-            http: SocketAddrV4::new(US, 8080),
-        };
-        let policy = Policy::new(config(), vec![port], |_| Ok("snponly.efi".to_owned()));
+        let port = fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
         let leases: Vec<Lease> = self.store.values().cloned().collect();
-        let mut engine = Engine::new(policy, &leases, Roster::default(), self.now);
+        let loader = |_| Ok("snponly.efi".to_owned());
+        let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now);
         if let Some(kernel) = &self.kernel {
             let hosts: Vec<_> = kernel.hosts.iter().map(|(key, host)| (*key, *host)).collect();
             engine.adopt(&hosts, self.now);
@@ -444,9 +437,9 @@ impl World {
     }
 }
 
-fn config() -> config::Config {
+fn config() -> Arc<config::Config> {
     thread_local! {
-        static CONFIGURED: config::Config = config::parse(CONFIG, "fuzz").expect("a right configuration");
+        static CONFIGURED: Arc<config::Config> = Arc::new(config::parse(CONFIG, "fuzz").expect("a right configuration"));
     }
     CONFIGURED.with(Clone::clone)
 }

@@ -1,21 +1,19 @@
-//! Raw frames in and out of an interface. All `unsafe` of this binary is in this file.
+//! Raw frames in and out of an interface. All `unsafe` of the benchmarks is in this file.
 
 #![expect(unsafe_code, reason = "packet rings, sendmmsg(2) and bpf(2) have no safe wrappers")]
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-use super::packet::ROOM;
 
 const FRAME: usize = 2048;
 const FRAMES: usize = 8192;
 const BATCH: usize = 64;
 
 /// Frames from an interface, read in a ring that the kernel fills.
-pub(crate) struct Inbox {
+pub struct Inbox {
     socket: OwnedFd,
     ring: *mut u8,
     next: usize,
@@ -26,7 +24,10 @@ unsafe impl Send for Inbox {}
 
 impl Inbox {
     /// Hears everything on an interface of the current namespace but what it sends itself.
-    pub(crate) fn open(ifindex: u32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// No permission, or no memory for the ring.
+    pub fn open(ifindex: u32) -> io::Result<Self> {
         let socket = packet_socket(0)?;
         set(&socket, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as c_int))?;
         set(&socket, libc::PACKET_IGNORE_OUTGOING, &1)?;
@@ -64,7 +65,7 @@ impl Inbox {
     }
 
     /// Gives up to `most` waiting frames to `read`; gives their number.
-    pub(crate) fn drain(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> usize {
+    pub fn drain(&mut self, most: usize, mut read: impl FnMut(&[u8])) -> usize {
         for taken in 0..most {
             // SAFETY: `next` is below FRAMES, so the slot is within the mapping, whose slots are aligned.
             let slot = unsafe { self.ring.add(self.next * FRAME) };
@@ -88,7 +89,7 @@ impl Inbox {
     }
 
     /// Waits for a frame.
-    pub(crate) fn wait(&self, most: Duration) {
+    pub fn wait(&self, most: Duration) {
         let mut socket = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let most = libc::timespec {
             tv_sec: most.as_secs().try_into().unwrap_or(libc::time_t::MAX),
@@ -99,7 +100,7 @@ impl Inbox {
     }
 
     /// How many frames found no room since the last call.
-    pub(crate) fn dropped(&self) -> u32 {
+    pub fn dropped(&self) -> u32 {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut length = size_of_val(&stats) as libc::socklen_t;
         // SAFETY: the buffer is as long as is said; on failure it stays zero.
@@ -123,19 +124,22 @@ impl Drop for Inbox {
     }
 }
 
-/// Frames to an interface, many per system call.
-pub(crate) struct Outbox {
+/// Frames of up to `ROOM` bytes to an interface, many per system call.
+pub struct Outbox<const ROOM: usize> {
     socket: OwnedFd,
     frames: Box<[[u8; ROOM]; BATCH]>,
     lengths: [usize; BATCH],
     used: usize,
     /// How many frames the interface did not take.
-    pub(crate) refused: u64,
+    pub refused: u64,
 }
 
-impl Outbox {
+impl<const ROOM: usize> Outbox<ROOM> {
     /// Sends on an interface of the current namespace.
-    pub(crate) fn open(ifindex: u32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// No permission, or no such interface.
+    pub fn open(ifindex: u32) -> io::Result<Self> {
         let socket = packet_socket(0)?;
         set(&socket, libc::PACKET_QDISC_BYPASS, &1)?;
         bind(&socket, ifindex, 0)?;
@@ -143,7 +147,7 @@ impl Outbox {
     }
 
     /// Puts in a frame, which `write` writes and gives the length of.
-    pub(crate) fn push(&mut self, write: impl FnOnce(&mut [u8; ROOM]) -> usize) {
+    pub fn push(&mut self, write: impl FnOnce(&mut [u8; ROOM]) -> usize) {
         if self.used == BATCH {
             self.flush();
         }
@@ -152,7 +156,7 @@ impl Outbox {
     }
 
     /// Sends what is in.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
         for ((part, frame), length) in parts.iter_mut().zip(self.frames.iter_mut()).zip(self.lengths) {
             *part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: length };
@@ -240,7 +244,10 @@ struct LinkCreate {
 
 /// Attaches `return XDP_TX` natively to an interface of the current namespace, until the link is dropped: what
 /// is sent to it comes back.
-pub(crate) fn attach_reflector(ifindex: u32) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// No permission, or a driver without XDP.
+pub fn attach_reflector(ifindex: u32) -> io::Result<OwnedFd> {
     // r0 = XDP_TX; exit
     let program: [u64; 2] = [0x0000_0003_0000_00b7, 0x95];
     let load = ProgLoad {
@@ -254,6 +261,70 @@ pub(crate) fn attach_reflector(ifindex: u32) -> io::Result<OwnedFd> {
     let attach =
         LinkCreate { program: program.as_raw_fd().cast_unsigned(), ifindex, attach_type: 37, flags: 4 };
     bpf(28, &attach)
+}
+
+/// The head of `union bpf_attr` for BPF_PROG_TEST_RUN.
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    verdict: u32,
+    frame_length: u32,
+    answer_length: u32,
+    frame: u64,
+    answer: u64,
+    repeat: u32,
+    nanoseconds: u32,
+    context_length: u32,
+    context_out_length: u32,
+    context: u64,
+    context_out: u64,
+}
+
+/// How [`test_run`] ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// What the program returned.
+    pub verdict: u32,
+    /// The frame's length after it.
+    pub length: usize,
+    /// Of one run, on average, in whole nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// Runs an XDP program on a frame, `repeat` times in a row, and writes what became of it into `answer`.
+/// `context` is the `struct xdp_md` that goes along.
+///
+/// # Errors
+/// No permission, or an answer longer than its room.
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    context: &[u8],
+    answer: &mut [u8],
+    repeat: u32,
+) -> io::Result<Ran> {
+    let mut attr = TestRun {
+        program: program.as_raw_fd().cast_unsigned(),
+        verdict: 0,
+        frame_length: frame.len() as u32,
+        answer_length: answer.len() as u32,
+        frame: frame.as_ptr().addr() as u64,
+        answer: answer.as_mut_ptr().addr() as u64,
+        repeat,
+        nanoseconds: 0,
+        context_length: context.len() as u32,
+        context_out_length: 0,
+        context: context.as_ptr().addr() as u64,
+        context_out: 0,
+    };
+    // SAFETY: `attr` is the command's part of `union bpf_attr` and its size goes along; the slices are as long as it
+    // says and outlive the call, which writes to `attr` and `answer` only.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, 10, &raw mut attr, size_of::<TestRun>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let length = (attr.answer_length as usize).min(answer.len());
+    Ok(Ran { verdict: attr.verdict, length, nanoseconds: attr.nanoseconds })
 }
 
 fn bpf<T>(command: c_int, attr: &T) -> io::Result<OwnedFd> {

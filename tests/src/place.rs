@@ -1,0 +1,113 @@
+//! A rack with the usual settings, and the machines that tests without firmware play in it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::ops::Deref;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::daemon::{Xpxe, binary};
+use crate::dhcp_client::Wire;
+use crate::netns::Process;
+use crate::rack::{Rack, Station};
+use crate::sandbox::{Sandbox, root_or_skip};
+use crate::settings::{Known, Settings};
+
+/// How long anything that has to happen may take.
+pub const SOON: Duration = Duration::from_secs(30);
+/// How long nothing has to come for "no answer": a thousand times what an answer takes.
+pub const SILENCE: Duration = Duration::from_millis(700);
+
+/// A machine of the file.
+pub const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", address: Some("10.77.0.10") };
+/// Another one.
+pub const BOB: Known = Known { name: "bob", mac: "02:77:00:00:00:11", address: Some("10.77.0.11") };
+/// Not in any configuration.
+pub const STRANGER: &str = "02:77:00:00:00:99";
+/// Nor is this one.
+pub const OTHER_STRANGER: &str = "02:77:00:00:00:98";
+/// The client's own card, where that does not matter.
+pub const CARD: &str = "02:77:00:00:00:f0";
+/// The loader for EFI firmware.
+pub const SNPONLY: &str = "snponly.efi";
+
+/// Settings with alice and bob.
+pub fn known() -> Settings {
+    Settings { machines: vec![ALICE, BOB], ..Settings::default() }
+}
+
+/// Whether an address is in the pool of the settings.
+pub fn in_pool(address: Ipv4Addr) -> bool {
+    let [a, b, c, d] = address.octets();
+    [a, b, c] == [10, 77, 0] && (100..=199).contains(&d)
+}
+
+/// A sandbox, a rack in it and a configuration.
+#[derive(Debug)]
+pub struct Place {
+    /// The rack.
+    pub rack: Rack,
+    /// What xpxe is started with.
+    pub config: String,
+    /// Where all of it is.
+    pub sandbox: Sandbox,
+}
+
+impl Place {
+    /// `None` without root.
+    pub fn build(settings: &Settings) -> Result<Option<Self>> {
+        if !root_or_skip() {
+            return Ok(None);
+        }
+        let sandbox = Sandbox::enter()?;
+        let rack = Rack::build(&sandbox)?;
+        let config = settings.write(&sandbox, &rack)?;
+        Ok(Some(Self { rack, config, sandbox }))
+    }
+
+    /// Starts xpxe, and waits until it is ready.
+    pub fn serve(&self) -> Result<Xpxe<'_>> {
+        Xpxe::start(&self.rack, &self.config, &[])
+    }
+
+    /// Starts xpxe by way of another command and does not wait for anything.
+    pub fn spawn(&self, by: &[&str]) -> Result<Process> {
+        let file = self.rack.dir().join("xpxe.toml");
+        fs::write(&file, &self.config)?;
+        let binary = binary()?.display().to_string();
+        let file = file.display().to_string();
+        let serve = [&binary, "serve", "--config", &file, "--log-format", "json"];
+        let mut words = by.iter().copied().chain(serve);
+        let mut command = self.rack.server.command(words.next().context("a command")?);
+        command.args(words);
+        self.rack.server.spawn(command)
+    }
+
+    /// A wire that plays every client.
+    pub fn client(&self) -> Result<PlayedClients> {
+        let station = self.rack.client("client", CARD)?;
+        Ok(PlayedClients { wire: Wire::open(&station, "eth0")?, _station: station })
+    }
+
+    /// Takes the kernel half away, and gives what that said.
+    pub fn detach(&self, xpxe: &Xpxe<'_>) -> Result<String> {
+        let file = self.rack.dir().join("xpxe.toml");
+        xpxe.command(&["detach", "--config", &file.display().to_string()])
+    }
+}
+
+/// A wire, and the station it is at.
+#[derive(Debug)]
+pub struct PlayedClients {
+    wire: Wire,
+    _station: Station,
+}
+
+impl Deref for PlayedClients {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}

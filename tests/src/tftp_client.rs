@@ -1,0 +1,603 @@
+//! A TFTP client made of single frames: the test says when it asks, acknowledges or keeps silent, how long its
+//! frames are on the wire, and which packet gets lost, comes late, twice or in the wrong order.
+//!
+//! [`Caller`] sends and hears single packets. [`Download`] is a whole transfer with EDK2's habits: it acknowledges a
+//! window at a time, answers each unexpected block at once with the last one in order, and repeats its own last packet
+//! after 4 s.
+//!
+//! The address a caller uses belongs to no kernel, so nothing but the caller reacts to what comes to it:
+//! [`introduce`] tells the server's kernel which card has it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::dhcp_client::{Datagram, Mac, Wire, mac, sum};
+use crate::netns::Namespace;
+use crate::rack::{Rack, SERVER_ADDRESS, SERVER_MAC};
+
+/// The server's port, for requests and for everything else.
+pub const PORT: u16 = 69;
+/// An ordinary Ethernet frame of full size, without its checksum.
+const FULL_FRAME: usize = 1514;
+/// What network cards pad every frame to.
+const SHORTEST_FRAME: usize = 60;
+/// EDK2's own timer.
+const REPEAT: Duration = Duration::from_secs(4);
+/// EDK2 gives up after this many sends of the same packet.
+const SENDS: u32 = 6;
+const ETHERNET: usize = 14;
+const IP: usize = 20;
+const UDP: usize = 8;
+
+/// Tells the server's kernel that these addresses are at this card, so that it need not ask for them.
+pub fn introduce(rack: &Rack, addresses: impl IntoIterator<Item = Ipv4Addr>, card: &str) -> Result<()> {
+    let file = rack.dir().join("neighbours");
+    let lines = addresses
+        .into_iter()
+        .map(|address| format!("neighbour replace {address} lladdr {card} dev eth0 nud permanent\n"));
+    fs::write(&file, lines.collect::<String>())?;
+    rack.server.output("ip", &["-batch", &file.display().to_string()]).map(drop)
+}
+
+/// How long a caller's frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// As long as what is in them; an answer needs a longer frame.
+    None,
+    /// 1514 bytes behind an IP packet that is as short as ever: the answer fits into the same frame.
+    Full,
+    /// Now this, now that.
+    Mixed,
+}
+
+impl Padding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Full, Self::Mixed];
+}
+
+/// What happens to one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not arrive.
+    Lost,
+    /// It arrives twice.
+    Doubled,
+    /// It arrives so much later.
+    Late(Duration),
+    /// It arrives behind the next one in its direction.
+    Swapped,
+}
+
+/// The packet a [`Fault`] happens to: its number in its direction. Request and OACK have the number 0 unless somebody
+/// repeated them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// Requests and ACKs.
+    FromClient(u64),
+    /// OACK and DATA.
+    FromServer(u64),
+}
+
+/// What a server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// The options it grants, in its order.
+    Oack(Vec<(String, String)>),
+    /// A block.
+    Data {
+        /// Its number on the wire.
+        block: u16,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// It will not.
+    Error {
+        /// The code of RFC 1350 section 5.
+        code: u16,
+        /// Its text.
+        text: String,
+    },
+}
+
+impl Packet {
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let word = |at| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+        let strings = |from: usize| -> Result<Vec<String>> {
+            let text = bytes.get(from..).unwrap_or_default();
+            ensure!(text.is_empty() || text.ends_with(&[0]), "the last string of {bytes:02x?} has no end");
+            let strings =
+                text.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+            Ok(strings.take(text.iter().filter(|byte| **byte == 0).count()).collect())
+        };
+        match (word(0), word(2)) {
+            (Some(3), Some(block)) => Ok(Self::Data { block, bytes: bytes[4..].to_vec() }),
+            (Some(5), Some(code)) => Ok(Self::Error { code, text: strings(4)?.concat() }),
+            (Some(6), _) => {
+                let strings = strings(2)?;
+                let pairs = strings.chunks_exact(2);
+                ensure!(pairs.remainder().is_empty(), "an option of the OACK has no value: {strings:?}");
+                Ok(Self::Oack(pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect()))
+            }
+            _ => bail!("a TFTP server does not say {bytes:02x?}"),
+        }
+    }
+}
+
+/// A read request in octet mode.
+pub fn request(name: &str, options: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = [b"\0\x01", name.as_bytes(), b"\0octet\0"].concat();
+    for (option, value) in options {
+        bytes.extend(option.bytes().chain([0]).chain(value.bytes()).chain([0]));
+    }
+    bytes
+}
+
+/// An acknowledgement.
+pub fn ack(block: u16) -> Vec<u8> {
+    [[0, 4], block.to_be_bytes()].concat()
+}
+
+/// The client's own ERROR.
+pub fn error(code: u16, text: &str) -> Vec<u8> {
+    [&[0, 5][..], &code.to_be_bytes(), text.as_bytes(), &[0]].concat()
+}
+
+/// One address and port, and the server it talks to.
+#[derive(Debug)]
+pub struct Caller {
+    wire: Wire,
+    own: SocketAddrV4,
+    to_mac: Mac,
+    to: SocketAddrV4,
+    padding: Padding,
+    dice: Dice,
+    outgoing: Line<Vec<u8>>,
+    incoming: Line<Packet>,
+}
+
+impl Caller {
+    /// At the interface `eth0` of `station`, with an address that was [introduced](introduce).
+    pub fn open(station: &Namespace, own: SocketAddrV4, padding: Padding) -> Result<Self> {
+        Ok(Self {
+            wire: Wire::open_for_ip(station, "eth0")?,
+            own,
+            to_mac: mac(SERVER_MAC)?,
+            to: SocketAddrV4::new(SERVER_ADDRESS.parse()?, PORT),
+            padding,
+            dice: Dice::new(u64::from(own.port())),
+            outgoing: Line::default(),
+            incoming: Line::default(),
+        })
+    }
+
+    /// With a fault to come.
+    #[must_use]
+    pub fn with_fault(mut self, victim: Victim, fault: Fault) -> Self {
+        match victim {
+            Victim::FromClient(number) => self.outgoing.fault = Some((number, fault)),
+            Victim::FromServer(number) => self.incoming.fault = Some((number, fault)),
+        }
+        self
+    }
+
+    /// Its address and port.
+    pub fn own(&self) -> SocketAddrV4 {
+        self.own
+    }
+
+    /// Packets it sent and packets that came for it, before any [`Fault`].
+    pub fn packets(&self) -> u64 {
+        self.outgoing.seen + self.incoming.seen
+    }
+
+    /// Sends one packet to the server.
+    pub fn send(&mut self, packet: &[u8]) -> Result<()> {
+        let frame = self.frame(packet, self.to_mac, *self.to.ip());
+        self.outgoing.put(frame);
+        self.send_ready()
+    }
+
+    /// Sends one packet to another address, a broadcast for example.
+    pub fn send_to(&mut self, packet: &[u8], to_mac: Mac, to: Ipv4Addr) -> Result<()> {
+        let frame = self.frame(packet, to_mac, to);
+        self.wire.send(&frame)
+    }
+
+    /// The next packet for this address and port, or `None` when none came in time. A wrong checksum or a packet from
+    /// another port than 69 is an error.
+    pub fn hear(&mut self, within: Duration) -> Result<Option<Packet>> {
+        let deadline = Instant::now() + within;
+        loop {
+            self.send_ready()?;
+            if let Some(packet) = self.incoming.take() {
+                return Ok(Some(packet));
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(None);
+            }
+            let until =
+                [self.outgoing.due(), self.incoming.due()].into_iter().flatten().fold(deadline, Instant::min);
+            // A read without any time would wait for ever.
+            let wait = until.saturating_duration_since(now).max(Duration::from_micros(100));
+            let (own, server) = (self.own, self.to);
+            if let Some(packet) = self.wire.hear(wait, |frame| received(frame, own, server))? {
+                self.incoming.put(packet?);
+            }
+        }
+    }
+
+    /// The next packet, which must come.
+    pub fn must_hear(&mut self, what: &str) -> Result<Packet> {
+        self.hear(Duration::from_secs(30))?.with_context(|| format!("{} hears nothing: {what}", self.own))
+    }
+
+    /// Everything that comes until it has been quiet for so long.
+    pub fn drain(&mut self, quiet: Duration) -> Result<Vec<Packet>> {
+        let mut packets = Vec::new();
+        while let Some(packet) = self.hear(quiet)? {
+            packets.push(packet);
+        }
+        Ok(packets)
+    }
+
+    /// What came already.
+    pub fn already_heard(&mut self) -> Result<Vec<Packet>> {
+        self.drain(Duration::from_millis(1))
+    }
+
+    fn frame(&mut self, packet: &[u8], to_mac: Mac, to: Ipv4Addr) -> Vec<u8> {
+        let datagram = Datagram {
+            source_mac: self.wire.mac(),
+            to_mac,
+            source: *self.own.ip(),
+            to,
+            source_port: self.own.port(),
+            to_port: PORT,
+        };
+        let mut frame = datagram.frame(packet);
+        let full = match self.padding {
+            Padding::None => false,
+            Padding::Full => true,
+            Padding::Mixed => self.dice.below(2) == 0,
+        };
+        if full {
+            frame.resize(FULL_FRAME, 0);
+        }
+        frame
+    }
+
+    fn send_ready(&mut self) -> Result<()> {
+        while let Some(frame) = self.outgoing.take() {
+            self.wire.send(&frame)?;
+        }
+        Ok(())
+    }
+}
+
+/// The TFTP packet in a frame from `server` to `own`; `None` for other frames.
+pub fn received(frame: &[u8], own: SocketAddrV4, server: SocketAddrV4) -> Option<Result<Packet>> {
+    let (from, to, payload) = datagram(frame)?;
+    (to == own && from.ip() == server.ip()).then(|| {
+        ensure!(from == server, "{own} hears from {from}: {:02x?}", payload.get(..8));
+        checked(frame).with_context(|| format!("a frame of {} bytes for {own}", frame.len()))?;
+        Packet::parse(payload)
+    })
+}
+
+/// Sender, receiver and payload of a UDP packet in an Ethernet frame, its lengths believed.
+pub fn datagram(frame: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, &[u8])> {
+    let packet = frame.get(ETHERNET..)?;
+    if frame.get(12..14)? != [0x08, 0x00] || *packet.first()? != 0x45 || *packet.get(9)? != 17 {
+        return None;
+    }
+    let word = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
+    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+    let end = usize::from(word(2)?);
+    let payload = packet.get(IP + UDP..end)?;
+    Some((
+        SocketAddrV4::new(address(12)?, word(IP)?),
+        SocketAddrV4::new(address(16)?, word(IP + 2)?),
+        payload,
+    ))
+}
+
+/// Lengths and checksums of a UDP packet, which must be there.
+fn checked(frame: &[u8]) -> Result<()> {
+    let packet = frame.get(ETHERNET..).context("too short")?;
+    let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let end = usize::from(word(2));
+    let trimmed = packet.len() == end || frame.len() == SHORTEST_FRAME;
+    ensure!(trimmed, "{} bytes lie behind the IP packet", packet.len().saturating_sub(end));
+    ensure!(usize::from(word(IP + 4)) == end - IP, "the UDP length is {} of {}", word(IP + 4), end - IP);
+    ensure!(sum(&packet[..IP]) == 0xffff, "wrong IP checksum");
+    let pseudo = [&packet[12..IP], &[0, 17], &packet[IP + 4..IP + 6], &packet[IP..]].concat();
+    ensure!(word(IP + 6) != 0 && sum(&pseudo) == 0xffff, "wrong UDP checksum");
+    Ok(())
+}
+
+/// One direction, on which one packet may meet its [`Fault`].
+#[derive(Debug)]
+struct Line<T> {
+    fault: Option<(u64, Fault)>,
+    seen: u64,
+    ready: VecDeque<T>,
+    late: Option<(Instant, T)>,
+    swapped: Option<T>,
+}
+
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        Self { fault: None, seen: 0, ready: VecDeque::new(), late: None, swapped: None }
+    }
+}
+
+impl<T: Clone> Line<T> {
+    fn put(&mut self, item: T) {
+        let number = self.seen;
+        self.seen += 1;
+        match self.fault {
+            Some((victim, fault)) if victim == number => match fault {
+                Fault::Lost => {}
+                Fault::Doubled => self.ready.extend([item.clone(), item]),
+                Fault::Late(delay) => self.late = Some((Instant::now() + delay, item)),
+                Fault::Swapped => self.swapped = Some(item),
+            },
+            _ => {
+                self.ready.push_back(item);
+                self.ready.extend(self.swapped.take());
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.late.as_ref().map(|(due, _)| *due)
+    }
+
+    fn take(&mut self) -> Option<T> {
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            self.ready.extend(self.late.take().map(|(_, item)| item));
+        }
+        self.ready.pop_front()
+    }
+}
+
+/// Numbers that are the same in every run.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Other numbers for another seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % end
+    }
+}
+
+/// A transfer from its request to its end.
+#[derive(Debug)]
+pub struct Download {
+    caller: Caller,
+    block_size: usize,
+    window: u64,
+    /// What came, in order.
+    bytes: Vec<u8>,
+    /// Blocks in `bytes`.
+    blocks: u64,
+    acknowledged: u64,
+    finished: bool,
+    /// The last packet sent, for its repetition.
+    last_sent: Vec<u8>,
+    repeats: u32,
+}
+
+impl Download {
+    /// Asks for a file with `blksize`, and with `windowsize` if it is not 1; the server must grant both.
+    pub fn start(mut caller: Caller, name: &str, block_size: u16, window: u16) -> Result<Self> {
+        let (size, window_size) = (block_size.to_string(), window.to_string());
+        let mut options = vec![("blksize", size.as_str())];
+        if window > 1 {
+            options.push(("windowsize", &window_size));
+        }
+        let last_sent = request(name, &options);
+        caller.send(&last_sent)?;
+        let mut download = Self {
+            caller,
+            block_size: usize::from(block_size),
+            window: u64::from(window),
+            bytes: Vec::new(),
+            blocks: 0,
+            acknowledged: 0,
+            finished: false,
+            last_sent,
+            repeats: 0,
+        };
+        match download.next()? {
+            Packet::Oack(granted) => {
+                let granted = granted.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                ensure!(granted.eq(options.iter().copied()), "asked {options:?}, granted otherwise");
+            }
+            other => bail!("{name} is answered with {other:?}"),
+        }
+        download.acknowledge()?;
+        Ok(download)
+    }
+
+    /// Goes on until so many bytes have come, or the file's end. At most `block_size * window` bytes more come.
+    pub fn go_on_to(&mut self, bytes: usize) -> Result<()> {
+        while !self.finished && self.bytes.len() < bytes {
+            let packet = self.next()?;
+            self.take(packet)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a packet that was heard from the [`Caller`].
+    pub fn take(&mut self, packet: Packet) -> Result<()> {
+        match packet {
+            Packet::Data { block, bytes } => self.block(block, &bytes),
+            // A second OACK says that the ACK of the first did not arrive.
+            Packet::Oack(_) if self.blocks == 0 => self.acknowledge(),
+            Packet::Oack(_) => Ok(()),
+            Packet::Error { code, text } => bail!("after {} blocks: ERROR {code} {text}", self.blocks),
+        }
+    }
+
+    /// Goes on to the end and stays a little (RFC 1350 section 6), in case the last ACK is lost.
+    pub fn finish(mut self) -> Result<Finished> {
+        self.go_on_to(usize::MAX)?;
+        while self.caller.hear(Duration::from_millis(150))?.is_some() {
+            self.acknowledge()?;
+        }
+        Ok(Finished {
+            packets: self.caller.packets(),
+            repeats: self.repeats,
+            blocks: self.blocks,
+            bytes: self.bytes,
+        })
+    }
+
+    /// What came so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Blocks so far.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// The client, to do something unusual with it.
+    pub fn caller(&mut self) -> &mut Caller {
+        &mut self.caller
+    }
+
+    /// Repeats the last ACK at once, as a client does when its own timer runs out.
+    pub fn repeat_last(&mut self) -> Result<()> {
+        self.caller.send(&self.last_sent)
+    }
+
+    fn block(&mut self, number: u16, bytes: &[u8]) -> Result<()> {
+        if number != (self.blocks + 1) as u16 {
+            return self.acknowledge();
+        }
+        ensure!(bytes.len() <= self.block_size, "block {number} has {} bytes", bytes.len());
+        self.blocks += 1;
+        self.bytes.extend(bytes);
+        self.finished = bytes.len() < self.block_size;
+        if self.finished || self.blocks - self.acknowledged == self.window {
+            self.acknowledge()?;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) -> Result<()> {
+        self.acknowledged = self.blocks;
+        self.last_sent = ack(self.blocks as u16);
+        self.caller.send(&self.last_sent)
+    }
+
+    fn next(&mut self) -> Result<Packet> {
+        for _ in 0..SENDS {
+            if let Some(packet) = self.caller.hear(REPEAT)? {
+                return Ok(packet);
+            }
+            self.repeats += 1;
+            self.caller.send(&self.last_sent)?;
+        }
+        bail!("{}: nothing more after {} blocks, {} bytes", self.caller.own, self.blocks, self.bytes.len())
+    }
+}
+
+/// A transfer that ended well.
+#[derive(Debug)]
+pub struct Finished {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Its blocks.
+    pub blocks: u64,
+    /// Packets of both sides, those that [`Fault`]s took away too.
+    pub packets: u64,
+    /// How often the client's own timer ran out.
+    pub repeats: u32,
+}
+
+/// Packets of a transfer in which nothing goes wrong: request, OACK and its ACK, the blocks, an ACK for each window.
+pub fn clean_packets(size: usize, block_size: u16, window: u16) -> u64 {
+    let blocks = size as u64 / u64::from(block_size) + 1;
+    3 + blocks + blocks.div_ceil(u64::from(window))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_read_as_the_rfcs_write_it() {
+        assert_eq!(
+            Packet::parse(b"\0\x03\x01\x02abc").unwrap(),
+            Packet::Data { block: 258, bytes: b"abc".to_vec() }
+        );
+        assert_eq!(
+            Packet::parse(b"\0\x05\0\x01no such file\0").unwrap(),
+            Packet::Error { code: 1, text: "no such file".to_owned() }
+        );
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            Packet::parse(b"\0\x06tsize\x005\0blksize\x008\0").unwrap(),
+            Packet::Oack(vec![pair("tsize", "5"), pair("blksize", "8")])
+        );
+        for wrong in [&b"\0\x06tsize\x005"[..], b"\0\x06tsize\0", b"\0\x04\0\x01", b"\0"] {
+            assert!(Packet::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_ours_is_received_and_a_changed_one_is_not() {
+        let (own, server): (SocketAddrV4, SocketAddrV4) =
+            ("10.0.0.2:2000".parse().unwrap(), "10.0.0.1:69".parse().unwrap());
+        let datagram = Datagram {
+            source: *server.ip(),
+            source_port: server.port(),
+            to: *own.ip(),
+            to_port: own.port(),
+            ..Datagram::default()
+        };
+        let frame = datagram.frame(b"\0\x03\0\x01abc");
+        assert!(received(&frame, own, server).unwrap().is_ok());
+        for changed in [24, 41, 46] {
+            let mut frame = frame.clone();
+            frame[changed] ^= 1;
+            assert!(received(&frame, own, server).unwrap().is_err(), "byte {changed}");
+        }
+        let mut padded = frame.clone();
+        padded.push(0);
+        assert!(received(&padded, own, server).unwrap().is_err());
+        assert!(received(&frame, server, own).is_none());
+    }
+
+    #[test]
+    fn a_fault_happens_to_its_packet_only() {
+        let run = |fault| {
+            let mut line = Line { fault: Some((1, fault)), ..Line::default() };
+            (0..4).for_each(|number| line.put(number));
+            std::iter::from_fn(|| line.take()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(Fault::Lost), [0, 2, 3]);
+        assert_eq!(run(Fault::Doubled), [0, 1, 1, 2, 3]);
+        assert_eq!(run(Fault::Swapped), [0, 2, 1, 3]);
+        assert_eq!(run(Fault::Late(Duration::ZERO)), [0, 2, 3, 1]);
+        assert_eq!(run(Fault::Late(Duration::from_secs(60))), [0, 2, 3]);
+    }
+}

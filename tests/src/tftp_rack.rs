@@ -1,0 +1,185 @@
+//! A rack whose server has files to fetch by TFTP, and whose switch loses packets when told to.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::daemon::Xpxe;
+use crate::rack::{Rack, Station};
+use crate::sandbox::{Sandbox, root_or_skip};
+use crate::settings::{Settings, boot_dir};
+use crate::tftp_client::{Caller, Dice, Padding, introduce};
+
+/// Every way to serve: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
+pub const FAST_PATHS: [&str; 3] = ["off", "tc", "auto"];
+/// The card of the station where [`Caller`]s are.
+pub const CALLERS_CARD: &str = "02:77:00:00:00:c0";
+
+/// The addresses of [`Caller`]s: 10.77.0.16 to 10.77.0.99 and 10.77.0.200 to 10.77.0.253, outside of the pool.
+pub fn callers_addresses() -> impl Iterator<Item = Ipv4Addr> + Clone {
+    (16..=99).chain(200..=253).map(|host| Ipv4Addr::new(10, 77, 0, host))
+}
+
+/// The rack, its configuration, and a station for callers.
+pub struct TftpRack {
+    /// The rack.
+    pub rack: Rack,
+    /// Where callers are.
+    pub callers: Station,
+    settings: Settings,
+    sandbox: Sandbox,
+}
+
+impl TftpRack {
+    /// `None` without root.
+    pub fn build(fast_path: &'static str) -> Result<Option<Self>> {
+        Self::build_with(Settings { fast_path, ..Settings::default() })
+    }
+
+    /// With more settings than the fast path.
+    pub fn build_with(settings: Settings) -> Result<Option<Self>> {
+        if !root_or_skip() {
+            return Ok(None);
+        }
+        let sandbox = Sandbox::enter()?;
+        let rack = Rack::build(&sandbox)?;
+        // Else the daemon's UDP checksums would be left to a card that there is not, and could not be checked.
+        rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
+        let callers = rack.client("callers", CALLERS_CARD)?;
+        introduce(&rack, callers_addresses(), CALLERS_CARD)?;
+        Ok(Some(Self { rack, callers, settings, sandbox }))
+    }
+
+    /// Starts xpxe.
+    pub fn serve(&self) -> Result<Xpxe<'_>> {
+        Xpxe::start(&self.rack, &self.config(self.settings.fast_path)?, &[])
+    }
+
+    /// The configuration with another fast path.
+    pub fn config(&self, fast_path: &'static str) -> Result<String> {
+        Settings { fast_path, ..self.settings.clone() }.write(&self.sandbox, &self.rack)
+    }
+
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        boot_dir(&self.rack).join(name)
+    }
+
+    /// Makes a file of random bytes and gives them.
+    pub fn file(&self, name: &str, size: usize) -> Result<Vec<u8>> {
+        let bytes = random_bytes(name, size);
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        fs::write(&path, &bytes).with_context(|| format!("write {}", path.display()))?;
+        Ok(bytes)
+    }
+
+    /// The caller number `number`: another address and another port for each.
+    pub fn caller(&self, number: u16, padding: Padding) -> Result<Caller> {
+        Caller::open(&self.callers, caller_address(number), padding)
+    }
+
+    /// Loses so many percent of TFTP's packets in each direction, until told otherwise.
+    pub fn lose(&self, percent: u32) -> Result<()> {
+        let random = format!("numgen random mod 100 < {percent} counter name lost drop");
+        self.switch_rules(&[&format!("udp dport 69 {random}"), &format!("udp sport 69 {random}")])
+    }
+
+    /// Loses the first packet that each of these words of nftables describe.
+    pub fn lose_first(&self, which: &[&str]) -> Result<()> {
+        let rule = |which: &&str| format!("{which} numgen inc mod 1000000000 < 1 counter name lost drop");
+        let rules: Vec<String> = which.iter().map(rule).collect();
+        self.switch_rules(&rules.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What the switch saw and took away since it was told to.
+    pub fn seen(&self) -> Result<Seen> {
+        let list =
+            self.rack.namespace.output("nft", &["-j", "list", "counters", "table", "bridge", "faults"])?;
+        let list: Value = serde_json::from_str(&list)?;
+        let count = |name: &str| {
+            let counters = list["nftables"].as_array().into_iter().flatten().map(|entry| &entry["counter"]);
+            let found = counters.into_iter().find(|counter| counter["name"] == name);
+            found
+                .and_then(|counter| counter["packets"].as_u64())
+                .with_context(|| format!("no counter {name}: {list}"))
+        };
+        Ok(Seen { packets: count("seen")?, lost: count("lost")? })
+    }
+
+    fn switch_rules(&self, rules: &[&str]) -> Result<()> {
+        let file = self.rack.dir().join("faults.nft");
+        let text = format!(
+            "table bridge faults\ndelete table bridge faults\ntable bridge faults {{\n\
+             counter seen {{ }}\ncounter lost {{ }}\n\
+             chain forward {{\ntype filter hook forward priority 0;\n\
+             udp dport 69 counter name seen\nudp sport 69 counter name seen\n{}\n}}\n}}\n",
+            rules.join("\n")
+        );
+        fs::write(&file, text)?;
+        self.rack.namespace.output("nft", &["-f", &file.display().to_string()]).map(drop)
+    }
+}
+
+/// Packets at the switch.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// TFTP packets of both directions, the lost ones too.
+    pub packets: u64,
+    /// Those that were taken away.
+    pub lost: u64,
+}
+
+/// The address and port of caller number `number`; no two of 30,000 share a port.
+pub fn caller_address(number: u16) -> SocketAddrV4 {
+    let addresses = callers_addresses();
+    let count = addresses.clone().count();
+    let address = addresses.into_iter().nth(usize::from(number) % count).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    SocketAddrV4::new(address, 2000 + number)
+}
+
+/// Bytes that are the same for the same name.
+pub fn random_bytes(name: &str, size: usize) -> Vec<u8> {
+    let seed =
+        name.bytes().fold(size as u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let mut dice = Dice::new(seed);
+    let mut bytes: Vec<u8> = Vec::with_capacity(size + 4);
+    while bytes.len() < size {
+        bytes.extend((dice.below(1 << 32) as u32).to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// Whether two contents are the same; the failure says where they differ first.
+pub fn same(got: &[u8], expected: &[u8]) -> Result<()> {
+    let differs = got.iter().zip(expected).position(|(got, expected)| got != expected);
+    ensure!(differs.is_none(), "the content differs from byte {}", differs.unwrap_or_default());
+    ensure!(got.len() == expected.len(), "{} bytes arrived of {}", got.len(), expected.len());
+    Ok(())
+}
+
+/// Runs a test with every fast path at once, each on a thread and so in a sandbox of its own.
+pub fn each_fast_path(test: impl Fn(&'static str) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let running = FAST_PATHS.map(|fast_path| {
+            (
+                fast_path,
+                scope.spawn({
+                    let test = &test;
+                    move || test(fast_path)
+                }),
+            )
+        });
+        for (fast_path, thread) in running {
+            let result = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            result.with_context(|| format!("fast_path = {fast_path:?}"))?;
+        }
+        Ok(())
+    })
+}

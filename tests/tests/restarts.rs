@@ -1,0 +1,514 @@
+//! xpxe that starts, stops, dies, is started with another file or on another interface, or cannot start.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::Event;
+use boot_tests::dhcp_client::{Client, Wire, mac};
+use boot_tests::netns::{Namespace, ending};
+use boot_tests::place::{
+    ALICE, BOB, CARD, OTHER_STRANGER, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool, known,
+};
+use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC};
+use boot_tests::reference::dnsmasq_plain_dhcp;
+use boot_tests::settings::{Known, Settings, pin_dir};
+use boot_tests::wait::{eventually, eventually_some};
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use nix::sys::signal::Signal;
+
+const SCRIPT_URL: &str = "http://10.77.0.1:8080/boot.ipxe";
+
+// ---- the kernel half without the daemon ----
+
+#[test]
+fn the_kernel_answers_known_machines_while_the_daemon_is_dead_and_is_adopted() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let [alice, bob] = [Client::new(mac(ALICE.mac)?), Client::firmware(mac(BOB.mac)?, 7)];
+    let [stranger, late] = [Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?)];
+    // Alice has a lease; a stranger has an offer only; bob was not heard of yet.
+    let ack = wire.lease(&alice)?;
+    let offer = wire.discover(&stranger)?;
+
+    xpxe.kill9()?;
+    ensure!(!xpxe.is_running(), "SIGKILL ends it");
+    let again = wire.discover(&alice)?;
+    ensure!(again.address() == ack.address(), "alice was offered {}", again.address());
+    let acked = wire.ask(&alice.request(&again), MessageType::Ack)?;
+    ensure!(acked.address() == ack.address(), "alice got {}", acked.address());
+    let offered = wire.discover(&bob)?;
+    ensure!(offered.address() == Ipv4Addr::new(10, 77, 0, 11), "bob was offered {}", offered.address());
+    ensure!(offered.boot_file() == SNPONLY, "bob is to boot {:?}", offered.boot_file());
+    // No lease of his is stored, so nobody may promise one.
+    let early = wire.ask_within(&bob.request(&offered), SILENCE)?;
+    ensure!(early.is_none(), "an ACK without a stored lease: {early:?}");
+    let unknown = wire.ask_within(&late.discover(), SILENCE)?;
+    ensure!(unknown.is_none(), "nobody can know {late:?}: {unknown:?}");
+
+    xpxe.restart()?;
+    let adopted = xpxe.wait_for_event("adoption", SOON, |event| {
+        event.message().starts_with("adopted the kernel's tables")
+    })?;
+    // Alice and bob from the file, and the stranger.
+    ensure!(adopted.field("hosts") == "3", "{:?}", adopted.json);
+    let missed = xpxe.wait_for_event("what was missed", SOON, |event| {
+        event.message().contains("while no daemon was running")
+    })?;
+    ensure!(missed.message().contains(" 3 packets"), "{}", missed.message());
+    let exchanged =
+        xpxe.wait_for_event("the exchange of programs", SOON, |event| event.field("adopted") == "true")?;
+    ensure!(exchanged.message().contains("exchanged"), "{:?}", exchanged.json);
+
+    let acked = wire.ask(&bob.request(&offered), MessageType::Ack)?;
+    ensure!(acked.address() == offered.address(), "bob got {}", acked.address());
+    // The late one comes first, and must not get what the other was offered.
+    let new = wire.lease(&late)?;
+    ensure!(new.address() != offer.address(), "{} was offered twice", offer.address());
+    let kept = wire.ask(&stranger.request(&offer), MessageType::Ack)?;
+    ensure!(kept.address() == offer.address(), "offered {}, got {}", offer.address(), kept.address());
+    xpxe.stop()
+}
+
+#[test]
+fn stopping_leaves_the_kernel_half_and_detach_removes_everything() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    // bpffs has files of its own.
+    let before = names_in(&place.sandbox.pin_dir())?;
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    wire.lease(&alice)?;
+    xpxe.stop()?;
+    wire.discover(&alice).context("after an orderly stop")?;
+    ensure!(link_details(&place.rack)?.contains("xdp"), "no XDP on eth0: {}", link_details(&place.rack)?);
+
+    let said = place.detach(&xpxe)?;
+    ensure!(said.starts_with("removed 2 links and "), "{said}");
+    ensure!(!pin_dir(&place.sandbox).exists(), "the pin directory is still there");
+    let left = names_in(&place.sandbox.pin_dir())?;
+    ensure!(left == before, "left in the bpffs: {left:?}, and before: {before:?}");
+    no_xdp(&place.rack)?;
+    eventually(SOON, "no answer after detach", || {
+        wire.ask_within(&alice.discover(), SILENCE).is_ok_and(|answer| answer.is_none())
+    })?;
+    let processes = processes_in(&place.rack.server)?;
+    ensure!(processes.is_empty(), "left in the server's namespace: {processes:?}");
+
+    let again = place.detach(&xpxe)?;
+    ensure!(again.starts_with("nothing is pinned"), "{again}");
+    Ok(())
+}
+
+#[test]
+fn a_restart_loses_no_lease_even_with_the_kernel_half_gone() -> Result<()> {
+    keeps_leases(Signal::SIGTERM)
+}
+
+#[test]
+fn a_kill_loses_no_lease_even_with_the_kernel_half_gone() -> Result<()> {
+    keeps_leases(Signal::SIGKILL)
+}
+
+fn keeps_leases(end: Signal) -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let clients: Vec<_> = (0..5u8).map(|n| Client::new([2, 0x77, 0, 0, 1, n])).collect();
+    let leases: Vec<_> = clients.iter().map(|client| wire.lease(client)).collect::<Result<_>>()?;
+    if end == Signal::SIGKILL {
+        xpxe.kill9()?;
+    } else {
+        xpxe.stop()?;
+    }
+    place.detach(&xpxe)?;
+    xpxe.restart()?;
+    let newcomer = wire.lease(&Client::new(mac(STRANGER)?))?;
+    for (client, lease) in clients.iter().zip(&leases).rev() {
+        ensure!(newcomer.address() != lease.address(), "{} has two owners", lease.address());
+        let offer = wire.discover(client)?;
+        ensure!(
+            offer.address() == lease.address(),
+            "had {}, is offered {}",
+            lease.address(),
+            offer.address()
+        );
+        let ack = wire.ask(&client.request(&offer), MessageType::Ack)?;
+        ensure!(ack.address() == lease.address(), "had {}, got {}", lease.address(), ack.address());
+    }
+    xpxe.stop()
+}
+
+#[test]
+fn detach_under_a_running_daemon_costs_speed_and_not_service() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    place.detach(&xpxe)?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    let by_daemon = |event: &Event| {
+        event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "daemon"
+    };
+    // The kernel takes the programs off a moment after their pins are gone; no DISCOVER is lost meanwhile.
+    let mut asked = 0;
+    let failed = eventually_some(SOON, "an offer by the daemon", || {
+        asked += 1;
+        let lost = wire.lease(&alice).err();
+        (lost.is_some() || xpxe.log().iter().any(by_daemon)).then_some(lost)
+    })?;
+    ensure!(failed.is_none(), "a packet was lost: {failed:?}\n{}", xpxe.last_lines(20));
+    println!("the kernel half answered up to {} times after detach", asked - 1);
+    wire.lease(&alice).with_context(|| xpxe.last_lines(20))?;
+    wire.lease(&Client::new(mac(STRANGER)?)).with_context(|| xpxe.last_lines(20))?;
+    xpxe.stop()
+}
+
+#[test]
+fn no_kernel_half_is_left_when_the_fast_path_is_turned_off() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    wire.lease(&alice)?;
+    xpxe.write_config(&Settings { fast_path: "off", ..known() }.write(&place.sandbox, &place.rack)?)?;
+    xpxe.restart()?;
+    no_xdp(&place.rack)?;
+    ensure!(wire.lease(&alice)?.address() == Ipv4Addr::new(10, 77, 0, 10), "alice's address");
+    xpxe.stop()?;
+    let answer = wire.ask_within(&alice.discover(), SILENCE)?;
+    ensure!(answer.is_none(), "answered without the daemon: {answer:?}");
+    Ok(())
+}
+
+// ---- a changed file ----
+
+#[test]
+fn a_changed_file_reaches_the_kernel_half_with_the_restart() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?).with(77, b"iPXE");
+    wire.lease(&alice)?;
+    let changed = place.config.replace("10.77.0.53", "10.77.0.55").replace(":8080", ":8081");
+    xpxe.write_config(&changed.replace("\"10.77.0.10\"", "\"10.77.0.12\""))?;
+    xpxe.restart()?;
+    xpxe.kill9()?;
+    let offer = wire.discover(&alice)?;
+    ensure!(offer.address() == Ipv4Addr::new(10, 77, 0, 12), "{:?}", offer.message);
+    ensure!(offer.boot_file() == SCRIPT_URL.replace("8080", "8081"), "{}", offer.boot_file());
+    let servers = [Ipv4Addr::new(10, 77, 0, 55), Ipv4Addr::new(10, 77, 0, 54)];
+    let dns = offer.message.opts().get(OptionCode::DomainNameServer);
+    ensure!(dns == Some(&DhcpOption::DomainNameServer(servers.to_vec())), "{dns:?}");
+    // What was stored for the old address is no promise of the new one.
+    let answer = wire.ask_within(&alice.request(&offer), SILENCE)?;
+    ensure!(answer.is_none(), "an ACK without a stored lease: {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn an_address_that_the_file_now_reserves_is_taken_from_its_holder() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+    let taken = wire.lease(&stranger)?;
+    let address = taken.address();
+    xpxe.write_config(&place.config.replace("\"10.77.0.10\"", &format!("\"{address}\"")))?;
+    xpxe.restart()?;
+    let refused = wire.ask(&stranger.request(&taken), MessageType::Nak);
+    refused.with_context(|| format!("{address} is alice's now\n{}", xpxe.last_lines(10)))?;
+    let other = wire.lease(&stranger)?;
+    ensure!(other.address() != address && in_pool(other.address()), "the stranger got {}", other.address());
+    ensure!(wire.lease(&alice)?.address() == address, "alice has not got {address}");
+    xpxe.stop()
+}
+
+#[test]
+fn a_machine_that_the_file_no_longer_has_is_forgotten_by_the_kernel_half() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    wire.lease(&alice)?;
+    let without_alice = Settings { machines: vec![BOB], ..known() }.write(&place.sandbox, &place.rack)?;
+    xpxe.write_config(&ignoring_unknown(&without_alice))?;
+    xpxe.restart()?;
+    wire.discover(&Client::new(mac(BOB.mac)?)).context("bob is still there")?;
+    let answer = wire.ask_within(&alice.discover(), SILENCE)?;
+    ensure!(answer.is_none(), "alice is no longer in the file: {answer:?}\n{}", xpxe.last_lines(10));
+    xpxe.stop()
+}
+
+#[test]
+fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
+    let mut answered = Vec::new();
+    for fast_path in ["auto", "off"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let mut xpxe = place.serve()?;
+        let wire = place.client()?;
+        let stranger = Client::new(mac(STRANGER)?);
+        wire.lease(&stranger)?;
+        xpxe.write_config(&ignoring_unknown(&place.config))?;
+        xpxe.restart()?;
+        answered.extend(wire.ask_within(&stranger.discover(), SILENCE)?.map(|answer| (fast_path, answer)));
+        xpxe.stop()?;
+    }
+    ensure!(answered.is_empty(), "unknown = \"ignore\": {answered:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_proxy_that_ignores_unknown_machines_does_not_answer_them() -> Result<()> {
+    let mut answered = Vec::new();
+    for fast_path in ["auto", "off"] {
+        let machines = vec![Known { address: None, ..ALICE }];
+        let settings = Settings { dhcp: "proxy", fast_path, machines, ..Settings::default() };
+        let Some(mut place) = Place::build(&settings)? else { return Ok(()) };
+        place.config = ignoring_unknown(&place.config);
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        wire.discover(&Client::firmware(mac(ALICE.mac)?, 7)).context("alice is in the file")?;
+        let stranger = Client::firmware(mac(STRANGER)?, 7);
+        answered.extend(wire.ask_within(&stranger.discover(), SILENCE)?.map(|answer| (fast_path, answer)));
+        xpxe.stop()?;
+    }
+    ensure!(answered.is_empty(), "unknown = \"ignore\": {answered:#?}");
+    Ok(())
+}
+
+fn ignoring_unknown(config: &str) -> String {
+    config.replace("[default]\n", "[default]\nunknown = \"ignore\"\n")
+}
+
+// ---- interfaces ----
+
+#[test]
+fn an_interface_without_xdp_says_so_once_and_is_answered_by_tc() -> Result<()> {
+    // The interface, the commands that make it from eth0, and the client's.
+    let kinds: [(&str, &[&str], &str); 3] = [
+        (
+            "br0",
+            &["link add br0 type bridge stp_state 0 forward_delay 0", "link set eth0 master br0"],
+            "eth0",
+        ),
+        ("mv0.5", &["link add link eth0 name mv0.5 type macvlan mode bridge"], "eth0"),
+        ("eth0.5", &["link add link eth0 name eth0.5 type vlan id 5"], "eth0.5"),
+    ];
+    for (interface, setup, client_interface) in kinds {
+        let Some(place) = Place::build(&Settings { interface, ..known() })? else { return Ok(()) };
+        let server = &place.rack.server;
+        let address = format!("address add {SERVER_ADDRESS}/24 dev {interface}");
+        let up = format!("link set {interface} up");
+        let commands = ["address flush dev eth0"].iter().chain(setup).copied().chain([address.as_str(), &up]);
+        let mut made = commands.map(|command| server.output("ip", &command.split(' ').collect::<Vec<_>>()));
+        match made.find_map(Result::err) {
+            Some(error) if error.to_string().contains("Unknown device type") => {
+                println!("skipped: this kernel has nothing like {interface}");
+                continue;
+            }
+            Some(error) => return Err(error),
+            None => {}
+        }
+        drop(made);
+        let mut xpxe = place.serve()?;
+        let says = |log: &[Event]| {
+            let about =
+                |event: &&Event| event.message().contains("XDP") && event.message().contains(interface);
+            log.iter().filter(about).filter(|event| event.field("level") == "WARN").count()
+        };
+        ensure!(says(&xpxe.log()) == 1, "{interface}: not one warning:\n{}", xpxe.last_lines(20));
+        let station = place.rack.client("client", CARD)?;
+        if client_interface != "eth0" {
+            station.output(
+                "ip",
+                &["link", "add", "link", "eth0", "name", client_interface, "type", "vlan", "id", "5"],
+            )?;
+            station.output("ip", &["link", "set", client_interface, "up"])?;
+        }
+        let wire = Wire::open(&station, client_interface)?;
+        let alice = Client::new(mac(ALICE.mac)?);
+        let ack = wire.lease(&alice).with_context(|| format!("{interface}\n{}", xpxe.last_lines(20)))?;
+        ensure!(ack.address() == Ipv4Addr::new(10, 77, 0, 10), "{interface}: {}", ack.address());
+        xpxe.wait_for_event("the offer by TC", SOON, |event| {
+            event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
+        })?;
+        // The link is found again under its pin.
+        xpxe.kill9()?;
+        wire.discover(&alice).with_context(|| format!("{interface}: with the daemon dead"))?;
+        xpxe.restart()?;
+        wire.lease(&alice).with_context(|| format!("{interface}: after adoption"))?;
+        let adopted = xpxe.log().iter().filter(|event| event.field("adopted") == "true").count();
+        ensure!(adopted == 1, "{interface}: not adopted:\n{}", xpxe.last_lines(20));
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
+    for fast_path in ["auto", "off"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        for round in 0..2u8 {
+            for state in ["down", "up"] {
+                place.rack.server.output("ip", &["link", "set", "eth0", state])?;
+            }
+            let carrier = || place.rack.server.output("ip", &["link", "show", "dev", "eth0"]);
+            eventually(SOON, "eth0 is up", || carrier().is_ok_and(|text| text.contains("state UP")))?;
+            let stranger = Client::new([2, 0x77, 0, 0, 3, round]);
+            wire.lease(&stranger)
+                .with_context(|| format!("{fast_path}: a stranger\n{}", xpxe.last_lines(20)))?;
+            wire.lease(&Client::new(mac(ALICE.mac)?)).with_context(|| format!("{fast_path}: alice"))?;
+        }
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_interface_under_the_old_name_is_served_after_a_restart() -> Result<()> {
+    // Not XDP: the new far end has no program there, and then XDP_TX on a veth delivers nothing.
+    let Some(place) = Place::build(&Settings { fast_path: "tc", ..known() })? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+    let before = wire.lease(&stranger)?;
+    xpxe.stop()?;
+    let server = &place.rack.server;
+    server.output("ip", &["link", "delete", "eth0"])?;
+    // So that it is not by chance the same number.
+    server.output("ip", &["link", "add", "spare", "type", "bridge"])?;
+    place.rack.plug(server, "eth0", SERVER_MAC)?;
+    server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
+    xpxe.restart()?;
+    wire.lease(&alice).with_context(|| xpxe.last_lines(20))?;
+    let offers = |event: &Event| {
+        event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
+    };
+    xpxe.wait_for_event("alice's offer by TC", SOON, offers)?;
+    ensure!(wire.lease(&stranger)?.address() == before.address(), "the stranger has another address");
+    xpxe.stop()
+}
+
+#[test]
+fn an_interface_that_must_have_xdp_and_has_none_is_refused_in_one_sentence() -> Result<()> {
+    let Some(place) = Place::build(&Settings { interface: "br0", fast_path: "xdp", ..known() })? else {
+        return Ok(());
+    };
+    for command in ["link add br0 type bridge", "address add 10.77.0.2/24 dev br0", "link set br0 up"] {
+        place.rack.server.output("ip", &command.split(' ').collect::<Vec<_>>())?;
+    }
+    refused(&place, &[], &["br0", "XDP", "fast_path"])
+}
+
+// ---- what keeps it from starting ----
+
+#[test]
+fn another_server_on_a_port_is_named_with_the_port_and_the_way_out() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    {
+        let _other = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
+        refused(&place, &[], &["port 67", "dnsmasq", "stop that server"])?;
+    }
+    // A second xpxe meets the first one's HTTP port.
+    let xpxe = place.serve()?;
+    refused(&place, &[], &["8080", "listen"])?;
+    // And the first one goes on.
+    place.client()?.lease(&Client::new(mac(STRANGER)?))?;
+    xpxe.stop()
+}
+
+#[test]
+fn without_capabilities_it_says_which_are_missing() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let none = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
+    refused(&place, &none, &["CAP_NET", "systemd unit"])?;
+    let bind_only = ["setpriv", "--bounding-set", "-all,+net_bind_service", "--inh-caps", "-all"];
+    refused(&place, &bind_only, &["CAP_NET_RAW", "systemd unit"])?;
+    let no_bpf = ["setpriv", "--bounding-set", "-all,+net_bind_service,+net_raw", "--inh-caps", "-all"];
+    refused(&place, &no_bpf, &["CAP_BPF", "CAP_NET_ADMIN", "fast_path = \"off\""])
+}
+
+#[test]
+fn two_capabilities_are_enough_without_the_kernel_half() -> Result<()> {
+    let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
+    let two = ["setpriv", "--bounding-set", "-all,+net_bind_service,+net_raw", "--inh-caps", "-all"];
+    let process = place.spawn(&two)?;
+    process.wait_for_line("\"ready\"", SOON)?;
+    place.client()?.lease(&Client::new(mac(ALICE.mac)?))?;
+    let status = process.terminate(SOON)?;
+    ensure!(status.success(), "{}", ending(status));
+    Ok(())
+}
+
+#[test]
+fn a_pin_dir_outside_of_a_bpffs_is_refused_in_one_sentence() -> Result<()> {
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
+    let pins = place.rack.dir().join("pins").display().to_string();
+    place.config = place.config.replace(&pin_dir(&place.sandbox).display().to_string(), &pins);
+    refused(&place, &[], &["pin_dir", &pins, "bpffs"])
+}
+
+#[test]
+fn with_dhcp_off_another_server_may_have_the_port() -> Result<()> {
+    let Some(place) = Place::build(&Settings { dhcp: "off", ..Settings::default() })? else { return Ok(()) };
+    let dnsmasq = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    let pxe = Client::firmware(mac(STRANGER)?, 7);
+    let offer = wire.ask_within(&pxe.discover(), SOON)?.context("dnsmasq answers")?;
+    ensure!(in_pool(offer.address()) && offer.boot_file().is_empty(), "{:?}", offer.message);
+    dnsmasq.wait_for_line("DHCPOFFER", SOON)?;
+    let other = wire.hear_reply(&[offer.message.xid()], SILENCE)?;
+    ensure!(other.is_none(), "a second answer: {other:?}\n{}", xpxe.last_lines(10));
+    let client = place.rack.neighbour("files", BOB.mac, "10.77.0.9/24")?;
+    client.output("curl", &["-sSf", "-o", "/dev/null", &format!("tftp://{SERVER_ADDRESS}/{SNPONLY}")])?;
+    xpxe.stop()
+}
+
+// ---- the place ----
+
+/// Serving ends by itself with code 1 and one line on standard error, which has all of `words`.
+fn refused(place: &Place, by: &[&str], words: &[&str]) -> Result<()> {
+    let process = place.spawn(by)?;
+    let status = process.wait(SOON)?;
+    eventually(SOON, "the end of its output", || process.output_ended().is_some())?;
+    let lines: Vec<_> = process.lines().into_iter().map(|line| line.text).collect();
+    ensure!(status.code() == Some(1), "{}: {lines:#?}", ending(status));
+    let complaints: Vec<_> = lines.iter().filter(|line| !line.starts_with('{')).collect();
+    ensure!(complaints.len() == 1, "not one sentence: {lines:#?}");
+    println!("{}", complaints[0]);
+    for word in words {
+        ensure!(complaints[0].contains(word), "no {word:?} in: {}", complaints[0]);
+    }
+    Ok(())
+}
+
+fn link_details(rack: &Rack) -> Result<String> {
+    rack.server.output("ip", &["-details", "link", "show", "dev", "eth0"])
+}
+
+/// The kernel takes the programs off a moment after their pins are gone.
+fn no_xdp(rack: &Rack) -> Result<()> {
+    eventually(SOON, "no XDP on eth0", || link_details(rack).is_ok_and(|text| !text.contains("xdp")))
+}
+
+fn names_in(dir: &Path) -> Result<BTreeSet<String>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// The programs whose main thread is in a namespace.
+fn processes_in(namespace: &Namespace) -> Result<Vec<String>> {
+    let here = fs::read_link(namespace.path())?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        if fs::read_link(path.join("ns/net")).is_ok_and(|net| net == here) {
+            found.push(fs::read_to_string(path.join("comm")).unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
