@@ -172,7 +172,7 @@ impl Bench {
             for request in requests.iter().cycle().take(usize::try_from(REQUESTS)?) {
                 frame.0.clear();
                 frame.0.extend_from_slice(request);
-                let answered = black_box(respond(&mut frame, &mut scratch, &self.0, IFINDEX, 0));
+                let answered = black_box(respond(&mut frame, &mut scratch, &self.0, IFINDEX, || 0));
                 ensure!(answered.is_ok_and(|answered| answered.reason == Reason::Offered));
             }
             Ok(nanoseconds(start.elapsed()) / f64::from(REQUESTS))

@@ -81,7 +81,8 @@ impl Answered {
     }
 }
 
-/// Answers the request in `frame` from the tables, in place. `now` is boot-clock nanoseconds.
+/// Answers the request in `frame` from the tables, in place. `now` gives boot-clock nanoseconds; it is not asked for
+/// frames that are none of ours.
 ///
 /// # Errors
 /// Why not. The frame is then as it was, except after [`Reason::StoreFailed`].
@@ -91,13 +92,15 @@ pub fn respond<F: Frame, T: Tables>(
     scratch: &mut Scratch,
     tables: &T,
     ifindex: u32,
-    now: u64,
+    now: impl Fn() -> u64,
 ) -> Result<Answered, Reason> {
     let length = frame.length();
     if length < HEADERS as u32 {
         return Err(Reason::NotOurs);
     }
-    if !frame.load(HEADERS as u32, &mut scratch.request) {
+    // At once what is all of a TFTP acknowledgement.
+    let first = if length < tftp::ACK_FRAME { HEADERS as u32 } else { tftp::ACK_FRAME };
+    if !frame.load(first, &mut scratch.request) {
         return Err(Reason::NotOurs);
     }
     let kind = port_of(&scratch.request)?;
@@ -118,7 +121,7 @@ pub fn respond<F: Frame, T: Tables>(
     frame.walk(&scratch.request, &mut scratch.walk);
     let Scratch { walk, request, desk } = scratch;
     let facts = walk.finish()?;
-    let decision = decide(request, kind, facts, link, tables, now)?;
+    let decision = decide(request, kind, facts, link, tables, now())?;
     answer(frame, request, desk, facts, &decision)?;
     Ok(Answered { reason: decision.reason, address: decision.yiaddr, class: decision.class })
 }
@@ -133,9 +136,6 @@ fn acknowledged<F: Frame, T: Tables>(
     length: u32,
     link: &Link,
 ) -> Result<Answered, Reason> {
-    if length < tftp::ACK_FRAME || !frame.load(tftp::ACK_FRAME, &mut scratch.request) {
-        return Err(Reason::Tftp);
-    }
     tftp::intact(&scratch.request, length, link)?;
     match tftp::answer(frame, &mut scratch.request, &mut scratch.desk.data, ifindex, tables) {
         reason @ (Reason::TftpBlock | Reason::TftpDone) => {
@@ -232,7 +232,7 @@ mod tests {
         let mut bytes = Bytes(frame.to_vec());
         let mut scratch = Scratch::new();
         scratch.as_mut_bytes().fill(0x5a);
-        match respond(&mut bytes, &mut scratch, &rack(), ifindex, now) {
+        match respond(&mut bytes, &mut scratch, &rack(), ifindex, || now) {
             Ok(answered) => Ok((answered, bytes.0)),
             Err(reason) => {
                 assert_eq!(bytes.0, frame, "{reason:?} changed the frame");
@@ -358,7 +358,7 @@ mod tests {
         tables.links.get_mut(&PROXY).unwrap().strangers_ask = 1;
         let ask = |tables: &Memory| {
             let mut bytes = Bytes(frame.clone());
-            respond(&mut bytes, &mut Scratch::new(), tables, PROXY, 0).map(|answered| answered.reason)
+            respond(&mut bytes, &mut Scratch::new(), tables, PROXY, || 0).map(|answered| answered.reason)
         };
         assert_eq!(ask(&tables), Err(Reason::UnknownHost));
         let mut host = Host::new_zeroed();
@@ -415,12 +415,12 @@ mod tests {
             answer.body_length = 500;
         }
         let mut bytes = Bytes(request(&options));
-        let answered = respond(&mut bytes, &mut Scratch::new(), &tables, SERVER, 0);
+        let answered = respond(&mut bytes, &mut Scratch::new(), &tables, SERVER, || 0);
         assert_eq!(answered.unwrap_err(), Reason::ReplyTooBig);
         // With option 57 = 1500 it may be as long as a frame.
         options.extend([57, 2, 5, 220]);
         let mut bytes = Bytes(request(&options));
-        assert!(respond(&mut bytes, &mut Scratch::new(), &tables, SERVER, 0).is_ok());
+        assert!(respond(&mut bytes, &mut Scratch::new(), &tables, SERVER, || 0).is_ok());
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
         let spoilt = |spoil: &dyn Fn(&mut Memory)| {
             let mut tables = rack();
             spoil(&mut tables);
-            respond(&mut Bytes(frame.clone()), &mut Scratch::new(), &tables, SERVER, 0).unwrap_err()
+            respond(&mut Bytes(frame.clone()), &mut Scratch::new(), &tables, SERVER, || 0).unwrap_err()
         };
         let length =
             |length: u16| spoilt(&|rack| rack.answers.values_mut().for_each(|a| a.body_length = length));

@@ -12,7 +12,7 @@ mod walk;
 mod xdp;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
-use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_redirect};
+use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
@@ -20,6 +20,7 @@ use boot_common::Reason;
 use boot_common::frame::Frame;
 use boot_common::respond::{Answered, respond};
 use boot_common::tables::Hook;
+use boot_common::tftp::Transfers as _;
 
 use crate::maps::Maps;
 
@@ -63,15 +64,13 @@ fn xpxe_tc(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn run<F: Frame>(frame: &mut F, hook: Hook, ifindex: u32) -> Result<Answered, Reason> {
     let scratch = maps::scratch().ok_or(Reason::StoreFailed)?;
-    // SAFETY: a helper call without arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let outcome = respond(frame, scratch, &Maps, ifindex, now);
+    let outcome = respond(frame, scratch, &Maps, ifindex, || Maps.now());
     match outcome {
         Ok(answered) => {
             maps::count(hook, answered.reason);
             // A transfer's progress stands in its flight.
             if !matches!(answered.reason, Reason::TftpBlock | Reason::TftpDone) {
-                maps::tell(&answered.event(scratch, hook, ifindex, now));
+                maps::tell(&answered.event(scratch, hook, ifindex, Maps.now()));
             }
         }
         Err(reason) => maps::count(hook, reason),

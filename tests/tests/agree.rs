@@ -211,7 +211,7 @@ impl Rig {
         let fill = random.byte();
         zerocopy::IntoBytes::as_mut_bytes(&mut scratch).fill(fill);
         let now = u64::try_from(clock::boot().as_nanos())?;
-        Ok(match respond(&mut bytes, &mut scratch, &self.tables, ifindex, now) {
+        Ok(match respond(&mut bytes, &mut scratch, &self.tables, ifindex, || now) {
             Ok(answered) => {
                 let Answered { reason, .. } = answered;
                 let event = answered.event(&scratch, Hook::Daemon, ifindex, 0);

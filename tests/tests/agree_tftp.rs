@@ -233,7 +233,7 @@ impl Rig {
 }
 
 fn answer<F: Frame>(frame: &mut F, tables: &Memory, ifindex: u32) -> Reason {
-    match respond(frame, &mut Scratch::new(), tables, ifindex, 0) {
+    match respond(frame, &mut Scratch::new(), tables, ifindex, || 0) {
         Ok(answered) => answered.reason,
         Err(reason) => reason,
     }

@@ -319,7 +319,7 @@ impl Filled {
 
     fn ask(&self, packet: &Packet) -> Result<(Answered, Vec<u8>), Reason> {
         let mut frame = Bytes(packet.frame());
-        let answered = respond(&mut frame, &mut Scratch::new(), &self.0, IFINDEX, 0)?;
+        let answered = respond(&mut frame, &mut Scratch::new(), &self.0, IFINDEX, || 0)?;
         Ok((answered, frame.0))
     }
 }

@@ -89,7 +89,7 @@ fn ask(rack: &Memory, frame: &[u8]) -> Result<Vec<Vec<u8>>, Reason> {
     let mut scratch = Scratch::new();
     scratch.as_mut_bytes().fill(0x5a);
     let mut copies = Copies { frame: Bytes(frame.to_vec()), sent: Vec::new() };
-    match respond(&mut copies, &mut scratch, rack, LINK, 0)?.reason {
+    match respond(&mut copies, &mut scratch, rack, LINK, || 0)?.reason {
         Reason::TftpDone => Ok(copies.sent),
         Reason::TftpBlock => {
             copies.sent.push(copies.frame.0);
@@ -172,7 +172,7 @@ fn inside_a_window_the_daemon_decides() {
     assert_eq!(ask(&rack, &ack(5)).unwrap().len(), 4);
     let mut scratch = Scratch::new();
     let mut one = Bytes(ack(9));
-    assert_eq!(respond(&mut one, &mut scratch, &rack, LINK, 0).map(|_| ()), Err(Reason::TftpWindow));
+    assert_eq!(respond(&mut one, &mut scratch, &rack, LINK, || 0).map(|_| ()), Err(Reason::TftpWindow));
     assert_eq!((one.0, flight(&rack).state()), (ack(9), State { sent: 10, acked: 6 }));
 }
 

@@ -118,7 +118,7 @@ impl Engine {
             return self.count(Reason::TooLong);
         };
         let mut frame = request.clone();
-        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, now.nanos()) {
+        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.count(answered.reason);
                 let mac = client(&self.scratch.request);

@@ -121,7 +121,7 @@ impl Engine {
         let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
         let request = packet::frame(&joined, &link).ok_or(Reason::TooLong)?;
         let mut frame = request.clone();
-        match respond(&mut frame, &mut self.scratch, &self.tables, joined.ifindex, now.nanos()) {
+        match respond(&mut frame, &mut self.scratch, &self.tables, joined.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.finish(&joined, &link, frame, answered);
                 Ok(())

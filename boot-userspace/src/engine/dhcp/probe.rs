@@ -89,7 +89,7 @@ impl Engine {
         let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
         let frame = packet::frame(incoming, &link).ok_or(Reason::TooLong)?;
         let mut copy = frame.clone();
-        match respond(&mut copy, &mut self.scratch, &self.tables, incoming.ifindex, now.nanos()) {
+        match respond(&mut copy, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.finish(incoming, &link, copy, answered);
                 return Ok(());

@@ -301,7 +301,7 @@ impl World {
         if let Some(kernel) = &self.kernel
             && let Some(link) = kernel.links.get(&IFINDEX)
             && let Some(mut frame) = packet::frame(&incoming, link)
-            && let Ok(answered) = respond(&mut frame, &mut self.scratch, kernel, IFINDEX, self.now.nanos())
+            && let Ok(answered) = respond(&mut frame, &mut self.scratch, kernel, IFINDEX, || self.now.nanos())
         {
             self.events.push(answered.event(&self.scratch, Hook::Xdp, IFINDEX, self.now.nanos()));
             return self.received(&frame.0, "the kernel");

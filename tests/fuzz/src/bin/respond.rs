@@ -156,7 +156,7 @@ fuzz_target!(
         let mut answer = Bytes(frame.clone());
         let mut scratch = Scratch::new();
         scratch.as_mut_bytes().fill(0x5a);
-        match respond(&mut answer, &mut scratch, &rack, 1, 1_000_000_000) {
+        match respond(&mut answer, &mut scratch, &rack, 1, || 1_000_000_000) {
             Err(Reason::StoreFailed) => panic!("memory refuses nothing"),
             Err(_) => assert_eq!(answer.0, frame, "refused, and changed"),
             Ok(_) if flags & SENSELESS != 0 => {}
