@@ -571,7 +571,7 @@ fn a_transfer_gets_the_file_as_it_was_when_it_is_overwritten() -> Result<()> {
 
 #[test]
 fn a_transfer_goes_on_after_a_kill_and_a_start() -> Result<()> {
-    while_halfway(&["tc", "auto"], "the daemon is killed and started", |_, xpxe| {
+    while_halfway(&FAST_PATHS, "the daemon is killed and started", |_, xpxe| {
         xpxe.kill9()?;
         xpxe.restart()
     })
@@ -579,12 +579,12 @@ fn a_transfer_goes_on_after_a_kill_and_a_start() -> Result<()> {
 
 #[test]
 fn a_transfer_goes_on_after_a_restart() -> Result<()> {
-    while_halfway(&["tc", "auto"], "the daemon is stopped and started", |_, xpxe| xpxe.restart())
+    while_halfway(&FAST_PATHS, "the daemon is stopped and started", |_, xpxe| xpxe.restart())
 }
 
 #[test]
 fn a_transfer_goes_on_when_the_hook_changes() -> Result<()> {
-    for (from, to) in [("tc", "auto"), ("auto", "tc"), ("tc", "off"), ("auto", "off")] {
+    for (from, to) in [("tc", "auto"), ("auto", "tc"), ("tc", "off"), ("auto", "off"), ("off", "auto")] {
         while_halfway(&[from], &format!("{from} becomes {to}"), |place, xpxe| {
             xpxe.write_config(&place.config(to)?)?;
             xpxe.restart()
@@ -629,9 +629,8 @@ fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<(
                 eventually(Duration::from_secs(60), "six more transfers", more)
                     .with_context(|| xpxe.last_lines(10))
             };
-            // What is under way without the kernel half ends with the daemon: from "off" there is no way back.
             for (kill, to) in
-                [(true, "tc"), (false, "auto"), (true, "auto"), (false, "tc"), (true, "auto"), (false, "off")]
+                [(true, "tc"), (false, "auto"), (true, "auto"), (false, "off"), (true, "off"), (false, "tc")]
             {
                 more_end(&xpxe)?;
                 xpxe.write_config(&place.config(to)?)?;

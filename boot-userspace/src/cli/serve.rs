@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::log::{self, LogFormat};
+use crate::cli::transfers::InKernel;
 use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
 use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
@@ -267,18 +268,18 @@ struct Started {
     tables: Option<Tables>,
     events: Option<AsyncEvents>,
     hooks: Option<FastPath>,
-    /// Also what an earlier daemon's kernel half left.
-    transfers: Option<Transfers>,
+    transfers: InKernel,
 }
 
 /// Loads the kernel half and takes over what an earlier daemon left, where any interface wants it.
 fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
-        let transfers = Transfers::inherit(&config.pin_dir)?;
+        let left = Transfers::inherit(&config.pin_dir)?;
         let detached = crate::fastpath::detach(&config.pin_dir)?;
         if !detached.links.is_empty() {
             info!("fast_path is off: removed the programs that an earlier daemon left");
         }
+        let transfers = InKernel { left, ..InKernel::default() };
         return Ok(Started { transfers, ..Started::default() });
     }
     let sizes = Sizes::of(config.fast_path_memory);
@@ -320,7 +321,12 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
         }
     }
     let events = events.map(crate::fastpath::Events::into_async).transpose()?;
-    Ok(Started { tables: Some(tables), events, hooks: Some(fast_path), transfers: Some(transfers) })
+    Ok(Started {
+        tables: Some(tables),
+        events,
+        hooks: Some(fast_path),
+        transfers: InKernel { live: Some(transfers), left: None },
+    })
 }
 
 /// No interface insists on a hook.

@@ -27,13 +27,24 @@ use crate::mapping::Mapping;
 /// A transfer that stood still for longer is over: its client has given up.
 const RECENT: Duration = Duration::from_secs(30);
 
-/// Servers for the interfaces' sockets. `kernel` has the kernel half's tables, or what it left behind.
+type Adopted = (TransferKey, u32, Image);
+
+/// What the kernel half has of transfers.
+#[derive(Default)]
+pub(super) struct InKernel {
+    /// The tables of programs that run.
+    pub(super) live: Option<Transfers>,
+    /// What is left of programs that do not any more.
+    pub(super) left: Option<Transfers>,
+}
+
+/// Servers for the interfaces' sockets.
 pub(super) fn servers(
     config: &Config,
     sockets: Vec<(Link, UdpSocket)>,
     files: Arc<BootFiles>,
     roster: Roster,
-    kernel: Option<Transfers>,
+    kernel: InKernel,
 ) -> Result<Vec<TftpServer>> {
     let path = config.state_dir.join("transfers");
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -41,28 +52,35 @@ pub(super) fn servers(
     let own = Arc::new(Mapping::<Flight>::of_file(&file, MAX_FLIGHTS as usize)?);
 
     let sizes = Sizes::of(config.fast_path_memory);
-    let (published, flights, images, sums) = match kernel {
-        Some(Transfers { published, flights, images, sums }) => {
+    let mut left = None;
+    let (published, flights, images, sums) = match (kernel.live, kernel.left) {
+        (Some(Transfers { published, flights, images, sums }), _) => {
             (Some(Arc::new(published)), Arc::new(flights), images, sums)
         }
-        None => {
+        (None, Some(Transfers { published, flights, images, sums })) => {
+            left = Some((published, flights));
+            (None, Arc::clone(&own), images, sums)
+        }
+        (None, None) => {
             let (images, sums) = (Mapping::own(sizes.chunks as usize), Mapping::own(sizes.sums as usize));
             (None, Arc::clone(&own), images?, sums?)
         }
     };
     let library = Library::new(images, sums);
-    let mut adopted =
-        published.as_ref().map_or_else(Vec::new, |published| adopt(published, &flights, &library));
-    // Files that did not fit into the kernel's memory, or all where there is no kernel half.
-    let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
-    adopted.extend(reopened(&flights, &known, &files, &library));
+    let mut adopted = standing_in(&flights, published.as_deref(), &files, &library);
     let taken: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
     let slots = Slots::new(flights, |slot| taken.contains(&slot));
-    if published.is_some() {
-        for (key, slot, image) in reopened(&own, &HashSet::new(), &files, &library) {
-            let new = own.all().get(slot as usize).and_then(|flight| move_to(flight, &slots, image));
+    let mut move_from = |flights: &Mapping<Flight>, published: Option<&Published>| {
+        for (key, slot, image) in standing_in(flights, published, &files, &library) {
+            let new = flights.all().get(slot as usize).and_then(|flight| move_to(flight, &slots, image));
             adopted.extend(new.map(|slot| (key, slot, image)));
         }
+    };
+    if let Some((published, flights)) = left {
+        move_from(&flights, Some(&published));
+    }
+    if published.is_some() {
+        move_from(&own, None);
         drop(own);
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }
@@ -87,6 +105,11 @@ pub(super) fn servers(
         if servers.iter_mut().any(|server| server.adopt(&key, slot, image)) {
             found += 1;
         } else {
+            // Its interface is not served any more, or its port went with the daemon that had it.
+            if let Some(published) = &published {
+                drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer")));
+            }
+            common.slots.give_back(slot, clock::boot());
             common.library.close(image.id);
         }
     }
@@ -96,7 +119,19 @@ pub(super) fn servers(
     Ok(servers)
 }
 
-type Adopted = (TransferKey, u32, Image);
+/// All transfers in this memory that can go on, where they stand. Those that were not published are of files that did
+/// not fit into the kernel's memory, or there was no kernel half.
+fn standing_in(
+    flights: &Mapping<Flight>,
+    published: Option<&Published>,
+    files: &BootFiles,
+    library: &Library,
+) -> Vec<Adopted> {
+    let mut adopted = published.map_or_else(Vec::new, |published| adopt(published, flights, library));
+    let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
+    adopted.extend(reopened(flights, &known, files, library));
+    adopted
+}
 
 /// Transfers in the kernel's tables that can go on; the others are taken out.
 fn adopt(published: &Published, flights: &Mapping<Flight>, library: &Library) -> Vec<Adopted> {
@@ -168,10 +203,10 @@ fn move_to(before: &Flight, slots: &Slots, image: Image) -> Option<u32> {
 /// The same transfer with its image where that is now.
 fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image) {
     let (state, mut shape, name) = (before.state(), before.shape(), before.name());
-    let (progressed, opened) = (before.progressed.get(), before.opened.get());
+    let (progressed, opened, edition) = (before.progressed.get(), before.opened.get(), before.edition.get());
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     (shape.chunk, shape.sums) = image.place.map_or((0, 0), |place| (place.chunk, place.sums));
     flight.begin(key, &shape, state, &String::from_utf8_lossy(name), progressed);
     flight.opened.set(opened);
-    flight.edition.set(image.edition);
+    flight.edition.set(edition);
 }

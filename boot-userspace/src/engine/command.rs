@@ -95,3 +95,16 @@ pub enum Command {
         via: Via,
     },
 }
+
+impl Command {
+    /// What is left of it when its batch could not be stored: the kernel's tables have to follow the engine's all the
+    /// same, but nothing is promised and nothing is sent.
+    #[must_use]
+    pub fn without_promise(self) -> Option<Self> {
+        match self {
+            Self::PutHost(key, host) => Some(Self::PutHost(key, Host { durable_until: 0, ..host })),
+            Self::Send { .. } => None,
+            other => Some(other),
+        }
+    }
+}

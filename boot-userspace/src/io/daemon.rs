@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::Mac;
-use boot_common::tables::{Event, Host};
+use boot_common::tables::Event;
 use boot_common::wire::port;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -318,7 +318,7 @@ impl Daemon {
             }
         };
         for command in commands {
-            let command = if stored { Some(command) } else { without_promise(command) };
+            let command = if stored { Some(command) } else { command.without_promise() };
             let Some(command) = command else { continue };
             match command {
                 Command::Persist(_) => {}
@@ -376,16 +376,6 @@ impl Daemon {
     fn beat(&mut self) {
         let now = now().nanos();
         self.tell("heartbeat", |tables| tables.beat(now));
-    }
-}
-
-/// What is left of a command when the store has failed: the kernel's tables have to follow the engine's all the same,
-/// but nothing is promised and nothing is sent.
-fn without_promise(command: Command) -> Option<Command> {
-    match command {
-        Command::PutHost(key, host) => Some(Command::PutHost(key, Host { durable_until: 0, ..host })),
-        Command::Send { .. } => None,
-        other => Some(other),
     }
 }
 

@@ -453,9 +453,6 @@ impl Transfers {
                 if course.image.place.is_some() {
                     self.actions.push_back(Action::Withdraw { key: peer.key(self.ifindex) });
                 }
-                if let Some(flight) = flight {
-                    flight.end();
-                }
                 self.slots.give_back(course.slot, now);
                 self.actions.push_back(Action::Close { image: course.image.id });
             }

@@ -69,7 +69,11 @@ impl Slots {
         free.pop_front().map(|(slot, _)| slot)
     }
 
-    pub(super) fn give_back(&self, slot: u32, now: Duration) {
+    /// Makes a slot free.
+    pub fn give_back(&self, slot: u32, now: Duration) {
+        if let Some(flight) = self.flight(slot) {
+            flight.end();
+        }
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push_back((slot, Some(now)));
     }
 }

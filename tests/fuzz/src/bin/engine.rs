@@ -147,7 +147,8 @@ impl World {
             return;
         }
         self.tell(|| "starts".to_owned());
-        let port = fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
+        let port =
+            fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
         let leases: Vec<Lease> = self.store.values().cloned().collect();
         let loader = |_| Ok("snponly.efi".to_owned());
         let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now);
@@ -192,14 +193,18 @@ impl World {
                 |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
             )
             .collect();
-        if std::mem::take(&mut self.commits_fail) && !changes.is_empty() {
+        let stored = !std::mem::take(&mut self.commits_fail) || changes.is_empty();
+        if !stored {
             if self.trace {
                 eprintln!("    cannot store {changes:?}");
             }
             engine.not_stored(&changes);
-            self.void.clear();
-            return;
         }
+        let commands: Vec<Command> = match stored {
+            true => commands,
+            false => commands.into_iter().filter_map(Command::without_promise).collect(),
+        };
+        let changes = if stored { changes } else { Vec::new() };
         for change in changes {
             if self.trace {
                 eprintln!("    stores {change:?}");
