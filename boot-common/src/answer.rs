@@ -179,18 +179,7 @@ fn head(
     bootp.giaddr = request.bootp.giaddr;
     bootp.chaddr = request.bootp.chaddr;
 
-    let ip = &mut head.ip;
-    ip.version_ihl = 0x45;
-    ip.tos = 0;
-    ip.total_length = U16::new(udp_length + 20);
-    ip.id = U16::ZERO;
-    ip.fragment = U16::new(0x4000);
-    ip.ttl = 64;
-    ip.protocol = IP_UDP;
-    ip.checksum = U16::ZERO;
-    ip.source = decision.source;
-    ip.destination = decision.to.address;
-    ip.checksum = U16::new(ip.sum().checksum());
+    head.ip.fill(udp_length, decision.source, decision.to.address);
 
     let udp = &mut head.udp;
     udp.source = U16::new(decision.source_port);

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::dhcp_client::{Datagram, Mac, Wire, mac, sum};
 use crate::netns::Namespace;
 use crate::rack::{Rack, SERVER_ADDRESS, SERVER_MAC};
+use crate::random::Random;
 
 /// The server's port, for requests and for everything else.
 pub const PORT: u16 = 69;
@@ -154,7 +155,7 @@ pub struct Caller {
     to_mac: Mac,
     to: SocketAddrV4,
     padding: Padding,
-    dice: Dice,
+    random: Random,
     outgoing: Line<Vec<u8>>,
     incoming: Line<Packet>,
 }
@@ -168,7 +169,7 @@ impl Caller {
             to_mac: mac(SERVER_MAC)?,
             to: SocketAddrV4::new(SERVER_ADDRESS.parse()?, PORT),
             padding,
-            dice: Dice::new(u64::from(own.port())),
+            random: Random(u64::from(own.port())),
             outgoing: Line::default(),
             incoming: Line::default(),
         })
@@ -263,7 +264,7 @@ impl Caller {
         let full = match self.padding {
             Padding::None => false,
             Padding::Full => true,
-            Padding::Mixed => self.dice.below(2) == 0,
+            Padding::Mixed => self.random.below(2) == 0,
         };
         if full {
             frame.resize(FULL_FRAME, 0);
@@ -363,25 +364,6 @@ impl<T: Clone> Line<T> {
             self.ready.extend(self.late.take().map(|(_, item)| item));
         }
         self.ready.pop_front()
-    }
-}
-
-/// Numbers that are the same in every run.
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Other numbers for another seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % end
     }
 }
 

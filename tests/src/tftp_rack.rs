@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use crate::daemon::Xpxe;
 use crate::rack::{Rack, Station};
+use crate::random::Random;
 use crate::sandbox::{Sandbox, root_or_skip};
 use crate::settings::{Settings, boot_dir};
-use crate::tftp_client::{Caller, Dice, Padding, introduce};
+use crate::tftp_client::{Caller, Padding, introduce};
 
 /// Every way to serve: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
 pub const FAST_PATHS: [&str; 3] = ["off", "tc", "auto"];
@@ -147,10 +148,10 @@ pub fn caller_address(number: u16) -> SocketAddrV4 {
 pub fn random_bytes(name: &str, size: usize) -> Vec<u8> {
     let seed =
         name.bytes().fold(size as u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    let mut dice = Dice::new(seed);
+    let mut random = Random(seed);
     let mut bytes: Vec<u8> = Vec::with_capacity(size + 4);
     while bytes.len() < size {
-        bytes.extend((dice.below(1 << 32) as u32).to_le_bytes());
+        bytes.extend([(); 4].map(|()| random.byte()));
     }
     bytes.truncate(size);
     bytes

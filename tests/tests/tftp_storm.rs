@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use boot_tests::dhcp_client::{Datagram, Mac, Wire, mac};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
-use boot_tests::tftp_client::{Dice, PORT, Packet, ack, datagram, received, request};
+use boot_tests::random::Random;
+use boot_tests::tftp_client::{PORT, Packet, ack, datagram, received, request};
 use boot_tests::tftp_rack::{TftpRack, caller_address};
 
 const CLIENTS: u16 = 2000;
@@ -78,7 +79,7 @@ struct Storm<'files> {
     server_mac: Mac,
     server: SocketAddrV4,
     clients: HashMap<SocketAddrV4, Client<'files>>,
-    dice: Dice,
+    random: Random,
     repeats: u64,
     twice: u64,
 }
@@ -104,7 +105,7 @@ impl<'files> Storm<'files> {
             server_mac: mac(SERVER_MAC)?,
             server: SocketAddrV4::new(SERVER_ADDRESS.parse()?, PORT),
             clients: (0..CLIENTS).map(client).collect(),
-            dice: Dice::new(1),
+            random: Random(1),
             repeats: 0,
             twice: 0,
         })
@@ -190,7 +191,7 @@ impl<'files> Storm<'files> {
             to_port: PORT,
         };
         let mut frame = datagram.frame(packet);
-        if self.dice.below(2) == 0 {
+        if self.random.below(2) == 0 {
             frame.resize(1514, 0);
         }
         self.wire.send(&frame)

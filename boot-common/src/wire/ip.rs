@@ -50,6 +50,22 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
+    /// Makes it the header of a UDP datagram of `udp_length` bytes that is not to be fragmented.
+    #[inline(always)]
+    pub fn fill(&mut self, udp_length: u16, source: [u8; 4], destination: [u8; 4]) {
+        self.version_ihl = 0x45;
+        self.tos = 0;
+        self.total_length = U16::new(udp_length + 20);
+        self.id = U16::ZERO;
+        self.fragment = U16::new(0x4000);
+        self.ttl = 64;
+        self.protocol = IP_UDP;
+        self.checksum = U16::ZERO;
+        self.source = source;
+        self.destination = destination;
+        self.checksum = U16::new(self.sum().checksum());
+    }
+
     /// The sum over the header's ten words; 0xffff when a received header is intact (RFC 1071).
     #[inline(always)]
     #[must_use]

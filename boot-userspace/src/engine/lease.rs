@@ -170,6 +170,18 @@ impl Bindings {
         self.quarantined.insert(address, now + QUARANTINE);
     }
 
+    /// Gives a machine the address that is reserved for it. What it had so far was promised to it, so that rests until
+    /// the promise ends.
+    pub fn put_reserved(&mut self, mac: Mac, address: Ipv4Addr, subnet: usize) {
+        if let Some(Binding { address: before, state: State::Leased(until) | State::Held(until), .. }) =
+            self.by_mac.get(&mac).copied()
+            && before != address
+        {
+            self.quarantined.insert(before, until);
+        }
+        self.put(mac, Binding { address, subnet, state: State::Reserved });
+    }
+
     /// Binds an address to a machine: the one it has, else the one it asks for, else one never used, else the one
     /// that has been idle longest (the order of RFC 2131 section 4.3.1).
     pub fn bind(
@@ -313,6 +325,18 @@ mod tests {
         bindings.free_offers(120);
         assert_eq!(states(&bindings), [State::Idle, State::Idle, State::Leased(500)]);
         assert!(bindings.offers.is_empty());
+    }
+
+    #[test]
+    fn what_a_machine_had_before_it_was_recognised_rests_as_long_as_it_was_promised() {
+        let mut bindings = Bindings::default();
+        let (mac, before) = (Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 0, 0, 7));
+        bindings.put(mac, Binding { address: before, subnet: 0, state: State::Leased(500) });
+        bindings.put_reserved(mac, Ipv4Addr::new(10, 0, 0, 60), 0);
+        assert_eq!(bindings.owner(before), None);
+        assert_eq!(bindings.quarantined.get(&before), Some(&500));
+        bindings.put_reserved(mac, Ipv4Addr::new(10, 0, 0, 61), 0);
+        assert_eq!(bindings.quarantined.len(), 1, "a reservation is promised to nobody");
     }
 
     #[test]

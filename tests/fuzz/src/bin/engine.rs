@@ -408,6 +408,7 @@ impl World {
                     self.held.retain(|_, (other, _)| *other != mac);
                 }
                 let port = if case.byte() & 1 == 0 { 67 } else { 4011 };
+                self.tell(|| format!("{} bytes to port {port}: {payload:02x?}", payload.len()));
                 self.packet(payload, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), port, None);
             }
             9 | 10 => {
@@ -433,7 +434,9 @@ impl World {
             14 => self.start(),
             _ => {
                 let found = case.byte();
-                if let (Some(engine), Some((mac, address))) = (&mut self.engine, self.probes.pop_front()) {
+                let probe = self.probes.pop_front();
+                self.tell(|| format!("the probe {probe:?} finds {found:#x}"));
+                if let (Some(engine), Some((mac, address))) = (&mut self.engine, probe) {
                     engine.probed(mac, address, (found == 0xdd).then(|| "somebody".to_owned()), self.now);
                     self.round(None);
                 }
