@@ -361,8 +361,8 @@ impl World {
             }
         }
         let elsewhere = relayed && place & 0x80 == 0;
-        if self.places.insert(mac, elsewhere).is_some_and(|before| before != elsewhere) {
-            // Who shows up in another network has left the first.
+        if self.places.insert(mac, elsewhere).is_none_or(|before| before != elsewhere) {
+            // Who shows up in another network, or may have been in another one so far, has left the first.
             self.held.retain(|_, (other, _)| *other != mac);
         }
         if kind % 8 >= 6 {
