@@ -740,6 +740,16 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
     let mut message = relayed(discover(OTHER), Ipv4Addr::new(10, 1, 0, 3));
     message.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
     assert_eq!(lab.send(&message).unwrap().message.yiaddr(), Ipv4Addr::new(10, 1, 1, 61));
+
+    // Recognised only after it had an offer from the pool: that is nobody's any more.
+    let mut late = Lab::new(&config);
+    assert_ne!(late.offered(OTHER), Ipv4Addr::new(10, 1, 1, 61));
+    let mut reboot = relayed(request(OTHER, Ipv4Addr::new(10, 9, 9, 9), None), Ipv4Addr::new(10, 1, 0, 3));
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::AgentCircuitId(b"port 7".to_vec()));
+    reboot.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
+    late.send(&reboot);
+    assert_eq!(late.offered(OTHER), Ipv4Addr::new(10, 1, 1, 61));
 }
 
 #[test]

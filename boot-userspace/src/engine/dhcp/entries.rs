@@ -56,6 +56,15 @@ impl Engine {
         self.withdrawn.insert(mac, WITHDRAWN);
     }
 
+    /// A machine that has got another address must not be offered its old one, which may be somebody else's by now.
+    pub(super) fn drop_entry_of_another_address(&mut self, mac: Mac, address: Ipv4Addr) {
+        let key = HostKey::from(mac);
+        if self.tables.hosts.get(&key).is_some_and(|host| host.address != address.octets()) {
+            self.tables.hosts.remove(&key);
+            self.commands.push(Command::DeleteHost(key));
+        }
+    }
+
     pub(super) fn insert_host(&mut self, mac: Mac, host: Host) {
         let key = HostKey::from(mac);
         if self.tables.hosts.insert(key, host) != Some(host) {

@@ -31,6 +31,7 @@ impl Engine {
                 self.forget(other);
             }
             self.bindings.put_reserved(mac, address, subnet);
+            self.drop_entry_of_another_address(mac, address);
         }
     }
 }

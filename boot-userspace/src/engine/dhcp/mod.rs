@@ -340,9 +340,13 @@ impl Engine {
         }
         match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
             Bound::To(_) => Ok(false),
-            Bound::New(_) => Ok(probe),
-            Bound::TakenFrom(loser, _) => {
+            Bound::New(binding) => {
+                self.drop_entry_of_another_address(asked.mac, binding.address);
+                Ok(probe)
+            }
+            Bound::TakenFrom(loser, binding) => {
                 self.forget(loser);
+                self.drop_entry_of_another_address(asked.mac, binding.address);
                 Ok(probe)
             }
             Bound::Exhausted => {
