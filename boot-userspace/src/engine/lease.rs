@@ -45,6 +45,12 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Whether the machine was promised the address.
+    #[must_use]
+    pub fn is_promised(&self) -> bool {
+        matches!(self.state, State::Leased(_) | State::Held(_))
+    }
+
     fn is_free(&self, now: u64) -> bool {
         match self.state {
             State::Reserved => false,

@@ -24,6 +24,8 @@ impl Engine {
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)
+            // What it was promised in another network it keeps there.
+            && !self.bindings.get(mac).is_some_and(|binding| binding.subnet != subnet && binding.is_promised())
         {
             if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
                 warn!(step = "recognised", by = "daemon", %mac, name, %address,
