@@ -12,7 +12,7 @@ use boot_tests::netns::{Namespace, ending};
 use boot_tests::place::{
     ALICE, BOB, CARD, OTHER_STRANGER, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool, known,
 };
-use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC};
+use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT};
 use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::settings::{Known, Settings, pin_dir};
 use boot_tests::wait::{eventually, eventually_some};
@@ -358,6 +358,10 @@ fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
             }
             let carrier = || place.rack.server.output("ip", &["link", "show", "dev", "eth0"]);
             eventually(SOON, "eth0 is up", || carrier().is_ok_and(|text| text.contains("state UP")))?;
+            // The switch notices a little later, and this client asks only once.
+            let port = || place.rack.namespace.output("bridge", &["link", "show", "dev", SERVER_PORT]);
+            let forwards = || port().is_ok_and(|text| text.contains("state forwarding"));
+            eventually(SOON, "the switch forwards", forwards)?;
             let stranger = Client::new([2, 0x77, 0, 0, 3, round]);
             wire.lease(&stranger)
                 .with_context(|| format!("{fast_path}: a stranger\n{}", xpxe.last_lines(20)))?;
