@@ -55,7 +55,7 @@ impl Default for Scratch {
 /// What was answered, for counters and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// [`Reason::Offered`], [`Reason::Acked`] or [`Reason::BootServer`].
+    /// What kind of answer, for example [`Reason::Offered`]; after [`Reason::TftpDone`] there is nothing to send.
     pub reason: Reason,
     /// Address given.
     pub address: [u8; 4],

@@ -133,7 +133,7 @@ struct Range {
 
 /// Answers the acknowledgement in `frame`, of which `request` has the headers. Gives the reason it ended with:
 /// [`Reason::TftpBlock`] when an answer stands in the frame, [`Reason::TftpDone`] when there is nothing to say.
-/// Up to [`Reason::TftpRace`] and [`Reason::StoreFailed`] the frame is otherwise as it was.
+/// After every other reason but [`Reason::TftpRace`] and [`Reason::StoreFailed`] the frame is as it was.
 // A function of its own, with the reason as a number in a register: the kernel's stack has no room for more.
 #[inline(never)]
 pub fn answer<F: Frame, T: Transfers>(
