@@ -110,14 +110,20 @@ impl Bindings {
         self.by_mac.iter().map(|(mac, binding)| (*mac, *binding))
     }
 
-    /// Writes a binding from the configuration or the store, or a change of state.
+    /// Writes a binding from the configuration or the store, or a change of state. What the machine had so far in the
+    /// same network rests as long as it was promised; who shows up in another network has left the first.
     pub fn put(&mut self, mac: Mac, binding: Binding) {
         if let Some(old) = self.by_mac.insert(mac, binding)
             && old.address != binding.address
             && self.owner.get(&old.address) == Some(&mac)
         {
             self.owner.remove(&old.address);
-            self.freed.push_back(old.address);
+            match old.state {
+                State::Leased(until) | State::Held(until) if old.subnet == binding.subnet => {
+                    self.rest(old.address, until);
+                }
+                _ => self.freed.push_back(old.address),
+            }
         }
         self.note_offer(mac, binding.state);
         // The MACs of one machine share its reserved address; the first one owns it.
@@ -176,16 +182,11 @@ impl Bindings {
         self.quarantined.insert(address, now + QUARANTINE);
     }
 
-    /// Gives a machine the address that is reserved for it. What it had so far was promised to it, so that rests until
-    /// the promise ends.
-    pub fn put_reserved(&mut self, mac: Mac, address: Ipv4Addr, subnet: usize) {
-        if let Some(Binding { address: before, state: State::Leased(until) | State::Held(until), .. }) =
-            self.by_mac.get(&mac).copied()
-            && before != address
-        {
-            self.quarantined.insert(before, until);
-        }
-        self.put(mac, Binding { address, subnet, state: State::Reserved });
+    /// Leaves an address that nobody has alone until that second: it was promised to a machine that has another one
+    /// now.
+    pub fn rest(&mut self, address: Ipv4Addr, until: u64) {
+        self.quarantined.insert(address, until);
+        self.freed.push_back(address);
     }
 
     /// Binds an address to a machine: the one it has, else the one it asks for, else one never used, else the one
@@ -334,15 +335,23 @@ mod tests {
     }
 
     #[test]
-    fn what_a_machine_had_before_it_was_recognised_rests_as_long_as_it_was_promised() {
+    fn what_a_machine_had_in_the_same_network_rests_as_long_as_it_was_promised() {
         let mut bindings = Bindings::default();
         let (mac, before) = (Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 0, 0, 7));
+        let reserved =
+            |last: u8| Binding { address: Ipv4Addr::new(10, 0, 0, last), subnet: 0, state: State::Reserved };
         bindings.put(mac, Binding { address: before, subnet: 0, state: State::Leased(500) });
-        bindings.put_reserved(mac, Ipv4Addr::new(10, 0, 0, 60), 0);
+        bindings.put(mac, reserved(60));
         assert_eq!(bindings.owner(before), None);
         assert_eq!(bindings.quarantined.get(&before), Some(&500));
-        bindings.put_reserved(mac, Ipv4Addr::new(10, 0, 0, 61), 0);
-        assert_eq!(bindings.quarantined.len(), 1, "a reservation is promised to nobody");
+        bindings.put(mac, reserved(61));
+        bindings.put(mac, Binding { subnet: 1, ..reserved(8) });
+        bindings.put(mac, reserved(61));
+        assert_eq!(
+            bindings.quarantined.len(),
+            1,
+            "neither a reservation nor an address elsewhere is promised"
+        );
     }
 
     #[test]

@@ -350,10 +350,16 @@ impl Engine {
     pub fn change_leases(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             match change {
+                // What is reserved for it stays: the row was of an address that it had before.
+                Change::Delete(mac) if self.has_reserved(*mac) => {}
                 Change::Delete(mac) => self.free(*mac),
                 Change::Put(lease) => self.take_over(lease, now),
             }
         }
+    }
+
+    fn has_reserved(&self, mac: Mac) -> bool {
+        self.bindings.get(mac).is_some_and(|binding| binding.state == State::Reserved)
     }
 
     pub(super) fn free(&mut self, mac: Mac) {

@@ -313,7 +313,13 @@ impl Engine {
                     let state = State::Leased(expires);
                     self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
                 }
-                Some(_) => continue,
+                Some(_) => {
+                    // It has another address by the configuration now, but was promised this one.
+                    if durable_until > 0 && self.bindings.owner(lease.address).is_none() {
+                        self.bindings.rest(lease.address, expires);
+                    }
+                    continue;
+                }
                 None => {
                     let pools = self.policy.subnets().get(subnet);
                     let reserved = self

@@ -561,6 +561,38 @@ fn stored_leases_are_kept_over_a_restart() {
 }
 
 #[test]
+fn an_address_that_a_machine_was_promised_before_it_got_a_reserved_one_rests_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    let before = lab.leased(STRANGER);
+    let Some(Change::Put(lease)) = lab.changes.pop() else { panic!("nothing stored") };
+    let reserved = format!("{CONFIG}\n[[machine]]\nmac = \"{STRANGER}\"\nip = \"10.1.1.60\"\n");
+    let mut lab = Lab::with_leases(&reserved, &[lease], DhcpRole::Server);
+    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 1, 60));
+    lab.engine.change_leases(&[Change::Delete(STRANGER)], lab.now);
+    assert!(lab.engine.has_host(&HostKey::from(STRANGER)), "the old lease's row is not the reservation");
+    let second = lab.leased(OTHER);
+    assert_ne!(second, before);
+    let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+    assert!(lab.send(&discover(third)).is_none(), "the pool has no third one");
+    lab.later(24 * 3600);
+    assert_eq!(lab.leased(third), before);
+}
+
+#[test]
+fn a_machine_keeps_what_it_was_promised_when_its_reserved_address_is_free_again() {
+    // Two cards of one machine: the second has the reserved address while the first was elsewhere.
+    let shared = CONFIG.replace("\"52:54:00:00:00:01\"", "[\"52:54:00:00:00:01\", \"52:54:00:00:00:02\"]");
+    let (mut lab, card) = (Lab::new(&shared), Mac([0x52, 0x54, 0, 0, 0, 2]));
+    let relay = Ipv4Addr::new(10, 2, 0, 1);
+    lab.send(&relayed(discover(NODE1), relay)).expect("an offer there");
+    assert_eq!(lab.leased(card), Ipv4Addr::new(10, 1, 1, 50));
+    let promised = lab.leased(NODE1);
+    assert_ne!(promised, Ipv4Addr::new(10, 1, 1, 50));
+    lab.send(&relayed(discover(card), relay)).expect("an offer there");
+    assert_eq!(lab.leased(NODE1), promised);
+}
+
+#[test]
 fn what_the_kernel_offered_last_is_adopted() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.offered(STRANGER);

@@ -6,6 +6,7 @@ use boot_common::frame::Bytes;
 use tracing::{info, warn};
 
 use crate::engine::Engine;
+use crate::engine::lease::{Binding, State};
 use crate::engine::marks::Marks;
 
 impl Engine {
@@ -32,7 +33,7 @@ impl Engine {
                     "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
                 self.forget(other);
             }
-            self.bindings.put_reserved(mac, address, subnet);
+            self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
             self.drop_entry_of_another_address(mac, address);
         }
     }
