@@ -73,6 +73,8 @@ struct Client {
     refused: bool,
     xid: u32,
     address: Ipv4Addr,
+    /// The one that it is written down with as the owner.
+    owned: Ipv4Addr,
     began: u64,
     sent: u64,
 }
@@ -83,6 +85,7 @@ const NOBODY: Client = Client {
     refused: false,
     xid: 0,
     address: Ipv4Addr::UNSPECIFIED,
+    owned: Ipv4Addr::UNSPECIFIED,
     began: 0,
     sent: 0,
 };
@@ -285,6 +288,12 @@ impl Clients {
     }
 
     fn owns(&mut self, reply: &Reply) {
+        let Some(client) = self.all.get_mut(reply.machine as usize) else { return };
+        // To look for it each time would cost as much as the server does.
+        if client.owned == reply.address {
+            return;
+        }
+        client.owned = reply.address;
         let owner = self.owners.insert(reply.address, reply.machine);
         if owner.is_some_and(|owner| owner != reply.machine) {
             self.outcome.duplicates += 1;

@@ -1,4 +1,4 @@
-//! A client on a bad network: every packet of a transfer is lost, doubled or overtaken once.
+//! A client on a bad network: every packet of a transfer is lost, doubled or overtaken once, or many are lost.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,6 +20,8 @@ enum Fault {
     Drop,
     Double,
     Late,
+    /// So many packets in a hundred are lost, whichever number they have.
+    Often(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,18 +84,26 @@ struct Network {
     /// The packet, counted from 0, that the fault happens to.
     victim: u64,
     fault: Fault,
+    lost: u64,
 }
 
 impl Network {
     fn carry(&mut self, packet: Wire) {
-        let fault = if self.packets == self.victim { self.fault } else { Fault::None };
+        let fault = match self.fault {
+            // The seed of many runs is the victim.
+            Fault::Often(percent) if scattered(self.victim << 32 | self.packets) % 100 < percent => {
+                Fault::Drop
+            }
+            fault if self.packets == self.victim => fault,
+            _ => Fault::None,
+        };
         let number = self.packets;
         self.packets += 1;
         // Each packet keeps its place in the queue unless it is held back.
         let arrives = self.now + ONE_WAY;
         match fault {
-            Fault::None => self.in_flight.push(Reverse((arrives, number, packet))),
-            Fault::Drop => {}
+            Fault::None | Fault::Often(_) => self.in_flight.push(Reverse((arrives, number, packet))),
+            Fault::Drop => self.lost += 1,
             Fault::Double => {
                 self.in_flight.push(Reverse((arrives, number, packet.clone())));
                 self.in_flight.push(Reverse((arrives + ONE_WAY, number, packet)));
@@ -103,10 +113,28 @@ impl Network {
     }
 }
 
-/// Runs one transfer; returns packets sent by both, the time it took, and whether the server heard its end.
-fn run(window: u64, victim: u64, fault: Fault) -> (u64, Duration, bool) {
+/// A number that has nothing to do with its neighbours' (the finalizer of MurmurHash3).
+fn scattered(mut number: u64) -> u64 {
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        number = (number ^ number >> 33).wrapping_mul(factor);
+    }
+    number ^ number >> 33
+}
+
+/// How a transfer went.
+struct Ran {
+    /// Packets sent by both.
+    packets: u64,
+    lost: u64,
+    took: Duration,
+    /// The server heard its end.
+    confirmed: bool,
+}
+
+fn run(window: u64, victim: u64, fault: Fault) -> Ran {
     let start = Duration::from_secs(1);
-    let mut network = Network { now: start, in_flight: BinaryHeap::new(), packets: 0, victim, fault };
+    let mut network =
+        Network { now: start, in_flight: BinaryHeap::new(), packets: 0, victim, fault, lost: 0 };
     let mut transfers = Transfers::new(Limits { mtu: 1500, window: 16 }, 2, Slots::own(4));
     let mut client = Client { window, received: 0, last_acked: 0, negotiated: false };
     let mut ended = None;
@@ -162,19 +190,19 @@ fn run(window: u64, victim: u64, fault: Fault) -> (u64, Duration, bool) {
     assert!(client.is_done(), "window {window}, {fault:?} of packet {victim}: {} blocks", client.received);
     let confirmed = matches!(ended, Some(Outcome::Finished { confirmed: true, .. }));
     assert!(matches!(ended, Some(Outcome::Finished { .. })), "{ended:?}");
-    (network.packets, done_at - start, confirmed)
+    Ran { packets: network.packets, lost: network.lost, took: done_at - start, confirmed }
 }
 
 #[test]
 fn every_fault_of_every_packet_is_survived_cheaply() {
     for window in [1, 4] {
-        let (clean, quick, confirmed) = run(window, u64::MAX, Fault::None);
+        let Ran { packets: clean, took: quick, confirmed, .. } = run(window, u64::MAX, Fault::None);
         assert!(confirmed);
         // Request, OACK and its ACK, the blocks, and one ACK for each window.
         assert_eq!(clean, 3 + BLOCKS + BLOCKS.div_ceil(window));
         for fault in [Fault::Drop, Fault::Double, Fault::Late] {
             for victim in 0..clean {
-                let (packets, took, confirmed) = run(window, victim, fault);
+                let Ran { packets, took, confirmed, .. } = run(window, victim, fault);
                 let what =
                     format!("window {window}, {fault:?} of packet {victim}: {packets} of {clean}, {took:?}");
                 let last_ack_lost = fault == Fault::Drop && victim == clean - 1;
@@ -186,5 +214,23 @@ fn every_fault_of_every_packet_is_survived_cheaply() {
                 assert!(took <= quick + Duration::from_millis(if victim == 0 { 420 } else { 120 }), "{what}");
             }
         }
+    }
+}
+
+/// What random losses cost on average: packets by those of a transfer without losses, beside what was lost.
+#[test]
+fn many_losses_are_survived_cheaply() {
+    const RUNS: u64 = 200;
+    for (window, percent, most) in
+        [(1, 1, 1.03), (1, 5, 1.12), (1, 20, 1.60), (4, 1, 1.10), (4, 5, 1.40), (4, 20, 2.40), (16, 5, 2.30)]
+    {
+        let clean = run(window, u64::MAX, Fault::None).packets;
+        let runs: Vec<Ran> = (1..=RUNS).map(|seed| run(window, seed, Fault::Often(percent))).collect();
+        let per_clean = |sum: u64| sum as f64 / (clean * RUNS) as f64;
+        let packets = per_clean(runs.iter().map(|ran| ran.packets).sum());
+        let lost = per_clean(runs.iter().map(|ran| ran.lost).sum());
+        let took = runs.iter().map(|ran| ran.took).sum::<Duration>() / RUNS as u32;
+        println!("window {window}, {percent} %: {packets:.2} sent, {lost:.2} lost, {took:.1?}");
+        assert!(packets <= most, "window {window}, {percent} % lost: {packets:.2} times");
     }
 }

@@ -179,19 +179,54 @@ fn data_follows_only_the_ack_of_the_oack() {
 }
 
 #[test]
-fn an_ack_releases_only_blocks_never_sent() {
+fn a_gap_is_filled_once_what_followed_it_has_arrived() {
     let mut server = Server::with_file(50_000);
     server.gets(&rrq("f octet blksize 1000 windowsize 4"));
     server.gets(&ack(0));
-    assert_eq!(server.gets(&ack(2)), [Out::Data(5, 1000), Out::Data(6, 1000)]);
-    for stray in [2, 1, 0, 7, 100, 65535] {
+    assert_eq!(server.gets(&ack(2)), [], "what follows would be discarded");
+    for stray in [2, 2, 1, 0, 7, 100, 65535] {
         assert_eq!(server.gets(&ack(stray)), [], "{stray}");
     }
+    assert_eq!(server.waits(Duration::from_millis(9)), []);
+    assert_eq!(server.waits(SOON), [3, 4, 5, 6].map(|block| Out::Data(block, 1000)));
+    // The window goes on where the client is, with what it was not sent yet.
+    assert_eq!(server.gets(&ack(3)), [Out::Data(7, 1000)]);
+    assert_eq!(server.gets(&ack(7)), [8, 9, 10, 11].map(|block| Out::Data(block, 1000)));
+}
+
+#[test]
+fn a_silent_client_is_asked_where_it_is_by_the_last_block() {
+    let ready = || {
+        let mut server = Server::with_file(50_000);
+        server.gets(&rrq("f octet blksize 1000 windowsize 4"));
+        server.gets(&ack(0));
+        assert_eq!(server.waits(Duration::from_millis(49)), []);
+        assert_eq!(server.waits(Duration::from_millis(2)), [Out::Data(4, 1000)]);
+        server
+    };
+    // It has everything, and its acknowledgement was lost.
+    assert_eq!(ready().gets(&ack(4)), [5, 6, 7, 8].map(|block| Out::Data(block, 1000)));
+    // It has a part, or nothing.
+    assert_eq!(ready().gets(&ack(2)), [3, 4, 5, 6].map(|block| Out::Data(block, 1000)));
+    let mut server = ready();
+    assert_eq!(server.gets(&ack(0)), [1, 2, 3, 4].map(|block| Out::Data(block, 1000)));
+    for _ in 0..40 {
+        assert_eq!(server.gets(&ack(0)), [], "that was the answer to one block");
+    }
+    // It does not say.
+    assert_eq!(ready().waits(Duration::from_millis(50)), [1, 2, 3, 4].map(|block| Out::Data(block, 1000)));
+}
+
+#[test]
+fn who_repeats_an_acknowledgement_need_not_be_asked() {
+    let mut server = Server::with_file(50_000);
+    server.gets(&rrq("f octet blksize 1000 windowsize 4"));
+    server.gets(&ack(0));
+    for _ in 0..3 {
+        assert_eq!(server.gets(&ack(0)), []);
+    }
     assert_eq!(server.waits(Duration::from_millis(49)), []);
-    assert_eq!(
-        server.waits(SOON),
-        [Out::Data(3, 1000), Out::Data(4, 1000), Out::Data(5, 1000), Out::Data(6, 1000)]
-    );
+    assert_eq!(server.waits(SOON), [1, 2, 3, 4].map(|block| Out::Data(block, 1000)));
 }
 
 #[test]

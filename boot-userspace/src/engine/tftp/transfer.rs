@@ -14,6 +14,9 @@ use super::{Image, Token};
 
 /// First wait for an acknowledgement; real clients answer within a few milliseconds.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// How long an acknowledgement inside a window is left alone before the rest of the window is sent again: as long as
+/// what is still on its way may take to arrive.
+const SETTLE: Duration = Duration::from_millis(10);
 /// Longest wait between two retransmissions.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a transfer may stand still.
@@ -64,6 +67,22 @@ pub(super) struct Course {
     seen: u32,
     wait: Duration,
     resends_in_a_row: u32,
+    /// The last position that was sent again.
+    resent_to: u32,
+    /// What is known of the client while nothing is acknowledged.
+    sign: Sign,
+}
+
+/// What is known of where a client of windows stands. Each holds for one state: the kernel half may have moved on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    None,
+    /// It repeated its last acknowledgement: it got something else than what comes next.
+    Waits(State),
+    /// It acknowledged a part of a window, at this time: it misses what comes next.
+    Misses(State, Duration),
+    /// The last block alone was sent again, so that it says where it stands.
+    Asked(State),
 }
 
 impl Transfer {
@@ -83,6 +102,9 @@ impl Transfer {
             seen,
             wait: FIRST_WAIT,
             resends_in_a_row: 0,
+            // It may have sent anything again.
+            resent_to: flight.state().sent,
+            sign: Sign::None,
         };
         let started = Duration::from_nanos(flight.opened.get());
         Self { request, phase: Phase::Open(course), started, progressed: now, due: now + FIRST_WAIT }
@@ -128,31 +150,54 @@ impl Transfer {
             seen: state.acked,
             wait: FIRST_WAIT,
             resends_in_a_row: 0,
+            resent_to: 0,
+            sign: Sign::None,
         });
         step
     }
 
     /// An ACK arrived. It only ever moves the window forward and releases only blocks that were never sent:
     /// a server that answers repeats turned 150 packets into 80,000 with EDK2 (RFC 1123 section 4.2.3.1).
+    ///
+    /// Except where nothing but one block was sent, to be answered: then the rest of the window follows at once.
     pub(super) fn acknowledge(&mut self, block: u16, flight: &Flight, now: Duration) -> Step {
         let Phase::Open(course) = &mut self.phase else { return Step::Nothing };
         loop {
             let before = flight.state();
+            let asked = course.sign == Sign::Asked(before);
             let ahead = match before.judge(block) {
                 Ack::Everything => before.outstanding(),
                 Ack::Inside(ahead) => ahead,
-                Ack::Repeated | Ack::Impossible => return Step::Nothing,
+                Ack::Repeated if asked => return course.send_again(before, flight, now),
+                Ack::Repeated => {
+                    course.waits(before);
+                    return Step::Nothing;
+                }
+                Ack::Impossible => return Step::Nothing,
             };
             let acked = before.acked + ahead;
-            let sent = (acked + u32::from(course.shape.window)).min(course.shape.last).max(before.sent);
+            let is_inside = acked < before.sent;
+            // Who misses a block discards those behind it; but whose blocks were sent twice says so of the first ones.
+            let is_gap = is_inside && before.acked >= course.resent_to;
+            let goes_on = !is_gap && !(is_inside && asked);
+            let sent = if goes_on { course.window_from(acked, before.sent) } else { before.sent };
+            let after = State { sent, acked };
             // Else the kernel half was quicker with another acknowledgement.
-            if flight.state.exchange(before.packed(), State { sent, acked }.packed()) {
+            if flight.state.exchange(before.packed(), after.packed()) {
                 flight.round_trip.set(nanos(now).saturating_sub(flight.sent_at.get()));
                 flight.progressed.set(nanos(now));
                 course.headway(acked, flight);
                 self.progressed = now;
                 if acked == course.shape.last {
                     return Step::Finished;
+                }
+                if is_inside && asked {
+                    return course.send_again(after, flight, now);
+                }
+                if is_gap {
+                    course.sign = Sign::Misses(after, now);
+                    self.due = self.due.min(now + SETTLE);
+                    return Step::Nothing;
                 }
                 if sent == before.sent {
                     return Step::Nothing;
@@ -178,13 +223,13 @@ impl Transfer {
             course.headway(state.acked, flight);
             self.progressed = progressed;
         }
-        let quiet_since = Duration::from_nanos(flight.sent_at.get());
         let gives_up = self.progressed + PATIENCE;
         if now >= gives_up {
             return Step::GiveUp;
         }
-        if now < quiet_since + course.wait {
-            self.due = (quiet_since + course.wait).min(gives_up);
+        let ready = course.ready(state, flight);
+        if now < ready {
+            self.due = ready.min(gives_up);
             return Step::Nothing;
         }
         course.resends_in_a_row += 1;
@@ -192,9 +237,13 @@ impl Transfer {
             self.due = gives_up;
             return Step::Nothing;
         }
+        if course.has_to_ask(state) {
+            self.due = (now + course.wait).min(gives_up);
+            return course.ask(state, flight, now);
+        }
         course.wait = course.wait.mul_f32(1.5).min(LONGEST_WAIT);
         self.due = (now + course.wait).min(gives_up);
-        course.outstanding(state, flight, now)
+        course.send_again(state, flight, now)
     }
 
     /// The client repeated its request: it did not get the first answer.
@@ -204,7 +253,7 @@ impl Transfer {
                 course.resends_in_a_row = 0;
                 course.wait = FIRST_WAIT;
                 self.due = (now + FIRST_WAIT).min(self.progressed + PATIENCE);
-                course.outstanding(flight.state(), flight, now)
+                course.send_again(flight.state(), flight, now)
             }
             _ => Step::Nothing,
         }
@@ -235,14 +284,62 @@ impl Course {
         (blocks * u64::from(self.shape.block_size)).min(self.shape.size)
     }
 
-    /// Everything that was sent and is not acknowledged.
-    fn outstanding(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
+    /// The last position of the window behind an acknowledgement, when so much was sent.
+    fn window_from(&self, acked: u32, sent: u32) -> u32 {
+        (acked + u32::from(self.shape.window)).min(self.shape.last).max(sent)
+    }
+
+    /// When something is to be sent again.
+    fn ready(&self, state: State, flight: &Flight) -> Duration {
+        let quiet = Duration::from_nanos(flight.sent_at.get()) + self.wait;
+        match self.sign {
+            Sign::Misses(then, at) if then == state => quiet.min(at + SETTLE),
+            _ => quiet,
+        }
+    }
+
+    /// It repeated an acknowledgement.
+    fn waits(&mut self, state: State) {
+        if !matches!(self.sign, Sign::Misses(then, _) if then == state) {
+            self.sign = Sign::Waits(state);
+        }
+    }
+
+    /// Whether nothing is known of a client that was sent several blocks. It may have all of them, and its
+    /// acknowledgement was lost: to send them all again would have it acknowledge each of them.
+    fn has_to_ask(&self, state: State) -> bool {
+        let then = match self.sign {
+            Sign::None => None,
+            Sign::Waits(then) | Sign::Misses(then, _) | Sign::Asked(then) => Some(then),
+        };
+        state.acked > 0 && state.outstanding() > 1 && then != Some(state)
+    }
+
+    /// The last block once more. Who has all of them acknowledges that, who misses one says which.
+    fn ask(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         flight.sent_at.set(nanos(now));
+        self.sign = Sign::Asked(state);
+        self.resent += 1;
+        self.resent_to = state.sent;
+        Step::Blocks(state.sent..=state.sent)
+    }
+
+    /// Everything that is not acknowledged, up to a full window: a client acknowledges nothing less.
+    fn send_again(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         if state.acked == 0 {
+            flight.sent_at.set(nanos(now));
             return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
         }
+        let sent = self.window_from(state.acked, state.sent);
+        if !flight.state.exchange(state.packed(), State { sent, ..state }.packed()) {
+            // The kernel half heard from it just now.
+            return Step::Nothing;
+        }
+        flight.sent_at.set(nanos(now));
+        self.sign = Sign::None;
         self.resent += u64::from(state.outstanding());
-        Step::Blocks(state.acked + 1..=state.sent)
+        self.resent_to = state.sent;
+        Step::Blocks(state.acked + 1..=sent)
     }
 
     /// After headway without a retransmission the wait follows the path's round trip; after one, the longer
