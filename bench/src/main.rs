@@ -6,7 +6,7 @@
 //! taking those statistics costs is measured with a foreign frame, which no program changes, and subtracted.
 
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,12 @@ use boot_common::memory::Memory;
 use boot_common::respond::{Scratch, respond};
 use boot_common::tables::{Hook, Host};
 use boot_common::{Mac, Reason};
+use boot_tests::engine::{engine, now, port};
 use boot_tests::packet::{Client, foreign};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::config::{self, DhcpRole};
-use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::{Command, Now};
-use boot_userspace::engine::policy::{Policy, Port};
-use boot_userspace::engine::roster::Roster;
+use boot_userspace::engine::command::Command;
 use boot_userspace::fastpath::{FastPath, Sizes, Temporary, load};
-use boot_userspace::io::clock;
 
 const CONFIG: &str = r#"
 [[interface]]
@@ -47,7 +44,6 @@ ip = "10.1.0.0"
 
 /// `lo`: what the kernel takes for the interface of a test packet unless told another.
 const IFINDEX: u32 = 1;
-const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const FEW: u32 = 10;
 const MANY: u32 = 100_000;
 /// Requests to send in turn.
@@ -119,18 +115,10 @@ struct Bench(Memory);
 
 impl Bench {
     fn new(machines: u32) -> Result<Self> {
-        let port = Port {
-            ifindex: IFINDEX,
-            name: "bench".to_owned(),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            addresses: vec![format!("{US}/8").parse()?],
-            role: DhcpRole::Server,
-            http: SocketAddrV4::new(US, 8080),
-        };
+        let config = config::parse(CONFIG, "bench.toml")?;
+        let port = port("bench", IFINDEX, Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1/8", DhcpRole::Server)?;
         let loader = |firmware: Firmware| Ok(format!("ipxe-{}.efi", firmware.name()));
-        let policy = Policy::new(config::parse(CONFIG, "bench.toml")?, vec![port], loader);
-        let now = Now { boot: clock::boot(), wall: clock::wall() };
-        let mut engine = Engine::new(policy, &[], Roster::default(), now);
+        let mut engine = engine(config, vec![port], loader, &[], now());
         let mut bench = Memory { links: engine.links().collect(), ..Memory::default() };
         for command in engine.take_commands() {
             match command {

@@ -137,7 +137,7 @@ fn acknowledged<F: Frame, T: Tables>(
     link: &Link,
 ) -> Result<Answered, Reason> {
     tftp::intact(&scratch.request, length, link)?;
-    match tftp::answer(frame, &mut scratch.request, &mut scratch.desk.data, ifindex, tables) {
+    match tftp::answer(frame, &scratch.request, &mut scratch.desk.data, ifindex, tables) {
         reason @ (Reason::TftpBlock | Reason::TftpDone) => {
             Ok(Answered { reason, address: scratch.request.ip.source, class: Class::OS })
         }

@@ -405,15 +405,19 @@ impl Download {
             last_sent,
             repeats: 0,
         };
-        match download.next()? {
-            Packet::Oack(granted) => {
-                let granted = granted.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                ensure!(granted.eq(options.iter().copied()), "asked {options:?}, granted otherwise");
+        loop {
+            match download.next()? {
+                Packet::Oack(granted) => {
+                    let granted = granted.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                    ensure!(granted.eq(options.iter().copied()), "asked {options:?}, granted otherwise");
+                    download.acknowledge()?;
+                    return Ok(download);
+                }
+                // Of an earlier transfer from this port, by the server's timer.
+                Packet::Data { .. } => {}
+                other => bail!("{name} is answered with {other:?}"),
             }
-            other => bail!("{name} is answered with {other:?}"),
         }
-        download.acknowledge()?;
-        Ok(download)
     }
 
     /// Goes on until so many bytes have come, or the file's end. At most `block_size * window` bytes more come.

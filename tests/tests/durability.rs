@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Mac, Reply, Wire, broadcast};
 use boot_tests::rack::{Rack, SUBNET};
+use boot_tests::random::{Random, number};
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::settings::Settings;
 use boot_userspace::store::{Lease, LeaseState, Store};
@@ -33,10 +34,10 @@ fn no_acknowledged_lease_is_lost_or_given_twice_by_kills() -> Result<()> {
     if !root_or_skip() {
         return Ok(());
     }
-    let kills: u32 = from_environment("XPXE_KILLS").unwrap_or(10);
-    let seed: u64 = from_environment("XPXE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let kills = number("XPXE_KILLS").unwrap_or(10);
+    let seed = number("XPXE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("XPXE_KILLS={kills} XPXE_SEED={seed}");
-    let mut dice = Dice(seed | 1);
+    let mut random = Random(seed);
 
     let sandbox = Sandbox::enter()?;
     let rack = Rack::build(&sandbox)?;
@@ -53,12 +54,12 @@ fn no_acknowledged_lease_is_lost_or_given_twice_by_kills() -> Result<()> {
     };
     let station = rack.client("storm", "02:77:00:00:00:f0")?;
     let wire = Wire::open(&station, "eth0")?;
-    let storm = Storm::new(dice.next());
+    let storm = Storm::new(!seed);
     let ended = AtomicBool::new(false);
 
     std::thread::scope(|scope| {
         let clients = scope.spawn(|| storm.run(&wire, &ended));
-        let result = kill_often(&rack, &config, state.path(), kills, &mut dice, &storm);
+        let result = kill_often(&rack, &config, state.path(), kills, &mut random, &storm);
         ended.store(true, Ordering::Relaxed);
         let storm_result = clients.join().map_err(|_| anyhow::anyhow!("the clients panicked"))?;
         result.and(storm_result)
@@ -67,7 +68,7 @@ fn no_acknowledged_lease_is_lost_or_given_twice_by_kills() -> Result<()> {
     let books = storm.books();
     println!("{kills} kills: {}", books.figures);
     ensure!(books.wrongs.is_empty(), "{} wrongs: {:#?}", books.wrongs.len(), first(&books.wrongs));
-    ensure!(books.figures.acks > 50 * u64::from(kills), "hardly a storm: {}", books.figures);
+    ensure!(books.figures.acks > 50 * kills, "hardly a storm: {}", books.figures);
     ensure!(books.figures.acks_without_daemon > 0, "the kernel half acknowledged nothing");
     Ok(())
 }
@@ -77,23 +78,23 @@ fn kill_often(
     rack: &Rack,
     config: &impl Fn(&'static str) -> Result<String>,
     state: &Path,
-    kills: u32,
-    dice: &mut Dice,
+    kills: u64,
+    random: &mut Random,
     storm: &Storm,
 ) -> Result<()> {
     let mut xpxe = Xpxe::start(rack, &config("auto")?, &[])?;
     for kill in 0..kills {
         storm.daemon_runs(true);
-        std::thread::sleep(Duration::from_millis(dice.below(900)));
+        std::thread::sleep(pause(random, 900));
         xpxe.kill9()?;
         storm.daemon_runs(false);
         // Long enough for whole exchanges with the kernel half.
-        std::thread::sleep(Duration::from_millis(dice.below(150)));
+        std::thread::sleep(pause(random, 150));
         xpxe.write_config(&config(if kill % 2 == 0 { "off" } else { "auto" })?)?;
         xpxe.start_again()?;
-        if dice.below(5) == 0 {
+        if random.below(5) == 0 {
             // Also while it starts.
-            std::thread::sleep(Duration::from_millis(dice.below(120)));
+            std::thread::sleep(pause(random, 120));
             xpxe.kill9()?;
             xpxe.start_again()?;
             storm.books().figures.kills_while_starting += 1;
@@ -120,8 +121,9 @@ fn stored(state: &Path) -> impl FnOnce() -> Result<Vec<Lease>> {
     }
 }
 
-fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
+/// Less than so many milliseconds.
+fn pause(random: &mut Random, end: usize) -> Duration {
+    Duration::from_millis(random.below(end) as u64)
 }
 
 fn first(wrongs: &[String]) -> &[String] {
@@ -235,12 +237,12 @@ impl Storm {
     }
 
     fn run(&self, wire: &Wire, ended: &AtomicBool) -> Result<()> {
-        let mut dice = Dice(self.seed | 1);
+        let mut random = Random(self.seed);
         let mut machines: HashMap<Mac, Machine> = (0..MACHINES)
             .map(|number| {
                 let [high, low] = number.to_be_bytes();
                 let mac = [0x02, 0x5a, 0, 0, high, low];
-                let until = Instant::now() + Duration::from_millis(dice.below(1000));
+                let until = Instant::now() + pause(&mut random, 1000);
                 (mac, Machine { client: Client::new(mac), phase: Phase::Rests { until }, lease: None })
             })
             .collect();
@@ -252,14 +254,14 @@ impl Storm {
                 match &mut machine.phase {
                     Phase::Rests { until } if *until <= now && asking < AT_ONCE => {
                         asking += 1;
-                        self.begin(machine, wire, &mut dice)?;
+                        self.begin(machine, wire, &mut random)?;
                     }
                     Phase::Asks { message, again, tries, .. } if *again <= now => {
                         // There is not an address for everybody.
                         let hopeless =
                             message.opts().msg_type() == Some(MessageType::Discover) && *tries == 2;
                         if hopeless || *tries == 8 {
-                            let until = now + Duration::from_millis(dice.below(3000));
+                            let until = now + pause(&mut random, 3000);
                             machine.phase = Phase::Rests { until };
                         } else {
                             *tries += 1;
@@ -274,7 +276,7 @@ impl Storm {
                 let Some(reply) = wire.hear(Duration::from_millis(2), Reply::parse)? else { break };
                 let mac: Option<Mac> = reply.message.chaddr().get(..6).and_then(|mac| mac.try_into().ok());
                 if let Some(machine) = mac.and_then(|mac| machines.get_mut(&mac)) {
-                    self.answered(machine, &reply, wire, &mut dice)?;
+                    self.answered(machine, &reply, wire, &mut random)?;
                 }
             }
         }
@@ -282,9 +284,9 @@ impl Storm {
     }
 
     /// A machine does what machines do.
-    fn begin(&self, machine: &mut Machine, wire: &Wire, dice: &mut Dice) -> Result<()> {
+    fn begin(&self, machine: &mut Machine, wire: &Wire, random: &mut Random) -> Result<()> {
         machine.lease = machine.lease.filter(|(_, until)| *until > SystemTime::now());
-        let message = match (machine.lease, dice.below(100)) {
+        let message = match (machine.lease, random.below(100)) {
             (Some((address, _)), 0..45) => {
                 let mut message = machine.client.message();
                 message.opts_mut().insert(DhcpOption::MessageType(MessageType::Request));
@@ -304,7 +306,7 @@ impl Storm {
                 self.gave_back(machine.client.mac());
                 wire.send(&broadcast(&message)?)?;
                 machine.lease = None;
-                let until = Instant::now() + Duration::from_millis(1000 + dice.below(1000));
+                let until = Instant::now() + Duration::from_secs(1) + pause(random, 1000);
                 machine.phase = Phase::Rests { until };
                 return Ok(());
             }
@@ -320,7 +322,7 @@ impl Storm {
         Ok(())
     }
 
-    fn answered(&self, machine: &mut Machine, reply: &Reply, wire: &Wire, dice: &mut Dice) -> Result<()> {
+    fn answered(&self, machine: &mut Machine, reply: &Reply, wire: &Wire, random: &mut Random) -> Result<()> {
         let Phase::Asks { message, asked, selecting, .. } = &machine.phase else { return Ok(()) };
         if message.xid() != reply.message.xid() {
             return Ok(());
@@ -351,8 +353,8 @@ impl Storm {
                 self.acknowledged(machine.client.mac(), reply.address(), asked + lease);
                 machine.lease = Some((reply.address(), asked + lease));
                 // Most come back soon; some are switched off for longer than their lease.
-                let rest = if dice.below(1000) < 2 { 70_000 } else { dice.below(250) };
-                machine.phase = Phase::Rests { until: Instant::now() + Duration::from_millis(rest) };
+                let rest = if random.below(1000) < 2 { Duration::from_secs(70) } else { pause(random, 250) };
+                machine.phase = Phase::Rests { until: Instant::now() + rest };
             }
             Some(MessageType::Nak) => {
                 let mut books = self.books();
@@ -401,21 +403,5 @@ impl Storm {
         let mut books = self.books();
         books.figures.released += 1;
         books.held.remove(&mac);
-    }
-}
-
-/// Xorshift: repeatable, unlike what the clients and the kernel make of it.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }

@@ -28,6 +28,29 @@ const TIMER: Duration = Duration::from_millis(40);
 /// Beyond the server's first retransmission.
 const LATE: Duration = Duration::from_millis(80);
 
+/// Serves one file; then the test, and the daemon is stopped.
+fn served(
+    fast_path: &'static str,
+    name: &str,
+    size: usize,
+    test: impl FnOnce(&TftpRack, &[u8], &Xpxe<'_>) -> Result<()>,
+) -> Result<()> {
+    let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
+    let file = place.file(name, size)?;
+    let xpxe = place.serve()?;
+    test(&place, &file, &xpxe)?;
+    xpxe.stop()
+}
+
+/// The same with every fast path at once.
+fn served_each_way(
+    name: &str,
+    size: usize,
+    test: impl Fn(&TftpRack, &[u8], &Xpxe<'_>) -> Result<()> + Sync,
+) -> Result<()> {
+    each_fast_path(|fast_path| served(fast_path, name, size, &test))
+}
+
 // ---- single faults ----
 
 #[test]
@@ -47,36 +70,37 @@ fn every_fault_of_a_packet_is_repaired_with_the_kernel_half_in_xdp() -> Result<(
 
 /// Also shows that it is the server that repairs: the client's own timer runs out only when its request is lost.
 fn single_faults(fast_path: &'static str) -> Result<()> {
-    let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-    let file = place.file("loader.efi", SIZE)?;
-    let xpxe = place.serve()?;
-    for window in [1, 4] {
-        let finished =
-            Download::start(place.caller(window, Padding::Mixed)?, "loader.efi", BLOCK, window)?.finish()?;
-        same(&finished.bytes, &file)?;
-        let clean = clean_packets(SIZE, BLOCK, window);
-        let packets = finished.packets;
-        // A busy machine may make the server's timer run out now and then.
-        ensure!(
-            (clean..clean + 10).contains(&packets),
-            "{packets} packets and nothing lost, {clean} would do: {fast_path:?}, window {window}"
-        );
-    }
-    // Most of the time is waiting.
-    let faults = [Fault::Lost, Fault::Doubled, Fault::Late(LATE), Fault::Swapped];
-    let plans = faults.into_iter().flat_map(|fault| [(fault, 1), (fault, 4)]).zip((100..).step_by(50));
-    let dearest = thread::scope(|scope| {
-        let callers = &place.callers;
-        let fetch = |((fault, window), number)| faults_of_a_kind(callers, &file, fault, window, number);
-        let running: Vec<_> = plans.map(|plan| scope.spawn(move || fetch(plan))).collect();
-        let results =
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        results.collect::<Result<Vec<f64>>>()
-    });
-    let dearest = dearest.with_context(|| format!("fast_path = {fast_path:?}\n{}", xpxe.last_lines(10)))?;
-    let dearest = dearest.into_iter().fold(0.0, f64::max);
-    println!("fast_path = {fast_path:?}: at most {dearest:.2} times the packets of a clean transfer");
-    xpxe.stop()
+    served(fast_path, "loader.efi", SIZE, |place, file, xpxe| {
+        for window in [1, 4] {
+            let finished =
+                Download::start(place.caller(window, Padding::Mixed)?, "loader.efi", BLOCK, window)?
+                    .finish()?;
+            same(&finished.bytes, file)?;
+            let clean = clean_packets(SIZE, BLOCK, window);
+            let packets = finished.packets;
+            // A busy machine may make the server's timer run out now and then.
+            ensure!(
+                (clean..clean + 10).contains(&packets),
+                "{packets} packets and nothing lost, {clean} would do: {fast_path:?}, window {window}"
+            );
+        }
+        // Most of the time is waiting.
+        let faults = [Fault::Lost, Fault::Doubled, Fault::Late(LATE), Fault::Swapped];
+        let plans = faults.into_iter().flat_map(|fault| [(fault, 1), (fault, 4)]).zip((100..).step_by(50));
+        let dearest = thread::scope(|scope| {
+            let callers = &place.callers;
+            let fetch = |((fault, window), number)| faults_of_a_kind(callers, file, fault, window, number);
+            let running: Vec<_> = plans.map(|plan| scope.spawn(move || fetch(plan))).collect();
+            let results =
+                running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            results.collect::<Result<Vec<f64>>>()
+        });
+        let dearest =
+            dearest.with_context(|| format!("fast_path = {fast_path:?}\n{}", xpxe.last_lines(10)))?;
+        let dearest = dearest.into_iter().fold(0.0, f64::max);
+        println!("fast_path = {fast_path:?}: at most {dearest:.2} times the packets of a clean transfer");
+        Ok(())
+    })
 }
 
 /// One transfer for each packet that the fault may happen to; gives the most packets as a part of the clean transfer's.
@@ -111,14 +135,13 @@ fn victims(window: u16, fault: Fault) -> Vec<Victim> {
 
 #[test]
 fn a_lost_request_costs_the_clients_own_timer_once() -> Result<()> {
-    let Some(place) = TftpRack::build("auto")? else { return Ok(()) };
-    let file = place.file("loader.efi", SIZE)?;
-    let xpxe = place.serve()?;
-    let caller = place.caller(1, Padding::None)?.with_fault(Victim::FromClient(0), Fault::Lost);
-    let finished = Download::start(caller, "loader.efi", BLOCK, 1)?.finish()?;
-    same(&finished.bytes, &file)?;
-    ensure!(finished.repeats == 1, "{} repeats", finished.repeats);
-    xpxe.stop()
+    served("auto", "loader.efi", SIZE, |place, file, _| {
+        let caller = place.caller(1, Padding::None)?.with_fault(Victim::FromClient(0), Fault::Lost);
+        let finished = Download::start(caller, "loader.efi", BLOCK, 1)?.finish()?;
+        same(&finished.bytes, file)?;
+        ensure!(finished.repeats == 1, "{} repeats", finished.repeats);
+        Ok(())
+    })
 }
 
 #[test]
@@ -134,10 +157,7 @@ fn a_lost_packet_costs_real_clients_less_than_their_own_timers() -> Result<()> {
     ];
     // Those of tftp-hpa and atftp are 5 s, curl's are longer; busybox's is 0.2 s.
     const THEIRS: Duration = Duration::from_secs(3);
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", SIZE)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", SIZE, |place, file, xpxe| {
         let client = place.rack.neighbour("client", "02:77:00:00:00:f0", "10.77.0.9/24")?;
         for (program, arguments) in REAL {
             for packet in LOST {
@@ -149,13 +169,13 @@ fn a_lost_packet_costs_real_clients_less_than_their_own_timers() -> Result<()> {
                 }
                 place.lose_first(&[packet])?;
                 let started = Instant::now();
-                fetch(&place, &client, program, arguments, &file).with_context(|| xpxe.last_lines(5))?;
+                fetch(place, &client, program, arguments, file).with_context(|| xpxe.last_lines(5))?;
                 let (took, seen) = (started.elapsed(), place.seen()?);
                 let what = format!("{packet} lost, {program} {arguments:?}: {took:?}, {seen:?}");
                 ensure!(seen.lost == 1 && took < THEIRS, "{what}");
             }
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
@@ -200,34 +220,36 @@ fn transfers_survive_one_packet_in_five_lost() -> Result<()> {
 /// A caller in lockstep, one with windows, and real clients; the switch counts packets and losses.
 fn random_loss(percent: u32, size: usize) -> Result<()> {
     each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", size)?;
-        let xpxe = place.serve()?;
-        let mut lost = 0;
-        for window in [1, 4] {
-            place.lose(percent)?;
-            let what = format!("{percent} % lost, fast_path = {fast_path:?}, window {window}");
-            let context = || format!("{what}\n{}", xpxe.last_lines(10));
-            let started = Instant::now();
-            let caller = place.caller(window, Padding::Mixed)?;
-            let download = Download::start(caller, "image", BLOCK, window).with_context(context)?;
-            let finished = download.finish().with_context(context)?;
-            let took = started.elapsed().as_secs_f64();
-            same(&finished.bytes, &file).with_context(context)?;
-            let (clean, seen) = (clean_packets(size, BLOCK, window), place.seen()?);
-            println!(
-                "{what}: {seen:?}, {clean} without losses, {took:.1} s, client repeated {}",
-                finished.repeats
-            );
-            lost += seen.lost;
-            ensure!(seen.packets >= clean, "{seen:?}, {clean} without losses: {}", context());
-            // Whoever loses a block of a window needs the rest of it again, and says so once for each of them.
-            let most = clean + clean / 2 + seen.lost * u64::from(window);
-            ensure!(seen.packets <= most, "{seen:?}, {most} would be many, {clean} none lost: {}", context());
-        }
-        ensure!(lost > 0, "nothing was lost");
-        real_clients_finish(&place, &xpxe, &file, percent)?;
-        xpxe.stop()
+        served(fast_path, "image", size, |place, file, xpxe| {
+            let mut lost = 0;
+            for window in [1, 4] {
+                place.lose(percent)?;
+                let what = format!("{percent} % lost, fast_path = {fast_path:?}, window {window}");
+                let context = || format!("{what}\n{}", xpxe.last_lines(10));
+                let started = Instant::now();
+                let caller = place.caller(window, Padding::Mixed)?;
+                let download = Download::start(caller, "image", BLOCK, window).with_context(context)?;
+                let finished = download.finish().with_context(context)?;
+                let took = started.elapsed().as_secs_f64();
+                same(&finished.bytes, file).with_context(context)?;
+                let (clean, seen) = (clean_packets(size, BLOCK, window), place.seen()?);
+                println!(
+                    "{what}: {seen:?}, {clean} without losses, {took:.1} s, client repeated {}",
+                    finished.repeats
+                );
+                lost += seen.lost;
+                ensure!(seen.packets >= clean, "{seen:?}, {clean} without losses: {}", context());
+                // Whoever loses a block of a window needs the rest of it again, and says so once for each of them.
+                let most = clean + clean / 2 + seen.lost * u64::from(window);
+                ensure!(
+                    seen.packets <= most,
+                    "{seen:?}, {most} would be many, {clean} none lost: {}",
+                    context()
+                );
+            }
+            ensure!(lost > 0, "nothing was lost");
+            real_clients_finish(place, xpxe, file, percent)
+        })
     })
 }
 
@@ -252,10 +274,7 @@ fn real_clients_finish(place: &TftpRack, xpxe: &Xpxe<'_>, file: &[u8], percent: 
 
 #[test]
 fn forty_equal_acks_give_one_block() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", SIZE)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", SIZE, |place, file, _| {
         for (number, padding) in (0..).zip(Padding::ALL) {
             let mut download = Download::start(place.caller(number, padding)?, "image", BLOCK, 1)?;
             for stop in [1, 2, 50] {
@@ -266,9 +285,11 @@ fn forty_equal_acks_give_one_block() -> Result<()> {
                     download.repeat_last()?;
                 }
                 let next = (download.blocks() + 1) as u16;
-                let heard = download.caller().drain(Duration::from_millis(100))?;
+                let mut heard = download.caller().drain(Duration::from_millis(100))?;
+                // On a busy machine the timer may have repeated that block before its first ACK arrived.
+                heard.retain(|packet| !is_block(packet, next - 1));
                 let by_timer = by_timer(started.elapsed());
-                let what = format!("fast_path = {fast_path:?}, {padding:?}, 40 ACKs of block {}", next - 1);
+                let what = format!("{padding:?}, 40 ACKs of block {}", next - 1);
                 ensure!(!heard.is_empty(), "{what}: nothing");
                 ensure!(heard.iter().all(|packet| is_block(packet, next)), "{what}: {heard:?}");
                 ensure!(
@@ -278,9 +299,9 @@ fn forty_equal_acks_give_one_block() -> Result<()> {
                 );
                 acknowledge_by_hand(&mut download, heard)?;
             }
-            same(&download.finish()?.bytes, &file)?;
+            same(&download.finish()?.bytes, file)?;
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
@@ -301,10 +322,7 @@ fn is_block(packet: &Packet, number: u16) -> bool {
 
 #[test]
 fn stale_foreign_and_impossible_acks_give_nothing() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", SIZE)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", SIZE, |place, file, _| {
         for (number, padding) in (0..).zip(Padding::ALL) {
             let mut download = Download::start(place.caller(number, padding)?, "image", BLOCK, 4)?;
             download.go_on_to(48 * usize::from(BLOCK))?;
@@ -325,20 +343,19 @@ fn stale_foreign_and_impossible_acks_give_nothing() -> Result<()> {
                     foreign.send(&ack(block))?;
                 }
                 let answers = foreign.drain(Duration::from_millis(100))?;
-                ensure!(answers.is_empty(), "{fast_path:?}: a foreign ACK is answered: {answers:?}");
+                ensure!(answers.is_empty(), "a foreign ACK is answered: {answers:?}");
             }
             heard.extend(download.caller().already_heard()?);
             let most = 4 + 4 * by_timer(started.elapsed());
-            let what =
-                format!("fast_path = {fast_path:?}, {padding:?}: {} blocks, at most {most}", heard.len());
+            let what = format!("{padding:?}: {} blocks, at most {most}", heard.len());
             let right = |packet: &Packet| under_way.clone().any(|block| is_block(packet, block));
             ensure!(heard.iter().all(right) && heard.len() <= most, "{what}: {:?}", numbers(&heard));
             for packet in heard.into_iter().take(4) {
                 download.take(packet)?;
             }
-            same(&download.finish()?.bytes, &file)?;
+            same(&download.finish()?.bytes, file)?;
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
@@ -354,12 +371,9 @@ fn numbers(packets: &[Packet]) -> Vec<String> {
 
 #[test]
 fn bad_requests_get_the_right_error_or_nothing() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        place.file("sub/image", 3000)?;
+    served_each_way("sub/image", 3000, |place, _, xpxe| {
         std::os::unix::fs::symlink("/etc/hostname", place.path("link"))?;
         std::os::unix::fs::symlink("/etc", place.path("etc"))?;
-        let xpxe = place.serve()?;
         let octet = |name: &str| request(name, &[("tsize", "0")]);
         let write = [b"\0\x02".as_slice(), &octet("sub/image")[2..]].concat();
         let cases: Vec<(&str, Vec<u8>, Option<u16>)> = vec![
@@ -392,7 +406,7 @@ fn bad_requests_get_the_right_error_or_nothing() -> Result<()> {
             for (offset, padding) in [(0, Padding::None), (1000, Padding::Full)] {
                 let mut caller = place.caller(number + offset, padding)?;
                 let mut honest = place.caller(number + offset + 2000, padding)?;
-                let what = format!("fast_path = {fast_path:?}, {padding:?}, {what}");
+                let what = format!("{padding:?}, {what}");
                 caller.send(&packet)?;
                 // Behind it, so what it causes is there before this one's answer.
                 honest.send(&octet("sub/image"))?;
@@ -411,16 +425,13 @@ fn bad_requests_get_the_right_error_or_nothing() -> Result<()> {
                 ensure!(right, "{what}: {heard:?} instead of {answer:?}\n{}", xpxe.last_lines(5));
             }
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
 #[test]
 fn requests_to_nobody_or_everybody_are_not_answered() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        place.file("image", 3000)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", 3000, |place, _, _| {
         let wanted = request("image", &[("tsize", "0")]);
         let mut caller = place.caller(1, Padding::None)?;
         for to in ["10.77.0.255", "10.77.0.0", "255.255.255.255", "224.0.0.1", "10.77.0.2"] {
@@ -434,9 +445,9 @@ fn requests_to_nobody_or_everybody_are_not_answered() -> Result<()> {
         honest.must_hear("an honest request")?;
         for caller in [&mut caller, &mut nobody] {
             let heard = caller.already_heard()?;
-            ensure!(heard.is_empty(), "fast_path = {fast_path:?}, {}: {heard:?}", caller.own());
+            ensure!(heard.is_empty(), "{}: {heard:?}", caller.own());
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
@@ -445,10 +456,7 @@ type Options = &'static [(&'static str, &'static str)];
 
 #[test]
 fn options_are_granted_as_asked_or_less_or_not_at_all() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", 5000)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", 5000, |place, file, _| {
         let cases: [(Options, Options); 9] = [
             (
                 &[("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")],
@@ -464,7 +472,7 @@ fn options_are_granted_as_asked_or_less_or_not_at_all() -> Result<()> {
             (&[("timeout", "256"), ("blksize", "65465"), ("windowsize", "65536")], &[]),
         ];
         for (number, (asked, granted)) in (0..).zip(cases) {
-            let what = format!("fast_path = {fast_path:?}, {asked:?}");
+            let what = format!("{asked:?}");
             let mut caller = place.caller(number, Padding::Mixed)?;
             caller.send(&request("image", asked))?;
             let heard = caller.must_hear(&what)?;
@@ -477,24 +485,21 @@ fn options_are_granted_as_asked_or_less_or_not_at_all() -> Result<()> {
             ensure!(heard == expected, "{what}: {heard:?} instead of {expected:?}");
             caller.send(&error(8, "that was all"))?;
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
 #[test]
 fn a_size_probe_is_forgotten_and_the_real_request_is_served() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", SIZE)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", SIZE, |place, file, _| {
         for (number, padding) in (0..).zip(Padding::ALL) {
-            let what = format!("fast_path = {fast_path:?}, {padding:?}");
+            let what = format!("{padding:?}");
             let mut probe = place.caller(number, padding)?;
             probe.send(&request("image", &[("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")]))?;
             probe.must_hear(&what)?;
             probe.send(&error(8, "User aborted the transfer"))?;
             let download = Download::start(place.caller(number + 1, padding)?, "image", BLOCK, 4)?;
-            same(&download.finish()?.bytes, &file).with_context(|| what.clone())?;
+            same(&download.finish()?.bytes, file).with_context(|| what.clone())?;
             // An OACK that nobody acknowledged would have been repeated by now; and an ACK of it releases nothing.
             let repeated = probe.already_heard()?;
             ensure!(repeated.is_empty(), "{what}: the probe goes on: {repeated:?}");
@@ -502,16 +507,13 @@ fn a_size_probe_is_forgotten_and_the_real_request_is_served() -> Result<()> {
             let heard = probe.drain(Duration::from_millis(100))?;
             ensure!(heard.is_empty(), "{what}: the probe was not forgotten: {heard:?}");
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
 #[test]
 fn the_same_request_again_starts_no_second_stream() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let file = place.file("image", SIZE)?;
-        let xpxe = place.serve()?;
+    served_each_way("image", SIZE, |place, file, _| {
         for (number, padding) in (0..).zip(Padding::ALL) {
             let mut download = Download::start(place.caller(number, padding)?, "image", BLOCK, 1)?;
             for half in [1, 30, 60] {
@@ -522,29 +524,25 @@ fn the_same_request_again_starts_no_second_stream() -> Result<()> {
                 }
             }
             let finished = download.finish()?;
-            same(&finished.bytes, &file)?;
+            same(&finished.bytes, file)?;
             let most = clean_packets(SIZE, BLOCK, 1) + 9 + 10;
-            let what = format!("fast_path = {fast_path:?}, {padding:?}: {} packets", finished.packets);
+            let what = format!("{padding:?}: {} packets", finished.packets);
             ensure!(finished.packets <= most, "{what}, and {most} would be many");
         }
-        xpxe.stop()
+        Ok(())
     })
 }
 
 #[test]
 fn another_file_from_the_same_port_is_another_transfer() -> Result<()> {
-    each_fast_path(|fast_path| {
-        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
-        let first = place.file("first", SIZE)?;
+    served_each_way("first", SIZE, |place, first, _| {
         let second = place.file("second", SIZE)?;
-        let xpxe = place.serve()?;
         let mut download = Download::start(place.caller(1, Padding::Mixed)?, "first", BLOCK, 1)?;
         download.go_on_to(SIZE / 2)?;
         same(download.bytes(), &first[..download.bytes().len()])?;
         // As a machine that was reset; what is still under way of the first one is of no use to it.
         let download = Download::start(place.caller(1, Padding::Mixed)?, "second", BLOCK, 1)?;
-        same(&download.finish()?.bytes, &second).with_context(|| format!("fast_path = {fast_path:?}"))?;
-        xpxe.stop()
+        same(&download.finish()?.bytes, &second)
     })
 }
 

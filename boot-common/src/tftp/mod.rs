@@ -138,7 +138,7 @@ struct Range {
 #[inline(never)]
 pub fn answer<F: Frame, T: Transfers>(
     frame: &mut F,
-    request: &mut Request,
+    request: &Request,
     head: &mut DataHead,
     ifindex: u32,
     tables: &T,
@@ -154,7 +154,7 @@ pub fn answer<F: Frame, T: Transfers>(
 #[inline(always)]
 fn next<F: Frame, T: Transfers>(
     frame: &mut F,
-    request: &mut Request,
+    request: &Request,
     ifindex: u32,
     tables: &T,
 ) -> Result<Range, Reason> {

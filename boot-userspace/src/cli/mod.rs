@@ -6,7 +6,6 @@ mod import;
 pub mod leases;
 pub mod log;
 pub mod serve;
-mod transfers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

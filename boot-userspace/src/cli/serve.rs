@@ -12,7 +12,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::log::{self, LogFormat};
-use crate::cli::transfers::InKernel;
 use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
 use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
@@ -27,7 +26,7 @@ use crate::io::daemon::{Daemon, Sockets, now};
 use crate::io::link::{self, Link};
 use crate::io::memory;
 use crate::io::ra;
-use crate::io::tftp;
+use crate::io::tftp::{self, InKernel};
 use crate::store::Store;
 
 /// The flags.
@@ -214,8 +213,7 @@ async fn serve(mut config: Config, files: BootFiles, kernel_log: bool) -> Result
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
     let Started { tables, events, hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
-    let tftp =
-        super::transfers::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
+    let tftp = tftp::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, sockets, tables);
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;

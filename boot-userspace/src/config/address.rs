@@ -146,13 +146,7 @@ pub(super) fn advertise(text: &str, port: u16) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused<T: std::fmt::Debug>(read: impl Fn(&str) -> Result<T, String>, cases: &[(&str, &str)]) {
-        for (text, why) in cases {
-            let told = read(text);
-            assert!(told.as_ref().is_err_and(|told| told.contains(why)), "{text}: {why}: {told:?}");
-        }
-    }
+    use crate::config::tests::refused;
 
     #[test]
     fn hosts() {

@@ -121,13 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn refused<T: std::fmt::Debug>(read: impl Fn(&str) -> Result<T, String>, cases: &[(&str, &str)]) {
-        for (text, why) in cases {
-            let told = read(text);
-            assert!(told.as_ref().is_err_and(|told| told.contains(why)), "{text}: {why}: {told:?}");
-        }
-    }
+    use crate::config::tests::refused;
 
     #[test]
     fn hexadecimal() {

@@ -139,17 +139,17 @@ fn addresses_to_serve(file: &file::File, server: &Place, report: &mut Report<'_>
 }
 
 /// Reports what was there before; `what` is the kind of thing.
-pub(super) fn once<K: std::hash::Hash + Eq>(
-    seen: &mut HashMap<K, Place>,
+pub(super) fn once<'f, K: std::hash::Hash + Eq>(
+    seen: &mut HashMap<K, &'f Place>,
     key: K,
-    at: &At<String>,
+    at: &'f At<String>,
     what: &str,
     report: &mut Report<'_>,
 ) {
     if let Some(before) = seen.get(&key) {
         report.add(&at.place, format!("{what} {} is already at {before}; remove one", quoted(&at.value)));
     } else {
-        seen.insert(key, at.place.clone());
+        seen.insert(key, &at.place);
     }
 }
 

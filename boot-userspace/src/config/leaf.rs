@@ -1,5 +1,6 @@
 //! A single value: its type, and what is wrong with it if it has another one.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
@@ -17,7 +18,7 @@ pub(super) fn element(list: &Place, index: usize, item: &Spanned<DeValue<'_>>, r
 pub(super) fn text(
     place: Place,
     value: &Spanned<DeValue<'_>>,
-    example: &str,
+    example: fmt::Arguments<'_>,
     report: &mut Report<'_>,
 ) -> Option<At<String>> {
     if spoilt(&place, value, report) {
@@ -34,18 +35,16 @@ pub(super) fn text(
 pub(super) fn text_or_number(
     place: Place,
     value: &Spanned<DeValue<'_>>,
-    example: &str,
+    example: fmt::Arguments<'_>,
     report: &mut Report<'_>,
 ) -> Option<At<String>> {
+    let Some(integer) = value.get_ref().as_integer() else { return text(place, value, example, report) };
     if spoilt(&place, value, report) {
         return None;
     }
-    if let Some(integer) = value.get_ref().as_integer() {
-        let decimal = u64::from_str_radix(integer.as_str(), integer.radix());
-        let value = decimal.map_or_else(|_| integer.as_str().to_owned(), |number| number.to_string());
-        return Some(At { value, place });
-    }
-    text(place, value, example, report)
+    let decimal = u64::from_str_radix(integer.as_str(), integer.radix());
+    let value = decimal.map_or_else(|_| integer.as_str().to_owned(), |number| number.to_string());
+    Some(At { value, place })
 }
 
 /// A whole number within `range`; `example` is one with its key.
@@ -53,7 +52,7 @@ pub(super) fn number(
     place: Place,
     value: &Spanned<DeValue<'_>>,
     range: RangeInclusive<u32>,
-    example: &str,
+    example: fmt::Arguments<'_>,
     report: &mut Report<'_>,
 ) -> Option<At<u32>> {
     let spoilt = report.take_spoilt(&value.span()).is_some();
@@ -94,7 +93,7 @@ pub(super) fn spoilt(place: &Place, value: &Spanned<DeValue<'_>>, report: &mut R
 }
 
 /// What to say about a value of another type than `wanted`.
-pub(super) fn wrong_type(wanted: &str, found: &Spanned<DeValue<'_>>, example: &str) -> String {
+pub(super) fn wrong_type(wanted: &str, found: &Spanned<DeValue<'_>>, example: impl fmt::Display) -> String {
     let found = match found.get_ref() {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a number",

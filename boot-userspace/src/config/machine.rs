@@ -28,16 +28,21 @@ pub(super) fn check(from: &[file::Machine], others: &Others<'_>, report: &mut Re
 
 /// What may be there only once.
 #[derive(Default)]
-struct Seen {
-    macs: HashMap<Mac, Place>,
-    uuids: HashMap<[u8; 16], Place>,
-    relay_ports: relay_port::Seen,
+struct Seen<'f> {
+    macs: HashMap<Mac, &'f Place>,
+    uuids: HashMap<[u8; 16], &'f Place>,
+    relay_ports: relay_port::Seen<'f>,
     /// In lower case.
-    names: HashMap<String, Place>,
-    ips: HashMap<Ipv4Addr, Place>,
+    names: HashMap<String, &'f Place>,
+    ips: HashMap<Ipv4Addr, &'f Place>,
 }
 
-fn machine(from: &file::Machine, others: &Others<'_>, seen: &mut Seen, report: &mut Report<'_>) -> Machine {
+fn machine<'f>(
+    from: &'f file::Machine,
+    others: &Others<'_>,
+    seen: &mut Seen<'f>,
+    report: &mut Report<'_>,
+) -> Machine {
     if !from.has_identity {
         let message =
             "nothing tells this machine from others; write mac = \"52:54:00:00:00:01\", uuid or relay_port";

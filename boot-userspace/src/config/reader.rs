@@ -1,6 +1,6 @@
 //! Walks a TOML table: finds the keys, checks their types, and reports the keys that should not be there.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
@@ -17,12 +17,14 @@ const TOP: [&str; 4] = ["state_dir", "boot_dir", "pin_dir", "fast_path_memory"];
 /// A table whose keys are known beforehand.
 pub(super) struct Table<'t> {
     pub(super) place: Place,
-    fields: BTreeMap<&'static str, Field<'t>>,
+    fields: Vec<Field<'t>>,
 }
 
 #[derive(Clone, Copy)]
 struct Field<'t> {
-    /// The key in the file, which may be a misspelling of the one that is asked for.
+    /// The key that is asked for.
+    name: &'static str,
+    /// The key in the file, which may be a misspelling of it.
     written: &'t str,
     value: &'t Spanned<DeValue<'t>>,
 }
@@ -34,10 +36,10 @@ impl<'t> Table<'t> {
         known: &[&'static str],
         report: &mut Report<'_>,
     ) -> Self {
-        let mut this = Self { place, fields: BTreeMap::new() };
+        let mut this = Self { place, fields: Vec::with_capacity(table.len()) };
         for (key, value) in table {
             if let Some(name) = known.iter().find(|name| **name == key.get_ref().as_ref()) {
-                this.fields.insert(name, Field { written: key.get_ref(), value });
+                this.fields.push(Field { name, written: key.get_ref(), value });
             }
         }
         for (key, value) in table {
@@ -51,8 +53,8 @@ impl<'t> Table<'t> {
             // Read on as if it were spelled right, so that its loss is not a second problem and its contents are
             // checked too.
             let meant = meant.and_then(|meant| known.iter().find(|name| **name == meant));
-            if let Some(name) = meant.filter(|name| !this.fields.contains_key(**name)) {
-                this.fields.insert(name, Field { written, value });
+            if let Some(name) = meant.filter(|name| !this.has(name)) {
+                this.fields.push(Field { name, written, value });
             }
         }
         this
@@ -75,15 +77,19 @@ impl<'t> Table<'t> {
         if self.place.key.is_empty() { key } else { format!("{}.{key}", self.place.key) }
     }
 
+    fn field(&self, name: &str) -> Option<&Field<'t>> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
     fn find(&self, name: &str, report: &Report<'_>) -> Option<(Place, &'t Spanned<DeValue<'t>>)> {
-        let Field { written, value } = *self.fields.get(name)?;
+        let Field { written, value, .. } = *self.field(name)?;
         Some((Place { key: self.path(written), line: Some(report.line(value.span().start)) }, value))
     }
 
     /// A text; `example` is one, without its quotes.
     pub(super) fn text(&self, name: &str, example: &str, report: &mut Report<'_>) -> Option<At<String>> {
         let (place, value) = self.find(name, report)?;
-        text(place, value, &format!("{name} = {example:?}"), report)
+        text(place, value, format_args!("{name} = {example:?}"), report)
     }
 
     /// A text, or a whole number as its digits; `example` is a text without its quotes.
@@ -94,7 +100,7 @@ impl<'t> Table<'t> {
         report: &mut Report<'_>,
     ) -> Option<At<String>> {
         let (place, value) = self.find(name, report)?;
-        leaf::text_or_number(place, value, &format!("{name} = {example:?}"), report)
+        leaf::text_or_number(place, value, format_args!("{name} = {example:?}"), report)
     }
 
     /// A text that has to be there.
@@ -104,13 +110,13 @@ impl<'t> Table<'t> {
         example: &str,
         report: &mut Report<'_>,
     ) -> Option<At<String>> {
-        self.require(name, &format!("{example:?}"), report);
+        self.require(name, format_args!("{example:?}"), report);
         self.text(name, example, report)
     }
 
     /// Reports `name` if it is missing; `example` is a value as TOML.
-    fn require(&self, name: &str, example: &str, report: &mut Report<'_>) {
-        if !self.fields.contains_key(name) {
+    fn require(&self, name: &str, example: impl fmt::Display, report: &mut Report<'_>) {
+        if !self.has(name) {
             let place = Place { key: self.path(name), line: self.place.line };
             report.add(&place, format!("is missing; write {name} = {example}"));
         }
@@ -134,12 +140,12 @@ impl<'t> Table<'t> {
             return Vec::new();
         }
         let Some(items) = value.get_ref().as_array() else {
-            report.add(&place, wrong_type("a list", value, &format!("{name} = [{example:?}]")));
+            report.add(&place, wrong_type("a list", value, format_args!("{name} = [{example:?}]")));
             return Vec::new();
         };
         let item = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let place = element(&place, index, item, report);
-            text(place, item, &format!("{name} = [{example:?}]"), report)
+            text(place, item, format_args!("{name} = [{example:?}]"), report)
         };
         items.iter().enumerate().filter_map(item).collect()
     }
@@ -171,7 +177,7 @@ impl<'t> Table<'t> {
         report: &mut Report<'_>,
     ) -> Option<At<u32>> {
         let (place, value) = self.find(name, report)?;
-        leaf::number(place, value, range, &format!("{name} = {example}"), report)
+        leaf::number(place, value, range, format_args!("{name} = {example}"), report)
     }
 
     /// A number that has to be there.
@@ -203,21 +209,19 @@ impl<'t> Table<'t> {
         }
         let item = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let place = element(&place, index, item, report);
-            leaf::number(place, item, range.clone(), &format!("{name} = [{example}]"), report)
+            leaf::number(place, item, range.clone(), format_args!("{name} = [{example}]"), report)
         };
         items.iter().enumerate().filter_map(item).collect()
     }
 
     /// True if `name` is a table, in braces or as a section.
     pub(super) fn is_table(&self, name: &str) -> bool {
-        self.fields.get(name).is_some_and(|field| field.value.get_ref().is_table())
+        self.field(name).is_some_and(|field| field.value.get_ref().is_table())
     }
 
     /// True if `name` is a list without anything in it.
     pub(super) fn is_empty_list(&self, name: &str) -> bool {
-        self.fields
-            .get(name)
-            .is_some_and(|field| field.value.get_ref().as_array().is_some_and(|a| a.is_empty()))
+        self.field(name).is_some_and(|field| field.value.get_ref().as_array().is_some_and(|a| a.is_empty()))
     }
 
     /// A table with keys of the user's choice and texts in them.
@@ -230,15 +234,15 @@ impl<'t> Table<'t> {
         let Some((place, value)) = self.find(name, report) else { return Vec::new() };
         let Some(table) = value.get_ref().as_table() else {
             if !spoilt(&place, value, report) {
-                report.add(&place, wrong_type("a table", value, &format!("{name} = {{ {example} }}")));
+                report.add(&place, wrong_type("a table", value, format_args!("{name} = {{ {example} }}")));
             }
             return Vec::new();
         };
-        let inner = Self { place, fields: BTreeMap::new() };
+        let inner = Self { place, fields: Vec::new() };
         let mut texts = Vec::new();
         for (key, value) in table {
             let place = Place { key: inner.path(key.get_ref()), line: Some(report.line(value.span().start)) };
-            let text = text(place, value, &format!("{name} = {{ {example} }}"), report);
+            let text = text(place, value, format_args!("{name} = {{ {example} }}"), report);
             texts.extend(text.map(|text| (key.get_ref().to_string(), text)));
         }
         texts
@@ -257,7 +261,7 @@ impl<'t> Table<'t> {
             }
             _ => {
                 if !spoilt(&place, value, report) {
-                    report.add(&place, wrong_type("a section", value, &format!("[{name}]")));
+                    report.add(&place, wrong_type("a section", value, format_args!("[{name}]")));
                 }
                 None
             }
@@ -317,6 +321,6 @@ impl<'t> Table<'t> {
 
     /// True if the file has this key, whatever is in it.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.fields.contains_key(name)
+        self.field(name).is_some()
     }
 }

@@ -34,14 +34,18 @@ pub(super) fn read(machine: &Table<'_>, report: &mut Report<'_>) -> Option<Writt
 
 /// The ports so far.
 #[derive(Default)]
-pub(super) struct Seen {
-    ports: HashMap<RelayPort, Place>,
+pub(super) struct Seen<'f> {
+    ports: HashMap<RelayPort, &'f Place>,
     /// The first port with this circuit at some relay.
-    circuits: HashMap<Vec<u8>, Place>,
+    circuits: HashMap<Vec<u8>, &'f Place>,
 }
 
 /// The port, which no other machine may have.
-pub(super) fn check(written: &Written, seen: &mut Seen, report: &mut Report<'_>) -> Option<RelayPort> {
+pub(super) fn check<'f>(
+    written: &'f Written,
+    seen: &mut Seen<'f>,
+    report: &mut Report<'_>,
+) -> Option<RelayPort> {
     let circuit_id = written.circuit_id.as_ref().and_then(|at| at.read(report, bytes::relay_value));
     let remote_id = written.remote_id.as_ref().and_then(|at| at.read(report, bytes::relay_value));
     if written.has_remote_id && remote_id.is_none() {
@@ -63,8 +67,8 @@ pub(super) fn check(written: &Written, seen: &mut Seen, report: &mut Report<'_>)
         report.add(&written.place, message);
     }
     if port.remote_id.is_some() {
-        seen.circuits.entry(port.circuit_id.clone()).or_insert_with(|| written.place.clone());
+        seen.circuits.entry(port.circuit_id.clone()).or_insert(&written.place);
     }
-    seen.ports.insert(port.clone(), written.place.clone());
+    seen.ports.insert(port.clone(), &written.place);
     Some(port)
 }

@@ -9,6 +9,14 @@ use std::time::Duration;
 
 use super::*;
 
+/// Checks that `read` refuses each text, and says why.
+pub(super) fn refused<T: std::fmt::Debug>(read: impl Fn(&str) -> Result<T, String>, cases: &[(&str, &str)]) {
+    for (text, why) in cases {
+        let told = read(text);
+        assert!(told.as_ref().is_err_and(|told| told.contains(why)), "{text}: {why}: {told:?}");
+    }
+}
+
 /// The example of the design.
 const EXAMPLE: &str = r#"state_dir = "/var/lib/xpxe"              # store, cache
 boot_dir  = "/var/lib/xpxe/boot"         # what TFTP and HTTP may serve

@@ -13,9 +13,10 @@ use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::guest;
 use boot_tests::machine::{Firmware, Machine};
 use boot_tests::netns::{Line, tail};
-use boot_tests::rack::{Rack, SUBNET};
+use boot_tests::rack::Rack;
 use boot_tests::reference::Reference;
 use boot_tests::sandbox::Sandbox;
+use boot_tests::settings::{Settings, boot_dir};
 use boot_tests::sys::restore_default_signals;
 
 const USAGE: &str = "usage: xpxe-demo [--no-reference]
@@ -154,46 +155,12 @@ fn all_or_evidence(
 }
 
 fn configuration(sandbox: &Sandbox, rack: &Rack, proof: &str) -> Result<String> {
-    let (state_dir, boot_dir) = (rack.dir().join("state"), rack.dir().join("boot"));
-    for dir in [&state_dir, &boot_dir] {
-        fs::create_dir(dir)?;
-    }
-    guest::install(&boot_dir)?;
-    let mut config = format!(
-        r#"
-state_dir = {state_dir:?}
-boot_dir = {boot_dir:?}
-pin_dir = {pin_dir:?}
-
-[http]
-listen = "0.0.0.0:8080"
-
-[[interface]]
-name = "eth0"
-dhcp = "server"
-
-[[subnet]]
-cidr = "{SUBNET}"
-pool = ["10.77.0.100-10.77.0.199"]
-
-[[profile]]
-name = "guest"
-kernel = "{kernel}"
-initrd = ["{initrd}"]
-args = "console=ttyS0"
-
-[default]
-profile = "guest"
-"#,
-        pin_dir = sandbox.pin_dir().join("xpxe"),
-        kernel = guest::KERNEL,
-        initrd = guest::INITRD,
-    );
-    for Plan { name, mac, address, .. } in &PLANS {
-        config += &format!(
-            "\n[[machine]]\nmac = \"{mac}\"\nname = \"{name}\"\nip = \"{address}\"\nprofile = \"guest\"\nargs = \"{proof}\"\n"
-        );
-    }
+    let machine = |Plan { name, mac, address, .. }: &Plan| {
+        format!("\n[[machine]]\nmac = \"{mac}\"\nname = \"{name}\"\nip = \"{address}\"\nargs = \"{proof}\"\n")
+    };
+    let more = PLANS.iter().map(machine).collect();
+    let config = Settings { more, ..Settings::default() }.write(sandbox, rack)?;
+    guest::install(&boot_dir(rack))?;
     Ok(config)
 }
 

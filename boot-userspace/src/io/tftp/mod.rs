@@ -22,9 +22,12 @@ use crate::io::udp::{BindError, UdpSocket};
 
 mod log;
 mod ports;
+mod start;
 
 use log::Teller;
 use ports::{Datagram, Ports};
+
+pub use start::{InKernel, servers};
 
 /// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;
@@ -38,19 +41,19 @@ const SEND_TRIES: u32 = 20;
 
 /// What all interfaces' TFTP servers have in common.
 #[derive(Clone)]
-pub struct Common {
+struct Common {
     /// The names that are served.
-    pub files: Arc<BootFiles>,
+    files: Arc<BootFiles>,
     /// Who has which address, for the log.
-    pub roster: Roster,
+    roster: Roster,
     /// The files' contents.
-    pub library: Arc<Library>,
+    library: Arc<Library>,
     /// Where transfers stand.
-    pub slots: Slots,
+    slots: Slots,
     /// The largest window that is granted.
-    pub window: u16,
+    window: u16,
     /// Everything comes from port 69, not from a port of each transfer's own (RFC 1350 section 4).
-    pub single_port: bool,
+    single_port: bool,
 }
 
 /// A TFTP server that has its port.
@@ -84,8 +87,7 @@ pub fn bind(link: &Link) -> Result<UdpSocket, BindError> {
 
 impl TftpServer {
     /// A server on a socket from [`bind`]. `kernel` is for an interface whose packets the kernel half sees.
-    #[must_use]
-    pub fn new(socket: UdpSocket, link: Link, common: Common, kernel: Option<Arc<Published>>) -> Self {
+    fn new(socket: UdpSocket, link: Link, common: Common, kernel: Option<Arc<Published>>) -> Self {
         let limits = Limits { mtu: link.mtu, window: common.window };
         let transfers = Transfers::new(limits, link.index, common.slots.clone());
         let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
@@ -97,7 +99,7 @@ impl TftpServer {
     }
 
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
-    pub fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
+    fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
         // A port of its own went with that daemon.
         if key.ifindex != self.link.index || self.ports.is_some() {
             return false;

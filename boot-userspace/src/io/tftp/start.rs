@@ -20,9 +20,10 @@ use crate::files::BootFiles;
 use crate::io::clock;
 use crate::io::library::{Library, fingerprint};
 use crate::io::link::Link;
-use crate::io::tftp::{Common, TftpServer};
 use crate::io::udp::UdpSocket;
 use crate::mapping::Mapping;
+
+use super::{Common, TftpServer};
 
 /// A transfer that stood still for longer is over: its client has given up.
 const RECENT: Duration = Duration::from_secs(30);
@@ -31,15 +32,18 @@ type Adopted = (TransferKey, u32, Image);
 
 /// What the kernel half has of transfers.
 #[derive(Default)]
-pub(super) struct InKernel {
+pub struct InKernel {
     /// The tables of programs that run.
-    pub(super) live: Option<Transfers>,
+    pub live: Option<Transfers>,
     /// What is left of programs that do not any more.
-    pub(super) left: Option<Transfers>,
+    pub left: Option<Transfers>,
 }
 
 /// Servers for the interfaces' sockets.
-pub(super) fn servers(
+///
+/// # Errors
+/// When there is no memory for what they share, or the file with the daemon's own transfers cannot be used.
+pub fn servers(
     config: &Config,
     sockets: Vec<(Link, UdpSocket)>,
     files: Arc<BootFiles>,
