@@ -18,6 +18,7 @@
 //! | [`engine`] | its engine alone |
 //! | [`packet`] | requests as real clients send them |
 //! | [`pcap`] | what tcpdump recorded |
+//! | [`tftp_capture`] | the files that a client fetched, by what tcpdump recorded |
 //! | [`tftp_client`] | a TFTP client made of single frames |
 //! | [`tftp_rack`] | a rack that serves files, and loses packets when told to |
 //!
@@ -41,6 +42,7 @@ pub mod reference;
 pub mod sandbox;
 pub mod settings;
 pub mod sys;
+pub mod tftp_capture;
 pub mod tftp_client;
 pub mod tftp_rack;
 pub mod wait;

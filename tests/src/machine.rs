@@ -28,6 +28,29 @@ pub enum Firmware {
     OvmfIpxeRom,
 }
 
+impl Firmware {
+    /// The memory it needs to boot the guest, in MB.
+    pub const fn memory(self) -> u32 {
+        match self {
+            Self::BiosIpxe => 128,
+            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => 256,
+        }
+    }
+}
+
+/// What a machine is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Hardware<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its network card's MAC.
+    pub mac: &'a str,
+    /// What it runs first.
+    pub firmware: Firmware,
+    /// In MB.
+    pub memory: u32,
+}
+
 /// The option ROMs are in /usr/lib/ipxe/qemu in Debian 12 and in /usr/share/qemu in Debian 13.
 const ROM_DIRS: [&str; 2] = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"];
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
@@ -50,11 +73,19 @@ pub struct Machine {
 impl Machine {
     /// Plugs a machine into `segment` (a [`Rack`](crate::rack::Rack) will do) and presses its power button.
     pub fn power_on(segment: &Segment, name: &str, mac: &str, firmware: Firmware) -> Result<Self> {
-        let tap = segment.tap()?;
+        let hardware = Hardware { name, mac, firmware, memory: firmware.memory() };
+        Self::power_on_at(segment, segment.tap()?, &hardware)
+    }
+
+    /// As [`Machine::power_on`], plugged into a tap of the segment that was there before it: a capture there misses
+    /// nothing.
+    pub fn power_on_at(segment: &Segment, tap: String, hardware: &Hardware<'_>) -> Result<Self> {
+        let Hardware { name, mac, firmware, memory } = *hardware;
         let uuid = uuid_of(mac);
         let mut qemu = segment.namespace.command("qemu-system-x86_64");
         qemu.args(["-name", name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         qemu.args(["-accel", "tcg", "-serial", "stdio", "-monitor", "none"]);
+        qemu.arg("-m").arg(memory.to_string());
         qemu.arg("-smbios").arg(format!("type=1,uuid={uuid},serial={name}"));
         qemu.arg("-netdev").arg(format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
         let rom = match firmware {
@@ -69,10 +100,10 @@ impl Machine {
         qemu.arg("-device").arg(card);
         match firmware {
             // Without graphics SeaBIOS and iPXE write to the serial port.
-            Firmware::BiosIpxe => drop(qemu.args(["-M", "pc,graphics=off", "-m", "128"])),
+            Firmware::BiosIpxe => drop(qemu.args(["-M", "pc,graphics=off"])),
             Firmware::OvmfPxe | Firmware::OvmfHttp | Firmware::OvmfIpxeRom => {
                 let vars = own_variables(segment.dir(), &uuid)?;
-                qemu.args(["-M", "q35", "-m", "256"]);
+                qemu.args(["-M", "q35"]);
                 qemu.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
                 qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
             }

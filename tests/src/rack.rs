@@ -215,11 +215,14 @@ impl Segment {
         Ok(station)
     }
 
-    /// Records what passes one of the switch's interfaces into a pcap file, until the process is dropped.
+    /// Records what passes one of the switch's interfaces into a pcap file, until the process is dropped: of each frame
+    /// the first 2048 bytes, which is all of an Ethernet frame.
     pub fn capture(&self, interface: &str, file: &Path) -> Result<Process> {
         let mut tcpdump = self.namespace.command("tcpdump");
         // -Z root: a process that changes its user would not die with this one.
-        tcpdump.args(["-Z", "root", "--immediate-mode", "-U", "-n", "-i", interface, "-w"]).arg(file);
+        tcpdump.args(["-Z", "root", "--immediate-mode", "-U", "-n"]);
+        // Room for many frames: machines leave tcpdump little time.
+        tcpdump.args(["-s", "2048", "-B", "32768", "-i", interface, "-w"]).arg(file);
         let process = self.namespace.spawn(tcpdump)?;
         process.wait_for_line("listening on", Duration::from_secs(5))?;
         Ok(process)

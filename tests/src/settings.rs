@@ -30,6 +30,8 @@ pub struct Settings {
     pub dhcp: &'static str,
     /// `auto`, `xdp`, `tc` or `off`.
     pub fast_path: &'static str,
+    /// How much of boot files the kernel half may hold.
+    pub fast_path_memory: &'static str,
     /// The machines that are known.
     pub machines: Vec<Known>,
     /// The profile's kernel arguments.
@@ -44,6 +46,7 @@ impl Default for Settings {
             interface: "eth0",
             dhcp: "server",
             fast_path: "auto",
+            fast_path_memory: "64M",
             machines: Vec::new(),
             args: "console=ttyS0".to_owned(),
             more: String::new(),
@@ -73,12 +76,13 @@ impl Settings {
         for dir in [&state_dir, &boot_dir] {
             fs::create_dir_all(dir)?;
         }
-        let Self { interface, dhcp, fast_path, args, more, .. } = self;
+        let Self { interface, dhcp, fast_path, fast_path_memory, args, more, .. } = self;
         let mut text = format!(
             r#"
 state_dir = {state_dir:?}
 boot_dir = {boot_dir:?}
 pin_dir = {pin_dir:?}
+fast_path_memory = "{fast_path_memory}"
 
 [http]
 listen = "0.0.0.0:8080"

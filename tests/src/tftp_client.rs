@@ -105,7 +105,7 @@ pub enum Packet {
 }
 
 impl Packet {
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let word = |at| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
         let strings = |from: usize| -> Result<Vec<String>> {
             let text = bytes.get(from..).unwrap_or_default();
@@ -308,7 +308,7 @@ pub fn datagram(frame: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, &[u8])> {
 }
 
 /// Lengths and checksums of a UDP packet, which must be there.
-fn checked(frame: &[u8]) -> Result<()> {
+pub(crate) fn checked(frame: &[u8]) -> Result<()> {
     let packet = frame.get(ETHERNET..).context("too short")?;
     let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
     let end = usize::from(word(2));

@@ -5,15 +5,19 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::daemon::Xpxe;
+use crate::daemon::{Event, Xpxe};
+use crate::machine::{Firmware, Hardware, Machine};
+use crate::netns::Process;
 use crate::rack::{Rack, Station};
 use crate::random::Random;
 use crate::sandbox::{Sandbox, root_or_skip};
 use crate::settings::{Settings, boot_dir};
+use crate::tftp_capture::Fetches;
 use crate::tftp_client::{Caller, Padding, introduce};
 
 /// Every way to serve: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
@@ -54,6 +58,34 @@ impl TftpRack {
         let callers = rack.client("callers", CALLERS_CARD)?;
         introduce(&rack, callers_addresses(), CALLERS_CARD)?;
         Ok(Some(Self { rack, callers, settings, sandbox }))
+    }
+
+    /// For machines that fetch files of 100 MiB: `tables` are theirs in the configuration. The directories are there.
+    pub fn build_for(fast_path: &'static str, tables: String) -> Result<Option<Self>> {
+        let settings = Settings { fast_path, fast_path_memory: "256M", more: tables, ..Settings::default() };
+        let place = Self::build_with(settings)?;
+        place.iter().try_for_each(|place| place.config(fast_path).map(drop))?;
+        Ok(place)
+    }
+
+    /// Presses a machine's power button.
+    pub fn power_on(&self, plan: &Plan) -> Result<Machine> {
+        self.power_on_at(self.rack.tap()?, plan)
+    }
+
+    /// Presses a machine's power button, after what passes its port of the switch has begun to be recorded. The
+    /// process ends the recording when it is dropped.
+    pub fn power_on_recorded(&self, plan: &Plan) -> Result<(Machine, Fetches, Process)> {
+        let (tap, file) = (self.rack.tap()?, self.rack.dir().join(format!("{}.pcap", plan.name())));
+        let tcpdump = self.rack.capture(&tap, &file)?;
+        let fetches = Fetches::follow(&file, plan.address())?;
+        Ok((self.power_on_at(tap, plan)?, fetches, tcpdump))
+    }
+
+    fn power_on_at(&self, tap: String, plan: &Plan) -> Result<Machine> {
+        let Plan { firmware, memory, .. } = *plan;
+        let (name, mac) = (plan.name(), plan.mac());
+        Machine::power_on_at(&self.rack, tap, &Hardware { name: &name, mac: &mac, firmware, memory })
     }
 
     /// Starts xpxe.
@@ -127,6 +159,67 @@ impl TftpRack {
     }
 }
 
+/// A machine to power on, whose address is reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What it runs first.
+    pub firmware: Firmware,
+    /// The last number of its address and of its card's: 2 to 15, as others are [`Caller`]s'.
+    pub host: u8,
+    /// In MB.
+    pub memory: u32,
+}
+
+impl Plan {
+    /// With the memory that its firmware needs.
+    pub const fn new(firmware: Firmware, host: u8) -> Self {
+        Self { firmware, host, memory: firmware.memory() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        format!("machine-{}", self.host)
+    }
+
+    /// Its reserved address.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.host)
+    }
+
+    /// Its card.
+    pub fn mac(&self) -> String {
+        format!("52:54:00:77:00:{:02x}", self.host)
+    }
+
+    /// Its table in the configuration, with one more line.
+    pub fn table(&self, line: &str) -> String {
+        let (mac, name, address) = (self.mac(), self.name(), self.address());
+        format!("\n[[machine]]\nmac = \"{mac}\"\nname = \"{name}\"\nip = \"{address}\"\n{line}\n")
+    }
+
+    /// Its tables when what iPXE gets as a kernel is a script, from which on all is TFTP.
+    pub fn scripted(&self) -> String {
+        let (name, script) = (self.name(), self.script());
+        let profile = format!("\n[[profile]]\nname = \"{name}\"\nkernel = \"{script}\"\n");
+        profile + &self.table(&format!("profile = \"{name}\""))
+    }
+
+    /// That script's path.
+    pub fn script(&self) -> String {
+        format!("{}/script.ipxe", self.name())
+    }
+
+    /// Waits until the log says that it has a file.
+    pub fn wait_until_sent(&self, xpxe: &Xpxe<'_>, file: &str, within: Duration) -> Result<Event> {
+        let (what, client) = (format!("{file} sent to {}", self.address()), format!("{}:", self.address()));
+        xpxe.wait_for_event(&what, within, |event| {
+            event.field("client").starts_with(&client)
+                && event.field("file") == file
+                && event.message().starts_with("sent ")
+        })
+    }
+}
+
 /// Packets at the switch.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
@@ -134,6 +227,16 @@ pub struct Seen {
     pub packets: u64,
     /// Those that were taken away.
     pub lost: u64,
+}
+
+/// Whether a file came from where it should, by the log line of its end: as long as the kernel half is on, most of a
+/// large one comes from there.
+pub fn ensure_sent_by(fast_path: &str, sent: &Event) -> Result<()> {
+    let field = |name| sent.field(name).parse::<u64>().with_context(|| format!("{name}: {:?}", sent.json));
+    let (blocks, by_kernel) = (field("blocks")?, field("by_xdp")? + field("by_tc")?);
+    let right = if fast_path == "off" { by_kernel == 0 } else { blocks < 100 || by_kernel * 2 > blocks };
+    ensure!(right, "{by_kernel} blocks of {blocks} came from the kernel half: {:?}", sent.json);
+    Ok(())
 }
 
 /// The address and port of caller number `number`; no two of 30,000 share a port.

@@ -1,15 +1,18 @@
 //! A proxy beside another DHCP server on the same host, which has port 67.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Datagram, Reply, Wire, broadcast, mac, payload};
 use boot_tests::place::{BOB, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::reference::dnsmasq_plain_dhcp;
-use boot_tests::settings::Settings;
-use boot_tests::wait::eventually;
+use boot_tests::settings::{Settings, boot_dir};
+use boot_tests::tftp_client::{Caller, Download, Padding, introduce};
+use boot_tests::tftp_rack::{CALLERS_CARD, caller_address, ensure_sent_by, random_bytes, same};
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 
 const POOL: &str = "10.77.0.100,10.77.0.199";
@@ -30,12 +33,10 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
             event.message().contains("port 67 is already in use") && event.message().contains("dnsmasq")
         })?;
         if fast_path == "auto" {
-            xpxe.wait_for_event("why there is no fast path", SOON, |event| {
-                event.message().contains("no fast path")
+            xpxe.wait_for_event("what the fast path is for", SOON, |event| {
+                event.message().contains("for TFTP only")
             })?;
         }
-        let details = || place.rack.server.output("ip", &["-details", "link", "show", "dev", "eth0"]);
-        eventually(SOON, "no XDP on eth0", || details().is_ok_and(|text| !text.contains("xdp")))?;
 
         let wire = place.client()?;
         let pxe = Client::firmware(mac(STRANGER)?, 7);
@@ -67,6 +68,7 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
         let of_bob = log.iter().find(|event| event.field("mac") == BOB.mac);
         ensure!(of_bob.is_none(), "the proxy answered an operating system: {of_bob:?}");
         dnsmasq.wait_for_line("DHCPACK", SOON)?;
+        fetches(&place, &xpxe, fast_path)?;
         xpxe.stop()?;
     }
     Ok(())
@@ -97,6 +99,18 @@ fn a_relay_gets_the_proxy_s_offer_from_port_67() -> Result<()> {
     ensure!((proxied.to, proxied.to_port) == (giaddr, 67), "{proxied:?}");
     ensure!(proxied.frame[34..36] == 67u16.to_be_bytes(), "not from port 67: {proxied:?}");
     xpxe.stop()
+}
+
+/// A file by TFTP, from the kernel half if there is one.
+fn fetches(place: &Place, xpxe: &Xpxe<'_>, fast_path: &str) -> Result<()> {
+    let (file, address) = (random_bytes("image", 200_000), caller_address(0));
+    fs::write(boot_dir(&place.rack).join("image"), &file)?;
+    let station = place.rack.client("caller", CALLERS_CARD)?;
+    introduce(&place.rack, [*address.ip()], CALLERS_CARD)?;
+    let caller = Caller::open(&station, address, Padding::None)?;
+    same(&Download::start(caller, "image", 1432, 1)?.finish()?.bytes, &file)?;
+    let sent = xpxe.wait_for_event("the file", SOON, |event| event.message().starts_with("sent image,"))?;
+    ensure_sent_by(fast_path, &sent)
 }
 
 /// The offer with an address, and the one without, in any order.

@@ -158,7 +158,7 @@ impl Serve {
 /// Name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";
 
-async fn serve(mut config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
+async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let end = End::new()?;
     let files = Arc::new(files);
@@ -175,16 +175,15 @@ async fn serve(mut config: Config, files: BootFiles, kernel_log: bool) -> Result
     let mut sockets = Vec::new();
     let mut tftp_sockets = Vec::new();
     let roster = Roster::default();
-    for (interface, link) in config.interfaces.iter_mut().zip(&links) {
+    for (interface, link) in config.interfaces.iter().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
             let opened = Sockets::open(link, interface.dhcp)?;
             if opened.is_beside() && interface.fast_path != Hook::Off {
                 let name = &interface.name;
                 info!(
                     interface = name,
-                    "{name}: no fast path: what it answers, the other server would not hear"
+                    "{name}: the fast path is for TFTP only: requests that it answered, the other server would not hear"
                 );
-                interface.fast_path = Hook::Off;
             }
             sockets.push(opened);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::Mac;
-use boot_common::tables::Event;
+use boot_common::tables::{Event, role};
 use boot_common::wire::port;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -90,7 +90,7 @@ impl Sockets {
     }
 
     /// Whether another server on this host has port 67. It must hear every request, so the kernel half must answer
-    /// none of them.
+    /// none of them: to it we have no role there.
     #[must_use]
     pub fn is_beside(&self) -> bool {
         matches!(self.dhcp, Dhcp::Beside(_))
@@ -174,7 +174,10 @@ impl Daemon {
         let commands = self.engine.take_commands();
         self.execute(commands).await;
         let Some(tables) = &mut self.tables else { return Ok(0) };
-        for (ifindex, link) in self.engine.links() {
+        for (ifindex, mut link) in self.engine.links() {
+            if self.sockets.get(&ifindex).is_some_and(Sockets::is_beside) {
+                link.role = role::OFF;
+            }
             tables.put_link(ifindex, &link)?;
         }
         if !adopted {

@@ -61,10 +61,10 @@ impl Teller {
                 let end = if confirmed { "" } else { " (the last acknowledgement did not come)" };
                 let (size, seconds) = (human_size(bytes), took.as_secs_f64());
                 let blocks = bytes / u64::from(block_size) + 1;
-                let by = match (by_xdp * 2 > blocks, by_tc * 2 > blocks) {
-                    (true, _) => "xdp",
-                    (_, true) => "tc",
-                    _ => "daemon",
+                let by = match (by_xdp + by_tc) * 2 > blocks {
+                    false => "daemon",
+                    true if by_xdp >= by_tc => "xdp",
+                    true => "tc",
                 };
                 info!(
                     step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
