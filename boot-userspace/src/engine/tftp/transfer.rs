@@ -73,6 +73,17 @@ pub(super) struct Course {
     sign: Sign,
 }
 
+/// What follows an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Blocks that were never sent.
+    Onward,
+    /// The rest of the window once more.
+    Again,
+    /// The same, when what is still on its way has arrived.
+    Settle,
+}
+
 /// What is known of where a client of windows stands. Each holds for one state: the kernel half may have moved on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sign {
@@ -176,37 +187,36 @@ impl Transfer {
                 Ack::Impossible => return Step::Nothing,
             };
             let acked = before.acked + ahead;
-            let is_inside = acked < before.sent;
-            // Who misses a block discards those behind it; but whose blocks were sent twice says so of the first ones.
-            let is_gap = is_inside && before.acked >= course.resent_to;
-            let goes_on = !is_gap && !(is_inside && asked);
-            let sent = if goes_on { course.window_from(acked, before.sent) } else { before.sent };
+            let next = course.after(before, acked, asked);
+            let sent =
+                if next == Next::Onward { course.window_from(acked, before.sent) } else { before.sent };
             let after = State { sent, acked };
             // Else the kernel half was quicker with another acknowledgement.
-            if flight.state.exchange(before.packed(), after.packed()) {
-                flight.round_trip.set(nanos(now).saturating_sub(flight.sent_at.get()));
-                flight.progressed.set(nanos(now));
-                course.headway(acked, flight);
-                self.progressed = now;
-                if acked == course.shape.last {
-                    return Step::Finished;
-                }
-                if is_inside && asked {
-                    return course.send_again(after, flight, now);
-                }
-                if is_gap {
+            if !flight.state.exchange(before.packed(), after.packed()) {
+                continue;
+            }
+            flight.round_trip.set(nanos(now).saturating_sub(flight.sent_at.get()));
+            flight.progressed.set(nanos(now));
+            course.headway(acked, flight);
+            self.progressed = now;
+            if acked == course.shape.last {
+                return Step::Finished;
+            }
+            return match next {
+                Next::Again => course.send_again(after, flight, now),
+                Next::Settle => {
                     course.sign = Sign::Misses(after, now);
                     self.due = self.due.min(now + SETTLE);
-                    return Step::Nothing;
+                    Step::Nothing
                 }
-                if sent == before.sent {
-                    return Step::Nothing;
+                Next::Onward if sent == before.sent => Step::Nothing,
+                Next::Onward => {
+                    flight.sent_at.set(nanos(now));
+                    // The timer looks by itself when something was last sent; only an earlier end is worth a change.
+                    self.due = self.due.min(now + course.wait);
+                    Step::Blocks(before.sent + 1..=sent)
                 }
-                flight.sent_at.set(nanos(now));
-                // The timer looks by itself when something was last sent; only an earlier end is worth a change.
-                self.due = self.due.min(now + course.wait);
-                return Step::Blocks(before.sent + 1..=sent);
-            }
+            };
         }
     }
 
@@ -282,6 +292,21 @@ impl Course {
     pub(super) fn acked_bytes(&self, state: State) -> u64 {
         let blocks = u64::from(state.acked.saturating_sub(1));
         (blocks * u64::from(self.shape.block_size)).min(self.shape.size)
+    }
+
+    /// What follows an acknowledgement up to `acked`.
+    fn after(&self, before: State, acked: u32, asked: bool) -> Next {
+        if acked == before.sent {
+            Next::Onward
+        } else if asked {
+            Next::Again
+        } else if before.acked >= self.resent_to {
+            // Each block was sent once, so one is missing, and the client discards those behind it.
+            Next::Settle
+        } else {
+            // Of blocks that were sent twice it may acknowledge the first ones for the second time.
+            Next::Onward
+        }
     }
 
     /// The last position of the window behind an acknowledgement, when so much was sent.
