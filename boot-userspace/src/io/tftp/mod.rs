@@ -117,6 +117,8 @@ impl TftpServer {
                 received = self.socket.recv(&mut packet) => match received {
                     Ok(received) => {
                         self.take(&packet, &received);
+                        // A client of one block at a time waits for no other.
+                        self.act().await;
                         self.take_waiting(&mut packet);
                     }
                     Err(error) => self.receive_failed(&error).await,

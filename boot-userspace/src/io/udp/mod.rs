@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
+use boot_common::wire::port::DHCP_SERVER;
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, cmsg_space, recvmsg, sendmsg, setsockopt,
@@ -21,8 +22,11 @@ use tokio::io::Interest;
 use super::link::Link;
 use super::socket::enlarge_receive_buffer;
 
-/// Room for the first packets of some 3,000 machines that are powered on at once; the usual 208 KiB hold 160.
-pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
+/// Room for the first packets of some 48,000 machines that are powered on at once, which take memory only while they
+/// wait; the usual 208 KiB hold 160.
+pub(super) const RECEIVE_BUFFER: usize = 64 << 20;
+/// The same for 3,000: what has come so far knows how to wait for more.
+const SMALLER_BUFFER: usize = 4 << 20;
 
 /// A UDP socket on one interface.
 #[derive(Debug)]
@@ -60,7 +64,8 @@ impl UdpSocket {
         socket.set_nonblocking(true).map_err(failed(Step::Open))?;
         socket.set_broadcast(true).map_err(failed(Step::Open))?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(|e| failed(Step::Open)(e.into()))?;
-        enlarge_receive_buffer(&socket, RECEIVE_BUFFER);
+        let buffer = if port == DHCP_SERVER { RECEIVE_BUFFER } else { SMALLER_BUFFER };
+        enlarge_receive_buffer(&socket, buffer);
         socket.bind_device(Some(link.name.as_bytes())).map_err(failed(Step::BindToDevice))?;
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         socket.bind(&any.into()).map_err(failed(Step::Bind))?;
