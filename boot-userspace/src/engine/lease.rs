@@ -185,7 +185,8 @@ impl Bindings {
     /// Leaves an address that nobody has alone until that second: it was promised to a machine that has another one
     /// now.
     pub fn rest(&mut self, address: Ipv4Addr, until: u64) {
-        self.quarantined.insert(address, until);
+        let rests = self.quarantined.entry(address).or_default();
+        *rests = until.max(*rests);
         self.freed.push_back(address);
     }
 
