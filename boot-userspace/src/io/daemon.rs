@@ -13,7 +13,7 @@ use boot_common::Mac;
 use boot_common::tables::{Event, role};
 use boot_common::wire::port;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::config::DhcpRole;
@@ -33,6 +33,10 @@ use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
+/// Behind a commit of fewer leases than this, packets gather for so long: each commit costs the disk as much, and
+/// firmware waits for seconds.
+const FEW: usize = 6;
+const PACKETS_GATHER: Duration = Duration::from_millis(2);
 /// How long events of the kernel half gather before they are read. Its ring holds some 6,500 of them: at more than
 /// 650,000 answers a second some go unlogged, none unanswered.
 const EVENTS_GATHER: Duration = Duration::from_millis(10);
@@ -107,6 +111,8 @@ pub struct Daemon {
     findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
     /// What operators want.
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    /// Until when packets gather.
+    gather_until: Instant,
 }
 
 /// What an operator wants, and where the answer goes.
@@ -155,7 +161,7 @@ impl Daemon {
     pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
         let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
         let (findings, asks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS));
-        Self { engine, store, sockets, tables, findings, asks }
+        Self { engine, store, sockets, tables, findings, asks, gather_until: Instant::now() }
     }
 
     /// Where requests of operators go.
@@ -218,6 +224,9 @@ impl Daemon {
                 }
                 Some(packet) = packets.recv() => {
                     let mut round = vec![packet];
+                    if self.gather_until > Instant::now() {
+                        sleep_until(self.gather_until).await;
+                    }
                     while round.len() < ROUND && let Ok(packet) = packets.try_recv() {
                         round.push(packet);
                     }
@@ -312,7 +321,11 @@ impl Daemon {
                 |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
             )
             .collect();
-        let stored = match self.store.commit(&changes).await {
+        let committed = self.store.commit(&changes).await;
+        if (1..FEW).contains(&changes.len()) {
+            self.gather_until = Instant::now() + PACKETS_GATHER;
+        }
+        let stored = match committed {
             Ok(()) => true,
             Err(failure) => {
                 error!("{failure}: no lease is confirmed until this is mended");
