@@ -29,6 +29,10 @@ pub mod message {
     pub const BOOT_ACK: u8 = 0x85;
 }
 
+/// Seconds that a client may take from an offer to its REQUEST: EDK2 requests at the end of its window, the first ones of
+/// which are 4, 8 and 16 s long.
+pub const OFFER_LASTS: u32 = 60;
+
 /// An answer that is to be written.
 ///
 /// The order of the fields keeps the pointers whole in `Result<Decision, Reason>`: an `Err`'s payload lies where
@@ -125,9 +129,12 @@ fn serve<'t, T: Tables>(
     let wanted = if class.stage == Stage::Os { facts.wanted } else { 0 };
     let key = AnswerKey { set: host.answer_set, wanted, class: class.key(), message: kind, reserved: [0; 2] };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
-    if kind == message::ACK
-        && now.saturating_add(u64::from(answer.lease) * 1_000_000_000) > host.durable_until
-    {
+    let (ahead, until) = match kind {
+        message::ACK => (answer.lease, host.durable_until),
+        message::OFFER => (OFFER_LASTS, host.bound_until),
+        _ => (0, u64::MAX),
+    };
+    if now.saturating_add(u64::from(ahead) * 1_000_000_000) > until {
         return Err(Reason::NotDurable);
     }
     Ok(Decision {
@@ -167,7 +174,9 @@ fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Resul
 #[inline(always)]
 fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
     if request.bootp.giaddr == [0; 4] {
-        link.address
+        // Who writes to us alone has an address, and may be behind routers (RFC 2131 section 4.3.2, RENEWING).
+        let writes_to_us = request.bootp.ciaddr != [0; 4] && request.ip.destination == link.address;
+        if writes_to_us { request.bootp.ciaddr } else { link.address }
     } else if facts.link_selection != [0; 4] {
         facts.link_selection
     } else {

@@ -281,7 +281,10 @@ impl Walk {
         if length == 4 {
             match byte(request, at) {
                 RELAY_LINK_SELECTION => self.facts.link_selection = four(request, data),
-                RELAY_SERVER_OVERRIDE => self.facts.server_override = four(request, data),
+                // Only a relay can be in our place.
+                RELAY_SERVER_OVERRIDE if request.bootp.giaddr != [0; 4] => {
+                    self.facts.server_override = four(request, data);
+                }
                 _ => {}
             }
         }

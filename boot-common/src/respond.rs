@@ -177,7 +177,7 @@ mod tests {
         }
         let mut host = Host::new_zeroed();
         (host.answer_set, host.address, host.mask) = (1, YOU, [255, 255, 255, 0]);
-        host.durable_until = 61_000_000_000;
+        (host.durable_until, host.bound_until) = (61_000_000_000, 61_000_000_000);
         host.options[..6].copy_from_slice(&[12, 4, b'n', b'a', b'm', b'e']);
         (host.options_length, host.options_sum) = (6, Sum::ZERO.bytes(&host.options[..6]).folded());
         rack.hosts.insert(CLIENT.into(), host);

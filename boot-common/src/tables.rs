@@ -11,7 +11,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -103,6 +103,9 @@ pub const HOST_OPTIONS: usize = 80;
 pub struct Host {
     /// Boot-clock nanoseconds up to which the lease is stored; the kernel promises nothing beyond.
     pub durable_until: u64,
+    /// Boot-clock nanoseconds up to which nobody else gets the address; the kernel does not offer it when a REQUEST
+    /// might come later. The greatest number when it is reserved.
+    pub bound_until: u64,
     /// Which answers it gets.
     pub answer_set: u32,
     /// The address bound to it; 0.0.0.0 for a machine that a proxy tells what to boot.

@@ -46,7 +46,13 @@ fn xpxe_xdp(ctx: XdpContext) -> u32 {
 fn xpxe_tc(ctx: TcContext) -> i32 {
     // SAFETY: the kernel passes a valid __sk_buff; both fields may be read at this hook.
     let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    match run(&mut skb::SkbFrame::new(&ctx), Hook::Tc, ifindex) {
+    let mut frame = skb::SkbFrame::new(&ctx);
+    // XDP finds the tag in the EtherType's place; here the bytes look like those of an untagged frame.
+    if frame.is_tagged() {
+        maps::count(Hook::Tc, Reason::NotOurs);
+        return TCX_NEXT;
+    }
+    match run(&mut frame, Hook::Tc, ifindex) {
         Ok(answered) => {
             debug!(&ctx, "tc answered: reason {}", answered.reason.index());
             if answered.reason == Reason::TftpDone {

@@ -24,6 +24,13 @@ impl<'c> SkbFrame<'c> {
     pub(crate) fn new(ctx: &'c TcContext) -> Self {
         Self { ctx }
     }
+
+    /// The frame has a VLAN tag (IEEE 802.1Q), which the kernel has moved out of the bytes.
+    #[inline(always)]
+    pub(crate) fn is_tagged(&self) -> bool {
+        // SAFETY: the context is the one the kernel passed; the field may be read at this hook.
+        unsafe { (*self.ctx.skb.skb).vlan_present != 0 }
+    }
 }
 
 impl Frame for SkbFrame<'_> {

@@ -8,6 +8,8 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 use boot_common::tftp::{Chunk, Flight, Sums};
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use crate::engine::tftp::Flights;
@@ -64,13 +66,19 @@ impl<T: Shared> Mapping<T> {
         Self::at(start, count, bytes)
     }
 
-    /// Memory that stays in a file when the process ends.
+    /// Memory that stays in a file when the process ends. All of it has its place on the disk: writing to a hole would
+    /// end the process when the disk is full.
     ///
     /// # Errors
-    /// When the file cannot be made so long, or mapped.
+    /// When the disk has no room for it, or the file cannot be mapped.
     pub fn of_file(file: &File, count: usize) -> io::Result<Self> {
         let bytes = Self::whole_pages(count);
         file.set_len(bytes as u64)?;
+        if let Err(error) = allocate(file, bytes) {
+            // Part of it may have been found.
+            file.set_len(0)?;
+            return Err(error);
+        }
         // SAFETY: a new mapping at an address of the kernel's choice, of a file that only we make shorter.
         let start = unsafe {
             mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
@@ -132,6 +140,16 @@ impl<T: Shared> Mapping<T> {
     }
 }
 
+fn allocate(file: &File, bytes: usize) -> io::Result<()> {
+    let bytes = bytes.try_into().map_err(|_| io::ErrorKind::FileTooLarge)?;
+    loop {
+        match posix_fallocate(file, 0, bytes) {
+            Err(Errno::EINTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
 impl Flights for Mapping<Flight> {
     fn all(&self) -> &[Flight] {
         // SAFETY: `count` flights, all of whose fields may change under a shared reference.
@@ -168,5 +186,20 @@ mod tests {
         assert!(!mapping.write(2, 0, b"i") && !mapping.read(2, 0, &mut read));
         let flights = Mapping::<Flight>::own(3).unwrap();
         assert_eq!((flights.all().len(), flights.all()[2].state()), (3, State { sent: 0, acked: 0 }));
+    }
+
+    #[test]
+    fn a_file_of_memory_has_no_holes_and_keeps_what_is_written() {
+        use std::os::unix::fs::MetadataExt;
+
+        let file = tempfile::tempfile().unwrap();
+        let mapping = Mapping::<Chunk>::of_file(&file, 3).unwrap();
+        assert!(mapping.write(2, 7, b"image"));
+        drop(mapping);
+        let facts = file.metadata().unwrap();
+        assert!(facts.blocks() * 512 >= facts.len() && facts.len() >= 3 * size_of::<Chunk>() as u64);
+        let mut read = [0; 5];
+        assert!(Mapping::<Chunk>::of_file(&file, 3).unwrap().read(2, 7, &mut read));
+        assert_eq!(&read, b"image");
     }
 }

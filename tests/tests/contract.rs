@@ -306,7 +306,7 @@ impl Filled {
             match command {
                 Command::PutHost(key, host) => {
                     // As after an ACK of the daemon's.
-                    filled.hosts.insert(key, Host { durable_until: u64::MAX, ..host });
+                    filled.hosts.insert(key, Host { durable_until: u64::MAX, bound_until: u64::MAX, ..host });
                 }
                 Command::PutAnswer(key, answer) => {
                     filled.answers.insert(key, *answer);

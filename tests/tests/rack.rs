@@ -13,7 +13,7 @@ use boot_tests::netns::Process;
 use boot_tests::place::{
     ALICE, CARD, OTHER_STRANGER, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool, known,
 };
-use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, Station};
+use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT, Station};
 use boot_tests::settings::{Known, Settings, boot_dir};
 use boot_tests::wait::eventually_some;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
@@ -453,6 +453,36 @@ fn malformed_packets_are_not_answered_and_harm_nobody() -> Result<()> {
         ensure!(panics.is_none(), "{panics:?}");
         // What was changed each time was right to begin with.
         wire.ask(&good, MessageType::Offer)?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frame_of_another_vlan_is_not_answered() -> Result<()> {
+    for (fast_path, by) in [("tc", "tc"), ("auto", "xdp"), ("off", "daemon")] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        // The tag arrives in the frame's bytes, as from a card with rxvlan off: XDP sees no other.
+        place.rack.namespace.output("ethtool", &["-K", SERVER_PORT, "txvlan", "off"])?;
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        let discover = Client::firmware(mac(ALICE.mac)?, 7).discover();
+        // Long enough for XDP to answer it in place.
+        let long = [payload(&discover)?, vec![0; 400]].concat();
+        let untagged = Datagram { source_mac: mac(ALICE.mac)?, ..Datagram::default() }.frame(&long);
+        let mut tagged = untagged.clone();
+        // IEEE 802.1Q: behind both addresses, VID 5.
+        tagged.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
+        wire.send(&tagged)?;
+        let answer = wire.hear_reply(&[discover.xid()], SILENCE)?;
+        ensure!(answer.is_none(), "{fast_path}: a frame of VLAN 5 is answered: {answer:?}");
+        wire.send(&untagged)?;
+        let answer = wire.hear_reply(&[discover.xid()], SOON)?;
+        let kind = answer.as_ref().and_then(Reply::kind);
+        ensure!(kind == Some(MessageType::Offer), "{fast_path}: untagged it is answered with {answer:?}");
+        xpxe.wait_for_event(&format!("the offer by {by}"), SOON, |event| {
+            event.field("step") == "offer" && event.field("by") == by
+        })?;
         xpxe.stop()?;
     }
     Ok(())

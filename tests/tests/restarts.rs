@@ -347,6 +347,19 @@ fn an_interface_without_xdp_says_so_once_and_is_answered_by_tc() -> Result<()> {
 }
 
 #[test]
+fn of_a_veth_with_xdp_its_other_end_is_said_once() -> Result<()> {
+    for (fast_path, expected) in [("auto", 1), ("xdp", 1), ("tc", 0), ("off", 0)] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let log = xpxe.log();
+        let said = log.iter().filter(|event| event.message().contains("the other end of eth0 runs")).count();
+        ensure!(said == expected, "{fast_path}: said {said} times:\n{}", xpxe.last_lines(20));
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
     for fast_path in ["auto", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };

@@ -220,7 +220,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
         info!("removed {stale} entries from the kernel's tables that the configuration no longer has");
     }
     if let Some(mut fast_path) = hooks {
-        attach(&config, &mut fast_path)?;
+        attach(&config, &links, &mut fast_path)?;
         // The programs stay in the kernel by their pins; keeping them open here has no use.
     }
     memory::give_back();
@@ -331,8 +331,8 @@ fn is_optional(config: &Config) -> bool {
     config.interfaces.iter().all(|interface| matches!(interface.fast_path, Hook::Auto | Hook::Off))
 }
 
-fn attach(config: &Config, fast_path: &mut FastPath) -> Result<()> {
-    for interface in &config.interfaces {
+fn attach(config: &Config, links: &[Link], fast_path: &mut FastPath) -> Result<()> {
+    for (interface, link) in config.interfaces.iter().zip(links) {
         let wanted = match interface.fast_path {
             Hook::Off => {
                 fast_path.release(&config.pin_dir, &interface.name)?;
@@ -360,6 +360,13 @@ fn attach(config: &Config, fast_path: &mut FastPath) -> Result<()> {
         }
         if let Some(why) = no_tc {
             warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
+        }
+        if xdp && link::is_veth(link)? {
+            warn!(
+                interface = name,
+                "{name}: answers by XDP arrive only if the other end of {name} runs a native XDP program: \
+                 if machines hear nothing, set fast_path = \"tc\""
+            );
         }
     }
     Ok(())

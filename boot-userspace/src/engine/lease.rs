@@ -6,10 +6,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use boot_common::Mac;
 
 use crate::config::Subnet;
+use crate::engine::command::Now;
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -51,6 +53,20 @@ impl Binding {
         matches!(self.state, State::Leased(_) | State::Held(_))
     }
 
+    /// Up to when nobody else gets the address, as the tables have it.
+    #[must_use]
+    pub fn bound_until(&self, now: Now) -> u64 {
+        match self.state {
+            State::Reserved => u64::MAX,
+            State::Offered(until) | State::Leased(until) | State::Held(until) => {
+                // Whole seconds: it may end one earlier.
+                let left = until.saturating_sub(now.seconds() + 1);
+                u64::try_from((now.boot + Duration::from_secs(left)).as_nanos()).unwrap_or(0)
+            }
+            State::Idle => 0,
+        }
+    }
+
     fn is_free(&self, now: u64) -> bool {
         match self.state {
             State::Reserved => false,
@@ -79,7 +95,7 @@ pub struct Bindings {
     by_mac: HashMap<Mac, Binding>,
     owner: HashMap<Ipv4Addr, Mac>,
     quarantined: HashMap<Ipv4Addr, u64>,
-    /// Never given out: our own.
+    /// Never given out of a pool: our own, and what is reserved.
     spared: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
     next: HashMap<usize, u32>,
@@ -97,6 +113,12 @@ impl Bindings {
     #[must_use]
     pub fn get(&self, mac: Mac) -> Option<Binding> {
         self.by_mac.get(&mac).copied()
+    }
+
+    /// Whether a machine was promised nothing any more.
+    #[must_use]
+    pub fn has_lapsed(&self, mac: Mac, now: u64) -> bool {
+        self.get(mac).is_some_and(|binding| binding.is_free(now))
     }
 
     /// Who has this address.
@@ -200,18 +222,15 @@ impl Bindings {
         asked: Option<Ipv4Addr>,
         now: u64,
     ) -> Bound {
-        if let Some(binding) = self.by_mac.get_mut(&mac)
+        if let Some(binding) = self.get(mac)
             && binding.subnet == subnet
         {
-            let was_free = binding.is_free(now);
-            if was_free {
-                binding.state = State::Offered(now + OFFER_HOLDS);
+            if self.is_spared(binding.address) && binding.state != State::Reserved {
+                // By the configuration it is to be another machine's, and this one asks anew.
+                self.remove(mac);
+            } else {
+                return Bound::To(self.extended(mac, binding, now));
             }
-            let binding = *binding;
-            if was_free {
-                self.note_offer(mac, binding.state);
-            }
-            return Bound::To(binding);
         }
         let mut taken_from = None;
         let asked = asked.filter(|address| in_pool(pools, *address) && self.is_unused(pools, *address, now));
@@ -231,9 +250,31 @@ impl Bindings {
         }
     }
 
-    /// Keeps an address from ever being given out.
+    /// A binding that lasts for an offer.
+    fn extended(&mut self, mac: Mac, binding: Binding, now: u64) -> Binding {
+        let ends = match binding.state {
+            State::Reserved => u64::MAX,
+            State::Offered(until) | State::Leased(until) | State::Held(until) => until,
+            State::Idle => 0,
+        };
+        if ends >= now + OFFER_HOLDS {
+            return binding;
+        }
+        let binding = Binding { state: State::Offered(now + OFFER_HOLDS), ..binding };
+        self.by_mac.insert(mac, binding);
+        self.note_offer(mac, binding.state);
+        binding
+    }
+
+    /// Keeps an address from ever being given out of a pool: it is our own, or reserved.
     pub fn spare(&mut self, address: Ipv4Addr) {
         self.spared.insert(address);
+    }
+
+    /// Whether an address is kept from ever being given out of a pool.
+    #[must_use]
+    pub fn is_spared(&self, address: Ipv4Addr) -> bool {
+        self.spared.contains(&address)
     }
 
     fn is_unused(&self, pools: &Subnet, address: Ipv4Addr, now: u64) -> bool {
@@ -279,7 +320,8 @@ impl Bindings {
         for _ in 0..self.stale.len() {
             let mac = self.stale.pop_front()?;
             let Some(binding) = self.by_mac.get(&mac) else { continue };
-            if binding.subnet == subnet && binding.is_free(now) && in_pool(pools, binding.address) {
+            let is_pools = in_pool(pools, binding.address) && !self.spared.contains(&binding.address);
+            if binding.subnet == subnet && binding.is_free(now) && is_pools {
                 return Some(mac);
             }
             if binding.state != State::Reserved {

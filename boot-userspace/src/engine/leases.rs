@@ -409,7 +409,7 @@ impl Engine {
         }
         self.keep_hostname(mac, lease.hostname.as_deref());
         self.roster.put(address, self.policy.client(mac));
-        self.put_direct_host(mac, durable_until);
+        self.put_direct_host(mac, durable_until, now);
         self.set_durable(mac, durable_until);
     }
 }

@@ -33,7 +33,7 @@ use boot_common::classify::client;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::config::DhcpRole;
 use crate::engine::command::{Command, Incoming, Now};
@@ -101,7 +101,7 @@ impl Engine {
         };
         engine.put_links();
         engine.spare_own_addresses();
-        engine.put_reservations();
+        engine.put_reservations(now);
         engine.restore(leases, now);
         // Each machine's entry as it has become, instead of every step on the way.
         engine.commands.retain(|command| !matches!(command, Command::PutHost(..)));
@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// Machines with a fixed address, or that a proxy boots, are known to the kernel from the start.
-    fn put_reservations(&mut self) {
+    fn put_reservations(&mut self, now: Now) {
         let macs: Vec<Mac> = self.policy.machines().iter().flat_map(|machine| machine.macs.clone()).collect();
         for mac in macs {
             self.put_proxied_host(mac);
@@ -278,11 +278,17 @@ impl Engine {
                 self.roster.know(&self.policy.client(*mac));
             }
         }
+        // By UUID or switch port, too.
+        let addresses: Vec<Ipv4Addr> =
+            self.policy.machines().iter().filter_map(|machine| machine.ip).collect();
+        for address in addresses {
+            self.bindings.spare(address);
+        }
         for (mac, address) in reserved {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
             self.roster.put(address, self.policy.client(mac));
-            self.put_direct_host(mac, 0);
+            self.put_direct_host(mac, 0, now);
         }
     }
 
@@ -327,6 +333,13 @@ impl Engine {
                         .machine(lease.mac)
                         .is_some_and(|machine| machine.ip == Some(lease.address));
                     let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, lease.address));
+                    if durable_until > 0 && in_pool && !reserved && self.bindings.is_spared(lease.address) {
+                        self.put_off_reservation(lease.address, lease.mac);
+                        let state = State::Leased(expires);
+                        self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
+                        // Without an entry: its next word is for the daemon.
+                        continue;
+                    }
                     if self.bindings.owner(lease.address).is_some() || !(in_pool || reserved) {
                         continue;
                     }
@@ -339,8 +352,23 @@ impl Engine {
                     self.roster.put(lease.address, self.policy.client(lease.mac));
                 }
             }
-            self.put_direct_host(lease.mac, durable_until);
+            self.put_direct_host(lease.mac, durable_until, now);
             self.keep_hostname(lease.mac, lease.hostname.as_deref());
+        }
+    }
+
+    /// A reservation of an address that was promised to another machine waits until that asks again, or the promise ends.
+    fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
+        let Some(owner) = self.bindings.owner(address) else { return };
+        warn!(%address, "{address} is reserved for {owner}, but {holder} has a lease of it that still runs: {owner} gets another address until {holder} asks again");
+        let shared: Vec<Mac> = self
+            .bindings
+            .iter()
+            .filter(|(_, binding)| binding.address == address)
+            .map(|(mac, _)| mac)
+            .collect();
+        for mac in shared {
+            self.free(mac);
         }
     }
 
@@ -364,7 +392,7 @@ impl Engine {
             let state = State::Offered(now.seconds() + lease::OFFER_HOLDS);
             self.bindings.put(*mac, Binding { address, subnet, state });
             self.roster.put(address, self.policy.client(*mac));
-            self.put_direct_host(*mac, 0);
+            self.put_direct_host(*mac, 0, now);
             adopted += 1;
         }
         adopted

@@ -1,5 +1,7 @@
 //! The engine as a black box: DHCP messages and time in, commands out.
 
+mod promises;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -111,8 +113,17 @@ impl Lab {
     }
 
     fn send_bytes(&mut self, bytes: &[u8], port: u16, from: SocketAddrV4) -> Option<Reply> {
-        let incoming = Incoming { ifindex: 7, port, from, to: Ipv4Addr::BROADCAST, payload: bytes };
-        self.engine.handle(&incoming, self.now);
+        self.receive(&Incoming { ifindex: 7, port, from, to: Ipv4Addr::BROADCAST, payload: bytes })
+    }
+
+    /// To the server alone, from the client's own address.
+    fn send_to_server(&mut self, message: &Message) -> Option<Reply> {
+        let (bytes, from) = (message.to_vec().unwrap(), SocketAddrV4::new(message.ciaddr(), 68));
+        self.receive(&Incoming { ifindex: 7, port: 67, from, to: SERVER, payload: &bytes })
+    }
+
+    fn receive(&mut self, incoming: &Incoming<'_>) -> Option<Reply> {
+        self.engine.handle(incoming, self.now);
         let mut reply = None;
         let mut commands = std::collections::VecDeque::from(self.engine.take_commands());
         while let Some(command) = commands.pop_front() {

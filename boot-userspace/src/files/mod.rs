@@ -47,6 +47,8 @@ pub struct OpenFile {
     pub path: PathBuf,
     /// When its content or its inode last changed, in seconds and nanoseconds since 1970.
     changed: (i64, i64),
+    /// How many names it has.
+    links: u64,
 }
 
 /// Equal for two openings only if they have the same content, as far as the file system's clock tells.
@@ -60,7 +62,8 @@ pub struct Version {
 }
 
 impl OpenFile {
-    /// Whether the file has still the content that it had when it was opened.
+    /// Whether the file has still the content that it had when it was opened. A name that is taken from it, as by
+    /// renaming another file over it, leaves its content alone and yet changes the inode's time.
     ///
     /// # Errors
     /// As the system gives them.
@@ -68,7 +71,7 @@ impl OpenFile {
         let facts = self.file.metadata()?;
         Ok(facts.len() == self.size
             && facts.modified().unwrap_or(SystemTime::UNIX_EPOCH) == self.modified
-            && (facts.ctime(), facts.ctime_nsec()) == self.changed)
+            && ((facts.ctime(), facts.ctime_nsec()) == self.changed || facts.nlink() != self.links))
     }
 
     /// What tells this content from others, and from that which the file has had or will have.
@@ -280,7 +283,7 @@ fn regular(file: File, path: PathBuf) -> Result<OpenFile, OpenError> {
     let modified = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let identity = (facts.dev(), facts.ino());
     let changed = (facts.ctime(), facts.ctime_nsec());
-    Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed })
+    Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed, links: facts.nlink() })
 }
 
 /// Looks at the beginning of a file.

@@ -100,17 +100,30 @@ fn ipv4_address(entry: &InterfaceAddress) -> Option<Ipv4Net> {
     Ipv4Net::with_netmask(address, netmask).ok()
 }
 
-/// Asks rtnetlink, whose messages can be written and read without unsafe code, unlike `ioctl`'s.
+/// True for one end of a veth pair.
+pub fn is_veth(link: &Link) -> io::Result<bool> {
+    let answer = ask(link.index)?;
+    let kind = attributes(&answer)
+        .and_then(|all| attribute(all, libc::IFLA_LINKINFO))
+        .and_then(|information| attribute(information, libc::IFLA_INFO_KIND));
+    // The kernel ends the name with a zero byte.
+    Ok(kind.is_some_and(|kind| kind.strip_suffix(b"\0").unwrap_or(kind) == b"veth"))
+}
+
 fn mtu(index: u32) -> io::Result<u32> {
+    mtu_in_answer(&ask(index)?)
+        .ok_or_else(|| io::Error::other(format!("the kernel did not tell the MTU of interface {index}")))
+}
+
+/// Asks rtnetlink, whose messages can be written and read without unsafe code, unlike `ioctl`'s.
+fn ask(index: u32) -> io::Result<Vec<u8>> {
     let kind = Some(Protocol::from(libc::NETLINK_ROUTE));
     let mut socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, kind)?;
     socket.send(&link_request(index))?;
     let mut answer = vec![0; 32 * 1024];
     let len = socket.read(&mut answer)?;
-    answer
-        .get(..len)
-        .and_then(mtu_in_answer)
-        .ok_or_else(|| io::Error::other(format!("the kernel did not tell the MTU of interface {index}")))
+    answer.truncate(len);
+    Ok(answer)
 }
 
 /// `struct nlmsghdr` and `struct ifinfomsg` of rtnetlink(7), both 16 bytes, in host byte order.
@@ -131,19 +144,32 @@ fn link_request(index: u32) -> [u8; HEADERS] {
 }
 
 fn mtu_in_answer(answer: &[u8]) -> Option<u32> {
-    let u16_at = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    let mtu = attribute(attributes(answer)?, libc::IFLA_MTU)?;
+    Some(u32::from_ne_bytes(*mtu.first_chunk()?))
+}
+
+/// The attributes of an answer that describes an interface.
+fn attributes(answer: &[u8]) -> Option<&[u8]> {
     if u16_at(answer, 4)? != libc::RTM_NEWLINK {
         return None;
     }
-    let mut attributes = answer.get(HEADERS..)?;
+    answer.get(HEADERS..)
+}
+
+/// What the attribute of this type holds.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let len = usize::from(u16_at(attributes, 0)?);
-        if u16_at(attributes, 2)? == libc::IFLA_MTU {
-            return Some(u32::from_ne_bytes(*attributes.get(4..)?.first_chunk()?));
+        if u16_at(attributes, 2)? == wanted {
+            return attributes.get(4..len);
         }
         // A shorter attribute than its own header would never end this loop.
         attributes = attributes.get(len.max(4).next_multiple_of(4)..)?;
     }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// A network namespace of its own for a test that needs interfaces.
@@ -186,15 +212,21 @@ mod tests {
     #[test]
     #[ignore = "needs root for a network namespace"]
     fn finds_what_the_namespace_has() {
-        let setup =
-            [lab::PAIR, &["address add 172.16.5.1/12 dev srv0 label srv0:0", "link set srv0 mtu 1400"]]
-                .concat();
+        let setup = [
+            lab::PAIR,
+            &["address add 172.16.5.1/12 dev srv0 label srv0:0", "link set srv0 mtu 1400"],
+            &["tuntap add tap0 mode tap", "address add 10.8.0.1/24 dev tap0", "link set tap0 up"],
+        ]
+        .concat();
         lab::in_namespace(&setup, || {
             let link = find("srv0").unwrap();
             assert_eq!(link.mac, Mac([2, 0, 0, 0, 0, 10]));
             assert_eq!(link.addresses, ["10.9.0.1/24".parse().unwrap(), "172.16.5.1/12".parse().unwrap()]);
             assert_eq!((link.name.as_str(), link.mtu), ("srv0", 1400));
             assert_ne!(link.index, find("cli0").unwrap().index);
+            assert!(is_veth(&link).unwrap());
+            assert!(!is_veth(&find("tap0").unwrap()).unwrap());
+            assert!(!is_veth(&find("lo").unwrap()).unwrap());
             assert_eq!(packet_address(&link).unwrap().protocol(), 0);
         });
     }

@@ -25,6 +25,16 @@ pub(super) fn enlarge_receive_buffer(socket: &impl AsFd, bytes: usize) {
     }
 }
 
+/// Asks for a send buffer of so many bytes. Going past `net.core.wmem_max` needs CAP_NET_ADMIN; a smaller buffer
+/// still works.
+pub(super) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
+    if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err()
+        && let Err(error) = setsockopt(socket, sockopt::SndBuf, &bytes)
+    {
+        tracing::debug!(%error, "the send buffer stays at its default size");
+    }
+}
+
 /// Classic BPF, of which filters are made.
 pub(super) mod filter {
     use super::SockFilter;

@@ -8,13 +8,13 @@ use zerocopy::FromZeros as _;
 use super::HOST_NAME;
 use crate::config::DhcpRole;
 use crate::engine::answers::put_own_options;
-use crate::engine::command::Command;
+use crate::engine::command::{Command, Now};
 use crate::engine::lease::Binding;
 use crate::engine::{Engine, WITHDRAWN};
 
 impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
-    pub(in crate::engine) fn put_direct_host(&mut self, mac: Mac, durable_until: u64) {
+    pub(in crate::engine) fn put_direct_host(&mut self, mac: Mac, durable_until: u64, now: Now) {
         let Some(binding) = self.bindings.get(mac) else { return };
         let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
             let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
@@ -22,7 +22,7 @@ impl Engine {
         });
         if let Some((position, address)) = found {
             let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
-            self.put_host(mac, &binding, set, durable_until);
+            self.put_host(mac, &binding, set, durable_until, now);
         }
     }
 
@@ -38,8 +38,8 @@ impl Engine {
         self.insert_host(mac, host);
     }
 
-    pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) {
-        let host = self.host(mac, binding, set, durable_until);
+    pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) {
+        let host = self.host(mac, binding, set, durable_until, now);
         self.insert_host(mac, host);
     }
 
@@ -50,9 +50,13 @@ impl Engine {
         }
     }
 
-    /// Takes the promise of a lease back from the kernel.
+    /// Takes the promise of a lease back from the kernel, and with it the address unless it is reserved: whoever comes
+    /// back for it has to be bound to it again.
     pub(in crate::engine) fn withdraw(&mut self, mac: Mac) {
-        self.set_durable(mac, 0);
+        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {
+            let bound_until = if host.bound_until == u64::MAX { u64::MAX } else { 0 };
+            self.insert_host(mac, Host { durable_until: 0, bound_until, ..host });
+        }
         self.withdrawn.insert(mac, WITHDRAWN);
     }
 
@@ -72,10 +76,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64) -> Host {
+    pub(super) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {
         let subnet = self.policy.subnets().get(binding.subnet);
         let mut host = Host::new_zeroed();
         host.durable_until = durable_until;
+        host.bound_until = binding.bound_until(now);
         host.answer_set = set;
         host.address = binding.address.octets();
         host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());

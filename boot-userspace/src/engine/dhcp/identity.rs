@@ -3,15 +3,17 @@
 use boot_common::Mac;
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
+use boot_common::tables::HostKey;
 use tracing::{info, warn};
 
 use crate::engine::Engine;
+use crate::engine::command::Now;
 use crate::engine::lease::{Binding, State};
 use crate::engine::marks::Marks;
 
 impl Engine {
     /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
-    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes) {
+    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes, now: Now) {
         let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
@@ -28,13 +30,35 @@ impl Engine {
             // What it was promised in another network it keeps there.
             && !self.bindings.get(mac).is_some_and(|binding| binding.subnet != subnet && binding.is_promised())
         {
-            if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
+            let holder = self.bindings.owner(address).filter(|other| *other != mac);
+            if let Some(other) = holder.filter(|other| self.still_has(*other, now)) {
+                warn!(step = "recognised", by = "daemon", %mac, name, %address,
+                    "{other} has {address} by a lease that still runs, so {mac} gets another one: the machine has a new card, or two machines show the same UUID or port (xpxe leases delete {other} ends the lease)");
+                return;
+            }
+            if let Some(other) = holder {
                 warn!(step = "recognised", by = "daemon", %mac, name, %address,
                     "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
                 self.forget(other);
             }
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
             self.drop_entry_of_another_address(mac, address);
+        }
+    }
+}
+
+impl Engine {
+    /// Whether a machine was promised its address for longer, or the configuration has it for its MAC.
+    pub(super) fn still_has(&self, mac: Mac, now: Now) -> bool {
+        let is_named = self.policy.machine(mac).is_some_and(|machine| machine.macs.contains(&mac));
+        match self.bindings.get(mac).map(|binding| binding.state) {
+            None => false,
+            // Recognised by another mark.
+            Some(State::Reserved) if !is_named => {
+                let host = self.tables.hosts.get(&HostKey::from(mac));
+                host.is_some_and(|host| host.durable_until > now.nanos())
+            }
+            Some(_) => !self.bindings.has_lapsed(mac, now.seconds()),
         }
     }
 }

@@ -12,6 +12,7 @@ mod reply;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use boot_common::class::Class;
 use boot_common::classify::client;
 use boot_common::decide::message;
 use boot_common::facts::Facts;
@@ -22,6 +23,7 @@ use boot_common::wire::{Request, port};
 use boot_common::{Mac, Reason};
 use tracing::{info, warn};
 
+use crate::engine::answers::lease_seconds;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::join::{join, option_of};
 use crate::engine::lease::{Binding, Bound, RELEASE_HOLDS, State};
@@ -45,6 +47,9 @@ struct Asked<'a> {
     request: Box<Request>,
     now: Now,
 }
+
+/// In a second.
+const NANOS: u64 = 1_000_000_000;
 
 /// Option 12: what a client calls itself, or is called.
 const HOST_NAME: u8 = 12;
@@ -90,7 +95,7 @@ impl Engine {
         let request = Box::new(self.scratch.request);
         let facts = *self.scratch.walk.finish()?;
         let mac = client(&request);
-        self.recognise(mac, &facts, &frame);
+        self.recognise(mac, &facts, &frame, now);
         if !self.policy.serves(mac) {
             return Err(Reason::UnknownHost);
         }
@@ -151,7 +156,7 @@ impl Engine {
         let known = self.tables.hosts.get(&HostKey::from(asked.mac));
         let same = known.filter(|host| host.address == binding.address.octets());
         let durable_until = same.map_or(0, |host| host.durable_until);
-        self.put_host(asked.mac, &binding, place.set, durable_until);
+        self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
         self.reply(asked, place, message::OFFER, Some(binding))
     }
 
@@ -184,6 +189,10 @@ impl Engine {
         let on_this_net =
             self.policy.subnets().get(place.subnet).is_some_and(|subnet| subnet.cidr.contains(&wanted));
         match self.bindings.get(asked.mac) {
+            Some(binding) if binding.state != State::Reserved && self.bindings.is_spared(binding.address) => {
+                self.forget(asked.mac);
+                self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
+            }
             Some(binding) if binding.address == wanted && binding.subnet == place.subnet && on_this_net => {
                 self.acknowledge(asked, place, binding)
             }
@@ -205,14 +214,17 @@ impl Engine {
             // Some count the NUL.
             self.keep_hostname(asked.mac, said.as_deref().map(|name| name.trim_end_matches('\0')));
         }
-        self.promise(asked.mac, &binding, place, asked.now);
+        self.promise(asked.mac, &binding, place, asked.facts.class(), asked.now);
         self.reply(asked, place, message::ACK, Some(binding))
     }
 
-    /// Stores a lease ahead, and lets the kernel promise what is stored.
-    fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, now: Now) {
-        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| subnet.lease.as_secs());
-        let stored = lease * HORIZON;
+    /// Stores a lease ahead, and lets the kernel promise what is stored. What was stored for longer stays so.
+    fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, class: Class, now: Now) {
+        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
+        let known = self.tables.hosts.get(&HostKey::from(mac));
+        let same = known.filter(|host| host.address == binding.address.octets());
+        let left = same.map_or(0, |host| host.durable_until.saturating_sub(now.nanos()).div_ceil(NANOS) + 1);
+        let stored = (u64::from(lease) * HORIZON).max(left);
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
         self.bindings.put(mac, Binding { state, ..*binding });
@@ -221,7 +233,8 @@ impl Engine {
         // The store has whole seconds: what it has may end a second earlier.
         let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));
         let durable_until = u64::try_from(durable_until.as_nanos()).unwrap_or(0);
-        self.put_host(mac, binding, place.set, durable_until);
+        let binding = Binding { state, ..*binding };
+        self.put_host(mac, &binding, place.set, durable_until, now);
     }
 
     /// The kernel half may have confirmed a lease while its RELEASE was on the way to us: the machine has it, so it
@@ -234,7 +247,8 @@ impl Engine {
             return;
         }
         let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: host.answer_set };
-        self.promise(event.mac, &binding, place, now);
+        let Some(class) = Class::from_key(event.class) else { return };
+        self.promise(event.mac, &binding, place, class, now);
     }
 
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
@@ -249,7 +263,9 @@ impl Engine {
     fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
         let binding = self.bindings.get(asked.mac).filter(|binding| binding.address == address);
-        let Some(binding) = binding.filter(|_| self.is_ours(Ipv4Addr::from(asked.facts.server_id))) else {
+        let (server, relays) = (asked.facts.server_id, asked.facts.server_override);
+        let names_us = self.is_ours(Ipv4Addr::from(server)) || (relays != [0; 4] && relays == server);
+        let Some(binding) = binding.filter(|_| names_us) else {
             return Err(Reason::OtherAddress);
         };
         let client = self.policy.client(asked.mac);
@@ -294,11 +310,18 @@ impl Engine {
         let (position, subnet, server) = {
             let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
             let found = if giaddr.is_unspecified() {
-                let bound = self.bindings.get(asked.mac).map(|binding| binding.subnet);
+                // Who writes to us alone has an address, and may be behind routers (RFC 2131 section 4.3.2, RENEWING).
+                let ciaddr = asked.request.bootp.ciaddr;
+                let writes_to_us = ciaddr != [0; 4] && asked.request.ip.destination == asked.link.address;
+                let own = writes_to_us.then(|| self.policy.subnet_of(Ipv4Addr::from(ciaddr))).flatten();
+                // A machine's own subnet, where the interface has several.
+                let own = own.or_else(|| Some(self.bindings.get(asked.mac)?.subnet));
                 let mut direct = self.policy.direct(port);
                 let first = direct.next();
-                // A machine's own subnet, where the interface has several.
-                first.into_iter().chain(direct).find(|(subnet, _)| Some(*subnet) == bound).or(first)
+                let on_link = first.into_iter().chain(direct).find(|(subnet, _)| Some(*subnet) == own);
+                let routed = own.filter(|_| writes_to_us);
+                let routed = routed.map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)));
+                on_link.or(routed).or(first)
             } else {
                 let selected = Ipv4Addr::from(asked.facts.link_selection);
                 let selected = if selected.is_unspecified() { giaddr } else { selected };
@@ -333,8 +356,11 @@ impl Engine {
         if let Some(address) = reserved
             && self.policy.subnet_of(address) == Some(place.subnet)
             && self.bindings.get(asked.mac).is_none_or(|binding| binding.address != address)
-            && self.bindings.owner(address).is_none()
+            && self.bindings.owner(address).is_none_or(|other| !self.still_has(other, asked.now))
         {
+            if let Some(other) = self.bindings.owner(address) {
+                self.forget(other);
+            }
             self.bindings.put(asked.mac, Binding { address, subnet: place.subnet, state: State::Reserved });
             return Ok(false);
         }

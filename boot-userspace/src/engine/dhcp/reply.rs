@@ -54,7 +54,7 @@ impl Engine {
             (None, None) => self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS),
         };
         let prepared = prepared.ok_or(Reason::NoAnswer)?;
-        let host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0));
+        let host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0, asked.now));
         let room = room(&asked.facts, host.as_ref());
         let fits = usize::from(prepared.body_length) <= SNAME_AND_FILE + 4 + room;
         let prepared = if fits {

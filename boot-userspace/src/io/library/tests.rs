@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::files::BootFiles;
@@ -118,6 +121,62 @@ fn a_file_from_the_disk_that_is_written_to_is_not_sent_on() {
     fs::write(&path, b"new").unwrap();
     fs::write(dir.path().join("g"), content(6000)).unwrap();
     assert!(library.read(image.id, &mut [0; 100], 0).is_err());
+}
+
+#[test]
+fn a_file_from_the_disk_that_loses_its_name_is_sent_on_and_one_written_to_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = Library::new(Mapping::own(0).unwrap(), Mapping::own(0).unwrap());
+    let [path, next] = ["f", "next"].map(|name| dir.path().join(name));
+    let fetch_new = |content: Vec<u8>| {
+        fs::write(&path, content).unwrap();
+        fetch(&library, dir.path(), "f")
+    };
+
+    let old = fetch_new(content(5000));
+    let another = content(5001)[1..].to_vec();
+    // The file system's clock moves in steps: only another time of the inode puts the question.
+    until("the clock moves", || {
+        fs::write(&next, &another).unwrap();
+        changed(&next) != changed(&path)
+    });
+    fs::rename(&next, &path).unwrap();
+    assert!(whole(&library, old) == content(5000), "another took its name");
+    let new = fetch(&library, dir.path(), "f");
+    assert!(whole(&library, new) == another);
+    fs::remove_file(&path).unwrap();
+    assert!(whole(&library, new) == another && whole(&library, old) == content(5000), "removed");
+
+    let written = fetch_new(content(5000));
+    let (before, modified) = (changed(&path), fs::metadata(&path).unwrap().modified().unwrap());
+    until("the clock moves", || {
+        fs::write(&path, &another).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        changed(&path) != before
+    });
+    assert!(
+        library.read(written.id, &mut [0; 100], 0).is_err(),
+        "written to in place, of the same size and time"
+    );
+
+    let written = fetch_new(content(4000));
+    let mut end = fs::File::options().append(true).open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(whole(&library, written) == content(4000));
+    end.write_all(b"more").unwrap();
+    assert!(library.read(written.id, &mut [0; 100], 0).is_err(), "written to without a name");
+}
+
+fn changed(path: &Path) -> (i64, i64) {
+    let facts = fs::metadata(path).unwrap();
+    (facts.ctime(), facts.ctime_nsec())
+}
+
+fn until(what: &str, mut happens: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !happens() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+    }
 }
 
 #[test]

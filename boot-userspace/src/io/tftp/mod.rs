@@ -35,9 +35,8 @@ const PORT: u16 = 69;
 const LONGEST_PACKET: usize = 2048;
 /// Packets taken in before the timers get their turn again.
 const BURST: usize = 64;
-/// How long to wait for room in the socket's send buffer, and how often, before a packet counts as lost.
-const SEND_PAUSE: Duration = Duration::from_millis(1);
-const SEND_TRIES: u32 = 20;
+/// So long a socket that gives errors only is left alone between two attempts.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What all interfaces' TFTP servers have in common.
 #[derive(Clone)]
@@ -118,7 +117,7 @@ impl TftpServer {
                     Ok(received) => {
                         self.take(&packet, &received);
                         // A client of one block at a time waits for no other.
-                        self.act().await;
+                        self.act();
                         self.take_waiting(&mut packet);
                     }
                     Err(error) => self.receive_failed(&error).await,
@@ -131,7 +130,7 @@ impl TftpServer {
                 () = sleep_until(wakeup) => {}
             }
             self.transfers.tick(clock::boot());
-            self.act().await;
+            self.act();
         }
     }
 
@@ -159,10 +158,10 @@ impl TftpServer {
     async fn receive_failed(&self, error: &io::Error) {
         // Often an ICMP error about an earlier packet; a pause keeps a lasting fault from eating the processor.
         debug!(interface = self.link.name, %error, "TFTP socket");
-        tokio::time::sleep(SEND_PAUSE).await;
+        tokio::time::sleep(PAUSE).await;
     }
 
-    async fn act(&mut self) {
+    fn act(&mut self) {
         let mut packet = Vec::new();
         while let Some(action) = self.transfers.next_action() {
             match action {
@@ -171,7 +170,7 @@ impl TftpServer {
                 }
                 Action::Publish { key, slot } => self.publish(&key, slot),
                 Action::Withdraw { key } => self.withdraw(&key),
-                Action::Send { peer, bytes } => self.send(&bytes, peer).await,
+                Action::Send { peer, bytes } => self.send(&bytes, peer),
                 Action::Block { peer, image, offset, len, block } => {
                     packet.clear();
                     packet.extend(tftp::data_header(block));
@@ -181,7 +180,7 @@ impl TftpServer {
                         packet.get_mut(DATA_HEADER..).unwrap_or_default(),
                         offset,
                     ) {
-                        Ok(()) => self.send(&packet, peer).await,
+                        Ok(()) => self.send(&packet, peer),
                         Err(error) => {
                             warn!(step = "tftp", by = "daemon", client = %peer.client, %error, "a boot file cannot be read");
                             self.transfers.unreadable(peer, clock::boot());
@@ -218,12 +217,7 @@ impl TftpServer {
             Ok(file) => file,
             Err(error) => {
                 self.teller.tell_miss(peer, name, &error);
-                let error = match error {
-                    OpenError::NotFound { .. } => tftp::OpenError::NotFound,
-                    OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
-                    OpenError::Io { .. } => tftp::OpenError::Failed,
-                };
-                return self.transfers.opened(token, Err(error), clock::boot());
+                return self.transfers.opened(token, Err(answer_to(&error)), clock::boot());
             }
         };
         let edition = (file.version(), mode);
@@ -281,20 +275,25 @@ impl TftpServer {
         }
     }
 
-    /// Sends, waiting a little for room in the socket's buffer. What cannot be sent is lost like any packet, and
-    /// the transfer's timer repairs it.
-    async fn send(&self, bytes: &[u8], peer: Peer) {
-        for _ in 0..SEND_TRIES {
-            let own = self.ports.as_ref().and_then(|ports| ports.socket(peer));
-            match own.unwrap_or(&self.socket).try_send(bytes, peer.client, peer.local) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::time::sleep(SEND_PAUSE).await;
-                }
-                Err(error) => return debug!(client = %peer.client, %error, "TFTP packet not sent"),
-                Ok(()) => return,
-            }
+    /// What cannot be sent at once is lost like any packet, and the transfer's timer repairs it: waiting for room would
+    /// hold up all the others.
+    fn send(&self, bytes: &[u8], peer: Peer) {
+        let own = self.ports.as_ref().and_then(|ports| ports.socket(peer));
+        if let Err(error) = own.unwrap_or(&self.socket).try_send(bytes, peer.client, peer.local) {
+            debug!(client = %peer.client, %error, "TFTP packet not sent");
         }
-        debug!(client = %peer.client, "TFTP packet not sent, the interface takes no more");
+    }
+}
+
+/// What a client is told of a file that cannot be opened.
+fn answer_to(error: &OpenError) -> tftp::OpenError {
+    match error {
+        OpenError::NotFound { .. } => tftp::OpenError::NotFound,
+        OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
+        OpenError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            tftp::OpenError::Forbidden
+        }
+        OpenError::Io { .. } => tftp::OpenError::Failed,
     }
 }
 
@@ -311,5 +310,18 @@ async fn sleep_until(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time.saturating_sub(clock::boot())).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_forbidden_and_a_broken_disk_a_failure() {
+        let failed_with = |kind: io::ErrorKind| OpenError::Io { path: "/x".into(), error: kind.into() };
+        assert_eq!(answer_to(&failed_with(io::ErrorKind::PermissionDenied)), tftp::OpenError::Forbidden);
+        assert_eq!(answer_to(&failed_with(io::ErrorKind::Other)), tftp::OpenError::Failed);
+        assert_eq!(answer_to(&OpenError::Outside), tftp::OpenError::Forbidden);
     }
 }

@@ -5,18 +5,19 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use boot_common::tftp::{Flight, MAX_FLIGHTS, TransferKey};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::config::{Config, FastPath as Hook};
 use crate::engine::roster::Roster;
 use crate::engine::tftp::{Flights, Image, Mode, Place, Slots};
 use crate::fastpath::{Published, Sizes, Transfers};
-use crate::files::BootFiles;
+use crate::files::{BootFiles, human_size};
 use crate::io::clock;
 use crate::io::library::{Library, fingerprint};
 use crate::io::link::Link;
@@ -51,9 +52,7 @@ pub fn servers(
     kernel: InKernel,
 ) -> Result<Vec<TftpServer>> {
     let path = config.state_dir.join("transfers");
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-    let file = file.with_context(|| format!("opening {}", path.display()))?;
-    let own = Arc::new(Mapping::<Flight>::of_file(&file, MAX_FLIGHTS as usize)?);
+    let own = Arc::new(daemons_own(&path, kernel.live.is_some())?);
 
     let sizes = Sizes::of(config.fast_path_memory);
     let mut left = None;
@@ -123,6 +122,23 @@ pub fn servers(
     Ok(servers)
 }
 
+/// Memory for the transfers of a daemon alone: in a file, where there is room for one. `passing` if it is only read.
+fn daemons_own(path: &Path, passing: bool) -> Result<Mapping<Flight>> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    let count = MAX_FLIGHTS as usize;
+    match Mapping::of_file(&file, count) {
+        Ok(mapping) => return Ok(mapping),
+        Err(error) if passing => debug!(%error, "transfers of an earlier daemon"),
+        Err(error) => warn!(
+            "TFTP transfers will not outlive this daemon: {error}; make room for {} on the disk of {} and restart it",
+            human_size((count * size_of::<Flight>()) as u64),
+            path.display()
+        ),
+    }
+    Ok(Mapping::own(count)?)
+}
+
 /// All transfers in this memory that can go on, where they stand. Those that were not published are of files that did
 /// not fit into the kernel's memory, or there was no kernel half.
 fn standing_in(
@@ -143,10 +159,10 @@ fn adopt(published: &Published, flights: &Mapping<Flight>, library: &Library) ->
     for (key, slot) in published.all() {
         let image = flights.all().get(slot as usize).and_then(|flight| {
             let shape = flight.shape();
-            // The text of an OACK that nobody has acknowledged is lost; the client repeats its request.
-            let begun = flight.state().acked > 0;
             let place = Place { chunk: shape.chunk, sums: shape.sums };
-            begun.then(|| library.adopt(place, shape.size, shape.block_size)).flatten()
+            can_go_on(flight, clock::boot())
+                .then(|| library.adopt(place, shape.size, shape.block_size))
+                .flatten()
         });
         match image {
             Some(image) => adopted.push((key, slot, image)),
@@ -154,6 +170,15 @@ fn adopt(published: &Published, flights: &Mapping<Flight>, library: &Library) ->
         }
     }
     adopted
+}
+
+/// Whether there is a client that waits, or a transfer that only has to be told of as finished.
+fn can_go_on(flight: &Flight, now: Duration) -> bool {
+    let acked = flight.state().acked;
+    // The kernel half goes on meanwhile, so the stamp may be later than `now`.
+    let lately = now.saturating_sub(Duration::from_nanos(flight.progressed.get())) < RECENT;
+    // The text of an OACK that nobody has acknowledged is lost; the client repeats its request.
+    acked > 0 && (lately || acked == flight.shape().last)
 }
 
 /// Transfers that no kernel half answers and that can go on: the clients wait still, and the boot files are what they
@@ -213,4 +238,44 @@ fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image
     flight.begin(key, &shape, state, &String::from_utf8_lossy(name), progressed);
     flight.opened.set(opened);
     flight.edition.set(edition);
+}
+
+#[cfg(test)]
+mod tests {
+    use boot_common::tftp::{Shape, State};
+
+    use super::*;
+
+    #[test]
+    fn only_transfers_that_somebody_waits_for_go_on() {
+        let key =
+            TransferKey { client: [10, 9, 0, 2], local: [10, 9, 0, 1], ifindex: 2, port: 2000, reserved: 0 };
+        let shape = Shape { size: 5000, block_size: 1432, window: 1, last: 5, chunk: 0, sums: 0 };
+        let progressed = Duration::from_secs(100);
+        let flight = Flight::default();
+        for (acked, later, goes_on) in
+            [(2, 0, true), (2, 29, true), (2, 30, false), (0, 0, false), (5, 29, true), (5, 3000, true)]
+        {
+            let state = State { sent: 5, acked };
+            flight.begin(&key, &shape, state, "f", progressed.as_nanos().try_into().unwrap());
+            let now = progressed + Duration::from_secs(later);
+            assert_eq!(can_go_on(&flight, now), goes_on, "{acked} acknowledged, {later} s later");
+        }
+        flight.begin(&key, &shape, State { sent: 5, acked: 4 }, "f", 101_000_000_000);
+        assert!(can_go_on(&flight, progressed), "it went on while the clock was read");
+    }
+
+    #[test]
+    fn without_room_on_the_disk_transfers_are_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("transfers");
+        assert_eq!(daemons_own(&path, false).unwrap().count(), MAX_FLIGHTS as usize);
+        assert!(fs::metadata(&path).unwrap().len() > 0);
+        fs::remove_file(&path).unwrap();
+        // Opens for writing as a file does, and has no length.
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let own = daemons_own(&path, false).unwrap();
+        assert_eq!(own.all().iter().filter(|flight| flight.key().is_some()).count(), 0);
+        assert_eq!(own.count(), MAX_FLIGHTS as usize);
+    }
 }

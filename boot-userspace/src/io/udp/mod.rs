@@ -20,13 +20,16 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 
 use super::link::Link;
-use super::socket::enlarge_receive_buffer;
+use super::socket::{enlarge_receive_buffer, enlarge_send_buffer};
 
 /// Room for the first packets of some 48,000 machines that are powered on at once, which take memory only while they
 /// wait; the usual 208 KiB hold 160.
 pub(super) const RECEIVE_BUFFER: usize = 64 << 20;
 /// The same for 3,000: what has come so far knows how to wait for more.
 const SMALLER_BUFFER: usize = 4 << 20;
+/// What waits for the ARP answer of a host that is not there stays in the buffer for three seconds, up to 208 KiB for
+/// each such host, and would otherwise take the room of what goes to all others.
+const SEND_BUFFER: usize = 32 << 20;
 
 /// A UDP socket on one interface.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ impl UdpSocket {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(|e| failed(Step::Open)(e.into()))?;
         let buffer = if port == DHCP_SERVER { RECEIVE_BUFFER } else { SMALLER_BUFFER };
         enlarge_receive_buffer(&socket, buffer);
+        enlarge_send_buffer(&socket, SEND_BUFFER);
         socket.bind_device(Some(link.name.as_bytes())).map_err(failed(Step::BindToDevice))?;
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         socket.bind(&any.into()).map_err(failed(Step::Bind))?;

@@ -175,3 +175,20 @@ fn reads_the_kernels_socket_table() {
     assert_eq!(sockets_on(67, table), ["socket:[4711]"]);
     assert!(sockets_on(67, "").is_empty());
 }
+
+#[test]
+#[ignore = "needs root for a network namespace"]
+fn hosts_that_are_not_there_leave_room_for_what_goes_to_others() {
+    lab::in_namespace(lab::PAIR, || {
+        in_runtime(async {
+            let server = UdpSocket::bind(&find("srv0").unwrap(), 69).unwrap();
+            // More than fits into the usual buffer, and more than the kernel lets wait for one host.
+            for host in 100..200 {
+                for _ in 0..100 {
+                    let to = SocketAddrV4::new([10, 9, 0, host].into(), 2000);
+                    server.try_send(&[0; 1400], to, [10, 9, 0, 1].into()).unwrap();
+                }
+            }
+        });
+    });
+}

@@ -103,6 +103,7 @@ fn rack(flags: u8, case: &mut Case<'_>) -> Rack {
         host_entry.address = if proxied { [0; 4] } else { YOU.octets() };
         host_entry.mask = if proxied { [255; 4] } else { [255, 255, 255, 0] };
         host_entry.durable_until = if host & 0x20 != 0 { 0 } else { 61_000_000_000 };
+        host_entry.bound_until = if host & 0x40 != 0 { 0 } else { u64::MAX };
         let length = usize::from(host & 0x1f) * 2 % (HOST_OPTIONS + 2);
         if length > 2 {
             host_entry.options[..length].fill(b'n');

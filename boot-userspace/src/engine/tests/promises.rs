@@ -1,0 +1,159 @@
+//! Who is promised which address, and when another machine may have it.
+
+use super::*;
+
+const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 33);
+const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+
+fn with_machine(machine: &str) -> String {
+    format!("{CONFIG}\n[[machine]]\n{machine}\n")
+}
+
+/// A DISCOVER of firmware that shows [`UUID`].
+fn discover_with_uuid(mac: Mac) -> Message {
+    let mut guid = vec![0, 0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66];
+    guid.extend([0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+    let mut message = pxe(discover(mac), 7, "PXEClient:Arch:00007:UNDI:003000");
+    message.opts_mut().insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(97), guid)));
+    message
+}
+
+fn release(mac: Mac, address: Ipv4Addr) -> Message {
+    let mut release = message(mac, MessageType::Release);
+    release.set_ciaddr(address);
+    release
+}
+
+fn stored(lab: &Lab) -> Vec<Lease> {
+    let lease = |change: &Change| if let Change::Put(lease) = change { Some(lease.clone()) } else { None };
+    lab.changes.iter().filter_map(lease).collect()
+}
+
+/// Seconds that a machine's lease is stored for from now on.
+fn stored_for(lab: &Lab, mac: Mac) -> u64 {
+    let lease = stored(lab).into_iter().rfind(|lease| lease.mac == mac).expect("a stored lease");
+    u64::try_from(lease.expires).unwrap() - lab.now.seconds()
+}
+
+#[test]
+fn a_client_from_behind_a_relay_renews_by_itself() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr();
+    let asks = relayed(request(STRANGER, address, Some(SERVER)), RELAY);
+    assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
+    for later in [0, 3600] {
+        lab.later(later);
+        let ack = lab.send_to_server(&renewal(STRANGER, address)).expect("an answer");
+        assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
+    }
+    let mut inform = message(OTHER, MessageType::Inform);
+    inform.set_ciaddr(Ipv4Addr::new(10, 2, 0, 50));
+    let ack = lab.send_to_server(&inform).expect("an answer");
+    assert_eq!(ack.option(OptionCode::Router), None, "the router is the other subnet's");
+    // To all on the link: whoever is here with an address of elsewhere has moved.
+    assert_eq!(lab.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Nak);
+}
+
+#[test]
+fn an_offer_binds_the_address_of_a_machine_that_gave_it_back_or_let_it_lapse() {
+    for lapses in [false, true] {
+        let mut lab = Lab::new(CONFIG);
+        let address = lab.leased(STRANGER);
+        if lapses {
+            lab.later(3600);
+        } else {
+            assert!(lab.send(&release(STRANGER, address)).is_none());
+            lab.later(RELEASE_HOLDS + 1);
+        }
+        lab.leased(OTHER);
+        assert_eq!(lab.offered(STRANGER), address, "lapses: {lapses}");
+        assert!(lab.send(&discover(THIRD)).is_none(), "lapses: {lapses}: the pool has two");
+        let ack = lab.send(&request(STRANGER, address, Some(SERVER))).unwrap();
+        assert_eq!(ack.kind(), MessageType::Ack, "lapses: {lapses}");
+        // Another machine gets it when an offer has gone without a request.
+        let mut lab = Lab::new(CONFIG);
+        lab.offered(STRANGER);
+        lab.leased(OTHER);
+        lab.later(OFFER_HOLDS + 1);
+        assert!(lab.send(&discover(THIRD)).is_some());
+    }
+}
+
+#[test]
+fn what_is_reserved_by_uuid_or_away_from_home_goes_to_nobody_else() {
+    let mut lab = Lab::new(&with_machine(&format!("uuid = \"{UUID}\"\nip = \"{FIRST}\"")));
+    assert_ne!(lab.leased(STRANGER), FIRST);
+    assert!(lab.send(&discover(OTHER)).is_none(), "nothing else is in the pool");
+    assert_eq!(lab.send(&discover_with_uuid(THIRD)).unwrap().message.yiaddr(), FIRST);
+
+    let mut lab = Lab::new(&with_machine(&format!("mac = \"{STRANGER}\"\nip = \"{FIRST}\"")));
+    lab.send(&relayed(discover(STRANGER), RELAY)).expect("an address there");
+    assert_ne!(lab.leased(OTHER), FIRST);
+    assert_eq!(lab.offered(STRANGER), FIRST, "back home");
+}
+
+#[test]
+fn a_second_card_with_the_same_uuid_takes_nothing_that_is_promised() {
+    let mut lab = Lab::new(&with_machine(&format!("uuid = \"{UUID}\"\nip = \"10.1.1.60\"")));
+    let reserved = Ipv4Addr::new(10, 1, 1, 60);
+    assert_eq!(lab.send(&discover_with_uuid(STRANGER)).unwrap().message.yiaddr(), reserved);
+    assert_eq!(lab.leased(STRANGER), reserved);
+    let second = lab.send(&discover_with_uuid(OTHER)).unwrap().message.yiaddr();
+    assert_ne!(second, reserved);
+    assert_eq!(lab.send(&renewal(STRANGER, reserved)).unwrap().kind(), MessageType::Ack);
+    // The first one is gone for good.
+    lab.later(24 * 3600);
+    assert_eq!(lab.send(&discover_with_uuid(OTHER)).unwrap().message.yiaddr(), reserved);
+}
+
+#[test]
+fn a_reservation_waits_until_who_had_the_address_asks_again() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let reserved = with_machine(&format!("mac = \"{OTHER}\"\nip = \"{address}\""));
+    let mut lab = Lab::with_leases(&reserved, &stored(&lab), DhcpRole::Server);
+    assert_ne!(lab.leased(OTHER), address);
+    assert_eq!(lab.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Nak);
+    lab.later(24 * 3600);
+    assert_eq!(lab.offered(OTHER), address);
+    assert_ne!(lab.offered(STRANGER), address);
+}
+
+#[test]
+fn firmware_s_short_lease_is_stored_for_short_and_shortens_no_longer_one() {
+    let config = CONFIG.replace("domain = \"mtl\"", "domain = \"mtl\"\nlease = \"1d\"\nboot_lease = \"60s\"");
+    let mut lab = Lab::new(&config);
+    let rom = |message| pxe(message, 7, "PXEClient:Arch:00007:UNDI:003000");
+    let address = lab.send(&rom(discover(STRANGER))).unwrap().message.yiaddr();
+    let asks = rom(request(STRANGER, address, Some(SERVER)));
+    assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
+    assert_eq!(stored_for(&lab, STRANGER), 120);
+    lab.leased(STRANGER);
+    assert_eq!(stored_for(&lab, STRANGER), 2 * 86_400);
+    lab.later(100);
+    assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
+    assert_eq!(stored_for(&lab, STRANGER), 2 * 86_400 - 100);
+}
+
+#[test]
+fn only_a_relay_has_an_identifier_in_our_place() {
+    let mut lab = Lab::new(CONFIG);
+    let wanted = Ipv4Addr::new(10, 2, 0, 9);
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::ServerIdentifierOverride(wanted));
+    let with_info = |mut message: Message| {
+        message.opts_mut().insert(DhcpOption::RelayAgentInformation(info.clone()));
+        message
+    };
+    let offer = lab.send(&with_info(discover(STRANGER))).unwrap();
+    assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(SERVER)));
+    // A DECLINE names the identifier that the client was shown.
+    let address = lab.send(&relayed(with_info(discover(OTHER)), RELAY)).unwrap().message.yiaddr();
+    let mut decline = relayed(with_info(message(OTHER, MessageType::Decline)), RELAY);
+    decline.opts_mut().insert(DhcpOption::ServerIdentifier(wanted));
+    decline.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+    assert!(lab.send(&decline).is_none());
+    assert_ne!(lab.send(&relayed(discover(OTHER), RELAY)).unwrap().message.yiaddr(), address);
+}
