@@ -371,7 +371,8 @@ impl Course {
     /// wait stays until the next clean round trip (Karn's rule), so a slow path does not get everything twice.
     fn headway(&mut self, acked: u32, flight: &Flight) {
         self.seen = acked;
-        if self.resends_in_a_row == 0 {
+        // The kernel half may have had many since the timer last looked.
+        if self.resends_in_a_row == 0 || acked > self.resent_to {
             let round_trip = Duration::from_nanos(flight.round_trip.get());
             self.wait = round_trip.saturating_mul(2).clamp(FIRST_WAIT, LONGEST_WAIT);
         }
