@@ -174,14 +174,20 @@ fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Resul
 #[inline(always)]
 fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
     if request.bootp.giaddr == [0; 4] {
-        // Who writes to us alone has an address, and may be behind routers (RFC 2131 section 4.3.2, RENEWING).
-        let writes_to_us = request.bootp.ciaddr != [0; 4] && request.ip.destination == link.address;
-        if writes_to_us { request.bootp.ciaddr } else { link.address }
+        if writes_to_us(request, link) { request.bootp.ciaddr } else { link.address }
     } else if facts.link_selection != [0; 4] {
         facts.link_selection
     } else {
         request.bootp.giaddr
     }
+}
+
+/// Whether a client writes to us alone: it has an address, by which it is known where it is, and may be behind routers
+/// (RFC 2131 section 4.3.2, RENEWING).
+#[inline(always)]
+#[must_use]
+pub fn writes_to_us(request: &Request, link: &Link) -> bool {
+    request.bootp.ciaddr != [0; 4] && request.ip.destination == link.address
 }
 
 #[inline(always)]

@@ -361,7 +361,7 @@ fn attach(config: &Config, links: &[Link], fast_path: &mut FastPath) -> Result<(
         if let Some(why) = no_tc {
             warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
         }
-        if xdp && link::is_veth(link)? {
+        if xdp && link::is_veth(link).unwrap_or(false) {
             warn!(
                 interface = name,
                 "{name}: answers by XDP arrive only if the other end of {name} runs a native XDP program: \

@@ -56,22 +56,27 @@ impl Binding {
     /// Up to when nobody else gets the address, as the tables have it.
     #[must_use]
     pub fn bound_until(&self, now: Now) -> u64 {
-        match self.state {
-            State::Reserved => u64::MAX,
-            State::Offered(until) | State::Leased(until) | State::Held(until) => {
+        match self.ends() {
+            0 => 0,
+            u64::MAX => u64::MAX,
+            until => {
                 // Whole seconds: it may end one earlier.
                 let left = until.saturating_sub(now.seconds() + 1);
                 u64::try_from((now.boot + Duration::from_secs(left)).as_nanos()).unwrap_or(0)
             }
-            State::Idle => 0,
         }
     }
 
     fn is_free(&self, now: u64) -> bool {
+        self.ends() <= now
+    }
+
+    /// The second from which on another machine may have the address.
+    fn ends(&self) -> u64 {
         match self.state {
-            State::Reserved => false,
-            State::Offered(until) | State::Leased(until) | State::Held(until) => until <= now,
-            State::Idle => true,
+            State::Reserved => u64::MAX,
+            State::Offered(until) | State::Leased(until) | State::Held(until) => until,
+            State::Idle => 0,
         }
     }
 }
@@ -252,12 +257,7 @@ impl Bindings {
 
     /// A binding that lasts for an offer.
     fn extended(&mut self, mac: Mac, binding: Binding, now: u64) -> Binding {
-        let ends = match binding.state {
-            State::Reserved => u64::MAX,
-            State::Offered(until) | State::Leased(until) | State::Held(until) => until,
-            State::Idle => 0,
-        };
-        if ends >= now + OFFER_HOLDS {
+        if binding.ends() >= now + OFFER_HOLDS {
             return binding;
         }
         let binding = Binding { state: State::Offered(now + OFFER_HOLDS), ..binding };
@@ -280,7 +280,7 @@ impl Bindings {
     fn is_unused(&self, pools: &Subnet, address: Ipv4Addr, now: u64) -> bool {
         !self.owner.contains_key(&address)
             && pools.router != Some(address)
-            && !self.spared.contains(&address)
+            && !self.is_spared(address)
             && self.quarantined.get(&address).is_none_or(|until| *until <= now)
     }
 
@@ -320,7 +320,7 @@ impl Bindings {
         for _ in 0..self.stale.len() {
             let mac = self.stale.pop_front()?;
             let Some(binding) = self.by_mac.get(&mac) else { continue };
-            let is_pools = in_pool(pools, binding.address) && !self.spared.contains(&binding.address);
+            let is_pools = in_pool(pools, binding.address) && !self.is_spared(binding.address);
             if binding.subnet == subnet && binding.is_free(now) && is_pools {
                 return Some(mac);
             }

@@ -361,13 +361,8 @@ impl Engine {
     fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
         let Some(owner) = self.bindings.owner(address) else { return };
         warn!(%address, "{address} is reserved for {owner}, but {holder} has a lease of it that still runs: {owner} gets another address until {holder} asks again");
-        let shared: Vec<Mac> = self
-            .bindings
-            .iter()
-            .filter(|(_, binding)| binding.address == address)
-            .map(|(mac, _)| mac)
-            .collect();
-        for mac in shared {
+        // All of its cards share the address.
+        for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
             self.free(mac);
         }
     }

@@ -43,6 +43,13 @@ impl Engine {
         self.insert_host(mac, host);
     }
 
+    /// How far the kernel may promise a machine this address. What is stored for another one, in another subnet perhaps,
+    /// is no promise of it.
+    pub(super) fn durable_until(&self, mac: Mac, binding: &Binding) -> u64 {
+        let known = self.tables.hosts.get(&HostKey::from(mac));
+        known.filter(|host| host.address == binding.address.octets()).map_or(0, |host| host.durable_until)
+    }
+
     /// Changes how far the kernel may promise a machine its lease.
     pub(in crate::engine) fn set_durable(&mut self, mac: Mac, durable_until: u64) {
         if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {

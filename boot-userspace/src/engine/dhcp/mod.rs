@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use boot_common::class::Class;
 use boot_common::classify::client;
-use boot_common::decide::message;
+use boot_common::decide::{message, writes_to_us};
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
@@ -152,10 +152,7 @@ impl Engine {
 
     fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
-        // What is stored for another address, in another subnet perhaps, is no promise of this one.
-        let known = self.tables.hosts.get(&HostKey::from(asked.mac));
-        let same = known.filter(|host| host.address == binding.address.octets());
-        let durable_until = same.map_or(0, |host| host.durable_until);
+        let durable_until = self.durable_until(asked.mac, &binding);
         self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
         self.reply(asked, place, message::OFFER, Some(binding))
     }
@@ -221,9 +218,9 @@ impl Engine {
     /// Stores a lease ahead, and lets the kernel promise what is stored. What was stored for longer stays so.
     fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, class: Class, now: Now) {
         let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
-        let known = self.tables.hosts.get(&HostKey::from(mac));
-        let same = known.filter(|host| host.address == binding.address.octets());
-        let left = same.map_or(0, |host| host.durable_until.saturating_sub(now.nanos()).div_ceil(NANOS) + 1);
+        let left = self.durable_until(mac, binding).saturating_sub(now.nanos());
+        // As `expires` of what is stored had it, a second more than the kernel was told.
+        let left = if left == 0 { 0 } else { left.div_ceil(NANOS) + 1 };
         let stored = (u64::from(lease) * HORIZON).max(left);
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
@@ -310,10 +307,9 @@ impl Engine {
         let (position, subnet, server) = {
             let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
             let found = if giaddr.is_unspecified() {
-                // Who writes to us alone has an address, and may be behind routers (RFC 2131 section 4.3.2, RENEWING).
-                let ciaddr = asked.request.bootp.ciaddr;
-                let writes_to_us = ciaddr != [0; 4] && asked.request.ip.destination == asked.link.address;
-                let own = writes_to_us.then(|| self.policy.subnet_of(Ipv4Addr::from(ciaddr))).flatten();
+                let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
+                let writes_to_us = writes_to_us(&asked.request, &asked.link);
+                let own = writes_to_us.then(|| self.policy.subnet_of(ciaddr)).flatten();
                 // A machine's own subnet, where the interface has several.
                 let own = own.or_else(|| Some(self.bindings.get(asked.mac)?.subnet));
                 let mut direct = self.policy.direct(port);

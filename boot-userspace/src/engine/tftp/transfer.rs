@@ -353,6 +353,7 @@ impl Course {
     fn send_again(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         if state.acked == 0 {
             flight.sent_at.set(nanos(now));
+            self.resent_to = state.sent;
             return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
         }
         let sent = self.window_from(state.acked, state.sent);
@@ -368,11 +369,11 @@ impl Course {
     }
 
     /// After headway without a retransmission the wait follows the path's round trip; after one, the longer
-    /// wait stays until the next clean round trip (Karn's rule), so a slow path does not get everything twice.
+    /// wait stays until the next clean round trip (Karn's rule), so a slow path does not get everything twice. The kernel
+    /// half may have had many since the timer last looked.
     fn headway(&mut self, acked: u32, flight: &Flight) {
         self.seen = acked;
-        // The kernel half may have had many since the timer last looked.
-        if self.resends_in_a_row == 0 || acked > self.resent_to {
+        if acked > self.resent_to {
             let round_trip = Duration::from_nanos(flight.round_trip.get());
             self.wait = round_trip.saturating_mul(2).clamp(FIRST_WAIT, LONGEST_WAIT);
         }

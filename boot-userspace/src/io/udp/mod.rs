@@ -25,7 +25,7 @@ use super::socket::{enlarge_receive_buffer, enlarge_send_buffer};
 /// Room for the first packets of some 48,000 machines that are powered on at once, which take memory only while they
 /// wait; the usual 208 KiB hold 160.
 pub(super) const RECEIVE_BUFFER: usize = 64 << 20;
-/// The same for 3,000: what has come so far knows how to wait for more.
+/// Of the other ports, where fewer come at once.
 const SMALLER_BUFFER: usize = 4 << 20;
 /// What waits for the ARP answer of a host that is not there stays in the buffer for three seconds, up to 208 KiB for
 /// each such host, and would otherwise take the room of what goes to all others.
