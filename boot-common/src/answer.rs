@@ -44,7 +44,8 @@ pub fn answer<F: Frame>(
 ) -> Result<(), Reason> {
     let mut tail_length = tail(frame, desk, facts)?;
     let body_length = u32::from(decision.answer.body_length);
-    let own_length = decision.host.map_or(0, |host| u32::from(host.options_length));
+    let own = if facts.gets_name() { decision.host } else { None };
+    let own_length = own.map_or(0, |host| u32::from(host.options_length));
     if body_length < SNAME_AND_FILE as u32 + 4
         || body_length > ANSWER_BODY as u32
         || own_length > HOST_OPTIONS as u32
@@ -59,7 +60,7 @@ pub fn answer<F: Frame>(
     if length - ETHERNET > limit(facts) || length > MAX_FRAME as u32 {
         return Err(Reason::ReplyTooBig);
     }
-    let own_sum = decision.host.map_or(0, |host| host.options_sum);
+    let own_sum = own.map_or(0, |host| host.options_sum);
     head(request, desk, decision, length, decision.answer.body_sum, own_sum, tail_length);
 
     if !frame.resize(length) {
@@ -72,7 +73,7 @@ pub fn answer<F: Frame>(
     let mut stored = frame.store(0, head, at);
     stored &= frame.store(at, &decision.answer.body, body_length);
     at += body_length;
-    if let Some(host) = decision.host
+    if let Some(host) = own
         && own_length != 0
     {
         stored &= frame.store(at, &host.options, own_length);

@@ -99,12 +99,13 @@ pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
     if !client(request).is_station() {
         return Err(Reason::NotEthernet);
     }
-    if request.magic.get() != MAGIC {
-        return Err(Reason::BadCookie);
-    }
     // Answers go to these, whatever address the packet itself came from.
     if !can_be_a_source(request.bootp.ciaddr) || !can_be_a_source(request.bootp.giaddr) {
         return Err(Reason::BadSource);
+    }
+    // Last: without any cookie it is BOOTP as RFC 951 has it, which the daemon may answer.
+    if request.magic.get() != MAGIC {
+        return Err(Reason::BadCookie);
     }
     Ok(())
 }

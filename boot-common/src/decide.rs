@@ -93,10 +93,12 @@ pub fn decide<'t, T: Tables>(
     if facts.message == 0 {
         return Err(Reason::NoMessageType);
     }
+    // Here once: for the verifier each kind is a way of its own through what follows.
+    let class = facts.class();
     match (link.role, kind) {
-        (role::SERVER | role::PROXY, Kind::Pxe) => boot_server(request, facts, link, tables),
-        (role::SERVER, Kind::Dhcp) => serve(request, facts, link, tables, now),
-        (role::PROXY, Kind::Dhcp) => proxy(request, facts, link, tables),
+        (role::SERVER | role::PROXY, Kind::Pxe) => boot_server(request, facts, class, link, tables),
+        (role::SERVER, Kind::Dhcp) => serve(request, facts, class, link, tables, now),
+        (role::PROXY, Kind::Dhcp) => proxy(request, facts, class, link, tables),
         (_, Kind::Tftp) => Err(Reason::Tftp),
         _ => Err(Reason::RoleOff),
     }
@@ -107,6 +109,7 @@ pub fn decide<'t, T: Tables>(
 fn serve<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
+    class: Class,
     link: &Link,
     tables: &'t T,
     now: u64,
@@ -125,9 +128,14 @@ fn serve<'t, T: Tables>(
     if kind == message::ACK {
         confirms(request, facts, link, host)?;
     }
-    let class = facts.class();
     let wanted = if class.stage == Stage::Os { facts.wanted } else { 0 };
-    let key = AnswerKey { set: host.answer_set, wanted, class: class.key(), message: kind, reserved: [0; 2] };
+    let key = AnswerKey {
+        set: host.answer_set,
+        wanted,
+        class: class.answered_as().key(),
+        message: kind,
+        reserved: [0; 2],
+    };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let (ahead, until) = match kind {
         message::ACK => (answer.lease, host.durable_until),
@@ -200,10 +208,10 @@ fn same_network(a: [u8; 4], b: [u8; 4], mask: [u8; 4]) -> bool {
 fn proxy<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
+    class: Class,
     link: &Link,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
-    let class = facts.class();
     if class.stage == Stage::Os {
         return Err(Reason::NotPxe);
     }
@@ -212,7 +220,13 @@ fn proxy<'t, T: Tables>(
         return Err(Reason::OtherMessage);
     }
     let set = set_without_address(request, link, tables)?;
-    let key = AnswerKey { set, wanted: 0, class: class.key(), message: message::OFFER, reserved: [0; 2] };
+    let key = AnswerKey {
+        set,
+        wanted: 0,
+        class: class.answered_as().key(),
+        message: message::OFFER,
+        reserved: [0; 2],
+    };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let to = if request.bootp.giaddr == [0; 4] {
         // There is no address to send to, whatever the broadcast flag says.
@@ -253,10 +267,10 @@ fn set_without_address<T: Tables>(request: &Request, link: &Link, tables: &T) ->
 fn boot_server<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
+    class: Class,
     link: &Link,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
-    let class = facts.class();
     if class.stage == Stage::Os {
         return Err(Reason::NotPxe);
     }
@@ -268,7 +282,13 @@ fn boot_server<'t, T: Tables>(
         return Err(Reason::PxeRequest);
     }
     let set = set_without_address(request, link, tables)?;
-    let key = AnswerKey { set, wanted: 0, class: class.key(), message: message::BOOT_ACK, reserved: [0; 2] };
+    let key = AnswerKey {
+        set,
+        wanted: 0,
+        class: class.answered_as().key(),
+        message: message::BOOT_ACK,
+        reserved: [0; 2],
+    };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let to = Destination { mac: request.eth.source, address: ciaddr, port: request.udp.source.get() };
     Ok(Decision {

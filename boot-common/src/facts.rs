@@ -71,11 +71,22 @@ pub struct Facts {
     pub is_ipxe: u8,
     /// 1 when options continue in `file` or `sname`.
     pub overload: u8,
+    /// 1 when the client's address is one of Raspberry Pi's. Not an option; [`respond`](crate::respond::respond) adds it.
+    pub is_raspberry_pi: u8,
+    /// 1 when the parameter request list has the host name (12).
+    pub wants_name: u8,
     /// Always 0.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
 }
 
 impl Facts {
+    /// Whether the client gets its machine's name: if it asks for it, or says nothing of what it wants.
+    #[inline(always)]
+    #[must_use]
+    pub fn gets_name(&self) -> bool {
+        self.wanted == 0 || self.wants_name != 0
+    }
+
     /// Firmware kind and stage.
     ///
     /// A client is a PXE client by its option 60. iPXE counts by user class or option 175 even without one:
@@ -83,19 +94,34 @@ impl Facts {
     #[inline(always)]
     #[must_use]
     pub fn class(&self) -> Class {
-        let firmware = if self.has_arch != 0 {
-            Firmware::from_arch(self.arch)
-        } else if self.vendor == vendor::HTTP {
-            Firmware::HttpX64
-        } else {
-            Firmware::Bios
-        };
+        let firmware = self.firmware();
         if self.is_ipxe != 0 {
             Class { firmware, stage: Stage::Ipxe }
         } else if self.vendor != vendor::OTHER {
             Class { firmware, stage: Stage::Rom }
         } else {
             Class::OS
+        }
+    }
+
+    /// The firmware kind, by option 93; about HTTP option 60 goes before it.
+    #[inline(always)]
+    #[must_use]
+    pub fn firmware(&self) -> Firmware {
+        let named = if self.has_arch != 0 {
+            Firmware::from_arch(self.arch)
+        } else if self.vendor == vendor::HTTP {
+            Firmware::HttpX64
+        } else {
+            Firmware::Bios
+        };
+        if self.vendor == vendor::HTTP {
+            named.over_http()
+        } else if named == Firmware::Bios && self.is_raspberry_pi != 0 {
+            // There is no BIOS on these; their boot ROMs say 0 for want of a number of their own.
+            Firmware::RaspberryPi
+        } else {
+            named
         }
     }
 }
@@ -166,18 +192,23 @@ pub fn wanted(list: &[u8]) -> u32 {
         | 1
 }
 
+/// The number of a list, and 1 if the host name is in it.
 #[inline(always)]
-fn hash_in(request: &Request, data: u32, length: u32) -> u32 {
+fn list_in(request: &Request, data: u32, length: u32) -> (u32, u8) {
     let mut hash = FNV_START;
+    let mut names = 0;
     let mut i = 0;
     while i < LONGEST_WANTED {
         if i >= length {
             break;
         }
-        hash = fnv(hash, byte(request, data + i));
+        let code = byte(request, data + i);
+        hash = fnv(hash, code);
+        // Without a branch, each of which doubles what the verifier has to follow: the top bit of 0 - 1.
+        names |= u32::from(code ^ option::HOST_NAME).wrapping_sub(1) >> 31;
         i += 1;
     }
-    hash | 1
+    (hash | 1, names as u8)
 }
 
 const FNV_START: u32 = 0x811c_9dc5;
@@ -347,7 +378,7 @@ impl Walk {
                 1 << 6
             }
             option::PARAMETER_REQUEST => {
-                facts.wanted = hash_in(request, data, length);
+                (facts.wanted, facts.wants_name) = list_in(request, data, length);
                 1 << 12
             }
             option::RELAY_AGENT => {
@@ -473,10 +504,34 @@ mod tests {
         assert_eq!(class(&[(60, b"HTTPClient")]), rom(Firmware::HttpX64));
         assert_eq!(class(&[(60, b"PXEClient"), (93, &[0, 11])]), rom(Firmware::EfiArm64));
         assert_eq!(class(&[(60, b"PXEClient"), (93, &[1, 0])]), rom(Firmware::Other));
+        assert_eq!(class(&[(60, b"PXEClient"), (93, &[0, 41])]), rom(Firmware::RaspberryPi));
+        assert_eq!(class(&[(60, b"HTTPClient"), (93, &[0, 24])]), rom(Firmware::UbootHttpArm64));
+        assert_eq!(class(&[(60, b"HTTPClient"), (93, &[0, 11])]), rom(Firmware::HttpArm64));
+        assert_eq!(class(&[(60, b"HTTPClient"), (93, &[0, 99])]), rom(Firmware::HttpOther));
         assert_eq!(class(&[(93, &[0, 7]), (77, b"iPXE")]), ipxe(Firmware::EfiX64));
         assert_eq!(class(&[(93, &[0, 7]), (77, b"\x04iPXE")]), ipxe(Firmware::EfiX64));
         assert_eq!(class(&[(60, b"PXEClient"), (175, &[])]), ipxe(Firmware::Bios));
         assert_eq!(class(&[(60, b"PXEClient"), (77, b"iPX")]), rom(Firmware::Bios));
+    }
+
+    #[test]
+    fn a_raspberry_pi_is_no_bios() {
+        let mut pi = Facts { vendor: vendor::PXE, is_raspberry_pi: 1, ..Facts::default() };
+        assert_eq!(pi.class().firmware, Firmware::RaspberryPi);
+        (pi.has_arch, pi.arch) = (1, 0);
+        assert_eq!(pi.class().firmware, Firmware::RaspberryPi);
+        pi.arch = 11;
+        assert_eq!(pi.class().firmware, Firmware::EfiArm64, "with UEFI");
+        pi.vendor = vendor::OTHER;
+        assert_eq!(pi.class(), Class::OS);
+    }
+
+    #[test]
+    fn the_host_name_is_in_the_list_or_not() {
+        for (codes, wants) in [(&[1, 3, 12][..], 1), (&[12], 1), (&[1, 3, 6], 0), (&[], 0)] {
+            assert_eq!(facts(&list(&[(55, codes)])).unwrap().wants_name, wants, "{codes:?}");
+        }
+        assert_eq!(facts(&list(&[(53, &[12])])).unwrap().wants_name, 0);
     }
 
     #[test]

@@ -33,6 +33,25 @@ impl Mac {
         let Self([a, b, c, d, e, f]) = self;
         a & 1 == 0 && (a | b | c | d | e | f) != 0
     }
+
+    /// True for an address from the blocks that IEEE assigned to Raspberry Pi.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_raspberry_pi(self) -> bool {
+        let [a, b, c, ..] = self.0;
+        is_raspberry_pi([a, b, c])
+    }
+}
+
+/// True for the first half of a Raspberry Pi's addresses.
+#[inline(always)]
+#[must_use]
+pub fn is_raspberry_pi(oui: [u8; 3]) -> bool {
+    let [a, b, c] = oui;
+    matches!(
+        u32::from_be_bytes([0, a, b, c]),
+        0xb8_27eb | 0xdc_a632 | 0xe4_5f01 | 0x28_cdc1 | 0xd8_3add | 0x2c_cf67 | 0x88_a29e
+    )
 }
 
 #[cfg(any(test, feature = "user"))]

@@ -118,6 +118,7 @@ pub fn respond<F: Frame, T: Tables>(
     let end = intact(&scratch.request, length, link)?;
     bootp(&scratch.request, end)?;
     scratch.walk.begin(Request::OPTIONS as u32, end);
+    scratch.walk.facts.is_raspberry_pi = u8::from(client(&scratch.request).is_raspberry_pi());
     frame.walk(&scratch.request, &mut scratch.walk);
     let Scratch { walk, request, desk } = scratch;
     let facts = walk.finish()?;
@@ -181,7 +182,7 @@ mod tests {
         host.options[..6].copy_from_slice(&[12, 4, b'n', b'a', b'm', b'e']);
         (host.options_length, host.options_sum) = (6, Sum::ZERO.bytes(&host.options[..6]).folded());
         rack.hosts.insert(CLIENT.into(), host);
-        for class in Class::all() {
+        for class in Class::answered() {
             for (set, message) in [
                 (1, message::OFFER),
                 (1, message::ACK),
@@ -192,6 +193,12 @@ mod tests {
                 let key = AnswerKey { set, wanted: 0, class: class.key(), message, reserved: [0; 2] };
                 rack.answers.insert(key, prepared(message));
             }
+        }
+        for list in [&[1, 12][..], &[1, 3]] {
+            let wanted = crate::facts::wanted(list);
+            let (class, message) = (Class::OS.key(), message::OFFER);
+            let key = AnswerKey { set: 1, wanted, class, message, reserved: [0; 2] };
+            rack.answers.insert(key, prepared(message));
         }
         rack
     }
@@ -399,6 +406,17 @@ mod tests {
             "{tail:?}"
         );
         assert_eq!((answer[42], &answer[46..50]), (op::REPLY, &[1, 2, 3, 4][..]));
+    }
+
+    #[test]
+    fn the_name_comes_when_it_is_asked_for_or_nothing_is() {
+        let name = b"\x0c\x04name";
+        for (list, comes) in [(&[][..], true), (&[55, 2, 1, 12], true), (&[55, 2, 1, 3], false)] {
+            let (_, answer) = ask(&request(&[&[53, 1, 1][..], list, &[255]].concat()), SERVER, 0).unwrap();
+            assert_eq!(answer.windows(6).any(|bytes| bytes == name), comes, "{list:?}");
+            let udp = Sum::ZERO.bytes(&answer[26..34]).word(17).bytes(&answer[38..40]).bytes(&answer[34..]);
+            assert_eq!(udp.folded(), 0xffff);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -116,7 +116,8 @@ pub struct Host {
     pub options_length: u16,
     /// Folded sum over them.
     pub options_sum: u16,
-    /// Whole options, padded with PAD to an even length.
+    /// Whole options, padded with PAD to an even length, for clients that
+    /// [get the name](crate::facts::Facts::gets_name).
     pub options: [u8; HOST_OPTIONS],
 }
 
@@ -130,7 +131,7 @@ pub struct AnswerKey {
     pub set: u32,
     /// [`Facts::wanted`](crate::facts::Facts::wanted) of an operating system; 0 for firmware, which gets everything.
     pub wanted: u32,
-    /// [`Class::key`](crate::class::Class::key).
+    /// [`Class::key`](crate::class::Class::key) of [`Class::answered_as`](crate::class::Class::answered_as).
     pub class: u8,
     /// DHCP message type of the answer (option 53), or [`INFORM`](crate::decide::message::INFORM) and
     /// [`BOOT_ACK`](crate::decide::message::BOOT_ACK) for the ACKs without a lease.

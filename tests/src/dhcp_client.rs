@@ -165,7 +165,11 @@ impl Client {
 
     /// The network card's own PXE client, of this architecture (option 93), as EDK2 sends it: it wants broadcasts.
     pub fn firmware(mac: Mac, arch: u16) -> Self {
-        let kind = if matches!(arch, 15..=20 | 23 | 28 | 40) { "HTTPClient" } else { "PXEClient" };
+        let kind = if matches!(arch, 15..=20 | 23 | 24 | 26 | 28 | 30 | 38 | 40) {
+            "HTTPClient"
+        } else {
+            "PXEClient"
+        };
         let vendor = format!("{kind}:Arch:{arch:05}:UNDI:003000");
         Self { mac, broadcast: true, options: Vec::new() }
             .with(60, vendor.as_bytes())

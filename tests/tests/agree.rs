@@ -67,6 +67,8 @@ const NEVER_LEASED: Machine =
 const POOLED: Machine = Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 3]), ip: Ipv4Addr::new(10, 77, 0, 100) };
 const UNKNOWN: Machine = Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 4]), ip: Ipv4Addr::new(10, 77, 0, 150) };
 
+const RASPBERRY_PI: Mac = Mac([0xb8, 0x27, 0xeb, 0, 0, 1]);
+
 #[derive(Clone, Copy)]
 struct Machine {
     mac: Mac,
@@ -489,6 +491,22 @@ fn originals() -> Vec<Original> {
             &client.ask_boot_server(mac, behind_proxy, PROXY),
         );
     }
+    let with_arch = |mac: Mac, vendor: &[u8], arch: u16| {
+        let mut packet = Client::Edk2Pxe.discover(mac);
+        packet.options.retain(|(code, _)| !matches!(code, 60 | 93));
+        packet.with(60, vendor).with(93, &arch.to_be_bytes())
+    };
+    for arch in (0..45).chain([99, 0x1000]) {
+        add(format!("PXE {arch}"), On::Server, &with_arch(LEASED.mac, b"PXEClient", arch));
+    }
+    for arch in [0, 7, 20, 24, 41, 99] {
+        add(format!("HTTP {arch}"), On::Server, &with_arch(LEASED.mac, b"HTTPClient", arch));
+        add(format!("Raspberry Pi {arch}"), On::Proxy, &with_arch(RASPBERRY_PI, b"PXEClient", arch));
+    }
+    let mut nameless = Client::Edk2Pxe.discover(LEASED.mac);
+    nameless.options.retain(|(code, _)| *code != 55);
+    add("no list".to_owned(), On::Server, &nameless);
+    add("a list without the name".to_owned(), On::Server, &nameless.with(55, &[1, 3, 66, 67]));
     let Machine { mac, ip } = LEASED;
     let big = Client::IpxeEfi.discover(mac).with(57, &[2, 64]);
     add("big identifiers".to_owned(), On::Server, &big.clone().with(82, &[7; 250]));

@@ -230,19 +230,25 @@ fn a_proxy_answers_pxe_clients_only_and_gives_no_address() -> Result<()> {
         let stranger = mac(STRANGER)?;
         let answer = wire.ask_within(&Client::new(stranger).discover(), SILENCE)?;
         ensure!(answer.is_none(), "{fast_path}: an operating system is answered: {answer:?}");
-        for (arch, file) in [
-            (0, "undionly.kpxe"),
-            (7, SNPONLY),
-            (9, SNPONLY),
-            (16, "http://10.77.0.1:8080/files/snponly.efi"),
+        let raspberry_pi = [0xb8, 0x27, 0xeb, 0, 0, 1];
+        for (mac, arch, file) in [
+            (stranger, 0, "undionly.kpxe"),
+            (stranger, 7, SNPONLY),
+            (stranger, 9, SNPONLY),
+            (stranger, 16, "http://10.77.0.1:8080/files/snponly.efi"),
+            (stranger, 20, "http://10.77.0.1:8080/files/undionly.kpxe"),
+            (stranger, 41, ""),
+            (stranger, 99, SNPONLY),
+            (raspberry_pi, 0, ""),
+            (raspberry_pi, 7, SNPONLY),
         ] {
-            let offer = wire.discover(&Client::firmware(stranger, arch))?;
+            let offer = wire.discover(&Client::firmware(mac, arch))?;
             let what = format!("{fast_path}, architecture {arch}: {:?}", offer.message);
             ensure!(offer.address().is_unspecified(), "an address: {what}");
             ensure!(offer.message.opts().get(OptionCode::AddressLeaseTime).is_none(), "a lease: {what}");
             ensure!(offer.boot_file() == file, "{:?}: {what}", offer.boot_file());
             let class = offer.message.opts().get(OptionCode::ClassIdentifier);
-            let expected: &[u8] = if arch == 16 { b"HTTPClient" } else { b"PXEClient" };
+            let expected: &[u8] = if file.starts_with("http") { b"HTTPClient" } else { b"PXEClient" };
             ensure!(class == Some(&DhcpOption::ClassIdentifier(expected.to_vec())), "{class:?}: {what}");
         }
         xpxe.stop()?;

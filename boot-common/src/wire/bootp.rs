@@ -36,6 +36,7 @@ pub mod op {
 #[allow(missing_docs, reason = "the names are the registry's")]
 pub mod option {
     pub const PAD: u8 = 0;
+    pub const HOST_NAME: u8 = 12;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;

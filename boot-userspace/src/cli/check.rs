@@ -1,8 +1,10 @@
 //! `xpxe check`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::config::{self, Config};
+use crate::engine::fits;
 use crate::files::{BootFiles, Finding, Verdict};
 
 /// The flags.
@@ -18,13 +20,16 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> ExitCode {
         let config = match config::load(&self.file.config) {
-            Ok(config) => config,
+            Ok(config) => Arc::new(config),
             Err(problems) => {
                 println!("{problems}");
                 return ExitCode::from(1);
             }
         };
         println!("{}: fine ({})", self.file.config.display(), summary(&config));
+        for sentence in fits::left_out(&config) {
+            println!("warning: {sentence}");
+        }
         if self.no_files {
             return ExitCode::SUCCESS;
         }

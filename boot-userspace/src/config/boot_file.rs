@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::checked::BootFileRule;
+use boot_common::class::Firmware;
+
+use super::checked::{BootFileRule, kinds};
 use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::{bytes, value};
@@ -45,14 +47,13 @@ pub(super) fn check(from: &[Written], boot_dir: &Path, report: &mut Report<'_>) 
         if (written.has_arch && arch.is_empty()) || (written.has_oui && oui.is_none()) {
             continue;
         }
-        let conditions = Conditions { arch, oui };
+        let conditions = Conditions { kinds: kinds(&arch, oui), oui };
         if let Some((_, place)) = before.iter().find(|(before, _)| before.cover(&conditions)) {
             let message = format!(
                 "is never used, because {place} is for all of its machines; remove it or put it first"
             );
             report.add(&written.place, message);
         }
-        let Conditions { arch, oui } = conditions.clone();
         before.push((conditions, &written.place));
         rules.extend(file.map(|file| BootFileRule { arch, oui, file }));
     }
@@ -60,17 +61,16 @@ pub(super) fn check(from: &[Written], boot_dir: &Path, report: &mut Report<'_>) 
 }
 
 /// Which machines a rule is for.
-#[derive(Clone)]
 struct Conditions {
-    arch: Vec<u16>,
+    kinds: Vec<Firmware>,
     oui: Option<[u8; 3]>,
 }
 
 impl Conditions {
     /// True if these are for all machines that the others are for.
     fn cover(&self, others: &Self) -> bool {
-        let arch = self.arch.is_empty()
-            || (!others.arch.is_empty() && others.arch.iter().all(|arch| self.arch.contains(arch)));
-        arch && (self.oui.is_none() || self.oui == others.oui)
+        let kinds = self.kinds.is_empty()
+            || (!others.kinds.is_empty() && others.kinds.iter().all(|kind| self.kinds.contains(kind)));
+        kinds && (self.oui.is_none() || self.oui == others.oui)
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use boot_common::Mac;
+use boot_common::class::{Firmware, Stage};
+use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
@@ -170,7 +172,7 @@ pub struct Subnet {
 
 /// One of `options`: a DHCP option by its number.
 ///
-/// In one list a code comes once and the data has at most 1000 bytes in total. The codes that the server manages
+/// In one list a code comes once for each `client` and the data has at most 1000 bytes in total. The codes that the server manages
 /// itself are never there (0, 1, 50 to 55, 57 to 59, 61, 82, 255, and 12 for a machine that has a name). Where
 /// lists of subnet, profile and machine have the same code is the reader's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +184,29 @@ pub struct CustomOption {
     pub data: Vec<u8>,
     /// `always`: send it to machines that do not ask for it, too. Default false.
     pub always: bool,
+    /// `client`: who gets it: `firmware`, `ipxe` or `os`. Default: all of them, but iPXE gets no option of
+    /// [`BOOT_OPTIONS`] that is not there for it: those are what firmware is to boot, and iPXE has its script.
+    pub client: Option<Stage>,
+}
+
+/// What firmware boots: vendor options (43), vendor class (60), TFTP server (66) and boot file (67).
+pub const BOOT_OPTIONS: [u8; 4] = [43, 60, 66, 67];
+
+impl CustomOption {
+    /// The name in it, of an option that is one: TFTP server (66) or boot file (67).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        super::option::name(&self.data)
+    }
+
+    /// Whether clients at this stage get it.
+    #[must_use]
+    pub fn is_for(&self, stage: Stage) -> bool {
+        match self.client {
+            Some(client) => client == stage,
+            None => stage != Stage::Ipxe || !BOOT_OPTIONS.contains(&self.code),
+        }
+    }
 }
 
 /// `[[profile]]`: what to boot.
@@ -204,12 +229,33 @@ pub struct Profile {
 /// `[[boot_file]]`: a file for some kinds of firmware or of cards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFileRule {
-    /// `arch`: client architectures by number (DHCP option 93); empty: all. Default: all.
+    /// `arch`: client architectures by number (DHCP option 93); empty: all. Those that are not assigned are one kind.
+    /// A Raspberry Pi has 41, also if it says 0; where `oui` is one of Raspberry Pi's, 0 means it, too. Default: all.
     pub arch: Vec<u16>,
     /// `oui`: how the MAC address begins. Default: anyhow.
     pub oui: Option<[u8; 3]>,
     /// `file`: like [`Profile::boot_file`].
     pub file: String,
+}
+
+impl BootFileRule {
+    /// The kinds of firmware it is for; none: all.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Firmware> {
+        kinds(&self.arch, self.oui)
+    }
+}
+
+/// The kinds of firmware that machines have whose architectures have these numbers, and whose MAC addresses begin
+/// like that.
+pub(super) fn kinds(arch: &[u16], oui: Option<[u8; 3]>) -> Vec<Firmware> {
+    let kinds = |code: &u16| match Firmware::from_arch(*code) {
+        // What is not assigned is not told apart.
+        Firmware::Other => vec![Firmware::Other, Firmware::HttpOther],
+        Firmware::Bios if oui.is_some_and(is_raspberry_pi) => vec![Firmware::RaspberryPi],
+        kind => vec![kind],
+    };
+    arch.iter().flat_map(kinds).collect()
 }
 
 /// `[default]`: for machines that the file does not say it for.

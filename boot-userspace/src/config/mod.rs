@@ -33,9 +33,9 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY, DEFAULT_LEASE,
-    DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile, RelayPort, Subnet,
-    Tftp, Unknown,
+    BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
+    DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile,
+    RelayPort, Subnet, Tftp, Unknown,
 };
 pub use problem::{Problem, Problems};
 

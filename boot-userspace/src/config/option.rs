@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use boot_common::class::Stage;
+
 use super::bytes;
 use super::checked::CustomOption;
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::value::{either, quoted};
+use super::value::{self, either, quoted};
 
 /// Bytes of data in one list; more would not fit into a frame together with the rest of an answer.
 const MAX_DATA: usize = 1000;
 const EXAMPLE: &str = "options = [{ code = 42, ip = [\"10.1.0.5\"] }]";
-const KEYS: [&str; 9] = ["code", "ip", "text", "hex", "u8", "u16", "u32", "bool", "always"];
+const KEYS: [&str; 10] = ["code", "ip", "text", "hex", "u8", "u16", "u32", "bool", "always", "client"];
 const VALUES: [&str; 7] = ["ip", "text", "hex", "u8", "u16", "u32", "bool"];
 
 /// An option as it stands in the file.
@@ -22,6 +24,7 @@ pub(super) struct Written {
     code: Option<At<u32>>,
     value: Option<Value>,
     always: Option<bool>,
+    client: Option<At<String>>,
 }
 
 enum Value {
@@ -39,6 +42,7 @@ pub(super) fn read(table: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
         code: table.required_number("code", 0..=u8::MAX.into(), "42", report),
         value: value(&table, report),
         always: table.flag("always", report),
+        client: table.text("client", "ipxe", report),
         place: table.place,
     };
     tables.into_iter().map(option).collect()
@@ -75,23 +79,32 @@ fn value_of(table: &Table<'_>, name: &str, report: &mut Report<'_>) -> Option<Va
 
 /// The options of one list. `has_name`: they are a machine's that has a name.
 pub(super) fn check(from: &[Written], has_name: bool, report: &mut Report<'_>) -> Vec<CustomOption> {
-    let mut seen: HashMap<u8, &Place> = HashMap::new();
+    let mut seen: HashMap<(u8, Option<Stage>), &Place> = HashMap::new();
     let mut total = 0;
     let mut options = Vec::new();
     for written in from {
+        let client = written.client.as_ref();
+        let client = client.and_then(|at| at.read(report, |text| value::choice(text, &CLIENTS)));
         let code = written.code.as_ref().and_then(|at| {
             let code = u8::try_from(at.value).ok()?;
             if let Some(instead) = managed(code, has_name) {
                 report.add(&at.place, format!("option {code} {instead}"));
-            } else if let Some(before) = seen.get(&code) {
+            } else if let Some(before) = seen.get(&(code, client)) {
                 let message = format!("option {code} is already at {before}; put all of its data into one");
                 report.add(&at.place, message);
             } else {
-                seen.insert(code, &at.place);
+                seen.insert((code, client), &at.place);
             }
             Some(code)
         });
         let Some(data) = written.value.as_ref().map(|value| data(value, report)) else { continue };
+        if let Some(code) = code.filter(|code| NAMES.contains(code))
+            && !data.is_empty()
+            && name(&data).is_none()
+        {
+            report
+                .add(&written.place, format!("option {code} is a name; write text = \"{}\"", example(code)));
+        }
         let before = total;
         total += data.len();
         if before <= MAX_DATA && total > MAX_DATA {
@@ -101,9 +114,25 @@ pub(super) fn check(from: &[Written], has_name: bool, report: &mut Report<'_>) -
             report.add(&written.place, message);
         }
         let always = written.always.unwrap_or(false);
-        options.extend(code.map(|code| CustomOption { code, data, always }));
+        options.extend(code.map(|code| CustomOption { code, data, always, client }));
     }
     options
+}
+
+/// What clients the key `client` can name.
+const CLIENTS: [(&str, Stage); 3] = [("firmware", Stage::Rom), ("ipxe", Stage::Ipxe), ("os", Stage::Os)];
+
+/// TFTP server and boot file.
+const NAMES: [u8; 2] = [66, 67];
+
+fn example(code: u8) -> &'static str {
+    if code == 66 { "10.1.0.5" } else { "custom.efi" }
+}
+
+/// The name in an option that is one; some write the NUL behind it.
+pub(super) fn name(data: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
+    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
 }
 
 /// What to write instead of an option that the server writes itself.

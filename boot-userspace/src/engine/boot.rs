@@ -8,10 +8,15 @@ use boot_common::class::{Class, Firmware, Stage};
 /// Where a client continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootFile {
-    /// A TFTP name on our address.
-    Tftp(String),
-    /// A URL. Its host is always an IP address: HTTP Boot firmware resolves names only with a DNS server in the
-    /// same answer.
+    /// A TFTP name.
+    Tftp {
+        /// The name; empty for firmware that asks for names of its own.
+        name: String,
+        /// Who has it, if that is not this server: an address or a host name.
+        server: Option<String>,
+    },
+    /// A URL. Its host is always an IP address, unless it is the configuration's: HTTP Boot firmware resolves names
+    /// only with a DNS server in the same answer.
     Url(String),
 }
 
@@ -20,9 +25,30 @@ impl BootFile {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Tftp(text) | Self::Url(text) => text,
+            Self::Tftp { name, .. } => name,
+            Self::Url(url) => url,
         }
     }
+
+    /// For people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Tftp { name, server: None } if name.is_empty() => "its own files".to_owned(),
+            Self::Tftp { name, server: Some(server) } if name.is_empty() => {
+                format!("its own files from {server}")
+            }
+            Self::Tftp { name, server: Some(server) } => format!("{name} from {server}"),
+            Self::Tftp { name, server: None } => name.clone(),
+            Self::Url(url) => url.clone(),
+        }
+    }
+}
+
+/// True for what is fetched by HTTP from where it says.
+#[must_use]
+pub fn is_url(name: &str) -> bool {
+    name.starts_with("http://") || name.starts_with("https://")
 }
 
 /// Finds the loader for a firmware kind: a file name, or the sentence that says what provides one.
@@ -40,6 +66,10 @@ pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Resu
         Stage::Os => Ok(None),
         // Never the loader again, whatever the firmware under it: that would loop.
         Stage::Ipxe => Ok(Some(BootFile::Url(format!("http://{http}{SCRIPT}")))),
+        // It looks for its files by itself, and boots no loader of ours.
+        Stage::Rom if class.firmware == Firmware::RaspberryPi => {
+            Ok(Some(BootFile::Tftp { name: String::new(), server: None }))
+        }
         Stage::Rom => {
             let name = loaders(class.firmware)?;
             Ok(Some(named(class, http, &name)))
@@ -50,12 +80,12 @@ pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Resu
 /// A boot file by the name it has in the boot directory, or by URL, as this class fetches it.
 #[must_use]
 pub fn named(class: Class, http: SocketAddrV4, name: &str) -> BootFile {
-    if name.starts_with("http://") || name.starts_with("https://") {
+    if is_url(name) {
         BootFile::Url(name.to_owned())
     } else if class.firmware.is_http() {
         BootFile::Url(format!("http://{http}/files/{name}"))
     } else {
-        BootFile::Tftp(name.to_owned())
+        BootFile::Tftp { name: name.to_owned(), server: None }
     }
 }
 
@@ -81,6 +111,13 @@ mod tests {
             let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
             assert!(matches!(file, BootFile::Url(_)), "{class:?}");
         }
+    }
+
+    #[test]
+    fn a_raspberry_pi_gets_no_loader() {
+        let class = Class { firmware: Firmware::RaspberryPi, stage: Stage::Rom };
+        let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
+        assert_eq!((file.text(), file.describe().as_str()), ("", "its own files"));
     }
 
     #[test]

@@ -86,11 +86,12 @@ impl Engine {
             Reason::Offered => ("offer", "offered"),
             Reason::Acked => ("ack", "acknowledged"),
             Reason::Informed => ("ack", "gave the options to"),
+            Reason::Bootp => ("bootp", "gave"),
             _ => ("ack", "told the boot file to"),
         };
         let name = self.policy.name(mac).unwrap_or("");
         let (class, by) = (describe(answered.class), by.name());
-        let boots = self.boots(mac, answered.class, ifindex);
+        let boots = self.boots(mac, answered.class, ifindex, address);
         if address.is_unspecified() {
             info!(step, by, %mac, name, class, "{verb} {class}: boot {boots}");
         } else if boots.is_empty() {
@@ -100,19 +101,21 @@ impl Engine {
         }
     }
 
-    fn boots(&self, mac: Mac, class: Class, ifindex: u32) -> String {
+    fn boots(&self, mac: Mac, class: Class, ifindex: u32, address: Ipv4Addr) -> String {
         let Some((_, port)) = self.policy.port(ifindex) else { return String::new() };
-        match self.policy.boot_file(class, port.http, &self.policy.differences(mac)) {
-            Ok(Some(file)) => file.text().to_owned(),
+        let subnet = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index));
+        match self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet) {
+            Ok(Some(file)) => file.describe(),
             Ok(None) | Err(_) => String::new(),
         }
     }
 }
 
 /// A class in words.
-fn describe(class: Class) -> String {
+pub(super) fn describe(class: Class) -> String {
     match class.stage {
         Stage::Rom => class.firmware.name().to_owned(),
+        Stage::Ipxe if class == Class::IPXE => "iPXE".to_owned(),
         Stage::Ipxe => format!("iPXE on {}", class.firmware.name()),
         Stage::Os => "an operating system".to_owned(),
     }

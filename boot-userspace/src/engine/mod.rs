@@ -8,6 +8,7 @@ pub mod boot;
 pub mod command;
 mod confirmed;
 mod dhcp;
+pub mod fits;
 mod join;
 pub mod lease;
 pub mod leases;

@@ -9,7 +9,7 @@ use boot_common::class::{Class, Firmware, Stage};
 use ipnet::Ipv4Net;
 
 use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
-use crate::engine::boot::{BootFile, boot_file, named};
+use crate::engine::boot::{BootFile, boot_file, is_url, named};
 use crate::engine::marks::{ByMark, Marks};
 use crate::engine::roster::Client;
 
@@ -188,21 +188,81 @@ impl Policy {
         }
     }
 
+    /// What makes answers different, of each machine and profile that has options, with its name and its address if that is
+    /// known; no difference first.
+    #[must_use]
+    pub fn every_difference(&self) -> Vec<(String, Differences, Option<Ipv4Addr>)> {
+        let profile = |name: &String| {
+            self.config.profiles.get(name).filter(|profile| !profile.options.is_empty()).map(|_| name.clone())
+        };
+        let profiles = self.config.profiles.keys().filter_map(|name| {
+            let differences = Differences { profile: Some(profile(name)?), ..Differences::default() };
+            Some((format!("profile {name}"), differences, None))
+        });
+        let machines = (0..).zip(&self.config.machines).filter(|(_, machine)| !machine.options.is_empty());
+        let machines = machines.map(|(index, machine)| {
+            let profile = self.profile(Some(machine)).and_then(|(name, _)| profile(name));
+            let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
+            (name, Differences { machine: Some(index), profile, oui: None }, machine.ip)
+        });
+        std::iter::once((String::new(), Differences::default(), None))
+            .chain(profiles)
+            .chain(machines)
+            .collect()
+    }
+
     fn profile(&self, machine: Option<&Machine>) -> Option<(&String, &Profile)> {
         let name =
             machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref())?;
         self.config.profiles.get_key_value(name)
     }
 
-    /// Options beyond the subnet's own keys, the first of a code wins: machine, profile, subnet.
+    /// Options beyond the subnet's own keys for clients at a stage, each code once: the machine's before its profile's
+    /// before its subnet's, and in each of these lists one for this kind of client before one for all.
     #[must_use]
-    pub fn options(&self, differences: &Differences, subnet: Option<&Subnet>) -> Vec<CustomOption> {
+    pub fn options(
+        &self,
+        differences: &Differences,
+        subnet: Option<&Subnet>,
+        stage: Stage,
+    ) -> Vec<CustomOption> {
+        let mut chosen: Vec<CustomOption> = Vec::new();
+        for list in self.option_lists(differences, subnet) {
+            for CustomOption { code, .. } in list {
+                if !chosen.iter().any(|before| before.code == *code) {
+                    chosen.extend(of_code(list, *code, stage).cloned());
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Whether an option is configured, for whatever clients.
+    #[must_use]
+    pub fn has_option(&self, differences: &Differences, subnet: Option<&Subnet>, code: u8) -> bool {
+        self.option_lists(differences, subnet)
+            .iter()
+            .any(|list| list.iter().any(|option| option.code == code))
+    }
+
+    /// The most specific list first.
+    fn option_lists<'a>(
+        &'a self,
+        differences: &Differences,
+        subnet: Option<&'a Subnet>,
+    ) -> [&'a [CustomOption]; 3] {
+        let (machine, profile) = self.own(differences);
+        [
+            machine.map_or(&[], |machine| &machine.options),
+            profile.map_or(&[], |profile| &profile.options),
+            subnet.map_or(&[], |subnet| &subnet.options),
+        ]
+    }
+
+    fn own(&self, differences: &Differences) -> (Option<&Machine>, Option<&Profile>) {
         let machine = differences.machine.and_then(|index| self.at(index));
         let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
-        let machine = machine.into_iter().flat_map(|machine| &machine.options);
-        let profile = profile.into_iter().flat_map(|profile| &profile.options);
-        let subnet = subnet.into_iter().flat_map(|subnet| &subnet.options);
-        machine.chain(profile).chain(subnet).cloned().collect()
+        (machine, profile)
     }
 
     /// Where a class of clients on an interface continues.
@@ -214,34 +274,83 @@ impl Policy {
         class: Class,
         http: SocketAddrV4,
         differences: &Differences,
+        subnet: Option<&Subnet>,
     ) -> Result<Option<BootFile>, String> {
-        if class.stage == Stage::Rom
-            && let Some(name) = self.ruled(class.firmware, differences)
-        {
+        if class.stage == Stage::Os {
+            return Ok(None);
+        }
+        let configured = self.configured(class, differences, subnet);
+        if let Some(Configured::Key(name)) = configured {
             return Ok(Some(named(class, http, name)));
         }
-        let loader = |firmware| {
-            self.loaders
-                .get(&firmware)
-                .cloned()
-                .unwrap_or_else(|| Err(format!("no loader for {}", Firmware::name(firmware))))
+        let mut file = match configured {
+            Some(Configured::Option(name)) => named(class, http, name),
+            _ => {
+                let loader = |firmware| {
+                    self.loaders
+                        .get(&firmware)
+                        .cloned()
+                        .unwrap_or_else(|| Err(format!("no loader for {}", Firmware::name(firmware))))
+                };
+                let Some(file) = boot_file(class, http, &loader)? else { return Ok(None) };
+                file
+            }
         };
-        boot_file(class, http, &loader)
+        if let BootFile::Tftp { server, .. } = &mut file {
+            let lists = self.option_lists(differences, subnet);
+            let option = lists.into_iter().find_map(|list| of_code(list, SERVER_NAME, class.stage));
+            *server = option.and_then(CustomOption::name).map(str::to_owned);
+        }
+        Ok(Some(file))
     }
 
-    /// The boot file that the configuration names: for the machine, its profile, or by the first rule that fits.
-    fn ruled(&self, firmware: Firmware, differences: &Differences) -> Option<&str> {
-        let machine = differences.machine.and_then(|index| self.at(index));
-        let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
-        let own = machine.and_then(|machine| machine.boot_file.as_deref());
-        own.or_else(|| profile.and_then(|profile| profile.boot_file.as_deref())).or_else(|| {
-            let fits = |arch: &[u16]| {
-                arch.is_empty() || arch.iter().any(|code| Firmware::from_arch(*code) == firmware)
-            };
-            let mut rules = self.config.boot_files.iter();
-            let rule =
-                rules.find(|rule| fits(&rule.arch) && (rule.oui.is_none() || rule.oui == differences.oui));
-            rule.map(|rule| rule.file.as_str())
-        })
+    /// The boot file that the configuration names: for the machine, its profile, by the first rule that fits, or for
+    /// its subnet; on each of these levels by `boot_file` or by option 67. A URL there is for HTTP Boot and anything
+    /// else for TFTP, because an option is not for one kind of firmware as a rule is.
+    fn configured<'a>(
+        &'a self,
+        Class { firmware, stage }: Class,
+        differences: &Differences,
+        subnet: Option<&'a Subnet>,
+    ) -> Option<Configured<'a>> {
+        let (machine, profile) = self.own(differences);
+        let [of_machine, of_profile, of_subnet] = self.option_lists(differences, subnet).map(|list| {
+            let name = of_code(list, BOOT_FILE, stage)?.name()?;
+            (stage == Stage::Ipxe || is_url(name) == firmware.is_http()).then_some(Configured::Option(name))
+        });
+        let key = |name: Option<&'a String>| {
+            name.filter(|_| stage == Stage::Rom).map(|name| Configured::Key(name.as_str()))
+        };
+        let rule = self.config.boot_files.iter().find(|rule| {
+            let kinds = rule.kinds();
+            (kinds.is_empty() || kinds.contains(&firmware))
+                && (rule.oui.is_none() || rule.oui == differences.oui)
+        });
+        key(machine.and_then(|machine| machine.boot_file.as_ref()))
+            .or(of_machine)
+            .or_else(|| key(profile.and_then(|profile| profile.boot_file.as_ref())))
+            .or(of_profile)
+            .or_else(|| key(rule.map(|rule| &rule.file)))
+            .or(of_subnet)
     }
 }
+
+/// The option with this code that clients at a stage get from a list: the one that is for them alone before the one that
+/// is for all.
+fn of_code(list: &[CustomOption], code: u8, stage: Stage) -> Option<&CustomOption> {
+    list.iter()
+        .filter(|option| option.code == code && option.is_for(stage))
+        .max_by_key(|option| option.client.is_some())
+}
+
+/// How the configuration names a boot file.
+#[derive(Clone, Copy)]
+enum Configured<'a> {
+    /// By a key or a rule: on this server, or a URL.
+    Key(&'a str),
+    /// By option 67: perhaps on another server, which option 66 names.
+    Option(&'a str),
+}
+
+const SERVER_NAME: u8 = 66;
+const BOOT_FILE: u8 = 67;

@@ -3,16 +3,16 @@
 //! A set is a subnet (or a proxy's interface) together with whatever makes a machine different from its
 //! neighbours there: options or boot files of its own, of its profile, or of its maker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use boot_common::class::{Class, Stage};
+use boot_common::class::{Class, Firmware, Program, Stage};
 use boot_common::decide::message;
 use boot_common::facts::wanted;
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use tracing::warn;
 
-use crate::engine::answers::{Parts, prepare};
+use crate::engine::answers::{Parts, Prepared, prepare};
 use crate::engine::command::Command;
 use crate::engine::policy::{Differences, Policy};
 use crate::engine::tables::Tables;
@@ -49,7 +49,12 @@ pub(super) struct Sets {
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
+    /// What was said about options that do not fit: by set, and which.
+    said: HashSet<(u32, Vec<u8>)>,
 }
+
+/// How often it is said that options do not fit: by then nobody reads it.
+const MOST_SAID: usize = 256;
 
 impl Sets {
     /// The set's number; its answers for firmware, and for clients that want everything, are prepared.
@@ -69,12 +74,11 @@ impl Sets {
         } else {
             &[message::OFFER, message::BOOT_ACK]
         };
-        for class in Class::all() {
+        for class in Class::answered().filter(|class| is_common(*class)) {
             for &message in messages {
                 // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
-                let Some(answer) = compose(&set, policy, class, message, None, ANSWER_OPTIONS) else {
-                    continue;
-                };
+                let prepared = compose(&set, policy, class, message, None, ANSWER_OPTIONS);
+                let Some(answer) = self.taken(number, &set, class, policy, prepared) else { continue };
                 let key = AnswerKey { set: number, wanted: 0, class: class.key(), message, reserved: [0; 2] };
                 tables.answers.insert(key, answer);
                 commands.push(Command::PutAnswer(key, Box::new(answer)));
@@ -98,6 +102,23 @@ impl Sets {
         number
     }
 
+    /// Whether there is an answer for a class, which is prepared now if that was not worth while before anybody asked.
+    pub(super) fn has(
+        &mut self,
+        key: AnswerKey,
+        policy: &Policy,
+        tables: &mut Tables,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        if tables.answers.contains_key(&key) {
+            return true;
+        }
+        let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) else { return false };
+        tables.answers.insert(key, answer);
+        commands.push(Command::PutAnswer(key, Box::new(answer)));
+        true
+    }
+
     /// An answer by a client's own list, kept for the next one with that list.
     pub(super) fn by_list(
         &mut self,
@@ -107,9 +128,7 @@ impl Sets {
         tables: &mut Tables,
         commands: &mut Vec<Command>,
     ) -> Option<Answer> {
-        let set = self.sets.get(key.set as usize)?;
-        let class = Class::from_key(key.class)?;
-        let answer = compose(set, policy, class, key.message, Some(list), ANSWER_OPTIONS)?;
+        let answer = self.in_room(key, Some(list), policy, ANSWER_OPTIONS)?;
         if self.lists < MOST_LISTS {
             self.lists += 1;
             tables.answers.insert(key, answer);
@@ -120,20 +139,57 @@ impl Sets {
 
     /// An answer for a client that takes little: with `room` bytes of options.
     pub(super) fn in_room(
-        &self,
+        &mut self,
         key: AnswerKey,
         list: Option<&[u8]>,
         policy: &Policy,
         room: usize,
     ) -> Option<Answer> {
-        compose(
-            self.sets.get(key.set as usize)?,
-            policy,
-            Class::from_key(key.class)?,
-            key.message,
-            list,
-            room,
-        )
+        let set = self.sets.get(key.set as usize)?.clone();
+        let class = Class::from_key(key.class)?;
+        let prepared = compose(&set, policy, class, key.message, list, room);
+        self.taken(key.set, &set, class, policy, prepared)
+    }
+
+    /// The answer, after what is missing in it was said once.
+    fn taken(
+        &mut self,
+        number: u32,
+        set: &Set,
+        class: Class,
+        policy: &Policy,
+        prepared: Option<Prepared>,
+    ) -> Option<Answer> {
+        let Prepared { answer, left_out } = prepared?;
+        if !left_out.is_empty() && self.said.len() < MOST_SAID && self.said.insert((number, left_out.clone()))
+        {
+            let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
+            let place = subnet.map_or_else(String::new, |subnet| format!(" in {}", subnet.cidr));
+            let client = crate::engine::lines::describe(class);
+            warn!(
+                "{} for {client}{place}: the answer is as long as the client takes, give out fewer or shorter ones",
+                no_room(&left_out)
+            );
+        }
+        Some(answer)
+    }
+}
+
+/// Whether machines of a class may ask at any time: half of the architectures have no iPXE, and hardly a machine.
+fn is_common(class: Class) -> bool {
+    class.stage != Stage::Rom
+        || class.firmware == Firmware::RaspberryPi
+        || class.firmware.program() != Program::Else
+}
+
+/// Which options have no room, in words.
+pub(super) fn no_room(codes: &[u8]) -> String {
+    match codes {
+        [code] => format!("option {code} has no room and is left out"),
+        codes => {
+            let codes: Vec<String> = codes.iter().map(u8::to_string).collect();
+            format!("options {} have no room and are left out", codes.join(", "))
+        }
     }
 }
 
@@ -144,15 +200,15 @@ fn compose(
     message: u8,
     list: Option<&[u8]>,
     room: usize,
-) -> Option<Answer> {
+) -> Option<Prepared> {
     let needs_boot_file = set.subnet.is_none() || message == message::BOOT_ACK;
     if needs_boot_file && class.stage == Stage::Os {
         return None;
     }
     let http = policy.ports().get(set.position)?.http;
-    let boot = policy.boot_file(class, http, &set.differences).ok()?;
     let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
-    let custom = policy.options(&set.differences, subnet);
+    let boot = policy.boot_file(class, http, &set.differences, subnet).ok()?;
+    let custom = policy.options(&set.differences, subnet, class.stage);
     let parts = Parts {
         class,
         message,
@@ -164,7 +220,7 @@ fn compose(
         room,
     };
     match prepare(&parts) {
-        Ok(answer) => Some(answer),
+        Ok(prepared) => Some(prepared),
         Err(error) => {
             warn!("{error}");
             None

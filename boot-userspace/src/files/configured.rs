@@ -1,7 +1,5 @@
 //! The boot files that the configuration names, and what each has to be.
 
-use boot_common::class::Firmware;
-
 use super::BootFiles;
 use super::inspect::Need;
 use super::path::tidy;
@@ -64,5 +62,5 @@ fn needs_of(rule: &BootFileRule) -> Vec<Need> {
     if rule.arch.is_empty() {
         return vec![Need::Firmware];
     }
-    rule.arch.iter().map(|code| Need::of_firmware(Firmware::from_arch(*code))).collect()
+    rule.kinds().into_iter().map(Need::of_firmware).collect()
 }

@@ -1,6 +1,6 @@
 //! What a boot file is, from its first bytes, and whether those who get it can boot it.
 
-use boot_common::class::Firmware;
+use boot_common::class::{Firmware, Program};
 
 use super::loader;
 use super::pe::{self, Headers, Machine};
@@ -42,21 +42,25 @@ pub(super) enum Need {
 
 impl Need {
     pub(super) fn of_firmware(firmware: Firmware) -> Self {
+        let machine = match firmware.program() {
+            _ if firmware.arch().is_none() => return Self::Firmware,
+            Program::Else => return Self::Firmware,
+            Program::Bios => return Self::Bios,
+            Program::Ia32 => Machine::Ia32,
+            Program::X64 => Machine::X64,
+            Program::Arm32 => Machine::Arm32,
+            Program::Arm64 => Machine::Arm64,
+            Program::Riscv64 => Machine::Riscv64,
+            Program::LoongArch64 => Machine::LoongArch64,
+        };
         match firmware {
-            Firmware::None | Firmware::Other => Self::Firmware,
-            Firmware::Bios => Self::Bios,
-            Firmware::EfiIa32 => Self::Efi(Some(Machine::Ia32)),
-            Firmware::EfiX64 => Self::Efi(Some(Machine::X64)),
-            Firmware::EfiArm32 => Self::Efi(Some(Machine::Arm32)),
-            Firmware::EfiArm64 => Self::Efi(Some(Machine::Arm64)),
-            Firmware::EfiRiscv64 => Self::Efi(Some(Machine::Riscv64)),
-            Firmware::EfiLoongArch64 => Self::Efi(Some(Machine::LoongArch64)),
-            Firmware::HttpIa32 => Self::EfiOrDisk(Machine::Ia32),
-            Firmware::HttpX64 => Self::EfiOrDisk(Machine::X64),
-            Firmware::HttpArm32 => Self::EfiOrDisk(Machine::Arm32),
-            Firmware::HttpArm64 => Self::EfiOrDisk(Machine::Arm64),
-            Firmware::HttpRiscv64 => Self::EfiOrDisk(Machine::Riscv64),
-            Firmware::HttpLoongArch64 => Self::EfiOrDisk(Machine::LoongArch64),
+            // It boots kernels and scripts of its own, too.
+            Firmware::UbootArm32
+            | Firmware::UbootArm64
+            | Firmware::UbootHttpArm32
+            | Firmware::UbootHttpArm64 => Self::Firmware,
+            _ if firmware.is_http() => Self::EfiOrDisk(machine),
+            _ => Self::Efi(Some(machine)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use boot_common::class::Firmware;
+use boot_common::class::{Firmware, Program};
 
 /// Where distributions put iPXE binaries; `/boot` has Debian's ipxe.efi.
 pub(super) const SYSTEM_DIRS: [&str; 3] = ["/usr/lib/ipxe", "/usr/share/ipxe", "/boot"];
@@ -74,7 +74,14 @@ impl fmt::Display for MissingLoader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let candidates = candidates(self.0);
         let Some(loader) = candidates.iter().find_map(|name| loader(name)) else {
-            return f.write_str("not a PXE client, so there is no boot file for it");
+            let Some(arch) = self.0.arch() else {
+                return f.write_str("not a PXE client, so there is no boot file for it");
+            };
+            return write!(
+                f,
+                "there is no iPXE for {} machines: name what they boot in a [[boot_file]] with arch = {arch}",
+                self.0.name()
+            );
         };
         write!(f, "no iPXE binary for {} machines: ", self.0.name())?;
         match loader.key {
@@ -96,15 +103,15 @@ impl std::error::Error for MissingLoader {}
 /// Boot files for a firmware kind, best first. The SNP-only builds use the firmware's own driver, which works on
 /// every card that could network-boot this far.
 pub(super) fn candidates(firmware: Firmware) -> &'static [&'static str] {
-    match firmware {
-        Firmware::None => &[],
-        Firmware::Bios => &["undionly.kpxe"],
-        Firmware::EfiX64 | Firmware::HttpX64 | Firmware::Other => &["snponly.efi", "ipxe.efi"],
-        Firmware::EfiArm64 | Firmware::HttpArm64 => &["ipxe-arm64.efi", "snponly-arm64.efi"],
-        Firmware::EfiRiscv64 | Firmware::HttpRiscv64 => &["ipxe-riscv64.efi"],
-        Firmware::EfiLoongArch64 | Firmware::HttpLoongArch64 => &["ipxe-loong64.efi"],
-        Firmware::EfiIa32 | Firmware::HttpIa32 => &["ipxe-ia32.efi"],
-        Firmware::EfiArm32 | Firmware::HttpArm32 => &["ipxe-arm32.efi"],
+    match firmware.program() {
+        Program::Else => &[],
+        Program::Bios => &["undionly.kpxe"],
+        Program::X64 => &["snponly.efi", "ipxe.efi"],
+        Program::Arm64 => &["ipxe-arm64.efi", "snponly-arm64.efi"],
+        Program::Riscv64 => &["ipxe-riscv64.efi"],
+        Program::LoongArch64 => &["ipxe-loong64.efi"],
+        Program::Ia32 => &["ipxe-ia32.efi"],
+        Program::Arm32 => &["ipxe-arm32.efi"],
     }
 }
 

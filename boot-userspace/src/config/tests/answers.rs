@@ -1,5 +1,7 @@
 //! Lease times, options by number and boot files.
 
+use boot_common::class::Stage;
+
 use super::*;
 
 /// [`BASE`] with one option in its profile, in line 10.
@@ -19,7 +21,7 @@ fn data_of(option: &str) -> Vec<u8> {
 #[test]
 fn the_extended_example() {
     let config = good(EXTENDED);
-    let option = |code, data: &[u8], always| CustomOption { code, data: data.to_vec(), always };
+    let option = |code, data: &[u8], always| CustomOption { code, data: data.to_vec(), always, client: None };
     let subnet = config.subnets.first().unwrap();
     assert_eq!(subnet.boot_lease, Duration::from_secs(120));
     assert!(!subnet.probe);
@@ -172,7 +174,7 @@ fn options_that_the_server_manages() {
         bad_option(&format!("{{ code = {code}, u8 = 1 }}"), ".code", &format!("option {code} "));
         bad_option(&format!("{{ code = {code}, u8 = 1 }}"), ".code", instead);
     }
-    for code in [2, 3, 6, 12, 15, 43, 56, 60, 62, 66, 67, 81, 83, 254] {
+    for code in [2, 3, 6, 12, 15, 43, 56, 60, 62, 81, 83, 254] {
         assert_eq!(data_of(&format!("{{ code = {code}, u8 = 1 }}")), [1]);
     }
     let machine = |name: &str| {
@@ -182,6 +184,36 @@ fn options_that_the_server_manages() {
     let key = "machine[0].options[0].code";
     bad_after_base(&machine("name = 'b'\n"), &[(4, key, "is the name of this machine; remove it or name")]);
     bad_after_base(&machine("name = 5\n"), &[(3, "machine[0].name", ""), (4, key, "is the name")]);
+}
+
+#[test]
+fn options_for_some_clients_only() {
+    let list = "[{ code = 67, text = 'a' }, { code = 67, text = 'b', client = 'ipxe' }, { code = 67, hex = '6300', client = 'os' }]";
+    let config = good(&format!("{BASE}options = {list}\n"));
+    let options = &config.profiles.values().next().unwrap().options;
+    let who: Vec<_> = options.iter().map(|option| (option.client, option.name())).collect();
+    assert_eq!(who, [(None, Some("a")), (Some(Stage::Ipxe), Some("b")), (Some(Stage::Os), Some("c"))]);
+    let is_for = |stage| options.iter().map(|option| option.is_for(stage)).collect::<Vec<_>>();
+    assert_eq!(is_for(Stage::Rom), [true, false, false]);
+    assert_eq!(is_for(Stage::Ipxe), [false, true, false], "what firmware boots is not for iPXE");
+    assert_eq!(is_for(Stage::Os), [true, false, true]);
+    bad_option(
+        "{ code = 67, text = 'a', client = 'bios' }",
+        ".client",
+        "write \"firmware\", \"ipxe\" or \"os\"",
+    );
+    bad_after_base(
+        "options = [\n{ code = 67, text = 'a', client = 'os' },\n{ code = 67, text = 'b', client = 'os' },\n]\n",
+        &[(3, "profile[0].options[1].code", "option 67 is already at")],
+    );
+    for (option, example) in [
+        ("{ code = 67, u8 = 1 }", "option 67 is a name; write text = \"custom.efi\""),
+        ("{ code = 66, ip = '10.1.0.9' }", "option 66 is a name; write text = \"10.1.0.5\""),
+        ("{ code = 67, hex = '00' }", "option 67 is a name"),
+    ] {
+        bad_option(option, "", example);
+    }
+    good(&format!("{BASE}options = [{{ code = 67, hex = '' }}]\n"));
 }
 
 #[test]
@@ -257,6 +289,9 @@ fn boot_file_rules_that_are_never_used() {
         ("arch = [7, 9]", "arch = 9"),
         ("arch = 7", "arch = 7\noui = 'b8:27:eb'"),
         ("oui = 'b8:27:eb'", "arch = 7\noui = 'B827EB'"),
+        // Not assigned, and so not told apart; a Raspberry Pi's 0 is 41.
+        ("arch = 99", "arch = 100"),
+        ("arch = 41", "arch = 0\noui = 'b8:27:eb'"),
     ] {
         let why = "is never used, because boot_file[0] (line 10) is for all of its machines";
         bad_after_base(&rules(first, second), &[(4 + first.matches('\n').count(), "boot_file[1]", why)]);
@@ -265,6 +300,10 @@ fn boot_file_rules_that_are_never_used() {
         ("arch = 7", ""),
         ("oui = 'b8:27:eb'", "arch = 7"),
         ("arch = 7", "arch = [7, 9]"),
+        ("arch = 7", "arch = 9"),
+        ("arch = 41", "arch = [2, 8, 33]"),
+        ("arch = 0", "arch = 0\noui = 'b8:27:eb'"),
+        ("arch = 41", "arch = 0"),
         ("arch = 7\noui = 'b8:27:eb'", "arch = 7"),
         ("oui = 'b8:27:eb'", "oui = 'b8:27:ec'"),
     ] {

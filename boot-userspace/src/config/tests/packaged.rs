@@ -30,7 +30,7 @@ fn what_is_commented_out_is_good() {
     }
     let config = good(&text);
     assert_eq!(config.boot_files.len(), 1);
-    assert_eq!(config.subnets.first().map(|subnet| subnet.options.len()), Some(5));
+    assert_eq!(config.subnets.first().map(|subnet| subnet.options.len()), Some(8));
     let machine = config.machines.first().unwrap();
     assert!(machine.uuid.is_some() && machine.relay_port.is_some() && machine.boot_file.is_some());
     assert!(

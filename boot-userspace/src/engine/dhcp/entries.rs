@@ -2,10 +2,10 @@
 
 use boot_common::Mac;
 use boot_common::tables::{Host, HostKey};
+use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
 
-use super::HOST_NAME;
 use crate::config::DhcpRole;
 use crate::engine::answers::put_own_options;
 use crate::engine::command::{Command, Now};
@@ -91,9 +91,9 @@ impl Engine {
         host.answer_set = set;
         host.address = binding.address.octets();
         host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
-        let options = self.policy.options(&self.policy.differences(mac), subnet);
         // A configured option 12 goes before the name.
-        let name = self.policy.name(mac).filter(|_| !options.iter().any(|option| option.code == HOST_NAME));
+        let is_configured = self.policy.has_option(&self.policy.differences(mac), subnet, option::HOST_NAME);
+        let name = self.policy.name(mac).filter(|_| !is_configured);
         put_own_options(&mut host, name);
         host
     }

@@ -3,6 +3,7 @@
 //! A decision here ends in the tables wherever it can, and the shared function then answers from them; only
 //! what the tables cannot express (relays, renewals, refusals) is put together here.
 
+mod bootp;
 mod entries;
 mod identity;
 mod probe;
@@ -19,7 +20,7 @@ use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
 use boot_common::tables::{Event, HostKey, Link, role};
-use boot_common::wire::{Request, port};
+use boot_common::wire::{Request, option, port};
 use boot_common::{Mac, Reason};
 use tracing::{info, warn};
 
@@ -51,12 +52,6 @@ struct Asked<'a> {
 /// In a second.
 const NANOS: u64 = 1_000_000_000;
 
-/// Option 12: what a client calls itself, or is called.
-const HOST_NAME: u8 = 12;
-
-/// The key of the answer to BOOTP, which is never in the tables.
-const BOOTP: u8 = 0;
-
 /// Where a client is in the network.
 #[derive(Clone, Copy)]
 struct Place {
@@ -79,6 +74,7 @@ impl Engine {
     ) -> Result<(), Reason> {
         match reason {
             Reason::Overload | Reason::SplitOption => return self.decide_joined(reason, incoming, now),
+            Reason::BadCookie => return self.plain_bootp(frame, incoming, link, now),
             Reason::UnknownHost
             | Reason::OtherSubnet
             | Reason::NotDurable
@@ -157,17 +153,6 @@ impl Engine {
         self.reply(asked, place, message::OFFER, Some(binding))
     }
 
-    /// A BOOTP client gets an address only if one is reserved for it: there is no lease that would end (RFC 951).
-    fn bootp(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
-        // A shorter message is a DHCP message that was cut, not BOOTP (RFC 951 section 3).
-        let is_whole = asked.incoming.payload.len() >= 300;
-        let binding =
-            self.bindings.get(asked.mac).filter(|binding| is_whole && binding.state == State::Reserved);
-        let binding = binding.ok_or(Reason::NoMessageType)?;
-        let place = self.place(&asked)?;
-        self.reply(asked, place, BOOTP, Some(binding))
-    }
-
     fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let facts = &asked.facts;
         let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
@@ -206,7 +191,7 @@ impl Engine {
 
     fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
         if self.policy.name(asked.mac).is_none() {
-            let said = option_of(packet::payload(&asked.frame.0), HOST_NAME);
+            let said = option_of(packet::payload(&asked.frame.0), option::HOST_NAME);
             let said = said.and_then(|name| String::from_utf8(name).ok());
             // Some count the NUL.
             self.keep_hostname(asked.mac, said.as_deref().map(|name| name.trim_end_matches('\0')));

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use boot_common::class::Class;
+use boot_common::class::{Class, Stage};
 use boot_common::decide::{Destination, destination, message};
 use boot_common::tables::{Answer, AnswerKey};
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
 
-use super::Asked;
+use super::{Asked, Place};
 use crate::engine::Engine;
 
 impl Engine {
@@ -19,11 +19,15 @@ impl Engine {
         let (position, _) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
         let differences = self.policy.differences(asked.mac);
         let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
-        let key = AnswerKey { set, wanted: 0, class: class.key(), message: kind, reserved: [0; 2] };
-        if let Some(prepared) = self.tables.answers.get(&key) {
+        let key =
+            AnswerKey { set, wanted: 0, class: class.answered_as().key(), message: kind, reserved: [0; 2] };
+        if class.stage != Stage::Os
+            && self.sets.has(key, &self.policy, &mut self.tables, &mut self.commands)
+            && let Some(prepared) = self.tables.answers.get(&key)
+        {
             return Ok(*prepared);
         }
-        self.complain(asked.mac, class);
+        self.complain(asked.mac, class, None);
         Err(Reason::NoAnswer)
     }
 
@@ -68,9 +72,10 @@ impl Engine {
     }
 
     /// Says once per firmware kind which loader is missing.
-    pub(super) fn complain(&mut self, mac: Mac, class: Class) {
+    pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>) {
         let Some(port) = self.policy.ports().first() else { return };
-        if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac))
+        let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
+        if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet)
             && self.first(missing.clone())
         {
             warn!(step = "loader", by = "daemon", %mac, "{missing}");

@@ -15,7 +15,8 @@ use boot_common::{Mac, Reason};
 use tracing::info;
 use zerocopy::FromBytes as _;
 
-use super::{Asked, BOOTP, Place};
+use super::bootp::{self, BOOTP};
+use super::{Asked, Place};
 use crate::engine::answers::{Parts, prepare};
 use crate::engine::command::{Incoming, Via};
 use crate::engine::join::option_of;
@@ -32,36 +33,51 @@ impl Engine {
         kind: u8,
         binding: Option<Binding>,
     ) -> Result<(), Reason> {
-        let mut class = asked.facts.class();
+        let is_bootp = kind == BOOTP;
+        let mut class = if is_bootp { bootp::class(&asked.facts) } else { asked.facts.class() };
         let key = |class: Class, wanted: u32| AnswerKey {
             set: place.set,
             wanted,
-            class: class.key(),
+            class: class.answered_as().key(),
             message: kind,
             reserved: [0; 2],
         };
-        if class.stage != Stage::Os && !self.tables.answers.contains_key(&key(class, 0)) && kind != BOOTP {
-            self.complain(asked.mac, class);
+        // Whatever BOOTP clients may boot, others of their class may.
+        let known = key(class, 0);
+        let known = if is_bootp { AnswerKey { message: message::ACK, ..known } } else { known };
+        if class.stage != Stage::Os
+            && !self.sets.has(known, &self.policy, &mut self.tables, &mut self.commands)
+        {
+            self.complain(asked.mac, class, Some(place));
             class = Class::OS;
         }
         let list = if class.stage == Stage::Os { requested_options(&asked) } else { None };
         let key = key(class, list.as_ref().map_or(0, |_| asked.facts.wanted));
+        let mut host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0, asked.now));
+        let room = if is_bootp {
+            // A long name would leave no room for the mask.
+            host = host.filter(|host| host.options_length <= bootp::LONGEST_NAME);
+            bootp::room(&asked, host.as_ref())
+        } else {
+            room(&asked.facts, host.as_ref())
+        };
         let prepared = match (self.tables.answers.get(&key), &list) {
             (Some(prepared), _) => Some(*prepared),
             (None, Some(list)) => {
                 self.sets.by_list(key, list, &self.policy, &mut self.tables, &mut self.commands)
             }
-            (None, None) => self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS),
+            (None, None) => self.sets.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)),
         };
         let prepared = prepared.ok_or(Reason::NoAnswer)?;
-        let host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0, asked.now));
-        let room = room(&asked.facts, host.as_ref());
         let fits = usize::from(prepared.body_length) <= SNAME_AND_FILE + 4 + room;
         let prepared = if fits {
             prepared
         } else {
             self.sets.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
         };
+        let is_bare = is_bootp && !bootp::knows_options(&asked.request);
+        let prepared = if is_bare { bootp::bare(prepared) } else { prepared };
+        let host = host.filter(|_| !is_bare);
         let address = binding.map_or(Ipv4Addr::UNSPECIFIED, |binding| binding.address);
         let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.request.bootp.ciaddr };
         let to = destination(&asked.request, address.octets())?;
@@ -87,7 +103,7 @@ impl Engine {
             wanted: None,
             room: ANSWER_OPTIONS,
         };
-        let prepared = prepare(&parts).map_err(|_| Reason::NoAnswer)?;
+        let prepared = prepare(&parts).map_err(|_| Reason::NoAnswer)?.answer;
         let giaddr = asked.request.bootp.giaddr;
         let to = if giaddr == [0; 4] {
             // RFC 2131 section 4.3.2: broadcast, whatever address the client believes to have.
@@ -115,7 +131,7 @@ impl Engine {
         reason: Reason,
     ) -> Result<(), Reason> {
         let Asked { incoming, link, mut frame, mut facts, .. } = asked;
-        let class = facts.class();
+        let class = if reason == Reason::Bootp { bootp::class(&facts) } else { facts.class() };
         if let Ok((request, _)) = Request::read_from_prefix(&padded(&frame)) {
             self.scratch.request = request;
         }
@@ -140,6 +156,9 @@ impl Engine {
                 answer(&mut frame, request, desk, &facts, &decision)?;
             }
             other => other?,
+        }
+        if reason == Reason::Bootp && !bootp::knows_options(request) {
+            bootp::remove_end(&mut frame.0);
         }
         self.finish(incoming, &link, frame, Answered { reason, address: yiaddr, class });
         Ok(())
@@ -178,7 +197,7 @@ pub(super) fn room(facts: &Facts, host: Option<&Host>) -> usize {
     // Headers, fixed fields, `sname`, `file`, cookie.
     const AROUND: u32 = 20 + 8 + 236 + 4;
     let limit = u32::from(facts.max_size).clamp(576, 1500);
-    let own = host.map_or(0, |host| u32::from(host.options_length));
+    let own = host.filter(|_| facts.gets_name()).map_or(0, |host| u32::from(host.options_length));
     let echoes = facts.guid.length + facts.client_id.length + facts.relay.length;
     let left = limit.saturating_sub(AROUND + own + echoes + 1);
     // Option 82 is what gives way (RFC 3046 section 2.2).
