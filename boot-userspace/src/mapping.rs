@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use boot_common::tftp::{Chunk, Flight, Sums};
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
+use rustix::fs::{FsWord, fstatfs};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use crate::engine::tftp::Flights;
@@ -70,8 +71,12 @@ impl<T: Shared> Mapping<T> {
     /// end the process when the disk is full.
     ///
     /// # Errors
-    /// When the disk has no room for it, or the file cannot be mapped.
+    /// When the disk has no room for it, the file system keeps none, or the file cannot be mapped.
     pub fn of_file(file: &File, count: usize) -> io::Result<Self> {
+        if !keeps_places(fstatfs(file)?.f_type) {
+            let why = "its file system writes elsewhere what is overwritten, so that no room can be kept";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let bytes = Self::whole_pages(count);
         file.set_len(bytes as u64)?;
         if let Err(error) = allocate(file, bytes) {
@@ -140,6 +145,16 @@ impl<T: Shared> Mapping<T> {
     }
 }
 
+/// Whether what was allocated in a file may be written over whatever else fills the disk. Where every change is written
+/// to a new place, `posix_fallocate` succeeds and promises nothing. The numbers are those of linux/magic.h and of the
+/// file systems' own sources.
+fn keeps_places(file_system: FsWord) -> bool {
+    const BTRFS: u32 = 0x9123_683e;
+    const ZFS: u32 = 0x2fc1_2fc1;
+    const BCACHEFS: u32 = 0xca45_1a4e;
+    ![BTRFS, ZFS, BCACHEFS].contains(&(file_system as u32))
+}
+
 fn allocate(file: &File, bytes: usize) -> io::Result<()> {
     let bytes = bytes.try_into().map_err(|_| io::ErrorKind::FileTooLarge)?;
     loop {
@@ -186,6 +201,12 @@ mod tests {
         assert!(!mapping.write(2, 0, b"i") && !mapping.read(2, 0, &mut read));
         let flights = Mapping::<Flight>::own(3).unwrap();
         assert_eq!((flights.all().len(), flights.all()[2].state()), (3, State { sent: 0, acked: 0 }));
+    }
+
+    #[test]
+    fn no_file_is_memory_where_every_change_needs_new_room() {
+        let [btrfs, ext4, tmpfs] = [0x9123_683e_u32, 0xef53, 0x0102_1994].map(|number| number as FsWord);
+        assert!(!keeps_places(btrfs) && keeps_places(ext4) && keeps_places(tmpfs));
     }
 
     #[test]

@@ -96,16 +96,26 @@ fn check_looks_at_boot_files_and_ends_with_1_where_one_that_is_named_is_wrong() 
         Ok((output.status.code(), String::from_utf8(output.stdout)?))
     };
     // Nobody named this one.
-    fs::write(boot.join("ipxe.efi"), "<html>")?;
+    fs::write(boot.join("custom.efi"), "<html>")?;
     let (code, text) = check()?;
     ensure!(code == Some(1) && text.contains("error: vmlinuz (kernel of profile p): no such file"), "{text}");
-    ensure!(text.contains("warning: ipxe.efi (") && text.contains("): it is an HTML or XML page"), "{text}");
+    ensure!(
+        text.contains("warning: custom.efi (") && text.contains("): it is an HTML or XML page"),
+        "{text}"
+    );
     fs::write(boot.join("vmlinuz"), "")?;
     let (code, text) = check()?;
     ensure!(code == Some(1) && text.contains("error: vmlinuz (kernel of profile p): it is empty"), "{text}");
     fs::write(boot.join("vmlinuz"), [b"MZ".as_slice(), &[0; 0x200], b"HdrS"].concat())?;
     let (code, text) = check()?;
     ensure!(code == Some(0) && text.contains("vmlinuz is a Linux kernel (x86)"), "{code:?}: {text}");
+    // Nobody named this one either, and yet machines get it.
+    fs::write(boot.join("snponly.efi"), "<html>")?;
+    let (code, text) = check()?;
+    ensure!(code == Some(1) && text.contains("error: snponly.efi ("), "{code:?}: {text}");
+    fs::remove_dir_all(&boot)?;
+    let (code, text) = check()?;
+    ensure!(code == Some(1) && text.contains(&format!("error: boot_dir {}", boot.display())), "{text}");
     Ok(())
 }
 

@@ -546,6 +546,36 @@ fn another_file_from_the_same_port_is_another_transfer() -> Result<()> {
     })
 }
 
+// ---- clients that fall silent ----
+
+#[test]
+fn a_hundred_dead_clients_slow_no_living_one() -> Result<()> {
+    served_each_way("image", SIZE, |place, file, _| {
+        let dead = |number: u16| -> Result<Caller> {
+            let mut caller = place.caller(number, Padding::None)?;
+            caller.send(&request("image", &[("blksize", "1468"), ("windowsize", "4")]))?;
+            Ok(caller)
+        };
+        let mut dead: Vec<Caller> = (100..200).map(dead).collect::<Result<_>>()?;
+        for (number, caller) in dead.iter_mut().enumerate() {
+            let heard = caller.must_hear("the OACK")?;
+            ensure!(matches!(heard, Packet::Oack(_)), "{heard:?}");
+            // Every other one dies with a window under way.
+            if number % 2 == 0 {
+                caller.send(&ack(0))?;
+            }
+        }
+        for (number, padding) in (0..).zip(Padding::ALL) {
+            let finished = Download::start(place.caller(number, padding)?, "image", BLOCK, 1)?.finish()?;
+            same(&finished.bytes, file)?;
+            let most = clean_packets(SIZE, BLOCK, 1) + 10;
+            let what = format!("{padding:?}: {} packets, {} repeats", finished.packets, finished.repeats);
+            ensure!(finished.repeats == 0 && finished.packets <= most, "{what}");
+        }
+        Ok(())
+    })
+}
+
 // ---- a file that changes ----
 
 #[test]

@@ -23,6 +23,7 @@ use crate::fastpath::{
 use crate::files::BootFiles;
 use crate::http::{self, Site};
 use crate::io::daemon::{Daemon, Sockets, now};
+use crate::io::descriptors;
 use crate::io::link::{self, Link};
 use crate::io::memory;
 use crate::io::ra;
@@ -74,6 +75,7 @@ enum Role {
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode> {
         log::start(self.log_format);
+        descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

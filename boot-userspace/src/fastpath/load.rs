@@ -10,6 +10,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use boot_common::tables::{ABI_VERSION, Host, HostKey, Settings, name};
 
 use crate::fastpath::{Found, Sizes, pins};
+use crate::files::human_size;
+use crate::io::memory;
 
 /// The kernel half, as boot-ebpf builds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xpxe-kernel"));
@@ -42,7 +44,7 @@ pub fn load(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<Ebpf> {
         .override_global("AYA_LOG_LEVEL", &level, false)
         .map_max_entries(name::IMAGES, sizes.chunks.max(1))
         .map_max_entries(name::SUMS, sizes.sums.max(1));
-    let mut ebpf = loader.load(OBJECT).map_err(explain)?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| explain(error, sizes))?;
     let xdp: &mut Xdp = ebpf.program_mut(XDP).context("no XDP program in the object")?.try_into()?;
     xdp.load().map_err(refused)?;
     let tc: &mut SchedClassifier = ebpf.program_mut(TC).context("no TC program in the object")?.try_into()?;
@@ -79,12 +81,30 @@ pub(super) fn look_only(pin_dir: &Path) -> Option<u32> {
     Some(settings.abi_version)
 }
 
-fn explain(error: EbpfError) -> anyhow::Error {
-    if permission(&error) { anyhow!(NoPermission) } else { anyhow!(error).context("loading the kernel half") }
+fn explain(error: EbpfError, sizes: Sizes) -> anyhow::Error {
+    match errno(&error) {
+        Some(libc::EPERM) => anyhow!(NoPermission),
+        Some(libc::ENOMEM) => anyhow!(too_large(sizes.memory(), memory::available())),
+        _ => anyhow!(error).context("loading the kernel half"),
+    }
+}
+
+/// What to do when there is no memory for so many bytes of images, which is nearly all that the tables are.
+fn too_large(wanted: u64, available: Option<u64>) -> String {
+    const MIB: u64 = 1 << 20;
+    // Half of what there is: the daemon needs some, and so does whatever else runs here.
+    let less = available.map_or(wanted / 2, |available| (available / 2).min(wanted / 2)).max(MIB);
+    let there = available.map_or_else(String::new, |bytes| format!(" ({} are available)", human_size(bytes)));
+    format!(
+        "there is no memory for boot files in the kernel half, {}{there}; write fast_path_memory = \"{}M\" or \
+         less, or give the service more",
+        human_size(wanted),
+        less / MIB
+    )
 }
 
 fn refused(error: ProgramError) -> anyhow::Error {
-    if permission(&error) {
+    if errno(&error) == Some(libc::EPERM) {
         return anyhow!(NoPermission);
     }
     match error {
@@ -109,14 +129,46 @@ fn refused(error: ProgramError) -> anyhow::Error {
 )]
 pub struct NoPermission;
 
-/// Whether EPERM or EACCES is anywhere in the chain. The verifier answers EACCES too, but with a log.
-fn permission(error: &(dyn std::error::Error + 'static)) -> bool {
+/// The system's error in the chain. The verifier refuses with EACCES, and that with a log.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error() == Some(libc::EPERM);
+            return io.raw_os_error();
         }
         next = error.source();
     }
-    false
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::maps::MapError;
+
+    use super::*;
+
+    #[test]
+    fn too_large_a_memory_says_how_much_there_is_and_what_to_write() {
+        let says = too_large(4 << 30, Some(1_000_000_000));
+        assert!(
+            says.contains("4.3 GB (1.0 GB are available); write fast_path_memory = \"476M\" or"),
+            "{says}"
+        );
+        // A limit of the service's own, not of the machine's.
+        assert!(too_large(256 << 20, Some(8 << 30)).contains("\"128M\" or less"));
+        assert!(too_large(256 << 20, None).contains(", 268.4 MB; write fast_path_memory = \"128M\""));
+        assert!(too_large(1 << 20, Some(0)).contains("\"1M\""));
+    }
+
+    #[test]
+    fn what_the_kernel_says_decides_what_we_say() {
+        let says = |errno| {
+            let io_error = std::io::Error::from_raw_os_error(errno);
+            let error = MapError::CreateError { name: name::IMAGES.to_owned(), io_error };
+            explain(EbpfError::MapError(error), Sizes::of(64 << 20)).to_string()
+        };
+        assert!(says(libc::ENOMEM).contains("for boot files in the kernel half, 67.1 MB"));
+        assert!(says(libc::EPERM).contains("CAP_BPF"));
+        assert_eq!(says(libc::EINVAL), "loading the kernel half");
+    }
 }

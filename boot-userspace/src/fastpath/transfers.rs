@@ -33,6 +33,11 @@ impl Sizes {
             sums: u32::try_from(sums).unwrap_or(u32::MAX),
         }
     }
+
+    /// Bytes of images that they hold.
+    pub(super) fn memory(self) -> u64 {
+        u64::from(self.chunks) * CHUNK as u64
+    }
 }
 
 /// What the daemon shares with the kernel half.

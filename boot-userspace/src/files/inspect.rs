@@ -30,6 +30,8 @@ impl Inspection {
 pub(super) enum Need {
     /// UEFI, of this processor if it is known: an EFI application.
     Efi(Option<Machine>),
+    /// UEFI of the processor that its name speaks of: an EFI application.
+    Called(Machine),
     /// UEFI HTTP Boot: an EFI application for this processor, or the image of a disk.
     EfiOrDisk(Machine),
     /// BIOS: a network boot program.
@@ -69,9 +71,13 @@ impl Need {
         if let Some(firmware) = loader::served_to(name) {
             return Some(Self::of_firmware(firmware));
         }
-        match name.rsplit_once('.')?.1 {
-            "efi" => Some(Self::Efi(None)),
-            "kpxe" | "kkpxe" | "kkkpxe" | "pxe" | "0" => Some(Self::Bios),
+        // Debian's signed ones: grubnetx64.efi.signed.
+        let (stem, ending) = name.strip_suffix(".signed").unwrap_or(name).rsplit_once('.')?;
+        match ending {
+            "efi" => Some(Machine::of_name(stem).map_or(Self::Efi(None), Self::Called)),
+            "kpxe" | "kkpxe" | "kkkpxe" | "pxe" => Some(Self::Bios),
+            // pxelinux.0, but not vmlinuz-6.12.0.
+            "0" if !stem.ends_with(|c: char| c.is_ascii_digit()) => Some(Self::Bios),
             _ => None,
         }
     }
@@ -83,7 +89,7 @@ impl Need {
 
     fn problem(self, kind: Kind, size: u64) -> Option<String> {
         let (who, instead) = match self {
-            Self::Efi(_) | Self::EfiOrDisk(_) => ("UEFI firmware", "an EFI application"),
+            Self::Efi(_) | Self::Called(_) | Self::EfiOrDisk(_) => ("UEFI firmware", "an EFI application"),
             Self::Bios => ("BIOS machines", "a network boot program, such as undionly.kpxe,"),
             Self::Firmware => ("firmware", "a boot program"),
             Self::Ipxe => ("iPXE", "a kernel or initrd"),
@@ -96,14 +102,8 @@ impl Need {
             }
             (Self::Ipxe, _) | (Self::Bios, Kind::BiosProgram | Kind::Unknown) => return None,
             (Self::Bios, _) => {}
-            (Self::Efi(machine), Kind::Pe(headers) | Kind::Kernel(_, Some(headers))) => {
-                return efi_problem(headers, machine, size);
-            }
-            (Self::EfiOrDisk(machine), Kind::Pe(headers) | Kind::Kernel(_, Some(headers))) => {
-                return efi_problem(headers, Some(machine), size);
-            }
-            (Self::Firmware, Kind::Pe(headers) | Kind::Kernel(_, Some(headers))) => {
-                return efi_problem(headers, None, size);
+            (_, Kind::Pe(headers) | Kind::Kernel(_, Some(headers))) => {
+                return self.machine_problem(headers.machine).or_else(|| efi_problem(headers, size));
             }
             (_, Kind::Damaged) => {
                 return Some("its EFI headers are damaged or cut off; copy it again".to_owned());
@@ -116,17 +116,27 @@ impl Need {
         let what = with_article(&kind.words());
         Some(format!("it is {what}, which {who} cannot boot; put {instead} in its place"))
     }
+
+    /// Another processor's than that of the machines that get it.
+    fn machine_problem(self, machine: Machine) -> Option<String> {
+        let (Self::Efi(Some(wanted)) | Self::EfiOrDisk(wanted) | Self::Called(wanted)) = self else {
+            return None;
+        };
+        if wanted == machine {
+            return None;
+        }
+        let (is, wanted) = (with_article(machine.name()), wanted.name());
+        let why = match self {
+            Self::Called(_) => format!("its name says {wanted}"),
+            _ => format!("{wanted} machines get it"),
+        };
+        Some(format!("it is {is} EFI application, but {why}; put the {wanted} one in its place"))
+    }
 }
 
-fn efi_problem(headers: Headers, wanted: Option<Machine>, size: u64) -> Option<String> {
+fn efi_problem(headers: Headers, size: u64) -> Option<String> {
     let Headers { machine, is_pe32_plus, subsystem, length } = headers;
     let known = machine != Machine::Unknown;
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != machine) {
-        let (is, wanted) = (with_article(machine.name()), wanted.name());
-        return Some(format!(
-            "it is {is} EFI application, but {wanted} machines get it; put the {wanted} one in its place"
-        ));
-    }
     if known && machine.is_64_bit() != is_pe32_plus {
         let format = if is_pe32_plus { "PE32+" } else { "PE32" };
         return Some(format!(
@@ -155,7 +165,7 @@ fn efi_problem(headers: Headers, wanted: Option<Machine>, size: u64) -> Option<S
 }
 
 /// Looks at a file that is served as `name` and has `size` bytes, by its first ones. What it has to be is known for
-/// names that end with `.efi`, `.kpxe`, `.pxe` or `.0`, and for the iPXE binaries' own names to the processor;
+/// names that end with `.efi`, `.kpxe`, `.pxe` or `.0`, and to the processor for names that speak of one;
 /// [`BootFiles::inspect_open`](super::BootFiles::inspect_open) also knows what the configuration says.
 #[must_use]
 pub fn inspect(name: &str, head: &[u8], size: u64) -> Inspection {
@@ -191,7 +201,7 @@ impl Kind {
     /// The kind of file that begins with these bytes.
     fn of(head: &[u8]) -> Self {
         let at = |offset: usize, bytes: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(bytes));
-        let text = head.trim_ascii_start();
+        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
         let headers = pe::read(head);
         if head.is_empty() {
             Self::Empty
@@ -311,6 +321,7 @@ pub(super) mod tests {
             (&efi(X64, 0x20b, 3), "x86-64 program for another system than UEFI, 1.0 kB"),
             (b"MZ\0\0", "damaged EFI application, 4 bytes"),
             (b"\n <!DOCTYPE html>", "HTML or XML page, 17 bytes"),
+            (b"\xef\xbb\xbf<html>", "HTML or XML page, 9 bytes"),
             (b"\x7fELF\x02", "ELF program, 5 bytes"),
             (b"\xea\x05\x00\xc0\x07", "BIOS network boot program, 5 bytes"),
             (b"#!ipxe\n", "iPXE script, 7 bytes"),
@@ -326,7 +337,16 @@ pub(super) mod tests {
     #[test]
     fn what_uefi_cannot_boot() {
         let good = efi(X64, 0x20b, 10);
-        for name in ["ipxe.efi", "snponly.efi", "SNPONLY.EFI", "custom.efi", "amd64/snp.efi"] {
+        for name in [
+            "ipxe.efi",
+            "snponly.efi",
+            "SNPONLY.EFI",
+            "custom.efi",
+            "amd64/snp.efi",
+            "EFI/BOOT/BOOTX64.EFI",
+            "mmx64.efi",
+            "shimx64.efi.signed",
+        ] {
             assert_eq!(found(name, &good).problem, None, "{name}");
         }
         assert_eq!(found("ipxe-ia32.efi", &efi(0x014c, 0x10b, 10)).problem, None);
@@ -346,6 +366,15 @@ pub(super) mod tests {
             ("ipxe-ia32.efi", &good, "but IA-32 machines get it"),
             ("arm64/snp.efi", &good, "but arm64 machines get it"),
             ("ipxe-arm64.efi", &kernel, "but arm64 machines get it"),
+            (
+                "shimaa64.efi",
+                &good,
+                "it is an x86-64 EFI application, but its name says arm64; put the arm64 one",
+            ),
+            ("EFI/BOOT/BOOTIA32.EFI", &good, "its name says IA-32"),
+            ("bootarm.efi", &good, "its name says 32-bit Arm"),
+            ("grubnetx64.efi.signed", &efi(0xaa64, 0x20b, 10), "its name says x86-64"),
+            ("ipxe-x86_64.efi", &efi(0x014c, 0x10b, 10), "its name says x86-64"),
             (
                 "ipxe.efi",
                 &efi(X64, 0x10b, 10),
@@ -411,6 +440,38 @@ pub(super) mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn signatures_are_a_part_of_the_file() {
+        for (machine, magic, directories, name) in
+            [(X64, 0x20b, 0x98 + 108, "bootx64.efi"), (0x014c, 0x10b, 0x98 + 92, "bootia32.efi")]
+        {
+            let mut file = efi(machine, magic, 10);
+            file.extend([0; 200]);
+            let mut put =
+                |at: usize, number: u32| file[directories + at..][..4].copy_from_slice(&number.to_le_bytes());
+            put(0, 16);
+            put(36, 1024);
+            put(40, 200);
+            assert_eq!(found(name, &file).problem, None);
+            let cut = found(name, &file[..1223]).problem;
+            assert!(
+                cut.is_some_and(|told| told.contains("cut off, 1223 bytes where its headers speak of 1224"))
+            );
+            // Without them, or in headers that have no place for them.
+            for (at, number) in [(40, 0), (0, 4)] {
+                let mut file = file.clone();
+                file[directories + at..][..4].copy_from_slice(&u32::to_le_bytes(number));
+                assert_eq!(found(name, &file[..1024]).problem, None);
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_version_is_no_boot_program_s_name() {
+        assert_eq!(found("vmlinuz-6.12.0", b"\x7fELF").problem, None);
+        assert!(found("grub/i386-pc/core.0", b"\x7fELF").problem.is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) const SYSTEM_DIRS: [&str; 3] = ["/usr/lib/ipxe", "/usr/share/ipxe", "
 /// system's names for it.
 pub(super) struct Loader {
     pub(super) name: &'static str,
-    firmware: Firmware,
+    pub(super) firmware: Firmware,
     pub(super) key: &'static str,
     pub(super) system: &'static [&'static str],
 }

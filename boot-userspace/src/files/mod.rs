@@ -5,32 +5,37 @@
 
 mod configured;
 mod inspect;
+mod listing;
 mod loader;
 mod path;
 mod pe;
 mod survey;
+mod unnamed;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use boot_common::class::Firmware;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use inspect::{Inspection, human_size, inspect, is_efi_application};
 pub use loader::MissingLoader;
 pub use survey::{Finding, Verdict};
 
+use crate::io::descriptors;
 use inspect::{HEAD, Need};
+use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
-use path::{beneath, in_any_case, tidy};
+use path::{Root, tidy};
 
 /// A file that may be served.
 #[derive(Debug)]
@@ -47,8 +52,17 @@ pub struct OpenFile {
     pub path: PathBuf,
     /// When its content or its inode last changed, in seconds and nanoseconds since 1970.
     changed: (i64, i64),
-    /// How many names it has.
-    links: u64,
+    label: Label,
+}
+
+/// What can be changed about a file without changing its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Label {
+    names: u64,
+    mode: u32,
+    owner: (u32, u32),
+    /// The one it was opened by, as it is now.
+    name: Option<PathBuf>,
 }
 
 /// Equal for two openings only if they have the same content, as far as the file system's clock tells.
@@ -62,8 +76,8 @@ pub struct Version {
 }
 
 impl OpenFile {
-    /// Whether the file has still the content that it had when it was opened. A name that is taken from it, as by
-    /// renaming another file over it, leaves its content alone and yet changes the inode's time.
+    /// Whether the file has still the content that it had when it was opened. A new name, or one that is taken from it,
+    /// as by renaming another file over it, leaves its content alone and yet changes the inode's time.
     ///
     /// # Errors
     /// As the system gives them.
@@ -71,7 +85,8 @@ impl OpenFile {
         let facts = self.file.metadata()?;
         Ok(facts.len() == self.size
             && facts.modified().unwrap_or(SystemTime::UNIX_EPOCH) == self.modified
-            && ((facts.ctime(), facts.ctime_nsec()) == self.changed || facts.nlink() != self.links))
+            && ((facts.ctime(), facts.ctime_nsec()) == self.changed
+                || Label::of(&self.file, &facts) != self.label))
     }
 
     /// What tells this content from others, and from that which the file has had or will have.
@@ -79,6 +94,13 @@ impl OpenFile {
     pub fn version(&self) -> Version {
         let Self { identity, size, modified, changed, .. } = *self;
         Version { identity, size, modified, changed }
+    }
+}
+
+impl Label {
+    fn of(file: &File, facts: &Metadata) -> Self {
+        let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        Self { names: facts.nlink(), mode: facts.mode(), owner: (facts.uid(), facts.gid()), name }
     }
 }
 
@@ -99,15 +121,14 @@ pub enum OpenError {
     },
     /// The name or a link in its path leads out of the boot directory.
     #[error(
-        "the name or a symbolic link in it leads out of the boot directory; copy the file into it, or make the link \
-         relative, to a place inside"
+        "the name or a symbolic link in it leads out of the boot directory or nowhere; copy the file into it"
     )]
     Outside,
     /// A directory, device, pipe or socket.
     #[error("{} is not a regular file; name one, or put one there", .0.display())]
     NotAFile(PathBuf),
     /// Everything else: permissions, broken disks.
-    #[error("cannot open {}: {error}; {}", .path.display(), what_to_do_about(.error.kind()))]
+    #[error("cannot open {}: {error}; {}", .path.display(), what_to_do_about(.error))]
     Io {
         /// What was opened.
         path: PathBuf,
@@ -123,8 +144,9 @@ fn what_to_do_about_a_miss(instead: Option<&str>) -> String {
     }
 }
 
-fn what_to_do_about(error: io::ErrorKind) -> &'static str {
-    match error {
+fn what_to_do_about(error: &io::Error) -> &'static str {
+    match error.kind() {
+        _ if descriptors::are_used_up(error) => descriptors::REMEDY,
         io::ErrorKind::NotFound => "put it there, or correct the path",
         io::ErrorKind::PermissionDenied => "let the daemon's user read it and enter its directories",
         _ => "the kernel's log may say more about the disk",
@@ -141,6 +163,7 @@ pub struct BootFiles {
     system_dirs: Vec<PathBuf>,
     /// What the configuration says of names, tidy and in lower case: what they have to be.
     needs: BTreeMap<String, Vec<Need>>,
+    listings: Listings,
 }
 
 impl BootFiles {
@@ -150,7 +173,8 @@ impl BootFiles {
     pub fn new(boot_dir: PathBuf, configured_ipxe: BTreeMap<String, PathBuf>) -> Self {
         let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
         let (named, needs) = (BTreeMap::new(), BTreeMap::new());
-        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs }
+        let listings = Listings::default();
+        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs, listings }
     }
 
     /// The same with other places for the system's iPXE binaries.
@@ -174,7 +198,7 @@ impl BootFiles {
     /// Opens a file by the name a client asked for.
     pub fn open(&self, name: &str) -> Result<OpenFile, OpenError> {
         let name = tidy(name)?;
-        match self.find(&name) {
+        match self.find_anywhere(&name) {
             Err(OpenError::NotFound { boot_dir, .. }) => {
                 // Loaders are often told a directory that only the last server had.
                 let base = name.rsplit_once('/').map(|(_, base)| base);
@@ -183,6 +207,21 @@ impl BootFiles {
             }
             found => found,
         }
+    }
+
+    /// Also by names that have the boot directory's own before them, as servers without a root of their own want them.
+    fn find_anywhere(&self, name: &str) -> Result<OpenFile, OpenError> {
+        match (self.find(name), self.within(name)) {
+            (Err(OpenError::NotFound { .. }), Some(inside)) => self.find(inside),
+            (found, _) => found,
+        }
+    }
+
+    /// What follows the boot directory's own path in a tidy name.
+    fn within<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let dir = tidy(self.boot_dir.to_str()?).ok()?;
+        let (before, inside) = name.split_at_checked(dir.len())?;
+        inside.strip_prefix('/').filter(|_| before.eq_ignore_ascii_case(&dir))
     }
 
     fn find(&self, name: &str) -> Result<OpenFile, OpenError> {
@@ -206,11 +245,12 @@ impl BootFiles {
     #[must_use]
     pub fn inspect_open(&self, name: &str, file: &OpenFile) -> Inspection {
         let name = tidy(name).unwrap_or_default().to_ascii_lowercase();
-        let configured = self.needs.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let name = self.within(&name).unwrap_or(&name);
+        let configured = self.needs.get(name).map(Vec::as_slice).unwrap_or_default();
         // An iPXE binary goes to its own kind of firmware whatever else it is named for.
-        let is_loader = loader::served_to(&name).is_some();
+        let is_loader = loader::served_to(name).is_some();
         let by_name = is_loader || !configured.iter().any(|need| need.is_exact());
-        let by_name = Need::of_name(&name).filter(|_| by_name);
+        let by_name = Need::of_name(name).filter(|_| by_name);
         inspect_file(configured.iter().copied().chain(by_name), file)
     }
 
@@ -230,14 +270,12 @@ impl BootFiles {
     }
 
     fn open_in_boot_dir(&self, name: &str) -> Result<OpenFile, OpenError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&self.boot_dir, flags, Mode::empty())
-            .map_err(|error| self.explain(&self.boot_dir, error))?;
+        let root = Root::open(&self.boot_dir).map_err(|error| self.explain(&self.boot_dir, error))?;
         let exact = Path::new(name);
-        let (path, opened) = match beneath(&root, exact, OFlags::empty()) {
+        let (path, opened) = match root.beneath(exact, OFlags::empty()) {
             Err(Errno::NOENT) => {
-                let path = in_any_case(&root, name).ok_or_else(|| self.not_found())?;
-                let opened = beneath(&root, &path, OFlags::empty());
+                let path = root.in_any_case(name, &self.listings).ok_or_else(|| self.not_found())?;
+                let opened = root.beneath(&path, OFlags::empty());
                 (path, opened)
             }
             opened => (exact.to_path_buf(), opened),
@@ -283,7 +321,8 @@ fn regular(file: File, path: PathBuf) -> Result<OpenFile, OpenError> {
     let modified = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let identity = (facts.dev(), facts.ino());
     let changed = (facts.ctime(), facts.ctime_nsec());
-    Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed, links: facts.nlink() })
+    let label = Label::of(&file, &facts);
+    Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed, label })
 }
 
 /// Looks at the beginning of a file.
@@ -293,7 +332,7 @@ fn inspect_file(needs: impl IntoIterator<Item = Need>, file: &OpenFile) -> Inspe
         Ok(read) => inspect::inspect_for(needs, head.get(..read).unwrap_or_default(), file.size),
         Err(error) => Inspection {
             says: format!("file that cannot be read, {}", human_size(file.size)),
-            problem: Some(format!("it cannot be read: {error}; {}", what_to_do_about(error.kind()))),
+            problem: Some(format!("it cannot be read: {error}; {}", what_to_do_about(&error))),
         },
     }
 }

@@ -1,14 +1,16 @@
 //! From the name a client asks for to a file beneath the boot directory.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::OpenError;
+use super::listing::Listings;
 
 /// The relative path a client means.
 pub(super) fn tidy(name: &str) -> Result<String, OpenError> {
@@ -21,32 +23,58 @@ pub(super) fn tidy(name: &str) -> Result<String, OpenError> {
     Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
-/// Opens beneath `root`; NONBLOCK keeps a named pipe from holding the daemon.
-pub(super) fn beneath(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let open = || rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
-    // EAGAIN means that something was renamed meanwhile, so the kernel could not prove where the path leads.
-    (0..8).map(|_| open()).find(|result| !matches!(result, Err(Errno::AGAIN))).unwrap_or(Err(Errno::AGAIN))
+/// An open boot directory.
+pub(super) struct Root<'a> {
+    dir: OwnedFd,
+    path: &'a Path,
 }
 
-/// Finds a path whose letters differ from `name` in case only.
-pub(super) fn in_any_case(root: &OwnedFd, name: &str) -> Option<PathBuf> {
-    let mut path = PathBuf::new();
-    for part in name.split('/') {
-        if beneath(root, &path.join(part), OFlags::PATH).is_ok() {
-            path.push(part);
-            continue;
-        }
-        let here = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
-        let entries = Dir::new(beneath(root, here, OFlags::DIRECTORY).ok()?).ok()?;
-        let mut matches: Vec<Vec<u8>> = entries
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_bytes().to_vec()))
-            .filter(|entry| entry.eq_ignore_ascii_case(part.as_bytes()))
-            .collect();
-        // Two spellings side by side: always the same one, whatever order the file system lists them in.
-        matches.sort();
-        path.push(OsString::from_vec(matches.into_iter().next()?));
+impl<'a> Root<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { dir: rustix::fs::open(path, flags, Mode::empty())?, path })
     }
-    Some(path)
+
+    /// Opens beneath it. A link that leads out and in again, as one does that names a place inside by its whole path,
+    /// is followed as every other program would, and what it leads to is opened as if it had been asked for.
+    pub(super) fn beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match self.strictly_beneath(path, flags) {
+            Err(Errno::XDEV) => self.strictly_beneath(&self.in_fact(path).ok_or(Errno::XDEV)?, flags),
+            opened => opened,
+        }
+    }
+
+    /// NONBLOCK keeps a named pipe from holding the daemon.
+    fn strictly_beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let open = || rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve);
+        // EAGAIN means that something was renamed meanwhile, so the kernel could not prove where the path leads.
+        (0..8)
+            .map(|_| open())
+            .find(|result| !matches!(result, Err(Errno::AGAIN)))
+            .unwrap_or(Err(Errno::AGAIN))
+    }
+
+    /// The same place by a path without links, if it is inside. Only a guess: links may change meanwhile.
+    fn in_fact(&self, path: &Path) -> Option<PathBuf> {
+        let place = fs::canonicalize(self.path.join(path)).ok()?;
+        let inside = place.strip_prefix(fs::canonicalize(self.path).ok()?).ok()?;
+        Some(if inside.as_os_str().is_empty() { PathBuf::from(".") } else { inside.to_path_buf() })
+    }
+
+    /// Finds a path whose letters differ from `name` in case only.
+    pub(super) fn in_any_case(&self, name: &str, listings: &Listings) -> Option<PathBuf> {
+        let mut path = PathBuf::new();
+        for part in name.split('/') {
+            if self.beneath(&path.join(part), OFlags::PATH).is_ok() {
+                path.push(part);
+                continue;
+            }
+            let here = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+            let dir = self.beneath(here, OFlags::DIRECTORY).ok()?;
+            path.push(OsString::from_vec(listings.find(dir, part)?));
+        }
+        Some(path)
+    }
 }

@@ -52,6 +52,26 @@ impl Machine {
         }
     }
 
+    /// The processor that a boot file's name without its ending speaks of, in lower case: UEFI's own abbreviations
+    /// (`bootx64`, `grubaa64`) and what else is customary.
+    pub(super) fn of_name(stem: &str) -> Option<Self> {
+        let endings = [
+            ("x64", Self::X64),
+            ("x86_64", Self::X64),
+            ("amd64", Self::X64),
+            ("aa64", Self::Arm64),
+            ("arm64", Self::Arm64),
+            ("aarch64", Self::Arm64),
+            ("ia32", Self::Ia32),
+            ("bootarm", Self::Arm32),
+            ("arm32", Self::Arm32),
+            ("riscv64", Self::Riscv64),
+            ("loongarch64", Self::LoongArch64),
+            ("loong64", Self::LoongArch64),
+        ];
+        endings.into_iter().find(|(ending, _)| stem.ends_with(ending)).map(|(_, machine)| machine)
+    }
+
     /// The word for it before "EFI application" and "machines".
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -81,11 +101,13 @@ pub(super) fn read(head: &[u8]) -> Option<Headers> {
     let table = start + 24 + usize::from(u16_at(file_header, 16)?);
     let section_ends = (0..sections).map_while(|index| section_end(head.get(table + 40 * index..)?));
     let headers = u64::from(u32_at(optional, 60)?);
+    let is_pe32_plus = u16_at(optional, 0)? == 0x20b;
+    let content = section_ends.fold(headers, u64::max);
     Some(Headers {
         machine: Machine::from_number(u16_at(file_header, 0)?),
-        is_pe32_plus: u16_at(optional, 0)? == 0x20b,
+        is_pe32_plus,
         subsystem: u16_at(optional, 68)?,
-        length: section_ends.fold(headers, u64::max),
+        length: content.max(signature_end(optional, is_pe32_plus).unwrap_or(0)),
     })
 }
 
@@ -99,6 +121,17 @@ fn start(head: &[u8]) -> Option<usize> {
 fn section_end(header: &[u8]) -> Option<u64> {
     let [length, start] = [u32_at(header, 16)?, u32_at(header, 20)?].map(u64::from);
     Some(if start == 0 { 0 } else { start + length })
+}
+
+/// Where the signatures end, which no section has; `None` if there are none. ("Optional Header Data Directories", whose
+/// fifth is the certificate table, and unlike the others by its place in the file.)
+fn signature_end(optional: &[u8], is_pe32_plus: bool) -> Option<u64> {
+    let directories = optional.get(if is_pe32_plus { 108 } else { 92 }..)?;
+    if u32_at(directories, 0)? < 5 {
+        return None;
+    }
+    let [start, length] = [u32_at(directories, 36)?, u32_at(directories, 40)?].map(u64::from);
+    (start != 0 && length != 0).then_some(start + length)
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {

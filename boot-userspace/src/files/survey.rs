@@ -1,13 +1,16 @@
 //! Every boot file that is known beforehand, looked at before a machine asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::{fs, io};
 
 use boot_common::class::Firmware;
 
 use super::configured::{Named, named};
 use super::inspect::Need;
-use super::loader::{LOADERS, candidates, firmware_of};
-use super::{BootFiles, Inspection, OpenError, inspect_file, open_trusted};
+use super::loader::{LOADERS, Loader, candidates, firmware_of};
+use super::path::tidy;
+use super::unnamed::{self, Unnamed};
+use super::{BootFiles, Inspection, OpenError, OpenFile, inspect_file, open_trusted, what_to_do_about};
 use crate::config::Config;
 
 /// What is to be said about one boot file.
@@ -26,16 +29,19 @@ pub enum Verdict {
     Fine,
     /// Something that the configuration does not name is missing or wrong: an iPXE binary of the system, say.
     Warning,
-    /// A file that the configuration names is missing or wrong.
+    /// A file that the configuration names, or that machines get from `boot_dir` without that, is missing or wrong.
     Error,
 }
 
 impl BootFiles {
     /// Looks at every boot file of a configuration, whose files these are: the iPXE binaries that there are, those
-    /// of `[ipxe]`, and what profiles, rules and machines name in `boot_dir`.
+    /// of `[ipxe]`, what profiles, rules and machines name in `boot_dir`, and what else lies there and has a boot
+    /// file's name.
     #[must_use]
     pub fn survey(&self, config: &Config) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let mut seen = BTreeSet::new();
+        findings.extend(self.without_directory(config));
         for (key, path) in &config.ipxe {
             let need = firmware_of(key).map(Need::of_firmware);
             let looked = open_trusted(path.clone()).map(|file| inspect_file(need, &file));
@@ -46,9 +52,16 @@ impl BootFiles {
             let Ok(file) = self.open(loader.name) else { continue };
             // Already looked at.
             if config.ipxe.get(loader.key) != Some(&file.path) {
-                let looked = Ok(self.inspect_open(loader.name, &file));
+                let is_own = file.path.starts_with(&self.boot_dir);
+                let is_delivered = self.loader_for(loader.firmware) == Ok(loader.name);
+                let at_worst = if is_own && is_delivered { Verdict::Error } else { Verdict::Warning };
+                let mut looked = self.inspect_open(loader.name, &file);
+                if let (true, Some(problem)) = (is_own, &mut looked.problem) {
+                    problem.push_str(&self.instead_of(loader));
+                }
                 let place = file.path.display().to_string();
-                findings.push(finding(Verdict::Warning, loader.name, &place, looked));
+                findings.push(finding(at_worst, loader.name, &place, Ok(looked)));
+                seen.insert(loader.name.to_owned());
             }
         }
         findings.extend(self.without_loader());
@@ -59,8 +72,48 @@ impl BootFiles {
         for (name, places) in places {
             let looked = self.open(&name).map(|file| self.inspect_open(&name, &file));
             findings.push(finding(Verdict::Error, &name, &in_short(&places), looked));
+            seen.extend(tidy(&name).map(|name| name.to_ascii_lowercase()));
+        }
+        let Unnamed { names, complete } = unnamed::look(&self.boot_dir);
+        for name in names.iter().filter(|name| !seen.contains(&name.to_ascii_lowercase())) {
+            let looked = self.open(name).map(|file| self.inspect_open(name, &file));
+            let place = self.boot_dir.join(name).display().to_string();
+            findings.push(finding(Verdict::Warning, name, &place, looked));
+        }
+        if !complete {
+            let says = format!("{} has more files than were looked at", self.boot_dir.display());
+            findings.push(Finding { verdict: Verdict::Fine, says });
         }
         findings
+    }
+
+    /// Where boot files belong is no directory that could be read.
+    fn without_directory(&self, config: &Config) -> Option<Finding> {
+        let error = fs::read_dir(&self.boot_dir).err()?;
+        let is_chosen = config.boot_dir != config.state_dir.join("boot");
+        let verdict = match error.kind() {
+            // Without a word about it the system's iPXE binaries may be all that is wanted.
+            io::ErrorKind::NotFound if !is_chosen => Verdict::Warning,
+            _ => Verdict::Error,
+        };
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "make it and put boot files into it, or set boot_dir to where they are"
+            }
+            io::ErrorKind::NotADirectory => "set boot_dir to the directory with the boot files",
+            _ => what_to_do_about(&error),
+        };
+        let says = format!("boot_dir {} cannot be read: {error}; {remedy}", self.boot_dir.display());
+        Some(Finding { verdict, says })
+    }
+
+    /// The other way out, where a binary in `boot_dir` hides a good one.
+    fn instead_of(&self, loader: &Loader) -> String {
+        let is_good = |file: &OpenFile| self.inspect_open(loader.name, file).problem.is_none();
+        match self.open_loader(loader).filter(is_good) {
+            Some(file) => format!(", or remove it: {} is good", file.path.display()),
+            None => String::new(),
+        }
     }
 
     /// The kinds of machines that nothing could be given to.

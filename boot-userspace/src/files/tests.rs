@@ -47,6 +47,8 @@ fn nothing_outside_is_served() {
     symlink("circle", boot.join("circle")).unwrap();
     symlink("Talos/v1/vmlinuz", boot.join("inside")).unwrap();
     assert!(files.open("inside").is_ok());
+    symlink(boot.join("../secret"), boot.join("climbs-absolutely")).unwrap();
+    symlink(dir.path().join("gone"), boot.join("dangling")).unwrap();
     for name in [
         "../secret",
         "Talos/../../secret",
@@ -55,12 +57,55 @@ fn nothing_outside_is_served() {
         "absolute",
         "up/secret",
         "magic/etc/passwd",
+        "climbs-absolutely",
+        "dangling",
     ] {
         assert!(matches!(files.open(name), Err(OpenError::Outside)), "{name}");
     }
     assert!(files.open("circle").is_err() && files.open("CLIMBS").is_err());
     assert!(matches!(files.open("a\0b"), Err(OpenError::Outside)));
     assert!(matches!(files.open(&"n".repeat(5000)), Err(OpenError::NotFound { .. })));
+}
+
+#[test]
+fn links_that_name_a_place_inside_by_its_whole_path_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = files_in(dir.path());
+    let boot = dir.path().join("boot");
+    symlink(boot.join("Talos/v1/vmlinuz"), boot.join("file")).unwrap();
+    symlink(boot.join("Talos"), boot.join("Latest")).unwrap();
+    symlink(boot.join("Latest"), boot.join("again")).unwrap();
+    symlink(dir.path(), dir.path().join("another-way")).unwrap();
+    symlink(dir.path().join("another-way/boot/file"), boot.join("around")).unwrap();
+    for name in ["file", "FILE", "Latest/v1/vmlinuz", "latest/V1/vmlinuz", "again/v1/vmlinuz", "around"] {
+        assert_eq!(files.open(name).map(|file| file.size).ok(), Some(6), "{name}");
+    }
+    assert!(matches!(files.open("Latest"), Err(OpenError::NotAFile(_))));
+    // The boot directory by another name.
+    let files = BootFiles::new(dir.path().join("another-way/boot"), BTreeMap::new());
+    assert_eq!(files.open("around").map(|file| file.size).ok(), Some(6));
+}
+
+#[test]
+fn names_may_begin_with_the_boot_directory_s_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = files_in(dir.path());
+    let boot = dir.path().join("boot");
+    let asked = |name: &str| files.open(&format!("{}{name}", boot.display())).map(|file| file.size);
+    assert_eq!(asked("/Talos/v1/vmlinuz").ok(), Some(6));
+    assert_eq!(asked("//TALOS\\v1/vmlinuz").ok(), Some(6));
+    assert!(matches!(asked("/../secret"), Err(OpenError::Outside)));
+    assert!(matches!(asked(""), Err(OpenError::NotFound { .. })));
+    assert!(matches!(asked("s/Talos/v1/vmlinuz"), Err(OpenError::NotFound { .. })));
+    fs::write(boot.join("snponly.efi"), efi(0xaa64, 0x20b, 10)).unwrap();
+    let name = boot.join("snponly.efi").display().to_string();
+    assert!(files.inspect_open(&name, &files.open(&name).unwrap()).problem.is_some(), "known by its place");
+    // A file that really has that name is meant.
+    let nested = boot.join(boot.strip_prefix("/").unwrap());
+    fs::create_dir_all(nested.join("Talos/v1")).unwrap();
+    fs::write(nested.join("Talos/v1/vmlinuz"), "nested").unwrap();
+    fs::write(boot.join("Talos/v1/vmlinuz"), "longer one").unwrap();
+    assert_eq!(asked("/Talos/v1/vmlinuz").ok(), Some(6));
 }
 
 #[test]
@@ -239,7 +284,12 @@ fn the_survey_names_every_boot_file_and_judges_it() {
     fs::write(root.join("system/ipxe.efi"), b"<html>not found</html>").unwrap();
     fs::write(root.join("own-x64.efi"), efi(0x8664, 0x20b, 10)).unwrap();
     fs::write(root.join("boot/snponly.efi"), efi(0xaa64, 0x20b, 10)).unwrap();
+    fs::write(root.join("boot/ipxe.efi"), b"<html>not found</html>").unwrap();
     fs::write(root.join("boot/talos/vmlinuz"), "kernel").unwrap();
+    fs::create_dir_all(root.join("boot/EFI")).unwrap();
+    fs::write(root.join("boot/EFI/BOOTAA64.EFI"), efi(0x8664, 0x20b, 10)).unwrap();
+    fs::write(root.join("boot/grubx64.efi"), efi(0x8664, 0x20b, 10)).unwrap();
+    symlink("/nowhere/gone.efi", root.join("boot/gone.efi")).unwrap();
     let text = format!(
         "boot_dir = {:?}\n[[interface]]\nname = \"eth1\"\ndhcp = \"proxy\"\n[ipxe]\nx64 = {:?}\narm64 = {:?}\n\
          [[profile]]\nname = \"talos\"\nkernel = \"talos/vmlinuz\"\ninitrd = [\"talos/initrd\"]\n\
@@ -260,8 +310,12 @@ fn the_survey_names_every_boot_file_and_judges_it() {
             format!("undionly.kpxe is a BIOS network boot program, 5 bytes ({root}/system/undionly.kpxe)"),
         ),
         (
-            Verdict::Warning,
+            Verdict::Error,
             format!("snponly.efi ({root}/boot/snponly.efi): it is an arm64 EFI application, but x86-64"),
+        ),
+        (
+            Verdict::Warning,
+            format!("ipxe.efi ({root}/boot/ipxe.efi): it is an HTML or XML page, perhaps a download"),
         ),
         (
             Verdict::Warning,
@@ -274,10 +328,58 @@ fn the_survey_names_every_boot_file_and_judges_it() {
                 .to_owned(),
         ),
         (Verdict::Error, "x/snponly.efi (boot_file of node1): no such file in".to_owned()),
+        (
+            Verdict::Warning,
+            format!(
+                "EFI/BOOTAA64.EFI ({root}/boot/EFI/BOOTAA64.EFI): it is an x86-64 EFI application, but its"
+            ),
+        ),
+        (
+            Verdict::Warning,
+            format!("gone.efi ({root}/boot/gone.efi): the name or a symbolic link in it leads"),
+        ),
+        (
+            Verdict::Fine,
+            format!("grubx64.efi is an x86-64 EFI application, 1.0 kB ({root}/boot/grubx64.efi)"),
+        ),
     ];
     let found = files.survey(&config);
     let matches = |(finding, (verdict, says)): (&Finding, &(Verdict, String))| {
         finding.verdict == *verdict && finding.says.starts_with(says.as_str())
     };
     assert!(found.len() == expected.len() && found.iter().zip(&expected).all(matches), "{found:#?}");
+    let hidden = "put the x86-64 one in its place, or remove it: ";
+    assert!(found[3].says.contains(hidden) && found[3].says.ends_with("own-x64.efi is good"), "{found:#?}");
+}
+
+#[test]
+fn the_survey_says_that_there_is_no_boot_dir() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let survey = |settings: String| {
+        let text = format!("{settings}\n[[interface]]\nname = \"eth1\"\ndhcp = \"proxy\"\n");
+        let config = config::parse(&text, "xpxe.toml").unwrap();
+        let first = BootFiles::configured(&config).survey(&config).into_iter().next().unwrap();
+        (first.verdict, first.says)
+    };
+    let path = |name: &str| dir.path().join(name);
+    for (settings, verdict, why) in [
+        (
+            format!("boot_dir = {:?}", path("gone")),
+            Verdict::Error,
+            "; make it and put boot files into it, or",
+        ),
+        (
+            format!("state_dir = {:?}", path("gone")),
+            Verdict::Warning,
+            "gone/boot cannot be read: No such file",
+        ),
+        (format!("boot_dir = {:?}", path("file")), Verdict::Error, "; set boot_dir to the directory with"),
+    ] {
+        let (found, says) = survey(settings);
+        assert!(found == verdict && says.starts_with("boot_dir /") && says.contains(why), "{found:?} {says}");
+    }
+    fs::create_dir(path("boot")).unwrap();
+    let (_, says) = survey(format!("boot_dir = {:?}", path("boot")));
+    assert!(!says.contains("cannot be read"), "{says}");
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod daemon;
+pub mod descriptors;
 pub mod library;
 pub mod link;
 pub mod memory;

@@ -107,14 +107,18 @@ pub enum OpenError {
     Forbidden,
     /// It is there and could not be opened.
     Failed,
+    /// There is no room for one more transfer.
+    Busy,
 }
 
 impl OpenError {
-    fn answer(self) -> (u16, &'static str) {
+    fn answer(self) -> Option<(u16, &'static str)> {
         match self {
-            Self::NotFound => (code::NOT_FOUND, "no such file"),
-            Self::Forbidden => (code::ACCESS, "this may not be served"),
-            Self::Failed => (code::UNDEFINED, "the file cannot be read"),
+            Self::NotFound => Some((code::NOT_FOUND, "no such file")),
+            Self::Forbidden => Some((code::ACCESS, "this may not be served")),
+            Self::Failed => Some((code::UNDEFINED, "the file cannot be read")),
+            // An ERROR ends a boot for good, silence makes the client ask again.
+            Self::Busy => None,
         }
     }
 }
@@ -217,7 +221,12 @@ impl Transfers {
         }
         match request::parse(packet) {
             Packet::Read(request) => self.read_request(peer, request, now),
-            Packet::Refused { name, code, why } => self.refuse(peer, name, code, why),
+            // Whoever sent it, the client waits for the next block: an ERROR would end that.
+            Packet::Refused { .. } if self.is_under_way(peer) => {}
+            Packet::Refused { name, code, why } => {
+                self.end(peer, now, Outcome::given_up);
+                self.refuse(peer, name, code, why);
+            }
             Packet::Ack(block) => {
                 let Some(transfer) = self.transfers.get_mut(&peer) else { return };
                 let Some(flight) = transfer.course().and_then(|course| self.slots.flight(course.slot)) else {
@@ -251,7 +260,7 @@ impl Transfers {
                 let Some((slot, flight)) = free else {
                     self.actions.push_back(Action::Close { image: image.id });
                     self.crowded_out += 1;
-                    return self.end(peer, now, |_, _| Outcome::CrowdedOut);
+                    return self.end(peer, now, |_, _| Outcome::Missing(OpenError::Busy));
                 };
                 let (before, key) = (transfer.due, peer.key(self.ifindex));
                 let step = transfer.open(image, agreed, &key, slot, flight, now);
@@ -261,8 +270,9 @@ impl Transfers {
                 self.carry_out(peer, before, step, now);
             }
             Err(error) => {
-                let (code, message) = error.answer();
-                self.actions.push_back(Action::Send { peer, bytes: packet::error(code, message) });
+                if let Some((code, message)) = error.answer() {
+                    self.actions.push_back(Action::Send { peer, bytes: packet::error(code, message) });
+                }
                 self.end(peer, now, |_, _| Outcome::Missing(error));
             }
         }
@@ -342,7 +352,8 @@ impl Transfers {
             let state = flight.map(Flight::state);
             let unproven =
                 transfer.course().zip(state).is_none_or(|(course, state)| course.is_unproven(state));
-            let recent = now.saturating_sub(transfer.progressed) < DUPLICATE;
+            let is_over = transfer.course().zip(state).is_some_and(|(course, state)| course.is_over(state));
+            let recent = now.saturating_sub(transfer.headway(flight)) < DUPLICATE;
             if transfer.request == request && unproven {
                 let before = transfer.due;
                 let step = transfer.ask_again(flight, now);
@@ -351,7 +362,11 @@ impl Transfers {
             if same_name && !unproven && recent {
                 return;
             }
-            self.end(peer, now, |_, _| Outcome::StartedOver);
+            // The kernel half may have taken its last acknowledgement when the timer has not seen that yet.
+            self.end(peer, now, |transfer, flight| match is_over {
+                true => Outcome::finished(transfer, flight, true),
+                false => Outcome::StartedOver,
+            });
         }
         if !self.has_room(now) {
             // No ERROR: "busy" ends a boot for good, silence makes the client ask again.
@@ -373,13 +388,25 @@ impl Transfers {
         self.transfers.insert(peer, transfer);
     }
 
+    /// A client waits for the rest of a file.
+    fn is_under_way(&self, peer: Peer) -> bool {
+        self.transfers.get(&peer).is_some_and(|transfer| {
+            let course = transfer.course();
+            let state = course.and_then(|course| self.slots.flight(course.slot)).map(Flight::state);
+            course.zip(state).is_none_or(|(course, state)| !course.is_all_sent(state))
+        })
+    }
+
     /// Makes room by ending the transfer that stood still longest, if there are too many.
     fn has_room(&mut self, now: Duration) -> bool {
         if self.transfers.len() < self.most {
             return true;
         }
-        let oldest = self.transfers.iter().min_by_key(|(_, transfer)| transfer.progressed);
-        match oldest.map(|(peer, transfer)| (*peer, transfer.progressed)) {
+        let headway = |transfer: &Transfer| {
+            transfer.headway(transfer.course().and_then(|course| self.slots.flight(course.slot)))
+        };
+        let transfers = self.transfers.iter().map(|(peer, transfer)| (*peer, headway(transfer)));
+        match transfers.min_by_key(|(_, progressed)| *progressed) {
             Some((peer, progressed)) if now.saturating_sub(progressed) >= IDLE => {
                 self.crowded_out += 1;
                 self.end(peer, now, |_, _| Outcome::CrowdedOut);

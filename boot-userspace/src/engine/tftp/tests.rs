@@ -1,3 +1,5 @@
+use boot_common::tftp::State;
+
 use super::*;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -403,6 +405,78 @@ fn number_of_transfers_is_bounded() {
     assert_eq!(server.gets_from(&ack(2), client(1)), [Out::Data(3, 512)]);
     assert_eq!(server.gets_from(&ack(1), client(2)), []);
     assert_eq!((server.transfers.len(), server.transfers.crowded_out()), (3, 2));
+}
+
+#[test]
+fn what_the_kernel_half_saw_decides_about_a_repeated_request() {
+    let begin = || {
+        let mut server = Server::with_file(5000);
+        server.gets(&rrq("f octet"));
+        server.gets(&ack(1));
+        server
+    };
+    let kernel_moves = |server: &Server, sent, acked| {
+        let flight = server.transfers.slots.flight(0).unwrap();
+        flight.state.set(State { sent, acked }.packed());
+        flight.progressed.set(server.now.as_nanos().try_into().unwrap());
+    };
+
+    let mut server = begin();
+    server.now += DUPLICATE * 2;
+    kernel_moves(&server, 6, 5);
+    assert_eq!(server.gets(&rrq("f octet")), [], "a late duplicate of a transfer that goes on");
+    assert_eq!(server.gets(&ack(5)), [Out::Data(6, 512)]);
+
+    let mut server = begin();
+    server.now += DUPLICATE;
+    assert_eq!(server.gets(&rrq("f octet")), [Out::Told(Outcome::StartedOver), Out::Data(1, 512)]);
+
+    // The last block is acknowledged, and the timer is not due yet.
+    let mut server = begin();
+    kernel_moves(&server, 11, 11);
+    assert_eq!(
+        server.gets(&rrq("f octet")),
+        [],
+        "acknowledgements overtook a duplicate on its way to the daemon"
+    );
+    let out = server.gets(&rrq("g octet"));
+    assert!(finished(&out[..1]) && out[1..] == [Out::Data(1, 512)], "{out:?}");
+
+    // Who stood still longest makes room: not who went on without the daemon.
+    let mut server = begin();
+    server.transfers.most = 2;
+    server.gets_from(&rrq("f octet"), SocketAddrV4::new(*CLIENT.ip(), 2));
+    server.now += IDLE;
+    kernel_moves(&server, 6, 5);
+    let out = server.gets_from(&rrq("f octet"), SocketAddrV4::new(*CLIENT.ip(), 3));
+    assert_eq!(out, [Out::Told(Outcome::CrowdedOut), Out::Data(1, 512)]);
+    assert_eq!(server.gets(&ack(5)), [Out::Data(6, 512)]);
+}
+
+#[test]
+fn a_bad_request_from_the_port_of_a_transfer_leaves_that_alone() {
+    let write = [0, 2, b'x', 0, b'o', b'c', b't', b'e', b't', 0];
+    let mut server = Server::with_file(1000);
+    assert_eq!(server.gets(&rrq("f octet")), [Out::Data(1, 512)]);
+    assert_eq!((server.gets(&write), server.gets(&rrq("f mail"))), (vec![], vec![]));
+    assert_eq!(server.gets(&ack(1)), [Out::Data(2, 488)]);
+    // Everything was sent, and the last acknowledgement may have been lost.
+    let out = server.gets(&write);
+    let [Out::Told(Outcome::Finished { confirmed: false, .. }), Out::Error(2), Out::Told(_)] = &out[..]
+    else {
+        panic!("{out:?}");
+    };
+    assert!(server.transfers.is_empty());
+}
+
+#[test]
+fn who_finds_no_room_is_not_told_so() {
+    let mut transfers = Transfers::new(LIMITS, 2, Slots::own(64));
+    transfers.handle(&rrq("f octet"), CLIENT, LOCAL, SOON);
+    let Some(Action::Open { token, .. }) = transfers.next_action() else { panic!("not opened") };
+    transfers.opened(token, Err(OpenError::Busy), SOON);
+    assert!(matches!(transfers.next_action(), Some(Action::Tell(_))));
+    assert_eq!((transfers.next_action(), transfers.len()), (None, 0));
 }
 
 #[test]

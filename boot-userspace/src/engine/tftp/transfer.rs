@@ -269,6 +269,13 @@ impl Transfer {
         }
     }
 
+    /// When the client last made headway. The kernel half may have seen that when the timer has not yet.
+    pub(super) fn headway(&self, flight: Option<&Flight>) -> Duration {
+        flight.map_or(self.progressed, |flight| {
+            Duration::from_nanos(flight.progressed.get()).max(self.progressed)
+        })
+    }
+
     pub(super) fn course(&self) -> Option<&Course> {
         match &self.phase {
             Phase::Open(course) => Some(course),
@@ -286,6 +293,11 @@ impl Course {
     /// True if everything was sent and only the last acknowledgement is missing.
     pub(super) fn is_all_sent(&self, state: State) -> bool {
         !self.is_unproven(state) && state.sent == self.shape.last
+    }
+
+    /// True if the client has everything.
+    pub(super) fn is_over(&self, state: State) -> bool {
+        state.acked == self.shape.last
     }
 
     /// Bytes the client has for certain.

@@ -5,11 +5,11 @@
 
 mod shelf;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK, SUMS, Sums};
 use boot_common::wire::Sum;
@@ -33,8 +33,9 @@ pub struct Library {
     images: Mapping<Chunk>,
     sums: Mapping<Sums>,
     books: Mutex<Books>,
-    /// Held while a file is read into memory: one at a time, and each once.
-    loading: Mutex<()>,
+    /// What is being read into memory: each once, and none waits for another, whose disk may be slow.
+    loading: Mutex<HashSet<Edition>>,
+    loaded: Condvar,
 }
 
 struct Books {
@@ -45,6 +46,8 @@ struct Books {
     last_id: u64,
     /// Counts up with every use.
     clock: u64,
+    /// Counts up with whatever may leave room: what was refused may be had by then.
+    freed: u64,
 }
 
 struct Book {
@@ -56,14 +59,44 @@ struct Book {
 }
 
 enum Source {
-    /// First chunk, and where the sums are by block size: `None` when there was no room for them.
+    /// First chunk, and the sums by block size.
     Memory {
         chunk: u32,
-        sums: HashMap<u16, Option<u32>>,
+        sums: HashMap<u16, Summed>,
     },
     File(Arc<OpenFile>),
     /// In netascii.
     Text(Arc<[u8]>),
+}
+
+/// Where the sums of an image's blocks are.
+#[derive(Clone, Copy)]
+enum Summed {
+    At(u32),
+    /// There was no room for them when so much had been freed.
+    NoRoom {
+        freed: u64,
+    },
+}
+
+/// A row of memory.
+#[derive(Clone, Copy)]
+enum Row {
+    Chunks,
+    Sums,
+}
+
+/// While it lives, nobody else loads this edition.
+struct Alone<'l> {
+    library: &'l Library,
+    edition: Edition,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.library.loading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.edition);
+        self.library.loaded.notify_all();
+    }
 }
 
 impl Library {
@@ -79,18 +112,25 @@ impl Library {
             sums: Shelf::new(length(sums.count()).saturating_mul(SUMS as u32)),
             last_id: 0,
             clock: 0,
+            freed: 0,
         };
-        Self { images, sums, books: Mutex::new(books), loading: Mutex::new(()) }
+        let (loading, loaded) = (Mutex::default(), Condvar::new());
+        Self { images, sums, books: Mutex::new(books), loading, loaded }
     }
 
-    /// A file that is in memory already, with the sums of its blocks.
+    /// A file that is in memory already, with the sums of its blocks if they can be had.
     #[must_use]
     pub fn known(&self, edition: &Edition, block_size: u16) -> Option<Image> {
         let mut books = self.books();
         let id = *books.by_edition.get(edition)?;
         let book = books.by_id.get(&id)?;
         let ready = match &book.from {
-            Source::Memory { sums, .. } => sums.contains_key(&block_size),
+            Source::Memory { .. } if usize::from(block_size) > LONGEST_BLOCK => true,
+            Source::Memory { sums, .. } => match sums.get(&block_size) {
+                Some(Summed::At(_)) => true,
+                Some(Summed::NoRoom { freed }) => *freed == books.freed,
+                None => false,
+            },
             Source::File(_) | Source::Text(_) => true,
         };
         ready.then(|| books.lend(id, block_size)).flatten()
@@ -101,14 +141,17 @@ impl Library {
     /// # Errors
     /// When the file cannot be read.
     pub fn fetch(&self, file: OpenFile, mode: Mode, block_size: u16) -> io::Result<Image> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.books().by_edition.get(&(file.version(), mode)).copied();
+        let edition = (file.version(), mode);
+        let _alone = self.alone_with(edition);
+        let known = self.books().hold_edition(&edition);
         let id = match known {
             Some(id) => id,
-            None => self.load(file, mode)?,
+            None => self.load(file, edition)?,
         };
         self.add_sums(id, block_size);
-        self.books().lend(id, block_size).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let image = self.books().lend(id, block_size);
+        self.close(id);
+        image.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// An image that was lent, once more.
@@ -139,7 +182,7 @@ impl Library {
                 return None;
             }
             if let Some(Book { from: Source::Memory { sums, .. }, .. }) = books.by_id.get_mut(&id) {
-                sums.insert(block_size, Some(place.sums));
+                sums.insert(block_size, Summed::At(place.sums));
             }
         }
         books.lend(id, block_size)
@@ -181,25 +224,38 @@ impl Library {
         let mut books = self.books();
         let Some(book) = books.by_id.get_mut(&id) else { return };
         book.users = book.users.saturating_sub(1);
+        if book.users > 0 {
+            return;
+        }
         // Nobody could ask for these again.
-        if book.users == 0 && (book.edition.is_none() || !matches!(book.from, Source::Memory { .. })) {
+        if book.edition.is_none() || !matches!(book.from, Source::Memory { .. }) {
             books.remove(id);
+        } else {
+            books.freed += 1;
         }
     }
 
-    fn load(&self, file: OpenFile, mode: Mode) -> io::Result<u64> {
-        let edition = Some((file.version(), mode));
-        let text = match mode {
+    fn alone_with(&self, edition: Edition) -> Alone<'_> {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        while !loading.insert(edition) {
+            loading = self.loaded.wait(loading).unwrap_or_else(PoisonError::into_inner);
+        }
+        Alone { library: self, edition }
+    }
+
+    /// The new image is held for the caller.
+    fn load(&self, file: OpenFile, edition: Edition) -> io::Result<u64> {
+        let text = match edition.1 {
             Mode::Octet => None,
             Mode::Netascii => Some(text_of(&file)?),
         };
         let size = text.as_ref().map_or(file.size, |text| text.len() as u64);
-        let Some(chunk) = chunks_of(size).and_then(|count| self.books().make_room(count)) else {
+        let Some(chunk) = chunks_of(size).and_then(|count| self.books().make_room(Row::Chunks, count)) else {
             let from = match text {
                 None => Source::File(Arc::new(file)),
                 Some(text) => Source::Text(Arc::from(text)),
             };
-            return Ok(self.books().add(edition, size, from));
+            return Ok(self.books().add_held(edition, size, from));
         };
         let outcome = match text {
             None => self.copy(&file, chunk),
@@ -207,9 +263,10 @@ impl Library {
         };
         let mut books = self.books();
         match outcome {
-            Ok(()) => Ok(books.add(edition, size, Source::Memory { chunk, sums: HashMap::new() })),
+            Ok(()) => Ok(books.add_held(edition, size, Source::Memory { chunk, sums: HashMap::new() })),
             Err(error) => {
                 books.chunks.give_back(chunk);
+                books.freed += 1;
                 Err(error)
             }
         }
@@ -244,25 +301,19 @@ impl Library {
         if written { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 
-    /// Sums up an image's blocks, if there is or can be made room. Without them the daemon sends it.
+    /// Sums up a held image's blocks, if there is or can be made room. Without them the daemon sends it.
     fn add_sums(&self, id: u64, block_size: u16) {
         let mut books = self.books();
         let Some(Book { size, from: Source::Memory { sums, .. }, .. }) = books.by_id.get(&id) else { return };
         let size = *size;
-        if sums.contains_key(&block_size) {
+        if matches!(sums.get(&block_size), Some(Summed::At(_))) || usize::from(block_size) > LONGEST_BLOCK {
             return;
         }
-        if usize::from(block_size) > LONGEST_BLOCK {
-            return books.know_sums(id, block_size, None);
-        }
-        let Some(first) = sums_of(size, block_size).and_then(|count| books.make_room_for_sums(count, id))
-        else {
-            return books.know_sums(id, block_size, None);
+        let count = sums_of(size, block_size);
+        let Some(first) = count.and_then(|count| books.make_room_for_sums(count, id)) else {
+            let freed = books.freed;
+            return books.know_sums(id, block_size, Summed::NoRoom { freed });
         };
-        // Nobody can remove it meanwhile: it is new, or was found while `loading` is held, and is used now.
-        if let Some(book) = books.by_id.get_mut(&id) {
-            book.users += 1;
-        }
         drop(books);
         let mut block = vec![0; usize::from(block_size)];
         let mut complete = true;
@@ -274,12 +325,10 @@ impl Library {
             complete &= self.sums.write(at / SUMS, at % SUMS * 2, &sum.to_ne_bytes());
         }
         let mut books = self.books();
-        if !complete {
+        if complete {
+            books.know_sums(id, block_size, Summed::At(first));
+        } else {
             books.sums.give_back(first);
-        }
-        books.know_sums(id, block_size, complete.then_some(first));
-        if let Some(book) = books.by_id.get_mut(&id) {
-            book.users -= 1;
         }
     }
 
@@ -296,7 +345,7 @@ impl Books {
         book.last_used = self.clock;
         let place = match &book.from {
             Source::Memory { chunk, sums } => {
-                let sums = sums.get(&block_size).copied().flatten();
+                let sums = sums.get(&block_size).copied().and_then(Summed::place);
                 sums.map(|sums| Place { chunk: *chunk, sums })
             }
             Source::File(_) | Source::Text(_) => None,
@@ -314,52 +363,99 @@ impl Books {
         self.last_id
     }
 
+    fn add_held(&mut self, edition: Edition, size: u64, from: Source) -> u64 {
+        let id = self.add(Some(edition), size, from);
+        self.hold(id);
+        id
+    }
+
+    /// Keeps it until it is closed.
+    fn hold(&mut self, id: u64) {
+        if let Some(book) = self.by_id.get_mut(&id) {
+            book.users += 1;
+        }
+    }
+
+    fn hold_edition(&mut self, edition: &Edition) -> Option<u64> {
+        let id = *self.by_edition.get(edition)?;
+        self.hold(id);
+        Some(id)
+    }
+
     fn remove(&mut self, id: u64) {
         let Some(book) = self.by_id.remove(&id) else { return };
+        self.freed += 1;
         if let Some(edition) = book.edition {
             self.by_edition.remove(&edition);
         }
         if let Source::Memory { chunk, sums } = book.from {
             self.chunks.give_back(chunk);
-            sums.values().flatten().for_each(|first| self.sums.give_back(*first));
+            sums.values().filter_map(|sums| sums.place()).for_each(|first| self.sums.give_back(first));
         }
     }
 
-    fn know_sums(&mut self, id: u64, block_size: u16, first: Option<u32>) {
+    fn know_sums(&mut self, id: u64, block_size: u16, summed: Summed) {
         if let Some(Book { from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
-            sums.insert(block_size, first);
+            sums.insert(block_size, summed);
         }
     }
 
-    fn make_room(&mut self, chunks: u32) -> Option<u32> {
-        if !self.chunks.could_hold(chunks) {
-            return None;
+    /// Takes a part of a row. What nobody uses leaves for it, the longest unused first, but only where there will be
+    /// room then: between images in use there may be none whatever leaves.
+    fn make_room(&mut self, row: Row, count: u32) -> Option<u32> {
+        if let Some(place) = self.row(row).take(count) {
+            return Some(place);
         }
-        loop {
-            match self.chunks.take(chunks) {
-                None => self.drop_longest_unused(None)?,
-                place => return place,
-            }
-        }
+        let unused = self.by_id.iter().filter(|(_, book)| book.users == 0);
+        let mut unused: Vec<(u64, u64, Vec<u32>)> =
+            unused.map(|(id, book)| (book.last_used, *id, book.from.places(row))).collect();
+        let leaving: BTreeSet<u32> = unused.iter().flat_map(|(_, _, places)| places).copied().collect();
+        let rooms = self.row(row).rooms(count, &leaving);
+        let is_in_the_way = |place: &u32| rooms.iter().any(|room| room.contains(place));
+        unused.retain(|(_, _, places)| places.iter().any(is_in_the_way));
+        unused.sort_unstable_by_key(|(last_used, _, _)| *last_used);
+        unused.into_iter().find_map(|(_, id, _)| {
+            self.remove(id);
+            self.row(row).take(count)
+        })
     }
 
-    fn make_room_for_sums(&mut self, count: u32, keep: u64) -> Option<u32> {
-        if !self.sums.could_hold(count) {
-            return None;
+    /// Before other images leave, so do this one's sums for other block sizes, if nobody but the caller holds it.
+    fn make_room_for_sums(&mut self, count: u32, id: u64) -> Option<u32> {
+        if let Some(place) = self.sums.take(count) {
+            return Some(place);
         }
-        loop {
-            match self.sums.take(count) {
-                None => self.drop_longest_unused(Some(keep))?,
-                place => return place,
-            }
+        if let Some(Book { users: 1, from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
+            sums.drain().filter_map(|(_, sums)| sums.place()).for_each(|first| self.sums.give_back(first));
         }
+        self.make_room(Row::Sums, count)
     }
 
-    fn drop_longest_unused(&mut self, keep: Option<u64>) -> Option<()> {
-        let unused = self.by_id.iter().filter(|(id, book)| book.users == 0 && Some(**id) != keep);
-        let id = unused.min_by_key(|(_, book)| book.last_used).map(|(id, _)| *id)?;
-        self.remove(id);
-        Some(())
+    fn row(&mut self, row: Row) -> &mut Shelf {
+        match row {
+            Row::Chunks => &mut self.chunks,
+            Row::Sums => &mut self.sums,
+        }
+    }
+}
+
+impl Source {
+    /// Where its parts begin.
+    fn places(&self, row: Row) -> Vec<u32> {
+        match (self, row) {
+            (Self::Memory { chunk, .. }, Row::Chunks) => vec![*chunk],
+            (Self::Memory { sums, .. }, Row::Sums) => sums.values().filter_map(|sums| sums.place()).collect(),
+            (Self::File(_) | Self::Text(_), _) => Vec::new(),
+        }
+    }
+}
+
+impl Summed {
+    fn place(self) -> Option<u32> {
+        match self {
+            Self::At(first) => Some(first),
+            Self::NoRoom { .. } => None,
+        }
     }
 }
 

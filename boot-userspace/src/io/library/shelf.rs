@@ -1,6 +1,7 @@
 //! Which parts of a row of equal elements are taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A row of elements, and the ranges of it that are taken.
 #[derive(Debug)]
@@ -46,9 +47,17 @@ impl Shelf {
         self.taken.remove(&start);
     }
 
-    /// Whether so many elements could ever be had.
-    pub(super) fn could_hold(&self, count: u32) -> bool {
-        count <= self.length
+    /// Every free range of at least so many elements that there would be without those that begin at `leaving`.
+    pub(super) fn rooms(&self, count: u32, leaving: &BTreeSet<u32>) -> Vec<Range<u32>> {
+        let staying = self.taken.iter().filter(|(start, _)| !leaving.contains(start));
+        let (mut rooms, mut from) = (Vec::new(), 0);
+        for (start, length) in staying.chain([(&self.length, &0)]) {
+            if start - from >= count {
+                rooms.push(from..*start);
+            }
+            from = start + length;
+        }
+        rooms
     }
 }
 
@@ -68,7 +77,20 @@ mod tests {
             [shelf.take(5), shelf.take(3), shelf.take(1), shelf.take(1)],
             [None, Some(4), Some(7), None]
         );
-        assert!(shelf.could_hold(10) && !shelf.could_hold(11));
+    }
+
+    #[test]
+    fn rooms_are_between_what_stays() {
+        let mut shelf = Shelf::new(10);
+        for (start, count) in [(0, 2), (2, 1), (4, 2), (7, 3)] {
+            assert!(shelf.take_at(start, count));
+        }
+        let rooms = |count, leaving: &[u32]| shelf.rooms(count, &leaving.iter().copied().collect());
+        assert_eq!(rooms(1, &[]), [3..4, 6..7]);
+        assert_eq!(rooms(2, &[]), []);
+        assert_eq!(rooms(2, &[2, 7]), [2..4, 6..10]);
+        assert_eq!(rooms(10, &[0, 2, 4, 7]), [Range { start: 0, end: 10 }]);
+        assert_eq!(rooms(11, &[0, 2, 4, 7]), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,79 @@ fn the_longest_unused_image_makes_room() {
 }
 
 #[test]
+fn nothing_leaves_for_what_will_have_no_room_all_the_same() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    for (name, chunks) in [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("large", 3), ("two", 2)] {
+        fs::write(dir.path().join(name), content(chunks * CHUNK)).unwrap();
+    }
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| fetch(&library, dir.path(), name));
+    for image in [a, c, d] {
+        library.close(image.id);
+    }
+    // b is in the middle of all room that there is.
+    assert_eq!(fetch(&library, dir.path(), "large").place, None);
+    let stays =
+        |image: Image| library.lend(image.id, 1432).inspect(|image| library.close(image.id)).is_some();
+    assert!(stays(c) && stays(d) && stays(a));
+    // The longest unused one is not in the way of this: it stays, too.
+    let two = fetch(&library, dir.path(), "two");
+    assert_eq!(two.place.map(|place| place.chunk), Some(2));
+    assert!(stays(a) && stays(b) && !stays(c) && !stays(d));
+}
+
+#[test]
+fn sums_that_had_no_room_are_made_when_there_is_some() {
+    let dir = tempfile::tempdir().unwrap();
+    // Room for 4,096 sums.
+    let library = Library::new(Mapping::own(CHUNKS).unwrap(), Mapping::own(1).unwrap());
+    let room = SUMS;
+    fs::write(dir.path().join("f"), content(CHUNK)).unwrap();
+    fs::write(dir.path().join("other"), content(CHUNK)).unwrap();
+    let smallest = u16::try_from(CHUNK / room * 2).unwrap();
+    let fetch =
+        |name: &str, block_size| library.fetch(open(dir.path(), name), Mode::Octet, block_size).unwrap();
+    let other = fetch("other", smallest);
+    assert!(other.place.is_some());
+    let refused = fetch("f", smallest);
+    assert_eq!(refused.place, None, "no room beside the other's");
+    let edition = (open(dir.path(), "f").version(), Mode::Octet);
+    let known = || library.known(&edition, smallest).inspect(|image| library.close(image.id));
+    assert!(known().is_some_and(|image| image.place.is_none()), "nothing has changed: not tried again");
+    library.close(other.id);
+    assert!(known().is_none(), "the other may leave");
+    let again = fetch("f", smallest);
+    assert_eq!(again.id, refused.id);
+    assert!(again.place.is_some() && known().is_some_and(|image| image.place.is_some()));
+    // Nor beside those of the same image, unless nobody is sent blocks of that size any more.
+    assert_eq!(fetch("f", smallest - 8).place, None);
+    for _ in 0..3 {
+        library.close(again.id);
+    }
+    let other = fetch("f", smallest - 8);
+    assert!(other.id == again.id && other.place.is_some());
+    // No room would help against this.
+    let longest = u16::try_from(LONGEST_BLOCK).unwrap();
+    assert!(library.known(&edition, longest + 1).is_some_and(|image| image.place.is_none()));
+}
+
+#[test]
+fn a_file_that_is_slow_to_read_holds_up_nobody_but_those_who_want_it() {
+    let (dir, library) = (tempfile::tempdir().unwrap(), library());
+    for name in ["slow", "quick"] {
+        fs::write(dir.path().join(name), content(CHUNK)).unwrap();
+    }
+    let slow = open(dir.path(), "slow");
+    let reading = library.alone_with((slow.version(), Mode::Octet));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| library.fetch(slow, Mode::Octet, 1432).unwrap());
+        assert!(fetch(&library, dir.path(), "quick").place.is_some());
+        assert!(!waits.is_finished());
+        drop(reading);
+        assert!(waits.join().unwrap().place.is_some());
+    });
+}
+
+#[test]
 fn a_file_from_the_disk_that_is_written_to_is_not_sent_on() {
     let dir = tempfile::tempdir().unwrap();
     let library = Library::new(Mapping::own(0).unwrap(), Mapping::own(0).unwrap());
@@ -146,6 +219,28 @@ fn a_file_from_the_disk_that_loses_its_name_is_sent_on_and_one_written_to_is_not
     assert!(whole(&library, new) == another);
     fs::remove_file(&path).unwrap();
     assert!(whole(&library, new) == another && whole(&library, old) == content(5000), "removed");
+
+    let moved = fetch_new(content(5000));
+    let moved_at = changed(&path);
+    let elsewhere = dir.path().join("elsewhere");
+    until("the clock moves", || {
+        // A file's name and mode are no part of its content.
+        fs::rename(&path, &elsewhere).unwrap();
+        let is_later = changed(&elsewhere) != moved_at;
+        fs::rename(&elsewhere, &path).unwrap();
+        is_later
+    });
+    fs::rename(&path, &elsewhere).unwrap();
+    assert!(whole(&library, moved) == content(5000), "moved");
+    fs::rename(&elsewhere, &path).unwrap();
+
+    let closed_off = fetch_new(content(5000));
+    let before = changed(&path);
+    until("the clock moves", || {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        changed(&path) != before
+    });
+    assert!(whole(&library, closed_off) == content(5000), "another mode");
 
     let written = fetch_new(content(5000));
     let (before, modified) = (changed(&path), fs::metadata(&path).unwrap().modified().unwrap());

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use crate::engine::roster::Roster;
 use crate::engine::tftp::{Outcome, Peer, Told};
-use crate::files::{BootFiles, Inspection, OpenError, OpenFile, Version, human_size};
+use crate::files::{BootFiles, OpenError, OpenFile, Version, human_size};
 
 /// How many contents are remembered as told about.
 const MOST_INSPECTED: usize = 1024;
@@ -32,11 +32,12 @@ impl Teller {
         if !self.inspected.insert(file.version()) {
             return;
         }
-        let Inspection { says, problem } = files.inspect_open(name, file);
-        match problem {
-            None => info!(step = "tftp", by = "daemon", file = name, "{name} is: {says}"),
+        let inspection = files.inspect_open(name, file);
+        let says = inspection.with_article();
+        match inspection.problem {
+            None => info!(step = "tftp", by = "daemon", file = name, "{name} is {says}"),
             Some(problem) => {
-                warn!(step = "tftp", by = "daemon", file = name, "{name} is: {says}; {problem}");
+                warn!(step = "tftp", by = "daemon", file = name, "{name} is {says}; {problem}");
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, 
 use crate::fastpath::Published;
 use crate::files::{BootFiles, OpenError};
 use crate::io::clock;
+use crate::io::descriptors;
 use crate::io::library::{Edition, Library};
 use crate::io::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
@@ -70,6 +71,8 @@ pub struct TftpServer {
     ports: Option<Ports>,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
+    /// Transfers that got no port of their own.
+    without_port: u64,
 }
 
 /// A file, and the block size it is wanted in.
@@ -94,7 +97,20 @@ impl TftpServer {
         let ports = (!common.single_port).then(|| Ports::new(link.clone()));
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
-        Self { socket, link, common, kernel, transfers, waiting, teller, ports, fetched, crowded_out: 0 }
+        let (crowded_out, without_port) = (0, 0);
+        Self {
+            socket,
+            link,
+            common,
+            kernel,
+            transfers,
+            waiting,
+            teller,
+            ports,
+            fetched,
+            crowded_out,
+            without_port,
+        }
     }
 
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
@@ -210,8 +226,13 @@ impl TftpServer {
         if let Some(ports) = &mut self.ports
             && let Err(error) = ports.open(peer)
         {
-            warn!(%error, "no port for a TFTP transfer");
-            return self.transfers.opened(token, Err(tftp::OpenError::Failed), clock::boot());
+            // One line is enough of a thousand.
+            if self.without_port.is_multiple_of(1000) {
+                let interface = &self.link.name;
+                warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
+            }
+            self.without_port += 1;
+            return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
         }
         let file = match self.common.files.open(name) {
             Ok(file) => file,
@@ -293,6 +314,7 @@ fn answer_to(error: &OpenError) -> tftp::OpenError {
         OpenError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
             tftp::OpenError::Forbidden
         }
+        OpenError::Io { error, .. } if descriptors::are_used_up(error) => tftp::OpenError::Busy,
         OpenError::Io { .. } => tftp::OpenError::Failed,
     }
 }
@@ -323,5 +345,9 @@ mod tests {
         assert_eq!(answer_to(&failed_with(io::ErrorKind::PermissionDenied)), tftp::OpenError::Forbidden);
         assert_eq!(answer_to(&failed_with(io::ErrorKind::Other)), tftp::OpenError::Failed);
         assert_eq!(answer_to(&OpenError::Outside), tftp::OpenError::Forbidden);
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let too_many = OpenError::Io { path: "/x".into(), error };
+        assert_eq!(answer_to(&too_many), tftp::OpenError::Busy);
+        assert!(too_many.to_string().contains("; raise LimitNOFILE in the systemd unit"), "{too_many}");
     }
 }

@@ -130,11 +130,16 @@ fn daemons_own(path: &Path, passing: bool) -> Result<Mapping<Flight>> {
     match Mapping::of_file(&file, count) {
         Ok(mapping) => return Ok(mapping),
         Err(error) if passing => debug!(%error, "transfers of an earlier daemon"),
-        Err(error) => warn!(
-            "TFTP transfers will not outlive this daemon: {error}; make room for {} on the disk of {} and restart it",
-            human_size((count * size_of::<Flight>()) as u64),
-            path.display()
-        ),
+        Err(error) => {
+            let (size, path) = (human_size((count * size_of::<Flight>()) as u64), path.display());
+            let remedy = match error.kind() {
+                io::ErrorKind::Unsupported => {
+                    format!("set state_dir to a directory of another one than {path} is on")
+                }
+                _ => format!("make room for {size} on the disk of {path} and restart it"),
+            };
+            warn!("TFTP transfers will not outlive this daemon: {error}; {remedy}");
+        }
     }
     Ok(Mapping::own(count)?)
 }
@@ -149,7 +154,7 @@ fn standing_in(
 ) -> Vec<Adopted> {
     let mut adopted = published.map_or_else(Vec::new, |published| adopt(published, flights, library));
     let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
-    adopted.extend(reopened(flights, &known, files, library));
+    adopted.extend(reopened(flights, &known, files, library, clock::boot()));
     adopted
 }
 
@@ -188,8 +193,8 @@ fn reopened(
     known: &HashSet<u32>,
     files: &BootFiles,
     library: &Library,
+    now: Duration,
 ) -> Vec<Adopted> {
-    let now = clock::boot();
     let mut adopted = Vec::new();
     for (flight, slot) in flights.all().iter().zip(0..).filter(|(_, slot)| !known.contains(slot)) {
         let Some(key) = flight.key() else { continue };
@@ -242,6 +247,8 @@ fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use boot_common::tftp::{Shape, State};
 
     use super::*;
@@ -263,6 +270,46 @@ mod tests {
         }
         flight.begin(&key, &shape, State { sent: 5, acked: 4 }, "f", 101_000_000_000);
         assert!(can_go_on(&flight, progressed), "it went on while the clock was read");
+    }
+
+    #[test]
+    fn transfers_of_a_daemon_alone_go_on_if_they_stood_still_for_less_than_half_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f"), vec![7; 5000]).unwrap();
+        let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new());
+        let library = Library::new(Mapping::own(1).unwrap(), Mapping::own(1).unwrap());
+        let edition = fingerprint(&(files.open("f").unwrap().version(), Mode::Octet));
+        let shape = Shape { size: 5000, block_size: 1432, window: 1, last: 5, chunk: 0, sums: 0 };
+        let now = Duration::from_secs(10_000);
+        let ages = [0, 29, 30, 3000];
+        let flights = Mapping::<Flight>::own(8).unwrap();
+        for (flight, (port, age)) in flights.all().iter().zip((2000..).zip(ages)) {
+            let key =
+                TransferKey { client: [10, 9, 0, 2], local: [10, 9, 0, 1], ifindex: 2, port, reserved: 0 };
+            let progressed = (now - Duration::from_secs(age)).as_nanos().try_into().unwrap();
+            flight.begin(&key, &shape, State { sent: 3, acked: 2 }, "f", progressed);
+            flight.edition.set(edition);
+        }
+        // Of another clock, as after a reboot; of a file that has changed; that nobody has acknowledged a packet of.
+        let all = flights.all();
+        for (slot, (later, edition, acked)) in
+            [(4, (1, edition, 2)), (5, (0, edition ^ 1, 2)), (6, (0, edition, 0))]
+        {
+            let key = all[0].key().unwrap();
+            let stamp = (now + Duration::from_secs(later)).as_nanos().try_into().unwrap();
+            all[slot].begin(&key, &shape, State { sent: 3, acked }, "f", stamp);
+            all[slot].edition.set(edition);
+        }
+        let adopted = reopened(&flights, &HashSet::new(), &files, &library, now);
+        assert_eq!(
+            adopted.iter().map(|(key, slot, _)| (key.port, *slot)).collect::<Vec<_>>(),
+            [(2000, 0), (2001, 1)]
+        );
+        assert!(
+            all[..2].iter().all(|flight| flight.state() == State { sent: 3, acked: 2 }),
+            "where they stood"
+        );
+        assert!(all[2..].iter().all(|flight| flight.key().is_none()), "the others are over");
     }
 
     #[test]

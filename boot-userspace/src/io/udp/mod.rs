@@ -19,6 +19,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 
+use super::descriptors;
 use super::link::Link;
 use super::socket::{enlarge_receive_buffer, enlarge_send_buffer};
 
@@ -179,6 +180,14 @@ pub enum BindError {
         /// The interface's name.
         link: String,
     },
+    /// The process has as many sockets and files open as it may.
+    #[error("cannot open another port on {link}: {source}; {}", descriptors::REMEDY)]
+    TooMany {
+        /// The interface's name.
+        link: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Anything else the kernel said.
     #[error("cannot open port {port} on {link}: {source}")]
     Other {
@@ -209,6 +218,7 @@ impl BindError {
             (Some(libc::EACCES | libc::EPERM), _) => {
                 Self::NotPermitted { port, capability: "CAP_NET_BIND_SERVICE" }
             }
+            _ if descriptors::are_used_up(&source) => Self::TooMany { link: name, source },
             (Some(libc::ENODEV), _) => Self::NoInterface { port, link: name },
             _ => Self::Other { port, link: name, source },
         }
