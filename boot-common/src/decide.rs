@@ -121,6 +121,7 @@ fn serve<'t, T: Tables>(
         _ => return Err(Reason::OtherMessage),
     };
     let host = tables.host(&HostKey::from(client(request))).ok_or(Reason::UnknownHost)?;
+    port_agrees(facts, host)?;
     if !same_network(place(request, facts, link), host.address, host.mask) {
         return Err(Reason::OtherSubnet);
     }
@@ -177,6 +178,12 @@ fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Resul
     if fits { Ok(()) } else { Err(Reason::OtherAddress) }
 }
 
+/// The kernel half does not know which machine is at which switch port.
+#[inline(always)]
+fn port_agrees(facts: &Facts, host: &Host) -> Result<(), Reason> {
+    if host.port_decides != 0 && facts.relay.length != 0 { Err(Reason::SwitchPort) } else { Ok(()) }
+}
+
 /// An address in the network the client is on. A relay is believed only when it gives its own address
 /// (RFC 3046 section 2.1).
 #[inline(always)]
@@ -219,7 +226,7 @@ fn proxy<'t, T: Tables>(
     if facts.message != message::DISCOVER {
         return Err(Reason::OtherMessage);
     }
-    let set = set_without_address(request, link, tables)?;
+    let set = set_without_address(request, facts, link, tables)?;
     let key = AnswerKey {
         set,
         wanted: 0,
@@ -251,10 +258,15 @@ fn proxy<'t, T: Tables>(
 
 /// What a machine gets where it needs no entry.
 #[inline(always)]
-fn set_without_address<T: Tables>(request: &Request, link: &Link, tables: &T) -> Result<u32, Reason> {
+fn set_without_address<T: Tables>(
+    request: &Request,
+    facts: &Facts,
+    link: &Link,
+    tables: &T,
+) -> Result<u32, Reason> {
     match tables.host(&HostKey::from(client(request))) {
         Some(host) if link.role == role::PROXY && host.address != [0; 4] => Err(Reason::OtherSubnet),
-        Some(host) => Ok(host.answer_set),
+        Some(host) => port_agrees(facts, host).map(|()| host.answer_set),
         None if link.strangers_ask != 0 => Err(Reason::UnknownHost),
         None => Ok(link.proxy_set),
     }
@@ -281,7 +293,7 @@ fn boot_server<'t, T: Tables>(
     if ciaddr == [0; 4] || request.ip.source != ciaddr || !request.eth.source.is_station() {
         return Err(Reason::PxeRequest);
     }
-    let set = set_without_address(request, link, tables)?;
+    let set = set_without_address(request, facts, link, tables)?;
     let key = AnswerKey {
         set,
         wanted: 0,

@@ -82,6 +82,7 @@ reasons! {
     Released = "released", "the machine gave its address back or refused it, which has no answer";
     NoTailRoom = "no-tail-room", "the frame cannot grow to hold the answer at this hook";
     StoreFailed = "store-failed", "the answer could not be written; the frame was dropped";
+    SwitchPort = "switch-port", "its switch port tells which machine it is, which the daemon looks up";
 }
 
 impl Reason {

@@ -381,6 +381,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_known_by_its_switch_port_is_the_daemons_when_it_shows_one() {
+        let mut tables = rack();
+        tables.hosts.get_mut(&CLIENT.into()).unwrap().port_decides = 1;
+        let mut proxied = Host::new_zeroed();
+        (proxied.answer_set, proxied.mask, proxied.port_decides) = (9, [255; 4], 1);
+        let class = b"\x3c\x09PXEClient";
+        for (ifindex, host) in [(SERVER, None), (PROXY, Some(proxied))] {
+            tables.hosts.extend(host.map(|host| (CLIENT.into(), host)));
+            for (port, outcome) in
+                [(&[][..], Ok(Reason::Offered)), (&[82, 3, 1, 1, 7], Err(Reason::SwitchPort))]
+            {
+                let mut bytes = Bytes(request(&[&[53, 1, 1], &class[..], port, &[255]].concat()));
+                let answered = respond(&mut bytes, &mut Scratch::new(), &tables, ifindex, || 0);
+                assert_eq!(answered.map(|answered| answered.reason), outcome, "{ifindex} {port:?}");
+            }
+        }
+    }
+
+    #[test]
     fn each_interface_has_its_role() {
         let plain = request(&[53, 1, 1, 255]);
         let pxe = request(b"\x35\x01\x01\x3c\x09PXEClient\xff");

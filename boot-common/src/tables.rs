@@ -113,7 +113,10 @@ pub struct Host {
     /// The mask of that address's subnet: a machine heard anywhere else is the daemon's. All ones for a proxy's.
     pub mask: [u8; 4],
     /// Bytes of `options` in use, an even number.
-    pub options_length: u16,
+    pub options_length: u8,
+    /// 1 when the switch port that a request shows (option 82) tells which machine it is, whatever the MAC was so far:
+    /// such a request is the daemon's.
+    pub port_decides: u8,
     /// Folded sum over them.
     pub options_sum: u16,
     /// Whole options, padded with PAD to an even length, for clients that

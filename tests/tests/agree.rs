@@ -14,7 +14,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Test
 use boot_common::frame::Bytes;
 use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
-use boot_common::tables::{Event, Hook};
+use boot_common::tables::{Event, Hook, Host};
 use boot_common::{Mac, Reason};
 use boot_tests::engine as fixture;
 use boot_tests::netns::Namespace;
@@ -149,6 +149,8 @@ impl Rig {
         for command in engine.take_commands() {
             match command {
                 Command::PutHost(key, host) => {
+                    // As if some machines were known by their switch ports.
+                    let host = Host { port_decides: u8::from(key.mac == POOLED.mac), ..host };
                     tables.hosts.insert(key, host);
                     kernel.put_host(&key, &host)?;
                 }
@@ -329,6 +331,7 @@ impl Rig {
             for answered in [Reason::Offered, Reason::Acked, Reason::BootServer] {
                 ensure!(share(answered) > 1.0, "only {:.2} % were {}", share(answered), answered.name());
             }
+            ensure!(share(Reason::SwitchPort) > 0.0, "no machine was asked for its switch port");
             ensure!(met.len() >= 25, "only {} different reasons were met", met.len());
             for never in [Reason::NoTailRoom, Reason::StoreFailed] {
                 ensure!(share(never) == 0.0, "{} happened, for which there was no reason", never.name());
@@ -473,6 +476,8 @@ fn originals() -> Vec<Original> {
         }
         add(format!("{client:?} chose another"), On::Server, &client.request(mac, ip, foreign_server));
         add(format!("{client:?} wants another"), On::Server, &client.request(mac, UNKNOWN.ip, SERVER));
+        let pooled = client.discover(POOLED.mac).relayed(relay, SERVER);
+        add(format!("{client:?} relayed, port decides"), On::Server, &pooled);
         let Machine { mac, ip } = NEVER_LEASED;
         add(format!("{client:?} discover, not durable"), On::Server, &client.discover(mac));
         add(format!("{client:?} request, not durable"), On::Server, &client.request(mac, ip, SERVER));

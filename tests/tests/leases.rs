@@ -3,12 +3,14 @@
 use std::fs;
 use std::ops::Deref;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, mac};
 use boot_tests::place::{ALICE, OTHER_STRANGER, Place, SILENCE, STRANGER};
 use boot_tests::settings::Settings;
+use dhcproto::v4::{DhcpOption, MessageType};
 use serde_json::Value;
 
 #[test]
@@ -114,6 +116,92 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     let list = place.said(&xpxe, &["list", "--json"])?;
     let said = place.said(&xpxe, &["import", &place.write("leases.json", &list)?])?;
     ensure!(said == "imported 0, unchanged 3, skipped 0, refused 0\n", "{said}");
+    xpxe.stop()
+}
+
+#[test]
+fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()> {
+    let Some(place) = Desk::build("auto")? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let stranger = Client::new(mac(STRANGER)?);
+    let lease = wire.lease(&stranger)?;
+    let address = lease.address().to_string();
+    let mut decline = stranger.request(&lease);
+    decline.opts_mut().insert(DhcpOption::MessageType(MessageType::Decline));
+    wire.ask_within(&decline, SILENCE)?;
+    xpxe.stop()?;
+    xpxe.restart()?;
+    let resting = place.json(&xpxe, &["show", &address, "--json"])?;
+    ensure!(resting["state"] == "resting" && resting["mac"] == STRANGER, "{resting}");
+    let second = wire.lease(&stranger)?.address().to_string();
+    ensure!(second != address, "{address} was declined");
+    ensure!(place.json(&xpxe, &["show", STRANGER, "--json"])?["address"] == *second, "its lease is meant");
+    let list = place.said(&xpxe, &["list", "--json"])?;
+    let said = place.said(&xpxe, &["import", &place.write("leases.json", &list)?])?;
+    ensure!(said.ends_with("imported 0, unchanged 2, skipped 1, refused 0\n"), "{said}");
+    let said = place.said(&xpxe, &["delete", &address])?;
+    ensure!(said == format!("{address} rests no longer\n"), "{said}");
+    xpxe.stop()?;
+    xpxe.restart()?;
+    place.refused(&xpxe, &["show", &address], &["has no lease"])?;
+    xpxe.stop()
+}
+
+#[test]
+fn what_can_be_read_is_imported_and_with_strict_all_or_nothing() -> Result<()> {
+    let Some(place) = Desk::build("off")? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let text = format!(
+        "0 {STRANGER} 10.77.0.150 * *\n0 52:54:zz 10.77.0.151 * *\n0 {OTHER_STRANGER} 10.77.0.152 * *\n"
+    );
+    let file = place.write("dnsmasq.leases", &text)?;
+    let (said, error) = place.fails(&xpxe, &["import", &file, "--strict"])?;
+    ensure!(said.contains("line 2: unreadable: \"52:54:zz\" is no MAC address\n"), "{said}{error}");
+    ensure!(said.ends_with("would import 2, unchanged 0, skipped 0, refused 0, unreadable 1\n"), "{said}");
+    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, STRANGER).is_err(), "--strict has imported");
+    let (said, _) = place.fails(&xpxe, &["import", &file])?;
+    ensure!(said.ends_with("\nimported 2, unchanged 0, skipped 0, refused 0, unreadable 1\n"), "{said}");
+    let kea = format!(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context,pool_id\n\
+         10.77.0.150,{STRANGER},,4294967295,4294967295,1,0,0,,0,,0\n"
+    );
+    let file = place.write("kea-leases4.csv", &kea)?;
+    let said = place.said(&xpxe, &["import", &file, "--strict"])?;
+    ensure!(said == "imported 0, unchanged 1, skipped 0, refused 0\n", "{said}");
+    place.said(&xpxe, &["delete", STRANGER])?;
+    let said = place.said(&xpxe, &["import", &file, "--strict"])?;
+    ensure!(said == "imported 1, unchanged 0, skipped 0, refused 0\n", "{said}");
+    xpxe.stop()
+}
+
+#[test]
+fn a_switch_port_decides_with_the_kernel_half() -> Result<()> {
+    let more = "\n[[machine]]\nrelay_port = \"port 7\"\nname = \"slot7\"\nip = \"10.77.0.20\"\n".to_owned();
+    let settings = Settings { fast_path: "auto", more, ..Settings::default() };
+    let Some(place) = Place::build(&settings)? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    // As a switch marks it that is no relay.
+    let at = |machine: &str, port: &[u8]| -> Result<Client> {
+        let circuit = [&[1, u8::try_from(port.len())?], port].concat();
+        Ok(Client::new(mac(machine)?).with(82, &circuit))
+    };
+    // A few seconds after it was seen at its port, another one counts.
+    let becomes = |client: &Client, slot: bool| -> Result<()> {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while (wire.lease(client)?.address().to_string() == "10.77.0.20") != slot {
+            ensure!(Instant::now() < give_up, "{:02x?} is still the wrong machine", client.mac());
+        }
+        Ok(())
+    };
+    for _ in 0..2 {
+        // The second time the kernel half has an entry of both.
+        for machine in [STRANGER, OTHER_STRANGER] {
+            becomes(&at(machine, b"port 7")?, true)?;
+            becomes(&at(machine, b"port 8")?, false)?;
+        }
+    }
     xpxe.stop()
 }
 

@@ -1,14 +1,16 @@
 //! Lease files of other servers.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 use clap::ValueEnum;
 
 use crate::http::admin::{ImportedLease, rfc3339};
 
+mod dnsmasq;
 mod isc;
+mod kea;
 
 /// Who wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +21,8 @@ pub(super) enum Format {
     Dnsmasq,
     /// dhcpd.leases of ISC dhcpd
     Isc,
+    /// kea-leases4.csv of Kea
+    Kea,
     /// What `xpxe leases list --json` writes
     Json,
 }
@@ -30,6 +34,8 @@ pub(super) struct Parsed {
     pub(super) leases: Vec<(String, ImportedLease)>,
     /// What is left out: where and why.
     pub(super) skipped: Vec<(String, String)>,
+    /// What cannot be read: where and why.
+    pub(super) bad: Vec<(String, String)>,
 }
 
 /// A lease as a file has it.
@@ -42,25 +48,59 @@ struct Found {
     hostname: Option<String>,
 }
 
-/// What [`newest`] begins with: leases, and lines that hold none.
-type Lines = (Vec<Found>, Vec<(usize, String)>);
+/// What [`newest`] begins with.
+#[derive(Default)]
+struct Lines {
+    found: Vec<Found>,
+    /// Lines that hold no lease, and why.
+    skipped: Vec<(usize, String)>,
+    /// Lines that cannot be read, and why.
+    bad: Vec<(usize, String)>,
+}
+
+impl Lines {
+    fn skip(&mut self, line: usize, why: String) {
+        self.skipped.push((line, why));
+    }
+
+    fn bad(&mut self, line: usize, why: String) {
+        self.bad.push((line, why));
+    }
+}
 
 /// Reads a file. `now` is in Unix seconds.
 ///
 /// # Errors
-/// One sentence that begins with the line.
+/// When nothing in it can be read: one sentence that begins with the line.
 pub(super) fn parse(text: &str, format: Format, now: u64) -> Result<Parsed, String> {
-    match format {
-        Format::Auto => parse(text, guess(text), now),
-        Format::Dnsmasq => Ok(newest(dnsmasq(text)?, now)),
-        Format::Isc => Ok(newest(isc::leases(text)?, now)),
-        Format::Json => {
-            let leases: Vec<ImportedLease> = serde_json::from_str(text)
-                .map_err(|wrong| format!("line {}: not a list of leases: {wrong}", wrong.line()))?;
-            let entry = |(index, lease)| (format!("entry {}", index + 1), lease);
-            Ok(Parsed { leases: leases.into_iter().enumerate().map(entry).collect(), skipped: Vec::new() })
+    let lines = match format {
+        Format::Auto => return parse(text, guess(text), now),
+        Format::Dnsmasq => dnsmasq::leases(text),
+        Format::Isc => isc::leases(text),
+        Format::Kea => kea::leases(text),
+        Format::Json => return json(text),
+    };
+    match lines.bad.iter().min() {
+        Some((line, why)) if lines.found.is_empty() && lines.skipped.is_empty() => {
+            Err(format!("line {line}: {why}"))
+        }
+        _ => Ok(newest(lines, now)),
+    }
+}
+
+fn json(text: &str) -> Result<Parsed, String> {
+    let leases: Vec<ImportedLease> = serde_json::from_str(text)
+        .map_err(|wrong| format!("line {}: not a list of leases: {wrong}", wrong.line()))?;
+    let mut parsed = Parsed::default();
+    for (number, lease) in (1..).zip(leases) {
+        let place = format!("entry {number}");
+        if lease.rests() {
+            parsed.skipped.push((place, format!("{} rests", lease.address)));
+        } else {
+            parsed.leases.push((place, lease));
         }
     }
+    Ok(parsed)
 }
 
 fn guess(text: &str) -> Format {
@@ -70,51 +110,29 @@ fn guess(text: &str) -> Format {
     };
     match text {
         _ if text.trim_start().starts_with('[') => Format::Json,
+        _ if text.trim_start().starts_with(kea::HEAD) => Format::Kea,
         _ if text.lines().any(begins) => Format::Isc,
         _ => Format::Dnsmasq,
     }
 }
 
-/// `<expiry> <mac> <ip> <hostname|*> <client-id|*>` in each line.
-fn dnsmasq(text: &str) -> Result<Lines, String> {
-    let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    for (line, text) in (1..).zip(text.lines()) {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let (ends, mac, address, name) = match *words.as_slice() {
-            // The server's own identifier stands before the leases of IPv6.
-            [] | ["duid", ..] => continue,
-            [ends, mac, address, name, ..] => (ends, mac, address, name),
-            _ => {
-                return Err(format!(
-                    "line {line}: not a line of dnsmasq.leases (expiry, MAC, address, name)"
-                ));
-            }
-        };
-        let ends: u64 =
-            ends.parse().map_err(|_| format!("line {line}: {ends:?} is no time in Unix seconds"))?;
-        let address = match address.parse() {
-            Ok(IpAddr::V4(address)) => address,
-            Ok(IpAddr::V6(address)) => {
-                skipped.push((line, format!("{address} is IPv6")));
-                continue;
-            }
-            Err(_) => return Err(format!("line {line}: {address:?} is no IP address")),
-        };
-        // Other kinds of hardware are written as 20-00:11:…
-        let Ok(mac) = mac.parse() else {
-            skipped.push((line, format!("{mac:?} is no Ethernet address")));
-            continue;
-        };
-        let hostname = (name != "*").then(|| name.to_owned());
-        found.push(Found { line, mac, address, ends, hostname });
+/// An Ethernet address. What is none is noted: other hardware, or a mistake.
+fn hardware(text: &str, line: usize, lines: &mut Lines) -> Option<Mac> {
+    let mac = text.parse().ok();
+    let octet = |octet: &str| (1..=2).contains(&octet.len()) && octet.bytes().all(|c| c.is_ascii_hexdigit());
+    let octets = text.split(':').count();
+    if mac.is_none() && (text.is_empty() || octets > 6 && text.split(':').all(octet)) {
+        lines.skip(line, format!("{text:?} is no Ethernet address"));
+    } else if mac.is_none() {
+        lines.bad(line, format!("{text:?} is no MAC address"));
     }
-    Ok((found, skipped))
+    mac
 }
 
 /// Leaves out what has ended, and of the leases of one machine all but that which ends last.
-fn newest((found, skipped): Lines, now: u64) -> Parsed {
+fn newest(lines: Lines, now: u64) -> Parsed {
     let at = |line: usize| format!("line {line}");
-    let mut skipped: Vec<(usize, String)> = skipped;
+    let Lines { found, mut skipped, bad } = lines;
     // Never is later than any time.
     let late = |found: &Found| (found.ends == 0, found.ends);
     let mut last: HashMap<Mac, &Found> = HashMap::new();
@@ -135,14 +153,18 @@ fn newest((found, skipped): Lines, now: u64) -> Parsed {
             let lease = ImportedLease {
                 mac: mac.to_string(),
                 address: address.to_string(),
+                state: None,
                 expires: Some(*ends),
                 hostname: hostname.clone(),
             };
             leases.push((at(*line), lease));
         }
     }
-    skipped.sort();
-    Parsed { leases, skipped: skipped.into_iter().map(|(line, why)| (at(line), why)).collect() }
+    let named = |mut lines: Vec<(usize, String)>| {
+        lines.sort();
+        lines.into_iter().map(|(line, why)| (at(line), why)).collect()
+    };
+    Parsed { leases, skipped: named(skipped), bad: named(bad) }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ enum Verb {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Takes over the leases of another server; ends with 1 when one is refused
+    /// Takes over the leases of another server; ends with 1 when one cannot be read or is refused
     Import {
         /// Its lease file
         #[arg(value_name = "FILE")]
@@ -77,6 +77,9 @@ enum Verb {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
+        /// Import none unless all can be imported
+        #[arg(long)]
+        strict: bool,
         #[command(flatten)]
         file: ConfigFile,
     },
@@ -104,30 +107,49 @@ impl Verb {
             Self::Delete { which, file } => {
                 let path = format!("{LEASES}/{which}");
                 let lease = Api::open(&file, Purpose::Change).await?.call(Method::DELETE, &path, "").await?;
-                let Lease { mac, address, .. } = serde_json::from_str(&lease)?;
-                println!("took {address} from {mac}");
+                let Lease { mac, address, state, .. } = serde_json::from_str(&lease)?;
+                match state.as_str() {
+                    "resting" => println!("{address} rests no longer"),
+                    _ => println!("took {address} from {mac}"),
+                }
             }
-            Self::Import { leases, format, dry_run, file } => {
-                return import(&leases, format, dry_run, &file).await;
+            Self::Import { leases, format, dry_run, strict, file } => {
+                return import(&leases, format, How { dry_run, strict }, &file).await;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn import(path: &Path, format: Format, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
+/// How an import goes.
+#[derive(Clone, Copy)]
+struct How {
+    dry_run: bool,
+    strict: bool,
+}
+
+async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Result<ExitCode> {
     let name = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     // Only names of machines could be anything else than UTF-8.
     let parsed = import::parse(&String::from_utf8_lossy(&bytes), format, clock::wall().as_secs());
     let parsed = parsed.map_err(|wrong| anyhow!("{name}: {wrong}"))?;
     let (places, leases): (Vec<_>, Vec<_>) = parsed.leases.into_iter().unzip();
-    let purpose = if dry_run { Purpose::Look } else { Purpose::Import };
-    let results = Api::open(file, purpose)
-        .await?
-        .call(Method::POST, &format!("{LEASES}?dry_run={dry_run}"), serde_json::to_string(&leases)?)
-        .await?;
-    let results: Vec<ImportResult> = serde_json::from_str(&results)?;
+    let purpose = if how.dry_run { Purpose::Look } else { Purpose::Import };
+    let mut api = Api::open(file, purpose).await?;
+    let body = serde_json::to_string(&leases)?;
+    let mut dry_run = how.dry_run || how.strict;
+    let mut results = posted(&mut api, dry_run, &body).await?;
+    let is_well = |results: &[ImportResult]| {
+        parsed.bad.is_empty() && results.iter().all(|result| result.reason.is_none())
+    };
+    if dry_run && !how.dry_run && is_well(&results) {
+        dry_run = false;
+        results = posted(&mut api, dry_run, &body).await?;
+    }
+    for (place, why) in &parsed.bad {
+        println!("{place}: unreadable: {why}");
+    }
     for (place, why) in &parsed.skipped {
         println!("{place}: skipped: {why}");
     }
@@ -140,8 +162,18 @@ async fn import(path: &Path, format: Format, dry_run: bool, file: &ConfigFile) -
     let (imported, unchanged, refused) = (count("imported"), count("unchanged"), count("refused"));
     let verb = if dry_run { "would import" } else { "imported" };
     let skipped = parsed.skipped.len();
-    println!("{verb} {imported}, unchanged {unchanged}, skipped {skipped}, refused {refused}");
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let unreadable = match parsed.bad.len() {
+        0 => String::new(),
+        bad => format!(", unreadable {bad}"),
+    };
+    println!("{verb} {imported}, unchanged {unchanged}, skipped {skipped}, refused {refused}{unreadable}");
+    Ok(if is_well(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn posted(api: &mut Api, dry_run: bool, body: &str) -> Result<Vec<ImportResult>> {
+    let path = format!("{LEASES}?dry_run={dry_run}");
+    let results = api.call(Method::POST, &path, body.to_owned()).await?;
+    Ok(serde_json::from_str(&results)?)
 }
 
 /// What the daemon answered, or the same as a table.

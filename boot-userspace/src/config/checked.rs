@@ -166,6 +166,9 @@ pub struct Subnet {
     /// `probe`: ask by ARP or ICMP whether a pool address is in use before it is offered for the first time.
     /// Default true.
     pub probe: bool,
+    /// `authoritative`: refuse who asks for an address of this subnet that nobody gave it from here, instead of leaving
+    /// it to another server (RFC 2131 section 4.3.2). Default false.
+    pub authoritative: bool,
     /// `options`: see [`CustomOption`]. Default: none.
     pub options: Vec<CustomOption>,
 }

@@ -54,6 +54,7 @@ pub(super) struct Subnet {
     pub(super) has_lease: bool,
     pub(super) boot_lease: Text,
     pub(super) probe: Option<bool>,
+    pub(super) authoritative: Option<bool>,
     pub(super) options: Vec<option::Written>,
 }
 
@@ -154,7 +155,18 @@ fn interfaces(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Interface> {
 }
 
 fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
-    let known = ["cidr", "pool", "router", "dns", "domain", "lease", "boot_lease", "probe", "options"];
+    let known = [
+        "cidr",
+        "pool",
+        "router",
+        "dns",
+        "domain",
+        "lease",
+        "boot_lease",
+        "probe",
+        "authoritative",
+        "options",
+    ];
     let tables = top.tables("subnet", &known, report);
     let subnet = |table: Table<'_>| Subnet {
         cidr: table.required_text("cidr", "10.1.0.0/16", report),
@@ -167,6 +179,7 @@ fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
         has_lease: table.has("lease"),
         boot_lease: table.text("boot_lease", "5m", report),
         probe: table.flag("probe", report),
+        authoritative: table.flag("authoritative", report),
         options: option::read(&table, report),
     };
     tables.into_iter().map(subnet).collect()

@@ -38,6 +38,7 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
             from.lease.as_ref().and_then(|at| at.read(report, amount::lease)).unwrap_or(DEFAULT_LEASE);
         let boot_lease = boot_lease(from, lease, report);
         let probe = from.probe.unwrap_or(true);
+        let authoritative = from.authoritative.unwrap_or(false);
         let options = option::check(&from.options, false, report);
         subnets.extend(cidr.map(|cidr| Subnet {
             cidr,
@@ -48,6 +49,7 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
             lease,
             boot_lease,
             probe,
+            authoritative,
             options,
         }));
     }

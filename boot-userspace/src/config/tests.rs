@@ -158,6 +158,7 @@ fn the_example_of_the_design() {
         lease: Duration::from_secs(600),
         boot_lease: Duration::from_secs(300),
         probe: true,
+        authoritative: false,
         options: Vec::new(),
     };
     assert_eq!(config.subnets, [subnet]);

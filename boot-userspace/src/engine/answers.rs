@@ -297,7 +297,7 @@ pub fn put_own_options(host: &mut Host, name: Option<&str>) {
     if bytes.len() <= HOST_OPTIONS {
         host.options = [0; HOST_OPTIONS];
         host.options[..bytes.len()].copy_from_slice(&bytes);
-        host.options_length = u16::try_from(bytes.len()).unwrap_or(0);
+        host.options_length = u8::try_from(bytes.len()).unwrap_or(0);
         host.options_sum = Sum::ZERO.bytes(&bytes).folded();
     }
 }

@@ -12,6 +12,7 @@ use boot_common::Mac;
 
 use crate::config::Subnet;
 use crate::engine::command::Now;
+use crate::engine::rests::{Rest, Rests};
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -67,7 +68,9 @@ impl Binding {
         }
     }
 
-    fn is_free(&self, now: u64) -> bool {
+    /// Whether another machine may have the address.
+    #[must_use]
+    pub fn is_free(&self, now: u64) -> bool {
         self.ends() <= now
     }
 
@@ -99,7 +102,7 @@ pub enum Bound {
 pub struct Bindings {
     by_mac: HashMap<Mac, Binding>,
     owner: HashMap<Ipv4Addr, Mac>,
-    quarantined: HashMap<Ipv4Addr, u64>,
+    pub(super) rests: Rests,
     /// Never given out of a pool: our own, and what is reserved.
     spared: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
@@ -147,7 +150,7 @@ impl Bindings {
             self.owner.remove(&old.address);
             match old.state {
                 State::Leased(until) | State::Held(until) if old.subnet == binding.subnet => {
-                    self.rest(old.address, until);
+                    self.rest(old.address, mac, until);
                 }
                 _ => self.freed.push_back(old.address),
             }
@@ -204,17 +207,32 @@ impl Bindings {
         Some(binding)
     }
 
-    /// Takes an address out of use until `now` + [`QUARANTINE`].
-    pub fn quarantine(&mut self, address: Ipv4Addr, now: u64) {
-        self.quarantined.insert(address, now + QUARANTINE);
+    /// Takes an address out of use until `now` + [`QUARANTINE`]: this machine was told that somebody else uses it.
+    pub fn quarantine(&mut self, address: Ipv4Addr, mac: Mac, now: u64) {
+        self.rests.begin(address, Rest { mac, until: now + QUARANTINE });
     }
 
     /// Leaves an address that nobody has alone until that second: it was promised to a machine that has another one
-    /// now.
-    pub fn rest(&mut self, address: Ipv4Addr, until: u64) {
-        let rests = self.quarantined.entry(address).or_default();
-        *rests = until.max(*rests);
+    /// now, for example.
+    pub fn rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
+        self.rests.begin(address, Rest { mac, until });
         self.freed.push_back(address);
+    }
+
+    /// The same, as the store has it.
+    pub fn restore_rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
+        self.rests.restore(address, Rest { mac, until });
+        self.freed.push_back(address);
+    }
+
+    /// Addresses that nobody has and that rest at this second.
+    pub fn resting(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Rest)> {
+        self.rests.iter(now).filter(|(address, _)| !self.owner.contains_key(address))
+    }
+
+    /// Addresses that are kept from being given out of a pool.
+    pub fn spared(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.spared.iter().copied()
     }
 
     /// Binds an address to a machine: the one it has, else the one it asks for, else one never used, else the one
@@ -281,7 +299,7 @@ impl Bindings {
         !self.owner.contains_key(&address)
             && pools.router != Some(address)
             && !self.is_spared(address)
-            && self.quarantined.get(&address).is_none_or(|until| *until <= now)
+            && !self.rests.has(address, now)
     }
 
     /// Addresses of a pool in turn; each is looked at once until the pool has been gone through.
@@ -386,12 +404,12 @@ mod tests {
         bindings.put(mac, Binding { address: before, subnet: 0, state: State::Leased(500) });
         bindings.put(mac, reserved(60));
         assert_eq!(bindings.owner(before), None);
-        assert_eq!(bindings.quarantined.get(&before), Some(&500));
+        assert_eq!(bindings.resting(0).collect::<Vec<_>>(), [(before, Rest { mac, until: 500 })]);
         bindings.put(mac, reserved(61));
         bindings.put(mac, Binding { subnet: 1, ..reserved(8) });
         bindings.put(mac, reserved(61));
         assert_eq!(
-            bindings.quarantined.len(),
+            bindings.resting(0).count(),
             1,
             "neither a reservation nor an address elsewhere is promised"
         );

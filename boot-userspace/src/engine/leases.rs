@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, Now};
 use crate::engine::lease::{Binding, State, in_pool};
 use crate::engine::record::{Change, Lease, LeaseState};
+use crate::engine::rests::Rest;
 
 /// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
 /// clock, which counts nanoseconds.
@@ -42,6 +43,12 @@ impl Which {
             Self::Mac(mac) => mac == shown.mac,
             Self::Address(address) => address == shown.address,
         }
+    }
+
+    /// The lease that is meant: a machine's own rather than an address that rests because of it.
+    #[must_use]
+    pub fn find(self, all: Vec<Shown>) -> Option<Shown> {
+        all.into_iter().filter(|shown| self.is(shown)).min_by_key(|shown| shown.standing == Standing::Resting)
     }
 }
 
@@ -79,6 +86,8 @@ pub enum Standing {
     Released,
     /// In the configuration.
     Reserved,
+    /// Nobody's for a while: the machine found that somebody else uses it, or was promised it and has another one now.
+    Resting,
 }
 
 impl Standing {
@@ -90,6 +99,7 @@ impl Standing {
             Self::Leased => "leased",
             Self::Released => "released",
             Self::Reserved => "reserved",
+            Self::Resting => "resting",
         }
     }
 }
@@ -159,7 +169,11 @@ impl Engine {
     /// keeps leases that no longer fit the configuration.
     #[must_use]
     pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
-        let mut stored: HashMap<Mac, &Lease> = stored.iter().map(|lease| (lease.mac, lease)).collect();
+        let resting: HashMap<Ipv4Addr, Rest> = self.bindings.resting(now.seconds()).collect();
+        let stored = stored
+            .iter()
+            .filter(|lease| lease.state != LeaseState::Resting && !resting.contains_key(&lease.address));
+        let mut stored: HashMap<Mac, &Lease> = stored.map(|lease| (lease.mac, lease)).collect();
         let mut all: Vec<Shown> = self
             .bindings
             .iter()
@@ -176,6 +190,14 @@ impl Engine {
             standing: Standing::Released,
             expires: u64::try_from(lease.expires).ok(),
             name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
+        }));
+        all.extend(resting.into_iter().map(|(address, Rest { mac, until })| Shown {
+            mac,
+            address,
+            subnet: self.subnet_at(self.policy.subnet_of(address)),
+            standing: Standing::Resting,
+            expires: Some(until),
+            name: self.policy.client(mac).name,
         }));
         // Stable, so that of two with one address that which holds it comes first.
         all.sort_by_key(|shown| shown.address);
@@ -195,11 +217,16 @@ impl Engine {
         Shown {
             mac,
             address: binding.address,
-            subnet: self.policy.subnets().get(binding.subnet).map_or_else(Ipv4Net::default, |net| net.cidr),
+            subnet: self.subnet_at(Some(binding.subnet)),
             standing,
             expires,
             name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
         }
+    }
+
+    fn subnet_at(&self, index: Option<usize>) -> Ipv4Net {
+        let subnet = index.and_then(|index| self.policy.subnets().get(index));
+        subnet.map_or_else(Ipv4Net::default, |subnet| subnet.cidr)
     }
 
     /// The lease to delete, and how.
@@ -207,13 +234,16 @@ impl Engine {
     /// # Errors
     /// There is none, or the configuration would give it again.
     pub fn to_delete(&self, which: Which, stored: &[Lease], now: Now) -> Result<(Shown, Change), Refusal> {
-        let shown = self.leases(stored, now).into_iter().find(|shown| which.is(shown));
-        let shown = shown.ok_or(Refusal::Unknown(which))?;
-        if shown.standing == Standing::Reserved {
+        let shown = which.find(self.leases(stored, now)).ok_or(Refusal::Unknown(which))?;
+        // Who was recognised by another mark than its MAC makes room for the next one that is.
+        if shown.standing == Standing::Reserved && self.policy.is_named(shown.mac) {
             let machine = shown.name.unwrap_or_else(|| shown.mac.to_string());
             return Err(Refusal::Reserved { address: shown.address, machine });
         }
-        let change = Change::Delete(shown.mac);
+        let change = match shown.standing {
+            Standing::Resting => Change::Lift(shown.address),
+            _ => Change::Delete(shown.mac),
+        };
         Ok((shown, change))
     }
 
@@ -353,13 +383,15 @@ impl Engine {
                 // What is reserved for it stays: the row was of an address that it had before.
                 Change::Delete(mac) if self.has_reserved(*mac) => {}
                 Change::Delete(mac) => self.free(*mac),
+                Change::Lift(address) => self.bindings.rests.lift(*address),
                 Change::Put(lease) => self.take_over(lease, now),
             }
         }
     }
 
     fn has_reserved(&self, mac: Mac) -> bool {
-        self.bindings.get(mac).is_some_and(|binding| binding.state == State::Reserved)
+        let reserved = self.bindings.get(mac).is_some_and(|binding| binding.state == State::Reserved);
+        reserved && self.policy.is_named(mac)
     }
 
     pub(super) fn free(&mut self, mac: Mac) {

@@ -57,7 +57,7 @@ impl Engine {
     pub(super) fn answered(&mut self, mac: Mac, answered: &Answered, ifindex: u32) {
         let address = Ipv4Addr::from(answered.address);
         if address.is_unspecified() {
-            self.roster.know(&self.policy.client(mac));
+            self.roster.meet(&self.policy.client(mac));
         } else {
             self.roster.put(address, self.policy.client(mac));
         }
@@ -69,7 +69,7 @@ impl Engine {
     pub(super) fn meet(&mut self, mac: Mac, address: [u8; 4]) {
         if address == [0; 4] {
             if !self.roster.is_client(mac) {
-                self.roster.know(&self.policy.client(mac));
+                self.roster.meet(&self.policy.client(mac));
             }
         } else if self.policy.shares_addresses() {
             self.roster.put(address.into(), self.policy.client(mac));

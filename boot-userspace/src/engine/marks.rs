@@ -14,6 +14,15 @@ pub struct Marks<'a> {
     pub relay_port: Option<(&'a [u8], Option<&'a [u8]>)>,
 }
 
+/// A machine that was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Marked {
+    /// Its index in the configuration.
+    pub(super) machine: u32,
+    /// By its switch port only: whoever is plugged in there is this machine, and nobody is it elsewhere.
+    pub(super) by_port: bool,
+}
+
 /// The configured machines by their marks; a machine is its index in the configuration.
 #[derive(Debug, Default)]
 pub(super) struct ByMark {
@@ -50,7 +59,7 @@ impl ByMark {
     }
 
     /// The machine with one of these marks; the first in the configuration, if they are two machines'.
-    pub(super) fn find(&self, marks: Marks<'_>) -> Option<u32> {
+    pub(super) fn find(&self, marks: Marks<'_>) -> Option<Marked> {
         // Firmware disagrees about the byte order of the first three fields.
         let uuids = marks.uuid.into_iter().flat_map(|uuid| [uuid, swapped(uuid)]);
         let by_uuid = uuids.filter_map(|uuid| self.uuids.get(&uuid).copied());
@@ -60,7 +69,13 @@ impl ByMark {
             let fits = move |own: &&Circuit| own.remote_id.as_deref().is_none_or(|own| Some(own) == remote);
             ports.iter().filter(fits).map(|own| own.machine)
         });
-        by_uuid.chain(by_port).min()
+        let by_uuid = by_uuid.map(|machine| Marked { machine, by_port: false });
+        by_uuid.chain(by_port.map(|machine| Marked { machine, by_port: true })).min()
+    }
+
+    /// Whether any machine is known by its switch port.
+    pub(super) fn has_ports(&self) -> bool {
+        !self.circuits.is_empty()
     }
 
     /// The machine without a MAC that this address is reserved for.

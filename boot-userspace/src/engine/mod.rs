@@ -16,7 +16,9 @@ mod lines;
 pub mod marks;
 pub mod packet;
 pub mod policy;
+pub mod pools;
 pub mod record;
+pub mod rests;
 pub mod roster;
 pub mod script;
 mod sets;
@@ -25,7 +27,7 @@ mod tables;
 mod tests;
 pub mod tftp;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -43,7 +45,9 @@ use crate::engine::dhcp::Pending;
 use crate::engine::lease::{Binding, Bindings, State};
 use crate::engine::lines::Lines;
 use crate::engine::policy::{Differences, Policy, Port};
+use crate::engine::pools::Turned;
 use crate::engine::record::{Change, Lease, LeaseState};
+use crate::engine::rests::Rest;
 use crate::engine::roster::Roster;
 use crate::engine::sets::{Set, Sets};
 use crate::engine::tables::Tables;
@@ -60,6 +64,12 @@ pub struct Engine {
     sets: Sets,
     bindings: Bindings,
     roster: Roster,
+    turned_away: Turned,
+    /// Addresses that machines had from here and that do not fit the configuration or their switch port any more: who asks
+    /// for it again is refused.
+    unfit: HashMap<Mac, Ipv4Addr>,
+    /// Unknown machines with an entry from a proxy, in the order in which they got it.
+    proxied: VecDeque<Mac>,
     /// Machines whose address is being looked for on the network.
     probing: HashMap<Mac, Pending>,
     scratch: Box<Scratch>,
@@ -89,6 +99,9 @@ impl Engine {
             sets: Sets::default(),
             bindings: Bindings::default(),
             roster,
+            turned_away: Turned::default(),
+            unfit: HashMap::new(),
+            proxied: VecDeque::new(),
             probing: HashMap::new(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
@@ -156,6 +169,8 @@ impl Engine {
     /// Frees what has run out: offers that nobody requested. To be called every second.
     pub fn tick(&mut self, now: Now) {
         self.bindings.free_offers(now.seconds());
+        self.end_rests(now);
+        self.watch_pools(now);
         self.withdrawn.retain(|_, seconds| {
             *seconds -= 1;
             *seconds > 0
@@ -297,13 +312,17 @@ impl Engine {
     /// mistake in the file, and takes it back.
     fn restore(&mut self, leases: &[Lease], now: Now) {
         for lease in leases {
+            let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
+            let expires = u64::try_from(lease.expires).unwrap_or(0);
+            if lease.state == LeaseState::Resting {
+                self.bindings.restore_rest(lease.address, lease.mac, expires);
+                continue;
+            }
             if !self.policy.serves(lease.mac) {
                 continue;
             }
-            let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
             self.policy.remember(lease.mac, lease.address);
             let mut durable_until = 0;
-            let expires = u64::try_from(lease.expires).unwrap_or(0);
             if lease.state == LeaseState::Leased && expires > now.seconds() {
                 // Both are whole seconds, and a promise must not be the longer one.
                 let left = Duration::from_secs(expires - now.seconds() - 1);
@@ -323,7 +342,7 @@ impl Engine {
                 Some(_) => {
                     // It has another address by the configuration now, but was promised this one.
                     if durable_until > 0 && self.bindings.owner(lease.address).is_none() {
-                        self.bindings.rest(lease.address, expires);
+                        self.bindings.rest(lease.address, lease.mac, expires);
                     }
                     continue;
                 }
@@ -342,6 +361,7 @@ impl Engine {
                         continue;
                     }
                     if self.bindings.owner(lease.address).is_some() || !(in_pool || reserved) {
+                        self.unfit.insert(lease.mac, lease.address);
                         continue;
                     }
                     let state = match lease.state {
@@ -382,6 +402,7 @@ impl Engine {
                 || !self.policy.serves(*mac)
                 || self.bindings.get(*mac).is_some()
                 || self.bindings.owner(address).is_some()
+                || self.bindings.rests.has(address, now.seconds())
             {
                 continue;
             }
@@ -397,8 +418,14 @@ impl Engine {
     /// Takes back promises that could not be stored.
     pub fn not_stored(&mut self, changes: &[Change]) {
         for change in changes {
-            if let Change::Put(lease) = change {
-                self.withdraw(lease.mac);
+            match change {
+                Change::Put(Lease { mac, address, state: LeaseState::Resting, expires, .. }) => {
+                    // With what the machine has stored next.
+                    let until = u64::try_from(*expires).unwrap_or(0);
+                    self.bindings.rests.begin(*address, Rest { mac: *mac, until });
+                }
+                Change::Put(lease) => self.withdraw(lease.mac),
+                Change::Delete(_) | Change::Lift(_) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
 use crate::engine::boot::{BootFile, boot_file, is_url, named};
-use crate::engine::marks::{ByMark, Marks};
+use crate::engine::marks::{ByMark, Marked, Marks};
 use crate::engine::roster::Client;
 
 /// An interface as the engine sees it.
@@ -41,12 +41,26 @@ pub struct Differences {
     oui: Option<[u8; 3]>,
 }
 
+/// For how many seconds another switch port says nothing about a machine that was just seen at its own: a second relay may
+/// have heard the same message. Nobody is moved as quickly.
+pub(super) const SECOND_RELAY: u64 = 5;
+
+/// A MAC that was recognised.
+#[derive(Clone, Copy, Debug)]
+struct Recognised {
+    marked: Marked,
+    /// The Unix second in which it last showed this mark.
+    seen: u64,
+}
+
 /// Configuration, interfaces and loaders.
 pub struct Policy {
     config: Arc<Config>,
     ports: Vec<Port>,
-    /// By MAC, from the configuration and as recognised by other marks.
-    machines: HashMap<Mac, u32>,
+    /// By MAC, from the configuration.
+    named: HashMap<Mac, u32>,
+    /// By MAC, as recognised by other marks.
+    recognised: HashMap<Mac, Recognised>,
     by_mark: ByMark,
     shares_addresses: bool,
     loaders: HashMap<Firmware, Result<String, String>>,
@@ -61,13 +75,13 @@ impl Policy {
     ) -> Self {
         let config = config.into();
         let indices = (0..).zip(&config.machines);
-        let machines = indices.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)));
-        let machines = machines.collect();
+        let named = indices.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)));
+        let named = named.collect();
         let shares_addresses =
             config.machines.iter().any(|machine| machine.ip.is_some() && machine.macs.len() != 1);
         let loaders = Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect();
         let by_mark = ByMark::new(&config.machines);
-        Self { config, ports, machines, by_mark, shares_addresses, loaders }
+        Self { config, ports, named, recognised: HashMap::new(), by_mark, shares_addresses, loaders }
     }
 
     /// Gives an interface one more address.
@@ -109,7 +123,11 @@ impl Policy {
     /// The machine in the configuration.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<&Machine> {
-        self.machines.get(&mac).and_then(|index| self.at(*index))
+        self.index(mac).and_then(|index| self.at(index))
+    }
+
+    fn index(&self, mac: Mac) -> Option<u32> {
+        self.named.get(&mac).copied().or_else(|| Some(self.recognised.get(&mac)?.marked.machine))
     }
 
     fn at(&self, index: u32) -> Option<&Machine> {
@@ -134,20 +152,56 @@ impl Policy {
         &self.config.machines
     }
 
-    /// Recognises a machine by another mark than its MAC, and remembers the MAC. True when that is news.
-    pub fn recognise(&mut self, mac: Mac, marks: Marks<'_>) -> bool {
-        if self.machines.contains_key(&mac) {
+    /// Recognises a machine by another mark than its MAC, and remembers the MAC until it is seen at another switch
+    /// port. True when the MAC is another machine's now, or none's any more. `now` is in Unix seconds.
+    pub fn recognise(&mut self, mac: Mac, marks: Marks<'_>, now: u64) -> bool {
+        if self.is_named(mac) {
             return false;
         }
-        self.by_mark.find(marks).is_some_and(|index| self.machines.insert(mac, index).is_none())
+        let before = self.recognised.get(&mac).copied();
+        let shown = self.by_mark.find(marks);
+        let found = match before {
+            // The board says more than the port, and operating systems do not show it.
+            Some(Recognised { marked, seen })
+                if !marked.by_port || marks.relay_port.is_none() || now < seen + SECOND_RELAY =>
+            {
+                shown.filter(|shown| !shown.by_port).or(Some(marked))
+            }
+            _ => shown,
+        };
+        match found {
+            Some(marked) => {
+                let kept = before.filter(|before| before.marked == marked && shown != Some(marked));
+                let seen = kept.map_or(now, |before| before.seen);
+                self.recognised.insert(mac, Recognised { marked, seen });
+            }
+            None => drop(self.recognised.remove(&mac)),
+        }
+        before.map(|before| before.marked.machine) != found.map(|found| found.machine)
     }
 
     /// Remembers that a MAC was a machine's, from its stored lease: of a machine that is known by other marks, and
     /// whose operating system does not show them.
     pub fn remember(&mut self, mac: Mac, address: Ipv4Addr) {
-        if let Some(index) = self.by_mark.by_address(address) {
-            self.machines.entry(mac).or_insert(index);
-        }
+        let Some(machine) = self.by_mark.by_address(address).filter(|_| !self.named.contains_key(&mac))
+        else {
+            return;
+        };
+        let by_port = self.at(machine).is_some_and(|machine| machine.uuid.is_none());
+        let marked = Marked { machine, by_port };
+        self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0 });
+    }
+
+    /// Whether the configuration names the MAC.
+    #[must_use]
+    pub fn is_named(&self, mac: Mac) -> bool {
+        self.named.contains_key(&mac)
+    }
+
+    /// Whether it depends on the switch port which machine a MAC is.
+    #[must_use]
+    pub fn port_decides(&self, mac: Mac) -> bool {
+        self.by_mark.has_ports() && !self.is_named(mac)
     }
 
     /// As logs name it.
@@ -173,7 +227,7 @@ impl Policy {
     /// What makes a machine's answers different.
     #[must_use]
     pub fn differences(&self, mac: Mac) -> Differences {
-        let index = self.machines.get(&mac).copied();
+        let index = self.index(mac);
         let machine = index.and_then(|index| self.at(index));
         let own = machine.is_some_and(|machine| !machine.options.is_empty() || machine.boot_file.is_some());
         let [a, b, c, ..] = mac.0;

@@ -10,10 +10,13 @@ use ipnet::Ipv4Net;
 /// One change of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The machine has this lease now. If another machine had the address, that machine's lease is gone.
+    /// The machine has this lease now, or, where its state is [`LeaseState::Resting`], the address rests now because of
+    /// it, whatever else it has. If another machine had the address, that machine's lease is gone.
     Put(Lease),
     /// The machine has no lease any more.
     Delete(Mac),
+    /// The address rests no longer.
+    Lift(Ipv4Addr),
 }
 
 /// An address that is bound to a machine.
@@ -42,15 +45,16 @@ pub enum LeaseState {
     Offered,
     /// Acknowledged.
     Leased,
-    /// The machine found that somebody else uses it.
-    Declined,
+    /// Nobody gets it until it ends: somebody else was found to use it when the machine was to have it, or it is still
+    /// promised to the machine, which has another one now.
+    Resting,
     /// Given back.
     Released,
 }
 
 impl LeaseState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Declined, Self::Released];
+    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Resting, Self::Released];
 
     /// The word for it in the store, the API and the command line.
     #[must_use]
@@ -58,7 +62,7 @@ impl LeaseState {
         match self {
             Self::Offered => "offered",
             Self::Leased => "leased",
-            Self::Declined => "declined",
+            Self::Resting => "resting",
             Self::Released => "released",
         }
     }
@@ -72,7 +76,7 @@ impl fmt::Display for LeaseState {
 
 /// A word that is no state of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a lease state (expected offered, leased, declined or released)")]
+#[error("not a lease state (expected offered, leased, resting or released)")]
 pub struct NotAState;
 
 impl FromStr for LeaseState {

@@ -1,10 +1,13 @@
 //! Who has which address: what lets TFTP and HTTP name the machine behind a packet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use boot_common::Mac;
+
+/// How many machines that are in no configuration and have no address from here are remembered: the oldest ones leave.
+pub const MOST_STRANGERS: usize = 65_536;
 
 /// A machine as logs name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,10 @@ struct Lists {
     machines: HashMap<Mac, Span>,
     /// All names, one behind the other. One that changes is added: that is as rare as a new card in a machine.
     names: String,
+    /// Machines that were only met, in that order.
+    met: VecDeque<Mac>,
+    /// Addresses that another server gives, in the order in which they were heard of.
+    heard: VecDeque<Ipv4Addr>,
 }
 
 /// Where a name is in [`Lists::names`]; empty for a machine without one.
@@ -84,6 +91,41 @@ impl Roster {
         self.write().know(client);
     }
 
+    /// Takes down that a machine that may be a stranger asked to boot.
+    pub fn meet(&self, client: &Client) {
+        let mut lists = self.write();
+        let Lists { machines, met, .. } = &mut *lists;
+        if !machines.contains_key(&client.mac) {
+            met.push_back(client.mac);
+            if met.len() > MOST_STRANGERS
+                && let Some(oldest) = met.pop_front()
+            {
+                machines.remove(&oldest);
+            }
+        }
+        lists.know(client);
+    }
+
+    /// Takes down which address a machine has from another server.
+    pub fn hear(&self, address: Ipv4Addr, client: &Client) {
+        self.meet(client);
+        let mut lists = self.write();
+        let Lists { by_address, heard, .. } = &mut *lists;
+        if by_address.insert(address, client.mac).is_none() {
+            heard.push_back(address);
+            if heard.len() > MOST_STRANGERS
+                && let Some(oldest) = heard.pop_front()
+            {
+                by_address.remove(&oldest);
+            }
+        }
+    }
+
+    /// Takes down that a machine has no name any more.
+    pub fn unname(&self, mac: Mac) {
+        self.write().machines.insert(mac, Span::default());
+    }
+
     /// Takes down that a machine has an address.
     pub fn put(&self, address: Ipv4Addr, client: Client) {
         let mut lists = self.write();
@@ -128,5 +170,34 @@ mod tests {
         );
         roster.know(&client(Some("rack1-node1")));
         assert_eq!(roster.client(address), Some(client(Some("rack1-node1"))));
+        roster.unname(MAC);
+        assert_eq!(roster.client(address), Some(client(None)));
+    }
+
+    #[test]
+    fn strangers_leave_in_the_order_they_came_and_known_machines_stay() {
+        let roster = Roster::default();
+        let known = Client { mac: MAC, name: None };
+        let home = Ipv4Addr::new(10, 1, 1, 33);
+        roster.know(&known);
+        roster.put(home, known.clone());
+        let stranger = |number: u32| {
+            let [a, b, c, d] = number.to_be_bytes();
+            (Ipv4Addr::new(10, 2 + b, c, d), Client { mac: Mac([6, 0, a, b, c, d]), name: None })
+        };
+        let most = u32::try_from(MOST_STRANGERS).unwrap();
+        roster.meet(&known);
+        for number in 0..=most {
+            let (address, client) = stranger(number);
+            roster.hear(address, &client);
+            roster.hear(address, &client);
+        }
+        let is_there = |number: u32| {
+            let (address, client) = stranger(number);
+            (roster.client(address).is_some(), roster.is_client(client.mac))
+        };
+        assert_eq!([0, 1, most].map(is_there), [(false, false), (true, true), (true, true)]);
+        assert_eq!(roster.client(home), Some(known));
+        assert!(roster.is_client(MAC));
     }
 }

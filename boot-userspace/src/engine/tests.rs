@@ -1,5 +1,8 @@
 //! The engine as a black box: DHCP messages and time in, commands out.
 
+mod places;
+mod pools;
+mod ports;
 mod promises;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -39,6 +42,8 @@ const CONFIG: &str = r#"
 "#;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+/// In the second subnet of [`CONFIG`].
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 const NODE1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 const STRANGER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x99]);
 const OTHER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x98]);
@@ -96,6 +101,13 @@ impl Lab {
         let mut engine = Engine::new(policy, leases, Roster::default(), now);
         engine.take_commands();
         Self { engine, now, changes: Vec::new(), squatter: None, probes: Vec::new() }
+    }
+
+    /// With two addresses on the interface, each in a subnet of its own.
+    fn with_second_subnet(config: &str) -> Self {
+        let mut lab = Self::new(config);
+        lab.engine.policy.add_address(7, SECOND);
+        lab
     }
 
     fn later(&mut self, seconds: u64) {
@@ -546,6 +558,28 @@ fn a_proxy_adds_boot_files_and_never_an_address() {
     assert_eq!(ack.message.ciaddr(), *client.ip());
     assert_eq!(ack.message.fname(), Some(&b"snponly.efi\0"[..]));
     assert_eq!(ack.via, Via::Socket { to: client, source: SERVER, port: 4011 });
+}
+
+#[test]
+fn a_proxy_s_entries_for_strangers_make_room_for_newer_ones() {
+    use crate::engine::roster::MOST_STRANGERS;
+    // A rule by maker: each stranger is looked at before the kernel half answers it.
+    let config = format!("[[boot_file]]\noui = \"52:54:00\"\nfile = \"special.efi\"\n{CONFIG}");
+    let mut lab = Lab::with_leases(&config, &[], DhcpRole::Proxy);
+    let before = lab.engine.tables.hosts.iter().count();
+    let stranger = |number: usize| {
+        let [.., a, b, c] = number.to_be_bytes();
+        Mac([0x52, 0x54, 1, a, b, c])
+    };
+    for number in 0..=MOST_STRANGERS {
+        let offer = lab.send(&pxe(discover(stranger(number)), 7, "PXEClient:Arch:00007:UNDI:003000"));
+        assert!(offer.is_some(), "{number}");
+    }
+    assert_eq!(lab.engine.tables.hosts.iter().count(), before + MOST_STRANGERS);
+    let has = |lab: &Lab, mac: Mac| lab.engine.has_host(&HostKey::from(mac));
+    assert!(has(&lab, NODE1) && has(&lab, stranger(1)) && !has(&lab, stranger(0)));
+    assert!(lab.send(&pxe(discover(stranger(0)), 7, "PXEClient:Arch:00007:UNDI:003000")).is_some());
+    assert!(has(&lab, stranger(0)) && !has(&lab, stranger(1)));
 }
 
 #[test]

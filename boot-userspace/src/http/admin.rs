@@ -93,7 +93,7 @@ pub struct Lease {
     pub address: Ipv4Addr,
     /// The subnet.
     pub subnet: String,
-    /// `offered`, `leased`, `released` or `reserved`.
+    /// `offered`, `leased`, `released`, `reserved` or `resting`.
     pub state: String,
     /// When the promise ends or ended, in Unix seconds.
     pub expires: Option<u64>,
@@ -124,6 +124,9 @@ pub struct ImportedLease {
     pub mac: String,
     /// Its address.
     pub address: String,
+    /// What [`Lease`] says of it; what rests is no lease.
+    #[serde(default, skip_serializing)]
+    pub state: Option<String>,
     /// When it ends, in Unix seconds; 0: never; none: as if it was given now.
     #[serde(default)]
     pub expires: Option<u64>,
@@ -133,7 +136,16 @@ pub struct ImportedLease {
 }
 
 impl ImportedLease {
+    /// Whether it stands in a list for an address that nobody has.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.state.as_deref() == Some("resting")
+    }
+
     fn read(&self) -> Result<Entry, String> {
+        if self.rests() {
+            return Err(format!("{} rests, which is no lease", self.address));
+        }
         let mac = self.mac.parse().map_err(|wrong| format!("{:?}: {wrong}", self.mac))?;
         let address = self.address.parse().map_err(|_| format!("{:?} is no IPv4 address", self.address))?;
         Ok(Entry { mac, address, expires: self.expires, hostname: self.hostname.clone() })
@@ -176,8 +188,8 @@ async fn list(State(asks): Asks) -> Result<Response, Failed> {
 
 async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
-    let shown = ask(&asks, Ask::List).await?.into_iter().find(|shown| which.is(shown));
-    let shown = shown.ok_or(AskFailure::Refused(Refusal::Unknown(which)))?;
+    let shown =
+        which.find(ask(&asks, Ask::List).await?).ok_or(AskFailure::Refused(Refusal::Unknown(which)))?;
     Ok(json(StatusCode::OK, &Lease::from(shown)))
 }
 

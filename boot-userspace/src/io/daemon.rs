@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::DhcpRole;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Now, Via};
-use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Standing, Which};
 use crate::engine::packet::payload;
 use crate::engine::record::Change;
 use crate::fastpath::{AsyncEvents, TableError, Tables};
@@ -271,7 +271,12 @@ impl Daemon {
         let (shown, change) = self.engine.to_delete(which, &stored, now())?;
         self.change(&[change]).await?;
         let (mac, address) = (shown.mac, shown.address);
-        info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}");
+        match shown.standing {
+            Standing::Resting => {
+                info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
+            }
+            _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
+        }
         Ok(shown)
     }
 

@@ -14,18 +14,18 @@ pub(super) const PAGE: usize = 10_000;
 
 /// The first rows, or those behind a key, in the order of the keys, which are compared as they are stored.
 pub(super) async fn page(pool: &SqlitePool, after: Option<&str>) -> sqlx::Result<Vec<SqliteRow>> {
-    const COLUMNS: &str = "SELECT mac, address, subnet, state, expires, hostname, updated FROM leases";
+    const COLUMNS: &str = "SELECT address, mac, subnet, state, expires, hostname, updated FROM leases";
     let mut select = QueryBuilder::<Sqlite>::new(COLUMNS);
     if let Some(after) = after {
-        select.push(" WHERE mac > ").push_bind(after);
+        select.push(" WHERE address > ").push_bind(after);
     }
-    select.push(" ORDER BY mac LIMIT ").push_bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+    select.push(" ORDER BY address LIMIT ").push_bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
     select.build().fetch_all(pool).await
 }
 
 /// A row's key, if it is a text.
 pub(super) fn key(row: &SqliteRow) -> Option<String> {
-    row.try_get("mac").ok()
+    row.try_get("address").ok()
 }
 
 /// One unreadable row must not keep the server from starting.

@@ -28,7 +28,7 @@ fn lease(machine: u8, address: u8) -> Lease {
 
 async fn sorted(store: &Store) -> Vec<Lease> {
     let mut leases = store.leases().await.unwrap();
-    leases.sort_by_key(|lease| lease.mac);
+    leases.sort_by_key(|lease| (lease.mac, lease.address));
     leases
 }
 
@@ -38,7 +38,7 @@ fn leases_survive_a_restart_in_a_private_directory() {
     let state_dir = dir.path().join("var/xpxe");
     run(async {
         let store = Store::open(&state_dir).await.unwrap();
-        let nameless = Lease { hostname: None, state: LeaseState::Declined, ..lease(2, 2) };
+        let nameless = Lease { hostname: None, state: LeaseState::Released, ..lease(2, 2) };
         store
             .commit(&[Change::Put(lease(1, 1)), Change::Put(nameless.clone()), Change::Put(lease(3, 3))])
             .await
@@ -86,6 +86,44 @@ fn an_address_belongs_to_its_latest_machine() {
         assert_eq!(sorted(&store).await, [lease(1, 2), lease(3, 1)], "a move");
         store.commit(&[Change::Put(lease(4, 2)), Change::Delete(lease(4, 2).mac)]).await.unwrap();
         assert_eq!(sorted(&store).await, [lease(3, 1)], "a move and its end in one batch");
+    });
+}
+
+#[test]
+fn what_rests_because_of_a_machine_is_beside_its_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let rests = |machine, address| Lease { state: LeaseState::Resting, ..lease(machine, address) };
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
+        store.commit(&[Change::Delete(lease(1, 1).mac), Change::Put(rests(1, 1))]).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 2))]).await.unwrap();
+        store.commit(&[Change::Put(rests(1, 2)), Change::Put(lease(1, 3))]).await.unwrap();
+        assert_eq!(sorted(&store).await, [rests(1, 1), rests(1, 2), lease(1, 3)]);
+        store.commit(&[Change::Lift(lease(1, 1).address), Change::Lift(lease(1, 3).address)]).await.unwrap();
+        assert_eq!(sorted(&store).await, [rests(1, 2), lease(1, 3)], "only what rests is lifted");
+        store.commit(&[Change::Put(lease(2, 2))]).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(1, 3), lease(2, 2)]);
+    });
+}
+
+/// The file of a daemon that kept no resting addresses.
+#[test]
+fn leases_of_the_first_version_are_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let file = dir.path().join(FILE);
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let mut first = sqlx::migrate!("./migrations");
+        first.migrations.to_mut().retain(|migration| migration.version == 1);
+        first.run(&pool).await.unwrap();
+        let row = "INSERT INTO leases VALUES ('02:00:00:00:00:01', '10.1.1.1', '10.1.0.0/16', 'leased', 1800000000, \
+            'rack1-node1', 1799999400)";
+        sqlx::query(row).execute(&pool).await.unwrap();
+        pool.close().await;
+        let store = Store::open(dir.path()).await.unwrap();
+        assert_eq!(sorted(&store).await, [lease(1, 1)]);
     });
 }
 
@@ -187,6 +225,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => any_lease().prop_map(Change::Put),
         1 => (0..6u8).prop_map(|machine| Change::Delete(lease(machine, 0).mac)),
+        1 => (0..6u8).prop_map(|address| Change::Lift(lease(0, address).address)),
     ]
 }
 
@@ -197,22 +236,28 @@ proptest! {
     fn what_is_committed_is_what_loads(batches in prop::collection::vec(prop::collection::vec(any_change(), 0..8), 1..4)) {
         let dir = tempfile::tempdir().unwrap();
         let (loaded, expected) = run(async {
-            let mut model: HashMap<Mac, Lease> = HashMap::new();
+            let mut model: HashMap<Ipv4Addr, Lease> = HashMap::new();
             let store = Store::open(dir.path()).await.unwrap();
             for batch in &batches {
                 store.commit(batch).await.unwrap();
                 for change in batch {
                     match change {
                         Change::Put(lease) => {
-                            model.retain(|_, other| other.address != lease.address);
-                            model.insert(lease.mac, lease.clone());
+                            let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+                            model.retain(|_, other| other.mac != lease.mac || rests(lease) || rests(other));
+                            model.insert(lease.address, lease.clone());
                         }
-                        Change::Delete(mac) => drop(model.remove(mac)),
+                        Change::Delete(mac) => {
+                            model.retain(|_, other| other.mac != *mac || other.state == LeaseState::Resting);
+                        }
+                        Change::Lift(address) => model.retain(|_, other| {
+                            other.address != *address || other.state != LeaseState::Resting
+                        }),
                     }
                 }
             }
             let mut expected: Vec<Lease> = model.into_values().collect();
-            expected.sort_by_key(|lease| lease.mac);
+            expected.sort_by_key(|lease| (lease.mac, lease.address));
             (sorted(&store).await, expected)
         });
         prop_assert_eq!(loaded, expected);

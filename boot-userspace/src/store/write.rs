@@ -1,29 +1,27 @@
 //! Turns a batch of changes into few statements, because each statement costs a round trip to SQLite's thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Change, Lease};
+use super::{Change, Lease, LeaseState};
 
 /// SQLite takes at most 32,766 parameters and a lease has seven.
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// Makes the changes inside the caller's transaction.
 pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change]) -> sqlx::Result<()> {
-    let Outcome { machines, addresses } = outcome(changes);
+    let Outcome { rows, machines, lifted } = Outcome::of(changes);
     let macs: Vec<String> = machines.keys().map(Mac::to_string).collect();
-    let addresses: Vec<String> = addresses.keys().map(Ipv4Addr::to_string).collect();
+    let addresses: Vec<String> = rows.keys().map(Ipv4Addr::to_string).collect();
+    let lifted: Vec<String> = lifted.iter().map(Ipv4Addr::to_string).collect();
     // All rows that are in the way go first, so that two machines can swap their addresses.
-    for some in macs.chunks(ROWS_PER_STATEMENT) {
-        delete(connection, "mac", some).await?;
-    }
-    for some in addresses.chunks(ROWS_PER_STATEMENT) {
-        delete(connection, "address", some).await?;
-    }
-    let leases: Vec<&Lease> = machines.into_values().flatten().collect();
+    delete(connection, "state <> 'resting' AND mac", &macs).await?;
+    delete(connection, "state = 'resting' AND address", &lifted).await?;
+    delete(connection, "address", &addresses).await?;
+    let leases: Vec<&Lease> = rows.into_values().flatten().collect();
     for some in leases.chunks(ROWS_PER_STATEMENT) {
         insert(connection, some).await?;
     }
@@ -31,45 +29,64 @@ pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change
 }
 
 /// What a batch comes to when its changes are made in their order.
+#[derive(Default)]
 struct Outcome<'a> {
-    /// What each machine that is named has in the end.
-    machines: BTreeMap<Mac, Option<&'a Lease>>,
-    /// The machine that each address was last given to, and so taken from all others.
-    addresses: HashMap<Ipv4Addr, Mac>,
+    /// What each address that was given is in the end.
+    rows: BTreeMap<Ipv4Addr, Option<&'a Lease>>,
+    /// The machines that are named, whose leases from before are gone, with the address that each was last given.
+    machines: BTreeMap<Mac, Option<Ipv4Addr>>,
+    /// Addresses that rest no longer, if they did.
+    lifted: BTreeSet<Ipv4Addr>,
 }
 
-fn outcome(changes: &[Change]) -> Outcome<'_> {
-    let mut machines: BTreeMap<Mac, Option<&Lease>> = BTreeMap::new();
-    let mut addresses: HashMap<Ipv4Addr, Mac> = HashMap::new();
-    for change in changes {
-        match change {
-            Change::Put(lease) => {
-                if let Some(holder) = addresses.insert(lease.address, lease.mac)
-                    && let Some(theirs) = machines.get_mut(&holder)
-                {
-                    theirs.take_if(|theirs| theirs.address == lease.address);
+impl<'a> Outcome<'a> {
+    fn of(changes: &'a [Change]) -> Self {
+        let mut outcome = Self::default();
+        for change in changes {
+            match change {
+                Change::Put(lease) => {
+                    if lease.state != LeaseState::Resting {
+                        outcome.leave(lease.mac, Some(lease.address));
+                    }
+                    outcome.rows.insert(lease.address, Some(lease));
                 }
-                machines.insert(lease.mac, Some(lease));
-            }
-            Change::Delete(mac) => {
-                machines.insert(*mac, None);
+                Change::Delete(mac) => outcome.leave(*mac, None),
+                Change::Lift(address) => {
+                    outcome.lifted.insert(*address);
+                    if let Some(row) = outcome.rows.get_mut(address) {
+                        row.take_if(|lease| lease.state == LeaseState::Resting);
+                    }
+                }
             }
         }
+        outcome
     }
-    Outcome { machines, addresses }
+
+    /// A machine has the other address instead of what it had in this batch.
+    fn leave(&mut self, mac: Mac, now: Option<Ipv4Addr>) {
+        if let Some(before) = self.machines.insert(mac, now).flatten()
+            && let Some(row) = self.rows.get_mut(&before)
+        {
+            row.take_if(|lease| lease.mac == mac && lease.state != LeaseState::Resting);
+        }
+    }
 }
 
 // The statements are valid for SQLite and for PostgreSQL.
 
-async fn delete(connection: &mut SqliteConnection, column: &str, values: &[String]) -> sqlx::Result<()> {
-    let mut statement = QueryBuilder::<Sqlite>::new("DELETE FROM leases WHERE ");
-    statement.push(column).push(" IN (");
-    let mut list = statement.separated(", ");
-    for value in values {
-        list.push_bind(value);
+/// `which` ends with the column that the values are of.
+async fn delete(connection: &mut SqliteConnection, which: &str, values: &[String]) -> sqlx::Result<()> {
+    for some in values.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = QueryBuilder::<Sqlite>::new("DELETE FROM leases WHERE ");
+        statement.push(which).push(" IN (");
+        let mut list = statement.separated(", ");
+        for value in some {
+            list.push_bind(value);
+        }
+        statement.push(")");
+        statement.build().execute(&mut *connection).await?;
     }
-    statement.push(")");
-    statement.build().execute(connection).await.map(drop)
+    Ok(())
 }
 
 async fn insert(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {

@@ -9,45 +9,78 @@ use boot_common::Mac;
 
 use super::{Found, Lines};
 
-/// Reads every lease; what else the file has is passed over.
-pub(super) fn leases(text: &str) -> Result<Lines, String> {
-    let mut words = Words { rest: text.chars().peekable(), line: 1 };
+/// A line, and what is wrong with it.
+type Wrong = (usize, String);
+
+/// Reads every lease; what else the file has is passed over. Behind what cannot be read it goes on with the next lease.
+pub(super) fn leases(text: &str) -> Lines {
+    let mut lines = Lines::default();
     let mut journal: HashMap<Ipv4Addr, Entry> = HashMap::new();
-    while let Some((line, word)) = words.next()? {
-        match word {
-            Word::Text(word) if word == "lease" => {
-                let (_, Word::Text(address)) = words.needed("an address")? else {
-                    return Err(format!("line {line}: no address behind lease"));
-                };
-                let address =
-                    address.parse().map_err(|_| format!("line {line}: {address:?} is no IPv4 address"))?;
-                let (line_of_brace, Word::Open) = words.needed("{")? else {
-                    return Err(format!("line {line}: no {{ behind lease {address}"));
-                };
-                let entry = Entry { line, ..entry(&mut words, line_of_brace)? };
-                journal.insert(address, entry);
+    let mut words = Words { rest: text.chars().peekable(), line: 1 };
+    loop {
+        match one(&mut words, &mut journal) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err((line, why)) => {
+                lines.bad(line, why);
+                let Some(next) = next_lease(text, line) else { break };
+                words = next;
             }
-            Word::Text(_) | Word::Quoted(_) => {
-                words.statement()?;
-            }
-            Word::Open => words.block(line)?,
-            Word::Close => return Err(format!("line {line}: a }} without its {{")),
-            Word::End => {}
         }
     }
-    let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    for (address, Entry { line, mac, ends, state, hostname }) in journal {
-        match (state, mac, ends) {
+    for (address, Entry { line, mac, ends, state, hostname, wrong }) in journal {
+        match (state, wrong, mac, ends) {
             (Some(state), ..) if state != "active" => {
-                skipped.push((line, format!("the lease of {address} is {state}")));
+                lines.skip(line, format!("the lease of {address} is {state}"));
             }
-            (_, None, _) => skipped.push((line, format!("the lease of {address} has no Ethernet address"))),
-            (_, _, None) => skipped.push((line, format!("the lease of {address} has no end"))),
-            (_, Some(mac), Some(ends)) => found.push(Found { line, mac, address, ends, hostname }),
+            (_, Some((line, why)), ..) => lines.bad(line, why),
+            (_, _, None, _) => lines.skip(line, format!("the lease of {address} has no Ethernet address")),
+            (_, _, _, None) => lines.skip(line, format!("the lease of {address} has no end")),
+            (_, _, Some(mac), Some(ends)) => {
+                lines.found.push(Found { line, mac, address, ends, hostname });
+            }
         }
     }
-    found.sort_by_key(|found| found.line);
-    Ok((found, skipped))
+    lines.found.sort_by_key(|found| found.line);
+    lines
+}
+
+/// The rest of the file from the first lease behind a line on.
+fn next_lease(text: &str, line: usize) -> Option<Words<'_>> {
+    let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+    let mut later = (1..).zip(starts).skip(line);
+    let is_lease = |at: usize| text.get(at..).is_some_and(|rest| rest.starts_with("lease "));
+    let (line, at) = later.find(|(_, at)| is_lease(*at))?;
+    Some(Words { rest: text.get(at..)?.chars().peekable(), line })
+}
+
+/// Reads one lease, or passes over something else. False at the end.
+fn one(words: &mut Words<'_>, journal: &mut HashMap<Ipv4Addr, Entry>) -> Result<bool, Wrong> {
+    let Some((line, word)) = words.next()? else { return Ok(false) };
+    match word {
+        Word::Text(word) if word == "lease" => {
+            let (_, Word::Text(address)) = words.needed("an address")? else {
+                return Err((line, "no address behind lease".to_owned()));
+            };
+            let Ok(address) = address.parse() else {
+                return Err((line, format!("{address:?} is no IPv4 address")));
+            };
+            // Whatever follows, it overrides what was said before.
+            journal.remove(&address);
+            let (line_of_brace, Word::Open) = words.needed("{")? else {
+                return Err((line, format!("no {{ behind lease {address}")));
+            };
+            let entry = Entry { line, ..entry(words, line_of_brace)? };
+            journal.insert(address, entry);
+        }
+        Word::Text(_) | Word::Quoted(_) => {
+            words.statement()?;
+        }
+        Word::Open => words.block(line)?,
+        Word::Close => return Err((line, "a } without its {".to_owned())),
+        Word::End => {}
+    }
+    Ok(true)
 }
 
 /// What a lease's block says.
@@ -58,12 +91,13 @@ struct Entry {
     ends: Option<u64>,
     state: Option<String>,
     hostname: Option<String>,
+    wrong: Option<Wrong>,
 }
 
-fn entry(words: &mut Words<'_>, line: usize) -> Result<Entry, String> {
+fn entry(words: &mut Words<'_>, line: usize) -> Result<Entry, Wrong> {
     let mut entry = Entry::default();
     loop {
-        let (at, word) = words.next()?.ok_or_else(|| format!("line {line}: a {{ without its }}"))?;
+        let (at, word) = words.next()?.ok_or_else(|| (line, "a { without its }".to_owned()))?;
         let first = match word {
             Word::Close => return Ok(entry),
             Word::Open => {
@@ -78,12 +112,16 @@ fn entry(words: &mut Words<'_>, line: usize) -> Result<Entry, String> {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         match (first.as_str(), rest.as_slice()) {
             ("hardware", ["ethernet", mac]) => {
-                entry.mac = Some(mac.parse().map_err(|_| format!("line {at}: {mac:?} is no MAC"))?);
+                entry.mac = mac.parse().ok();
+                if entry.mac.is_none() {
+                    entry.wrong = Some((at, format!("{mac:?} is no MAC address")));
+                }
             }
             ("ends", when) => {
-                let ends =
-                    time(when).ok_or_else(|| format!("line {at}: ends {}: no time", when.join(" ")))?;
-                entry.ends = Some(ends);
+                entry.ends = time(when);
+                if entry.ends.is_none() {
+                    entry.wrong = Some((at, format!("ends {}: no time", when.join(" "))));
+                }
             }
             ("binding", ["state", state]) => entry.state = Some((*state).to_owned()),
             ("client-hostname", [name]) => entry.hostname = Some((*name).to_owned()),
@@ -142,7 +180,7 @@ impl Words<'_> {
     }
 
     /// The next word and its line.
-    fn next(&mut self) -> Result<Option<(usize, Word)>, String> {
+    fn next(&mut self) -> Result<Option<(usize, Word)>, Wrong> {
         while let Some(c) = self.rest.peek().copied() {
             let line = self.line;
             let word = match c {
@@ -166,9 +204,9 @@ impl Words<'_> {
         Ok(None)
     }
 
-    fn needed(&mut self, what: &str) -> Result<(usize, Word), String> {
+    fn needed(&mut self, what: &str) -> Result<(usize, Word), Wrong> {
         let line = self.line;
-        self.next()?.ok_or_else(|| format!("line {line}: the file ends where {what} is expected"))
+        self.next()?.ok_or_else(|| (line, format!("the file ends where {what} is expected")))
     }
 
     fn text(&mut self) -> String {
@@ -180,7 +218,7 @@ impl Words<'_> {
     }
 
     /// Escapes are left as they are: they stand in identifiers only, which nobody asks for.
-    fn quoted(&mut self, line: usize) -> Result<String, String> {
+    fn quoted(&mut self, line: usize) -> Result<String, Wrong> {
         let mut text = String::new();
         self.take();
         while let Some(c) = self.take() {
@@ -193,11 +231,11 @@ impl Words<'_> {
                 _ => text.push(c),
             }
         }
-        Err(format!("line {line}: a quotation without its end"))
+        Err((line, "a quotation without its end".to_owned()))
     }
 
     /// The rest of a statement: up to `;` or behind its block.
-    fn statement(&mut self) -> Result<Vec<String>, String> {
+    fn statement(&mut self) -> Result<Vec<String>, Wrong> {
         let mut words = Vec::new();
         loop {
             match self.needed(";")? {
@@ -206,17 +244,17 @@ impl Words<'_> {
                     self.block(line)?;
                     return Ok(words);
                 }
-                (line, Word::Close) => return Err(format!("line {line}: a }} where ; is expected")),
+                (line, Word::Close) => return Err((line, "a } where ; is expected".to_owned())),
                 (_, Word::Text(word) | Word::Quoted(word)) => words.push(word),
             }
         }
     }
 
     /// Passes over a block whose `{` has been read.
-    fn block(&mut self, line: usize) -> Result<(), String> {
+    fn block(&mut self, line: usize) -> Result<(), Wrong> {
         let mut open = 1;
         while open > 0 {
-            match self.next()?.ok_or_else(|| format!("line {line}: a {{ without its }}"))? {
+            match self.next()?.ok_or_else(|| (line, "a { without its }".to_owned()))? {
                 (_, Word::Open) => open += 1,
                 (_, Word::Close) => open -= 1,
                 _ => {}

@@ -10,7 +10,8 @@ fn read(text: &str) -> Result<Parsed, String> {
 
 fn lease(mac: &str, address: &str, expires: u64, hostname: Option<&str>) -> ImportedLease {
     let hostname = hostname.map(str::to_owned);
-    ImportedLease { mac: mac.to_owned(), address: address.to_owned(), expires: Some(expires), hostname }
+    let (mac, address) = (mac.to_owned(), address.to_owned());
+    ImportedLease { mac, address, state: None, expires: Some(expires), hostname }
 }
 
 fn leases(parsed: &Parsed) -> Vec<ImportedLease> {
@@ -112,11 +113,125 @@ fn mistakes_are_named_with_their_line() {
 }
 
 #[test]
-fn what_the_list_writes_is_read_again() {
+fn what_the_list_writes_is_read_again_without_what_rests() {
     let text = r#"[{"mac":"52:54:00:00:00:01","address":"10.1.1.40","subnet":"10.1.0.0/16","state":"leased",
+        "expires":1800000600,"expires_at":"2027-01-15T08:10:00Z","name":"node1"},
+        {"mac":"52:54:00:00:00:01","address":"10.1.1.41","subnet":"10.1.0.0/16","state":"resting",
         "expires":1800000600,"expires_at":"2027-01-15T08:10:00Z","name":"node1"}]"#;
-    let wanted = [lease("52:54:00:00:00:01", "10.1.1.40", 1_800_000_600, Some("node1"))];
-    assert_eq!(leases(&read(text).unwrap()), wanted);
+    let wanted = ImportedLease {
+        state: Some("leased".to_owned()),
+        ..lease("52:54:00:00:00:01", "10.1.1.40", 1_800_000_600, Some("node1"))
+    };
+    let parsed = read(text).unwrap();
+    assert_eq!(leases(&parsed), [wanted]);
+    assert_eq!(parsed.skipped, [("entry 2".to_owned(), "10.1.1.41 rests".to_owned())]);
+}
+
+fn named(lines: &[(String, String)], wanted: &[(&str, &str)]) {
+    assert_eq!(lines.len(), wanted.len(), "{lines:?}");
+    for ((line, why), (at, reason)) in lines.iter().zip(wanted) {
+        assert!(line == at && why.contains(reason), "{line}: {why}");
+    }
+}
+
+#[test]
+fn bad_lines_of_dnsmasq_are_named_and_the_others_are_read() {
+    let text = "1800000600 52:54:00:00:00:01 10.1.1.40 node1 *\n\
+        1800000600 52:54:00:00:00 10.1.1.41 * *\n\
+        soon 52:54:00:00:00:03 10.1.1.42 * *\n\
+        1800000600 52:54:00:00:00:04 10.1.1 * *\n\
+        1800000600\n\
+        1800000600 20-00:11:22:33:44:55:66:77 10.1.1.43 * *\n\
+        1800000600 52:54:00:00:00:05 10.1.1.45 * *\n";
+    let parsed = read(text).unwrap();
+    let wanted =
+        [("52:54:00:00:00:01", "10.1.1.40", Some("node1")), ("52:54:00:00:00:05", "10.1.1.45", None)];
+    assert_eq!(leases(&parsed), wanted.map(|(mac, ip, name)| lease(mac, ip, 1_800_000_600, name)));
+    named(&parsed.skipped, &[("line 6", "no Ethernet")]);
+    let bad =
+        [("line 2", "is no MAC"), ("line 3", "is no time"), ("line 4", "is no IP"), ("line 5", "not a line")];
+    named(&parsed.bad, &bad);
+}
+
+#[test]
+fn bad_entries_of_isc_are_named_and_those_behind_them_are_read() {
+    let good = |last: u8| {
+        format!(
+            "lease 10.1.1.{last} {{\n  ends never; binding state active;\n  hardware ethernet 52:54:00:00:00:{last};\n}}\n"
+        )
+    };
+    let bad = [
+        "lease 10.1.1.50 { ends never; binding state active; hardware ethernet 52:54:zz; }\n",
+        "lease 10.1.1.51 { ends some time; binding state active; hardware ethernet 52:54:00:00:00:51; }\n",
+        "lease 10.1.1.52 { ends some time; binding state free; }\n",
+        "lease fd00::1 { ends never; }\n",
+        "lease 10.1.1.53 { uid \"\n",
+        // Overrides the good one before.
+        "lease 10.1.1.40 { ends never }\n",
+        "lease 10.1.1.54 { ends never;\n",
+    ];
+    let text: String = std::iter::once(good(40))
+        .chain((41..).zip(bad).map(|(last, bad)| format!("{bad}{}", good(last))))
+        .collect();
+    let parsed = read(&text).unwrap();
+    let wanted: Vec<_> = (41..48)
+        .map(|last| lease(&format!("52:54:00:00:00:{last}"), &format!("10.1.1.{last}"), 0, None))
+        .collect();
+    assert_eq!(leases(&parsed), wanted);
+    named(&parsed.skipped, &[("line 15", "10.1.1.52 is free")]);
+    let bad = [
+        ("line 5", "\"52:54:zz\" is no MAC"),
+        ("line 10", "no time"),
+        ("line 20", "\"fd00::1\" is no IPv4"),
+        ("line 25", "a quotation"),
+        ("line 30", "; is expected"),
+        ("line 35", "a { without"),
+    ];
+    named(&parsed.bad, &bad);
+}
+
+const KEA: &str = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context,pool_id
+10.1.1.40,52:54:00:00:00:01,01:52:54:00:00:00:01,600,1800000100,1,0,0,,0,,0
+10.1.1.41,52:54:00:00:00:02,,4294967295,1800000100,1,0,0,node2.example.,0,{ \"a\": 1&#x2c \"b\": 2 },0
+10.1.1.42,52:54:00:00:00:03,,600,1800000600,1,0,0,,0,,0
+10.1.1.43,,,86400,1800080000,1,0,0,,1,,0
+10.1.1.44,52:54:00:00:00:05,,600,1700000000,1,0,0,,2,,0
+10.1.1.45,52:54:zz,,600,1800000600,1,0,0,,0,,0
+10.1.1.46,00:11:22:33:44:55:66:77,,600,1800000600,1,0,0,,0,,0
+10.1.1,52:54:00:00:00:06,,600,1800000600,1,0,0,,0,,0
+10.1.1.47,52:54:00:00:00:07,,long,1800000600,1,0,0,,0,,0
+10.1.1.48,52:54:00:00:00:08,,600,1800000600,1,0,0,,9,,0
+10.1.1.40,52:54:00:00:00:01,01:52:54:00:00:00:01,600,1800000600,1,0,0,node1,0,,0
+10.1.1.42,52:54:00:00:00:03,,0,1800000600,1,0,0,,0,,0
+10.1.1.49,52:54:00:00:00:09,,600,1799999999,1,0,0,,0,,0
+";
+
+#[test]
+fn kea_s_leases_are_a_journal() {
+    let parsed = read(KEA).unwrap();
+    let wanted = [
+        lease("52:54:00:00:00:02", "10.1.1.41", 0, Some("node2.example")),
+        lease("52:54:00:00:00:01", "10.1.1.40", 1_800_000_600, Some("node1")),
+    ];
+    assert_eq!(leases(&parsed), wanted);
+    let skipped =
+        [("line 5", "declined"), ("line 6", "expired"), ("line 8", "no Ethernet"), ("line 14", "ended")];
+    named(&parsed.skipped, &skipped);
+    let bad =
+        [("line 7", "no MAC"), ("line 9", "no IPv4"), ("line 10", "no lifetime"), ("line 11", "no state")];
+    named(&parsed.bad, &bad);
+}
+
+#[test]
+fn kea_s_columns_are_found_by_their_names() {
+    let old = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n\
+        10.1.1.40,52:54:00:00:00:01,,600,1800000600,1,0,0,node1,0\n";
+    assert_eq!(
+        leases(&read(old).unwrap()),
+        [lease("52:54:00:00:00:01", "10.1.1.40", 1_800_000_600, Some("node1"))]
+    );
+    let without = parse("address,hwaddr,expire\n10.1.1.40,52:54:00:00:00:01,1800000600\n", Format::Auto, NOW);
+    assert_eq!(without.unwrap_err(), "line 1: no column \"valid_lifetime\"");
 }
 
 #[test]
@@ -125,7 +240,7 @@ fn an_empty_file_has_no_leases() {
 }
 
 fn formats() -> impl Strategy<Value = Format> {
-    prop::sample::select(vec![Format::Auto, Format::Dnsmasq, Format::Isc, Format::Json])
+    prop::sample::select(vec![Format::Auto, Format::Dnsmasq, Format::Isc, Format::Kea, Format::Json])
 }
 
 proptest! {
@@ -144,6 +259,11 @@ proptest! {
         format in formats(),
     ) {
         parse(&words.join(" "), format, NOW).ok();
+    }
+
+    #[test]
+    fn a_cut_table_is_a_panic_nowhere(end in 0..KEA.len()) {
+        parse(&KEA[..end], Format::Kea, NOW).ok();
     }
 
     #[test]

@@ -23,7 +23,7 @@ const SHORTEST: usize = 300;
 const VENDOR_AREA: usize = SHORTEST - BOOTP_FIXED - SNAME_AND_FILE;
 
 /// The longest name, with its option's two octets, that leaves room for mask, router and name servers.
-pub(super) const LONGEST_NAME: u16 = 34;
+pub(super) const LONGEST_NAME: u8 = 34;
 
 impl Engine {
     /// A BOOTP client gets an address only if one is reserved for it: there is no lease that would end.

@@ -10,6 +10,7 @@ use crate::config::DhcpRole;
 use crate::engine::answers::put_own_options;
 use crate::engine::command::{Command, Now};
 use crate::engine::lease::Binding;
+use crate::engine::roster::MOST_STRANGERS;
 use crate::engine::{Engine, WITHDRAWN};
 
 impl Engine {
@@ -35,7 +36,26 @@ impl Engine {
         let mut host = Host::new_zeroed();
         host.answer_set = set;
         host.mask = [255; 4];
+        host.port_decides = u8::from(self.policy.port_decides(mac));
         self.insert_host(mac, host);
+    }
+
+    /// The same for a machine that has asked, known or not: of the unknown ones, the oldest entry makes room.
+    pub(super) fn put_proxied_stranger(&mut self, mac: Mac) {
+        let is_known = self.tables.hosts.contains_key(&HostKey::from(mac));
+        self.put_proxied_host(mac);
+        if is_known || self.policy.is_named(mac) {
+            return;
+        }
+        self.proxied.push_back(mac);
+        if self.proxied.len() > MOST_STRANGERS
+            && let Some(oldest) = self.proxied.pop_front()
+            // A server's entry, by now, has its lease's time.
+            && self.bindings.get(oldest).is_none()
+        {
+            self.tables.hosts.remove(&HostKey::from(oldest));
+            self.commands.push(Command::DeleteHost(HostKey::from(oldest)));
+        }
     }
 
     pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) {
@@ -89,6 +109,7 @@ impl Engine {
         host.durable_until = durable_until;
         host.bound_until = binding.bound_until(now);
         host.answer_set = set;
+        host.port_decides = u8::from(self.policy.port_decides(mac));
         host.address = binding.address.octets();
         host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
         // A configured option 12 goes before the name.

@@ -18,7 +18,13 @@ impl Engine {
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
         let relay_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
-        if !self.policy.recognise(mac, Marks { uuid, relay_port }) {
+        if !self.policy.recognise(mac, Marks { uuid, relay_port }, now.seconds()) {
+            return;
+        }
+        self.leave_reserved(mac);
+        if self.policy.machine(mac).is_none() {
+            self.roster.unname(mac);
+            info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
             return;
         }
         let client = self.policy.client(mac);
@@ -48,9 +54,21 @@ impl Engine {
 }
 
 impl Engine {
+    /// Who is another machine now has lost what is reserved for the one it was.
+    fn leave_reserved(&mut self, mac: Mac) {
+        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        if let Some(binding) = self.bindings.get(mac)
+            && binding.state == State::Reserved
+            && reserved != Some(binding.address)
+        {
+            self.forget(mac);
+            self.unfit.insert(mac, binding.address);
+        }
+    }
+
     /// Whether a machine was promised its address for longer, or the configuration has it for its MAC.
     pub(super) fn still_has(&self, mac: Mac, now: Now) -> bool {
-        let is_named = self.policy.machine(mac).is_some_and(|machine| machine.macs.contains(&mac));
+        let is_named = self.policy.is_named(mac);
         match self.bindings.get(mac).map(|binding| binding.state) {
             None => false,
             // Recognised by another mark.

@@ -3,9 +3,11 @@
 //! A decision here ends in the tables wherever it can, and the shared function then answers from them; only
 //! what the tables cannot express (relays, renewals, refusals) is put together here.
 
+mod bind;
 mod bootp;
 mod entries;
 mod identity;
+mod place;
 mod probe;
 mod proxy;
 mod reply;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use boot_common::class::Class;
 use boot_common::classify::client;
-use boot_common::decide::{message, writes_to_us};
+use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
@@ -27,10 +29,11 @@ use tracing::{info, warn};
 use crate::engine::answers::lease_seconds;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::join::{join, option_of};
-use crate::engine::lease::{Binding, Bound, RELEASE_HOLDS, State};
+use crate::engine::lease::{Binding, RELEASE_HOLDS, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 
+use place::Place;
 pub(super) use probe::Pending;
 pub(super) use reply::via;
 
@@ -52,13 +55,14 @@ struct Asked<'a> {
 /// In a second.
 const NANOS: u64 = 1_000_000_000;
 
-/// Where a client is in the network.
-#[derive(Clone, Copy)]
-struct Place {
-    subnet: usize,
-    server: Ipv4Addr,
-    set: u32,
+impl Asked<'_> {
+    /// The address that the client wants to have or to keep; 0.0.0.0 if it does not say.
+    fn wanted(&self) -> Ipv4Addr {
+        let Self { facts, request, .. } = self;
+        Ipv4Addr::from(if facts.requested == [0; 4] { request.bootp.ciaddr } else { facts.requested })
+    }
 }
+
 impl Engine {
     /// Goes on where the tables said `reason`.
     ///
@@ -77,6 +81,7 @@ impl Engine {
             Reason::BadCookie => return self.plain_bootp(frame, incoming, link, now),
             Reason::UnknownHost
             | Reason::OtherSubnet
+            | Reason::SwitchPort
             | Reason::NotDurable
             | Reason::OtherServer
             | Reason::OtherAddress
@@ -135,12 +140,11 @@ impl Engine {
 
     fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
-        if let Some(pending) = self.probing.get_mut(&asked.mac) {
-            // It has repeated itself: the answer will be to its latest word.
-            pending.update(asked.incoming);
-            return Err(Reason::Probing);
+        if self.probing.contains_key(&asked.mac) {
+            return self.wait_for_probe(&asked);
         }
-        if self.bind(&asked, place)? {
+        let (place, is_new) = self.bind(&asked, place)?;
+        if is_new {
             return self.probe(&asked);
         }
         self.offer(asked, place)
@@ -155,7 +159,6 @@ impl Engine {
 
     fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let facts = &asked.facts;
-        let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
         let server_id = Ipv4Addr::from(facts.server_id);
         let selecting = !server_id.is_unspecified();
         if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
@@ -166,16 +169,20 @@ impl Engine {
             }
             return Err(Reason::OtherServer);
         }
-        let wanted = if facts.requested == [0; 4] { ciaddr } else { Ipv4Addr::from(facts.requested) };
+        let wanted = asked.wanted();
         let place = self.place(&asked)?;
-        let on_this_net =
-            self.policy.subnets().get(place.subnet).is_some_and(|subnet| subnet.cidr.contains(&wanted));
+        let subnet = self.policy.subnets().get(place.subnet);
+        let on_this_net = subnet.is_some_and(|subnet| subnet.cidr.contains(&wanted));
+        let authoritative = subnet.is_some_and(|subnet| subnet.authoritative);
         match self.bindings.get(asked.mac) {
             Some(binding) if binding.state != State::Reserved && self.bindings.is_spared(binding.address) => {
                 self.forget(asked.mac);
                 self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
             }
             Some(binding) if binding.address == wanted && binding.subnet == place.subnet && on_this_net => {
+                if self.is_probed(asked.mac, wanted) {
+                    return self.wait_for_probe(&asked);
+                }
                 self.acknowledge(asked, place, binding)
             }
             Some(binding) => {
@@ -184,6 +191,10 @@ impl Engine {
             }
             None if !on_this_net => self.refuse(asked, place, &format!("{wanted} is not of this network")),
             None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
+            None if self.unfit.get(&asked.mac) == Some(&wanted) => {
+                self.refuse(asked, place, &format!("{wanted} was its address, and cannot be any more"))
+            }
+            None if authoritative => self.refuse(asked, place, &format!("nobody gave it {wanted}")),
             // INIT-REBOOT or REBINDING of a client that we know nothing of: another server may.
             None => Err(Reason::UnknownHost),
         }
@@ -210,6 +221,7 @@ impl Engine {
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
         self.bindings.put(mac, Binding { state, ..*binding });
+        self.store_rests(mac, now);
         let lease = self.lease(mac, binding, place, LeaseState::Leased, expires, now);
         self.commands.push(Command::Persist(Change::Put(lease)));
         // The store has whole seconds: what it has may end a second earlier.
@@ -256,7 +268,8 @@ impl Engine {
             "{address} is in use by somebody else, says {}: find who has it (arping {address})", asked.mac);
         if binding.state != State::Reserved {
             self.forget(asked.mac);
-            self.bindings.quarantine(address, asked.now.seconds());
+            self.bindings.quarantine(address, asked.mac, asked.now.seconds());
+            self.store_rests(asked.mac, asked.now);
         }
         Err(Reason::Released)
     }
@@ -284,86 +297,6 @@ impl Engine {
         self.commands.push(Command::Persist(Change::Put(lease)));
         self.withdraw(asked.mac);
         Err(Reason::Released)
-    }
-
-    /// Finds the subnet a client is on, and prepares its answers.
-    fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
-        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
-        let (position, subnet, server) = {
-            let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
-            let found = if giaddr.is_unspecified() {
-                let ciaddr = Ipv4Addr::from(asked.request.bootp.ciaddr);
-                let writes_to_us = writes_to_us(&asked.request, &asked.link);
-                let own = writes_to_us.then(|| self.policy.subnet_of(ciaddr)).flatten();
-                // A machine's own subnet, where the interface has several.
-                let own = own.or_else(|| Some(self.bindings.get(asked.mac)?.subnet));
-                let mut direct = self.policy.direct(port);
-                let first = direct.next();
-                let on_link = first.into_iter().chain(direct).find(|(subnet, _)| Some(*subnet) == own);
-                let routed = own.filter(|_| writes_to_us);
-                let routed = routed.map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)));
-                on_link.or(routed).or(first)
-            } else {
-                let selected = Ipv4Addr::from(asked.facts.link_selection);
-                let selected = if selected.is_unspecified() { giaddr } else { selected };
-                self.policy.subnet_of(selected).map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)))
-            };
-            let Some((subnet, server)) = found else {
-                let text = if giaddr.is_unspecified() {
-                    format!("{} has no address in any [[subnet]]: machines there get no address", port.name)
-                } else {
-                    format!("relay {giaddr} is in no [[subnet]]: machines behind it get no address")
-                };
-                if self.first(text.clone()) {
-                    warn!("{text}");
-                }
-                return Err(Reason::NoSubnet);
-            };
-            (position, subnet, server)
-        };
-        let set = self.set(position, Some(subnet), server, self.policy.differences(asked.mac));
-        Ok(Place { subnet, server, set })
-    }
-
-    /// True when the address is new to the machine and is to be looked for on the network first.
-    fn bind(&mut self, asked: &Asked<'_>, place: Place) -> Result<bool, Reason> {
-        let requested = Ipv4Addr::from(asked.facts.requested);
-        let requested = (!requested.is_unspecified()).then_some(requested);
-        let now = asked.now.seconds();
-        let Some(pools) = self.policy.subnets().get(place.subnet) else { return Err(Reason::NoSubnet) };
-        let (cidr, probe) = (pools.cidr, pools.probe);
-        // A machine that was elsewhere, behind a relay perhaps, comes back to what is reserved for it.
-        let reserved = self.policy.machine(asked.mac).and_then(|machine| machine.ip);
-        if let Some(address) = reserved
-            && self.policy.subnet_of(address) == Some(place.subnet)
-            && self.bindings.get(asked.mac).is_none_or(|binding| binding.address != address)
-            && self.bindings.owner(address).is_none_or(|other| !self.still_has(other, asked.now))
-        {
-            if let Some(other) = self.bindings.owner(address) {
-                self.forget(other);
-            }
-            self.bindings.put(asked.mac, Binding { address, subnet: place.subnet, state: State::Reserved });
-            return Ok(false);
-        }
-        match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
-            Bound::To(_) => Ok(false),
-            Bound::New(binding) => {
-                self.drop_entry_of_another_address(asked.mac, binding.address);
-                Ok(probe)
-            }
-            Bound::TakenFrom(loser, binding) => {
-                self.forget(loser);
-                self.drop_entry_of_another_address(asked.mac, binding.address);
-                Ok(probe)
-            }
-            Bound::Exhausted => {
-                let text = format!("subnet {cidr} has no address left for {}: enlarge its pool", asked.mac);
-                if self.first(text.clone()) {
-                    warn!(step = "exhausted", by = "daemon", mac = %asked.mac, subnet = %cidr, "{text}");
-                }
-                Err(Reason::PoolExhausted)
-            }
-        }
     }
 
     /// A machine loses its address, here, in the kernel and in the store.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use boot_common::classify::client;
+use boot_common::decide::message;
 use boot_common::respond::respond;
 use boot_common::{Mac, Reason};
 use tracing::warn;
@@ -14,7 +15,7 @@ use crate::engine::{Engine, packet};
 /// How many addresses are tried for one machine before it is left to ask again.
 const MOST_PROBES: u8 = 3;
 
-/// A DISCOVER that waits for the probe of its address.
+/// A DISCOVER or REQUEST that waits for the probe of its address.
 pub(in crate::engine) struct Pending {
     ifindex: u32,
     port: u16,
@@ -54,36 +55,44 @@ impl Engine {
         Err(Reason::Probing)
     }
 
+    /// Whether it is not known yet if somebody else uses this address, which the machine is to have.
+    pub(super) fn is_probed(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        self.probing.get(&mac).is_some_and(|pending| pending.address == address)
+    }
+
+    /// A machine has spoken again while its address is looked for: the answer will be to its latest word.
+    pub(super) fn wait_for_probe(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
+        if let Some(pending) = self.probing.get_mut(&asked.mac) {
+            pending.update(asked.incoming);
+        }
+        Err(Reason::Probing)
+    }
+
     /// What the probe of an address for a machine found.
     pub fn probed(&mut self, mac: Mac, address: Ipv4Addr, in_use_by: Option<String>, now: Now) {
         let Some(pending) = self.probing.remove(&mac).filter(|pending| pending.address == address) else {
             return;
         };
-        let mut settled = true;
-        if let Some(who) = in_use_by {
+        if let Some(who) = &in_use_by {
             warn!(step = "probe", by = "daemon", %mac, %address,
                 "{address} is used by {who} although nobody got it from here: it rests, find out who gave it");
             self.forget(mac);
-            self.bindings.quarantine(address, now.seconds());
-            settled = pending.tries >= MOST_PROBES;
+            self.bindings.quarantine(address, mac, now.seconds());
+            self.store_rests(mac, now);
         }
-        if settled && self.bindings.get(mac).is_none() {
-            return;
-        }
-        // With the address settled, or bound to try the next one.
-        let tries = pending.tries;
         pending.with(|incoming| {
-            if let Err(reason) = self.after_probe(incoming, tries, settled, now) {
+            if let Err(reason) = self.after_probe(incoming, &pending, in_use_by.is_some(), now) {
                 self.count(reason);
             }
         });
     }
 
-    pub(super) fn after_probe(
+    /// Answers with the address settled, or tries the next one.
+    fn after_probe(
         &mut self,
         incoming: &Incoming<'_>,
-        tries: u8,
-        settled: bool,
+        pending: &Pending,
+        in_use: bool,
         now: Now,
     ) -> Result<(), Reason> {
         let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
@@ -102,13 +111,26 @@ impl Engine {
         let mac = client(&request);
         let asked = Asked { incoming, link, frame, facts, mac, request, now };
         let place = self.place(&asked)?;
-        if settled {
+        if facts.message == message::REQUEST {
+            if in_use {
+                let why = format!("{} is in use by somebody else", pending.address);
+                return self.refuse(asked, place, &why);
+            }
+            return self.request(asked);
+        }
+        if !in_use {
             return self.offer(asked, place);
         }
-        self.bind(&asked, place)?;
+        if pending.tries >= MOST_PROBES {
+            return Err(Reason::Probing);
+        }
+        let (place, is_new) = self.bind(&asked, place)?;
+        if !is_new {
+            return self.offer(asked, place);
+        }
         let result = self.probe(&asked);
-        if let Some(pending) = self.probing.get_mut(&mac) {
-            pending.tries = tries + 1;
+        if let Some(next) = self.probing.get_mut(&mac) {
+            next.tries = pending.tries + 1;
         }
         result
     }

@@ -36,16 +36,18 @@ impl Engine {
     pub(super) fn listen_in(&mut self, asked: Asked<'_>, reason: Reason) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
         if asked.facts.message == message::REQUEST && !address.is_unspecified() {
-            self.roster.put(address, self.policy.client(asked.mac));
+            self.roster.hear(address, &self.policy.client(asked.mac));
         }
         // Not a PXE client, or not a DISCOVER: no case for a proxy.
-        if !matches!(reason, Reason::UnknownHost | Reason::NoAnswer | Reason::OtherSubnet)
-            || asked.facts.message != message::DISCOVER
+        if !matches!(
+            reason,
+            Reason::UnknownHost | Reason::NoAnswer | Reason::OtherSubnet | Reason::SwitchPort
+        ) || asked.facts.message != message::DISCOVER
             || asked.facts.class() == Class::OS
         {
             return Err(reason);
         }
-        self.put_proxied_host(asked.mac);
+        self.put_proxied_stranger(asked.mac);
         let prepared = self.without_address(&asked, message::OFFER)?;
         let to = if asked.request.bootp.giaddr == [0; 4] {
             Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }

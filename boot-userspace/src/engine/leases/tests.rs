@@ -82,10 +82,15 @@ impl Lab {
     fn store(&mut self, change: &Change) {
         match change {
             Change::Put(lease) => {
-                self.stored.retain(|old| old.mac != lease.mac && old.address != lease.address);
+                let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+                self.stored.retain(|old| old.mac != lease.mac || rests(old) || rests(lease));
+                self.stored.retain(|old| old.address != lease.address);
                 self.stored.push(lease.clone());
             }
-            Change::Delete(mac) => self.stored.retain(|old| old.mac != *mac),
+            Change::Delete(mac) => {
+                self.stored.retain(|old| old.mac != *mac || old.state == LeaseState::Resting);
+            }
+            Change::Lift(address) => self.stored.retain(|old| old.address != *address),
         }
     }
 
@@ -316,4 +321,41 @@ fn a_lease_is_named_by_a_mac_or_an_address() {
     assert_eq!("525400000009".parse(), Ok(Which::Mac(machine(9))));
     let wrong = "node1".parse::<Which>().unwrap_err().to_string();
     assert!(wrong.contains("\"node1\" is neither a MAC nor an IPv4 address"), "{wrong}");
+}
+
+#[test]
+fn what_rests_is_listed_and_lifted_by_its_address() {
+    let mut lab = Lab::new(Vec::new());
+    lab.discover(machine(7));
+    let first = lab.engine.bindings.get(machine(7)).unwrap().address;
+    let options = [DhcpOption::RequestedIpAddress(first), DhcpOption::ServerIdentifier(SERVER)];
+    lab.say(machine(7), MessageType::Decline, &options);
+    lab.discover(machine(7));
+    let second = lab.engine.bindings.get(machine(7)).unwrap().address;
+    assert_ne!(first, second);
+    let standings = |lab: &Lab| -> Vec<(Ipv4Addr, Standing, Option<u64>)> {
+        let leases = lab.engine.leases(&lab.stored, lab.now).into_iter();
+        leases
+            .filter(|shown| shown.mac == machine(7))
+            .map(|shown| (shown.address, shown.standing, shown.expires))
+            .collect()
+    };
+    let resting = (first, Standing::Resting, Some(NOW + 600));
+    assert_eq!(standings(&lab), [resting, (second, Standing::Offered, Some(NOW + 90))]);
+    let mut lab = Lab::new(lab.stored);
+    assert_eq!(standings(&lab), [resting], "over a restart");
+    lab.discover(machine(8));
+    assert_eq!(lab.engine.bindings.get(machine(8)).unwrap().address, second);
+
+    // By the machine its own lease is meant first.
+    lab.discover(machine(7));
+    assert_ne!(lab.delete(&machine(7).to_string()).unwrap().address, first);
+    assert_eq!(lab.delete(&first.to_string()).unwrap().standing, Standing::Resting);
+    assert_eq!((standings(&lab), lab.stored.len()), (Vec::new(), 0));
+    assert!(matches!(lab.delete(&first.to_string()), Err(Refusal::Unknown(_))));
+    // More machines than addresses.
+    for last in 10..30 {
+        lab.discover(machine(last));
+    }
+    assert!(lab.engine.bindings.owner(first).is_some(), "given out again");
 }

@@ -157,3 +157,108 @@ fn only_a_relay_has_an_identifier_in_our_place() {
     assert!(lab.send(&decline).is_none());
     assert_ne!(lab.send(&relayed(discover(OTHER), RELAY)).unwrap().message.yiaddr(), address);
 }
+
+#[test]
+fn a_lease_of_a_pool_that_was_made_smaller_is_refused_at_once() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let smaller = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.1.34-10.1.1.35");
+    let mut lab = Lab::with_leases(&smaller, &stored(&lab), DhcpRole::Server);
+    assert!(lab.send(&renewal(OTHER, address)).is_none(), "of this one nothing is known");
+    for message in [renewal(STRANGER, address), request(STRANGER, address, None)] {
+        assert_eq!(lab.send(&message).expect("an answer").kind(), MessageType::Nak);
+    }
+    assert_ne!(lab.leased(STRANGER), address);
+}
+
+#[test]
+fn an_authoritative_server_refuses_what_nobody_gave_from_here() {
+    let unknown = Ipv4Addr::new(10, 1, 1, 99);
+    for (authoritative, kind) in [(false, None), (true, Some(MessageType::Nak))] {
+        let config = CONFIG.replacen("domain", &format!("authoritative = {authoritative}\ndomain"), 1);
+        let mut lab = Lab::new(&config);
+        for message in [request(STRANGER, unknown, None), renewal(STRANGER, unknown)] {
+            assert_eq!(lab.send(&message).map(|reply| reply.kind()), kind);
+        }
+        let behind_a_relay = relayed(request(STRANGER, Ipv4Addr::new(10, 2, 0, 9), None), RELAY);
+        assert!(lab.send(&behind_a_relay).is_none(), "the other subnet is not");
+        let for_another_server = request(STRANGER, unknown, Some(Ipv4Addr::new(10, 1, 0, 9)));
+        assert!(lab.send(&for_another_server).is_none());
+    }
+}
+
+#[test]
+fn a_request_waits_for_the_probe_of_its_address() {
+    let ask = |lab: &mut Lab, message: &Message| {
+        let bytes = message.to_vec().unwrap();
+        let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+        let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &bytes };
+        lab.engine.handle(&incoming, lab.now);
+        sent(lab)
+    };
+    for (in_use_by, server, kind) in [
+        (None, Some(SERVER), MessageType::Ack),
+        (None, None, MessageType::Ack),
+        (Some("02:00:00:00:00:77"), Some(SERVER), MessageType::Nak),
+        (Some("02:00:00:00:00:77"), None, MessageType::Nak),
+    ] {
+        let mut lab = Lab::new(CONFIG);
+        assert_eq!(ask(&mut lab, &discover(STRANGER)), []);
+        assert_eq!(ask(&mut lab, &request(STRANGER, FIRST, server)), [], "nobody knows yet whose {FIRST} is");
+        lab.engine.probed(STRANGER, FIRST, in_use_by.map(str::to_owned), lab.now);
+        assert_eq!(sent(&mut lab), [kind], "{in_use_by:?} {server:?}");
+    }
+}
+
+/// What was sent since the last look.
+fn sent(lab: &mut Lab) -> Vec<MessageType> {
+    let commands = lab.engine.take_commands().into_iter();
+    let frames = commands
+        .filter_map(|command| if let Command::Send { frame, .. } = command { Some(frame) } else { None });
+    frames.map(|frame| Message::from_bytes(payload(&frame)).unwrap().opts().msg_type().unwrap()).collect()
+}
+
+/// The store after these changes.
+pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
+    let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+    let mut leases: Vec<Lease> = Vec::new();
+    for change in changes {
+        match change {
+            Change::Put(lease) => {
+                leases.retain(|old| old.mac != lease.mac || rests(old) || rests(lease));
+                leases.retain(|old| old.address != lease.address);
+                leases.push(lease.clone());
+            }
+            Change::Delete(mac) => leases.retain(|old| old.mac != *mac || rests(old)),
+            Change::Lift(address) => leases.retain(|old| old.address != *address || !rests(old)),
+        }
+    }
+    leases
+}
+
+#[test]
+fn a_declined_address_rests_over_a_restart_and_is_forgotten_when_its_time_is_over() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let mut decline = message(STRANGER, MessageType::Decline);
+    decline.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+    decline.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
+    assert!(lab.send(&decline).is_none());
+    let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
+    assert_ne!(again.leased(STRANGER), address);
+    assert!(again.send(&discover(OTHER)).is_none(), "the pool has two");
+    again.later(QUARANTINE);
+    let ends = again.engine.take_commands();
+    assert!(matches!(ends[..], [Command::Persist(Change::Lift(over))] if over == address), "{ends:?}");
+    assert_eq!(again.offered(OTHER), address);
+}
+
+#[test]
+fn an_address_that_was_found_in_use_rests_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    lab.squatter = Some("02:00:00:00:00:77".to_owned());
+    assert!(lab.send(&discover(STRANGER)).is_none());
+    let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
+    assert!(again.send(&discover(STRANGER)).is_none(), "both rest");
+    assert!(again.probes.is_empty());
+}

@@ -96,6 +96,7 @@ struct World {
     engine: Option<Engine>,
     kernel: Option<Kernel>,
     store: BTreeMap<Mac, Lease>,
+    resting: BTreeMap<Ipv4Addr, Lease>,
     scratch: Box<Scratch>,
     now: Now,
     /// Requests on their way to an answer, by transaction, with the daemon's view of their receiver.
@@ -123,6 +124,7 @@ impl World {
             engine: None,
             kernel: fast_path.then(Kernel::default),
             store: BTreeMap::new(),
+            resting: BTreeMap::new(),
             scratch: Box::new(Scratch::new()),
             now,
             asked: HashMap::new(),
@@ -149,7 +151,7 @@ impl World {
         self.tell(|| "starts".to_owned());
         let port =
             fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
-        let leases: Vec<Lease> = self.store.values().cloned().collect();
+        let leases: Vec<Lease> = self.store.values().chain(self.resting.values()).cloned().collect();
         let loader = |_| Ok("snponly.efi".to_owned());
         let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now);
         if let Some(kernel) = &self.kernel {
@@ -210,7 +212,14 @@ impl World {
                 eprintln!("    stores {change:?}");
             }
             match change {
+                // What rests is no lease, and beside them.
+                Change::Put(lease) if lease.state == LeaseState::Resting => {
+                    self.store.retain(|_, other| other.address != lease.address);
+                    self.resting.insert(lease.address, lease);
+                }
+                Change::Lift(address) => drop(self.resting.remove(&address)),
                 Change::Put(lease) => {
+                    self.resting.remove(&lease.address);
                     self.store.retain(|_, other| other.address != lease.address);
                     self.store.insert(lease.mac, lease);
                 }

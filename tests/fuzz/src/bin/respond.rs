@@ -108,7 +108,7 @@ fn rack(flags: u8, case: &mut Case<'_>) -> Rack {
         if length > 2 {
             host_entry.options[..length].fill(b'n');
             host_entry.options[..2].copy_from_slice(&[12, length as u8 - 2]);
-            host_entry.options_length = length as u16;
+            host_entry.options_length = length as u8;
             host_entry.options_sum = Sum::ZERO.bytes(&host_entry.options[..length]).folded();
         }
         host_entry
@@ -120,7 +120,7 @@ fn rack(flags: u8, case: &mut Case<'_>) -> Rack {
             0 => answer.body_length = case.word(),
             1 => answer.body.fill(spoil as u8),
             2 => answer.as_mut_bytes()[usize::from(spoil) % size_of::<Answer>()] ^= 0x80,
-            _ => rack.host = rack.host.map(|host| Host { options_length: spoil, ..host }),
+            _ => rack.host = rack.host.map(|host| Host { options_length: spoil as u8, ..host }),
         }
         rack.spoilt = Some(answer);
     }

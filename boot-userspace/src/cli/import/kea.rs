@@ -1,0 +1,113 @@
+//! `kea-leases4.csv` of Kea's memfile: a journal, in which later lines override earlier ones.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::{Found, Lines, hardware};
+
+/// What the first line begins with; the columns behind these differ between versions.
+pub(super) const HEAD: &str = "address,hwaddr,";
+/// A lifetime without an end.
+const FOREVER: u32 = u32::MAX;
+
+/// Which column has what.
+struct Columns {
+    hwaddr: usize,
+    lifetime: usize,
+    expire: usize,
+    hostname: Option<usize>,
+    state: usize,
+}
+
+impl Columns {
+    fn of(head: &str) -> Result<Self, String> {
+        let names: Vec<&str> = head.trim_end().split(',').collect();
+        let find = |wanted: &str| names.iter().position(|name| *name == wanted);
+        let needed = |wanted: &str| find(wanted).ok_or_else(|| format!("no column {wanted:?}"));
+        if names.first() != Some(&"address") {
+            return Err(format!("the first line does not begin with {HEAD:?}"));
+        }
+        Ok(Self {
+            hwaddr: needed("hwaddr")?,
+            lifetime: needed("valid_lifetime")?,
+            expire: needed("expire")?,
+            hostname: find("hostname"),
+            state: needed("state")?,
+        })
+    }
+}
+
+/// What a line says of its address.
+enum Entry {
+    Lease(Found),
+    /// No lease, for this reason.
+    None(String),
+    /// It is forgotten.
+    Deleted,
+    Bad(String),
+}
+
+pub(super) fn leases(text: &str) -> Lines {
+    let mut lines = Lines::default();
+    let mut numbered = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty());
+    let Some((line, head)) = numbered.next() else { return lines };
+    let columns = match Columns::of(head) {
+        Ok(columns) => columns,
+        Err(why) => {
+            lines.bad(line, why);
+            return lines;
+        }
+    };
+    let mut journal: BTreeMap<Ipv4Addr, (usize, Entry)> = BTreeMap::new();
+    for (line, text) in numbered {
+        let cells: Vec<&str> = text.trim_end().split(',').collect();
+        let address = cells.first().copied().unwrap_or_default();
+        match address.parse() {
+            Ok(address) => drop(journal.insert(address, (line, entry(line, address, &cells, &columns)))),
+            Err(_) => lines.bad(line, format!("{address:?} is no IPv4 address")),
+        }
+    }
+    for (line, entry) in journal.into_values() {
+        match entry {
+            Entry::Lease(found) => lines.found.push(found),
+            Entry::None(why) => lines.skip(line, why),
+            Entry::Deleted => {}
+            Entry::Bad(why) => lines.bad(line, why),
+        }
+    }
+    lines.found.sort_by_key(|found| found.line);
+    lines
+}
+
+fn entry(line: usize, address: Ipv4Addr, cells: &[&str], columns: &Columns) -> Entry {
+    let cell = |column: usize| cells.get(column).copied().unwrap_or_default();
+    let Ok(lifetime) = cell(columns.lifetime).parse::<u32>() else {
+        return Entry::Bad(format!("{:?} is no lifetime in seconds", cell(columns.lifetime)));
+    };
+    let Ok(expire) = cell(columns.expire).parse::<u64>() else {
+        return Entry::Bad(format!("{:?} is no time in Unix seconds", cell(columns.expire)));
+    };
+    match cell(columns.state) {
+        _ if lifetime == 0 => return Entry::Deleted,
+        "0" => {}
+        "1" => return Entry::None(format!("{address} is declined")),
+        "2" => return Entry::None(format!("the lease of {address} has expired")),
+        "3" => return Entry::None(format!("the lease of {address} is released")),
+        other => return Entry::Bad(format!("{other:?} is no state of a lease")),
+    }
+    let mut judged = Lines::default();
+    let Some(mac) = hardware(cell(columns.hwaddr), line, &mut judged) else {
+        return match (judged.skipped.pop(), judged.bad.pop()) {
+            (Some((_, why)), _) => Entry::None(why),
+            (None, Some((_, why))) => Entry::Bad(why),
+            (None, None) => Entry::Deleted,
+        };
+    };
+    // 0 would be never.
+    let ends = if lifetime == FOREVER { 0 } else { expire.max(1) };
+    // A comma within a cell is written so.
+    let hostname = columns.hostname.map(cell).unwrap_or_default().replace("&#x2c", ",");
+    let hostname = hostname.trim_end_matches('.');
+    let hostname = (!hostname.is_empty()).then(|| hostname.to_owned());
+    Entry::Lease(Found { line, mac, address, ends, hostname })
+}
