@@ -45,7 +45,7 @@ impl Default for Settings {
         Self {
             interface: "eth0",
             dhcp: "server",
-            fast_path: "auto",
+            fast_path: "xdp",
             fast_path_memory: "64M",
             machines: Vec::new(),
             args: "console=ttyS0".to_owned(),

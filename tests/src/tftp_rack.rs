@@ -21,7 +21,7 @@ use crate::tftp_capture::Fetches;
 use crate::tftp_client::{Caller, Padding, introduce};
 
 /// Every way to serve: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
-pub const FAST_PATHS: [&str; 3] = ["off", "tc", "auto"];
+pub const FAST_PATHS: [&str; 3] = ["off", "tc", "xdp"];
 /// The card of the station where [`Caller`]s are.
 pub const CALLERS_CARD: &str = "02:77:00:00:00:c0";
 

@@ -19,7 +19,7 @@ const POOL: &str = "10.77.0.100,10.77.0.199";
 
 #[test]
 fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let settings = Settings { dhcp: "proxy", fast_path, ..Settings::default() };
         let Some(place) = Place::build(&settings)? else { return Ok(()) };
         // Alone first, so that its programs are there and have to go.
@@ -32,7 +32,7 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
         xpxe.wait_for_event("who has the port", SOON, |event| {
             event.message().contains("port 67 is already in use") && event.message().contains("dnsmasq")
         })?;
-        if fast_path == "auto" {
+        if fast_path == "xdp" {
             xpxe.wait_for_event("what the fast path is for", SOON, |event| {
                 event.message().contains("for TFTP only")
             })?;

@@ -34,7 +34,7 @@ fn perfdhcp_completes_an_avalanche() -> Result<()> {
 
 /// Everything is answered, although the first answer to each client waits for the probe of its address.
 fn perfdhcp(arguments: &[&str], exchanges: &[&str]) -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let station = place.rack.neighbour("perfdhcp", CARD, "10.77.0.9/24")?;
@@ -78,7 +78,7 @@ fn counted(report: &str, exchange: &str) -> Option<(u64, u64)> {
 
 #[test]
 fn nmap_reports_the_offer() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let station = place.rack.neighbour("nmap", CARD, "10.77.0.9/24")?;
@@ -111,7 +111,7 @@ fn nmap_reports_the_offer() -> Result<()> {
 
 #[test]
 fn dhcpcd_gets_its_address_and_gives_it_back() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         for (name, mac, expected) in [("alice", ALICE.mac, Some("10.77.0.10")), ("stranger", CARD, None)] {

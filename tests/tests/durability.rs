@@ -82,7 +82,7 @@ fn kill_often(
     random: &mut Random,
     storm: &Storm,
 ) -> Result<()> {
-    let mut xpxe = Xpxe::start(rack, &config("auto")?, &[])?;
+    let mut xpxe = Xpxe::start(rack, &config("xdp")?, &[])?;
     for kill in 0..kills {
         storm.daemon_runs(true);
         std::thread::sleep(pause(random, 900));
@@ -90,7 +90,7 @@ fn kill_often(
         storm.daemon_runs(false);
         // Long enough for whole exchanges with the kernel half.
         std::thread::sleep(pause(random, 150));
-        xpxe.write_config(&config(if kill % 2 == 0 { "off" } else { "auto" })?)?;
+        xpxe.write_config(&config(if kill % 2 == 0 { "off" } else { "xdp" })?)?;
         xpxe.start_again()?;
         if random.below(5) == 0 {
             // Also while it starts.

@@ -50,7 +50,7 @@ fn bios_and_uefi_boot_at_once_and_the_kernel_half_offers() -> Result<()> {
     if !root_or_skip() {
         return Ok(());
     }
-    let log = boot_known("auto", &[BIOS, UEFI])?;
+    let log = boot_known("xdp", &[BIOS, UEFI])?;
     for plan in [BIOS, UEFI] {
         offers_came_from(&log, &plan, &["xdp", "tc"])?;
     }
@@ -85,7 +85,7 @@ fn uefi_boots_from_a_proxy_with_the_kernel_half_beside_another_dhcp_server() -> 
     if !root_or_skip() {
         return Ok(());
     }
-    let log = boot_from_proxy("auto", &UEFI)?;
+    let log = boot_from_proxy("xdp", &UEFI)?;
     offers_came_from(&log, &UEFI, &["xdp", "tc"])
 }
 
@@ -109,7 +109,7 @@ fn four_kinds_of_firmware_boot_at_once_two_of_them_unknown() -> Result<()> {
         stranger(Firmware::OvmfIpxeRom, "rom-2", "52:54:00:77:00:1d"),
     ];
     let sandbox = Sandbox::enter()?;
-    let settings = Settings { machines: vec![BIOS.known, UEFI.known], ..settings("auto", "server") };
+    let settings = Settings { machines: vec![BIOS.known, UEFI.known], ..settings("xdp", "server") };
     let (rack, config) = rack_with_guest(&sandbox, &settings)?;
     let xpxe = Xpxe::start(&rack, &config, &[])?;
     let boots = boot(&rack, &xpxe, &[BIOS, UEFI, strangers[0], strangers[1]])?;

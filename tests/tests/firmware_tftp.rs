@@ -27,7 +27,7 @@ const SIZES: [usize; 6] = [40, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, MIB];
 
 #[test]
 fn ipxe_in_bios_and_uefi_gets_files_of_every_size_with_the_kernel_half() -> Result<()> {
-    ipxe_gets_every_size("auto", [40 * MIB, 100 * MIB])
+    ipxe_gets_every_size("xdp", [40 * MIB, 100 * MIB])
 }
 
 #[test]

@@ -28,7 +28,7 @@ const UEFI: Plan = Plan::new(Firmware::OvmfPxe, 11);
 
 #[test]
 fn a_lost_block_costs_ovmf_and_ipxe_a_fraction_of_their_timers_with_the_kernel_half() -> Result<()> {
-    lost_blocks("auto")
+    lost_blocks("xdp")
 }
 
 #[test]

@@ -27,7 +27,7 @@ const IPXE_SAYS: &str = "Open Source Network Boot Firmware";
 
 #[test]
 fn ovmf_gets_boot_files_of_every_size_with_the_kernel_half() -> Result<()> {
-    ovmf_gets_every_size("auto")
+    ovmf_gets_every_size("xdp")
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 #[test]
 fn leases_are_listed_deleted_and_imported_with_the_kernel_half() -> Result<()> {
-    through_the_daemon("auto")
+    through_the_daemon("xdp")
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     ensure!(said == format!("took {address} from {STRANGER}\n"), "{said}");
     let list = place.json(&xpxe, &["list", "--json"])?;
     ensure!(of(&list, STRANGER).is_err(), "{list}");
-    if fast_path == "auto" {
+    if fast_path == "xdp" {
         xpxe.kill9()?;
         let answer = wire.ask_within(&stranger.discover(), SILENCE)?;
         ensure!(answer.is_none(), "the kernel still offers what was deleted: {answer:?}");
@@ -73,7 +73,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     ensure!(said.ends_with("imported 1, unchanged 0, skipped 1, refused 1\n"), "{said}");
     let found = place.json(&xpxe, &["show", STRANGER, "--json"])?;
     ensure!(found["address"] == "10.77.0.150" && found["name"] == "old-name", "{found}");
-    if fast_path == "auto" {
+    if fast_path == "xdp" {
         // It is stored, so the kernel half may promise it by itself.
         xpxe.kill9()?;
         ensure!(wire.lease(&stranger)?.address().to_string() == "10.77.0.150", "by the kernel half");

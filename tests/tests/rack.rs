@@ -35,7 +35,7 @@ const NETWORK: [(&str, &str); 4] = [
 
 #[test]
 fn udhcpc_gets_renews_and_releases_its_address_with_the_kernel_half() -> Result<()> {
-    udhcpc_gets_renews_and_releases("auto")
+    udhcpc_gets_renews_and_releases("xdp")
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn udhcpc_gets_renews_and_releases(fast_path: &'static str) -> Result<()> {
 
 #[test]
 fn dhclient_gets_and_releases_its_address_with_the_kernel_half() -> Result<()> {
-    dhclient_gets_and_releases("auto")
+    dhclient_gets_and_releases("xdp")
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn dhclient_gets_and_releases(fast_path: &'static str) -> Result<()> {
 
 #[test]
 fn a_client_behind_a_relay_gets_an_address_of_its_own_subnet() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let far_subnet = "\n[[subnet]]\ncidr = \"10.78.0.0/24\"\npool = [\"10.78.0.100-10.78.0.199\"]\nrouter = \"10.78.0.1\"\n";
         let settings = Settings { fast_path, more: far_subnet.to_owned(), ..known() };
         let Some(place) = Place::build(&settings)? else { return Ok(()) };
@@ -222,7 +222,7 @@ fn every_tftp_client_and_curl_get_files_unchanged() -> Result<()> {
 
 #[test]
 fn a_proxy_answers_pxe_clients_only_and_gives_no_address() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let settings = Settings { dhcp: "proxy", fast_path, ..Settings::default() };
         let Some(place) = Place::build(&settings)? else { return Ok(()) };
         let xpxe = place.serve()?;
@@ -258,7 +258,7 @@ fn a_proxy_answers_pxe_clients_only_and_gives_no_address() -> Result<()> {
 
 #[test]
 fn no_two_machines_are_offered_one_address_and_a_full_pool_is_said() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
@@ -293,7 +293,7 @@ fn no_two_machines_are_offered_one_address_and_a_full_pool_is_said() -> Result<(
 
 #[test]
 fn an_address_that_a_client_declines_is_not_offered_again() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
@@ -326,7 +326,7 @@ fn ipxe_is_sent_to_its_script_and_never_to_a_loader_again() -> Result<()> {
         ("user class as RFC 3004 has it", 77, b"\x04iPXE"),
         ("option 175 alone", 175, &[177, 5, 1, 0x80, 0x86, 0x10, 0x0e, 235, 3, 1, 0, 0]),
     ];
-    for (dhcp, fast_path) in [("server", "auto"), ("server", "off"), ("proxy", "auto"), ("proxy", "off")] {
+    for (dhcp, fast_path) in [("server", "xdp"), ("server", "off"), ("proxy", "xdp"), ("proxy", "off")] {
         let machines =
             vec![Known { address: known().machines[0].address.filter(|_| dhcp == "server"), ..ALICE }];
         let Some(place) = Place::build(&Settings { dhcp, fast_path, machines, ..Settings::default() })?
@@ -385,7 +385,7 @@ type Change = fn(&mut Vec<u8>);
 
 #[test]
 fn malformed_packets_are_not_answered_and_harm_nobody() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
@@ -466,7 +466,7 @@ fn malformed_packets_are_not_answered_and_harm_nobody() -> Result<()> {
 
 #[test]
 fn a_frame_of_another_vlan_is_not_answered() -> Result<()> {
-    for (fast_path, by) in [("tc", "tc"), ("auto", "xdp"), ("off", "daemon")] {
+    for (fast_path, by) in [("tc", "tc"), ("xdp", "xdp"), ("off", "daemon")] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         // The tag arrives in the frame's bytes, as from a card with rxvlan off: XDP sees no other.
         place.rack.namespace.output("ethtool", &["-K", SERVER_PORT, "txvlan", "off"])?;
@@ -496,7 +496,7 @@ fn a_frame_of_another_vlan_is_not_answered() -> Result<()> {
 
 #[test]
 fn a_request_for_another_servers_offer_is_left_to_it() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let _xpxe = place.serve()?;
         let wire = place.client()?;
@@ -514,7 +514,7 @@ fn a_request_for_another_servers_offer_is_left_to_it() -> Result<()> {
 
 #[test]
 fn a_machine_that_asks_for_a_foreign_address_is_refused_at_once() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let _xpxe = place.serve()?;
         let wire = place.client()?;

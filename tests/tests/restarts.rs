@@ -14,7 +14,7 @@ use boot_tests::place::{
 };
 use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT};
 use boot_tests::reference::dnsmasq_plain_dhcp;
-use boot_tests::settings::{Known, Settings, pin_dir};
+use boot_tests::settings::{Known, Settings, boot_dir, pin_dir};
 use boot_tests::wait::{eventually, eventually_some};
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use nix::sys::signal::Signal;
@@ -245,7 +245,7 @@ fn a_machine_that_the_file_no_longer_has_is_forgotten_by_the_kernel_half() -> Re
 #[test]
 fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
     let mut answered = Vec::new();
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let mut xpxe = place.serve()?;
         let wire = place.client()?;
@@ -263,7 +263,7 @@ fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
 #[test]
 fn a_proxy_that_ignores_unknown_machines_does_not_answer_them() -> Result<()> {
     let mut answered = Vec::new();
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let machines = vec![Known { address: None, ..ALICE }];
         let settings = Settings { dhcp: "proxy", fast_path, machines, ..Settings::default() };
         let Some(mut place) = Place::build(&settings)? else { return Ok(()) };
@@ -298,7 +298,9 @@ fn an_interface_without_xdp_says_so_once_and_is_answered_by_tc() -> Result<()> {
         ("eth0.5", &["link add link eth0 name eth0.5 type vlan id 5"], "eth0.5"),
     ];
     for (interface, setup, client_interface) in kinds {
-        let Some(place) = Place::build(&Settings { interface, ..known() })? else { return Ok(()) };
+        let Some(place) = Place::build(&Settings { interface, fast_path: "auto", ..known() })? else {
+            return Ok(());
+        };
         let server = &place.rack.server;
         let address = format!("address add {SERVER_ADDRESS}/24 dev {interface}");
         let up = format!("link set {interface} up");
@@ -347,13 +349,36 @@ fn an_interface_without_xdp_says_so_once_and_is_answered_by_tc() -> Result<()> {
 }
 
 #[test]
-fn of_a_veth_with_xdp_its_other_end_is_said_once() -> Result<()> {
-    for (fast_path, expected) in [("auto", 1), ("xdp", 1), ("tc", 0), ("off", 0)] {
+fn a_veth_is_answered_by_tc_unless_xdp_is_asked_for() -> Result<()> {
+    for (fast_path, level, by) in
+        [("auto", "INFO", "tc"), ("xdp", "WARN", "xdp"), ("tc", "", "tc"), ("off", "", "daemon")]
+    {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let log = xpxe.log();
-        let said = log.iter().filter(|event| event.message().contains("the other end of eth0 runs")).count();
-        ensure!(said == expected, "{fast_path}: said {said} times:\n{}", xpxe.last_lines(20));
+        let about = |event: &&Event| event.message().contains("the other end of eth0 runs");
+        let said: Vec<String> = log.iter().filter(about).map(|event| event.field("level")).collect();
+        ensure!(said.concat() == level, "{fast_path}: said at {said:?}:\n{}", xpxe.last_lines(20));
+        place.client()?.lease(&Client::new(mac(ALICE.mac)?))?;
+        xpxe.wait_for_event("the offer", SOON, |event| {
+            event.field("step") == "offer" && event.field("by") == by
+        })?;
+        let has_xdp = link_details(&place.rack)?.contains("xdp");
+        ensure!(has_xdp == (fast_path == "xdp"), "{fast_path}: {}", link_details(&place.rack)?);
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_card_that_takes_vlan_tags_out_is_named_where_xdp_would_not_see_them() -> Result<()> {
+    for (fast_path, rxvlan, expected) in [("xdp", "on", 1), ("xdp", "off", 0), ("tc", "on", 0)] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        place.rack.server.output("ethtool", &["-K", "eth0", "rxvlan", rxvlan])?;
+        let xpxe = place.serve()?;
+        let says = |event: &&Event| event.message().contains("ethtool -K eth0 rxvlan off");
+        let said = xpxe.log().iter().filter(says).count();
+        ensure!(said == expected, "{fast_path}, rxvlan {rxvlan}: {said} times\n{}", xpxe.last_lines(20));
         xpxe.stop()?;
     }
     Ok(())
@@ -361,7 +386,7 @@ fn of_a_veth_with_xdp_its_other_end_is_said_once() -> Result<()> {
 
 #[test]
 fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
-    for fast_path in ["auto", "off"] {
+    for fast_path in ["xdp", "off"] {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
@@ -408,6 +433,96 @@ fn a_new_interface_under_the_old_name_is_served_after_a_restart() -> Result<()> 
     xpxe.wait_for_event("alice's offer by TC", SOON, offers)?;
     ensure!(wire.lease(&stranger)?.address() == before.address(), "the stranger has another address");
     xpxe.stop()
+}
+
+#[test]
+fn a_new_interface_under_the_old_name_is_served_at_once() -> Result<()> {
+    for (fast_path, by) in [("tc", "tc"), ("off", "daemon")] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+        let before = wire.lease(&stranger)?;
+        let file = vec![7; 100_000];
+        fs::write(boot_dir(&place.rack).join("loader"), &file)?;
+        let server = &place.rack.server;
+        for round in 1..=2 {
+            let loud = |event: &Event| {
+                event.field("level") == "ERROR" && event.message().contains("there is no interface \"eth0\"")
+            };
+            let back = |event: &Event| event.message().starts_with("eth0 is served as it is now");
+            let times = |what: &dyn Fn(&Event) -> bool| xpxe.log().iter().filter(|event| what(event)).count();
+            server.output("ip", &["link", "delete", "eth0"])?;
+            eventually(SOON, "that eth0 is gone", || times(&loud) == round)
+                .with_context(|| xpxe.last_lines(20))?;
+            // So that it is not by chance the same number.
+            server.output("ip", &["link", "add", &format!("spare{round}"), "type", "bridge"])?;
+            place.rack.plug(server, "eth0", SERVER_MAC)?;
+            server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
+            eventually(SOON, "that eth0 is back", || times(&back) == round)
+                .with_context(|| xpxe.last_lines(20))?;
+            let offers = |event: &Event| {
+                event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == by
+            };
+            let offered = times(&offers);
+            // The switch forwards a little later.
+            eventually(SOON, "alice's address", || wire.lease(&alice).is_ok())
+                .with_context(|| xpxe.last_lines(20))?;
+            eventually(SOON, "an offer by the right half", || times(&offers) > offered)
+                .with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;
+            let again = wire.lease(&stranger).with_context(|| xpxe.last_lines(20))?;
+            ensure!(again.address() == before.address(), "the stranger has another address");
+        }
+        let neighbour = place.rack.neighbour("neighbour", "02:77:00:00:00:e0", "10.77.0.9/24")?;
+        let out = place.rack.dir().join("fetched");
+        let url = format!("tftp://{SERVER_ADDRESS}/loader");
+        neighbour.output("curl", &["-sS", "-o", &out.display().to_string(), &url])?;
+        ensure!(fs::read(&out)? == file, "{fast_path}: another file came");
+        xpxe.wait_for_event("what was sent", SOON, |event| {
+            event.field("file") == "loader" && event.field("step") == "tftp" && event.field("by") == by
+        })?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
+    const NEW: &str = "10.77.0.2";
+    for fast_path in ["xdp", "off"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let mut xpxe = place.serve()?;
+        let wire = place.client()?;
+        let [alice, stranger] =
+            [Client::firmware(mac(ALICE.mac)?, 7).with(77, b"iPXE"), Client::new(mac(STRANGER)?)];
+        let before = wire.lease(&stranger)?;
+        wire.lease(&alice)?;
+        let server = &place.rack.server;
+        server.output("ip", &["address", "del", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
+        xpxe.wait_for_event("that it has no address", SOON, |event| {
+            event.field("level") == "ERROR" && event.message().contains("eth0 has no IPv4 address")
+        })?;
+        server.output("ip", &["address", "add", &format!("{NEW}/24"), "dev", "eth0"])?;
+        xpxe.wait_for_event("that it is served again", SOON, |event| {
+            event.message().starts_with("eth0 is served as it is now") && event.message().contains(NEW)
+        })?;
+        for client in [&alice, &stranger] {
+            let ack = wire.lease(client).with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;
+            ensure!(ack.server() == Some(NEW.parse()?), "{fast_path}: by {:?}", ack.server());
+        }
+        ensure!(wire.lease(&stranger)?.address() == before.address(), "the stranger has another address");
+        let url = SCRIPT_URL.replace(SERVER_ADDRESS, NEW);
+        let offer = wire.discover(&alice)?;
+        ensure!(offer.boot_file() == url, "{fast_path}: alice is to boot {}", offer.boot_file());
+        if fast_path == "xdp" {
+            xpxe.kill9()?;
+            let offer = wire.discover(&alice).context("with the daemon dead")?;
+            ensure!(offer.boot_file() == url && offer.server() == Some(NEW.parse()?), "{:?}", offer.message);
+            xpxe.restart()?;
+        }
+        xpxe.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn every_client_gets_every_size_with_the_kernel_half_in_tc() -> Result<()> {
 
 #[test]
 fn every_client_gets_every_size_with_the_kernel_half_in_xdp() -> Result<()> {
-    every_size("auto")
+    every_size("xdp")
 }
 
 fn every_size(fast_path: &'static str) -> Result<()> {
@@ -160,7 +160,7 @@ fn files_beyond_65535_blocks_arrive_with_the_kernel_half_in_tc() -> Result<()> {
 
 #[test]
 fn files_beyond_65535_blocks_arrive_with_the_kernel_half_in_xdp() -> Result<()> {
-    long_files("auto")
+    long_files("xdp")
 }
 
 fn long_files(fast_path: &'static str) -> Result<()> {
@@ -188,7 +188,7 @@ fn long_files(fast_path: &'static str) -> Result<()> {
 
 #[test]
 fn a_session_fetches_one_file_after_another_from_one_port() -> Result<()> {
-    for fast_path in ["off", "tc", "auto"] {
+    for fast_path in ["off", "tc", "xdp"] {
         let Some(place) = Clients::build(fast_path)? else { return Ok(()) };
         let xpxe = place.rack.serve()?;
         let files = [("a", 512), ("b", 100_000), ("c", 0), ("d", 513)];
@@ -216,7 +216,7 @@ fn a_session_fetches_one_file_after_another_from_one_port() -> Result<()> {
 
 #[test]
 fn clients_are_told_why_a_file_is_not_served() -> Result<()> {
-    for fast_path in ["off", "auto"] {
+    for fast_path in ["off", "xdp"] {
         let Some(place) = Clients::build(fast_path)? else { return Ok(()) };
         let xpxe = place.rack.serve()?;
         place.rack.file("image", 3000)?;
@@ -276,10 +276,10 @@ fn netascii_comes_with_the_line_ends_of_terminals() -> Result<()> {
 
 #[test]
 fn each_transfer_has_a_port_of_its_own_if_that_is_wanted() -> Result<()> {
-    let settings = Settings { dhcp: "off", fast_path: "auto", ..Settings::default() };
+    let settings = Settings { dhcp: "off", fast_path: "xdp", ..Settings::default() };
     let Some(place) = TftpRack::build_with(settings)? else { return Ok(()) };
     let file = place.file("image", 5000)?;
-    let config = place.config("auto")?.replacen("[http]", "[tftp]\nsingle_port = false\n[http]", 1);
+    let config = place.config("xdp")?.replacen("[http]", "[tftp]\nsingle_port = false\n[http]", 1);
     let _xpxe = Xpxe::start(&place.rack, &config, &[])?;
     let station = place.rack.neighbour("client", CARD, "10.77.0.9/24")?;
     let mut ports = std::collections::BTreeSet::new();
@@ -377,7 +377,7 @@ fn transfers_with_ports_of_their_own_need_descriptors_and_it_is_said_when_there_
 
 #[test]
 fn two_hundred_processes_fetch_at_once() -> Result<()> {
-    let Some(place) = Clients::build("auto")? else { return Ok(()) };
+    let Some(place) = Clients::build("xdp")? else { return Ok(()) };
     let xpxe = place.rack.serve()?;
     let file = place.rack.file("image", MIB)?;
     let dir = place.empty_dir()?;

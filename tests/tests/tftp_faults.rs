@@ -65,7 +65,7 @@ fn every_fault_of_a_packet_is_repaired_with_the_kernel_half_in_tc() -> Result<()
 
 #[test]
 fn every_fault_of_a_packet_is_repaired_with_the_kernel_half_in_xdp() -> Result<()> {
-    single_faults("auto")
+    single_faults("xdp")
 }
 
 /// Also shows that it is the server that repairs: the client's own timer runs out only when its request is lost.
@@ -135,7 +135,7 @@ fn victims(window: u16, fault: Fault) -> Vec<Victim> {
 
 #[test]
 fn a_lost_request_costs_the_clients_own_timer_once() -> Result<()> {
-    served("auto", "loader.efi", SIZE, |place, file, _| {
+    served("xdp", "loader.efi", SIZE, |place, file, _| {
         let caller = place.caller(1, Padding::None)?.with_fault(Victim::FromClient(0), Fault::Lost);
         let finished = Download::start(caller, "loader.efi", BLOCK, 1)?.finish()?;
         same(&finished.bytes, file)?;
@@ -612,7 +612,7 @@ fn a_transfer_goes_on_after_a_restart() -> Result<()> {
 
 #[test]
 fn a_transfer_goes_on_when_the_hook_changes() -> Result<()> {
-    for (from, to) in [("tc", "auto"), ("auto", "tc"), ("tc", "off"), ("auto", "off"), ("off", "auto")] {
+    for (from, to) in [("tc", "xdp"), ("xdp", "tc"), ("tc", "off"), ("xdp", "off"), ("off", "xdp")] {
         while_halfway(&[from], &format!("{from} becomes {to}"), |place, xpxe| {
             xpxe.write_config(&place.config(to)?)?;
             xpxe.restart()
@@ -658,7 +658,7 @@ fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<(
                     .with_context(|| xpxe.last_lines(10))
             };
             for (kill, to) in
-                [(true, "tc"), (false, "auto"), (true, "auto"), (false, "off"), (true, "off"), (false, "tc")]
+                [(true, "tc"), (false, "xdp"), (true, "xdp"), (false, "off"), (true, "off"), (false, "tc")]
             {
                 more_end(&xpxe)?;
                 xpxe.write_config(&place.config(to)?)?;
@@ -725,7 +725,7 @@ fn while_halfway(
 
 #[test]
 fn without_the_daemon_the_kernel_goes_on_and_answers_a_late_repeat() -> Result<()> {
-    for fast_path in ["tc", "auto"] {
+    for fast_path in ["tc", "xdp"] {
         let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
         let file = place.file("image", SIZE)?;
         let xpxe = place.serve()?;

@@ -35,7 +35,7 @@ fn two_thousand_transfers_at_once_finish_with_the_kernel_half_in_tc() -> Result<
 
 #[test]
 fn two_thousand_transfers_at_once_finish_with_the_kernel_half_in_xdp() -> Result<()> {
-    storm("auto")
+    storm("xdp")
 }
 
 fn storm(fast_path: &'static str) -> Result<()> {

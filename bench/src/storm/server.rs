@@ -100,7 +100,7 @@ impl Server {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let known = machines + 1;
         let mut command = match kind {
-            Kind::Xpxe => xpxe(&lane.cable.server, place, known, "auto")?,
+            Kind::Xpxe => xpxe(&lane.cable.server, place, known, "xdp")?,
             Kind::XpxeOff => xpxe(&lane.cable.server, place, known, "off")?,
             Kind::Dnsmasq => dnsmasq(&lane.cable.server, dir, known)?,
             Kind::Kea => kea(&lane.cable.server, dir, known, false)?,

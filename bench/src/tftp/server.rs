@@ -93,7 +93,7 @@ impl Kind {
         let program = self.program()?;
         let mut command = cable.server.command(&program.display().to_string());
         match self {
-            Self::Xpxe => xpxe(&mut command, place, files, "auto")?,
+            Self::Xpxe => xpxe(&mut command, place, files, "xdp")?,
             Self::XpxeTc => xpxe(&mut command, place, files, "tc")?,
             Self::XpxeOff => xpxe(&mut command, place, files, "off")?,
             // A process that changes its user would not die with this one, hence root.

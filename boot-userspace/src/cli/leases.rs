@@ -25,7 +25,8 @@ use crate::engine::policy::Policy;
 use crate::engine::roster::Roster;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
 use crate::io::clock;
-use crate::io::daemon::{Daemon, now};
+use crate::io::clock::now;
+use crate::io::daemon::Daemon;
 use crate::store::Store;
 
 const LEASES: &str = "/api/v1/leases";

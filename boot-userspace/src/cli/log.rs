@@ -4,6 +4,10 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::limit::Limit;
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,13 +18,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error; `RUST_LOG` filters it.
-pub fn start(format: LogFormat) {
+/// Starts logging to standard error; `RUST_LOG` filters it. Gives the limit that it can be put under.
+pub fn start(format: LogFormat) -> Limit {
+    let limit = Limit::default();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).finish().with(limit.clone()).init(),
+        LogFormat::Text => {
+            log.with_ansi(std::io::stderr().is_terminal()).finish().with(limit.clone()).init();
+        }
     }
+    limit
 }

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod detach;
 mod import;
+mod keeper;
 pub mod leases;
+mod limit;
 pub mod log;
 pub mod serve;
 

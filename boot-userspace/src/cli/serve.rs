@@ -4,13 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::interval;
 use tracing::{info, warn};
 
+use crate::cli::keeper::{Keeper, Kept};
+use crate::cli::limit::Limit;
 use crate::cli::log::{self, LogFormat};
 use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
 use crate::engine::Engine;
@@ -21,13 +25,15 @@ use crate::fastpath::{
     AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
 };
 use crate::files::BootFiles;
+use crate::http::metrics::Sources;
 use crate::http::{self, Site};
-use crate::io::daemon::{Daemon, Sockets, now};
+use crate::io::clock::now;
+use crate::io::daemon::{Daemon, Sockets};
 use crate::io::descriptors;
 use crate::io::link::{self, Link};
 use crate::io::memory;
-use crate::io::ra;
-use crate::io::tftp::{self, InKernel};
+use crate::io::tftp::{self, InKernel, TftpServer};
+use crate::io::vlan;
 use crate::store::Store;
 
 /// The flags.
@@ -74,12 +80,12 @@ enum Role {
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode> {
-        log::start(self.log_format);
+        let limit = log::start(self.log_format);
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(config, files, kernel_log))?;
+        runtime.block_on(serve(config, files, kernel_log, limit))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -160,7 +166,7 @@ impl Serve {
 /// Name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";
 
-async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()> {
+async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let end = End::new()?;
     let files = Arc::new(files);
@@ -195,25 +201,14 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
 
     let store = Store::open(&config.state_dir).await?;
     let admin = http::admin::listen(&config.state_dir)?;
-    let ports = config
-        .interfaces
-        .iter()
-        .zip(&links)
-        .map(|(interface, link)| Port {
-            ifindex: link.index,
-            name: link.name.clone(),
-            mac: link.mac,
-            addresses: link.addresses.clone(),
-            role: interface.dhcp,
-            http: advertised(&config, link, http_port),
-        })
-        .collect();
+    let interfaces = config.interfaces.iter().zip(&links);
+    let ports = interfaces.map(|(interface, link)| port(&config, interface, link, http_port)).collect();
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let policy = Policy::new(Arc::clone(&config), ports, loader);
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
-    let Started { tables, events, hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
+    let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
     let tftp = tftp::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, sockets, tables);
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
@@ -221,34 +216,37 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     if stale > 0 {
         info!("removed {stale} entries from the kernel's tables that the configuration no longer has");
     }
-    if let Some(mut fast_path) = hooks {
-        attach(&config, &links, &mut fast_path)?;
-        // The programs stay in the kernel by their pins; keeping them open here has no use.
+    if let Some(fast_path) = &mut hooks {
+        for (interface, link) in config.interfaces.iter().zip(&links) {
+            attach(&config.pin_dir, interface, link, fast_path)?;
+        }
     }
     memory::give_back();
 
+    let tallies = tftp.iter().map(TftpServer::tally).collect();
+    let keeper = Keeper {
+        config: Arc::clone(&config),
+        http_port,
+        kept: links.iter().zip(&tftp).map(|(link, tftp)| Kept::new(link.clone(), tftp.relinks())).collect(),
+        roster: roster.clone(),
+        dhcp: daemon.relinks(),
+        fast_path: hooks,
+    };
     for server in tftp {
         tokio::spawn(server.run());
-    }
-    for (interface, link) in config.interfaces.iter().zip(&links) {
-        if interface.router_advertisement {
-            let (link, roster) = (link.clone(), roster.clone());
-            tokio::spawn(async move {
-                if let Err(error) = ra::serve(link, roster).await {
-                    warn!("router solicitations are not answered: {error}");
-                }
-            });
-        }
     }
     let scripts = Arc::new(ScriptBook::new(Arc::clone(&config))?);
     let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
     site.readiness.set_ready();
-    let http = tokio::spawn(http::serve(listener, http::router(site)));
+    let metrics = http::metrics::router(Sources { asks: daemon.asks(), tftp: tallies });
+    let http = tokio::spawn(http::serve(listener, http::router(site).merge(metrics)));
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
     let dhcp = tokio::spawn(daemon.run(events));
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
+    tokio::spawn(keep_short(limit));
+    tokio::spawn(keeper.run());
     tokio::select! {
         () = end.wait() => {}
         // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
@@ -259,6 +257,16 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool) -> Result<()>
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
+}
+
+/// Keeps the log within its limit from now on.
+async fn keep_short(limit: Limit) {
+    limit.begin();
+    let mut second = interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        limit.next_second();
+    }
 }
 
 /// The kernel half, as far as there is one.
@@ -333,45 +341,80 @@ fn is_optional(config: &Config) -> bool {
     config.interfaces.iter().all(|interface| matches!(interface.fast_path, Hook::Auto | Hook::Off))
 }
 
-fn attach(config: &Config, links: &[Link], fast_path: &mut FastPath) -> Result<()> {
-    for (interface, link) in config.interfaces.iter().zip(links) {
-        let wanted = match interface.fast_path {
-            Hook::Off => {
-                fast_path.release(&config.pin_dir, &interface.name)?;
-                continue;
-            }
-            Hook::Auto => Wanted::Auto,
-            Hook::Xdp => Wanted::Xdp,
-            Hook::Tc => Wanted::Tc,
-        };
-        let name = &interface.name;
-        let attached = fast_path.attach(&config.pin_dir, name, wanted)?;
-        let Attached { xdp, tc, adopted, no_xdp, no_tc } = attached;
-        let how = if adopted { "exchanged the running programs for this version's" } else { "attached" };
-        match (xdp, tc) {
-            (true, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP and TC)"),
-            (true, false) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP)"),
-            (false, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (TC)"),
-            (false, false) => {
-                warn!(interface = name, xdp, tc, "{name}: no fast path, the daemon answers everything");
-            }
+/// Puts the kernel half's programs on an interface, or takes an earlier daemon's off, and says which it has.
+pub(super) fn attach(
+    pin_dir: &Path,
+    interface: &Interface,
+    link: &Link,
+    fast_path: &mut FastPath,
+) -> Result<()> {
+    let is_veth = link::is_veth(link).unwrap_or(false);
+    let wanted = match interface.fast_path {
+        Hook::Off => {
+            fast_path.release(pin_dir, &interface.name)?;
+            return Ok(());
         }
-        if let Some(why) = no_xdp {
-            let instead = if tc { ", so TC answers" } else { "" };
-            warn!("{name}: its driver has no XDP ({why}){instead}");
-        }
-        if let Some(why) = no_tc {
-            warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
-        }
-        if xdp && link::is_veth(link).unwrap_or(false) {
-            warn!(
-                interface = name,
-                "{name}: answers by XDP arrive only if the other end of {name} runs a native XDP program: \
-                 if machines hear nothing, set fast_path = \"tc\""
-            );
+        Hook::Auto if is_veth => Wanted::AutoTc,
+        Hook::Auto => Wanted::Auto,
+        Hook::Xdp => Wanted::Xdp,
+        Hook::Tc => Wanted::Tc,
+    };
+    let name = &interface.name;
+    let attached = fast_path.attach(pin_dir, name, wanted)?;
+    let Attached { xdp, tc, adopted, no_xdp, no_tc } = attached;
+    let how = if adopted { "exchanged the running programs for this version's" } else { "attached" };
+    match (xdp, tc) {
+        (true, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP and TC)"),
+        (true, false) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (XDP)"),
+        (false, true) => info!(interface = name, xdp, tc, adopted, "{name}: {how} (TC)"),
+        (false, false) => {
+            warn!(interface = name, xdp, tc, "{name}: no fast path, the daemon answers everything");
         }
     }
+    if let Some(why) = no_xdp {
+        let instead = if tc { ", so TC answers" } else { "" };
+        warn!("{name}: its driver has no XDP ({why}){instead}");
+    }
+    if let Some(why) = no_tc {
+        warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
+    }
+    if xdp && vlan::is_stripped(name).unwrap_or(false) {
+        let says = format!(
+            "{name}: frames with VLAN tags look untagged to XDP and are answered as such: where there are any, run \
+             ethtool -K {name} rxvlan off, or set fast_path = \"tc\""
+        );
+        if vlan::has_interfaces(name) {
+            warn!(interface = name, "{says}");
+        } else {
+            info!(interface = name, "{says}");
+        }
+    }
+    if wanted == Wanted::AutoTc {
+        info!(
+            interface = name,
+            "{name}: TC only, because on a veth answers by XDP arrive only if the other end of {name} runs a \
+             native XDP program: where it does, set fast_path = \"xdp\""
+        );
+    } else if xdp && is_veth {
+        warn!(
+            interface = name,
+            "{name}: answers by XDP arrive only if the other end of {name} runs a native XDP program: \
+             if machines hear nothing, set fast_path = \"tc\""
+        );
+    }
     Ok(())
+}
+
+/// An interface as the engine sees it.
+pub(super) fn port(config: &Config, interface: &Interface, link: &Link, http_port: u16) -> Port {
+    Port {
+        ifindex: link.index,
+        name: link.name.clone(),
+        mac: link.mac,
+        addresses: link.addresses.clone(),
+        role: interface.dhcp,
+        http: advertised(config, link, http_port),
+    }
 }
 
 /// Where an interface's machines find our HTTP.

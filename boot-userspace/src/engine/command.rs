@@ -13,7 +13,7 @@ use crate::engine::record::Change;
 pub struct Now {
     /// Since boot, suspended time included: the kernel half's clock.
     pub boot: Duration,
-    /// Since the Unix epoch: what the store keeps.
+    /// Since the Unix epoch: what the store keeps. It runs as the boot clock does, whenever the wall clock is set.
     pub wall: Duration,
 }
 

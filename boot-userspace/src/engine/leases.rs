@@ -91,6 +91,9 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Every one of an address that is a machine's.
+    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Released, Self::Reserved];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -132,6 +135,15 @@ pub struct Entry {
     pub expires: Option<u64>,
     /// The name the machine gave.
     pub hostname: Option<String>,
+}
+
+impl Entry {
+    /// The same with an end that is later by so many seconds, where it has one.
+    #[must_use]
+    pub fn later_by(self, seconds: i64) -> Self {
+        let later = |end: u64| if end == 0 { 0 } else { end.saturating_add_signed(seconds).max(1) };
+        Self { expires: self.expires.map(later), ..self }
+    }
 }
 
 /// What becomes of an [`Entry`].

@@ -8,7 +8,7 @@ use boot_common::tables::Hook;
 use boot_common::{Mac, Reason};
 use tracing::info;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, STEP};
 
 /// How many answers get a line of their own within a second: two for each of 5,000 machines that are powered on at
 /// once. The kernel half gives fifty times as many, and a line costs more than its answer.
@@ -93,11 +93,11 @@ impl Engine {
         let (class, by) = (describe(answered.class), by.name());
         let boots = self.boots(mac, answered.class, ifindex, address);
         if address.is_unspecified() {
-            info!(step, by, %mac, name, class, "{verb} {class}: boot {boots}");
+            info!(name: STEP, step, by, %mac, name, class, "{verb} {class}: boot {boots}");
         } else if boots.is_empty() {
-            info!(step, by, %mac, name, class, %address, "{verb} {address} to {class}");
+            info!(name: STEP, step, by, %mac, name, class, %address, "{verb} {address} to {class}");
         } else {
-            info!(step, by, %mac, name, class, %address, "{verb} {address} to {class}: boot {boots}");
+            info!(name: STEP, step, by, %mac, name, class, %address, "{verb} {address} to {class}: boot {boots}");
         }
     }
 

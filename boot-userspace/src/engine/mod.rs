@@ -8,6 +8,7 @@ pub mod boot;
 pub mod command;
 mod confirmed;
 mod dhcp;
+pub mod figures;
 pub mod fits;
 mod join;
 pub mod lease;
@@ -18,6 +19,7 @@ pub mod packet;
 pub mod policy;
 pub mod pools;
 pub mod record;
+mod relink;
 pub mod rests;
 pub mod roster;
 pub mod script;
@@ -34,7 +36,7 @@ use std::time::Duration;
 use boot_common::class::Class;
 use boot_common::classify::client;
 use boot_common::respond::{Answered, Scratch, respond};
-use boot_common::tables::{AnswerKey, Event, Hook, Host, HostKey, Link, role};
+use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
 use tracing::{debug, warn};
 
@@ -51,6 +53,12 @@ use crate::engine::rests::Rest;
 use crate::engine::roster::Roster;
 use crate::engine::sets::{Set, Sets};
 use crate::engine::tables::Tables;
+
+/// The name of those log lines of which every boot has some. All other kinds are limited to a few within a second.
+pub const STEP: &str = "step";
+
+/// How many different complaints are remembered as made.
+const MOST_SAID: usize = 1000;
 
 /// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
 /// read.
@@ -185,6 +193,14 @@ impl Engine {
         std::mem::take(&mut self.commands)
     }
 
+    /// What is to be done first, over tables that an earlier daemon has left: everything else, then the answers.
+    ///
+    /// Answer sets may have the numbers that the earlier daemon gave to others. So machines and interfaces come before
+    /// the answers, and who is still in a set of old meanwhile finds it empty and is the daemon's.
+    pub fn take_first_commands(&mut self) -> (Vec<Command>, Vec<Command>) {
+        self.take_commands().into_iter().partition(|command| !matches!(command, Command::PutAnswer(..)))
+    }
+
     /// The policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -197,7 +213,8 @@ impl Engine {
         self.counters.get(&reason).copied().unwrap_or(0)
     }
 
-    /// Whether the tables have this interface, machine or answer: for what was adopted from an earlier daemon.
+    /// Whether the tables have this interface or machine, or exactly this answer: for what was adopted from an earlier
+    /// daemon.
     #[must_use]
     pub fn has_link(&self, ifindex: u32) -> bool {
         self.tables.links.contains_key(&ifindex)
@@ -211,8 +228,8 @@ impl Engine {
 
     /// See [`has_link`](Self::has_link).
     #[must_use]
-    pub fn has_answer(&self, key: &AnswerKey) -> bool {
-        self.tables.answers.contains_key(key)
+    pub fn has_answer(&self, key: &AnswerKey, answer: &Answer) -> bool {
+        self.tables.answers.get(key) == Some(answer)
     }
 
     /// The interfaces, for the kernel's table.
@@ -314,6 +331,10 @@ impl Engine {
         for lease in leases {
             let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
             let expires = u64::try_from(lease.expires).unwrap_or(0);
+            // No more is left than there was when it was stored: the wall clock may have been set back since.
+            let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
+            let left = expires.saturating_sub(now.seconds()).min(whole);
+            let expires = now.seconds() + left;
             if lease.state == LeaseState::Resting {
                 self.bindings.restore_rest(lease.address, lease.mac, expires);
                 continue;
@@ -323,9 +344,9 @@ impl Engine {
             }
             self.policy.remember(lease.mac, lease.address);
             let mut durable_until = 0;
-            if lease.state == LeaseState::Leased && expires > now.seconds() {
+            if lease.state == LeaseState::Leased && left > 0 {
                 // Both are whole seconds, and a promise must not be the longer one.
-                let left = Duration::from_secs(expires - now.seconds() - 1);
+                let left = Duration::from_secs(left - 1);
                 durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
             }
             match self.bindings.get(lease.mac) {
@@ -398,13 +419,23 @@ impl Engine {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             let in_pool =
                 self.policy.subnets().get(subnet).is_some_and(|pools| lease::in_pool(pools, address));
-            if !in_pool
-                || !self.policy.serves(*mac)
-                || self.bindings.get(*mac).is_some()
-                || self.bindings.owner(address).is_some()
-                || self.bindings.rests.has(address, now.seconds())
-            {
+            if !in_pool || !self.policy.serves(*mac) {
                 continue;
+            }
+            let promised = Duration::from_nanos(host.durable_until).saturating_sub(now.boot).as_secs();
+            match self.bindings.get(*mac) {
+                // It has run out by the wall clock only, which was set: nobody else gets it before the promise ends.
+                Some(binding)
+                    if binding == (Binding { address, subnet, state: State::Idle }) && promised > 0 =>
+                {
+                    let state = State::Leased(now.seconds() + promised + 1);
+                    self.bindings.put(*mac, Binding { state, ..binding });
+                    continue;
+                }
+                Some(_) => continue,
+                None if self.bindings.owner(address).is_some() => continue,
+                None if self.bindings.rests.has(address, now.seconds()) => continue,
+                None => {}
             }
             let state = State::Offered(now.seconds() + lease::OFFER_HOLDS);
             self.bindings.put(*mac, Binding { address, subnet, state });
@@ -434,10 +465,13 @@ impl Engine {
         *self.counters.entry(reason).or_default() += 1;
     }
 
-    /// True the first time.
+    /// True the first time, as far as is remembered.
     fn first(&mut self, what: String) -> bool {
-        // Bounded: a flood of different clients must not fill the memory.
-        self.said.len() < 10_000 && self.said.insert(what)
+        // A flood of different ones must fill no memory, and nothing that comes after it may go unsaid.
+        if self.said.len() >= MOST_SAID {
+            self.said.clear();
+        }
+        self.said.insert(what)
     }
 
     fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link) {

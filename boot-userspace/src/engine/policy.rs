@@ -97,6 +97,12 @@ impl Policy {
         &self.ports
     }
 
+    /// Puts an interface in the place of what had its name so far, and gives the position and what was there.
+    pub(super) fn replace_port(&mut self, port: Port) -> Option<(usize, Port)> {
+        let (position, old) = self.ports.iter_mut().enumerate().find(|(_, other)| other.name == port.name)?;
+        Some((position, std::mem::replace(old, port)))
+    }
+
     /// An interface and its position.
     #[must_use]
     pub fn port(&self, ifindex: u32) -> Option<(usize, &Port)> {

@@ -19,6 +19,17 @@ pub enum Change {
     Lift(Ipv4Addr),
 }
 
+impl Change {
+    /// The same with times that are later by so many seconds.
+    #[must_use]
+    pub fn later_by(self, seconds: i64) -> Self {
+        match self {
+            Self::Put(lease) => Self::Put(lease.later_by(seconds)),
+            change @ (Self::Delete(_) | Self::Lift(_)) => change,
+        }
+    }
+}
+
 /// An address that is bound to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -36,6 +47,15 @@ pub struct Lease {
     pub hostname: Option<String>,
     /// When it last changed, in seconds since the Unix epoch.
     pub updated: i64,
+}
+
+impl Lease {
+    /// The same with times that are later by so many seconds.
+    #[must_use]
+    pub fn later_by(self, seconds: i64) -> Self {
+        let (expires, updated) = (self.expires.saturating_add(seconds), self.updated.saturating_add(seconds));
+        Self { expires, updated, ..self }
+    }
 }
 
 /// How far a machine has come with its address.

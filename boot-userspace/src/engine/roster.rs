@@ -80,6 +80,12 @@ impl Roster {
         Some(Client { mac, name: lists.name(mac).map(str::to_owned) })
     }
 
+    /// A machine with the name it has, if it is known.
+    #[must_use]
+    pub fn named(&self, mac: Mac) -> Client {
+        Client { mac, name: self.read().name(mac).map(str::to_owned) }
+    }
+
     /// True for a machine that is configured or has asked to boot.
     #[must_use]
     pub fn is_client(&self, mac: Mac) -> bool {

@@ -119,6 +119,23 @@ impl Sets {
         true
     }
 
+    /// Forgets the sets of an interface, whose addresses are others now.
+    pub(super) fn forget(&mut self, position: usize, tables: &mut Tables) {
+        self.numbers.retain(|set, _| set.position != position);
+        tables.answers.retain(|key, _| {
+            let set = usize::try_from(key.set).ok().and_then(|number| self.sets.get(number));
+            let is_kept = set.is_some_and(|set| set.position != position);
+            self.lists -= usize::from(!is_kept && key.wanted != 0);
+            is_kept
+        });
+    }
+
+    /// Whether a set is of an interface.
+    pub(super) fn is_of(&self, number: u32, position: usize) -> bool {
+        let set = usize::try_from(number).ok().and_then(|number| self.sets.get(number));
+        set.is_some_and(|set| set.position == position)
+    }
+
     /// An answer by a client's own list, kept for the next one with that list.
     pub(super) fn by_list(
         &mut self,

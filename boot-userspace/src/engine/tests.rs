@@ -4,6 +4,7 @@ mod places;
 mod pools;
 mod ports;
 mod promises;
+mod restarts;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -84,6 +85,13 @@ impl Lab {
     }
 
     fn with_leases(config: &str, leases: &[Lease], role: DhcpRole) -> Self {
+        let mut lab = Self::unfilled(config, leases, role);
+        lab.engine.take_commands();
+        lab
+    }
+
+    /// With the commands that fill the kernel's tables still to be taken.
+    fn unfilled(config: &str, leases: &[Lease], role: DhcpRole) -> Self {
         let port = Port {
             ifindex: 7,
             name: "eth1".to_owned(),
@@ -98,8 +106,7 @@ impl Lab {
         };
         let policy = Policy::new(config::parse(config, "test").unwrap(), vec![port], loader);
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
-        let mut engine = Engine::new(policy, leases, Roster::default(), now);
-        engine.take_commands();
+        let engine = Engine::new(policy, leases, Roster::default(), now);
         Self { engine, now, changes: Vec::new(), squatter: None, probes: Vec::new() }
     }
 

@@ -17,6 +17,8 @@ use crate::fastpath::pins;
 pub enum Wanted {
     /// Both where they can be had, either where not.
     Auto,
+    /// TC where it can be had.
+    AutoTc,
     /// XDP in the driver, or fail.
     Xdp,
     /// TC only.
@@ -42,7 +44,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, pin_dir: &Path, interface: &str, wanted: W
     let mut attached = Attached { xdp: false, tc: false, adopted: false, no_xdp: None, no_tc: None };
     let xdp_pin = pins::link(pin_dir, "xdp", interface);
     let tc_pin = pins::link(pin_dir, "tc", interface);
-    if wanted == Wanted::Tc {
+    if matches!(wanted, Wanted::Tc | Wanted::AutoTc) {
         drop_pin(&xdp_pin)?;
     } else {
         match attach_xdp(ebpf, &xdp_pin, interface) {

@@ -75,8 +75,8 @@ impl Tables {
         self.hosts.iter().filter_map(Result::ok).collect()
     }
 
-    /// Makes the tables hold exactly this: what is adopted may have machines, interfaces and answers that the
-    /// configuration no longer has. Gives the number of stale entries removed.
+    /// Makes the tables hold nothing but this: what is adopted may have machines, interfaces and answers that the
+    /// configuration no longer has, or has differently. Gives the number of stale entries removed.
     ///
     /// # Errors
     /// As the kernel gives them.
@@ -84,14 +84,19 @@ impl Tables {
         &mut self,
         links: impl Fn(u32) -> bool,
         hosts: impl Fn(&HostKey) -> bool,
-        answers: impl Fn(&AnswerKey) -> bool,
+        answers: impl Fn(&AnswerKey, &Answer) -> bool,
     ) -> Result<usize, MapError> {
         let stale_links: Vec<u32> =
             self.links.keys().filter_map(Result::ok).filter(|key| !links(*key)).collect();
         let stale_hosts: Vec<HostKey> =
             self.hosts.keys().filter_map(Result::ok).filter(|key| !hosts(key)).collect();
-        let stale_answers: Vec<AnswerKey> =
-            self.answers.keys().filter_map(Result::ok).filter(|key| !answers(key)).collect();
+        let stale_answers: Vec<AnswerKey> = self
+            .answers
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(key, answer)| !answers(key, answer))
+            .map(|(key, _)| key)
+            .collect();
         for key in &stale_links {
             self.links.remove(key)?;
         }

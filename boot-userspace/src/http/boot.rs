@@ -8,6 +8,7 @@ use boot_common::Mac;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
+use crate::engine::STEP;
 use crate::engine::script::{self, ScriptBook};
 pub use crate::engine::script::{Asked, NoScript};
 
@@ -74,7 +75,7 @@ fn answer(
             (StatusCode::OK, script)
         }
         Ok(script) => {
-            info!(step = "script", by = "daemon", mac, name, %client, bytes = script.len(), "sent {path}");
+            info!(name: STEP, step = "script", by = "daemon", mac, name, %client, bytes = script.len(), "sent {path}");
             (StatusCode::OK, script)
         }
         Err(NoScript::NotForYou(why)) => {

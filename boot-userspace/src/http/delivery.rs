@@ -20,6 +20,7 @@ use tokio_util::io::ReaderStream;
 use tracing::field::display;
 use tracing::info;
 
+use crate::engine::STEP;
 use crate::files::human_size;
 
 /// Bytes read and handed to the socket at a time; every connection holds a few of these.
@@ -114,7 +115,7 @@ impl Drop for Delivery {
         let seconds = self.started.elapsed().as_secs_f64();
         let size = human_size(bytes);
         if bytes == self.wanted {
-            info!(step = "http", by = "daemon", mac, name, %client, file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
+            info!(name: STEP, step = "http", by = "daemon", mac, name, %client, file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
         } else {
             let whole = human_size(self.wanted);
             info!(

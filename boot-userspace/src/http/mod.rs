@@ -1,4 +1,4 @@
-//! HTTP for booting machines: boot scripts, boot files, and whether the server is alive.
+//! HTTP for booting machines: boot scripts, boot files, and whether the server is alive and what it does.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +22,7 @@ mod date;
 mod delivery;
 mod files;
 mod health;
+pub mod metrics;
 #[cfg(test)]
 mod tests;
 

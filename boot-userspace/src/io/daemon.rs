@@ -4,26 +4,31 @@
 //! commit: so the commits per second are the disk's, and the leases per commit the storm's.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::Mac;
-use boot_common::tables::{Event, role};
+use boot_common::tables::{Event, Hook, role};
 use boot_common::wire::port;
+use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::config::DhcpRole;
 use crate::engine::Engine;
-use crate::engine::command::{Command, Incoming, Now, Via};
+use crate::engine::command::{Command, Incoming, Via};
+use crate::engine::figures::Held;
 use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Standing, Which};
 use crate::engine::packet::payload;
-use crate::engine::record::Change;
+use crate::engine::policy::Port;
+use crate::engine::pools::Pool;
+use crate::engine::record::{Change, Lease};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
-use crate::io::clock;
+use crate::io::clock::{now, was_set_by};
 use crate::io::link::Link;
 use crate::io::overhear::Overhearing;
 use crate::io::packet::FrameSocket;
@@ -55,6 +60,8 @@ pub struct Sockets {
     pxe: Arc<UdpSocket>,
     frames: FrameSocket,
     prober: Arc<Prober>,
+    /// Who listens to them.
+    listeners: JoinSet<()>,
 }
 
 /// How requests to port 67 are heard.
@@ -90,7 +97,18 @@ impl Sockets {
         let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
         let frames = FrameSocket::open(link).map_err(other)?;
         let prober = Arc::new(Prober::open(link).map_err(other)?);
-        Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober })
+        Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober, listeners: JoinSet::new() })
+    }
+
+    fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
+        let pxe = Dhcp::Port(Arc::clone(&self.pxe));
+        for (socket, port) in [(self.dhcp.clone(), port::DHCP_SERVER), (pxe, port::PXE)] {
+            self.listeners.spawn(receive(socket, self.ifindex, port, sender.clone()));
+        }
+    }
+
+    fn with_addresses_of(self, link: &Link) -> io::Result<Self> {
+        Ok(Self { frames: FrameSocket::open(link)?, prober: Arc::new(Prober::open(link)?), ..self })
     }
 
     /// Whether another server on this host has port 67. It must hear every request, so the kernel half must answer
@@ -109,13 +127,28 @@ pub struct Daemon {
     tables: Option<Tables>,
     /// What probes have found.
     findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
+    /// What interfaces have become.
+    relinks: (mpsc::Sender<Relink>, mpsc::Receiver<Relink>),
     /// What operators want.
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     /// Until when packets gather.
     gather_until: Instant,
+    store_failures: u64,
+    /// By how many seconds the store's time is later than the engine's.
+    set_by: i64,
 }
 
-/// What an operator wants, and where the answer goes.
+/// An interface that is another one now under its old name.
+pub struct Relink {
+    /// The interface.
+    pub link: Link,
+    /// The same for the engine.
+    pub port: Port,
+    /// Gets whether it is served again.
+    pub reply: oneshot::Sender<Result<()>>,
+}
+
+/// What an operator, or who watches, wants, and where the answer goes.
 #[derive(Debug)]
 pub enum Ask {
     /// Every lease, in the order of the addresses.
@@ -131,6 +164,21 @@ pub enum Ask {
         /// Gets what became of each.
         reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
     },
+    /// What has been counted.
+    Figures(oneshot::Sender<Figures>),
+}
+
+/// What has been counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How packets ended at each hook: since the kernel half was loaded, and in the daemon since its start.
+    pub packets: Vec<(Hook, Reason, u64)>,
+    /// How many machines have an address in each subnet.
+    pub held: Vec<Held>,
+    /// How full each subnet's pools are.
+    pub pools: Vec<Pool>,
+    /// How often leases could not be stored.
+    pub store_failures: u64,
 }
 
 /// Why an operator does not get what he wants.
@@ -160,8 +208,19 @@ impl Daemon {
     #[must_use]
     pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
         let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
-        let (findings, asks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS));
-        Self { engine, store, sockets, tables, findings, asks, gather_until: Instant::now() }
+        let (findings, asks, relinks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS), mpsc::channel(1));
+        Self {
+            engine,
+            store,
+            sockets,
+            tables,
+            findings,
+            relinks,
+            asks,
+            gather_until: Instant::now(),
+            store_failures: 0,
+            set_by: 0,
+        }
     }
 
     /// Where requests of operators go.
@@ -170,41 +229,47 @@ impl Daemon {
         self.asks.0.clone()
     }
 
-    /// Fills the kernel's tables with what the engine has decided so far, and removes what it does not know, if they
-    /// were `adopted` from an earlier daemon. Gives the number of stale entries.
+    /// Where to tell what an interface has become, when it was made again or has other addresses.
+    #[must_use]
+    pub fn relinks(&self) -> mpsc::Sender<Relink> {
+        self.relinks.0.clone()
+    }
+
+    /// Fills the kernel's tables with what the engine has decided so far, and first removes what is not so any more, if
+    /// they were `adopted` from an earlier daemon. Gives the number of stale entries.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn fill_tables(&mut self, adopted: bool) -> Result<usize> {
         self.beat();
-        let commands = self.engine.take_commands();
-        self.execute(commands).await;
-        let Some(tables) = &mut self.tables else { return Ok(0) };
+        let mut stale = 0;
+        if adopted && let Some(tables) = &mut self.tables {
+            let engine = &self.engine;
+            stale = tables.reconcile(
+                |link| engine.has_link(link),
+                |host| engine.has_host(host),
+                |key, answer| engine.has_answer(key, answer),
+            )?;
+        }
+        let (machines, answers) = self.engine.take_first_commands();
+        self.execute(machines).await;
         for (ifindex, mut link) in self.engine.links() {
             if self.sockets.get(&ifindex).is_some_and(Sockets::is_beside) {
                 link.role = role::OFF;
             }
-            tables.put_link(ifindex, &link)?;
+            if let Some(tables) = &mut self.tables {
+                tables.put_link(ifindex, &link)?;
+            }
         }
-        if !adopted {
-            return Ok(0);
-        }
-        let engine = &self.engine;
-        Ok(tables.reconcile(
-            |link| engine.has_link(link),
-            |host| engine.has_host(host),
-            |key| engine.has_answer(key),
-        )?)
+        self.execute(answers).await;
+        Ok(stale)
     }
 
     /// Runs until the sockets' tasks end, which they do not.
     pub async fn run(mut self, events: Option<AsyncEvents>) {
         let (sender, mut packets) = mpsc::channel(WAITING);
-        for sockets in self.sockets.values() {
-            let pxe = Dhcp::Port(Arc::clone(&sockets.pxe));
-            for (socket, port) in [(sockets.dhcp.clone(), port::DHCP_SERVER), (pxe, port::PXE)] {
-                tokio::spawn(receive(socket, sockets.ifindex, port, sender.clone()));
-            }
+        for sockets in self.sockets.values_mut() {
+            sockets.listen(&sender);
         }
         let (event_sender, mut kernel_events) = mpsc::channel(BATCHES);
         if let Some(events) = events {
@@ -241,14 +306,39 @@ impl Daemon {
                     self.execute(commands).await;
                 }
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
+                Some(Relink { link, port, reply }) = self.relinks.1.recv() => {
+                    // Nobody waits for it when the daemon ends.
+                    drop(reply.send(self.relink(&link, port, &sender).await));
+                }
                 _ = second.tick() => {
                     self.beat();
+                    self.follow_wall_clock().await;
                     self.engine.tick(now());
                     let commands = self.engine.take_commands();
                     self.execute(commands).await;
                 }
             }
         }
+    }
+
+    /// Serves an interface that is another one now.
+    async fn relink(&mut self, link: &Link, port: Port, sender: &mpsc::Sender<Packet>) -> Result<()> {
+        let role = port.role;
+        let old = self.engine.relink(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
+        if role != DhcpRole::Off {
+            let sockets = match old {
+                // Of other addresses its ports know nothing.
+                Some(old) if old.ifindex == link.index => old.with_addresses_of(link)?,
+                _ => {
+                    let mut new = Sockets::open(link, role)?;
+                    new.listen(sender);
+                    new
+                }
+            };
+            self.sockets.insert(link.index, sockets);
+        }
+        self.fill_tables(true).await?;
+        Ok(())
     }
 
     async fn answer(&mut self, ask: Ask) {
@@ -259,17 +349,36 @@ impl Daemon {
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
+            Ask::Figures(reply) => drop(reply.send(self.figures())),
         }
     }
 
+    fn figures(&self) -> Figures {
+        let mut packets: Vec<(Hook, Reason, u64)> = Vec::new();
+        for hook in Hook::KERNEL {
+            // A table that is gone counts nothing.
+            let counter =
+                |reason| self.tables.as_ref()?.counter(hook, reason).ok().filter(|count| *count > 0);
+            packets.extend(Reason::ALL.iter().filter_map(|reason| Some((hook, *reason, counter(*reason)?))));
+        }
+        packets.extend(self.engine.counters().map(|(reason, count)| (Hook::Daemon, reason, count)));
+        let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
+        Figures { packets, held, pools, store_failures: self.store_failures }
+    }
+
     async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {
-        Ok(self.engine.leases(&self.store.leases().await?, now()))
+        let mut leases = self.engine.leases(&self.stored().await?, now());
+        for lease in &mut leases {
+            lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
+        }
+        Ok(leases)
     }
 
     async fn delete_lease(&mut self, which: Which) -> Result<Shown, AskFailure> {
-        let stored = self.store.leases().await?;
-        let (shown, change) = self.engine.to_delete(which, &stored, now())?;
+        let stored = self.stored().await?;
+        let (mut shown, change) = self.engine.to_delete(which, &stored, now())?;
         self.change(&[change]).await?;
+        shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
         let (mac, address) = (shown.mac, shown.address);
         match shown.standing {
             Standing::Resting => {
@@ -281,7 +390,8 @@ impl Daemon {
     }
 
     async fn import_leases(&mut self, entries: &[Entry], dry_run: bool) -> Result<Vec<Outcome>, AskFailure> {
-        let (outcomes, changes) = self.engine.to_import(entries, now());
+        let entries: Vec<Entry> = entries.iter().map(|entry| entry.clone().later_by(-self.set_by)).collect();
+        let (outcomes, changes) = self.engine.to_import(&entries, now());
         if !dry_run && !changes.is_empty() {
             self.change(&changes).await?;
             let leases = changes.len();
@@ -292,11 +402,47 @@ impl Daemon {
 
     /// The store first: when it refuses, nothing has happened.
     async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        self.store.commit(changes).await?;
+        self.commit(changes).await?;
         self.engine.change_leases(changes, now());
         let commands = self.engine.take_commands();
         self.execute(commands).await;
         Ok(())
+    }
+
+    /// What the store has, in the engine's time.
+    async fn stored(&self) -> Result<Vec<Lease>, StoreError> {
+        let leases = self.store.leases().await?;
+        Ok(leases.into_iter().map(|lease| lease.later_by(-self.set_by)).collect())
+    }
+
+    /// The store has the wall clock's time, which the next daemon will begin with.
+    async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        if self.set_by == 0 {
+            return self.store.commit(changes).await;
+        }
+        let changes: Vec<Change> =
+            changes.iter().map(|change| change.clone().later_by(self.set_by)).collect();
+        self.store.commit(&changes).await
+    }
+
+    /// When the wall clock has been set, leases in the store go with it: they last as long as before.
+    async fn follow_wall_clock(&mut self) {
+        let set_by = was_set_by();
+        let by = set_by - self.set_by;
+        // Of a second nobody can be sure.
+        if by.abs() < 2 {
+            return;
+        }
+        let old = i64::try_from(now().seconds()).unwrap_or(i64::MAX).saturating_add(self.set_by);
+        match self.store.shift(by, old).await {
+            Ok(()) => {
+                info!("the wall clock was set by {by} s: leases last as long as before");
+                self.set_by = set_by;
+            }
+            Err(failure) => {
+                error!("{failure}: the wall clock was set by {by} s, and stored leases end by it");
+            }
+        }
     }
 
     async fn round(&mut self, packets: &[Packet]) {
@@ -326,7 +472,7 @@ impl Daemon {
                 |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
             )
             .collect();
-        let committed = self.store.commit(&changes).await;
+        let committed = self.commit(&changes).await;
         if (1..FEW).contains(&changes.len()) {
             self.gather_until = Instant::now() + PACKETS_GATHER;
         }
@@ -334,6 +480,7 @@ impl Daemon {
             Ok(()) => true,
             Err(failure) => {
                 error!("{failure}: no lease is confirmed until this is mended");
+                self.store_failures += 1;
                 self.engine.not_stored(&changes);
                 false
             }
@@ -398,12 +545,6 @@ impl Daemon {
         let now = now().nanos();
         self.tell("heartbeat", |tables| tables.beat(now));
     }
-}
-
-/// Now, by both clocks.
-#[must_use]
-pub fn now() -> Now {
-    Now { boot: clock::boot(), wall: clock::wall() }
 }
 
 /// Reads what the kernel half reports, in batches.

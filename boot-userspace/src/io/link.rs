@@ -5,13 +5,17 @@
 
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::{LinkAddr, SockaddrIn, SockaddrStorage};
+use nix::sys::socket::{LinkAddr, NetlinkAddr, SockaddrIn, SockaddrStorage, bind};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use super::socket::register;
 
 /// What xpxe needs to know of an Ethernet interface it serves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,36 @@ pub fn find(name: &str) -> io::Result<Link> {
     let index = u32::try_from(hardware.ifindex()).map_err(io::Error::other)?;
     let mac = Mac(hardware.addr().unwrap_or_default());
     Ok(Link { index, name: name.to_owned(), mac, addresses, mtu: mtu(index)? })
+}
+
+/// What happens to interfaces and their IPv4 addresses, as rtnetlink(7) tells it.
+pub struct Changes(AsyncFd<Socket>);
+
+impl Changes {
+    /// Begins to listen. Must be called inside a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        let kind = Some(Protocol::from(libc::NETLINK_ROUTE));
+        let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, kind)?;
+        socket.set_nonblocking(true)?;
+        let groups = (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR) as u32;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Self(register(socket)?))
+    }
+
+    /// Waits until something has happened. What exactly is to be looked up: messages may have been lost.
+    pub async fn next(&mut self) -> io::Result<()> {
+        let mut guard = self.0.readable_mut().await?;
+        let mut message = [0; 64];
+        loop {
+            match guard.get_inner_mut().read(&mut message) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Too many at once, for example.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        guard.clear_ready();
+        Ok(())
+    }
 }
 
 /// The packet-socket address of a link, with the protocol left at 0.

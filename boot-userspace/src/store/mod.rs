@@ -87,6 +87,14 @@ impl Store {
         self.write(changes).await.map_err(|error| self.location.explain(error))
     }
 
+    /// Makes the times of a clock later by so many seconds, which was set when it said `old`, in seconds since the Unix
+    /// epoch. What was stored at a later time than that was so by another clock: at the start this one was wrong.
+    pub async fn shift(&self, seconds: i64, old: i64) -> Result<(), StoreError> {
+        let shift = "UPDATE leases SET expires = expires + $1, updated = updated + $1 WHERE updated <= $2";
+        let done = sqlx::query(shift).bind(seconds).bind(old).execute(&self.writer).await;
+        done.map(drop).map_err(|error| self.location.explain(error))
+    }
+
     async fn write(&self, changes: &[Change]) -> sqlx::Result<()> {
         // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;

@@ -75,6 +75,24 @@ fn more_leases_than_a_page_are_all_read_once() {
 }
 
 #[test]
+fn all_times_go_with_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        let leases = [lease(1, 1), lease(2, 2)];
+        store.commit(&leases.clone().map(Change::Put)).await.unwrap();
+        let now = leases[0].updated;
+        store.shift(86_400, now).await.unwrap();
+        assert_eq!(sorted(&store).await, leases.clone().map(|lease| lease.later_by(86_400)));
+        store.shift(-86_400, now + 86_400).await.unwrap();
+        assert_eq!(sorted(&store).await, leases);
+        // A machine without a battery begins in 1970, until it has asked what time it is.
+        store.shift(now, 5).await.unwrap();
+        assert_eq!(sorted(&store).await, leases);
+    });
+}
+
+#[test]
 fn an_address_belongs_to_its_latest_machine() {
     let dir = tempfile::tempdir().unwrap();
     run(async {

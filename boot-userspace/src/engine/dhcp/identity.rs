@@ -6,10 +6,10 @@ use boot_common::frame::Bytes;
 use boot_common::tables::HostKey;
 use tracing::{info, warn};
 
-use crate::engine::Engine;
 use crate::engine::command::Now;
 use crate::engine::lease::{Binding, State};
 use crate::engine::marks::Marks;
+use crate::engine::{Engine, STEP};
 
 impl Engine {
     /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
@@ -29,7 +29,7 @@ impl Engine {
         }
         let client = self.policy.client(mac);
         let name = client.name.as_deref().unwrap_or("");
-        info!(step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
+        info!(name: STEP, step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)

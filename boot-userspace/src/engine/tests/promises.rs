@@ -3,7 +3,7 @@
 use super::*;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
-const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 33);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 

@@ -213,6 +213,21 @@ impl Transfers {
         }
     }
 
+    /// The interface was made again with this number. What is under way goes on; the kernel half, which knows transfers
+    /// by the number, has no more part in it.
+    pub fn relink(&mut self, limits: Limits, ifindex: u32) {
+        self.limits = limits;
+        if ifindex == self.ifindex {
+            return;
+        }
+        let in_kernel =
+            |transfer: &Transfer| transfer.course().is_some_and(|course| course.image.place.is_some());
+        let published = self.transfers.iter().filter(|(_, transfer)| in_kernel(transfer));
+        let keys: Vec<TransferKey> = published.map(|(peer, _)| peer.key(self.ifindex)).collect();
+        self.actions.extend(keys.into_iter().map(|key| Action::Withdraw { key }));
+        self.ifindex = ifindex;
+    }
+
     /// A packet came from `client` to our address `local`. `now` is the time since boot.
     pub fn handle(&mut self, packet: &[u8], client: SocketAddrV4, local: Ipv4Addr, now: Duration) {
         let peer = Peer { client, local };

@@ -492,6 +492,28 @@ fn late_answer_to_a_forgotten_open_closes_the_file() {
 }
 
 #[test]
+fn a_transfer_outlives_the_number_of_its_interface() {
+    let mut transfers = Transfers::new(LIMITS, 2, Slots::own(64));
+    let now = Duration::from_secs(100);
+    let actions =
+        |transfers: &mut Transfers| std::iter::from_fn(|| transfers.next_action()).collect::<Vec<_>>();
+    transfers.handle(&rrq("f octet blksize 1000"), CLIENT, LOCAL, now);
+    let Some(Action::Open { token, .. }) = transfers.next_action() else { panic!("no file is opened") };
+    let place = Some(Place { chunk: 0, sums: 0 });
+    transfers.opened(token, Ok(Image { id: 1, size: 5000, place, edition: 0 }), now);
+    let opened = actions(&mut transfers);
+    assert!(opened.iter().any(|action| matches!(action, Action::Publish { key, .. } if key.ifindex == 2)));
+    transfers.relink(LIMITS, 2);
+    assert_eq!(actions(&mut transfers), []);
+    transfers.relink(LIMITS, 9);
+    let moved = actions(&mut transfers);
+    assert!(matches!(&moved[..], [Action::Withdraw { key }] if key.ifindex == 2), "{moved:?}");
+    transfers.handle(&ack(0), CLIENT, LOCAL, now);
+    let next = actions(&mut transfers);
+    assert!(matches!(&next[..], [Action::Block { block: 1, .. }, ..]), "{next:?}");
+}
+
+#[test]
 fn unreadable_file_ends_the_transfer_with_an_error() {
     let mut server = Server::with_file(5000);
     server.gets(&rrq("f octet"));

@@ -1,27 +1,35 @@
 //! What the log says of transfers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
+use boot_common::Mac;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use crate::engine::roster::Roster;
+use crate::engine::STEP;
+use crate::engine::roster::{Client, Roster};
 use crate::engine::tftp::{Outcome, Peer, Told};
 use crate::files::{BootFiles, OpenError, OpenFile, Version, human_size};
+use crate::io::neighbours;
 
 /// How many contents are remembered as told about.
 const MOST_INSPECTED: usize = 1024;
+/// How many machines are remembered that have their address from elsewhere.
+const MOST_STRANGERS: usize = 4096;
 
 /// Writes the log lines of one interface's transfers.
 pub(super) struct Teller {
     roster: Roster,
     /// What has been said what it is.
     inspected: HashSet<Version>,
+    /// Machines that have their address from elsewhere, where it is known which they are.
+    strangers: HashMap<Ipv4Addr, Option<Mac>>,
 }
 
 impl Teller {
     pub(super) fn new(roster: Roster) -> Self {
-        Self { roster, inspected: HashSet::new() }
+        Self { roster, inspected: HashSet::new(), strangers: HashMap::new() }
     }
 
     /// Says what is going to be sent, once for each content.
@@ -42,8 +50,8 @@ impl Teller {
         }
     }
 
-    pub(super) fn tell_miss(&self, peer: Peer, file: &str, why: &OpenError) {
-        let (mac, name) = self.who(peer);
+    pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, why: &OpenError) {
+        let (mac, name) = self.who(peer, file);
         let mac = mac.map(display);
         let client = peer.client;
         if matches!(why, OpenError::NotFound { .. }) && is_customary_probe(file) {
@@ -52,9 +60,9 @@ impl Teller {
         info!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}: {why}");
     }
 
-    pub(super) fn tell(&self, told: Told) {
+    pub(super) fn tell(&mut self, told: Told) {
         let Told { peer, name: file, outcome } = told;
-        let (mac, name) = self.who(peer);
+        let (mac, name) = self.who(peer, &file);
         let mac = mac.map(display);
         let client = peer.client;
         match outcome {
@@ -68,7 +76,7 @@ impl Teller {
                     true => "tc",
                 };
                 info!(
-                    step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
+                    name: STEP, step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
                     windowsize = window, blocks, resent, by_xdp, by_tc, "sent {file}, {size} in {seconds:.1} s{end}"
                 );
             }
@@ -97,18 +105,92 @@ impl Teller {
         }
     }
 
-    fn who(&self, peer: Peer) -> (Option<boot_common::Mac>, Option<String>) {
-        self.roster.client(*peer.client.ip()).map_or((None, None), |client| (Some(client.mac), client.name))
+    fn who(&mut self, peer: Peer, file: &str) -> (Option<Mac>, Option<String>) {
+        let address = *peer.client.ip();
+        let client = self.roster.client(address).or_else(|| self.stranger(address, file));
+        client.map_or((None, None), |client| (Some(client.mac), client.name))
+    }
+
+    /// A machine that has its address from another server: by the name of its own file, or by the system's table.
+    fn stranger(&mut self, address: Ipv4Addr, file: &str) -> Option<Client> {
+        if self.strangers.len() >= MOST_STRANGERS {
+            self.strangers.clear();
+        }
+        if let Some(mac) = own_file(file) {
+            self.strangers.insert(address, Some(mac));
+        }
+        let mac = *self.strangers.entry(address).or_insert_with(|| neighbours::station(address));
+        mac.map(|mac| self.roster.named(mac))
     }
 }
 
-/// Names that loaders try on every boot, so that not having them says nothing.
+/// Names that loaders try on every boot before their last one, so that not having them says nothing.
 fn is_customary_probe(file: &str) -> bool {
-    let name = file.rsplit(['/', '\\']).next().unwrap_or(file).to_ascii_lowercase();
     let file = file.to_ascii_lowercase();
+    let name = last_part(&file);
     name == "autoexec.ipxe"
-        || file.contains("pxelinux.cfg/")
-        || name.ends_with(".lst")
+        || (file.contains("pxelinux.cfg/") && name != "default")
+        || name.starts_with("grub.cfg-")
+        || GRUB_LISTS.contains(&name)
         || (name.ends_with(".efi")
             && (name.starts_with("revocations") || name.starts_with("shim_certificate")))
+}
+
+/// What GRUB 2 reads about its modules, and does without.
+const GRUB_LISTS: [&str; 4] = ["command.lst", "crypto.lst", "fs.lst", "terminal.lst"];
+
+/// The machine that a file is for, as PXELINUX and GRUB name it: the hardware type (1), then the address.
+fn own_file(file: &str) -> Option<Mac> {
+    let file = file.to_ascii_lowercase();
+    let name = last_part(&file);
+    let is_pxelinux = file.contains("pxelinux.cfg/");
+    let own = name.strip_prefix("grub.cfg-").or(is_pxelinux.then_some(name))?;
+    own.strip_prefix("01-")?.parse().ok()
+}
+
+fn last_part(file: &str) -> &str {
+    file.rsplit(['/', '\\']).next().unwrap_or(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_name_that_a_loader_tries_is_told() {
+        for silent in [
+            "pxelinux.cfg/01-52-54-00-00-00-01",
+            "/tftp/pxelinux.cfg/0A4D",
+            "grub/grub.cfg-01-52-54-00-00-00-01",
+            "boot/grub/x86_64-efi/command.lst",
+            "autoexec.ipxe",
+            "revocations_sbat.efi",
+        ] {
+            assert!(is_customary_probe(silent), "{silent}");
+        }
+        for told in
+            ["pxelinux.cfg/default", "PXELINUX.CFG/default", "grub/grub.cfg", "menu.lst", "grubx64.efi"]
+        {
+            assert!(!is_customary_probe(told), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_machine_with_an_address_from_elsewhere_is_known_by_its_own_file() {
+        let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+        for own in ["pxelinux.cfg/01-52-54-00-00-00-01", "/x/grub.cfg-01-52-54-00-00-00-01"] {
+            assert_eq!(own_file(own), Some(mac), "{own}");
+        }
+        for other in ["pxelinux.cfg/0A4D", "01-52-54-00-00-00-01", "pxelinux.cfg/01-52-54-00-00-00", ""] {
+            assert_eq!(own_file(other), None, "{other}");
+        }
+        let roster = Roster::default();
+        roster.know(&Client { mac, name: Some("node1".to_owned()) });
+        let mut teller = Teller::new(roster);
+        let peer = Peer { client: "192.0.2.7:2000".parse().unwrap(), local: Ipv4Addr::new(192, 0, 2, 1) };
+        assert_eq!(teller.who(peer, "pxelinux.0"), (None, None));
+        let node1 = (Some(mac), Some("node1".to_owned()));
+        assert_eq!(teller.who(peer, "pxelinux.cfg/01-52-54-00-00-00-01"), node1);
+        assert_eq!(teller.who(peer, "pxelinux.cfg/default"), node1);
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use boot_common::tftp::TransferKey;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::engine::roster::Roster;
 use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Token, Transfers};
@@ -24,11 +24,13 @@ use crate::io::udp::{BindError, UdpSocket};
 mod log;
 mod ports;
 mod start;
+mod tally;
 
 use log::Teller;
 use ports::{Datagram, Ports};
 
 pub use start::{InKernel, servers};
+pub use tally::Tally;
 
 /// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;
@@ -73,6 +75,9 @@ pub struct TftpServer {
     crowded_out: u64,
     /// Transfers that got no port of their own.
     without_port: u64,
+    tally: Arc<Tally>,
+    /// What the interface has become.
+    relinks: (mpsc::UnboundedSender<Link>, mpsc::UnboundedReceiver<Link>),
 }
 
 /// A file, and the block size it is wanted in.
@@ -98,6 +103,7 @@ impl TftpServer {
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
         let (crowded_out, without_port) = (0, 0);
+        let (tally, relinks) = (Arc::default(), mpsc::unbounded_channel());
         Self {
             socket,
             link,
@@ -110,7 +116,21 @@ impl TftpServer {
             fetched,
             crowded_out,
             without_port,
+            tally,
+            relinks,
         }
+    }
+
+    /// Where to tell what the interface has become, when it was made again or has other addresses.
+    #[must_use]
+    pub fn relinks(&self) -> mpsc::UnboundedSender<Link> {
+        self.relinks.0.clone()
+    }
+
+    /// The interface, and what is counted there.
+    #[must_use]
+    pub fn tally(&self) -> (String, Arc<Tally>) {
+        (self.link.name.clone(), Arc::clone(&self.tally))
     }
 
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
@@ -143,11 +163,25 @@ impl TftpServer {
                     self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
                 }
                 Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
+                Some(link) = self.relinks.1.recv() => self.relink(link),
                 () = sleep_until(wakeup) => {}
             }
             self.transfers.tick(clock::boot());
             self.act();
         }
+    }
+
+    fn relink(&mut self, link: Link) {
+        if link.index != self.link.index {
+            match bind(&link) {
+                Ok(socket) => self.socket = socket,
+                Err(error) => return error!(interface = link.name, "no TFTP on {}: {error}", link.name),
+            }
+            self.ports = self.ports.is_some().then(|| Ports::new(link.clone()));
+        }
+        let limits = Limits { mtu: link.mtu, window: self.common.window };
+        self.transfers.relink(limits, link.index);
+        self.link = link;
     }
 
     fn take(&mut self, packet: &[u8], received: &crate::io::udp::Received) {
@@ -208,6 +242,7 @@ impl TftpServer {
                     if let Some(ports) = &mut self.ports {
                         ports.close(told.peer);
                     }
+                    self.tally.add(&told.outcome);
                     self.teller.tell(told);
                 }
             }
@@ -220,6 +255,7 @@ impl TftpServer {
             );
         }
         self.crowded_out = crowded_out;
+        self.tally.set_running(self.transfers.len(), crowded_out);
     }
 
     fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {

@@ -162,14 +162,14 @@ impl World {
             }
         }
         let links: Vec<_> = engine.links().collect();
+        if let Some(kernel) = &mut self.kernel {
+            kernel.links = links.into_iter().collect();
+            kernel.hosts.retain(|key, _| engine.has_host(key));
+            kernel.answers.retain(|key, answer| engine.has_answer(key, answer));
+        }
         self.engine = Some(engine);
         self.commits_fail = false;
         self.round(None);
-        if let (Some(kernel), Some(engine)) = (&mut self.kernel, &self.engine) {
-            kernel.links = links.into_iter().collect();
-            kernel.hosts.retain(|key, _| engine.has_host(key));
-            kernel.answers.retain(|key, _| engine.has_answer(key));
-        }
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {

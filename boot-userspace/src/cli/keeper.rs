@@ -1,0 +1,155 @@
+//! Interfaces that change while xpxe runs: deleted and made again, with other addresses, down and up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::cli::serve::{attach, port};
+use crate::config::{Config, Interface};
+use crate::engine::roster::Roster;
+use crate::fastpath::FastPath;
+use crate::io::daemon::Relink;
+use crate::io::link::{self, Changes, Link};
+use crate::io::ra;
+
+/// How long changes gather: making an interface is several.
+const GATHER: Duration = Duration::from_millis(50);
+/// When an interface that could not be served is looked at again, if nothing happens before.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Has the interfaces served as they are.
+pub(super) struct Keeper {
+    pub(super) config: Arc<Config>,
+    pub(super) http_port: u16,
+    /// In the order of the configuration.
+    pub(super) kept: Vec<Kept>,
+    pub(super) roster: Roster,
+    /// Who serves DHCP.
+    pub(super) dhcp: mpsc::Sender<Relink>,
+    /// Kept for its programs, which are put on interfaces that are there again.
+    pub(super) fast_path: Option<FastPath>,
+}
+
+/// An interface as it is served.
+pub(super) struct Kept {
+    link: Link,
+    /// Why it is not served, as was said.
+    trouble: Option<String>,
+    tftp: mpsc::UnboundedSender<Link>,
+    advertiser: Option<AbortHandle>,
+}
+
+impl Kept {
+    pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<Link>) -> Self {
+        Self { link, trouble: None, tftp, advertiser: None }
+    }
+}
+
+impl Keeper {
+    /// Runs as long as the daemon does.
+    pub(super) async fn run(mut self) {
+        for position in 0..self.kept.len() {
+            self.advertise(position);
+        }
+        let mut changes = match Changes::listen() {
+            Ok(changes) => changes,
+            Err(failure) => {
+                return warn!("interfaces that change are not noticed: {failure}");
+            }
+        };
+        loop {
+            for position in 0..self.kept.len() {
+                self.look(position).await;
+            }
+            let heard = if self.kept.iter().any(|kept| kept.trouble.is_some()) {
+                timeout(AGAIN, changes.next()).await.unwrap_or(Ok(()))
+            } else {
+                changes.next().await
+            };
+            if let Err(failure) = heard {
+                return warn!("interfaces that change are not noticed any more: {failure}");
+            }
+            sleep(GATHER).await;
+        }
+    }
+
+    async fn look(&mut self, position: usize) {
+        let Some(kept) = self.kept.get(position) else { return };
+        let name = kept.link.name.clone();
+        let found = match link::find(&name) {
+            Ok(link) if link == kept.link => Ok(false),
+            Ok(link) => self.relink(position, link).await.map(|()| true),
+            Err(error) => Err(error.into()),
+        };
+        let Some(kept) = self.kept.get_mut(position) else { return };
+        match found {
+            Ok(changed) => {
+                if changed || kept.trouble.take().is_some() {
+                    kept.trouble = None;
+                    let addresses: Vec<String> =
+                        kept.link.addresses.iter().map(ToString::to_string).collect();
+                    info!(
+                        interface = name,
+                        ifindex = kept.link.index,
+                        "{name} is served as it is now, with {}",
+                        addresses.join(", ")
+                    );
+                }
+            }
+            Err(error) => {
+                let trouble = format!("{error:#}");
+                if kept.trouble.as_ref() != Some(&trouble) {
+                    error!(interface = name, "{trouble}; its machines get no answer until then");
+                    kept.trouble = Some(trouble);
+                }
+            }
+        }
+    }
+
+    /// Has an interface served that is another one now. What is known stays so only when all of it is done.
+    async fn relink(&mut self, position: usize, link: Link) -> Result<()> {
+        let (Some(kept), Some(interface)) = (self.kept.get(position), self.config.interfaces.get(position))
+        else {
+            return Ok(());
+        };
+        let is_new = link.index != kept.link.index;
+        kept.tftp.send(link.clone()).context("the TFTP server has ended")?;
+        let (reply, done) = oneshot::channel();
+        let port = port(&self.config, interface, &link, self.http_port);
+        let relink = Relink { link: link.clone(), port, reply };
+        self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
+        done.await.context("the DHCP server has ended")??;
+        if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new) {
+            attach(&self.config.pin_dir, interface, &link, fast_path)?;
+        }
+        if let Some(kept) = self.kept.get_mut(position) {
+            kept.link = link;
+        }
+        self.advertise(position);
+        Ok(())
+    }
+
+    /// Has router solicitations answered.
+    fn advertise(&mut self, position: usize) {
+        let wanted = |interface: &&Interface| interface.router_advertisement;
+        let (Some(kept), Some(_)) =
+            (self.kept.get_mut(position), self.config.interfaces.get(position).filter(wanted))
+        else {
+            return;
+        };
+        let (link, roster) = (kept.link.clone(), self.roster.clone());
+        let advertiser = tokio::spawn(async move {
+            if let Err(error) = ra::serve(link, roster).await {
+                warn!("router solicitations are not answered: {error}");
+            }
+        });
+        if let Some(before) = kept.advertiser.replace(advertiser.abort_handle()) {
+            before.abort();
+        }
+    }
+}

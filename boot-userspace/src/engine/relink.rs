@@ -1,0 +1,64 @@
+//! Interfaces that change while they are served.
+
+use boot_common::tables::{Host, HostKey};
+
+use crate::engine::Engine;
+use crate::engine::command::{Command, Now};
+use crate::engine::policy::Port;
+
+impl Engine {
+    /// An interface was deleted and made again, or has another MAC or other addresses. Its name is what it is known by.
+    /// Gives the number that it had; none for an interface that is not served.
+    ///
+    /// The tables are to be filled anew after that: [`take_first_commands`](Self::take_first_commands).
+    pub fn relink(&mut self, port: Port, now: Now) -> Option<u32> {
+        let (position, old) = self.policy.replace_port(port.clone())?;
+        self.tables.links.remove(&old.ifindex);
+        let is_elsewhere = (&old.addresses, old.http) != (&port.addresses, port.http);
+        if is_elsewhere {
+            self.sets.forget(position, &mut self.tables);
+        }
+        self.put_links();
+        self.spare_own_addresses();
+        if is_elsewhere {
+            self.put_hosts_anew(position, now);
+        }
+        Some(old.ifindex)
+    }
+
+    /// Machines whose answers named the addresses that the interface had. Those behind relays get their entries when they
+    /// are heard.
+    fn put_hosts_anew(&mut self, position: usize, now: Now) {
+        let is_stale = |host: &Host| self.sets.is_of(host.answer_set, position);
+        let stale: Vec<(HostKey, Host)> = self
+            .tables
+            .hosts
+            .iter()
+            .filter(|(_, host)| is_stale(host))
+            .map(|(key, host)| (*key, *host))
+            .collect();
+        for (key, host) in stale {
+            self.tables.hosts.remove(&key);
+            self.commands.push(Command::DeleteHost(key));
+            if host.address == [0; 4] {
+                self.put_proxied_host(key.mac);
+            } else if self
+                .bindings
+                .get(key.mac)
+                .is_some_and(|binding| binding.address.octets() == host.address)
+            {
+                self.put_direct_host(key.mac, host.durable_until, now);
+            }
+        }
+        // Machines of a subnet that is on the interface only now.
+        let unknown: Vec<_> = self
+            .bindings
+            .iter()
+            .map(|(mac, _)| mac)
+            .filter(|mac| !self.tables.hosts.contains_key(&HostKey::from(*mac)))
+            .collect();
+        for mac in unknown {
+            self.put_direct_host(mac, 0, now);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What is counted, as Prometheus reads it (text exposition format 0.0.4).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::leases::Standing;
+use crate::io::daemon::{Ask, Figures};
+use crate::io::tftp::Tally;
+
+/// Where the figures come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// Leads to who counts packets and leases.
+    pub asks: mpsc::Sender<Ask>,
+    /// Each interface's transfers.
+    pub tftp: Vec<(String, Arc<Tally>)>,
+}
+
+/// The route.
+pub fn router(sources: Sources) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(sources)
+}
+
+async fn metrics(State(sources): State<Sources>) -> Response {
+    let (sender, answer) = oneshot::channel();
+    // Both fail only while the daemon ends.
+    let asked = sources.asks.send(Ask::Figures(sender)).await.is_ok();
+    match answer.await {
+        Ok(figures) if asked => {
+            let page = page(&figures, &sources.tftp);
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+        }
+        _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+fn page(figures: &Figures, tftp: &[(String, Arc<Tally>)]) -> String {
+    let mut page = Page::default();
+    page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
+    page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    page.family("xpxe_packets_total", "counter", "Packets by where and how they ended.");
+    for (hook, reason, packets) in &figures.packets {
+        page.sample(&[("hook", hook.name()), ("reason", reason.name())], *packets);
+    }
+
+    page.family("xpxe_leases", "gauge", "Machines with an address, by subnet and by how far it is theirs.");
+    for held in &figures.held {
+        for (standing, machines) in Standing::ALL.iter().zip(held.machines) {
+            page.sample(&[("subnet", &held.subnet.to_string()), ("state", standing.as_str())], machines);
+        }
+    }
+    page.family("xpxe_pool_addresses", "gauge", "Addresses of the pools, by subnet and by who has them.");
+    for pool in &figures.pools {
+        for (state, addresses) in [("used", pool.used), ("resting", pool.resting), ("free", pool.free())] {
+            page.sample(&[("subnet", &pool.subnet.to_string()), ("state", state)], addresses);
+        }
+    }
+    page.family(
+        "xpxe_pool_refused_total",
+        "counter",
+        "Requests that got no address because no pool had one.",
+    );
+    for pool in &figures.pools {
+        page.sample(&[("subnet", &pool.subnet.to_string())], pool.refused);
+    }
+
+    page.family("xpxe_store_failures_total", "counter", "How often leases could not be stored.");
+    page.sample(&[], figures.store_failures);
+
+    page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
+    for (interface, tally) in tftp {
+        page.sample(&[("interface", interface)], tally.running());
+    }
+    page.family("xpxe_tftp_transfers_total", "counter", "TFTP transfers and requests by how they ended.");
+    for (interface, tally) in tftp {
+        for (end, transfers) in Tally::ENDS.iter().zip(tally.ended()) {
+            page.sample(&[("interface", interface), ("end", end)], transfers);
+        }
+    }
+    page.family(
+        "xpxe_tftp_bytes_total",
+        "counter",
+        "Bytes of files that clients got in TFTP transfers that ended.",
+    );
+    for (interface, tally) in tftp {
+        page.sample(&[("interface", interface)], tally.bytes());
+    }
+    page.family(
+        "xpxe_tftp_crowded_out_total",
+        "counter",
+        "TFTP requests that were dropped, and idle transfers that were ended, because there were too many.",
+    );
+    for (interface, tally) in tftp {
+        page.sample(&[("interface", interface)], tally.crowded_out());
+    }
+    page.text
+}
+
+/// The text, and the name that its next samples have.
+#[derive(Default)]
+struct Page {
+    text: String,
+    name: &'static str,
+}
+
+impl Page {
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.name = name;
+        self.text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<String> =
+            labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        self.text += &format!("{}{labels} {value}\n", self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use boot_common::Reason;
+    use boot_common::tables::Hook;
+
+    use super::*;
+    use crate::engine::figures::Held;
+    use crate::engine::pools::Pool;
+
+    #[test]
+    fn the_page_has_a_type_for_each_name_and_a_line_for_each_figure() {
+        let figures = Figures {
+            packets: vec![(Hook::Xdp, Reason::Offered, 12), (Hook::Daemon, Reason::Refused, u64::MAX)],
+            held: vec![Held { subnet: "10.1.0.0/16".parse().unwrap(), machines: [1, 2, 3, 4] }],
+            pools: vec![Pool {
+                subnet: "10.1.0.0/16".parse().unwrap(),
+                size: 10,
+                used: 5,
+                resting: 2,
+                refused: 7,
+            }],
+            store_failures: 5,
+        };
+        let page = page(&figures, &[("odd\"name\\".to_owned(), Arc::default())]);
+        for line in [
+            "# TYPE xpxe_packets_total counter",
+            "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
+            "xpxe_packets_total{hook=\"daemon\",reason=\"refused\"} 18446744073709551615",
+            "xpxe_leases{subnet=\"10.1.0.0/16\",state=\"leased\"} 2",
+            "xpxe_leases{subnet=\"10.1.0.0/16\",state=\"reserved\"} 4",
+            "xpxe_pool_addresses{subnet=\"10.1.0.0/16\",state=\"free\"} 3",
+            "xpxe_pool_refused_total{subnet=\"10.1.0.0/16\"} 7",
+            "xpxe_store_failures_total 5",
+            "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
+            "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",
+        ] {
+            assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+        }
+        let mut declared = "";
+        for line in page.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(kind) => declared = kind.split(' ').next().unwrap(),
+                None if line.starts_with('#') => {}
+                None => assert_eq!(line.split(['{', ' ']).next(), Some(declared), "{line}"),
+            }
+        }
+        assert!(page.ends_with('\n'));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_ends_is_no_page() {
+        let (asks, asked) = mpsc::channel(1);
+        drop(asked);
+        let answer = metrics(State(Sources { asks, tftp: Vec::new() })).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

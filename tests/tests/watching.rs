@@ -1,0 +1,104 @@
+//! What an operator can see from outside: the page of figures, and a log that a flood does not fill.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::dhcp_client::{Client, broadcast, mac};
+use boot_tests::place::{ALICE, Place, SOON, STRANGER, known};
+use boot_tests::rack::{SERVER_ADDRESS, Station};
+use boot_tests::settings::{Settings, boot_dir};
+use boot_tests::wait::{eventually, eventually_some};
+use dhcproto::v4::{DhcpOption, MessageType};
+
+#[test]
+fn the_figures_tell_packets_leases_and_transfers() -> Result<()> {
+    for (fast_path, by) in [("xdp", "xdp"), ("tc", "tc"), ("off", "daemon")] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let (wire, watcher) = (place.client()?, watcher(&place)?);
+        let offers = format!("xpxe_packets_total{{hook=\"{by}\",reason=\"offered\"}}");
+        let before = figure(&page(&watcher)?, &offers);
+        let (alice, stranger) = (Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?));
+        for _ in 0..3 {
+            wire.discover(&alice)?;
+        }
+        wire.lease(&stranger)?;
+        fs::write(boot_dir(&place.rack).join("loader"), vec![7; 100_000])?;
+        watcher.output("curl", &["-sS", "-o", "/dev/null", &format!("tftp://{SERVER_ADDRESS}/loader")])?;
+        let missing = watcher.output("curl", &["-sS", &format!("tftp://{SERVER_ADDRESS}/nothing")]);
+        ensure!(missing.is_err(), "{fast_path}: {missing:?}");
+
+        let wanted = [
+            ("xpxe_leases{subnet=\"10.77.0.0/24\",state=\"leased\"}", 1),
+            ("xpxe_leases{subnet=\"10.77.0.0/24\",state=\"reserved\"}", 2),
+            ("xpxe_tftp_transfers{interface=\"eth0\"}", 0),
+            ("xpxe_tftp_transfers_total{interface=\"eth0\",end=\"finished\"}", 1),
+            ("xpxe_tftp_transfers_total{interface=\"eth0\",end=\"missing\"}", 1),
+            ("xpxe_tftp_bytes_total{interface=\"eth0\"}", 100_000),
+        ];
+        // A transfer ends for the daemon when its timer sees the kernel half's last acknowledgement.
+        eventually(SOON, "the figures", || {
+            page(&watcher).is_ok_and(|page| {
+                wanted.iter().all(|(name, value)| figure(&page, name) == Some(*value))
+                    && figure(&page, &offers) >= Some(before.unwrap_or(0) + 3)
+            })
+        })
+        .with_context(|| format!("{fast_path}: {:?} was {before:?}, now\n{:?}", offers, page(&watcher)))?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_refusals_is_summed_up_in_the_log() -> Result<()> {
+    const FLOOD: u16 = 1000;
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    for number in 0..FLOOD {
+        let [high, low] = number.to_be_bytes();
+        let mut request = Client::new([2, 0x77, 0, 9, high, low]).message();
+        request.opts_mut().insert(DhcpOption::MessageType(MessageType::Request));
+        request.opts_mut().insert(DhcpOption::RequestedIpAddress(Ipv4Addr::new(192, 168, 1, 7)));
+        wire.send(&broadcast(&request)?)?;
+    }
+    let refused = "xpxe_packets_total{hook=\"daemon\",reason=\"refused\"}";
+    let watcher = watcher(&place)?;
+    // Some may not fit into the socket's buffer.
+    let mut answered = None;
+    eventually_some(SOON, "the end of the flood", || {
+        let now = page(&watcher).ok().and_then(|page| figure(&page, refused));
+        let ended = now.is_some() && now == std::mem::replace(&mut answered, now);
+        ended.then_some(())
+    })?;
+    let answered = answered.context("refusals")?;
+    ensure!(answered > u64::from(FLOOD) / 2, "only {answered} were refused");
+    let told = || {
+        let log = xpxe.log();
+        let lines = log.iter().filter(|event| event.field("step") == "nak").count() as u64;
+        let summaries = log.iter().filter(|event| event.message().contains("like: refused:"));
+        (lines, summaries.filter_map(|event| event.json.get("more")?.as_u64()).sum::<u64>())
+    };
+    eventually(SOON, "the sum of what was not logged", || {
+        let (lines, more) = told();
+        lines + more >= answered
+    })
+    .with_context(|| format!("{answered} refused, told {:?}\n{}", told(), xpxe.last_lines(15)))?;
+    let (lines, _) = told();
+    ensure!((1..answered / 4).contains(&lines), "{lines} lines for {answered} refusals");
+    xpxe.stop()
+}
+
+/// A host with an address that fetches.
+fn watcher(place: &Place) -> Result<Station> {
+    place.rack.neighbour("watcher", "02:77:00:00:00:e0", "10.77.0.9/24")
+}
+
+fn page(watcher: &Station) -> Result<String> {
+    watcher.output("curl", &["-sSf", &format!("http://{SERVER_ADDRESS}:8080/metrics")])
+}
+
+fn figure(page: &str, name: &str) -> Option<u64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
