@@ -52,7 +52,7 @@ fn the_figures_tell_packets_leases_and_transfers() -> Result<()> {
 
 #[test]
 fn a_flood_of_refusals_is_summed_up_in_the_log() -> Result<()> {
-    const FLOOD: u16 = 1000;
+    const FLOOD: u16 = 4000;
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let xpxe = place.serve()?;
     let wire = place.client()?;
@@ -86,7 +86,7 @@ fn a_flood_of_refusals_is_summed_up_in_the_log() -> Result<()> {
     })
     .with_context(|| format!("{answered} refused, told {:?}\n{}", told(), xpxe.last_lines(15)))?;
     let (lines, _) = told();
-    ensure!((1..answered / 4).contains(&lines), "{lines} lines for {answered} refusals");
+    ensure!((500..answered / 2).contains(&lines), "{lines} lines for {answered} refusals");
     xpxe.stop()
 }
 

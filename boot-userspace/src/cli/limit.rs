@@ -11,25 +11,36 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::engine::STEP;
 
-/// How many lines of a kind are written within a second: those from one place in the code are of a kind.
-const MOST: u32 = 10;
+/// How many lines of a kind may be written at once, and how many more in each second after that: those from one place in
+/// the code are of a kind. So each machine of a row is named, and who goes on and on writes little.
+const MOST: Budget = Budget { at_once: 500, a_second: 10 };
 /// The same for a [`STEP`] of a boot: hundreds of machines are powered on at once.
-const MOST_STEPS: u32 = 10_000;
+const MOST_STEPS: Budget = Budget { at_once: 10_000, a_second: 10_000 };
 /// The name of the lines that say how many there were beyond that.
 const SUMMARY: &str = "summary";
 
-/// Lets so many lines of a kind pass within a second, from [`begin`](Self::begin) on. What is written for debugging has
+/// How many lines there may be.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    at_once: u32,
+    a_second: u32,
+}
+
+/// Lets so many lines of a kind pass, from [`begin`](Self::begin) on. What is written for debugging has
 /// no limit. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct Limit(Arc<Mutex<Option<Kinds>>>);
 
 type Kinds = HashMap<Identifier, Kind>;
 
-/// The lines of one kind within the current second.
+/// The lines of one kind.
 #[derive(Debug)]
 struct Kind {
     level: Level,
-    written: u32,
+    budget: Budget,
+    /// What may still be written.
+    left: u32,
+    /// Those of the current second that were not.
     more: u64,
     /// What the first one says that was not written.
     example: String,
@@ -43,8 +54,16 @@ impl Limit {
 
     /// Begins a new second, and says how many lines the last one had beyond those that were written.
     pub fn next_second(&self) {
-        let Some(kinds) = self.kinds().replace(Kinds::new()) else { return };
-        for Kind { level, more, example, .. } in kinds.into_values().filter(|kind| kind.more > 0) {
+        let mut summaries = Vec::new();
+        for kind in self.kinds().iter_mut().flat_map(HashMap::values_mut) {
+            let Budget { at_once, a_second } = kind.budget;
+            kind.left = at_once.min(kind.left + a_second);
+            let (more, example) = (std::mem::take(&mut kind.more), std::mem::take(&mut kind.example));
+            if more > 0 {
+                summaries.push((kind.level, more, example));
+            }
+        }
+        for (level, more, example) in summaries {
             if level == Level::INFO {
                 info!(name: SUMMARY, step = "summary", more, "and {more} more lines within this second like: {example}");
             } else {
@@ -66,14 +85,12 @@ impl<S: Subscriber> Layer<S> for Limit {
         }
         let mut kinds = self.kinds();
         let Some(kinds) = kinds.as_mut() else { return true };
-        let kind = kinds.entry(metadata.callsite()).or_insert_with(|| Kind {
-            level: *metadata.level(),
-            written: 0,
-            more: 0,
-            example: String::new(),
+        let kind = kinds.entry(metadata.callsite()).or_insert_with(|| {
+            let budget = if metadata.name() == STEP { MOST_STEPS } else { MOST };
+            Kind { level: *metadata.level(), budget, left: budget.at_once, more: 0, example: String::new() }
         });
-        if kind.written < if metadata.name() == STEP { MOST_STEPS } else { MOST } {
-            kind.written += 1;
+        if kind.left > 0 {
+            kind.left -= 1;
             return true;
         }
         if kind.more == 0 {
@@ -129,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_so_many_lines_of_a_kind_and_then_a_number() {
+    fn so_many_lines_of_a_kind_are_written_and_then_their_number() {
         let (lines, limit) = (Lines::default(), Limit::default());
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()
@@ -151,17 +168,24 @@ mod tests {
             let written = lines.take();
             let count = |what: &str| written.iter().filter(|line| line.contains(what)).count();
             let counts = ["refused", "another kind", "packet", "offered"].map(count);
-            assert_eq!(counts, [10, 1, 50, 500]);
+            assert_eq!(counts, [500, 1, 50, 500]);
             assert!(written[0].contains("refused number 0"), "{}", written[0]);
 
             limit.next_second();
             let summary = lines.take();
             assert_eq!(summary.len(), 1, "{summary:?}");
-            let says = "and 990 more lines within this second like: refused number 10";
+            let says = "and 500 more lines within this second like: refused number 500";
             assert!(summary[0].contains(says), "{}", summary[0]);
-            complain(0, 1);
+            complain(0, 10);
             limit.next_second();
-            assert_eq!(lines.take().len(), 1, "one line, and nothing to sum up");
+            assert_eq!(lines.take().len(), 10, "and nothing to sum up");
+            complain(0, 100);
+            limit.next_second();
+            assert_eq!(lines.take().len(), 11, "who goes on");
+            (0..60).for_each(|_| limit.next_second());
+            complain(0, 100);
+            limit.next_second();
+            assert_eq!(lines.take().len(), 100, "who was quiet");
         });
     }
 }
