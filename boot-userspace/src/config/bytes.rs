@@ -80,7 +80,10 @@ pub(super) fn oui(text: &str) -> Result<[u8; 3], String> {
 }
 
 /// A UUID in the canonical form; the bytes are in the order of the digits.
-pub(super) fn uuid(text: &str) -> Result<[u8; 16], String> {
+///
+/// # Errors
+/// One sentence that says what to write.
+pub fn uuid(text: &str) -> Result<[u8; 16], String> {
     let groups = text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
     let bare = text.trim_start_matches("urn:uuid:").replace(['-', '{', '}'], "");
     let Some(uuid) = pairs(&bare).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) else {

@@ -32,6 +32,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use bytes::uuid as parse_uuid;
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile,

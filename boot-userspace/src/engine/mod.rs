@@ -343,6 +343,9 @@ impl Engine {
                 continue;
             }
             self.policy.remember(lease.mac, lease.address);
+            if let Some(machine) = self.policy.recognised(lease.mac) {
+                self.roster.recognise(&self.policy.client(lease.mac), Some(machine));
+            }
             let mut durable_until = 0;
             if lease.state == LeaseState::Leased && left > 0 {
                 // Both are whole seconds, and a promise must not be the longer one.

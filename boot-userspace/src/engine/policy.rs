@@ -198,6 +198,12 @@ impl Policy {
         self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0 });
     }
 
+    /// The number in the configuration of a machine that was recognised by another mark than its MAC.
+    #[must_use]
+    pub fn recognised(&self, mac: Mac) -> Option<u32> {
+        self.recognised.get(&mac).map(|recognised| recognised.marked.machine)
+    }
+
     /// Whether the configuration names the MAC.
     #[must_use]
     pub fn is_named(&self, mac: Mac) -> bool {

@@ -27,6 +27,8 @@ pub struct Roster(Arc<RwLock<Lists>>);
 struct Lists {
     by_address: HashMap<Ipv4Addr, Mac>,
     machines: HashMap<Mac, Span>,
+    /// Those that are known by other marks than their MAC: their number in the configuration.
+    recognised: HashMap<Mac, u32>,
     /// All names, one behind the other. One that changes is added: that is as rare as a new card in a machine.
     names: String,
     /// Machines that were only met, in that order.
@@ -127,9 +129,22 @@ impl Roster {
         }
     }
 
-    /// Takes down that a machine has no name any more.
-    pub fn unname(&self, mac: Mac) {
-        self.write().machines.insert(mac, Span::default());
+    /// Takes down as which of the configuration's machines one was recognised that has another MAC; none: as none any
+    /// more.
+    pub fn recognise(&self, client: &Client, machine: Option<u32>) {
+        let mut lists = self.write();
+        match machine {
+            Some(machine) => lists.recognised.insert(client.mac, machine),
+            None => lists.recognised.remove(&client.mac),
+        };
+        lists.machines.insert(client.mac, Span::default());
+        lists.know(client);
+    }
+
+    /// The number in the configuration of a machine that was recognised.
+    #[must_use]
+    pub fn recognised(&self, mac: Mac) -> Option<u32> {
+        self.read().recognised.get(&mac).copied()
     }
 
     /// Takes down that a machine has an address.
@@ -176,8 +191,10 @@ mod tests {
         );
         roster.know(&client(Some("rack1-node1")));
         assert_eq!(roster.client(address), Some(client(Some("rack1-node1"))));
-        roster.unname(MAC);
-        assert_eq!(roster.client(address), Some(client(None)));
+        roster.recognise(&client(Some("node7")), Some(7));
+        assert_eq!((roster.client(address), roster.recognised(MAC)), (Some(client(Some("node7"))), Some(7)));
+        roster.recognise(&client(None), None);
+        assert_eq!((roster.client(address), roster.recognised(MAC)), (Some(client(None)), None));
     }
 
     #[test]

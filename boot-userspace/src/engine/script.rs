@@ -6,7 +6,8 @@ use std::sync::Arc;
 use boot_common::Mac;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use crate::config::{Config, Machine, Profile, Unknown};
+use crate::config::{Config, Machine, Profile, Unknown, parse_uuid};
+use crate::engine::marks::{ByMark, Marks};
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Asked {
     pub uuid: Option<String>,
     /// As it says; if it says nothing, the machine that has its address.
     pub mac: Option<Mac>,
+    /// The number in the configuration of the machine that DHCP has recognised it as, by another mark than its MAC.
+    pub recognised: Option<u32>,
     /// Domain, as it says.
     pub domain: Option<String>,
     /// Host name, as it says.
@@ -80,6 +83,9 @@ chain --replace {{ again }}
 /// Writes the scripts.
 pub struct ScriptBook {
     config: Arc<Config>,
+    /// The machines' numbers by MAC, in order.
+    by_mac: Box<[(Mac, u32)]>,
+    by_mark: ByMark,
     templates: Environment<'static>,
 }
 
@@ -93,7 +99,13 @@ impl ScriptBook {
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("boot", BOOT)?;
         templates.add_template("wait", WAIT)?;
-        Ok(Self { config: config.into(), templates })
+        let config = config.into();
+        let machines = (0..).zip(&config.machines);
+        let mut by_mac: Box<[(Mac, u32)]> =
+            machines.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index))).collect();
+        by_mac.sort_unstable();
+        let by_mark = ByMark::new(&config.machines);
+        Ok(Self { config, by_mac, by_mark, templates })
     }
 
     /// The script of one machine.
@@ -130,9 +142,19 @@ impl ScriptBook {
         }
     }
 
+    /// By its MAC, else as DHCP has recognised it, else by its UUID: another server may have given it its address.
     fn machine(&self, asked: &Asked) -> Option<&Machine> {
-        let mac = asked.mac?;
-        self.config.machines.iter().find(|machine| machine.macs.contains(&mac))
+        let by_mac = asked.mac.and_then(|mac| {
+            let position = self.by_mac.binary_search_by_key(&mac, |(mac, _)| *mac).ok()?;
+            self.by_mac.get(position).map(|(_, index)| *index)
+        });
+        let by_uuid = || {
+            let uuid = parse_uuid(asked.uuid.as_deref()?).ok()?;
+            let found = self.by_mark.find(Marks { uuid: Some(uuid), relay_port: None })?;
+            Some(found.machine)
+        };
+        let index = by_mac.or(asked.recognised).or_else(by_uuid)?;
+        self.config.machines.get(usize::try_from(index).ok()?)
     }
 
     fn boot(
@@ -233,6 +255,7 @@ mod tests {
         Asked {
             uuid: None,
             mac: Some(mac.parse().unwrap()),
+            recognised: None,
             domain: None,
             hostname: None,
             serial: None,
@@ -254,6 +277,31 @@ mod tests {
             "{script}"
         );
         assert!(script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe\n"), "{script}");
+    }
+
+    #[test]
+    fn machines_are_known_by_mac_before_what_dhcp_and_they_themselves_say() {
+        let more =
+            [(2, "uuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\""), (3, "mac = \"52:54:00:00:00:03\"")];
+        let more = more.map(|(number, mark)| format!("[[machine]]\n{mark}\nargs = \"extra={number}\"\n"));
+        let book = book(&(CONFIG.to_owned() + &more.concat()));
+        let uuid = Some("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned());
+        // As SMBIOS has it.
+        let swapped = Some("44454c4c-4200-1035-8052-b4c04f4e3132".to_owned());
+        for (mac, recognised, uuid, extra) in [
+            ("52:54:00:00:00:01", Some(1), uuid.clone(), Some(1)),
+            ("52:54:00:00:00:03", None, None, Some(3)),
+            ("52:54:00:00:00:99", Some(2), uuid.clone(), Some(3)),
+            ("52:54:00:00:00:99", None, uuid, Some(2)),
+            ("52:54:00:00:00:99", None, swapped, Some(2)),
+            ("52:54:00:00:00:99", None, Some("ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned()), None),
+            ("52:54:00:00:00:99", None, None, None),
+        ] {
+            let script = book.script(&Asked { recognised, uuid, ..asked(mac) }).unwrap();
+            let extra =
+                extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
+            assert!(script.contains(&extra), "{extra} is not in\n{script}");
+        }
     }
 
     #[test]

@@ -826,6 +826,12 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
     let mut message = relayed(discover(OTHER), Ipv4Addr::new(10, 1, 0, 3));
     message.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
     assert_eq!(lab.send(&message).unwrap().message.yiaddr(), Ipv4Addr::new(10, 1, 1, 61));
+    // Who writes boot scripts knows it, too.
+    let name = |mac| {
+        let machine = lab.engine.roster.recognised(mac).and_then(|index| usize::try_from(index).ok());
+        lab.engine.policy.machines().get(machine?)?.name.as_deref()
+    };
+    assert_eq!([STRANGER, OTHER, NODE1].map(name), [Some("by-uuid"), Some("by-port"), None]);
 
     // Recognised only after it had an offer from the pool: that is nobody's any more.
     let mut late = Lab::new(&config);

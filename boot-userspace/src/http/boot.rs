@@ -96,11 +96,12 @@ fn read_query(site: &Site, ends: Ends, uri: &Uri) -> Asked {
         let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
         Some(value.chars().filter(|c| !c.is_control()).take(LONGEST_VALUE).collect::<String>())
     };
+    let said = value("mac").and_then(|mac| mac.parse().ok());
+    let mac = said.or_else(|| machine_at(&site.roster, ends.client).0);
     Asked {
         uuid: value("uuid"),
-        mac: value("mac")
-            .and_then(|mac| mac.parse().ok())
-            .or_else(|| machine_at(&site.roster, ends.client).0),
+        mac,
+        recognised: mac.and_then(|mac| site.roster.recognised(mac)),
         domain: value("domain"),
         hostname: value("hostname"),
         serial: value("serial"),

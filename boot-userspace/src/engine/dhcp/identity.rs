@@ -22,12 +22,12 @@ impl Engine {
             return;
         }
         self.leave_reserved(mac);
+        let client = self.policy.client(mac);
+        self.roster.recognise(&client, self.policy.recognised(mac));
         if self.policy.machine(mac).is_none() {
-            self.roster.unname(mac);
             info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
             return;
         }
-        let client = self.policy.client(mac);
         let name = client.name.as_deref().unwrap_or("");
         info!(name: STEP, step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
