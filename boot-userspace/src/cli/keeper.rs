@@ -15,7 +15,7 @@ use crate::engine::roster::Roster;
 use crate::fastpath::FastPath;
 use crate::io::daemon::Relink;
 use crate::io::link::{self, Changes, Link};
-use crate::io::ra;
+use crate::io::{ra, tftp};
 
 /// How long changes gather: making an interface is several.
 const GATHER: Duration = Duration::from_millis(50);
@@ -37,15 +37,16 @@ pub(super) struct Keeper {
 
 /// An interface as it is served.
 pub(super) struct Kept {
+    /// Its number is 0 while it is not there.
     link: Link,
     /// Why it is not served, as was said.
     trouble: Option<String>,
-    tftp: mpsc::UnboundedSender<Link>,
+    tftp: mpsc::UnboundedSender<tftp::Relink>,
     advertiser: Option<AbortHandle>,
 }
 
 impl Kept {
-    pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<Link>) -> Self {
+    pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Relink>) -> Self {
         Self { link, trouble: None, tftp, advertiser: None }
     }
 }
@@ -84,7 +85,7 @@ impl Keeper {
         let found = match link::find(&name) {
             Ok(link) if link == kept.link => Ok(false),
             Ok(link) => self.relink(position, link).await.map(|()| true),
-            Err(error) => Err(error.into()),
+            Err(error) => self.leave(position).await.and(Err(error.into())),
         };
         let Some(kept) = self.kept.get_mut(position) else { return };
         match found {
@@ -111,6 +112,19 @@ impl Keeper {
         }
     }
 
+    /// Has an interface no longer served. Whatever comes back is another one, even if it has the same number: its sockets
+    /// and programs went with it.
+    async fn leave(&mut self, position: usize) -> Result<()> {
+        let Some(kept) = self.kept.get_mut(position).filter(|kept| kept.link.index != 0) else {
+            return Ok(());
+        };
+        kept.link.index = 0;
+        let (reply, done) = oneshot::channel();
+        let relink = Relink { name: kept.link.name.clone(), to: None, reply };
+        self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
+        done.await.context("the DHCP server has ended")?
+    }
+
     /// Has an interface served that is another one now. What is known stays so only when all of it is done.
     async fn relink(&mut self, position: usize, link: Link) -> Result<()> {
         let (Some(kept), Some(interface)) = (self.kept.get(position), self.config.interfaces.get(position))
@@ -118,14 +132,18 @@ impl Keeper {
             return Ok(());
         };
         let is_new = link.index != kept.link.index;
-        kept.tftp.send(link.clone()).context("the TFTP server has ended")?;
+        let (reply, done) = oneshot::channel();
+        kept.tftp.send((link.clone(), reply)).ok().context("the TFTP server has ended")?;
+        done.await.context("the TFTP server has ended")??;
         let (reply, done) = oneshot::channel();
         let port = port(&self.config, interface, &link, self.http_port);
-        let relink = Relink { link: link.clone(), port, reply };
+        let relink = Relink { name: link.name.clone(), to: Some((link.clone(), port)), reply };
         self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
         done.await.context("the DHCP server has ended")??;
-        if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new) {
-            attach(&self.config.pin_dir, interface, &link, fast_path)?;
+        if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new)
+            && let Err(error) = attach(&self.config.pin_dir, interface, &link, fast_path)
+        {
+            error!(interface = link.name, "{error:#}; until then the daemon answers everything there");
         }
         if let Some(kept) = self.kept.get_mut(position) {
             kept.link = link;

@@ -360,7 +360,7 @@ pub(super) fn attach(
         Hook::Tc => Wanted::Tc,
     };
     let name = &interface.name;
-    let attached = fast_path.attach(pin_dir, name, wanted)?;
+    let attached = fast_path.attach(pin_dir, (name, link.index), wanted)?;
     let Attached { xdp, tc, adopted, no_xdp, no_tc } = attached;
     let how = if adopted { "exchanged the running programs for this version's" } else { "attached" };
     match (xdp, tc) {

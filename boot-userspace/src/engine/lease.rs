@@ -112,6 +112,9 @@ pub struct Bindings {
     /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
     /// giving up an address.
     stale: VecDeque<Mac>,
+    /// Subnets in which nothing was left, and the second in which that was found: looking costs as much as there are
+    /// machines.
+    exhausted: HashMap<usize, u64>,
     /// Offers in the order in which they run out, with that second; some are no longer open.
     offers: VecDeque<(u64, Mac)>,
 }
@@ -257,6 +260,9 @@ impl Bindings {
         }
         let mut taken_from = None;
         let asked = asked.filter(|address| in_pool(pools, *address) && self.is_unused(pools, *address, now));
+        if asked.is_none() && self.exhausted.get(&subnet) == Some(&now) {
+            return Bound::Exhausted;
+        }
         let address = asked
             .or_else(|| self.never_used(subnet, pools, now))
             .or_else(|| self.freed(pools, now))
@@ -264,7 +270,10 @@ impl Bindings {
                 taken_from = self.longest_idle(subnet, pools, now);
                 self.remove(taken_from?).map(|binding| binding.address)
             });
-        let Some(address) = address else { return Bound::Exhausted };
+        let Some(address) = address else {
+            self.exhausted.insert(subnet, now);
+            return Bound::Exhausted;
+        };
         let binding = Binding { address, subnet, state: State::Offered(now + OFFER_HOLDS) };
         self.put(mac, binding);
         match taken_from {
@@ -287,6 +296,11 @@ impl Bindings {
     /// Keeps an address from ever being given out of a pool: it is our own, or reserved.
     pub fn spare(&mut self, address: Ipv4Addr) {
         self.spared.insert(address);
+    }
+
+    /// Lets an address be given out again.
+    pub fn release_spared(&mut self, address: Ipv4Addr) {
+        self.spared.remove(&address);
     }
 
     /// Whether an address is kept from ever being given out of a pool.

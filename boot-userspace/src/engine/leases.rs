@@ -409,6 +409,7 @@ impl Engine {
     pub(super) fn free(&mut self, mac: Mac) {
         self.bindings.remove(mac);
         self.hostnames.remove(&mac);
+        self.held.remove(&mac);
         // What its probe finds is about an address that is no longer its.
         self.probing.remove(&mac);
         self.tables.hosts.remove(&HostKey::from(mac));

@@ -46,7 +46,7 @@ use crate::engine::confirmed::Confirmed;
 use crate::engine::dhcp::Pending;
 use crate::engine::lease::{Binding, Bindings, State};
 use crate::engine::lines::Lines;
-use crate::engine::policy::{Differences, Policy, Port};
+use crate::engine::policy::{Differences, Policy};
 use crate::engine::pools::Turned;
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::rests::Rest;
@@ -73,6 +73,9 @@ pub struct Engine {
     bindings: Bindings,
     roster: Roster,
     turned_away: Turned,
+    /// Until which second machines that were recognised by another mark than their MAC have what is reserved for them, by an
+    /// offer or a lease. Of those behind relays the tables have no entry after a restart.
+    held: HashMap<Mac, u64>,
     /// Addresses that machines had from here and that do not fit the configuration or their switch port any more: who asks
     /// for it again is refused.
     unfit: HashMap<Mac, Ipv4Addr>,
@@ -108,6 +111,7 @@ impl Engine {
             bindings: Bindings::default(),
             roster,
             turned_away: Turned::default(),
+            held: HashMap::new(),
             unfit: HashMap::new(),
             proxied: VecDeque::new(),
             probing: HashMap::new(),
@@ -238,32 +242,29 @@ impl Engine {
     }
 
     fn put_links(&mut self) {
-        let ports: Vec<Port> = self.policy.ports().to_vec();
-        for (position, port) in ports.iter().enumerate() {
-            let Some(address) = self
-                .policy
-                .direct(port)
-                .map(|(_, address)| address)
-                .next()
-                .or_else(|| port.addresses.first().map(ipnet::Ipv4Net::addr))
-            else {
-                continue;
-            };
-            let role = match port.role {
-                DhcpRole::Server => role::SERVER,
-                DhcpRole::Proxy => role::PROXY,
-                DhcpRole::Off => role::OFF,
-            };
-            let strangers_ask = u8::from(self.policy.strangers_ask());
-            let proxy_set =
-                if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
-            let link = Link { mac: port.mac, role, strangers_ask, address: address.octets(), proxy_set };
-            self.tables.links.insert(port.ifindex, link);
-            if port.role == DhcpRole::Server {
-                let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(port).collect();
-                for (subnet, address) in direct {
-                    self.set(position, Some(subnet), address, Differences::default());
-                }
+        (0..self.policy.ports().len()).for_each(|position| self.put_link(position));
+    }
+
+    fn put_link(&mut self, position: usize) {
+        let Some(port) = self.policy.ports().get(position).cloned() else { return };
+        let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
+        let first = direct.first().map(|(_, address)| *address);
+        let Some(address) = first.or_else(|| port.addresses.first().map(ipnet::Ipv4Net::addr)) else {
+            return;
+        };
+        let role = match port.role {
+            DhcpRole::Server => role::SERVER,
+            DhcpRole::Proxy => role::PROXY,
+            DhcpRole::Off => role::OFF,
+        };
+        let strangers_ask = u8::from(self.policy.strangers_ask());
+        let proxy_set =
+            if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
+        let link = Link { mac: port.mac, role, strangers_ask, address: address.octets(), proxy_set };
+        self.tables.links.insert(port.ifindex, link);
+        if port.role == DhcpRole::Server {
+            for (subnet, address) in direct {
+                self.set(position, Some(subnet), address, Differences::default());
             }
         }
     }
@@ -357,6 +358,7 @@ impl Engine {
                 // It was elsewhere, and what it got there is promised until then.
                 Some(reserved)
                     if reserved.subnet != subnet
+                        && !self.policy.are_on_one_wire(reserved.subnet, subnet)
                         && durable_until > 0
                         && self.bindings.owner(lease.address).is_none() =>
                 {
@@ -393,7 +395,11 @@ impl Engine {
                         LeaseState::Leased if durable_until > 0 => State::Leased(expires),
                         _ => State::Idle,
                     };
-                    self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
+                    let binding = Binding { address: lease.address, subnet, state };
+                    self.bindings.put(lease.mac, binding);
+                    if durable_until > 0 {
+                        self.hold(lease.mac, &binding, expires);
+                    }
                     self.roster.put(lease.address, self.policy.client(lease.mac));
                 }
             }

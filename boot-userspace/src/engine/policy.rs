@@ -126,6 +126,13 @@ impl Policy {
         port.addresses.iter().filter_map(|net| Some((self.subnet_of(net.addr())?, net.addr())))
     }
 
+    /// Whether one interface has addresses in both subnets.
+    #[must_use]
+    pub fn are_on_one_wire(&self, one: usize, other: usize) -> bool {
+        let has = |port: &Port, subnet| self.direct(port).any(|(direct, _)| direct == subnet);
+        self.ports.iter().any(|port| has(port, one) && has(port, other))
+    }
+
     /// The machine in the configuration.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<&Machine> {

@@ -1,5 +1,7 @@
 //! Interfaces that change while they are served.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use boot_common::tables::{Host, HostKey};
 
 use crate::engine::Engine;
@@ -14,16 +16,42 @@ impl Engine {
     pub fn relink(&mut self, port: Port, now: Now) -> Option<u32> {
         let (position, old) = self.policy.replace_port(port.clone())?;
         self.tables.links.remove(&old.ifindex);
-        let is_elsewhere = (&old.addresses, old.http) != (&port.addresses, port.http);
+        let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&port);
         if is_elsewhere {
             self.sets.forget(position, &mut self.tables);
         }
-        self.put_links();
+        self.put_link(position);
+        for address in old.addresses.iter().map(ipnet::Ipv4Net::addr) {
+            if !self.is_own(address)
+                && !self.policy.machines().iter().any(|machine| machine.ip == Some(address))
+            {
+                self.bindings.release_spared(address);
+            }
+        }
         self.spare_own_addresses();
         if is_elsewhere {
             self.put_hosts_anew(position, now);
         }
         Some(old.ifindex)
+    }
+
+    /// An interface is gone, down, or has no address: nobody is heard there. Gives the number that it had, if it was there
+    /// until now.
+    pub fn unlink(&mut self, name: &str) -> Option<u32> {
+        let ifindex = self.policy.ports().iter().find(|port| port.name == name)?.ifindex;
+        self.tables.links.remove(&ifindex).map(|_| ifindex)
+    }
+
+    /// What machines on an interface are told about us.
+    fn named_in_answers(&self, port: &Port) -> (Vec<(usize, Ipv4Addr)>, Option<Ipv4Addr>, SocketAddrV4) {
+        let first = port.addresses.first().map(ipnet::Ipv4Net::addr);
+        let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(port).collect();
+        let otherwise = first.filter(|_| direct.is_empty());
+        (direct, otherwise, port.http)
+    }
+
+    fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.policy.ports().iter().any(|port| port.addresses.iter().any(|own| own.addr() == address))
     }
 
     /// Machines whose answers named the addresses that the interface had. Those behind relays get their entries when they

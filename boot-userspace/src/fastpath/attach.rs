@@ -10,7 +10,7 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 
 use crate::fastpath::load::{TC, XDP};
-use crate::fastpath::pins;
+use crate::fastpath::{pins, sys};
 
 /// Which hooks an interface is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +40,21 @@ pub struct Attached {
     pub no_tc: Option<String>,
 }
 
-pub(super) fn attach(ebpf: &mut Ebpf, pin_dir: &Path, interface: &str, wanted: Wanted) -> Result<Attached> {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    pin_dir: &Path,
+    (interface, ifindex): (&str, u32),
+    wanted: Wanted,
+) -> Result<Attached> {
     let mut attached = Attached { xdp: false, tc: false, adopted: false, no_xdp: None, no_tc: None };
     let xdp_pin = pins::link(pin_dir, "xdp", interface);
     let tc_pin = pins::link(pin_dir, "tc", interface);
+    for pin in [&xdp_pin, &tc_pin] {
+        // The interface it was on is gone, or has another name now.
+        if sys::ifindex_of(pin).is_some_and(|other| other != ifindex) {
+            drop_pin(pin)?;
+        }
+    }
     if matches!(wanted, Wanted::Tc | Wanted::AutoTc) {
         drop_pin(&xdp_pin)?;
     } else {

@@ -80,11 +80,11 @@ impl FastPath {
         attach::release(pin_dir, interface)
     }
 
-    /// Puts the programs on an interface: by an atomic exchange where an earlier daemon's link is there.
+    /// Puts the programs on an interface, given by name and number: by an atomic exchange where an earlier daemon's link is there.
     ///
     /// # Errors
     /// When `wanted` insists on a hook that the interface does not have, or neither hook can be had.
-    pub fn attach(&mut self, pin_dir: &Path, interface: &str, wanted: Wanted) -> Result<Attached> {
+    pub fn attach(&mut self, pin_dir: &Path, interface: (&str, u32), wanted: Wanted) -> Result<Attached> {
         attach::attach(&mut self.ebpf, pin_dir, interface, wanted)
     }
 

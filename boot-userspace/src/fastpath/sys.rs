@@ -16,14 +16,29 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 /// As the kernel gives them.
 pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     #[repr(C)]
+    struct Detach {
+        link_fd: u32,
+    }
+    let link = open(pin)?;
+    let detach = Detach { link_fd: u32::try_from(link.as_raw_fd()).map_err(io::Error::other)? };
+    // SAFETY: the descriptor is open; the kernel checks that it is a link.
+    unsafe { bpf(BPF_LINK_DETACH, &detach) }.map(drop)
+}
+
+/// The number of the interface that a pinned link's program is on, 0 where that is gone; nothing if there is no such pin.
+pub(super) fn ifindex_of(pin: &Path) -> Option<u32> {
+    let link = open(pin).ok()?;
+    let says = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd())).ok()?;
+    let ifindex = says.lines().find_map(|line| line.strip_prefix("ifindex:"))?;
+    ifindex.trim().parse().ok()
+}
+
+fn open(pin: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
     struct Get {
         pathname: u64,
         bpf_fd: u32,
         file_flags: u32,
-    }
-    #[repr(C)]
-    struct Detach {
-        link_fd: u32,
     }
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let get = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
@@ -31,10 +46,7 @@ pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     let fd = unsafe { bpf(BPF_OBJ_GET, &get) }?;
     let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    let detach = Detach { link_fd: u32::try_from(link.as_raw_fd()).map_err(io::Error::other)? };
-    // SAFETY: the descriptor is open; the kernel checks that it is a link.
-    unsafe { bpf(BPF_LINK_DETACH, &detach) }.map(drop)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// # Safety

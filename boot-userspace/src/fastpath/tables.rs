@@ -34,6 +34,17 @@ impl Tables {
         })
     }
 
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn delete_link(&mut self, ifindex: u32) -> Result<(), MapError> {
+        match self.links.remove(&ifindex) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            done => done,
+        }
+    }
+
     /// Writes an interface.
     ///
     /// # Errors

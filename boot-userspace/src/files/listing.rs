@@ -24,8 +24,13 @@ pub(super) struct Listings(Mutex<HashMap<Identity, Listing>>);
 /// Device and inode.
 type Identity = (u64, u64);
 
+/// For so long a listing is believed: what some file systems say of their directories' changes never changes.
+const BELIEVED: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 struct Listing {
+    /// When it was read.
+    read: Duration,
     /// The time of the inode's last change since 1970: each name that comes or goes is one.
     changed: Duration,
     /// Name in lower case → name.
@@ -56,7 +61,10 @@ impl Listings {
     ) -> Option<Vec<u8>> {
         let name = name.as_bytes().to_ascii_lowercase();
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listing) = known.get(&identity).filter(|listing| listing.changed == changed) {
+        if let Some(listing) = known
+            .get(&identity)
+            .filter(|listing| listing.changed == changed && now.saturating_sub(listing.read) < BELIEVED)
+        {
             return listing.names.get(&name).cloned();
         }
         // Reading may take long.
@@ -73,7 +81,7 @@ impl Listings {
             if kept + names.len() > MOST_NAMES || known.len() >= MOST_DIRECTORIES {
                 known.clear();
             }
-            known.insert(identity, Listing { changed, names });
+            known.insert(identity, Listing { read: now, changed, names });
         }
         found
     }

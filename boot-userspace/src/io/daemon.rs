@@ -50,6 +50,8 @@ const BATCH: usize = 1024;
 const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
+/// Counting looks at every lease: who asks more often gets the same figures.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// How many requests of operators wait; more wait at their connections.
 const ASKS: usize = 16;
 
@@ -134,17 +136,20 @@ pub struct Daemon {
     /// Until when packets gather.
     gather_until: Instant,
     store_failures: u64,
+    /// What was counted last, and when: anybody may ask.
+    counted: Figures,
+    counted_at: Option<Instant>,
     /// By how many seconds the store's time is later than the engine's.
     set_by: i64,
 }
 
-/// An interface that is another one now under its old name.
+/// An interface that is another one now under its old name, or none.
 pub struct Relink {
-    /// The interface.
-    pub link: Link,
-    /// The same for the engine.
-    pub port: Port,
-    /// Gets whether it is served again.
+    /// Its name.
+    pub name: String,
+    /// What it is now, and the same for the engine; nothing if it is gone, down, or has no address.
+    pub to: Option<(Link, Port)>,
+    /// Gets whether it is served as it is now.
     pub reply: oneshot::Sender<Result<()>>,
 }
 
@@ -219,6 +224,8 @@ impl Daemon {
             asks,
             gather_until: Instant::now(),
             store_failures: 0,
+            counted: Figures::default(),
+            counted_at: None,
             set_by: 0,
         }
     }
@@ -306,9 +313,13 @@ impl Daemon {
                     self.execute(commands).await;
                 }
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
-                Some(Relink { link, port, reply }) = self.relinks.1.recv() => {
+                Some(Relink { name, to, reply }) = self.relinks.1.recv() => {
+                    let done = match to {
+                        Some((link, port)) => self.relink(&link, port, &sender).await,
+                        None => self.unlink(&name),
+                    };
                     // Nobody waits for it when the daemon ends.
-                    drop(reply.send(self.relink(&link, port, &sender).await));
+                    drop(reply.send(done));
                 }
                 _ = second.tick() => {
                     self.beat();
@@ -341,6 +352,16 @@ impl Daemon {
         Ok(())
     }
 
+    /// Serves an interface no longer. What its machines have stays as it is, for its return.
+    fn unlink(&mut self, name: &str) -> Result<()> {
+        let Some(ifindex) = self.engine.unlink(name) else { return Ok(()) };
+        self.sockets.remove(&ifindex);
+        match &mut self.tables {
+            Some(tables) => Ok(tables.delete_link(ifindex)?),
+            None => Ok(()),
+        }
+    }
+
     async fn answer(&mut self, ask: Ask) {
         // A client that has hung up wants no answer; the change it asked for is made all the same.
         match ask {
@@ -349,7 +370,13 @@ impl Daemon {
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
-            Ask::Figures(reply) => drop(reply.send(self.figures())),
+            Ask::Figures(reply) => {
+                if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
+                    self.counted = self.figures();
+                    self.counted_at = Some(Instant::now());
+                }
+                drop(reply.send(self.counted.clone()));
+            }
         }
     }
 

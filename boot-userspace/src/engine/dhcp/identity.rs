@@ -3,7 +3,6 @@
 use boot_common::Mac;
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
-use boot_common::tables::HostKey;
 use tracing::{info, warn};
 
 use crate::engine::command::Now;
@@ -66,6 +65,14 @@ impl Engine {
         }
     }
 
+    /// Leaves what is reserved for a machine to the card that it was recognised by.
+    pub(in crate::engine) fn hold(&mut self, mac: Mac, binding: &Binding, until: u64) {
+        if binding.state == State::Reserved && !self.policy.is_named(mac) {
+            let held = self.held.entry(mac).or_default();
+            *held = until.max(*held);
+        }
+    }
+
     /// Whether a machine was promised its address for longer, or the configuration has it for its MAC.
     pub(super) fn still_has(&self, mac: Mac, now: Now) -> bool {
         let is_named = self.policy.is_named(mac);
@@ -73,8 +80,7 @@ impl Engine {
             None => false,
             // Recognised by another mark.
             Some(State::Reserved) if !is_named => {
-                let host = self.tables.hosts.get(&HostKey::from(mac));
-                host.is_some_and(|host| host.durable_until > now.nanos())
+                self.held.get(&mac).is_some_and(|until| *until > now.seconds())
             }
             Some(_) => !self.bindings.has_lapsed(mac, now.seconds()),
         }

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 use crate::engine::answers::lease_seconds;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::join::{join, option_of};
-use crate::engine::lease::{Binding, RELEASE_HOLDS, State};
+use crate::engine::lease::{Binding, OFFER_HOLDS, RELEASE_HOLDS, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 
@@ -141,6 +141,10 @@ impl Engine {
     fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
         if self.probing.contains_key(&asked.mac) {
+            if self.bindings.get(asked.mac).is_some_and(|binding| binding.subnet != place.subnet) {
+                // Heard by a relay in another network, too: the answer is not for there.
+                return Err(Reason::Probing);
+            }
             return self.wait_for_probe(&asked);
         }
         let (place, is_new) = self.bind(&asked, place)?;
@@ -154,6 +158,7 @@ impl Engine {
         let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
         let durable_until = self.durable_until(asked.mac, &binding);
         self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
+        self.hold(asked.mac, &binding, asked.now.seconds() + OFFER_HOLDS);
         self.reply(asked, place, message::OFFER, Some(binding))
     }
 
@@ -166,6 +171,8 @@ impl Engine {
                 && matches!(binding.state, State::Offered(_))
             {
                 self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
+                // Offered anew it has to be bound anew.
+                self.withdraw(asked.mac);
             }
             return Err(Reason::OtherServer);
         }
@@ -221,6 +228,7 @@ impl Engine {
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
         self.bindings.put(mac, Binding { state, ..*binding });
+        self.hold(mac, binding, expires);
         self.store_rests(mac, now);
         let lease = self.lease(mac, binding, place, LeaseState::Leased, expires, now);
         self.commands.push(Command::Persist(Change::Put(lease)));
@@ -280,6 +288,7 @@ impl Engine {
             return Err(Reason::OtherAddress);
         };
         info!(step = "release", by = "daemon", mac = %asked.mac, %address, "gave {address} back");
+        self.held.remove(&asked.mac);
         if binding.state != State::Reserved {
             // Where the kernel half has just confirmed the lease, that may have been after this was sent: then the
             // machine has the address for as long as it was promised.

@@ -76,7 +76,10 @@ impl Engine {
         if let Some(who) = &in_use_by {
             warn!(step = "probe", by = "daemon", %mac, %address,
                 "{address} is used by {who} although nobody got it from here: it rests, find out who gave it");
-            self.forget(mac);
+            // It may have been recognised meanwhile, and have another one.
+            if self.bindings.get(mac).is_some_and(|binding| binding.address == address) {
+                self.forget(mac);
+            }
             self.bindings.quarantine(address, mac, now.seconds());
             self.store_rests(mac, now);
         }

@@ -158,3 +158,27 @@ fn what_a_machine_was_promised_before_it_was_recognised_rests_over_a_restart() {
     again.later(24 * 3600);
     assert_eq!(again.offered(third), before);
 }
+
+#[test]
+fn what_a_card_was_promised_behind_a_relay_it_keeps_over_a_restart() {
+    let far = Some(Ipv4Addr::new(10, 7, 0, 1));
+    let config = format!(
+        "{CONFIG}\n[[subnet]]\ncidr = \"10.7.0.0/24\"\npool = [\"10.7.0.100-10.7.0.110\"]\nprobe = false\n[[machine]]\nrelay_port = \"port 7\"\nip = \"10.7.0.7\"\n"
+    );
+    let slot = Ipv4Addr::new(10, 7, 0, 7);
+    let mut lab = Lab::new(&config);
+    lab.send(&at("port 7", far, discover(STRANGER))).unwrap();
+    let ack = lab.send(&at("port 7", far, request(STRANGER, slot, Some(SERVER)))).unwrap();
+    assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, slot));
+    let mut again = Lab::with_leases(&config, &store_after(&lab.changes), DhcpRole::Server);
+    assert_ne!(again.send(&at("port 7", far, discover(OTHER))).unwrap().message.yiaddr(), slot);
+}
+
+#[test]
+fn of_two_new_cards_at_one_port_the_first_one_keeps_its_offer() {
+    let mut lab = Lab::new(&config());
+    assert_eq!(lab.send(&at("port 7", None, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
+    assert_ne!(lab.send(&at("port 7", None, discover(OTHER))).unwrap().message.yiaddr(), SLOT);
+    let ack = lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
+}

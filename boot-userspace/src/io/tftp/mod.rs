@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::tftp::TransferKey;
-use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
 
 use crate::engine::roster::Roster;
 use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Token, Transfers};
@@ -58,6 +58,9 @@ struct Common {
     single_port: bool,
 }
 
+/// What an interface has become, and who gets whether it is served as it is now.
+pub type Relink = (Link, oneshot::Sender<Result<(), BindError>>);
+
 /// A TFTP server that has its port.
 pub struct TftpServer {
     socket: UdpSocket,
@@ -77,7 +80,7 @@ pub struct TftpServer {
     without_port: u64,
     tally: Arc<Tally>,
     /// What the interface has become.
-    relinks: (mpsc::UnboundedSender<Link>, mpsc::UnboundedReceiver<Link>),
+    relinks: (mpsc::UnboundedSender<Relink>, mpsc::UnboundedReceiver<Relink>),
 }
 
 /// A file, and the block size it is wanted in.
@@ -123,7 +126,7 @@ impl TftpServer {
 
     /// Where to tell what the interface has become, when it was made again or has other addresses.
     #[must_use]
-    pub fn relinks(&self) -> mpsc::UnboundedSender<Link> {
+    pub fn relinks(&self) -> mpsc::UnboundedSender<Relink> {
         self.relinks.0.clone()
     }
 
@@ -163,7 +166,10 @@ impl TftpServer {
                     self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
                 }
                 Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
-                Some(link) = self.relinks.1.recv() => self.relink(link),
+                Some((link, reply)) = self.relinks.1.recv() => {
+                    // Nobody waits for it when the daemon ends.
+                    drop(reply.send(self.relink(link)));
+                }
                 () = sleep_until(wakeup) => {}
             }
             self.transfers.tick(clock::boot());
@@ -171,17 +177,15 @@ impl TftpServer {
         }
     }
 
-    fn relink(&mut self, link: Link) {
+    fn relink(&mut self, link: Link) -> Result<(), BindError> {
         if link.index != self.link.index {
-            match bind(&link) {
-                Ok(socket) => self.socket = socket,
-                Err(error) => return error!(interface = link.name, "no TFTP on {}: {error}", link.name),
-            }
+            self.socket = bind(&link)?;
             self.ports = self.ports.is_some().then(|| Ports::new(link.clone()));
         }
         let limits = Limits { mtu: link.mtu, window: self.common.window };
         self.transfers.relink(limits, link.index);
         self.link = link;
+        Ok(())
     }
 
     fn take(&mut self, packet: &[u8], received: &crate::io::udp::Received) {
