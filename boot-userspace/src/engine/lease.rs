@@ -109,6 +109,8 @@ pub struct Bindings {
     next: HashMap<usize, u32>,
     /// Addresses that lost their machine.
     freed: VecDeque<Ipv4Addr>,
+    /// The same, to have each of them once.
+    is_freed: HashSet<Ipv4Addr>,
     /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
     /// giving up an address.
     stale: VecDeque<Mac>,
@@ -138,6 +140,13 @@ impl Bindings {
         self.owner.get(&address).copied()
     }
 
+    /// How many machines have an address.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is none")]
+    pub fn len(&self) -> usize {
+        self.by_mac.len()
+    }
+
     /// Every machine with an address.
     pub fn iter(&self) -> impl Iterator<Item = (Mac, Binding)> {
         self.by_mac.iter().map(|(mac, binding)| (*mac, *binding))
@@ -155,7 +164,7 @@ impl Bindings {
                 State::Leased(until) | State::Held(until) if old.subnet == binding.subnet => {
                     self.rest(old.address, mac, until);
                 }
-                _ => self.freed.push_back(old.address),
+                _ => self.note_freed(old.address),
             }
         }
         self.note_offer(mac, binding.state);
@@ -205,7 +214,7 @@ impl Bindings {
         let binding = self.by_mac.remove(&mac)?;
         if self.owner.get(&binding.address) == Some(&mac) {
             self.owner.remove(&binding.address);
-            self.freed.push_back(binding.address);
+            self.note_freed(binding.address);
         }
         Some(binding)
     }
@@ -219,13 +228,13 @@ impl Bindings {
     /// now, for example.
     pub fn rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
         self.rests.begin(address, Rest { mac, until });
-        self.freed.push_back(address);
+        self.note_freed(address);
     }
 
     /// The same, as the store has it.
     pub fn restore_rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
         self.rests.restore(address, Rest { mac, until });
-        self.freed.push_back(address);
+        self.note_freed(address);
     }
 
     /// Addresses that nobody has and that rest at this second.
@@ -316,6 +325,12 @@ impl Bindings {
             && !self.rests.has(address, now)
     }
 
+    fn note_freed(&mut self, address: Ipv4Addr) {
+        if self.is_freed.insert(address) {
+            self.freed.push_back(address);
+        }
+    }
+
     /// Addresses of a pool in turn; each is looked at once until the pool has been gone through.
     fn never_used(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<Ipv4Addr> {
         let total: u32 = pools.pool.iter().map(|(first, last)| last.to_bits() - first.to_bits() + 1).sum();
@@ -337,11 +352,12 @@ impl Bindings {
     fn freed(&mut self, pools: &Subnet, now: u64) -> Option<Ipv4Addr> {
         for _ in 0..self.freed.len() {
             let address = self.freed.pop_front()?;
+            self.is_freed.remove(&address);
             if in_pool(pools, address) && self.is_unused(pools, address, now) {
                 return Some(address);
             }
             if !self.owner.contains_key(&address) {
-                self.freed.push_back(address);
+                self.note_freed(address);
             }
         }
         None

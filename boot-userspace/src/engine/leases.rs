@@ -410,6 +410,9 @@ impl Engine {
         self.bindings.remove(mac);
         self.hostnames.remove(&mac);
         self.held.remove(&mac);
+        if !self.policy.is_named(mac) && self.policy.recognised(mac).is_none() {
+            self.roster.forget(mac);
+        }
         // What its probe finds is about an address that is no longer its.
         self.probing.remove(&mac);
         self.tables.hosts.remove(&HostKey::from(mac));

@@ -183,6 +183,7 @@ impl Engine {
         self.bindings.free_offers(now.seconds());
         self.end_rests(now);
         self.watch_pools(now);
+        self.forget_cards();
         self.withdrawn.retain(|_, seconds| {
             *seconds -= 1;
             *seconds > 0

@@ -51,6 +51,9 @@ struct Recognised {
     marked: Marked,
     /// The Unix second in which it last showed this mark.
     seen: u64,
+    /// The Unix second in which it has shown a port since that is no machine's: of its own switch, or only of a second
+    /// relay.
+    elsewhere: Option<u64>,
 }
 
 /// Configuration, interfaces and loaders.
@@ -175,8 +178,12 @@ impl Policy {
         let shown = self.by_mark.find(marks);
         let found = match before {
             // The board says more than the port, and operating systems do not show it.
-            Some(Recognised { marked, seen })
-                if !marked.by_port || marks.relay_port.is_none() || now < seen + SECOND_RELAY =>
+            Some(Recognised { marked, seen, elsewhere })
+                if !marked.by_port
+                    || marks.relay_port.is_none()
+                    || now < seen + SECOND_RELAY
+                    // What a relay says that is not its own comes beside what its own one says.
+                    || (shown.is_none() && elsewhere.is_none_or(|first| now < first + SECOND_RELAY)) =>
             {
                 shown.filter(|shown| !shown.by_port).or(Some(marked))
             }
@@ -184,9 +191,13 @@ impl Policy {
         };
         match found {
             Some(marked) => {
-                let kept = before.filter(|before| before.marked == marked && shown != Some(marked));
-                let seen = kept.map_or(now, |before| before.seen);
-                self.recognised.insert(mac, Recognised { marked, seen });
+                let mut recognised = Recognised { marked, seen: now, elsewhere: None };
+                if let Some(kept) = before.filter(|before| before.marked == marked && shown != Some(marked)) {
+                    let is_elsewhere = shown.is_none() && marks.relay_port.is_some();
+                    recognised.seen = kept.seen;
+                    recognised.elsewhere = kept.elsewhere.or(is_elsewhere.then_some(now));
+                }
+                self.recognised.insert(mac, recognised);
             }
             None => drop(self.recognised.remove(&mac)),
         }
@@ -202,7 +213,18 @@ impl Policy {
         };
         let by_port = self.at(machine).is_some_and(|machine| machine.uuid.is_none());
         let marked = Marked { machine, by_port };
-        self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0 });
+        self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0, elsewhere: None });
+    }
+
+    /// How many MACs were recognised.
+    #[must_use]
+    pub fn count_recognised(&self) -> usize {
+        self.recognised.len()
+    }
+
+    /// Forgets MACs that were recognised, and gives them: their next mark tells again who they are.
+    pub fn forget_recognised(&mut self, is_kept: impl Fn(Mac) -> bool) -> Vec<Mac> {
+        self.recognised.extract_if(|mac, _| !is_kept(*mac)).map(|(mac, _)| mac).collect()
     }
 
     /// The number in the configuration of a machine that was recognised by another mark than its MAC.

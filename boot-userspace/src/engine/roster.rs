@@ -64,6 +64,10 @@ impl Lists {
     /// Names are host names, of 63 bytes at most; what is longer or too much is not kept.
     fn add(&mut self, name: &str) -> Span {
         match (u32::try_from(self.names.len()), u8::try_from(name.len())) {
+            // Several cards of a machine have one name.
+            (Ok(end), Ok(length)) if self.names.ends_with(name) => {
+                Span { start: end - u32::from(length), length }
+            }
             (Ok(start), Ok(length)) => {
                 self.names.push_str(name);
                 Span { start, length }
@@ -139,6 +143,13 @@ impl Roster {
         };
         lists.machines.insert(client.mac, Span::default());
         lists.know(client);
+    }
+
+    /// Forgets a machine that has no address any more and is not in the configuration.
+    pub fn forget(&self, mac: Mac) {
+        let mut lists = self.write();
+        lists.machines.remove(&mac);
+        lists.recognised.remove(&mac);
     }
 
     /// The number in the configuration of a machine that was recognised.

@@ -10,6 +10,9 @@ use crate::engine::lease::{Binding, State};
 use crate::engine::marks::Marks;
 use crate::engine::{Engine, STEP};
 
+/// How many cards are remembered that were recognised and have no address from here.
+const MOST_WITHOUT_ADDRESS: usize = 1024;
+
 impl Engine {
     /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
     pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes, now: Now) {
@@ -53,6 +56,16 @@ impl Engine {
 }
 
 impl Engine {
+    /// Forgets which machine cards are that have no address from here. Behind one port there may be any number of them.
+    pub(in crate::engine) fn forget_cards(&mut self) {
+        if self.policy.count_recognised() > 2 * self.bindings.len() + MOST_WITHOUT_ADDRESS {
+            let bindings = &self.bindings;
+            for mac in self.policy.forget_recognised(|mac| bindings.get(mac).is_some()) {
+                self.roster.forget(mac);
+            }
+        }
+    }
+
     /// Who is another machine now has lost what is reserved for the one it was.
     fn leave_reserved(&mut self, mac: Mac) {
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);

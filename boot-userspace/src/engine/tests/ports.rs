@@ -42,7 +42,7 @@ fn whoever_is_plugged_in_there_is_the_machine_and_nobody_elsewhere() {
         assert_eq!(lab.send(&at("port 8", relay, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
 
         // The old card is tried elsewhere.
-        lab.later(1);
+        lab.later(SECOND_RELAY);
         let moved = lab.send(&at("port 8", relay, discover(STRANGER))).unwrap();
         assert_ne!(moved.message.yiaddr(), SLOT);
         assert_eq!(offered_name(&moved), None);
@@ -91,6 +91,8 @@ fn who_asks_for_the_address_of_the_port_it_has_left_is_refused() {
     lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
     lab.later(SECOND_RELAY);
     let reboots = at("port 8", None, request(STRANGER, SLOT, None));
+    assert_eq!(lab.send(&reboots).expect("an answer").kind(), MessageType::Ack, "perhaps a second relay's");
+    lab.later(SECOND_RELAY);
     assert_eq!(lab.send(&reboots).expect("an answer").kind(), MessageType::Nak);
     assert!(lab.send(&at("port 8", None, request(OTHER, SLOT, None))).is_none(), "this one never had it");
 }
@@ -181,4 +183,34 @@ fn of_two_new_cards_at_one_port_the_first_one_keeps_its_offer() {
     assert_ne!(lab.send(&at("port 7", None, discover(OTHER))).unwrap().message.yiaddr(), SLOT);
     let ack = lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
+}
+
+#[test]
+fn what_a_second_relay_says_before_the_own_one_takes_nothing_away() {
+    let relay = Some(Ipv4Addr::new(10, 1, 0, 3));
+    let mut lab = Lab::new(&config());
+    lab.send(&at("port 7", relay, discover(STRANGER))).unwrap();
+    lab.send(&at("port 7", relay, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    let mut again = Lab::with_leases(&config(), &store_after(&lab.changes), DhcpRole::Server);
+    for lab in [&mut lab, &mut again] {
+        for _ in 0..5 {
+            lab.later(SECOND_RELAY + 1);
+            for port in ["elsewhere", "port 7"] {
+                let ack = lab.send(&at(port, relay, request(STRANGER, SLOT, None))).unwrap();
+                assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT), "{port}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_cards_at_one_port_takes_no_memory() {
+    let mut lab = Lab::new(&config());
+    for number in 0..3000u16 {
+        let [high, low] = number.to_be_bytes();
+        lab.send(&at("port 7", None, discover(Mac([6, 0, 0, 0, high, low]))));
+    }
+    assert!(lab.engine.policy.count_recognised() >= 3000);
+    lab.later(1);
+    assert!(lab.engine.policy.count_recognised() <= 16, "{}", lab.engine.policy.count_recognised());
 }
