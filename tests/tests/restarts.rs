@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Event;
@@ -401,8 +402,9 @@ fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
             let forwards = || port().is_ok_and(|text| text.contains("state forwarding"));
             eventually(SOON, "the switch forwards", forwards)?;
             let stranger = Client::new([2, 0x77, 0, 0, 3, round]);
-            wire.lease(&stranger)
-                .with_context(|| format!("{fast_path}: a stranger\n{}", xpxe.last_lines(20)))?;
+            // While it is looked at anew, nobody is heard.
+            eventually(SOON, "a stranger's address", || wire.lease(&stranger).is_ok())
+                .with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;
             wire.lease(&Client::new(mac(ALICE.mac)?)).with_context(|| format!("{fast_path}: alice"))?;
         }
         xpxe.stop()?;
@@ -486,6 +488,59 @@ fn a_new_interface_under_the_old_name_is_served_at_once() -> Result<()> {
     Ok(())
 }
 
+/// The kernel gives an interface that was in another namespace its number back: only its sockets are dead. One that has
+/// another name now takes its programs along.
+#[test]
+fn an_interface_that_comes_back_or_is_renamed_is_served_at_once() -> Result<()> {
+    let Some(place) = Place::build(&Settings { fast_path: "tc", ..known() })? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    let address = format!("{SERVER_ADDRESS}/24");
+    // Where no other interface has that number.
+    let (server, other) = (&place.rack.server, Namespace::new("aside")?);
+    let times = |what: &dyn Fn(&Event) -> bool| xpxe.log().iter().filter(|event| what(event)).count();
+    let gone = |event: &Event| event.message().contains("there is no interface \"eth0\"");
+    let back = |event: &Event| event.message().starts_with("eth0 is served as it is now");
+    let offers = |event: &Event| {
+        event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
+    };
+    let number = || server.output("ip", &["-o", "link", "show", "dev", "eth0"]);
+    let before = number()?;
+    for round in 1..=2 {
+        if round == 1 {
+            server.output("ip", &["link", "set", "eth0", "netns", &other.path()])?;
+        } else {
+            server.output("ip", &["link", "set", "eth0", "down"])?;
+            server.output("ip", &["link", "set", "eth0", "name", "old0"])?;
+        }
+        eventually(SOON, "that eth0 is gone", || times(&gone) == round)
+            .with_context(|| xpxe.last_lines(20))?;
+        if round == 1 {
+            other.output("ip", &["link", "set", "eth0", "netns", &server.path()])?;
+            server.output("ip", &["link", "set", "eth0", "up"])?;
+            let same = |text: &str| text.split(':').next().map(str::to_owned);
+            ensure!(same(&number()?) == same(&before), "it has another number now");
+        } else {
+            place.rack.plug(server, "eth0", SERVER_MAC)?;
+        }
+        server.output("ip", &["address", "add", &address, "dev", "eth0"])?;
+        eventually(SOON, "that eth0 is back", || times(&back) == round)
+            .with_context(|| xpxe.last_lines(20))?;
+        let offered = times(&offers);
+        eventually(SOON, "alice's address", || wire.lease(&alice).is_ok())
+            .with_context(|| format!("round {round}\n{}", xpxe.last_lines(20)))?;
+        eventually(SOON, "an offer by TC", || {
+            drop(wire.lease(&alice));
+            times(&offers) > offered
+        })
+        .with_context(|| format!("round {round}\n{}", xpxe.last_lines(20)))?;
+        let stranger = Client::new([2, 0x77, 0, 0, 4, u8::try_from(round)?]);
+        wire.lease(&stranger).with_context(|| format!("round {round}\n{}", xpxe.last_lines(20)))?;
+    }
+    xpxe.stop()
+}
+
 #[test]
 fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
     const NEW: &str = "10.77.0.2";
@@ -502,6 +557,9 @@ fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
         xpxe.wait_for_event("that it has no address", SOON, |event| {
             event.field("level") == "ERROR" && event.message().contains("eth0 has no IPv4 address")
         })?;
+        // The address may be another host's by now.
+        let silent = wire.ask_within(&alice.discover(), Duration::from_millis(500))?;
+        ensure!(silent.is_none(), "{fast_path}: an answer from an address that is gone");
         server.output("ip", &["address", "add", &format!("{NEW}/24"), "dev", "eth0"])?;
         xpxe.wait_for_event("that it is served again", SOON, |event| {
             event.message().starts_with("eth0 is served as it is now") && event.message().contains(NEW)

@@ -309,7 +309,9 @@ impl Bindings {
 
     /// Lets an address be given out again.
     pub fn release_spared(&mut self, address: Ipv4Addr) {
-        self.spared.remove(&address);
+        if self.spared.remove(&address) {
+            self.note_freed(address);
+        }
     }
 
     /// Whether an address is kept from ever being given out of a pool.

@@ -148,3 +148,36 @@ fn an_interface_with_another_address_answers_with_it() {
     let ack = lab.send(&request(STRANGER, address, Some(new))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
 }
+
+#[test]
+fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines_and_answers() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(STRANGER);
+    lab.engine.relink(port(7, SERVER), lab.now);
+    lab.engine.take_commands();
+    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap();
+    let before = host(&lab);
+
+    assert_eq!(lab.engine.unlink("eth2"), None);
+    assert_eq!(lab.engine.unlink("eth1"), Some(7));
+    assert_eq!(lab.engine.unlink("eth1"), None, "it is gone already");
+    assert!(!lab.engine.has_link(7));
+    let mut more = port(7, SERVER);
+    more.addresses.push("10.78.0.1/24".parse().unwrap());
+    assert_eq!(lab.engine.relink(more, lab.now), Some(7));
+    assert!(lab.engine.has_link(7));
+    assert!(lab.engine.take_commands().is_empty());
+    assert_eq!(host(&lab), before);
+}
+
+#[test]
+fn an_address_that_is_ours_no_longer_is_given_out() {
+    let mut lab = Lab::new(CONFIG);
+    let of_the_pool = Ipv4Addr::new(10, 1, 1, 33);
+    let mut more = port(7, SERVER);
+    more.addresses.push(format!("{of_the_pool}/16").parse().unwrap());
+    lab.engine.relink(more, lab.now);
+    assert_ne!(lab.offered(STRANGER), of_the_pool);
+    lab.engine.relink(port(7, SERVER), lab.now);
+    assert_eq!(lab.offered(OTHER), of_the_pool);
+}
