@@ -210,6 +210,27 @@ fn a_changed_file_reaches_the_kernel_half_with_the_restart() -> Result<()> {
 }
 
 #[test]
+fn tables_that_are_not_this_versions_are_replaced_at_once() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let before = wire.lease(&Client::new(mac(STRANGER)?))?;
+    xpxe.kill9()?;
+    // What it reads there is no version of ours.
+    let pins = pin_dir(&place.sandbox);
+    fs::rename(pins.join("LINKS"), pins.join("SETTINGS"))?;
+    xpxe.restart()?;
+    xpxe.wait_for_event("that they are replaced", SOON, |event| {
+        event.message().contains("another version") && event.message().contains("replaced")
+    })?;
+    let again = wire.lease(&Client::new(mac(STRANGER)?)).with_context(|| xpxe.last_lines(20))?;
+    ensure!(again.address() == before.address(), "the stranger has another address");
+    wire.lease(&Client::new(mac(ALICE.mac)?))?;
+    xpxe.wait_for_event("an answer by the kernel half", SOON, |event| event.field("by") == "xdp")?;
+    xpxe.stop()
+}
+
+#[test]
 fn an_address_that_the_file_now_reserves_is_taken_from_its_holder() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let mut xpxe = place.serve()?;

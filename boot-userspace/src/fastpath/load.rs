@@ -66,6 +66,8 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
     let found = read().unwrap_or(Settings { abi_version: 0, daemon_pid: 0, heartbeat: 0 });
     if found.abi_version != ABI_VERSION {
         pins::detach(pin_dir).context("removing the tables of another version of xpxe")?;
+        // That took the directory away, too.
+        pins::prepare(pin_dir)?;
         return Ok(Found::OtherVersion { abi_version: found.abi_version });
     }
     let hosts =
