@@ -5,7 +5,6 @@ use ipnet::Ipv4Net;
 
 use crate::engine::Engine;
 use crate::engine::command::Now;
-use crate::engine::lease::State;
 use crate::engine::leases::Standing;
 
 /// How many machines have an address of a subnet, by how far it is theirs.
@@ -30,12 +29,7 @@ impl Engine {
         let mut all: Vec<Held> =
             subnets.map(|subnet| Held { subnet: subnet.cidr, machines: Default::default() }).collect();
         for (_, binding) in self.bindings.iter() {
-            let standing = match binding.state {
-                State::Reserved => Standing::Reserved,
-                State::Offered(until) if until > now.seconds() => Standing::Offered,
-                State::Leased(until) if until > now.seconds() => Standing::Leased,
-                State::Offered(_) | State::Leased(_) | State::Held(_) | State::Idle => Standing::Released,
-            };
+            let standing = Standing::of(binding.state, now.seconds());
             if let Some(held) = all.get_mut(binding.subnet)
                 && let Some(position) = Standing::ALL.iter().position(|other| *other == standing)
                 && let Some(machines) = held.machines.get_mut(position)

@@ -94,6 +94,17 @@ impl Standing {
     /// Every one of an address that is a machine's.
     pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Released, Self::Reserved];
 
+    /// How far an address is a machine's at this second.
+    #[must_use]
+    pub fn of(state: State, now: u64) -> Self {
+        match state {
+            State::Reserved => Self::Reserved,
+            State::Offered(until) if until > now => Self::Offered,
+            State::Leased(until) if until > now => Self::Leased,
+            State::Offered(_) | State::Leased(_) | State::Held(_) | State::Idle => Self::Released,
+        }
+    }
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -219,18 +230,16 @@ impl Engine {
     fn shown(&self, mac: Mac, binding: &Binding, lease: Option<&Lease>, now: Now) -> Shown {
         let ends = |lease: &Lease| u64::try_from(lease.expires).ok();
         let live = |lease: &&Lease| lease.state == LeaseState::Leased && ends(lease) > Some(now.seconds());
-        let (standing, expires) = match binding.state {
-            State::Reserved => (Standing::Reserved, lease.filter(live).and_then(ends)),
-            State::Offered(until) if until > now.seconds() => (Standing::Offered, Some(until)),
-            State::Leased(until) if until > now.seconds() => (Standing::Leased, Some(until)),
-            State::Offered(until) | State::Leased(until) => (Standing::Released, Some(until)),
-            State::Held(_) | State::Idle => (Standing::Released, lease.and_then(ends)),
+        let expires = match binding.state {
+            State::Reserved => lease.filter(live).and_then(ends),
+            State::Offered(until) | State::Leased(until) => Some(until),
+            State::Held(_) | State::Idle => lease.and_then(ends),
         };
         Shown {
             mac,
             address: binding.address,
             subnet: self.subnet_at(Some(binding.subnet)),
-            standing,
+            standing: Standing::of(binding.state, now.seconds()),
             expires,
             name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
         }

@@ -248,11 +248,7 @@ impl Engine {
 
     fn put_link(&mut self, position: usize) {
         let Some(port) = self.policy.ports().get(position).cloned() else { return };
-        let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
-        let first = direct.first().map(|(_, address)| *address);
-        let Some(address) = first.or_else(|| port.addresses.first().map(ipnet::Ipv4Net::addr)) else {
-            return;
-        };
+        let Some(address) = self.policy.own_address(&port) else { return };
         let role = match port.role {
             DhcpRole::Server => role::SERVER,
             DhcpRole::Proxy => role::PROXY,
@@ -264,6 +260,7 @@ impl Engine {
         let link = Link { mac: port.mac, role, strangers_ask, address: address.octets(), proxy_set };
         self.tables.links.insert(port.ifindex, link);
         if port.role == DhcpRole::Server {
+            let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
             for (subnet, address) in direct {
                 self.set(position, Some(subnet), address, Differences::default());
             }

@@ -129,6 +129,13 @@ impl Policy {
         port.addresses.iter().filter_map(|net| Some((self.subnet_of(net.addr())?, net.addr())))
     }
 
+    /// Our address on an interface: the first one in a subnet, else the first one.
+    #[must_use]
+    pub fn own_address(&self, port: &Port) -> Option<Ipv4Addr> {
+        let direct = self.direct(port).map(|(_, address)| address).next();
+        direct.or_else(|| port.addresses.first().map(Ipv4Net::addr))
+    }
+
     /// Whether one interface has addresses in both subnets.
     #[must_use]
     pub fn are_on_one_wire(&self, one: usize, other: usize) -> bool {

@@ -44,10 +44,7 @@ impl Engine {
 
     /// What machines on an interface are told about us.
     fn named_in_answers(&self, port: &Port) -> (Vec<(usize, Ipv4Addr)>, Option<Ipv4Addr>, SocketAddrV4) {
-        let first = port.addresses.first().map(ipnet::Ipv4Net::addr);
-        let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(port).collect();
-        let otherwise = first.filter(|_| direct.is_empty());
-        (direct, otherwise, port.http)
+        (self.policy.direct(port).collect(), self.policy.own_address(port), port.http)
     }
 
     fn is_own(&self, address: Ipv4Addr) -> bool {

@@ -76,8 +76,6 @@ pub struct TftpServer {
     ports: Option<Ports>,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
-    /// Transfers that got no port of their own.
-    without_port: u64,
     tally: Arc<Tally>,
     /// What the interface has become.
     relinks: (mpsc::UnboundedSender<Relink>, mpsc::UnboundedReceiver<Relink>),
@@ -105,8 +103,7 @@ impl TftpServer {
         let ports = (!common.single_port).then(|| Ports::new(link.clone()));
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
-        let (crowded_out, without_port) = (0, 0);
-        let (tally, relinks) = (Arc::default(), mpsc::unbounded_channel());
+        let (crowded_out, tally, relinks) = (0, Arc::default(), mpsc::unbounded_channel());
         Self {
             socket,
             link,
@@ -118,7 +115,6 @@ impl TftpServer {
             ports,
             fetched,
             crowded_out,
-            without_port,
             tally,
             relinks,
         }
@@ -266,12 +262,8 @@ impl TftpServer {
         if let Some(ports) = &mut self.ports
             && let Err(error) = ports.open(peer)
         {
-            // One line is enough of a thousand.
-            if self.without_port.is_multiple_of(1000) {
-                let interface = &self.link.name;
-                warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
-            }
-            self.without_port += 1;
+            let interface = &self.link.name;
+            warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
             return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
         }
         let file = match self.common.files.open(name) {
