@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod check;
 mod cmd;
 mod demo;
 mod fuzz;
@@ -25,6 +26,7 @@ enum Verb {
     Setup(setup::Args),
     /// Install what building needs and make the release binaries
     Build,
+    Check(check::Args),
     Demo(demo::Args),
     Test(test::Args),
     Verify(verify::Args),
@@ -48,6 +50,7 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Setup(args) => setup::run(&ws, &args),
         Verb::Build => build::run(&ws),
+        Verb::Check(args) => check::run(&ws, &args),
         Verb::Demo(args) => demo::run(&ws, &args),
         Verb::Test(args) => test::run(&ws, &args),
         Verb::Verify(args) => verify::run(&ws, &args),

@@ -2,6 +2,7 @@
 
 mod apt;
 mod bpf_linker;
+mod cargo_deny;
 mod guest;
 mod machine;
 mod rust_src;
@@ -25,6 +26,8 @@ pub(crate) struct Args {
 pub(crate) enum Scope {
     /// What building needs.
     Build,
+    /// And what checks the crates that are built in.
+    Lints,
     /// And the programs that demo, tests and benchmarks start.
     Programs,
     /// And the kernel that the firmware boots.
@@ -46,7 +49,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -64,6 +67,12 @@ const STEPS: [Step; 5] = [
         why: "it links the kernel half, and must have rustc's LLVM",
         missing: |machine| Ok(bpf_linker::missing(&machine.toolchain)),
         install: |machine, _| bpf_linker::install(&machine.toolchain),
+    },
+    Step {
+        scope: Scope::Lints,
+        why: "it checks licences and sources of the crates that are built in",
+        missing: |_| Ok(cargo_deny::missing()),
+        install: |_, _| cargo_deny::install(),
     },
     Step {
         scope: Scope::Programs,

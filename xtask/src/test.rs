@@ -29,13 +29,15 @@ pub(crate) struct Args {
 
 /// The stages, in the order they are run.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Stage {
+pub(crate) enum Stage {
     /// The source is formatted.
     Fmt,
     /// No lint complains, except of the kernel half.
     Clippy,
     /// No lint complains of the kernel half.
     ClippyEbpf,
+    /// Licences, sources and known faults of the crates that are built in.
+    Deny,
     /// The tests that need nothing.
     Unit,
     /// The release build.
@@ -46,7 +48,7 @@ enum Stage {
     Firmware,
 }
 
-/// Runs the stages and shows what each took.
+/// Sets up what the stages need, and runs them.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let stages = stages(&args.only);
     let last = |stage| stages.last() == Some(&stage);
@@ -54,16 +56,23 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
         Scope::Everything
     } else if last(Stage::Root) {
         Scope::Programs
+    } else if stages.contains(&Stage::Deny) {
+        Scope::Lints
     } else {
         Scope::Build
     };
     setup::ensure(ws, scope)?;
+    run_stages(ws, &stages, &args.filter)
+}
+
+/// Runs these stages, on a machine that is set up for them, and shows what each took.
+pub(crate) fn run_stages(ws: &Workspace, stages: &[Stage], filter: &[String]) -> Result<()> {
     let toolchain = Toolchain::ask(ws)?;
     let mut took = Vec::new();
-    for stage in stages {
+    for stage in stages.iter().copied() {
         println!("\n== {}", name(stage));
         let start = Instant::now();
-        let result = stage.run(ws, &toolchain, &args.filter);
+        let result = stage.run(ws, &toolchain, filter);
         took.push((stage, start.elapsed(), result.is_ok()));
         if result.is_err() {
             print!("{}", table(&took));
@@ -84,6 +93,7 @@ impl Stage {
                 Cmd::line(&format!("cargo clippy --workspace {kernel} --all-targets -- -D warnings")).run()
             }
             Self::ClippyEbpf => clippy_ebpf(ws, toolchain).run(),
+            Self::Deny => deny(),
             Self::Unit => test(Cmd::line("cargo test -p boot-common -p boot-userspace -p xtask")).run(),
             Self::Build => build::release(),
             Self::Root => {
@@ -143,6 +153,20 @@ fn clippy_ebpf(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
         .env("RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf"))
 }
 
+/// Licences, bans and sources are ours to decide and fail the stage. Advisories need a database from the network: where it
+/// cannot be reached they are not checked, and the log says so.
+fn deny() -> Result<()> {
+    Cmd::line("cargo deny --offline check licenses bans sources").run()?;
+    let fetched = Cmd::line("cargo deny fetch db").run();
+    if fetched.is_err() {
+        println!(
+            "deny: warning: the advisory database cannot be reached: known faults of crates were NOT checked"
+        );
+        return Ok(());
+    }
+    Cmd::line("cargo deny check advisories").run()
+}
+
 fn name(stage: Stage) -> String {
     stage.to_possible_value().map_or_else(String::new, |value| value.get_name().into())
 }
@@ -163,7 +187,7 @@ mod tests {
 
     #[test]
     fn root_tests_come_after_the_build() {
-        assert_eq!(stages(&[]).len(), 7);
+        assert_eq!(stages(&[]).len(), 8);
         assert_eq!(stages(&[Stage::Unit]), [Stage::Unit]);
         assert_eq!(stages(&[Stage::Root]), [Stage::Build, Stage::Root]);
         assert_eq!(stages(&[Stage::Firmware, Stage::Fmt]), [Stage::Fmt, Stage::Build, Stage::Firmware]);
