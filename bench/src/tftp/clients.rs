@@ -10,8 +10,8 @@ use boot_bench::cable::Cable;
 use boot_bench::frame::is_intact;
 use boot_bench::socket::{Inbox, Outbox};
 
-use super::histogram::Histogram;
 use super::kernel::InKernel;
+use super::outcome::Outcome;
 use super::packet::{self, Line, ROOM, Said};
 
 /// How many frames are read before the clients get on.
@@ -42,33 +42,6 @@ pub(crate) enum Way {
     Kernel(Box<InKernel>),
     /// Somebody else, who opens one transfer this way.
     Nobody,
-}
-
-/// What became of a run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) measured: Duration,
-    /// Verified, each once.
-    pub(crate) blocks: u64,
-    pub(crate) bytes: u64,
-    /// Whole files.
-    pub(crate) files: u64,
-    /// From an ACK to the next block.
-    pub(crate) latencies: Histogram,
-    /// Packets that a client sent again because no answer came within a second.
-    pub(crate) lost: u64,
-    /// Blocks that came very late: most servers repeat what was lost before the client does.
-    pub(crate) late: u64,
-    /// Blocks that came again.
-    pub(crate) repeated: u64,
-    /// Transfers that a client gave up, or the server.
-    pub(crate) failed: u64,
-    /// Anything else that the server sent, and frames without room.
-    pub(crate) stray: u64,
-    /// Clients that got nothing at all.
-    pub(crate) starved: u64,
-    /// Of blocks, those that were compared whole.
-    pub(crate) compared: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

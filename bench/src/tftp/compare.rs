@@ -12,8 +12,9 @@ use boot_bench::place::Place;
 use serde_json::{Value, json};
 
 use super::alone::{self, Alone};
-use super::clients::{Clients, Outcome, Way};
+use super::clients::{Clients, Way};
 use super::kernel::InKernel;
+use super::outcome::Outcome;
 use super::server::{Kind, Server};
 
 /// How often each number of clients is measured; the median counts.

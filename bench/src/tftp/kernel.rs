@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use bench_ebpf::{BLOCK, MOST, MOST_BLOCKS, count, waiting};
 use boot_bench::cable::Cable;
 
-use super::clients::Outcome;
+use super::outcome::Outcome;
 use super::packet::{Line, ROOM};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tftp-clients"));

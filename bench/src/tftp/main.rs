@@ -16,6 +16,7 @@ mod clients;
 mod compare;
 mod histogram;
 mod kernel;
+mod outcome;
 mod packet;
 mod report;
 mod server;
