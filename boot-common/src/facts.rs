@@ -9,8 +9,12 @@ use crate::Reason;
 use crate::class::{Class, Firmware, Stage};
 use crate::wire::{BUFFER, Request, option};
 
-/// How many options are looked at, PAD octets included. Firmware sends at most 12, dhclient 9.
-pub const MAX_STEPS: u32 = 96;
+/// How many [`step`](Walk::step)s are taken at most. Firmware needs 12, dhclient 9. What the daemon has put together
+/// of a message with more never needs as many: each option that is read once, and two of 127 sub-options.
+pub const MAX_STEPS: u32 = 288;
+
+/// How many PAD octets one step passes over at most.
+const PADS_AT_ONCE: u32 = 16;
 
 /// What starts option 60 of a PXE client (PXE 2.1 section 2.2).
 const PXE_CLIENT: &[u8; 9] = b"PXEClient";
@@ -249,15 +253,21 @@ impl Walk {
         }
     }
 
-    /// Looks at one option, or one sub-option of the relay's. True when there is nothing more to look at.
+    /// Looks at one option and the PAD before it, or at one sub-option of the relay's. True when there is nothing more
+    /// to look at.
     ///
     /// A packet that ends without END is taken as it is: some clients do that.
     #[inline(always)]
     pub fn step(&mut self, request: &Request) -> bool {
-        let at = self.at;
+        let mut at = self.at;
         if self.inner_end != 0 {
             self.step_inside(request, at);
             return false;
+        }
+        let mut pads = 0;
+        while pads < PADS_AT_ONCE && byte(request, at) == option::PAD {
+            at += 1;
+            pads += 1;
         }
         if at >= self.end {
             self.status = STATUS_DONE;
@@ -265,7 +275,7 @@ impl Walk {
         }
         let code = byte(request, at);
         if code == option::PAD {
-            self.at = at + 1;
+            self.at = at;
             return false;
         }
         if code == option::END {
@@ -550,9 +560,35 @@ mod tests {
         assert_eq!(facts(&list(&[(12, b"a"), (12, b"b")])), Ok(Facts::default()));
         assert_eq!(facts(&list(&[(52, &[1])])), Err(Reason::Overload));
         assert_eq!(facts(&list(&[(52, &[4])])), Ok(Facts::default()));
+    }
+
+    #[test]
+    fn a_walk_is_as_long_as_the_kernel_may_run_and_padding_is_no_step() {
+        assert_eq!(facts(&[0; 1200]), Ok(Facts::default()));
         let steps = usize::try_from(MAX_STEPS).unwrap();
-        assert_eq!(facts(&[0; 95]), Ok(Facts::default()));
-        assert_eq!(facts(&std::vec![0; steps]), Err(Reason::TooManyOptions));
+        let options = |number: usize| [0, 224, 0].repeat(number);
+        assert_eq!(facts(&options(steps - 1)), Ok(Facts::default()));
+        assert_eq!(facts(&options(steps)), Err(Reason::TooManyOptions));
+        for pads in 0..70 {
+            let bytes =
+                [&std::vec![0; pads][..], &[53, 1, 1], &std::vec![0; pads], &[57, 2, 5, 192]].concat();
+            let facts = facts(&bytes).unwrap();
+            assert_eq!((facts.message, facts.max_size), (1, 1472), "{pads}");
+        }
+    }
+
+    /// The daemon leaves out of a long message what is not in this list.
+    #[test]
+    fn every_option_that_is_read_is_in_the_list() {
+        for code in 1..=254 {
+            let walked = |data: &[u8]| {
+                let walk = walk(&list(&[(code, data)]));
+                walk.seen != 0 || walk.facts != Facts::default()
+            };
+            let is_read =
+                [&[1][..], &[0, 7], &[10, 0, 0, 1], &[0; 17], b"iPXE", b"PXEClient"].into_iter().any(walked);
+            assert_eq!(is_read || code == option::HOST_NAME, option::READ.contains(&code), "{code}");
+        }
     }
 
     proptest! {

@@ -534,6 +534,7 @@ enum Damage {
     Truncate,
     Pad,
     ManyPads,
+    ManyOptions,
     Lengths,
     Shuffle,
     Duplicate,
@@ -546,13 +547,14 @@ enum Damage {
     FixChecksums,
 }
 
-const DAMAGES: [Damage; 12] = [
+const DAMAGES: [Damage; 13] = [
     Damage::Bytes,
     Damage::OptionBytes,
     Damage::Field,
     Damage::Truncate,
     Damage::Pad,
     Damage::ManyPads,
+    Damage::ManyOptions,
     Damage::Lengths,
     Damage::Shuffle,
     Damage::Duplicate,
@@ -601,7 +603,8 @@ impl Damage {
                 let length = (frame.len() + random.below(most)).min(3000);
                 frame.resize(length, random.byte());
             }
-            Self::ManyPads => insert(frame, &vec![0; random.below(140)], random),
+            Self::ManyPads => insert(frame, &vec![0; random.below(1100)], random),
+            Self::ManyOptions => insert(frame, &[224, 0].repeat(random.below(500)), random),
             Self::Lengths => {
                 let at = *random.of(&[16, 38]);
                 if let Some(bytes) = frame.get_mut(at..at + 2) {

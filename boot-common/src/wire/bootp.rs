@@ -56,6 +56,24 @@ pub mod option {
     /// iPXE's encapsulated options.
     pub const IPXE: u8 = 175;
     pub const END: u8 = 255;
+
+    /// What is read of a request.
+    pub const READ: [u8; 14] = [
+        HOST_NAME,
+        REQUESTED_ADDRESS,
+        OVERLOAD,
+        MESSAGE_TYPE,
+        SERVER_ID,
+        PARAMETER_REQUEST,
+        MAX_SIZE,
+        VENDOR_CLASS,
+        CLIENT_ID,
+        USER_CLASS,
+        RELAY_AGENT,
+        CLIENT_ARCH,
+        CLIENT_GUID,
+        IPXE,
+    ];
 }
 
 /// A BOOTP message up to and including `chaddr`.

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod command;
 mod confirmed;
 mod dhcp;
+mod dropped;
 pub mod figures;
 pub mod fits;
 mod join;
@@ -34,16 +35,16 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_common::class::Class;
-use boot_common::classify::client;
-use boot_common::respond::{Answered, Scratch, respond};
+use boot_common::respond::{Answered, Scratch};
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::{Mac, Reason};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::config::DhcpRole;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::confirmed::Confirmed;
 use crate::engine::dhcp::Pending;
+use crate::engine::join::join;
 use crate::engine::lease::{Binding, Bindings, State};
 use crate::engine::lines::Lines;
 use crate::engine::policy::{Differences, Policy};
@@ -140,23 +141,18 @@ impl Engine {
         let Some(link) = self.tables.links.get(&incoming.ifindex).copied() else {
             return self.count(Reason::NoLink);
         };
-        let Some(request) = packet::frame(incoming, &link) else {
-            return self.count(Reason::TooLong);
-        };
-        let mut frame = request.clone();
-        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
-            Ok(answered) => {
-                self.count(answered.reason);
-                let mac = client(&self.scratch.request);
-                self.answered(mac, &answered, incoming.ifindex);
-                self.send(incoming, frame.0, &link);
-            }
-            Err(reason) => {
-                if let Err(reason) = self.decide(reason, request, incoming, &link, now) {
-                    debug!(reason = reason.name(), from = %incoming.from, "not answered: {}", reason.says());
-                    self.count(reason);
-                }
-            }
+        let mut outcome = self.respond(incoming, &link, now);
+        // Legal all the same, but more than the function that runs in the kernel can read.
+        if let Err(Reason::TooLong | Reason::TooManyOptions | Reason::SplitOption | Reason::Overload) =
+            outcome
+        {
+            outcome = join(incoming.payload)
+                .ok_or(Reason::BadOption)
+                .and_then(|payload| self.respond(&Incoming { payload: &payload, ..*incoming }, &link, now));
+        }
+        if let Err(reason) = outcome {
+            self.say_dropped(reason, incoming);
+            self.count(reason);
         }
     }
 

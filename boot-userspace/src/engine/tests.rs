@@ -5,6 +5,7 @@ mod pools;
 mod ports;
 mod promises;
 mod restarts;
+mod wire;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::engine::answers::lease_seconds;
 use crate::engine::command::{Command, Incoming, Now};
-use crate::engine::join::{join, option_of};
+use crate::engine::join::option_of;
 use crate::engine::lease::{Binding, OFFER_HOLDS, RELEASE_HOLDS, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
@@ -64,11 +64,23 @@ impl Asked<'_> {
 }
 
 impl Engine {
-    /// Goes on where the tables said `reason`.
+    /// Answers from the tables, or goes on where they end.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(super) fn decide(
+    pub(super) fn respond(&mut self, incoming: &Incoming<'_>, link: &Link, now: Now) -> Result<(), Reason> {
+        let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
+        let mut frame = request.clone();
+        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
+            Ok(answered) => {
+                self.finish(incoming, link, frame, answered);
+                Ok(())
+            }
+            Err(reason) => self.decide(reason, request, incoming, link, now),
+        }
+    }
+
+    fn decide(
         &mut self,
         reason: Reason,
         frame: Bytes,
@@ -77,7 +89,6 @@ impl Engine {
         now: Now,
     ) -> Result<(), Reason> {
         match reason {
-            Reason::Overload | Reason::SplitOption => return self.decide_joined(reason, incoming, now),
             Reason::BadCookie => return self.plain_bootp(frame, incoming, link, now),
             Reason::UnknownHost
             | Reason::OtherSubnet
@@ -117,24 +128,6 @@ impl Engine {
             message::DECLINE => self.decline(&asked),
             message::RELEASE => self.release(&asked),
             _ => Err(reason),
-        }
-    }
-
-    /// Joins what came in pieces or in `file` and `sname` (RFC 3396, RFC 2132 section 9.3), and tries again.
-    fn decide_joined(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) -> Result<(), Reason> {
-        let payload = join(incoming.payload).ok_or(reason)?;
-        let joined = Incoming { payload: &payload, ..*incoming };
-        let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
-        let request = packet::frame(&joined, &link).ok_or(Reason::TooLong)?;
-        let mut frame = request.clone();
-        match respond(&mut frame, &mut self.scratch, &self.tables, joined.ifindex, || now.nanos()) {
-            Ok(answered) => {
-                self.finish(&joined, &link, frame, answered);
-                Ok(())
-            }
-            // Pieces that joining does not remove (options over 255 octets) stay a reason.
-            Err(again @ (Reason::Overload | Reason::SplitOption)) => Err(again),
-            Err(next) => self.decide(next, request, &joined, &link, now),
         }
     }
 
