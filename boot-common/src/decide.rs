@@ -151,7 +151,7 @@ fn serve<'t, T: Tables>(
         host: Some(host),
         yiaddr: if kind == message::INFORM { [0; 4] } else { host.address },
         ciaddr: if kind == message::OFFER { [0; 4] } else { ciaddr },
-        to: destination(request, host.address)?,
+        to: destination(request, facts, host.address)?,
         source: link.address,
         source_port: port::DHCP_SERVER,
         source_mac: link.mac,
@@ -239,7 +239,7 @@ fn proxy<'t, T: Tables>(
         // There is no address to send to, whatever the broadcast flag says.
         Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
     } else {
-        destination(request, [0; 4])?
+        destination(request, facts, [0; 4])?
     };
     Ok(Decision {
         answer,
@@ -323,7 +323,7 @@ fn boot_server<'t, T: Tables>(
 /// # Errors
 /// [`Reason::BadSource`] when the frame came from no station, so that there is nobody to send it to.
 #[inline(always)]
-pub fn destination(request: &Request, yiaddr: [u8; 4]) -> Result<Destination, Reason> {
+pub fn destination(request: &Request, facts: &Facts, yiaddr: [u8; 4]) -> Result<Destination, Reason> {
     let sender = request.eth.source;
     let bootp = &request.bootp;
     if bootp.giaddr != [0; 4] {
@@ -331,7 +331,7 @@ pub fn destination(request: &Request, yiaddr: [u8; 4]) -> Result<Destination, Re
         if !sender.is_station() {
             return Err(Reason::BadSource);
         }
-        return Ok(Destination { mac: sender, address: bootp.giaddr, port: port::DHCP_SERVER });
+        return Ok(Destination { mac: sender, address: bootp.giaddr, port: relay_port(request, facts) });
     }
     if bootp.ciaddr != [0; 4] {
         let through_a_router = request.ip.source == bootp.ciaddr && sender.is_station();
@@ -343,4 +343,11 @@ pub fn destination(request: &Request, yiaddr: [u8; 4]) -> Result<Destination, Re
     } else {
         Destination { mac: client(request), address: yiaddr, port: port::DHCP_CLIENT }
     })
+}
+
+/// The port of the relay that a request came through (RFC 2131 section 4.1, RFC 8357).
+#[inline(always)]
+#[must_use]
+pub fn relay_port(request: &Request, facts: &Facts) -> u16 {
+    if facts.relay_source_port != 0 { request.udp.source.get() } else { port::DHCP_SERVER }
 }

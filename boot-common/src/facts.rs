@@ -79,8 +79,8 @@ pub struct Facts {
     pub is_raspberry_pi: u8,
     /// 1 when the parameter request list has the host name (12).
     pub wants_name: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 when a relay wants its answers at the port that it sends from (82.19, RFC 8357).
+    pub relay_source_port: u8,
 }
 
 impl Facts {
@@ -154,6 +154,8 @@ pub struct Walk {
 const RELAY_LINK_SELECTION: u8 = 5;
 /// RFC 5107.
 const RELAY_SERVER_OVERRIDE: u8 = 11;
+/// RFC 8357; it has no data.
+const RELAY_SOURCE_PORT: u8 = 19;
 const STATUS_DONE: u32 = 1;
 const STATUS_BAD_OPTION: u32 = 2;
 const STATUS_SPLIT: u32 = 3;
@@ -319,15 +321,14 @@ impl Walk {
             self.inner_end = 0;
             return;
         }
-        if length == 4 {
-            match byte(request, at) {
-                RELAY_LINK_SELECTION => self.facts.link_selection = four(request, data),
-                // Only a relay can be in our place.
-                RELAY_SERVER_OVERRIDE if request.bootp.giaddr != [0; 4] => {
-                    self.facts.server_override = four(request, data);
-                }
-                _ => {}
+        match (byte(request, at), length) {
+            (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = four(request, data),
+            // Only a relay can be in our place.
+            (RELAY_SERVER_OVERRIDE, 4) if request.bootp.giaddr != [0; 4] => {
+                self.facts.server_override = four(request, data);
             }
+            (RELAY_SOURCE_PORT, 0) => self.facts.relay_source_port = 1,
+            _ => {}
         }
         self.at = data + length;
         if self.at >= end {

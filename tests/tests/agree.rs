@@ -465,10 +465,13 @@ fn originals() -> Vec<Original> {
             ("link selection", &[5, 4, 10, 77, 0, 0][..]),
             ("another link selected", &[5, 4, 10, 79, 0, 0]),
             ("server override", &[1, 2, 7, 7, 11, 4, 10, 77, 0, 254]),
+            ("source port", &[19, 0, 1, 2, 7, 7]),
+            ("source port in the wrong form", &[1, 2, 7, 7, 19, 1, 0]),
             ("sub-options past the end", &[1, 2, 7, 7, 5, 9, 10]),
         ] {
             let mut packet = client.discover(mac).relayed(relay, SERVER);
             packet.options.retain(|(code, _)| *code != 82);
+            packet.source.set_port(40_067);
             add(format!("{client:?} relayed, {what}"), On::Server, &packet.clone().with(82, sub_options));
             let mut packet = client.request(mac, ip, relay).relayed(relay, SERVER);
             packet.options.retain(|(code, _)| *code != 82);

@@ -52,7 +52,7 @@ impl Engine {
         let to = if asked.request.bootp.giaddr == [0; 4] {
             Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
         } else {
-            destination(&asked.request, [0; 4])?
+            destination(&asked.request, &asked.facts, [0; 4])?
         };
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Offered)
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use boot_common::answer::answer;
 use boot_common::class::{Class, Stage};
 use boot_common::classify::client;
-use boot_common::decide::{Decision, Destination, destination, message};
+use boot_common::decide::{Decision, Destination, destination, message, relay_port};
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 use boot_common::respond::{Answered, Scratch};
@@ -80,7 +80,7 @@ impl Engine {
         let host = host.filter(|_| !is_bare);
         let address = binding.map_or(Ipv4Addr::UNSPECIFIED, |binding| binding.address);
         let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.request.bootp.ciaddr };
-        let to = destination(&asked.request, address.octets())?;
+        let to = destination(&asked.request, &asked.facts, address.octets())?;
         let reason = match kind {
             message::OFFER => Reason::Offered,
             message::INFORM => Reason::Informed,
@@ -113,7 +113,11 @@ impl Engine {
             if let Some(flags) = asked.frame.0.get_mut(52) {
                 *flags |= 0x80;
             }
-            Destination { mac: Mac::BROADCAST, address: giaddr, port: port::DHCP_SERVER }
+            Destination {
+                mac: Mac::BROADCAST,
+                address: giaddr,
+                port: relay_port(&asked.request, &asked.facts),
+            }
         };
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)
     }

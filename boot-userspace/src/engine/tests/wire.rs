@@ -2,6 +2,7 @@
 
 use super::*;
 use boot_common::Reason;
+use dhcproto::v4::relay::RelayInfo;
 
 const ANYWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 
@@ -161,4 +162,60 @@ fn a_broken_message_is_dropped_with_its_reason() {
         assert!(lab.send_bytes(&bytes, 67, ANYWHERE).is_none());
         assert_eq!(lab.engine.counter(reason), before + 1, "{}", reason.name());
     }
+}
+
+#[test]
+fn a_relay_that_names_its_source_port_is_answered_there() {
+    let mut lab = Lab::new(CONFIG);
+    let relay = Ipv4Addr::new(10, 1, 0, 9);
+    let with_relay = |message: Message, sub_options: &[u8]| {
+        let mut bytes = relayed(message, relay).to_vec().unwrap();
+        let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+        let agent = [&[82, u8::try_from(sub_options.len()).unwrap()][..], sub_options, &[255]].concat();
+        bytes.splice(end.., agent);
+        bytes
+    };
+    let wrong = request(NODE1, Ipv4Addr::new(192, 168, 1, 1), None);
+    // RFC 8357: sub-option 19, which is empty.
+    for (sub_options, port) in [
+        (&[1, 2, 7, 7, 19, 0][..], 40_067),
+        (&[19, 0, 5, 4, 10, 1, 0, 0], 40_067),
+        (&[1, 2, 7, 7], 67),
+        (&[19, 1, 0], 67),
+        (&[1, 2, 19, 0], 67),
+    ] {
+        for (message, kind) in [
+            (discover(NODE1), MessageType::Offer),
+            (discover(STRANGER), MessageType::Offer),
+            (request(NODE1, Ipv4Addr::new(10, 1, 1, 50), Some(SERVER)), MessageType::Ack),
+            (wrong.clone(), MessageType::Nak),
+        ] {
+            let bytes = with_relay(message, sub_options);
+            let reply = lab.send_bytes(&bytes, 67, SocketAddrV4::new(relay, 40_067)).expect("an answer");
+            assert_eq!(reply.kind(), kind);
+            let to = SocketAddrV4::new(relay, port);
+            assert_eq!(reply.via, Via::Socket { to, source: SERVER, port: 67 }, "{sub_options:?} {kind:?}");
+            let echo = Some(&DhcpOption::RelayAgentInformation(decoded(sub_options)));
+            assert_eq!(reply.option(OptionCode::RelayAgentInformation), echo, "{sub_options:?}");
+        }
+    }
+    // Without a relay's address the option is a switch's, and the answer is the client's.
+    let mut direct = with_relay(discover(NODE1), &[19, 0]);
+    direct[24..28].fill(0);
+    let reply = lab.send_bytes(&direct, 67, ANYWHERE).expect("an answer");
+    assert_eq!(&reply.frame[36..38], 68_u16.to_be_bytes());
+}
+
+fn decoded(sub_options: &[u8]) -> relay::RelayAgentInformation {
+    let mut all = relay::RelayAgentInformation::default();
+    let mut rest = sub_options;
+    while let [code, length, more @ ..] = rest {
+        let (data, after) = more.split_at(usize::from(*length));
+        let mut bytes = vec![*code, *length];
+        bytes.extend(data);
+        let info = RelayInfo::decode(&mut dhcproto::decoder::Decoder::new(&bytes)).unwrap();
+        all.insert(info);
+        rest = after;
+    }
+    all
 }
