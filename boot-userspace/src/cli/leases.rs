@@ -1,5 +1,6 @@
 //! `xpxe leases`: through the running daemon, and without one on its store by the daemon's own rules.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -265,9 +266,9 @@ impl Api {
         let leases = store.leases().await?;
         let policy = Policy::new(config, Vec::new(), |_| Err(String::new()));
         let engine = Engine::new(policy, &leases, Roster::default(), now());
-        let daemon = Daemon::new(engine, store, Vec::new(), None);
+        let daemon = Daemon::new(engine, store, HashSet::new(), None);
         let router = admin::router(daemon.asks());
-        tokio::spawn(daemon.run(None));
+        tokio::spawn(daemon.run(Vec::new(), None));
         Ok(router)
     }
 

@@ -7,6 +7,7 @@ mod keeper;
 pub mod leases;
 mod limit;
 pub mod log;
+mod notify;
 pub mod serve;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! `xpxe serve`: puts the parts together and runs them.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 use tracing::{info, warn};
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 use crate::cli::keeper::{Keeper, Kept};
 use crate::cli::limit::Limit;
 use crate::cli::log::{self, LogFormat};
+use crate::cli::notify;
 use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
 use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
@@ -28,10 +30,11 @@ use crate::files::BootFiles;
 use crate::http::metrics::Sources;
 use crate::http::{self, Site};
 use crate::io::clock::now;
-use crate::io::daemon::{Daemon, Sockets};
+use crate::io::daemon::Daemon;
 use crate::io::descriptors;
 use crate::io::link::{self, Link};
 use crate::io::memory;
+use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, InKernel, TftpServer};
 use crate::io::vlan;
 use crate::store::Store;
@@ -175,27 +178,15 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         .iter()
         .map(|interface| Ok(link::find(&interface.name)?))
         .collect::<Result<Vec<Link>>>()?;
-    let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
-        format!("HTTP cannot listen on {}: stop what does, or set listen in [http]", config.http.listen)
-    })?;
-    let http_port = listener.local_addr()?.port();
-
-    let mut sockets = Vec::new();
-    let mut tftp_sockets = Vec::new();
-    let roster = Roster::default();
+    let http_socket = reserve(config.http.listen)?;
+    let http_port = http_socket.local_addr()?.port();
+    // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
+    let mut beside = HashSet::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
-        if interface.dhcp != DhcpRole::Off {
-            let opened = Sockets::open(link, interface.dhcp)?;
-            if opened.is_beside() && interface.fast_path != Hook::Off {
-                let name = &interface.name;
-                info!(
-                    interface = name,
-                    "{name}: the fast path is for TFTP only: requests that it answered, the other server would not hear"
-                );
-            }
-            sockets.push(opened);
+        if interface.dhcp != DhcpRole::Off && Sockets::open(link, interface.dhcp)?.is_beside() {
+            beside.insert(link.index);
         }
-        tftp_sockets.push((link.clone(), tftp::bind(link)?));
+        tftp::bind(link)?;
     }
     let config = Arc::new(config);
 
@@ -206,11 +197,12 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let policy = Policy::new(Arc::clone(&config), ports, loader);
+    let roster = Roster::default();
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
     let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
-    let tftp = tftp::servers(&config, tftp_sockets, Arc::clone(&files), roster.clone(), transfers)?;
-    let mut daemon = Daemon::new(engine, store, sockets, tables);
+    let tftp = tftp::prepare(&config, Arc::clone(&files), roster.clone(), transfers)?;
+    let mut daemon = Daemon::new(engine, store, beside, tables);
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;
     if stale > 0 {
@@ -222,6 +214,25 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         }
     }
     memory::give_back();
+
+    // DHCP last: whom it answers goes on to the others.
+    let tftp = tftp.open(&config, &links)?;
+    let listener = http_socket.listen(BACKLOG).with_context(|| in_use(config.http.listen))?;
+    let mut sockets = Vec::new();
+    for (interface, link) in config.interfaces.iter().zip(&links) {
+        if interface.dhcp != DhcpRole::Off {
+            let opened = Sockets::open(link, interface.dhcp)?;
+            let name = &interface.name;
+            opened.say_beside(name);
+            if opened.is_beside() && interface.fast_path != Hook::Off {
+                info!(
+                    interface = name,
+                    "{name}: the fast path is for TFTP only: requests that it answered, the other server would not hear"
+                );
+            }
+            sockets.push(opened);
+        }
+    }
 
     let tallies = tftp.iter().map(TftpServer::tally).collect();
     let keeper = Keeper {
@@ -241,10 +252,11 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     let metrics = http::metrics::router(Sources { asks: daemon.asks(), tftp: tallies });
     let http = tokio::spawn(http::serve(listener, http::router(site).merge(metrics)));
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
-    let dhcp = tokio::spawn(daemon.run(events));
+    let dhcp = tokio::spawn(daemon.run(sockets, events));
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
+    notify::ready();
     tokio::spawn(keep_short(limit));
     tokio::spawn(keeper.run());
     tokio::select! {
@@ -257,6 +269,21 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
+}
+
+/// How many connections wait until they are taken.
+const BACKLOG: u32 = 1024;
+
+/// Makes an address ours at which nobody can connect yet.
+fn reserve(address: SocketAddr) -> Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| in_use(address))?;
+    Ok(socket)
+}
+
+fn in_use(address: SocketAddr) -> String {
+    format!("HTTP cannot listen on {address}: stop what does, or set listen in [http]")
 }
 
 /// Keeps the log within its limit from now on.

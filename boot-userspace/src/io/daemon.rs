@@ -3,18 +3,14 @@
 //! What has arrived while the last round was written to the store makes up the next round, and a round has one
 //! commit: so the commits per second are the disk's, and the leases per commit the storm's.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::tables::{Event, Hook, role};
-use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -23,17 +19,14 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Via};
 use crate::engine::figures::Held;
 use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Standing, Which};
-use crate::engine::packet::payload;
 use crate::engine::policy::Port;
 use crate::engine::pools::Pool;
 use crate::engine::record::{Change, Lease};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::io::clock::{now, was_set_by};
 use crate::io::link::Link;
-use crate::io::overhear::Overhearing;
-use crate::io::packet::FrameSocket;
-use crate::io::probe::{self, Prober, Verdict};
-use crate::io::udp::{BindError, UdpSocket, owned_by};
+use crate::io::probe::{self, Verdict};
+use crate::io::sockets::{Packet, Sockets};
 use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.
@@ -55,77 +48,13 @@ const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// How many requests of operators wait; more wait at their connections.
 const ASKS: usize = 16;
 
-/// The sockets of an interface that speaks DHCP.
-pub struct Sockets {
-    ifindex: u32,
-    dhcp: Dhcp,
-    pxe: Arc<UdpSocket>,
-    frames: FrameSocket,
-    prober: Arc<Prober>,
-    /// Who listens to them.
-    listeners: JoinSet<()>,
-}
-
-/// How requests to port 67 are heard.
-#[derive(Clone)]
-enum Dhcp {
-    /// The port is ours.
-    Port(Arc<UdpSocket>),
-    /// It is another server's, and we hear them beside it.
-    Beside(Arc<Overhearing>),
-}
-
-impl Sockets {
-    /// Opens ports 67 and 4011, and the packet socket for clients without an address. A proxy does without port 67
-    /// where another server on this host has it.
-    ///
-    /// # Errors
-    /// One sentence that says what to do.
-    pub fn open(link: &Link, role: DhcpRole) -> Result<Self, BindError> {
-        let other = |source| BindError::Other { port: port::DHCP_SERVER, link: link.name.clone(), source };
-        let dhcp = match UdpSocket::bind(link, port::DHCP_SERVER) {
-            Ok(socket) => Dhcp::Port(Arc::new(socket)),
-            Err(BindError::InUse { owners, .. }) if role == DhcpRole::Proxy => {
-                let by = owned_by(&owners);
-                info!(
-                    interface = link.name,
-                    "{}: port 67 is already in use{by}: the proxy hears the same requests beside it",
-                    link.name
-                );
-                Dhcp::Beside(Arc::new(Overhearing::open(link).map_err(other)?))
-            }
-            Err(error) => return Err(error),
-        };
-        let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
-        let frames = FrameSocket::open(link).map_err(other)?;
-        let prober = Arc::new(Prober::open(link).map_err(other)?);
-        Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober, listeners: JoinSet::new() })
-    }
-
-    fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
-        let pxe = Dhcp::Port(Arc::clone(&self.pxe));
-        for (socket, port) in [(self.dhcp.clone(), port::DHCP_SERVER), (pxe, port::PXE)] {
-            self.listeners.spawn(receive(socket, self.ifindex, port, sender.clone()));
-        }
-    }
-
-    fn with_addresses_of(self, link: &Link) -> io::Result<Self> {
-        Ok(Self { frames: FrameSocket::open(link)?, prober: Arc::new(Prober::open(link)?), ..self })
-    }
-
-    /// Whether another server on this host has port 67. It must hear every request, so the kernel half must answer
-    /// none of them: to it we have no role there.
-    #[must_use]
-    pub fn is_beside(&self) -> bool {
-        matches!(self.dhcp, Dhcp::Beside(_))
-    }
-}
-
 /// The daemon's one mover.
 pub struct Daemon {
     engine: Engine,
     store: Store,
     sockets: HashMap<u32, Sockets>,
+    /// Interfaces whose port 67 is another server's: the kernel half has to leave them to it.
+    beside: HashSet<u32>,
     tables: Option<Tables>,
     /// What probes have found.
     findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
@@ -200,24 +129,17 @@ pub enum AskFailure {
 /// What a probe found: the machine, its address, and who has that already.
 type Finding = (Mac, Ipv4Addr, Option<String>);
 
-struct Packet {
-    ifindex: u32,
-    port: u16,
-    from: SocketAddrV4,
-    to: Ipv4Addr,
-    payload: Vec<u8>,
-}
-
 impl Daemon {
-    /// Puts the parts together. `tables` are the kernel's, where there is a fast path.
+    /// Puts the parts together. `beside` are the interfaces whose port 67 is another server's; `tables` are the kernel's,
+    /// where there is a fast path.
     #[must_use]
-    pub fn new(engine: Engine, store: Store, sockets: Vec<Sockets>, tables: Option<Tables>) -> Self {
-        let sockets = sockets.into_iter().map(|sockets| (sockets.ifindex, sockets)).collect();
+    pub fn new(engine: Engine, store: Store, beside: HashSet<u32>, tables: Option<Tables>) -> Self {
         let (findings, asks, relinks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS), mpsc::channel(1));
         Self {
             engine,
             store,
-            sockets,
+            sockets: HashMap::new(),
+            beside,
             tables,
             findings,
             relinks,
@@ -261,7 +183,7 @@ impl Daemon {
         let (machines, answers) = self.engine.take_first_commands();
         self.execute(machines).await;
         for (ifindex, mut link) in self.engine.links() {
-            if self.sockets.get(&ifindex).is_some_and(Sockets::is_beside) {
+            if self.beside.contains(&ifindex) {
                 link.role = role::OFF;
             }
             if let Some(tables) = &mut self.tables {
@@ -272,9 +194,11 @@ impl Daemon {
         Ok(stale)
     }
 
-    /// Runs until the sockets' tasks end, which they do not.
-    pub async fn run(mut self, events: Option<AsyncEvents>) {
+    /// Runs until the sockets' tasks end, which they do not. What the sockets have heard since they were opened is
+    /// answered first.
+    pub async fn run(mut self, sockets: Vec<Sockets>, events: Option<AsyncEvents>) {
         let (sender, mut packets) = mpsc::channel(WAITING);
+        self.sockets.extend(sockets.into_iter().map(|sockets| (sockets.ifindex(), sockets)));
         for sockets in self.sockets.values_mut() {
             sockets.listen(&sender);
         }
@@ -337,15 +261,20 @@ impl Daemon {
         let role = port.role;
         let old = self.engine.relink(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
         if role != DhcpRole::Off {
-            let sockets = match old {
+            let mut sockets = match old {
                 // Of other addresses its ports know nothing.
-                Some(old) if old.ifindex == link.index => old.with_addresses_of(link)?,
+                Some(old) if old.ifindex() == link.index => old.with_addresses_of(link)?,
                 _ => {
-                    let mut new = Sockets::open(link, role)?;
-                    new.listen(sender);
+                    let new = Sockets::open(link, role)?;
+                    new.say_beside(&link.name);
                     new
                 }
             };
+            sockets.listen(sender);
+            self.beside.remove(&link.index);
+            if sockets.is_beside() {
+                self.beside.insert(link.index);
+            }
             self.sockets.insert(link.index, sockets);
         }
         self.fill_tables(true).await?;
@@ -532,7 +461,7 @@ impl Daemon {
 
     fn probe(&self, ifindex: u32, address: Ipv4Addr, mac: Mac, on_link: bool) {
         let Some(sockets) = self.sockets.get(&ifindex) else { return };
-        let (prober, findings) = (Arc::clone(&sockets.prober), self.findings.0.clone());
+        let (prober, findings) = (sockets.prober(), self.findings.0.clone());
         tokio::spawn(async move {
             let in_use_by = match prober.in_use(address, on_link, mac, probe::WAIT).await {
                 Verdict::Free => None,
@@ -555,14 +484,7 @@ impl Daemon {
 
     fn send(&self, ifindex: u32, frame: &[u8], via: Via) {
         let Some(sockets) = self.sockets.get(&ifindex) else { return };
-        let sent = match via {
-            Via::Frame => sockets.frames.send(frame),
-            Via::Socket { to, source, port: port::PXE } => sockets.pxe.try_send(payload(frame), to, source),
-            Via::Socket { to, source, .. } => match &sockets.dhcp {
-                Dhcp::Port(socket) => socket.try_send(payload(frame), to, source),
-                Dhcp::Beside(socket) => socket.try_send(frame, to),
-            },
-        };
+        let sent = sockets.send(frame, via);
         if let Err(failure) = sent {
             warn!("an answer could not be sent: {failure}");
         }
@@ -592,29 +514,5 @@ async fn gather(mut events: AsyncEvents, to: mpsc::Sender<Vec<Event>>) {
         // The kernel wakes a reader that has caught up for every single record, which costs more than
         // the answer itself: while we sleep, records only gather.
         tokio::time::sleep(EVENTS_GATHER).await;
-    }
-}
-
-async fn receive(socket: Dhcp, ifindex: u32, port: u16, to: mpsc::Sender<Packet>) {
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let received = match &socket {
-            Dhcp::Port(socket) => socket.recv(&mut buffer).await,
-            Dhcp::Beside(socket) => socket.recv(&mut buffer).await,
-        };
-        match received {
-            Ok(received) => {
-                let payload = buffer.get(..received.len).unwrap_or_default().to_vec();
-                let packet = Packet { ifindex, port, from: received.from, to: received.to, payload };
-                if to.send(packet).await.is_err() {
-                    return;
-                }
-            }
-            // The interface went down, for example: it comes back.
-            Err(failure) => {
-                debug!("receiving on port {port}: {failure}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod daemon;
 pub mod descriptors;
+mod frames;
 pub mod library;
 pub mod link;
 pub mod memory;
@@ -12,6 +13,7 @@ pub mod packet;
 pub mod probe;
 pub mod ra;
 mod socket;
+pub mod sockets;
 pub mod tftp;
 pub mod udp;
 pub mod vlan;

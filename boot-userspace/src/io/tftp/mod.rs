@@ -29,7 +29,7 @@ mod tally;
 use log::Teller;
 use ports::{Datagram, Ports};
 
-pub use start::{InKernel, servers};
+pub use start::{InKernel, Prepared, prepare};
 pub use tally::Tally;
 
 /// The port of every request, and of every packet where there is a single port.

@@ -21,10 +21,10 @@ use crate::files::{BootFiles, human_size};
 use crate::io::clock;
 use crate::io::library::{Library, fingerprint};
 use crate::io::link::Link;
-use crate::io::udp::UdpSocket;
+use crate::io::udp::BindError;
 use crate::mapping::Mapping;
 
-use super::{Common, TftpServer};
+use super::{Common, TftpServer, bind};
 
 /// A transfer that stood still for longer is over: its client has given up.
 const RECENT: Duration = Duration::from_secs(30);
@@ -40,17 +40,18 @@ pub struct InKernel {
     pub left: Option<Transfers>,
 }
 
-/// Servers for the interfaces' sockets.
+/// What all servers share, and the transfers that go on.
+pub struct Prepared {
+    common: Common,
+    published: Option<Arc<Published>>,
+    adopted: Vec<Adopted>,
+}
+
+/// Does what takes time: reads the files of transfers that go on.
 ///
 /// # Errors
-/// When there is no memory for what they share, or the file with the daemon's own transfers cannot be used.
-pub fn servers(
-    config: &Config,
-    sockets: Vec<(Link, UdpSocket)>,
-    files: Arc<BootFiles>,
-    roster: Roster,
-    kernel: InKernel,
-) -> Result<Vec<TftpServer>> {
+/// When there is no memory for what servers share, or the file with the daemon's own transfers cannot be used.
+pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: InKernel) -> Result<Prepared> {
     let path = config.state_dir.join("transfers");
     let own = Arc::new(daemons_own(&path, kernel.live.is_some())?);
 
@@ -96,30 +97,41 @@ pub fn servers(
         window: config.tftp.windowsize,
         single_port: config.tftp.single_port,
     };
-    let mut servers = Vec::new();
-    for (link, socket) in sockets {
-        let interface = config.interfaces.iter().find(|interface| interface.name == link.name);
-        let has_kernel = interface.is_some_and(|interface| interface.fast_path != Hook::Off);
-        let kernel = published.as_ref().filter(|_| has_kernel).cloned();
-        servers.push(TftpServer::new(socket, link, common.clone(), kernel));
-    }
-    let mut found = 0;
-    for (key, slot, image) in adopted {
-        if servers.iter_mut().any(|server| server.adopt(&key, slot, image)) {
-            found += 1;
-        } else {
-            // Its interface is not served any more, or its port went with the daemon that had it.
-            if let Some(published) = &published {
-                drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer")));
-            }
-            common.slots.give_back(slot, clock::boot());
-            common.library.close(image.id);
+    Ok(Prepared { common, published, adopted })
+}
+
+impl Prepared {
+    /// Opens port 69 of the interfaces. What arrives from now on waits for [`TftpServer::run`].
+    ///
+    /// # Errors
+    /// When a port cannot be had; one sentence that says what to do.
+    pub fn open(self, config: &Config, links: &[Link]) -> Result<Vec<TftpServer>, BindError> {
+        let Self { common, published, adopted } = self;
+        let mut servers = Vec::new();
+        for link in links {
+            let interface = config.interfaces.iter().find(|interface| interface.name == link.name);
+            let has_kernel = interface.is_some_and(|interface| interface.fast_path != Hook::Off);
+            let kernel = published.as_ref().filter(|_| has_kernel).cloned();
+            servers.push(TftpServer::new(bind(link)?, link.clone(), common.clone(), kernel));
         }
+        let mut found = 0;
+        for (key, slot, image) in adopted {
+            if servers.iter_mut().any(|server| server.adopt(&key, slot, image)) {
+                found += 1;
+            } else {
+                // Its interface is not served any more, or its port went with the daemon that had it.
+                if let Some(published) = &published {
+                    drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer")));
+                }
+                common.slots.give_back(slot, clock::boot());
+                common.library.close(image.id);
+            }
+        }
+        if found > 0 {
+            info!("{found} TFTP transfers that an earlier daemon began go on");
+        }
+        Ok(servers)
     }
-    if found > 0 {
-        info!("{found} TFTP transfers that an earlier daemon began go on");
-    }
-    Ok(servers)
 }
 
 /// Memory for the transfers of a daemon alone: in a file, where there is room for one. `passing` if it is only read.
