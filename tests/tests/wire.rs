@@ -62,6 +62,51 @@ fn a_renewal_from_0_0_0_0_is_answered_once() -> Result<()> {
     Ok(())
 }
 
+/// RFC 8357: a relay that sends from another port than 67 says so, and hears there.
+#[test]
+fn a_relays_own_port_gets_the_answers() -> Result<()> {
+    for fast_path in ["off", "tc", "xdp"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let relay: Ipv4Addr = "10.77.0.9".parse()?;
+        let station = place.rack.neighbour("relay", CARD, "10.77.0.9/24")?;
+        let wire = Wire::open(&station, "eth0")?;
+        let alice = Mac(mac(ALICE.mac)?);
+        let server = SERVER_ADDRESS.parse()?;
+        // The first ACK is the daemon's; the offer after it, the kernel half's.
+        let address = "10.77.0.10".parse()?;
+        let messages = [
+            packet::Client::Dhclient.discover(alice),
+            packet::Client::Dhclient.request(alice, address, server),
+            packet::Client::Dhclient.discover(alice),
+        ];
+        for (agent, port) in [(&[1, 2, 7, 7, 19, 0][..], 40_067), (&[1, 2, 7, 7], 67)] {
+            for (number, message) in messages.iter().enumerate() {
+                let mut message = message.clone().relayed(relay, server);
+                message.options.retain(|(code, _)| *code != 82);
+                let mut message = message.with(82, agent);
+                message.eth_source = Mac(wire.mac());
+                message.eth_destination = Mac(mac(SERVER_MAC)?);
+                message.source.set_port(40_067);
+                wire.send(&message.frame())?;
+                let what = || format!("message {number} with {fast_path}\n{}", xpxe.last_lines(20));
+                let reply = wire.hear_reply(&[message.xid], SOON)?.with_context(what)?;
+                ensure!(
+                    (reply.to, reply.to_port) == (relay, port),
+                    "{}:{}, {}",
+                    reply.to,
+                    reply.to_port,
+                    what()
+                );
+                let echo = [&[82, u8::try_from(agent.len())?][..], agent, &[255]].concat();
+                ensure!(reply.frame.windows(echo.len()).any(|window| window == echo), "{}", what());
+            }
+        }
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
 /// The frames of a UDP datagram that is sent in pieces.
 fn fragments(whole: &[u8], mtu: usize) -> Vec<Vec<u8>> {
     let data = &whole[34..];

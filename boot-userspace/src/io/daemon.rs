@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::tables::{Event, Hook, role};
+use boot_common::tables::{Hook, role};
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -35,11 +35,7 @@ const ROUND: usize = 512;
 /// firmware waits for seconds.
 const FEW: usize = 6;
 const PACKETS_GATHER: Duration = Duration::from_millis(2);
-/// How long events of the kernel half gather before they are read. Its ring holds some 6,500 of them: at more than
-/// 650,000 answers a second some go unlogged, none unanswered.
-const EVENTS_GATHER: Duration = Duration::from_millis(10);
-/// How many events of the kernel half are handled at once, and how many such batches wait.
-const BATCH: usize = 1024;
+/// How many batches of the kernel half's events wait.
 const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
@@ -204,7 +200,7 @@ impl Daemon {
         }
         let (event_sender, mut kernel_events) = mpsc::channel(BATCHES);
         if let Some(events) = events {
-            tokio::spawn(gather(events, event_sender));
+            tokio::spawn(events.gather(event_sender));
         }
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -493,26 +489,5 @@ impl Daemon {
     fn beat(&mut self) {
         let now = now().nanos();
         self.tell("heartbeat", |tables| tables.beat(now));
-    }
-}
-
-/// Reads what the kernel half reports, in batches.
-async fn gather(mut events: AsyncEvents, to: mpsc::Sender<Vec<Event>>) {
-    while let Ok(first) = events.next().await {
-        let mut batch = vec![first];
-        while let Some(next) = events.next_now() {
-            if batch.len() == BATCH
-                && to.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).await.is_err()
-            {
-                return;
-            }
-            batch.push(next);
-        }
-        if to.send(batch).await.is_err() {
-            return;
-        }
-        // The kernel wakes a reader that has caught up for every single record, which costs more than
-        // the answer itself: while we sleep, records only gather.
-        tokio::time::sleep(EVENTS_GATHER).await;
     }
 }
