@@ -14,11 +14,13 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::protocol;
 use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use crate::io::daemon::{Ask, AskFailure};
 
@@ -67,12 +69,13 @@ pub fn listen(state_dir: &Path) -> Result<UnixListener, ListenError> {
     Ok(listener)
 }
 
-/// Serves until the listener fails for good.
-///
-/// # Errors
-/// As axum gives them.
-pub async fn serve(listener: UnixListener, router: Router) -> io::Result<()> {
-    axum::serve(listener, router).await
+/// Serves for ever.
+pub async fn serve(mut listener: UnixListener, router: Router) {
+    loop {
+        // axum's own accept outlasts passing errors such as too many open files.
+        let (stream, _) = Listener::accept(&mut listener).await;
+        tokio::spawn(protocol::speak(stream, router.clone(), ()));
+    }
 }
 
 /// The routes. `asks` leads to the owner of the leases.

@@ -19,8 +19,8 @@ const MOST_CONNECTIONS: usize = 4096;
 /// A connection on which no byte moves for so long belongs to a machine that was switched off.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A listener that hands out [`Connection`]s. Public for [`Connected`](axum::extract::connect_info::Connected) only.
-pub struct Connections {
+/// A listener that hands out [`Connection`]s.
+pub(super) struct Connections {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
@@ -29,13 +29,8 @@ impl Connections {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener, room: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
-}
 
-impl Listener for Connections {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    pub(super) async fn accept(&mut self) -> (Connection, SocketAddr) {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         // axum's own accept outlasts passing errors such as too many open files.
@@ -46,14 +41,10 @@ impl Listener for Connections {
         let timer = Box::pin(tokio::time::sleep(IDLE));
         (Connection { stream, moved: Instant::now(), timer, _permit: permit }, client)
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
 /// A connection that fails when nothing moves in either direction.
-pub struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     moved: Instant,
     timer: Pin<Box<Sleep>>,

@@ -1,13 +1,10 @@
 //! HTTP for booting machines: boot scripts, boot files, and whether the server is alive and what it does.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::routing::get;
-use axum::serve::IncomingStream;
 use boot_common::Mac;
 use tokio::net::TcpListener;
 
@@ -23,6 +20,7 @@ mod delivery;
 mod files;
 mod health;
 pub mod metrics;
+mod protocol;
 #[cfg(test)]
 mod tests;
 
@@ -57,9 +55,16 @@ pub fn router(site: Site) -> Router {
         .with_state(site)
 }
 
-/// Serves until the listener fails for good. Handlers may ask for [`Ends`] as connection info.
-pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
-    axum::serve(Connections::new(listener), router.into_make_service_with_connect_info::<Ends>()).await
+/// Serves for ever. Handlers may ask for [`Ends`] as connection info.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let mut connections = Connections::new(listener);
+    loop {
+        let (connection, client) = connections.accept().await;
+        let client = canonical(client);
+        // A socket whose own address is unknown is closed already.
+        let server = connection.local_addr().map_or(client, canonical);
+        tokio::spawn(protocol::speak(connection, router.clone(), Ends { client, server }));
+    }
 }
 
 /// The two ends of a connection.
@@ -69,15 +74,6 @@ pub struct Ends {
     pub client: SocketAddr,
     /// The address of this server that the client reached, so that URLs in scripts lead back to it.
     pub server: SocketAddr,
-}
-
-impl Connected<IncomingStream<'_, Connections>> for Ends {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        let client = canonical(*stream.remote_addr());
-        // A socket whose own address is unknown is closed already.
-        let server = stream.io().local_addr().map_or(client, canonical);
-        Self { client, server }
-    }
 }
 
 /// A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d.

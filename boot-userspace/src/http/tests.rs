@@ -185,6 +185,110 @@ async fn head_has_the_headers_of_get() {
     }
 }
 
+/// What the client's socket gets until the server closes it.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut bytes = Vec::new();
+    // A server that refuses a request without reading all of it resets the connection after its answer.
+    drop(stream.read_to_end(&mut bytes).await);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn header_names_leave_in_title_case() {
+    let rig = rig().await;
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000));
+    let large = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(500_000));
+    let get = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")
+    };
+    for (request, status, names) in [
+        (
+            get("/files/snponly.efi", ""),
+            200,
+            &[
+                "Content-Length",
+                "Content-Type",
+                "Accept-Ranges",
+                "Last-Modified",
+                "Etag",
+                "Date",
+                "Connection",
+            ][..],
+        ),
+        (get("/files/snponly.efi", "Range: bytes=1-2\r\n"), 206, &["Content-Range"]),
+        (get("/files/snponly.efi", "Range: bytes=10-\r\n"), 416, &["Content-Range", "Content-Length"]),
+        (get("/files/snponly.efi", "If-None-Match: *\r\n"), 304, &["Etag", "Last-Modified"]),
+        (get("/files/missing", ""), 404, &["Content-Length", "Content-Type"]),
+        (get("/files/../secret", ""), 403, &["Content-Length"]),
+        (get("/boot.ipxe", ""), 200, &["Content-Length", "Content-Type", "Cache-Control"]),
+        (get("/ipxe/boot.ipxe?hostname=broken", ""), 500, &["Content-Length"]),
+        (get("/nothing", ""), 404, &["Content-Length"]),
+        (get("/readyz", ""), 503, &["Content-Length"]),
+        (get("/boot.ipxe", "").replace("GET", "POST"), 405, &["Allow", "Content-Length"]),
+        (get("/boot.ipxe", "").replace("GET", "HEAD"), 200, &["Content-Length", "Content-Type"]),
+        (get("/boot.ipxe", "").replace("/1.1", "/1.0"), 200, &["Content-Length"]),
+        // These are answered by hyper itself.
+        ("nonsense\r\n\r\n".to_owned(), 400, &["Content-Length", "Connection", "Date"]),
+        ("GET / HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 400, &["Content-Length"]),
+        ("GET / HTTP/3.7\r\n\r\n".to_owned(), 400, &["Content-Length"]),
+        (long, 414, &["Content-Length"]),
+        (large, 431, &["Content-Length"]),
+    ] {
+        let begin = request.get(..60).unwrap_or(&request).to_owned();
+        let answer = raw(rig.address, request.as_bytes()).await;
+        let (head, _) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{begin}: {answer:?}"));
+        assert_eq!(head.split(' ').nth(1), Some(status.to_string().as_str()), "{begin}: {head}");
+        for line in head.lines().skip(1) {
+            let (name, _) = line.split_once(": ").unwrap();
+            let is_title_case =
+                name.split('-').all(|word| word.starts_with(|first: char| first.is_ascii_uppercase()));
+            assert!(is_title_case, "{begin}: {line}");
+        }
+        for name in names {
+            assert!(
+                head.lines().any(|line| line.starts_with(&format!("{name}: "))),
+                "{begin}: {name}\n{head}"
+            );
+        }
+    }
+}
+
+/// BusyBox's wget, in Petitboot for example, shuts down its sending side after the request.
+#[tokio::test]
+async fn a_client_that_sends_no_more_is_served_to_the_end() {
+    let rig = rig().await;
+    let file = fs::File::create(rig.dir.path().join("boot/large")).unwrap();
+    file.set_len(30_000_000).unwrap();
+    for (path, length) in [
+        ("/files/large", 30_000_000),
+        ("/files/talos/vmlinuz", 1_000_003),
+        ("/files/snponly.efi", 10),
+        ("/boot.ipxe", 0),
+    ] {
+        for version in ["1.0", "1.1"] {
+            let mut stream = TcpStream::connect(rig.address).await.unwrap();
+            stream
+                .write_all(format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            stream.shutdown().await.unwrap();
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.unwrap();
+            assert!(
+                bytes.starts_with(b"HTTP/1.") && bytes.len() > length + 100,
+                "{path}: {} bytes",
+                bytes.len()
+            );
+        }
+    }
+    // Who says nothing and ends is not waited for.
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn one_connection_serves_request_after_request() {
     let rig = rig().await;
