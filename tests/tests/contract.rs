@@ -20,7 +20,7 @@ use boot_common::wire::{BOOTP_FIXED, Request};
 use boot_common::{Mac, Reason};
 use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, Packet, checksums_are_right};
-use boot_userspace::config::{self, DhcpRole};
+use boot_userspace::config::{self, DhcpRole, Http};
 use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Incoming, Now};
 use boot_userspace::engine::policy::Port;
@@ -183,7 +183,8 @@ impl Files {
         std::thread::spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                http::serve(listener, http::router(site)).await
+                http::serve(listener, http::router(site), &Http::default(), Arc::default()).await;
+                anyhow::Ok(())
             })
         });
         Ok(address)

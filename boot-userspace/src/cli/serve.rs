@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use tokio::net::TcpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 use tracing::{info, warn};
@@ -178,7 +177,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         .iter()
         .map(|interface| Ok(link::find(&interface.name)?))
         .collect::<Result<Vec<Link>>>()?;
-    let http_socket = reserve(config.http.listen)?;
+    let http_socket = http::reserve(config.http.listen).with_context(|| in_use(config.http.listen))?;
     let http_port = http_socket.local_addr()?.port();
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
     let mut beside = HashSet::new();
@@ -217,7 +216,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
 
     // DHCP last: whom it answers goes on to the others.
     let tftp = tftp.open(&config, &links)?;
-    let listener = http_socket.listen(BACKLOG).with_context(|| in_use(config.http.listen))?;
+    let listener = http::listen(http_socket).with_context(|| in_use(config.http.listen))?;
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
@@ -249,8 +248,11 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     let scripts = Arc::new(ScriptBook::new(Arc::clone(&config))?);
     let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
     site.readiness.set_ready();
-    let metrics = http::metrics::router(Sources { asks: daemon.asks(), tftp: tallies });
-    let http = tokio::spawn(http::serve(listener, http::router(site).merge(metrics)));
+    let connections = Arc::<http::Tally>::default();
+    let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };
+    let routes = http::router(site).merge(http::metrics::router(sources));
+    let settings = config.http.clone();
+    let http = tokio::spawn(async move { http::serve(listener, routes, &settings, connections).await });
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
     let dhcp = tokio::spawn(daemon.run(sockets, events));
 
@@ -269,17 +271,6 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
     Ok(())
-}
-
-/// How many connections wait until they are taken.
-const BACKLOG: u32 = 1024;
-
-/// Makes an address ours at which nobody can connect yet.
-fn reserve(address: SocketAddr) -> Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| in_use(address))?;
-    Ok(socket)
 }
 
 fn in_use(address: SocketAddr) -> String {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::checked::{Config, Default, DhcpRole, FastPath, Http, Interface, Profile, Tftp, Unknown};
+use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Profile, Tftp, Unknown};
 use super::report::{At, Place, Report};
 use super::value::{did_you_mean, quoted};
-use super::{address, amount, boot_file, file, machine, name, option, subnet, value};
+use super::{amount, boot_file, file, http, machine, name, option, subnet, value};
 
 /// The names of the profiles, with where they stand and how long their arguments are.
 pub(super) struct ProfileNames<'f> {
@@ -22,7 +22,7 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }
-    config.http = http(file, config.http, report);
+    config.http = http::check(&file.http, report);
     config.tftp = tftp(file, config.tftp);
     for (kind, path) in &file.ipxe {
         config.ipxe.extend(path.read(report, value::absolute).map(|path| ((*kind).to_owned(), path)));
@@ -68,14 +68,6 @@ fn directories(file: &file::File, config: &mut Config, report: &mut Report<'_>) 
     if let Some(pin_dir) = path(&file.pin_dir) {
         config.pin_dir = pin_dir;
     }
-}
-
-fn http(file: &file::File, default: Http, report: &mut Report<'_>) -> Http {
-    let listen =
-        file.listen.as_ref().and_then(|at| at.read(report, address::listen)).unwrap_or(default.listen);
-    let advertise = file.advertise.as_ref();
-    let advertise = advertise.and_then(|at| at.read(report, |text| address::advertise(text, listen.port())));
-    Http { listen, advertise }
 }
 
 fn tftp(file: &file::File, default: Tftp) -> Tftp {

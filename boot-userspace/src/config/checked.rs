@@ -1,7 +1,7 @@
 //! The settings as the rest of the daemon sees them: typed, checked, with the defaults filled in.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use boot_common::Mac;
 use boot_common::class::{Firmware, Stage};
 use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
+
+use super::http::Http;
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(600);
@@ -71,7 +73,7 @@ impl Config {
             state_dir,
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
-            http: Http { listen: SocketAddr::from(([0, 0, 0, 0], 8080)), advertise: None },
+            http: Http::default(),
             tftp: Tftp { windowsize: DEFAULT_WINDOWSIZE, single_port: true },
             ipxe: BTreeMap::new(),
             interfaces: Vec::new(),
@@ -82,16 +84,6 @@ impl Config {
             machines: Vec::new(),
         }
     }
-}
-
-/// `[http]`: the server of boot scripts and images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http {
-    /// `listen`: where it listens. Default `0.0.0.0:8080`.
-    pub listen: SocketAddr,
-    /// `advertise`: the address in the URLs that machines are given. Neither the address nor the port is zero;
-    /// without a port in the file it is the one of `listen`. Default: the address the client's interface has.
-    pub advertise: Option<SocketAddr>,
 }
 
 /// `[tftp]`: how boot files are sent.

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{boot_file, option, relay_port};
+use super::{boot_file, http, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -15,8 +15,7 @@ pub(super) struct File {
     pub(super) fast_path_memory: Text,
     pub(super) windowsize: Option<At<u32>>,
     pub(super) single_port: Option<bool>,
-    pub(super) listen: Text,
-    pub(super) advertise: Text,
+    pub(super) http: http::Written,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
     pub(super) interfaces: Vec<Interface>,
     pub(super) subnets: Vec<Subnet>,
@@ -108,7 +107,6 @@ impl File {
             "machine",
         ];
         let top = Table::open(tree, place, &known, report);
-        let http = top.table("http", &["listen", "advertise"], report);
         let tftp = top.table("tftp", &["windowsize", "single_port"], report);
         let ipxe = top.table("ipxe", &IPXE, report);
         let default = top.table("default", &["profile", "unknown"], report);
@@ -119,8 +117,7 @@ impl File {
             fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),
             windowsize: tftp.as_ref().and_then(|tftp| tftp.number("windowsize", 1..=64, "16", report)),
             single_port: tftp.as_ref().and_then(|tftp| tftp.flag("single_port", report)),
-            listen: http.as_ref().and_then(|http| http.text("listen", "0.0.0.0:8080", report)),
-            advertise: http.as_ref().and_then(|http| http.text("advertise", "10.1.0.2:8080", report)),
+            http: http::read(&top, report),
             ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),
             interfaces: interfaces(&top, report),
             subnets: subnets(&top, report),

@@ -2,7 +2,7 @@
 //!
 //! A file goes through three hands, and none of them stops at the first problem:
 //! the TOML parser (`syntax`), the walk that knows keys and types (`reader`, `leaf`, `file`), and the checks that
-//! know what the values mean (`check`, `subnet`, `machine`); `option`, `boot_file` and `relay_port` have both of
+//! know what the values mean (`check`, `subnet`, `machine`); `http`, `option`, `boot_file` and `relay_port` have both of
 //! what is theirs. What comes out is either a [`Config`] that
 //! needs no further checking or every [`Problem`] in the file, each with its key and line.
 
@@ -14,6 +14,7 @@ mod check;
 mod checked;
 mod compact;
 mod file;
+mod http;
 mod leaf;
 mod machine;
 mod name;
@@ -35,9 +36,10 @@ use std::path::Path;
 pub use bytes::uuid as parse_uuid;
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
-    DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Http, Interface, Machine, Profile,
-    RelayPort, Subnet, Tftp, Unknown,
+    DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Interface, Machine, Profile, RelayPort,
+    Subnet, Tftp, Unknown,
 };
+pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
 pub use problem::{Problem, Problems};
 
 /// Reads and checks the file at `path`.

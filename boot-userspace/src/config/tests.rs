@@ -7,6 +7,8 @@ mod tftp;
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::*;
 
 /// Checks that `read` refuses each text, and says why.
@@ -138,7 +140,7 @@ fn the_example_of_the_design() {
     assert_eq!(config.state_dir, Path::new("/var/lib/xpxe"));
     assert_eq!(config.boot_dir, Path::new("/var/lib/xpxe/boot"));
     assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/xpxe"));
-    assert_eq!(config.http, Http { listen: ([0, 0, 0, 0], 8080).into(), advertise: None });
+    assert_eq!(config.http, Http::default());
     assert_eq!(config.fast_path_memory, 64 << 20);
     assert_eq!(config.tftp, Tftp { windowsize: 16, single_port: true });
     assert!(config.ipxe.is_empty());
@@ -210,6 +212,9 @@ fn everything_that_may_be_written() {
         fast_path_memory = '1G'
         [tftp]\nwindowsize = 1\nsingle_port = false
         [http]\nlisten = '127.0.0.1:81'\nadvertise = '10.1.0.2'
+        connections_per_address = 4096
+        trusted_proxies = ['10.1.0.5', '2001:db8::/64']
+        shared_addresses = ['0.0.0.0/0']
         [ipxe]\nx64 = '/a/snponly.efi'\nbios = '/a/undionly.kpxe'
         [[interface]]\nname = 'eth1'\nfast_path = 'tc'\nrouter_advertisement = false
         [[interface]]\nname = 'eth2'\ndhcp = 'off'\nfast_path = 'xdp'
@@ -228,6 +233,10 @@ fn everything_that_may_be_written() {
     ";
     let config = good(text);
     assert_eq!(config.http.advertise, Some(([10, 1, 0, 2], 81).into()));
+    assert_eq!(config.http.connections_per_address, 4096);
+    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+    assert_eq!(config.http.trusted_proxies, nets(&["10.1.0.5/32", "2001:db8::/64"]));
+    assert_eq!(config.http.shared_addresses, nets(&["0.0.0.0/0"]));
     assert_eq!(config.fast_path_memory, 1 << 30);
     assert_eq!(config.tftp, Tftp { windowsize: 1, single_port: false });
     assert_eq!(config.ipxe.keys().collect::<Vec<_>>(), ["bios", "x64"]);
@@ -444,6 +453,14 @@ fn http() {
     bad_after_base(
         "[http]\nlisten = \"8080\"\nadvertise = \"0.0.0.0\"\n",
         &[(2, "http.listen", "is not an address and port"), (3, "http.advertise", "machines cannot connect")],
+    );
+    bad_after_base(
+        "[http]\nconnections_per_address = 0\ntrusted_proxies = [\"10.1.0.5/24\"]\nshared_addresses = [\"nat\"]\n",
+        &[
+            (2, "http.connections_per_address", "1 to 4096"),
+            (3, "http.trusted_proxies[0]", "10.1.0.5/24 has host bits set; write \"10.1.0.0/24\""),
+            (4, "http.shared_addresses[0]", "is neither an address nor a network"),
+        ],
     );
 }
 

@@ -24,7 +24,7 @@ use crate::engine::STEP;
 use crate::files::human_size;
 
 /// Bytes read and handed to the socket at a time; every connection holds a few of these.
-const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 128 * 1024;
 
 /// What the log line says.
 pub(super) struct Recipient {

@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::leases::Standing;
+use crate::http::Tally as Connections;
 use crate::io::daemon::{Ask, Figures};
 use crate::io::tftp::Tally;
 
@@ -19,6 +20,8 @@ use crate::io::tftp::Tally;
 pub struct Sources {
     /// Leads to who counts packets and leases.
     pub asks: mpsc::Sender<Ask>,
+    /// What became of HTTP connections.
+    pub http: Arc<Connections>,
     /// Each interface's transfers.
     pub tftp: Vec<(String, Arc<Tally>)>,
 }
@@ -34,14 +37,14 @@ async fn metrics(State(sources): State<Sources>) -> Response {
     let asked = sources.asks.send(Ask::Figures(sender)).await.is_ok();
     match answer.await {
         Ok(figures) if asked => {
-            let page = page(&figures, &sources.tftp);
+            let page = page(&figures, &sources.http, &sources.tftp);
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
         }
         _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn page(figures: &Figures, tftp: &[(String, Arc<Tally>)]) -> String {
+fn page(figures: &Figures, http: &Connections, tftp: &[(String, Arc<Tally>)]) -> String {
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -74,6 +77,21 @@ fn page(figures: &Figures, tftp: &[(String, Arc<Tally>)]) -> String {
 
     page.family("xpxe_store_failures_total", "counter", "How often leases could not be stored.");
     page.sample(&[], figures.store_failures);
+
+    page.family("xpxe_http_connections", "gauge", "Open HTTP connections.");
+    page.sample(&[], http.open());
+    page.family(
+        "xpxe_http_connections_crowded_out_total",
+        "counter",
+        "Idle HTTP connections that were closed to make room for new ones.",
+    );
+    page.sample(&[], http.crowded_out());
+    page.family(
+        "xpxe_http_connections_refused_total",
+        "counter",
+        "HTTP connections that were refused because their address had too many.",
+    );
+    page.sample(&[], http.refused());
 
     page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
     for (interface, tally) in tftp {
@@ -149,7 +167,7 @@ mod tests {
             }],
             store_failures: 5,
         };
-        let page = page(&figures, &[("odd\"name\\".to_owned(), Arc::default())]);
+        let page = page(&figures, &Connections::default(), &[("odd\"name\\".to_owned(), Arc::default())]);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
@@ -159,6 +177,7 @@ mod tests {
             "xpxe_pool_addresses{subnet=\"10.1.0.0/16\",state=\"free\"} 3",
             "xpxe_pool_refused_total{subnet=\"10.1.0.0/16\"} 7",
             "xpxe_store_failures_total 5",
+            "xpxe_http_connections 0",
             "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
             "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",
         ] {
@@ -179,7 +198,7 @@ mod tests {
     async fn a_daemon_that_ends_is_no_page() {
         let (asks, asked) = mpsc::channel(1);
         drop(asked);
-        let answer = metrics(State(Sources { asks, tftp: Vec::new() })).await;
+        let answer = metrics(State(Sources { asks, http: Arc::default(), tftp: Vec::new() })).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

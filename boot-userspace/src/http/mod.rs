@@ -8,6 +8,7 @@ use axum::routing::get;
 use boot_common::Mac;
 use tokio::net::TcpListener;
 
+use crate::config::Http;
 use crate::engine::roster::Roster;
 use crate::files::BootFiles;
 
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod boot;
 mod conditions;
 mod connections;
+mod crowd;
 mod date;
 mod delivery;
 mod files;
@@ -25,6 +27,7 @@ mod protocol;
 mod tests;
 
 pub use boot::{Asked, NoScript, Scripts};
+pub use connections::{Tally, listen, reserve};
 pub use health::Readiness;
 
 use connections::Connections;
@@ -56,14 +59,21 @@ pub fn router(site: Site) -> Router {
 }
 
 /// Serves for ever. Handlers may ask for [`Ends`] as connection info.
-pub async fn serve(listener: TcpListener, router: Router) {
-    let mut connections = Connections::new(listener);
+pub async fn serve(listener: TcpListener, router: Router, settings: &Http, tally: Arc<Tally>) {
+    let mut connections = Connections::new(listener, settings, tally);
     loop {
         let (connection, client) = connections.accept().await;
         let client = canonical(client);
         // A socket whose own address is unknown is closed already.
         let server = connection.local_addr().map_or(client, canonical);
-        tokio::spawn(protocol::speak(connection, router.clone(), Ends { client, server }));
+        let (leave, answering) = (connection.leave(), connection.answering());
+        let answers = protocol::speak(connection, router.clone(), Ends { client, server }, Some(answering));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = answers => {}
+                () = leave.notified() => {}
+            }
+        });
     }
 }
 

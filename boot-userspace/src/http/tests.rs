@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::config::Config;
 use crate::engine::roster::Client;
 
 /// Answers with what it was asked, so that a test can read it.
@@ -60,7 +61,8 @@ async fn rig() -> Rig {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router(site.clone())));
+    let (routes, settings) = (router(site.clone()), Config::empty().http);
+    tokio::spawn(async move { serve(listener, routes, &settings, Arc::default()).await });
     Rig { dir, site, address }
 }
 
@@ -233,7 +235,7 @@ async fn header_names_leave_in_title_case() {
         ("nonsense\r\n\r\n".to_owned(), 400, &["Content-Length", "Connection", "Date"]),
         ("GET / HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 400, &["Content-Length"]),
         ("GET / HTTP/3.7\r\n\r\n".to_owned(), 400, &["Content-Length"]),
-        (long, 414, &["Content-Length"]),
+        (long, 431, &["Content-Length"]),
         (large, 431, &["Content-Length"]),
     ] {
         let begin = request.get(..60).unwrap_or(&request).to_owned();

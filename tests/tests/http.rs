@@ -1,0 +1,174 @@
+//! HTTP as clients and attackers in the network use it.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::Xpxe;
+use boot_tests::place::{Place, SOON, known};
+use boot_tests::rack::{SERVER_ADDRESS, Station};
+use boot_tests::settings::{Settings, boot_dir};
+use boot_tests::wait::eventually;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+const ATTACKER: (&str, &str) = ("02:77:00:00:00:e9", "10.77.0.9/24");
+const OTHER: (&str, &str) = ("02:77:00:00:00:e8", "10.77.0.8/24");
+/// More than there are connections for all.
+const MANY: usize = 4222;
+
+#[test]
+fn one_host_does_not_keep_others_out() -> Result<()> {
+    raise_descriptors()?;
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let (attacker, other) = (station(&place, "attacker", ATTACKER)?, station(&place, "other", OTHER)?);
+    let queue = place.rack.server.output("ss", &["-lntH", "sport = :8080"])?;
+    ensure!(queue.split_whitespace().nth(2) == Some("4096"), "connections that may wait: {queue}");
+
+    for begin in ["", "GET /boot.ipxe HTTP/1.1\r\nX-Slow: a", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let started = Instant::now();
+        let held = attacker.run(|| hold(MANY, begin.as_bytes()))?;
+        ensure!(held.len() > 200, "{begin:?}: only {} connections", held.len());
+        let asked = Instant::now();
+        ensure!(get(&other, "/healthz")?.ends_with("ok\n"), "{begin:?}");
+        let waited = asked.elapsed();
+        ensure!(waited < Duration::from_secs(3), "{begin:?}: another host waited {waited:?}");
+        // Who has asked for nothing is not kept for ever either: what is left is closed within the deadline.
+        eventually(Duration::from_secs(20), "the end of idle connections", || {
+            figure(&other, "xpxe_http_connections").is_ok_and(|open| open <= 2)
+        })
+        .with_context(|| format!("{begin:?}, {:?} after the start", started.elapsed()))?;
+        drop(held);
+    }
+    ensure!(figure(&other, "xpxe_http_connections_crowded_out_total")? > 3 * 3000);
+    let told =
+        |event: &boot_tests::daemon::Event| event.message().contains("10.77.0.9 has 256 HTTP connections");
+    xpxe.wait_for_event("a line that names the host", SOON, told)?;
+    xpxe.stop()
+}
+
+#[test]
+fn a_slow_request_has_ten_seconds_and_the_connection_of_a_slow_reader_is_its_own() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    fs::write(boot_dir(&place.rack).join("large"), vec![7; 30_000_000])?;
+    let attacker = station(&place, "attacker", ATTACKER)?;
+    attacker.run(|| -> Result<()> {
+        let mut slow = connect()?;
+        let started = Instant::now();
+        slow.write_all(b"GET /boot.ipxe HTTP/1.1\r\nX-Slow: ")?;
+        slow.set_read_timeout(Some(Duration::from_millis(300)))?;
+        // A byte now and again gives no more time.
+        let ended = eventually(Duration::from_secs(20), "the end of a slow request", || {
+            slow.write_all(b"a").is_err()
+                || match slow.read(&mut [0; 1]) {
+                    Ok(_) => true,
+                    Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                }
+        });
+        ended?;
+        let took = started.elapsed();
+        ensure!((9..15).contains(&took.as_secs()), "closed after {took:?}");
+        // Answers take as long as they take.
+        let mut reader = connect()?;
+        reader.write_all(b"GET /files/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let (mut got, mut buffer, started) = (0, vec![0; 1_000_000], Instant::now());
+        while started.elapsed() < Duration::from_secs(12) {
+            let read = reader.read(&mut buffer[..10_000])?;
+            ensure!(read > 0, "a slow reader was left after {got} bytes");
+            got += read;
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => break,
+                read => got += read,
+            }
+        }
+        ensure!(got > 30_000_000, "{got} bytes");
+        Ok(())
+    })??;
+    xpxe.stop()
+}
+
+#[test]
+fn large_headers_cost_little_memory_and_it_is_given_back() -> Result<()> {
+    raise_descriptors()?;
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let attacker = station(&place, "attacker", ATTACKER)?;
+    get(&attacker, "/healthz")?;
+    let before = resident(&xpxe)?;
+    let mut request = b"GET / HTTP/1.1\r\nX-Large: ".to_vec();
+    request.resize(400_000, b'a');
+    let held = attacker.run(|| hold(300, &request))?;
+    let most = resident(&xpxe)?.saturating_sub(before);
+    ensure!(most < 16_000, "300 connections with 400 kB of headers cost {most} kB");
+    drop(held);
+    // As much as one host may have, just below the limit and never ended.
+    request.truncate(16_000);
+    let held = attacker.run(|| hold(256, &request))?;
+    let cost = resident(&xpxe)?.saturating_sub(before);
+    println!("300 of 400 kB: {most} kB more; 256 of 16 kB: {cost} kB more");
+    ensure!(cost < 24_000, "256 connections with 16 kB of headers cost {cost} kB");
+    drop(held);
+    eventually(SOON, "the memory", || resident(&xpxe).is_ok_and(|now| now.saturating_sub(before) < 4_000))
+        .with_context(|| format!("{before} kB before, {:?} after", resident(&xpxe)))?;
+    xpxe.stop()
+}
+
+fn off() -> Settings {
+    Settings { fast_path: "off", ..known() }
+}
+
+fn station(place: &Place, name: &str, (mac, address): (&str, &str)) -> Result<Station> {
+    place.rack.neighbour(name, mac, address)
+}
+
+/// Each connection is a descriptor here, too.
+fn raise_descriptors() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
+fn server() -> Result<SocketAddr> {
+    Ok(format!("{SERVER_ADDRESS}:8080").parse()?)
+}
+
+fn connect() -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server()?, SOON)?;
+    stream.set_read_timeout(Some(SOON))?;
+    Ok(stream)
+}
+
+/// Opens so many connections, as far as they can be, and sends the same on each.
+fn hold(count: usize, begin: &[u8]) -> Vec<TcpStream> {
+    let one = || {
+        let mut stream = TcpStream::connect_timeout(&server().ok()?, Duration::from_millis(500)).ok()?;
+        stream.set_nonblocking(true).ok()?;
+        // What the server refuses meanwhile is no matter.
+        stream.write(begin).ok();
+        Some(stream)
+    };
+    (0..count).map_while(|_| one()).collect()
+}
+
+/// What the server answers, as curl shows it.
+fn get(from: &Station, path: &str) -> Result<String> {
+    from.output("curl", &["-sSf", "--max-time", "10", &format!("http://{SERVER_ADDRESS}:8080{path}")])
+}
+
+fn figure(from: &Station, name: &str) -> Result<u64> {
+    let page = get(from, "/metrics")?;
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.with_context(|| format!("{name} is not in\n{page}"))
+}
+
+/// kB of memory.
+fn resident(xpxe: &Xpxe<'_>) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", xpxe.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
