@@ -173,7 +173,8 @@ impl Files {
         let site = Site {
             files: Arc::clone(&self.boot_files),
             roster: Roster::default(),
-            scripts: Arc::new(ScriptBook::new(config)?),
+            scripts: Arc::new(ScriptBook::new(config, Roster::default())?),
+            trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;

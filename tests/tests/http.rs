@@ -6,15 +6,18 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::daemon::Xpxe;
-use boot_tests::place::{Place, SOON, known};
+use boot_tests::daemon::{Event, Xpxe};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{ALICE, BOB, Place, SOON, STRANGER, known};
 use boot_tests::rack::{SERVER_ADDRESS, Station};
-use boot_tests::settings::{Settings, boot_dir};
+use boot_tests::settings::{Known, Settings, boot_dir, proof};
 use boot_tests::wait::eventually;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const ATTACKER: (&str, &str) = ("02:77:00:00:00:e9", "10.77.0.9/24");
 const OTHER: (&str, &str) = ("02:77:00:00:00:e8", "10.77.0.8/24");
+/// A machine of the file without an address of its own.
+const ROAMER: Known = Known { name: "roamer", mac: "02:77:00:00:00:12", address: None };
 /// More than there are connections for all.
 const MANY: usize = 4222;
 
@@ -43,8 +46,7 @@ fn one_host_does_not_keep_others_out() -> Result<()> {
         drop(held);
     }
     ensure!(figure(&other, "xpxe_http_connections_crowded_out_total")? > 3 * 3000);
-    let told =
-        |event: &boot_tests::daemon::Event| event.message().contains("10.77.0.9 has 256 HTTP connections");
+    let told = |event: &Event| event.message().contains("10.77.0.9 has 256 HTTP connections");
     xpxe.wait_for_event("a line that names the host", SOON, told)?;
     xpxe.stop()
 }
@@ -117,6 +119,59 @@ fn large_headers_cost_little_memory_and_it_is_given_back() -> Result<()> {
     eventually(SOON, "the memory", || resident(&xpxe).is_ok_and(|now| now.saturating_sub(before) < 4_000))
         .with_context(|| format!("{before} kB before, {:?} after", resident(&xpxe)))?;
     xpxe.stop()
+}
+
+/// Whoever wants a machine's arguments, which may be passwords, needs its address too.
+#[test]
+fn a_machine_s_script_is_not_for_others() -> Result<()> {
+    let settings = Settings { machines: vec![ALICE, BOB, ROAMER], ..off() };
+    let Some(place) = Place::build(&settings)? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let stranger = station(&place, "stranger", ATTACKER)?;
+    let alice = station(&place, "alice", ("02:77:00:00:00:e7", "10.77.0.10/24"))?;
+    let script = |mac: &str| format!("/ipxe/boot.ipxe?mac={mac}&uuid=4c4c4544-0042-3510-8052-b4c04f4e3132");
+    let (own, proof) = (script(ALICE.mac), proof(ALICE.name));
+    ensure!(get(&alice, &own)?.contains(&proof), "alice's own");
+    let refused = get(&stranger, &own).unwrap_err().to_string();
+    ensure!(refused.contains("403"), "a stranger got {refused}");
+    let told = |event: &Event| {
+        let message = event.message();
+        message.contains("of alice to 10.77.0.9: the machine has 10.77.0.10")
+            && message.contains("shared_addresses or trusted_proxies")
+    };
+    xpxe.wait_for_event("a line that says why", SOON, told)?;
+    // Neither does a header help that nobody trusted has added.
+    let forged = ["-sS", "-H", "X-Forwarded-For: 10.77.0.10", &format!("http://{SERVER_ADDRESS}:8080{own}")];
+    ensure!(!stranger.output("curl", &forged)?.contains(&proof), "by a forged header");
+    // A machine that has no address yet is not told from others; with the first one it is.
+    let roamer = script(ROAMER.mac);
+    get(&stranger, &roamer)?;
+    place.client()?.lease(&Client::new(mac(ROAMER.mac)?))?;
+    ensure!(get(&stranger, &roamer).is_err(), "a stranger got the script of a machine with a lease");
+    ensure!(
+        get(&stranger, &script(STRANGER))?.contains("#!ipxe"),
+        "who is in no configuration has no secret"
+    );
+    xpxe.stop()
+}
+
+/// Where addresses say nothing, or a proxy says them, that is set.
+#[test]
+fn proxies_and_shared_addresses_can_be_named() -> Result<()> {
+    for (key, header) in
+        [("shared_addresses", "X: x"), ("trusted_proxies", "X-Forwarded-For: 1.2.3.4, 10.77.0.10")]
+    {
+        let Some(mut place) = Place::build(&off())? else { return Ok(()) };
+        let listen = "listen = \"0.0.0.0:8080\"\n";
+        place.config = place.config.replace(listen, &format!("{listen}{key} = [\"10.77.0.9\"]\n"));
+        let xpxe = place.serve()?;
+        let proxy = station(&place, "proxy", ATTACKER)?;
+        let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={}", ALICE.mac);
+        let script = proxy.output("curl", &["-sSf", "-H", header, &url])?;
+        ensure!(script.contains(&proof(ALICE.name)), "{key}: {script}");
+        xpxe.stop()?;
+    }
+    Ok(())
 }
 
 fn off() -> Settings {

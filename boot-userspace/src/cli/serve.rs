@@ -245,8 +245,9 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     for server in tftp {
         tokio::spawn(server.run());
     }
-    let scripts = Arc::new(ScriptBook::new(Arc::clone(&config))?);
-    let site = Site { files, roster, scripts, readiness: http::Readiness::default() };
+    let scripts = Arc::new(ScriptBook::new(Arc::clone(&config), roster.clone())?);
+    let trusted_proxies = config.http.trusted_proxies.clone().into();
+    let site = Site { files, roster, scripts, trusted_proxies, readiness: http::Readiness::default() };
     site.readiness.set_ready();
     let connections = Arc::<http::Tally>::default();
     let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };

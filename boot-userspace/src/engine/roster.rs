@@ -1,7 +1,7 @@
 //! Who has which address: what lets TFTP and HTTP name the machine behind a packet.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use boot_common::Mac;
@@ -26,15 +26,31 @@ pub struct Roster(Arc<RwLock<Lists>>);
 #[derive(Debug, Default)]
 struct Lists {
     by_address: HashMap<Ipv4Addr, Mac>,
-    machines: HashMap<Mac, Span>,
+    machines: HashMap<Mac, Known>,
     /// Those that are known by other marks than their MAC: their number in the configuration.
     recognised: HashMap<Mac, u32>,
+    /// The same by number.
+    recognised_as: BTreeSet<(u32, Mac)>,
     /// All names, one behind the other. One that changes is added: that is as rare as a new card in a machine.
     names: String,
     /// Machines that were only met, in that order.
     met: VecDeque<Mac>,
     /// Addresses that another server gives, in the order in which they were heard of.
     heard: VecDeque<Ipv4Addr>,
+}
+
+/// What is known of a machine.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    name: Span,
+    /// The address it has had last; unspecified: none.
+    address: Ipv4Addr,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { name: Span::default(), address: Ipv4Addr::UNSPECIFIED }
+    }
 }
 
 /// Where a name is in [`Lists::names`]; empty for a machine without one.
@@ -46,7 +62,7 @@ struct Span {
 
 impl Lists {
     fn name(&self, mac: Mac) -> Option<&str> {
-        let Span { start, length } = *self.machines.get(&mac)?;
+        let Span { start, length } = self.machines.get(&mac)?.name;
         let start = usize::try_from(start).ok()?;
         self.names.get(start..start + usize::from(length)).filter(|name| !name.is_empty())
     }
@@ -54,11 +70,16 @@ impl Lists {
     fn know(&mut self, client: &Client) {
         let known = self.name(client.mac);
         if client.name.is_some() && known != client.name.as_deref() {
-            let span = self.add(client.name.as_deref().unwrap_or_default());
-            self.machines.insert(client.mac, span);
+            let name = self.add(client.name.as_deref().unwrap_or_default());
+            self.machines.entry(client.mac).or_default().name = name;
         } else if known.is_none() {
             self.machines.entry(client.mac).or_default();
         }
+    }
+
+    fn place(&mut self, address: Ipv4Addr, mac: Mac) -> Option<Mac> {
+        self.machines.entry(mac).or_default().address = address;
+        self.by_address.insert(address, mac)
     }
 
     /// Names are host names, of 63 bytes at most; what is longer or too much is not kept.
@@ -122,8 +143,8 @@ impl Roster {
     pub fn hear(&self, address: Ipv4Addr, client: &Client) {
         self.meet(client);
         let mut lists = self.write();
-        let Lists { by_address, heard, .. } = &mut *lists;
-        if by_address.insert(address, client.mac).is_none() {
+        if lists.place(address, client.mac).is_none() {
+            let Lists { by_address, heard, .. } = &mut *lists;
             heard.push_back(address);
             if heard.len() > MOST_STRANGERS
                 && let Some(oldest) = heard.pop_front()
@@ -137,11 +158,15 @@ impl Roster {
     /// more.
     pub fn recognise(&self, client: &Client, machine: Option<u32>) {
         let mut lists = self.write();
-        match machine {
+        let before = match machine {
             Some(machine) => lists.recognised.insert(client.mac, machine),
             None => lists.recognised.remove(&client.mac),
         };
-        lists.machines.insert(client.mac, Span::default());
+        if let Some(before) = before {
+            lists.recognised_as.remove(&(before, client.mac));
+        }
+        lists.recognised_as.extend(machine.map(|machine| (machine, client.mac)));
+        lists.machines.entry(client.mac).or_default().name = Span::default();
         lists.know(client);
     }
 
@@ -149,7 +174,9 @@ impl Roster {
     pub fn forget(&self, mac: Mac) {
         let mut lists = self.write();
         lists.machines.remove(&mac);
-        lists.recognised.remove(&mac);
+        if let Some(machine) = lists.recognised.remove(&mac) {
+            lists.recognised_as.remove(&(machine, mac));
+        }
     }
 
     /// The number in the configuration of a machine that was recognised.
@@ -162,7 +189,25 @@ impl Roster {
     pub fn put(&self, address: Ipv4Addr, client: Client) {
         let mut lists = self.write();
         lists.know(&client);
-        lists.by_address.insert(address, client.mac);
+        lists.place(address, client.mac);
+    }
+
+    /// The address that a machine of the configuration has, if it is known and `asker` is none of its addresses. The
+    /// machine is the one with these MACs, and whoever was recognised as its `number`.
+    #[must_use]
+    pub fn has_another_address(&self, number: u32, macs: &[Mac], asker: IpAddr) -> Option<Ipv4Addr> {
+        let lists = self.read();
+        let is_recognised = |mac: Mac| lists.recognised.get(&mac) == Some(&number);
+        let is_its = |mac: &Mac| macs.contains(mac) || is_recognised(*mac);
+        let has = |address: &Ipv4Addr| lists.by_address.get(address).is_some_and(is_its);
+        if matches!(asker, IpAddr::V4(asker) if has(&asker)) {
+            return None;
+        }
+        let recognised = lists.recognised_as.range((number, Mac([0; 6]))..=(number, Mac([0xff; 6])));
+        let cards = macs.iter().chain(recognised.map(|(_, mac)| mac));
+        let mut addresses = cards.filter_map(|mac| Some(lists.machines.get(mac)?.address));
+        // None, or one that somebody else has by now, says nothing.
+        addresses.find(has)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Lists> {
@@ -206,6 +251,39 @@ mod tests {
         assert_eq!((roster.client(address), roster.recognised(MAC)), (Some(client(Some("node7"))), Some(7)));
         roster.recognise(&client(None), None);
         assert_eq!((roster.client(address), roster.recognised(MAC)), (Some(client(None)), None));
+    }
+
+    #[test]
+    fn a_machine_is_told_from_who_asks_in_its_name() {
+        let roster = Roster::default();
+        let [card, other_card, recognised] = [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 0, last]));
+        let client = |mac| Client { mac, name: None };
+        let [home, other_home, third, elsewhere] = [1, 2, 3, 9].map(|last| Ipv4Addr::new(10, 1, 1, last));
+        let another = |asker: Ipv4Addr| roster.has_another_address(7, &[card, other_card], asker.into());
+        assert_eq!(another(elsewhere), None, "it has no address yet");
+        roster.put(home, client(card));
+        assert_eq!((another(home), another(elsewhere)), (None, Some(home)));
+        let ipv6: IpAddr = "fe80::1".parse().unwrap();
+        assert_eq!(roster.has_another_address(7, &[card], ipv6), Some(home), "by another way");
+        // Each card and each network has an address of its own.
+        roster.put(other_home, client(card));
+        roster.put(third, client(other_card));
+        assert_eq!([home, other_home, third].map(another), [None; 3]);
+        assert!(another(elsewhere).is_some());
+        // By another mark than its MAC.
+        roster.put(elsewhere, client(recognised));
+        assert!(another(elsewhere).is_some());
+        roster.recognise(&client(recognised), Some(7));
+        assert_eq!(another(elsewhere), None);
+        assert_eq!(roster.has_another_address(7, &[], home.into()), Some(elsewhere), "by its UUID only");
+        roster.recognise(&client(recognised), None);
+        assert_eq!(roster.has_another_address(7, &[], home.into()), None);
+        // An address that another machine has got is not its any more.
+        let stranger = Mac([2, 0, 0, 0, 0, 9]);
+        for address in [home, other_home, third] {
+            roster.put(address, client(stranger));
+        }
+        assert_eq!([home, elsewhere].map(another), [None; 2], "nothing is known");
     }
 
     #[test]

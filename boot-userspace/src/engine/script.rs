@@ -1,6 +1,6 @@
 //! The iPXE script of each machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use boot_common::Mac;
@@ -8,6 +8,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::config::{Config, Machine, Profile, Unknown, parse_uuid};
 use crate::engine::marks::{ByMark, Marks};
+use crate::engine::roster::Roster;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,14 @@ pub enum NoScript {
     /// This machine is not to be booted from here. Says why.
     #[error("{0}")]
     NotForYou(String),
+    /// The configuration names the machine, which has another address than the one that asks.
+    #[error("{machine} has another address: its script is for itself only; the server's log says more")]
+    OfAnother {
+        /// Its name, or its MAC.
+        machine: String,
+        /// The address it has. Not for the one that asks.
+        address: Ipv4Addr,
+    },
     /// The script should exist and could not be written: an error in a template, for example.
     #[error("{0}")]
     Broken(String),
@@ -86,15 +95,16 @@ pub struct ScriptBook {
     /// The machines' numbers by MAC, in order.
     by_mac: Box<[(Mac, u32)]>,
     by_mark: ByMark,
+    roster: Roster,
     templates: Environment<'static>,
 }
 
 impl ScriptBook {
-    /// The scripts for a configuration.
+    /// The scripts for a configuration; a machine's is for the addresses only that the roster knows it by.
     ///
     /// # Errors
     /// Never with the built-in templates.
-    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, minijinja::Error> {
+    pub fn new(config: impl Into<Arc<Config>>, roster: Roster) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("boot", BOOT)?;
@@ -105,7 +115,7 @@ impl ScriptBook {
             machines.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index))).collect();
         by_mac.sort_unstable();
         let by_mark = ByMark::new(&config.machines);
-        Ok(Self { config, by_mac, by_mark, templates })
+        Ok(Self { config, by_mac, by_mark, roster, templates })
     }
 
     /// The script of one machine.
@@ -113,7 +123,11 @@ impl ScriptBook {
     /// # Errors
     /// When the machine is not to be booted, or a template is broken.
     pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
-        let machine = self.machine(asked);
+        let found = self.machine(asked);
+        if let Some((number, machine)) = found {
+            self.refuse_others(asked, number, machine)?;
+        }
+        let machine = found.map(|(_, machine)| machine);
         if machine.is_none() {
             match self.config.default.unknown {
                 Unknown::Boot => {}
@@ -143,7 +157,7 @@ impl ScriptBook {
     }
 
     /// By its MAC, else as DHCP has recognised it, else by its UUID: another server may have given it its address.
-    fn machine(&self, asked: &Asked) -> Option<&Machine> {
+    fn machine(&self, asked: &Asked) -> Option<(u32, &Machine)> {
         let by_mac = asked.mac.and_then(|mac| {
             let position = self.by_mac.binary_search_by_key(&mac, |(mac, _)| *mac).ok()?;
             self.by_mac.get(position).map(|(_, index)| *index)
@@ -154,7 +168,22 @@ impl ScriptBook {
             Some(found.machine)
         };
         let index = by_mac.or(asked.recognised).or_else(by_uuid)?;
-        self.config.machines.get(usize::try_from(index).ok()?)
+        Some((index, self.config.machines.get(usize::try_from(index).ok()?)?))
+    }
+
+    /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
+    fn refuse_others(&self, asked: &Asked, number: u32, machine: &Machine) -> Result<(), NoScript> {
+        let asker = asked.client_ip;
+        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
+            return Ok(());
+        }
+        match self.roster.has_another_address(number, &machine.macs, asker) {
+            None => Ok(()),
+            Some(address) => {
+                let machine = machine.name.clone().unwrap_or_else(|| who(asked));
+                Err(NoScript::OfAnother { machine, address })
+            }
+        }
     }
 
     fn boot(
@@ -227,6 +256,7 @@ fn url(server: SocketAddr, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::roster::Client;
 
     const CONFIG: &str = r#"
         [[interface]]
@@ -248,7 +278,11 @@ mod tests {
     "#;
 
     fn book(config: &str) -> ScriptBook {
-        ScriptBook::new(crate::config::parse(config, "test").unwrap()).unwrap()
+        book_with(config, Roster::default())
+    }
+
+    fn book_with(config: &str, roster: Roster) -> ScriptBook {
+        ScriptBook::new(crate::config::parse(config, "test").unwrap(), roster).unwrap()
     }
 
     fn asked(mac: &str) -> Asked {
@@ -302,6 +336,28 @@ mod tests {
                 extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
             assert!(script.contains(&extra), "{extra} is not in\n{script}");
         }
+    }
+
+    #[test]
+    fn a_machine_s_script_is_for_its_own_addresses() {
+        let roster = Roster::default();
+        let (mac, uuid) = ("52:54:00:00:00:01", "4c4c4544-0042-3510-8052-b4c04f4e3132");
+        let config = CONFIG.replace("name = \"node1\"", &format!("name = \"node1\"\nuuid = {uuid:?}"));
+        let book = book_with(&config, roster.clone());
+        let stranger = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
+        assert!(book.script(&asked(mac)).is_ok(), "its address is not known");
+        let home = Ipv4Addr::new(10, 1, 1, 50);
+        roster.put(home, Client { mac: mac.parse().unwrap(), name: None });
+        let refused = Err(NoScript::OfAnother { machine: "node1".to_owned(), address: home });
+        assert_eq!(book.script(&asked(mac)), refused, "by its MAC");
+        assert_eq!(book.script(&stranger("52:54:00:00:00:99")), refused, "by its UUID");
+        assert_eq!(book.script(&Asked { mac: None, ..stranger(mac) }), refused, "by its UUID alone");
+        assert_eq!(book.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
+        assert!(!refused.unwrap_err().to_string().contains("10.1.1.50"), "who asks does not learn it");
+        assert!(book.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
+        assert!(book.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
+        let shared = format!("[http]\nshared_addresses = [\"10.1.1.0/24\"]\n{config}");
+        assert!(book_with(&shared, roster).script(&asked(mac)).is_ok());
     }
 
     #[test]

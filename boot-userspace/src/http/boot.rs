@@ -82,6 +82,16 @@ fn answer(
             info!(step = "script", by = "daemon", mac, name, %client, "no {path} for this machine: {why}");
             (StatusCode::NOT_FOUND, why)
         }
+        Err(refused @ NoScript::OfAnother { .. }) => {
+            if let NoScript::OfAnother { machine, address } = &refused {
+                warn!(
+                    step = "script", by = "daemon", mac, name, %client,
+                    "refused {path} of {machine} to {client}: the machine has {address}; where machines reach xpxe \
+                     through NAT or a proxy, name that in shared_addresses or trusted_proxies of [http]"
+                );
+            }
+            (StatusCode::FORBIDDEN, refused.to_string() + "\n")
+        }
         Err(NoScript::Broken(why)) => {
             warn!(step = "script", by = "daemon", mac, name, %client, "{path} could not be written: {why}");
             (StatusCode::INTERNAL_SERVER_ERROR, why)

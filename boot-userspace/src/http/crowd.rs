@@ -239,7 +239,9 @@ mod tests {
     fn who_is_answered_keeps_his_connection_unless_he_takes_nothing() {
         let mut rig = Rig::new();
         let busy = [0; 3].map(|_| rig.enter(ATTACKER).unwrap().0);
-        busy.map(|ticket| rig.crowd.set_answering(ticket, true, rig.now));
+        for ticket in busy {
+            rig.crowd.set_answering(ticket, true, rig.now);
+        }
         assert_eq!(rig.enter(ATTACKER).unwrap_err(), Full::Source);
         rig.now += STALLED;
         let [taken, stalled, _] = busy;

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use boot_common::Mac;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use crate::config::Http;
@@ -23,6 +24,7 @@ mod files;
 mod health;
 pub mod metrics;
 mod protocol;
+mod proxied;
 #[cfg(test)]
 mod tests;
 
@@ -41,12 +43,15 @@ pub struct Site {
     pub roster: Roster,
     /// Who writes the boot scripts.
     pub scripts: Arc<dyn Scripts + Send + Sync>,
+    /// Proxies that are believed whom they forward for.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// What `/readyz` says.
     pub readiness: Readiness,
 }
 
 /// The routes that machines need to boot; further routers may be merged with it.
 pub fn router(site: Site) -> Router {
+    let see_through = middleware::from_fn_with_state(Arc::clone(&site.trusted_proxies), proxied::see_through);
     Router::new()
         .route("/boot.ipxe", get(boot::bootstrap))
         .route("/autoexec.ipxe", get(boot::bootstrap))
@@ -56,6 +61,7 @@ pub fn router(site: Site) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .with_state(site)
+        .layer(see_through)
 }
 
 /// Serves for ever. Handlers may ask for [`Ends`] as connection info.

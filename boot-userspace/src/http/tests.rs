@@ -19,6 +19,9 @@ impl Scripts for Echo {
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         match asked.hostname.as_deref() {
             Some("ignored") => Err(NoScript::NotForYou("not this one".to_owned())),
+            Some("another") => {
+                Err(NoScript::OfAnother { machine: "node1".to_owned(), address: Ipv4Addr::new(10, 1, 1, 50) })
+            }
             Some("broken") => Err(NoScript::Broken("template".to_owned())),
             _ => Ok(format!("#!ipxe\n# {asked:?}\n")),
         }
@@ -57,6 +60,7 @@ async fn rig() -> Rig {
         files: Arc::new(files),
         roster: Roster::default(),
         scripts: Arc::new(Echo),
+        trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
         readiness: Readiness::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,6 +145,29 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
         let script = rig.script(&format!("GET /ipxe/boot.ipxe{query}")).await;
         assert!(script.contains(&format!("{:?}", Mac([2; 6]))), "{query}: {script}");
     }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_speaks_for_its_client() {
+    let rig = rig().await;
+    let known = Client { mac: Mac([2; 6]), name: None };
+    rig.site.roster.put(Ipv4Addr::new(10, 1, 1, 50), known);
+    let script = rig.script("GET /ipxe/boot.ipxe\nX-Forwarded-For: 10.9.9.9, 10.1.1.50").await;
+    assert!(script.contains(&format!("mac: {:?}", Some(Mac([2; 6])))), "{script}");
+    assert!(script.contains("client_ip: 10.1.1.50"), "{script}");
+    assert!(rig.script("GET /ipxe/boot.ipxe").await.contains("client_ip: 127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_script_that_is_another_machine_s_is_refused_without_a_hint() {
+    let rig = rig().await;
+    let answer = rig.ask("GET /ipxe/boot.ipxe?hostname=another").await;
+    assert_eq!((answer.status, answer.header("content-type")), (403, "text/plain"));
+    let text = String::from_utf8(answer.body).unwrap();
+    assert_eq!(
+        text,
+        "node1 has another address: its script is for itself only; the server's log says more\n"
+    );
 }
 
 #[tokio::test]

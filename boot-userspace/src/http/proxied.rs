@@ -1,0 +1,90 @@
+//! Who asks behind a proxy.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::Response;
+use ipnet::IpNet;
+
+use super::Ends;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Has handlers see the client that a trusted proxy names instead of the proxy.
+pub(super) async fn see_through(
+    State(trusted): State<Arc<[IpNet]>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let ends = request.extensions().get::<ConnectInfo<Ends>>().copied();
+    if let Some(ConnectInfo(ends)) = ends
+        && let Some(client) = client(ends.client.ip(), request.headers(), &trusted)
+    {
+        let ends = Ends { client: SocketAddr::new(client, 0), ..ends };
+        request.extensions_mut().insert(ConnectInfo(ends));
+    }
+    next.run(request).await
+}
+
+/// The last address before our own proxies: each adds whom it has heard, and what is before may be anybody's words.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if !is_trusted(&peer) {
+        return None;
+    }
+    let lists: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).into_iter().filter_map(|list| list.to_str().ok()).collect();
+    let heard = lists.iter().rev().flat_map(|list| list.rsplit(','));
+    for text in heard {
+        // What is no address was heard from nobody we can name: it is the proxy that asks.
+        let address = read(text.trim())?;
+        if !is_trusted(&address) {
+            return Some(address);
+        }
+    }
+    None
+}
+
+/// `10.1.0.9`, `10.1.0.9:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
+fn read(text: &str) -> Option<IpAddr> {
+    let plain = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    plain().or_else(with_port).or_else(in_brackets).map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted: Vec<IpNet> = ["10.0.0.0/24", "2001:db8::/64"].map(|net| net.parse().unwrap()).to_vec();
+        for (peer, lists, expected) in [
+            ("10.0.0.5", &["10.1.1.9"][..], Some("10.1.1.9")),
+            ("10.1.0.5", &["10.1.1.9"], None),
+            ("10.0.0.5", &[], None),
+            ("10.0.0.5", &["10.1.1.8, 10.1.1.9"], Some("10.1.1.9")),
+            ("10.0.0.5", &["10.1.1.8", "10.1.1.9,10.0.0.7"], Some("10.1.1.9")),
+            ("10.0.0.5", &["10.1.1.9", "10.0.0.7 , 2001:db8::1"], Some("10.1.1.9")),
+            ("10.0.0.5", &["10.1.1.9, unknown"], None),
+            ("10.0.0.5", &["10.0.0.7"], None),
+            ("10.0.0.5", &["10.1.1.9:4711"], Some("10.1.1.9")),
+            ("2001:db8::5", &["[2001:db8:1::9]:4711"], Some("2001:db8:1::9")),
+            ("2001:db8::5", &["[2001:db8:1::9]"], Some("2001:db8:1::9")),
+            ("10.0.0.5", &["::ffff:10.1.1.9"], Some("10.1.1.9")),
+        ] {
+            let headers = lists
+                .iter()
+                .map(|list| (FORWARDED_FOR.parse().unwrap(), HeaderValue::from_str(list).unwrap()));
+            let headers: HeaderMap = headers.collect();
+            let found = client(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{peer} {lists:?}");
+        }
+    }
+}
