@@ -174,6 +174,36 @@ fn proxies_and_shared_addresses_can_be_named() -> Result<()> {
     Ok(())
 }
 
+/// Beaker's netboot asks for `arm/../images/…`; URLs come with `%2f` and `%5c`.
+#[test]
+fn names_are_decoded_and_folded_by_tftp_and_http_alike() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let boot = boot_dir(&place.rack);
+    fs::create_dir_all(boot.join("images"))?;
+    fs::write(boot.join("images/a b"), "inside")?;
+    fs::write(place.rack.dir().join("secret"), "secret")?;
+    let client = station(&place, "client", OTHER)?;
+    for (name, inside) in [
+        ("arm/../images/a%20b", true),
+        ("arm%2f..%5Cimages%2Fa%20b", true),
+        ("%2e/images/%2e/a%20b", true),
+        ("../secret", false),
+        ("images/..%2f..%2fsecret", false),
+        ("%2e%2e%5csecret", false),
+        ("images/%2561%20b", false),
+    ] {
+        let url = format!("http://{SERVER_ADDRESS}:8080/files/{name}");
+        let http = client.output("curl", &["-sSf", "--path-as-is", &url]);
+        let tftp = client.output("busybox", &["tftp", "-g", "-l", "/dev/stdout", "-r", name, SERVER_ADDRESS]);
+        for (by, got) in [("HTTP", http), ("TFTP", tftp)] {
+            let text = got.as_deref().unwrap_or_default();
+            ensure!((text == "inside") == inside && !text.contains("secret"), "{name} by {by}: {got:?}");
+        }
+    }
+    xpxe.stop()
+}
+
 fn off() -> Settings {
     Settings { fast_path: "off", ..known() }
 }

@@ -1,7 +1,7 @@
 //! The names TFTP and HTTP may serve: everything beneath the boot directory, and the iPXE binaries.
 //!
-//! Names are read tolerantly, because firmware writes them in many ways (backslashes, doubled slashes, other
-//! case), and resolved strictly: the kernel itself refuses every path that leads out of the boot directory.
+//! Names are read tolerantly, because firmware writes them in many ways (backslashes, doubled slashes, `..`, `%20`,
+//! other case), and resolved strictly: the kernel itself refuses every path that leads out of the boot directory.
 
 mod configured;
 mod inspect;
@@ -9,6 +9,7 @@ mod listing;
 mod loader;
 mod path;
 mod pe;
+pub mod percent;
 mod survey;
 mod unnamed;
 
@@ -195,8 +196,20 @@ impl BootFiles {
         &self.boot_dir
     }
 
-    /// Opens a file by the name a client asked for.
+    /// Opens a file by the name a client asked for; where there is none, by what the name is without percent-encoding.
     pub fn open(&self, name: &str) -> Result<OpenFile, OpenError> {
+        let missing = match self.open_plain(name) {
+            Err(missing @ OpenError::NotFound { .. }) if name.contains('%') => missing,
+            found => return found,
+        };
+        match percent::decode(name).map(|name| self.open_plain(&name)) {
+            None | Some(Err(OpenError::NotFound { .. })) => Err(missing),
+            Some(found) => found,
+        }
+    }
+
+    /// Opens a file by a name in which a percent sign is one.
+    pub fn open_plain(&self, name: &str) -> Result<OpenFile, OpenError> {
         let name = tidy(name)?;
         match self.find_anywhere(&name) {
             Err(OpenError::NotFound { boot_dir, .. }) => {
@@ -244,7 +257,9 @@ impl BootFiles {
     /// beginning; once per [`OpenFile::version`] is enough.
     #[must_use]
     pub fn inspect_open(&self, name: &str, file: &OpenFile) -> Inspection {
-        let name = tidy(name).unwrap_or_default().to_ascii_lowercase();
+        let tidy = |name: &str| tidy(name).unwrap_or_default().to_ascii_lowercase();
+        let decoded = percent::decode(name).filter(|_| !self.needs.contains_key(&tidy(name)));
+        let name = tidy(decoded.as_deref().unwrap_or(name));
         let name = self.within(&name).unwrap_or(&name);
         let configured = self.needs.get(name).map(Vec::as_slice).unwrap_or_default();
         // An iPXE binary goes to its own kind of firmware whatever else it is named for.

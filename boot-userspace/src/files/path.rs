@@ -12,12 +12,22 @@ use rustix::io::Errno;
 use super::OpenError;
 use super::listing::Listings;
 
-/// The relative path a client means.
+/// The relative path a client means. `..` takes back the part before it (RFC 3986 section 5.2.4); what would lead out
+/// of the boot directory is refused.
 pub(super) fn tidy(name: &str) -> Result<String, OpenError> {
     let name = name.trim_end_matches(['\0', '\u{ff}', '\u{fffd}']).replace('\\', "/");
-    let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if parts.contains(&"..") || name.contains('\0') {
+    if name.contains('\0') {
         return Err(OpenError::Outside);
+    }
+    let mut parts = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop().ok_or(OpenError::Outside)?;
+            }
+            part => parts.push(part),
+        }
     }
     // The boot directory itself, so that the answer is "not a regular file".
     Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })

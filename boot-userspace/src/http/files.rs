@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{self, Recipient};
 use super::{Ends, Site, boot, date, machine_at};
-use crate::files::{OpenError, OpenFile, is_efi_application};
+use crate::files::{OpenError, OpenFile, is_efi_application, percent};
 
 pub(super) async fn file(
     site: State<Site>,
@@ -28,17 +28,18 @@ pub(super) async fn file(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    // The path as it was sent: a decoded one no longer shows which dots and slashes were encoded.
+    // Not axum's own parameter, which may not be decoded in the same way.
     let raw = uri.path().splitn(3, '/').nth(2).unwrap_or_default();
-    let Some(name) = decode(raw) else {
-        return (StatusCode::BAD_REQUEST, "the path has an encoding that is not accepted\n").into_response();
+    let Some(name) = percent::decode(raw) else {
+        let why = "the path has a percent sign without two digits, control characters, or is not UTF-8\n";
+        return (StatusCode::BAD_REQUEST, why).into_response();
     };
     let (mac, machine) = machine_at(&site.roster, ends.client);
     let to = Recipient { mac, name: machine, client: ends.client.ip(), file: name.clone() };
     let files = site.files.clone();
     // Opening may have to wait for a disk.
     let opened = tokio::task::spawn_blocking(move || {
-        let opened = files.open(&name)?;
+        let opened = files.open_plain(&name)?;
         let content_type = content_type(&name, &opened.file);
         Ok((opened, content_type))
     });
@@ -103,26 +104,6 @@ fn refuse(error: &OpenError, to: &Recipient) -> Response {
         OpenError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
     };
     (status, text).into_response()
-}
-
-/// Undoes percent-encoding. Dots, slashes and control characters need none, so an encoded one is somebody trying to
-/// get past a check.
-fn decode(raw: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let byte = u8::try_from(digit()? << 4 | digit()?).ok()?;
-        if matches!(byte, b'.' | b'/' | b'\\') || byte.is_ascii_control() {
-            return None;
-        }
-        bytes.push(byte);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// UEFI HTTP Boot goes by this header before it looks at the name (UEFI 2.10 section 24.7).

@@ -363,13 +363,15 @@ async fn nothing_outside_the_boot_directory() {
         ("/files/..\\secret", 403),
         ("/files/link", 403),
         ("/files/talos", 403),
-        ("/files/%2e%2e/secret", 400),
-        ("/files/..%2fsecret", 400),
-        ("/files/..%5Csecret", 400),
-        ("/files/%2E%2E%2Fsecret", 400),
+        ("/files/%2e%2e/secret", 403),
+        ("/files/..%2fsecret", 403),
+        ("/files/..%5Csecret", 403),
+        ("/files/%2E%2E%2Fsecret", 403),
+        ("/files/talos/%2e%2e/..%2fsecret", 403),
         ("/files/%252e%252e/secret", 404),
         ("/files/vmlinuz%00.efi", 400),
         ("/files/%0a", 400),
+        ("/files/%7f", 400),
         ("/files/%ff", 400),
         ("/files/%c0%ae%c0%ae/secret", 400),
         ("/files/%", 400),
@@ -384,6 +386,27 @@ async fn nothing_outside_the_boot_directory() {
         assert_eq!(answer.status, status, "{path}");
         assert!(!answer.body.starts_with(b"secret"));
     }
+}
+
+#[tokio::test]
+async fn names_that_stay_inside_are_served_however_they_are_written() {
+    let rig = rig().await;
+    for path in [
+        "/files/talos/../snponly.efi",
+        "/files/arm/../snponly.efi",
+        "/files/arm%2f..%2Fsnponly.efi",
+        "/files/%2e/talos/%2E%2e/snponly%2eefi",
+        "/files/talos%5c..%5Csnponly.efi",
+        "/files/talos\\..\\snponly.efi",
+        "/tftp/talos/./../snponly.efi",
+    ] {
+        let answer = rig.ask(&format!("GET {path}")).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"0123456789"[..]), "{path}");
+    }
+    // Decoded once: this one's name has a percent sign.
+    fs::write(rig.dir.path().join("boot/a%20b"), "percent").unwrap();
+    assert_eq!(rig.ask("GET /files/a%2520b").await.body, b"percent");
+    assert_eq!(rig.ask("GET /files/a%20b").await.status, 404);
 }
 
 #[tokio::test]
