@@ -192,6 +192,11 @@ impl Segment {
         Ok(port)
     }
 
+    /// Switches one of the switch's ports `up` or `down`: whoever is plugged in there has a carrier, or none.
+    pub fn set_port(&self, port: &str, state: &str) -> Result<()> {
+        self.namespace.output("ip", &["link", "set", port, state]).map(drop)
+    }
+
     /// A tap on the switch, for a machine's network card.
     pub fn tap(&self) -> Result<String> {
         let tap = self.next_name("tap");

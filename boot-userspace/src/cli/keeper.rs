@@ -13,6 +13,7 @@ use crate::cli::serve::{attach, port};
 use crate::config::{Config, Interface};
 use crate::engine::roster::Roster;
 use crate::fastpath::FastPath;
+use crate::http::Readiness;
 use crate::io::daemon::Relink;
 use crate::io::link::{self, Changes, Link};
 use crate::io::{ra, tftp};
@@ -33,6 +34,8 @@ pub(super) struct Keeper {
     pub(super) dhcp: mpsc::Sender<Relink>,
     /// Kept for its programs, which are put on interfaces that are there again.
     pub(super) fast_path: Option<FastPath>,
+    /// Gets told which interfaces are not served.
+    pub(super) readiness: Readiness,
 }
 
 /// An interface as it is served.
@@ -110,6 +113,12 @@ impl Keeper {
                 }
             }
         }
+        let is_served = kept.trouble.is_none();
+        self.readiness.set_trouble(&name, kept.trouble.clone());
+        let no_carrier = is_served && !link::has_carrier(&name).unwrap_or(true);
+        let no_carrier =
+            no_carrier.then(|| format!("{name} has no carrier: check its cable and the switch's port"));
+        self.readiness.tell_trouble(&format!("the cable of {name}"), no_carrier);
     }
 
     /// Has an interface no longer served. Whatever comes back is another one, even if it has the same number: its sockets

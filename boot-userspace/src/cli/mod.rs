@@ -9,6 +9,8 @@ mod limit;
 pub mod log;
 mod notify;
 pub mod serve;
+mod signals;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 use tracing::{info, warn};
 
@@ -17,6 +16,8 @@ use crate::cli::keeper::{Keeper, Kept};
 use crate::cli::limit::Limit;
 use crate::cli::log::{self, LogFormat};
 use crate::cli::notify;
+use crate::cli::signals::Signals;
+use crate::cli::watch::watch;
 use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
 use crate::engine::Engine;
 use crate::engine::policy::{Policy, Port};
@@ -170,7 +171,7 @@ const COMMAND_LINE: &str = "command-line";
 
 async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
-    let end = End::new()?;
+    let signals = Signals::listen()?;
     let files = Arc::new(files);
     let links = config
         .interfaces
@@ -233,6 +234,11 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         }
     }
 
+    let readiness = http::Readiness::default();
+    if hooks.is_none() && config.interfaces.iter().any(|interface| interface.fast_path != Hook::Off) {
+        readiness
+            .add_note("there is no fast path, the daemon answers everything; the log says why".to_owned());
+    }
     let tallies = tftp.iter().map(TftpServer::tally).collect();
     let keeper = Keeper {
         config: Arc::clone(&config),
@@ -241,21 +247,28 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         roster: roster.clone(),
         dhcp: daemon.relinks(),
         fast_path: hooks,
+        readiness: readiness.clone(),
     };
-    for server in tftp {
-        tokio::spawn(server.run());
+    for (link, server) in links.iter().zip(tftp) {
+        let (name, readiness) = (link.name.clone(), readiness.clone());
+        tokio::spawn(async move {
+            let ended = tokio::spawn(server.run()).await;
+            let why = format!("the TFTP server of {name} has ended by itself ({ended:?}): restart xpxe");
+            readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
+        });
     }
     let scripts = Arc::new(ScriptBook::new(Arc::clone(&config), roster.clone())?);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
-    let site = Site { files, roster, scripts, trusted_proxies, readiness: http::Readiness::default() };
-    site.readiness.set_ready();
+    let site = Site { files, roster, scripts, trusted_proxies, readiness: readiness.clone() };
     let connections = Arc::<http::Tally>::default();
     let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let http = tokio::spawn(async move { http::serve(listener, routes, &settings, connections).await });
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
+    tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, events));
+    readiness.set_started();
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
@@ -263,7 +276,7 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     tokio::spawn(keep_short(limit));
     tokio::spawn(keeper.run());
     tokio::select! {
-        () = end.wait() => {}
+        () = signals.end() => {}
         // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
@@ -450,23 +463,4 @@ fn advertised(config: &Config, link: &Link, port: u16) -> SocketAddrV4 {
         _ => served.or_else(|| own.clone().next()).unwrap_or(Ipv4Addr::UNSPECIFIED),
     };
     SocketAddrV4::new(address, port)
-}
-
-/// SIGTERM or SIGINT.
-struct End {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl End {
-    fn new() -> Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

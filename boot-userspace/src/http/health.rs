@@ -1,35 +1,62 @@
-//! Whether the server runs, and whether it can boot machines yet.
+//! Whether the server runs, and whether it can boot machines.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use tracing::{info, warn};
 
 use super::Site;
 
-/// What `/readyz` says; clones share it. Not ready until [`Readiness::set_ready`].
-#[derive(Clone, Debug)]
-pub struct Readiness(Arc<RwLock<Result<(), String>>>);
+/// What `/readyz` says; clones share it. Not ready until [`Readiness::set_started`], and while anything is in trouble.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<RwLock<Parts>>);
 
-impl Default for Readiness {
-    fn default() -> Self {
-        Self(Arc::new(RwLock::new(Err("starting".to_owned()))))
-    }
+#[derive(Debug, Default)]
+struct Parts {
+    started: bool,
+    /// Why machines are not served, by the part that does not serve them.
+    troubles: BTreeMap<String, String>,
+    /// What is slower than it could be.
+    notes: Vec<String>,
 }
 
 impl Readiness {
-    /// Machines can be booted from now on.
-    pub fn set_ready(&self) {
-        self.set(Ok(()));
+    /// Everything runs that has to.
+    pub fn set_started(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).started = true;
     }
 
-    /// Machines cannot be booted, and why.
-    pub fn set_unready(&self, why: impl Into<String>) {
-        self.set(Err(why.into()));
+    /// Why a part does not serve machines, as a sentence that says what to do; none: it does.
+    pub fn set_trouble(&self, part: &str, why: Option<String>) {
+        self.exchange(part, why);
     }
 
-    fn set(&self, state: Result<(), String>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state;
+    /// The same, and the log says each change.
+    pub fn tell_trouble(&self, part: &str, why: Option<String>) {
+        let before = self.exchange(part, why.clone());
+        match why {
+            Some(why) if before.as_ref() != Some(&why) => {
+                warn!(part, "not ready, machines may get no answer: {why}");
+            }
+            None if before.is_some() => info!(part, "the trouble with {part} is over"),
+            _ => {}
+        }
+    }
+
+    /// Gives what was so before.
+    fn exchange(&self, part: &str, why: Option<String>) -> Option<String> {
+        let mut parts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => parts.troubles.insert(part.to_owned(), why),
+            None => parts.troubles.remove(part),
+        }
+    }
+
+    /// Adds what is worth knowing although machines are served.
+    pub fn add_note(&self, note: String) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).notes.push(note);
     }
 }
 
@@ -37,9 +64,16 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
+/// A line for each reason.
 pub(super) async fn ready(State(site): State<Site>) -> (StatusCode, String) {
-    match &*site.readiness.0.read().unwrap_or_else(PoisonError::into_inner) {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    let parts = site.readiness.0.read().unwrap_or_else(PoisonError::into_inner);
+    let starting = (!parts.started).then_some("xpxe is starting");
+    let reasons = starting.into_iter().chain(parts.troubles.values().map(String::as_str));
+    let reasons: String = reasons.map(|why| format!("not ready: {why}\n")).collect();
+    let notes: String = parts.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    if reasons.is_empty() {
+        (StatusCode::OK, format!("ready\n{notes}"))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons + &notes)
     }
 }

@@ -440,8 +440,18 @@ async fn a_file_that_shrinks_ends_the_connection() {
 async fn readiness_is_what_the_daemon_says() {
     let rig = rig().await;
     assert_eq!(rig.ask("GET /readyz").await.status, 503);
-    rig.site.readiness.set_ready();
-    assert_eq!(rig.ask("GET /readyz").await.status, 200);
-    rig.site.readiness.set_unready("the store is full");
-    assert_eq!(rig.ask("GET /readyz").await.body, b"not ready: the store is full\n");
+    let readiness = &rig.site.readiness;
+    readiness.set_started();
+    assert_eq!(rig.ask("GET /readyz").await.body, b"ready\n");
+    readiness.set_trouble("store", Some("the disk is full".to_owned()));
+    readiness.set_trouble("eth1", Some("eth1 is down".to_owned()));
+    let answer = rig.ask("GET /readyz").await;
+    assert_eq!(answer.body, b"not ready: eth1 is down\nnot ready: the disk is full\n");
+    assert_eq!(answer.status, 503);
+    readiness.set_trouble("eth1", None);
+    assert_eq!(rig.ask("GET /readyz").await.body, b"not ready: the disk is full\n");
+    readiness.set_trouble("store", None);
+    readiness.add_note("no fast path".to_owned());
+    let answer = rig.ask("GET /readyz").await;
+    assert_eq!((answer.status, answer.body), (200, b"ready\nnote: no fast path\n".to_vec()));
 }

@@ -61,6 +61,8 @@ pub struct Daemon {
     /// Until when packets gather.
     gather_until: Instant,
     store_failures: u64,
+    /// Why nothing can be stored, since the last time that failed.
+    store_trouble: Option<String>,
     /// What was counted last, and when: anybody may ask.
     counted: Figures,
     counted_at: Option<Instant>,
@@ -96,6 +98,8 @@ pub enum Ask {
     },
     /// What has been counted.
     Figures(oneshot::Sender<Figures>),
+    /// Why no lease can be stored, if none can.
+    Trouble(oneshot::Sender<Option<String>>),
 }
 
 /// What has been counted so far.
@@ -142,6 +146,7 @@ impl Daemon {
             asks,
             gather_until: Instant::now(),
             store_failures: 0,
+            store_trouble: None,
             counted: Figures::default(),
             counted_at: None,
             set_by: 0,
@@ -302,6 +307,7 @@ impl Daemon {
                 }
                 drop(reply.send(self.counted.clone()));
             }
+            Ask::Trouble(reply) => drop(reply.send(self.trouble().await)),
         }
     }
 
@@ -367,14 +373,30 @@ impl Daemon {
         Ok(leases.into_iter().map(|lease| lease.later_by(-self.set_by)).collect())
     }
 
-    /// The store has the wall clock's time, which the next daemon will begin with.
-    async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        if self.set_by == 0 {
-            return self.store.commit(changes).await;
+    /// What failed is tried again: nobody may come by whose lease would show that it works.
+    async fn trouble(&mut self) -> Option<String> {
+        if self.store_trouble.is_some() {
+            self.store_trouble = self.store.try_to_write().await.err().map(|failure| failure.to_string());
         }
-        let changes: Vec<Change> =
-            changes.iter().map(|change| change.clone().later_by(self.set_by)).collect();
-        self.store.commit(&changes).await
+        self.store_trouble.clone()
+    }
+
+    /// The store has the wall clock's time, which the next daemon will begin with.
+    async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let later: Vec<Change>;
+        let changes = if self.set_by == 0 {
+            changes
+        } else {
+            later = changes.iter().map(|change| change.clone().later_by(self.set_by)).collect();
+            &later
+        };
+        let committed = self.store.commit(changes).await;
+        match &committed {
+            Err(failure) => self.store_trouble = Some(failure.to_string()),
+            Ok(()) if changes.is_empty() => {}
+            Ok(()) => self.store_trouble = None,
+        }
+        committed
     }
 
     /// When the wall clock has been set, leases in the store go with it: they last as long as before.

@@ -57,6 +57,13 @@ pub fn find(name: &str) -> io::Result<Link> {
     Ok(Link { index, name: name.to_owned(), mac, addresses, mtu: mtu(index)? })
 }
 
+/// Whether there is somebody at the other end of an interface's cable; an error if there is no such interface.
+pub fn has_carrier(name: &str) -> io::Result<bool> {
+    let entry = getifaddrs()?.find(|entry| entry.interface_name == name);
+    let entry = entry.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} is gone")))?;
+    Ok(entry.flags.contains(InterfaceFlags::IFF_RUNNING))
+}
+
 /// What happens to interfaces and their IPv4 addresses, as rtnetlink(7) tells it.
 pub struct Changes(AsyncFd<Socket>);
 

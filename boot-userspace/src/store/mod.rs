@@ -87,6 +87,19 @@ impl Store {
         self.write(changes).await.map_err(|error| self.location.explain(error))
     }
 
+    /// Writes to the disk as [`Store::commit`] does, and changes nothing.
+    pub async fn try_to_write(&self) -> Result<(), StoreError> {
+        let write = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let row = "INSERT INTO leases (mac, address, subnet, state, expires, updated) \
+                       VALUES ('', '', '', 'resting', 0, 0)";
+            sqlx::query(row).execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM leases WHERE address = ''").execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        write.await.map_err(|error| self.location.explain(error))
+    }
+
     /// Makes the times of a clock later by so many seconds, which was set when it said `old`, in seconds since the Unix
     /// epoch. What was stored at a later time than that was so by another clock: at the start this one was wrong.
     pub async fn shift(&self, seconds: i64, old: i64) -> Result<(), StoreError> {

@@ -1,0 +1,114 @@
+//! Whether xpxe says that it cannot serve machines, and what signals do to it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{Place, SILENCE, SOON, STRANGER, known};
+use boot_tests::rack::SERVER_PORT;
+use boot_tests::settings::Settings;
+use boot_tests::wait::eventually;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What another one than systemd may send, logrotate for example.
+#[test]
+fn only_signals_that_mean_the_end_end_it() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let pid = Pid::from_raw(xpxe.pid().cast_signed());
+    for (signal, says) in [
+        (Signal::SIGHUP, "restart xpxe (systemctl restart xpxe)"),
+        (Signal::SIGUSR1, "SIGUSR1 means nothing"),
+        (Signal::SIGUSR2, "SIGUSR2 means nothing"),
+        (Signal::SIGPIPE, ""),
+        (Signal::SIGHUP, "SIGHUP"),
+    ] {
+        kill(pid, signal)?;
+        xpxe.wait_for_event(says, SOON, |event| event.message().contains(says))?;
+        ensure!(readiness(&place)? == "ready\n", "after {signal}");
+    }
+    ensure!(xpxe.is_running());
+    xpxe.stop()?;
+    let unit = include_str!("../../packaging/xpxe.service");
+    ensure!(
+        unit.lines().any(|line| line == "Restart=always"),
+        "systemd takes the end by a signal for a success"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_not_ready() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let state = place.rack.dir().join("state");
+    mount(Some("xpxe-test"), &state, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=4m"))?;
+    let xpxe = place.serve()?;
+    wait_for(&place, "ready\n")?;
+    let filler = state.join("filler");
+    fill(&filler)?;
+    wait_for(&place, "not ready: the disk is full: free some space for")?;
+    xpxe.wait_for_event("the same in the log", SOON, |event| {
+        event.message().contains("not ready") && event.message().contains("the disk is full")
+    })?;
+    fs::remove_file(&filler)?;
+    wait_for(&place, "ready\n")?;
+    // What the store itself says when a lease cannot be written.
+    let (wire, client) = (place.client()?, Client::new(mac(STRANGER)?));
+    let offer = wire.discover(&client)?;
+    fill(&filler)?;
+    let answer = wire.ask_within(&client.request(&offer), SILENCE)?;
+    ensure!(answer.is_none(), "a lease that is not stored was confirmed: {answer:?}");
+    wait_for(&place, "xpxe.db")?;
+    drop(xpxe);
+    umount2(&state, MntFlags::MNT_DETACH)?;
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_down_unplugged_or_gone_is_not_ready() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    wait_for(&place, "ready\n")?;
+    place.rack.set_port(SERVER_PORT, "down")?;
+    wait_for(&place, "not ready: eth0 has no carrier: check its cable")?;
+    place.rack.set_port(SERVER_PORT, "up")?;
+    wait_for(&place, "ready\n")?;
+    place.rack.server.output("ip", &["link", "set", "eth0", "down"])?;
+    wait_for(&place, "not ready: eth0 is down: bring it up")?;
+    place.rack.server.output("ip", &["link", "set", "eth0", "up"])?;
+    wait_for(&place, "ready\n")?;
+    place.rack.server.output("ip", &["address", "flush", "dev", "eth0"])?;
+    wait_for(&place, "not ready: eth0 has no IPv4 address")?;
+    place.rack.server.output("ip", &["link", "delete", "eth0"])?;
+    wait_for(&place, "not ready: there is no interface \"eth0\"")?;
+    xpxe.stop()
+}
+
+fn off() -> Settings {
+    Settings { fast_path: "off", ..known() }
+}
+
+/// From the server itself: its interfaces may be down.
+fn readiness(place: &Place) -> Result<String> {
+    place.rack.server.output("curl", &["-sS", "--max-time", "5", "http://127.0.0.1:8080/readyz"])
+}
+
+fn wait_for(place: &Place, wanted: &str) -> Result<()> {
+    eventually(Duration::from_secs(15), wanted, || {
+        readiness(place)
+            .is_ok_and(|says| says.lines().any(|line| wanted.trim_end() == line || line.contains(wanted)))
+    })
+    .with_context(|| format!("/readyz says {:?}", readiness(place)))
+}
+
+/// Leaves no room.
+fn fill(path: &std::path::Path) -> Result<()> {
+    let mut file = File::create(path)?;
+    let full = (0..100_000).any(|_| file.write_all(&[0; 4096]).is_err());
+    ensure!(full, "the disk does not end");
+    Ok(())
+}
