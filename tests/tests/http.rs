@@ -232,9 +232,9 @@ fn connect() -> Result<TcpStream> {
 fn hold(count: usize, begin: &[u8]) -> Vec<TcpStream> {
     let one = || {
         let mut stream = TcpStream::connect_timeout(&server().ok()?, Duration::from_millis(500)).ok()?;
-        stream.set_nonblocking(true).ok()?;
-        // What the server refuses meanwhile is no matter.
-        stream.write(begin).ok();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).ok()?;
+        // The server may refuse it before all is sent.
+        stream.write_all(begin).ok();
         Some(stream)
     };
     (0..count).map_while(|_| one()).collect()
