@@ -48,7 +48,7 @@ pub struct Received {
     pub wire_len: usize,
     /// Who sent it. The port may be 0.
     pub from: SocketAddrV4,
-    /// The destination address in its IP header, which may be a broadcast or multicast address.
+    /// The destination address in its IP header, which may be a broadcast address.
     pub to: Ipv4Addr,
 }
 
@@ -67,6 +67,8 @@ impl UdpSocket {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(failed(Step::Open))?;
         socket.set_nonblocking(true).map_err(failed(Step::Open))?;
         socket.set_broadcast(true).map_err(failed(Step::Open))?;
+        // Without this it hears every group that anybody on this host is in, and that of all hosts, as if it were for us.
+        socket.set_multicast_all_v4(false).map_err(failed(Step::Open))?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(|e| failed(Step::Open)(e.into()))?;
         let buffer = if port == DHCP_SERVER { RECEIVE_BUFFER } else { SMALLER_BUFFER };
         enlarge_receive_buffer(&socket, buffer);
