@@ -83,6 +83,7 @@ reasons! {
     NoTailRoom = "no-tail-room", "the frame cannot grow to hold the answer at this hook";
     StoreFailed = "store-failed", "the answer could not be written; the frame was dropped";
     SwitchPort = "switch-port", "its switch port tells which machine it is, which the daemon looks up";
+    NotBelieved = "not-believed", "a RELEASE or DECLINE that does not come from where the lease is, or one DECLINE too many";
 }
 
 impl Reason {

@@ -11,7 +11,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. Tables that were pinned by another version are not adopted.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {

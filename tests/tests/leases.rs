@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, mac};
-use boot_tests::place::{ALICE, OTHER_STRANGER, Place, SILENCE, STRANGER};
+use boot_tests::place::{ALICE, CARD, OTHER_STRANGER, Place, SILENCE, SOON, STRANGER};
 use boot_tests::settings::Settings;
 use dhcproto::v4::{DhcpOption, MessageType};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     let alice = of(&list, ALICE.mac)?;
     ensure!(alice["state"] == "reserved" && alice["name"] == "alice", "{alice}");
     for which in [STRANGER, &address] {
-        ensure!(place.json(&xpxe, &["show", which, "--json"])? == *found, "show {which}");
+        ensure!(place.only(&xpxe, which)? == *found, "show {which}");
     }
     let table = place.said(&xpxe, &["list"])?;
     let columns: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
@@ -71,7 +71,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     let (said, error) = place.fails(&xpxe, &["import", &file])?;
     ensure!(said.contains("line 2: refused: 10.77.0.10 is reserved for alice"), "{said}{error}");
     ensure!(said.ends_with("imported 1, unchanged 0, skipped 1, refused 1\n"), "{said}");
-    let found = place.json(&xpxe, &["show", STRANGER, "--json"])?;
+    let found = place.only(&xpxe, STRANGER)?;
     ensure!(found["address"] == "10.77.0.150" && found["name"] == "old-name", "{found}");
     if fast_path == "xdp" {
         // It is stored, so the kernel half may promise it by itself.
@@ -129,14 +129,21 @@ fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()>
     let address = lease.address().to_string();
     let mut decline = stranger.request(&lease);
     decline.opts_mut().insert(DhcpOption::MessageType(MessageType::Decline));
+    let squatter = place.rack.neighbour("squatter", CARD, &format!("{address}/24"))?;
     wire.ask_within(&decline, SILENCE)?;
+    xpxe.wait_for_event("what the probe found", SOON, |event| {
+        event.field("step") == "decline" && event.message().contains(&format!("Found there: {CARD}"))
+    })?;
     xpxe.stop()?;
+    drop(squatter);
     xpxe.restart()?;
-    let resting = place.json(&xpxe, &["show", &address, "--json"])?;
+    let resting = place.only(&xpxe, &address)?;
     ensure!(resting["state"] == "resting" && resting["mac"] == STRANGER, "{resting}");
     let second = wire.lease(&stranger)?.address().to_string();
     ensure!(second != address, "{address} was declined");
-    ensure!(place.json(&xpxe, &["show", STRANGER, "--json"])?["address"] == *second, "its lease is meant");
+    let shown = place.json(&xpxe, &["show", STRANGER, "--json"])?;
+    let shown: Vec<&Value> = shown.as_array().into_iter().flatten().map(|lease| &lease["address"]).collect();
+    ensure!(shown == [&address, &second], "what rests because of it, and its lease: {shown:?}");
     let list = place.said(&xpxe, &["list", "--json"])?;
     let said = place.said(&xpxe, &["import", &place.write("leases.json", &list)?])?;
     ensure!(said.ends_with("imported 0, unchanged 2, skipped 1, refused 0\n"), "{said}");
@@ -254,6 +261,15 @@ impl Desk {
         let said = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
         ensure!(output.status.code() == Some(1), "leases {arguments:?}: {}: {said:?}", output.status);
         Ok(said)
+    }
+
+    /// The one lease that `show` shows.
+    fn only(&self, xpxe: &Xpxe<'_>, which: &str) -> Result<Value> {
+        let shown = self.json(xpxe, &["show", which, "--json"])?;
+        match shown.as_array().map(Vec::as_slice) {
+            Some([lease]) => Ok(lease.clone()),
+            _ => bail!("show {which}: {shown}"),
+        }
     }
 
     /// It ends with 1 and one sentence that has all of `words`.

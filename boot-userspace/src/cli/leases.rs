@@ -49,7 +49,7 @@ enum Verb {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Shows one lease
+    /// Shows every lease of a machine, or who has an address
     Show {
         /// The machine or the address
         #[arg(value_name = "MAC|IP")]
@@ -60,7 +60,7 @@ enum Verb {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Takes an address from its machine
+    /// Takes an address from its machine, or from a machine every address that it has by a lease
     Delete {
         /// The machine or the address
         #[arg(value_name = "MAC|IP")]
@@ -103,16 +103,18 @@ impl Verb {
             }
             Self::Show { which, json, file } => {
                 let path = format!("{LEASES}/{which}");
-                let lease = Api::open(&file, Purpose::Look).await?.call(Method::GET, &path, "").await?;
-                print(&lease, json, vec![serde_json::from_str(&lease)?]);
+                let leases = Api::open(&file, Purpose::Look).await?.call(Method::GET, &path, "").await?;
+                print(&leases, json, serde_json::from_str(&leases)?);
             }
             Self::Delete { which, file } => {
                 let path = format!("{LEASES}/{which}");
-                let lease = Api::open(&file, Purpose::Change).await?.call(Method::DELETE, &path, "").await?;
-                let Lease { mac, address, state, .. } = serde_json::from_str(&lease)?;
-                match state.as_str() {
-                    "resting" => println!("{address} rests no longer"),
-                    _ => println!("took {address} from {mac}"),
+                let leases = Api::open(&file, Purpose::Change).await?.call(Method::DELETE, &path, "").await?;
+                let leases: Vec<Lease> = serde_json::from_str(&leases)?;
+                for Lease { mac, address, state, .. } in leases {
+                    match state.as_str() {
+                        "resting" => println!("{address} rests no longer"),
+                        _ => println!("took {address} from {mac}"),
+                    }
                 }
             }
             Self::Import { leases, format, dry_run, strict, file } => {

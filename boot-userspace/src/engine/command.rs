@@ -84,6 +84,8 @@ pub enum Command {
         mac: Mac,
         /// Directly on the interface (ARP), or behind a relay (ICMP).
         on_link: bool,
+        /// Whether it matters that the machine itself has the address: it has said that it does not use it.
+        own_answer_counts: bool,
     },
     /// Send an answer: a whole Ethernet frame.
     Send {

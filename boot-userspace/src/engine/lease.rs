@@ -2,7 +2,8 @@
 //!
 //! An address is bound to its machine when it is offered, not when it is requested: in a storm no two machines
 //! are ever offered the same one, because real firmware does not survive the NAK. A machine keeps its address as
-//! long as nobody else needs it.
+//! long as nobody else needs it, in each subnet that it is heard in: the same MAC may be in several VLANs, behind several
+//! relays and on several interfaces at once.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use boot_common::Mac;
 
 use crate::config::Subnet;
+use crate::engine::by_machine::ByMachine;
 use crate::engine::command::Now;
 use crate::engine::rests::{Rest, Rests};
 
@@ -100,7 +102,7 @@ pub enum Bound {
 /// All bindings.
 #[derive(Debug, Default)]
 pub struct Bindings {
-    by_mac: HashMap<Mac, Binding>,
+    machines: ByMachine,
     owner: HashMap<Ipv4Addr, Mac>,
     pub(super) rests: Rests,
     /// Never given out of a pool: our own, and what is reserved.
@@ -111,27 +113,38 @@ pub struct Bindings {
     freed: VecDeque<Ipv4Addr>,
     /// The same, to have each of them once.
     is_freed: HashSet<Ipv4Addr>,
-    /// Machines in the order in which their bindings were last renewed, some more than once: the candidates for
-    /// giving up an address.
-    stale: VecDeque<Mac>,
+    /// Addresses in the order in which their bindings were last renewed, some more than once: the candidates for being
+    /// given to another machine.
+    stale: VecDeque<Ipv4Addr>,
     /// Subnets in which nothing was left, and the second in which that was found: looking costs as much as there are
     /// machines.
     exhausted: HashMap<usize, u64>,
     /// Offers in the order in which they run out, with that second; some are no longer open.
-    offers: VecDeque<(u64, Mac)>,
+    offers: VecDeque<(u64, Ipv4Addr)>,
 }
 
 impl Bindings {
-    /// The machine's binding.
+    /// The machine's binding in a subnet.
     #[must_use]
-    pub fn get(&self, mac: Mac) -> Option<Binding> {
-        self.by_mac.get(&mac).copied()
+    pub fn get(&self, mac: Mac, subnet: usize) -> Option<Binding> {
+        self.machines.of(mac).find(|binding| binding.subnet == subnet)
     }
 
-    /// Whether a machine was promised nothing any more.
+    /// The machine's binding of an address.
     #[must_use]
-    pub fn has_lapsed(&self, mac: Mac, now: u64) -> bool {
-        self.get(mac).is_some_and(|binding| binding.is_free(now))
+    pub fn with(&self, mac: Mac, address: Ipv4Addr) -> Option<Binding> {
+        self.machines.of(mac).find(|binding| binding.address == address)
+    }
+
+    /// Every binding of the machine: at most one in each subnet.
+    pub fn of(&self, mac: Mac) -> impl Iterator<Item = Binding> {
+        self.machines.of(mac)
+    }
+
+    /// Whether the machine has an address anywhere.
+    #[must_use]
+    pub fn has(&self, mac: Mac) -> bool {
+        self.machines.of(mac).next().is_some()
     }
 
     /// Who has this address.
@@ -144,41 +157,40 @@ impl Bindings {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is none")]
     pub fn len(&self) -> usize {
-        self.by_mac.len()
+        self.machines.len()
     }
 
-    /// Every machine with an address.
+    /// Every binding of every machine.
     pub fn iter(&self) -> impl Iterator<Item = (Mac, Binding)> {
-        self.by_mac.iter().map(|(mac, binding)| (*mac, *binding))
+        self.machines.iter()
     }
 
     /// Writes a binding from the configuration or the store, or a change of state. What the machine had so far in the
-    /// same network rests as long as it was promised; who shows up in another network has left the first.
+    /// same subnet rests as long as it was promised; what it has in other subnets stays as it is.
     pub fn put(&mut self, mac: Mac, binding: Binding) {
-        if let Some(old) = self.by_mac.insert(mac, binding)
+        if let Some(old) = self.machines.insert(mac, binding)
             && old.address != binding.address
             && self.owner.get(&old.address) == Some(&mac)
         {
             self.owner.remove(&old.address);
             match old.state {
-                State::Leased(until) | State::Held(until) if old.subnet == binding.subnet => {
-                    self.rest(old.address, mac, until);
-                }
+                State::Leased(until) | State::Held(until) => self.rest(old.address, mac, until),
                 _ => self.note_freed(old.address),
             }
         }
-        self.note_offer(mac, binding.state);
+        self.note_offer(&binding);
         // The MACs of one machine share its reserved address; the first one owns it.
         self.owner.entry(binding.address).or_insert(mac);
         if binding.state != State::Reserved {
-            self.renewed(mac);
+            self.renewed(binding.address);
         }
     }
 
     /// Ends the offers that nobody requested in time.
     pub fn free_offers(&mut self, now: u64) {
-        while let Some((_, mac)) = self.offers.pop_front_if(|(until, _)| *until <= now) {
-            if let Some(binding) = self.by_mac.get(&mac).copied()
+        while let Some((_, address)) = self.offers.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(mac) = self.owner(address)
+                && let Some(binding) = self.with(mac, address)
                 && matches!(binding.state, State::Offered(until) if until <= now)
             {
                 self.put(mac, Binding { state: State::Idle, ..binding });
@@ -187,31 +199,32 @@ impl Bindings {
     }
 
     /// All offers hold equally long, so the one that was made last runs out last.
-    fn note_offer(&mut self, mac: Mac, state: State) {
-        let State::Offered(until) = state else { return };
-        self.offers.push_back((until, mac));
+    fn note_offer(&mut self, binding: &Binding) {
+        let State::Offered(until) = binding.state else { return };
+        self.offers.push_back((until, binding.address));
         // A machine that turns offers down is in it with each of them: only the last counts.
-        if self.offers.len() > 2 * self.by_mac.len() + 1024 {
+        if self.offers.len() > 2 * self.owner.len() + 1024 {
             let mut seen = HashSet::new();
-            self.offers = self.offers.drain(..).rev().filter(|(_, mac)| seen.insert(*mac)).collect();
+            self.offers = self.offers.drain(..).rev().filter(|(_, address)| seen.insert(*address)).collect();
             self.offers.make_contiguous().reverse();
         }
     }
 
-    /// Moves a machine to the end of the queue of those that may have to give up their address.
-    fn renewed(&mut self, mac: Mac) {
-        self.stale.push_back(mac);
-        // Machines stand in it once for each renewal: the older places go before they fill the memory.
-        if self.stale.len() > 2 * self.by_mac.len() + 1024 {
+    /// Moves an address to the end of the queue of those that another machine may get.
+    fn renewed(&mut self, address: Ipv4Addr) {
+        self.stale.push_back(address);
+        // Addresses stand in it once for each renewal: the older places go before they fill the memory.
+        if self.stale.len() > 2 * self.owner.len() + 1024 {
             let mut seen = HashSet::new();
-            self.stale = self.stale.drain(..).rev().filter(|mac| seen.insert(*mac)).collect();
+            self.stale = self.stale.drain(..).rev().filter(|address| seen.insert(*address)).collect();
             self.stale.make_contiguous().reverse();
         }
     }
 
-    /// Forgets a machine's address.
-    pub fn remove(&mut self, mac: Mac) -> Option<Binding> {
-        let binding = self.by_mac.remove(&mac)?;
+    /// Takes an address from a machine, which keeps those in other subnets.
+    pub fn remove(&mut self, mac: Mac, address: Ipv4Addr) -> Option<Binding> {
+        let binding = self.with(mac, address)?;
+        self.machines.remove(mac, binding.subnet);
         if self.owner.get(&binding.address) == Some(&mac) {
             self.owner.remove(&binding.address);
             self.note_freed(binding.address);
@@ -247,7 +260,7 @@ impl Bindings {
         self.spared.iter().copied()
     }
 
-    /// Binds an address to a machine: the one it has, else the one it asks for, else one never used, else the one
+    /// Binds an address of a subnet to a machine: the one it has there, else the one it asks for, else one never used, else the one
     /// that has been idle longest (the order of RFC 2131 section 4.3.1).
     pub fn bind(
         &mut self,
@@ -257,12 +270,10 @@ impl Bindings {
         asked: Option<Ipv4Addr>,
         now: u64,
     ) -> Bound {
-        if let Some(binding) = self.get(mac)
-            && binding.subnet == subnet
-        {
+        if let Some(binding) = self.get(mac, subnet) {
             if self.is_spared(binding.address) && binding.state != State::Reserved {
                 // By the configuration it is to be another machine's, and this one asks anew.
-                self.remove(mac);
+                self.remove(mac, binding.address);
             } else {
                 return Bound::To(self.extended(mac, binding, now));
             }
@@ -276,8 +287,9 @@ impl Bindings {
             .or_else(|| self.never_used(subnet, pools, now))
             .or_else(|| self.freed(pools, now))
             .or_else(|| {
-                taken_from = self.longest_idle(subnet, pools, now);
-                self.remove(taken_from?).map(|binding| binding.address)
+                let (loser, address) = self.longest_idle(pools, now)?;
+                taken_from = Some(loser);
+                self.remove(loser, address).map(|binding| binding.address)
             });
         let Some(address) = address else {
             self.exhausted.insert(subnet, now);
@@ -297,8 +309,8 @@ impl Bindings {
             return binding;
         }
         let binding = Binding { state: State::Offered(now + OFFER_HOLDS), ..binding };
-        self.by_mac.insert(mac, binding);
-        self.note_offer(mac, binding.state);
+        self.machines.insert(mac, binding);
+        self.note_offer(&binding);
         binding
     }
 
@@ -365,17 +377,17 @@ impl Bindings {
         None
     }
 
-    /// The machine that has not needed its address for the longest time.
-    fn longest_idle(&mut self, subnet: usize, pools: &Subnet, now: u64) -> Option<Mac> {
+    /// The address of these pools that its machine has not needed for the longest time.
+    fn longest_idle(&mut self, pools: &Subnet, now: u64) -> Option<(Mac, Ipv4Addr)> {
         for _ in 0..self.stale.len() {
-            let mac = self.stale.pop_front()?;
-            let Some(binding) = self.by_mac.get(&mac) else { continue };
-            let is_pools = in_pool(pools, binding.address) && !self.is_spared(binding.address);
-            if binding.subnet == subnet && binding.is_free(now) && is_pools {
-                return Some(mac);
+            let address = self.stale.pop_front()?;
+            let Some(mac) = self.owner(address) else { continue };
+            let Some(binding) = self.with(mac, address) else { continue };
+            if binding.is_free(now) && in_pool(pools, address) && !self.is_spared(address) {
+                return Some((mac, address));
             }
             if binding.state != State::Reserved {
-                self.stale.push_back(mac);
+                self.stale.push_back(address);
             }
         }
         None
@@ -386,6 +398,12 @@ impl Bindings {
 #[must_use]
 pub fn in_pool(subnet: &Subnet, address: Ipv4Addr) -> bool {
     subnet.pool.iter().any(|(first, last)| (*first..=*last).contains(&address))
+}
+
+/// How many addresses the pools of a subnet have.
+#[must_use]
+pub fn pool_size(subnet: &Subnet) -> u64 {
+    subnet.pool.iter().map(|(first, last)| u64::from(last.to_bits() - first.to_bits()) + 1).sum()
 }
 
 fn nth(subnet: &Subnet, mut index: u32) -> Option<Ipv4Addr> {
@@ -417,7 +435,8 @@ mod tests {
         bindings.put(machine(2), binding(2, State::Offered(120)));
         bindings.put(machine(3), binding(3, State::Offered(120)));
         bindings.put(machine(3), binding(3, State::Leased(500)));
-        let states = |bindings: &Bindings| [1, 2, 3].map(|last| bindings.get(machine(last)).unwrap().state);
+        let states =
+            |bindings: &Bindings| [1, 2, 3].map(|last| bindings.get(machine(last), 0).unwrap().state);
         bindings.free_offers(108);
         assert_eq!(states(&bindings), [State::Offered(109), State::Offered(120), State::Leased(500)]);
         bindings.free_offers(109);
@@ -428,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_machine_had_in_the_same_network_rests_as_long_as_it_was_promised() {
+    fn what_a_machine_had_in_the_same_subnet_rests_as_long_as_it_was_promised() {
         let mut bindings = Bindings::default();
         let (mac, before) = (Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 0, 0, 7));
         let reserved =
@@ -438,13 +457,12 @@ mod tests {
         assert_eq!(bindings.owner(before), None);
         assert_eq!(bindings.resting(0).collect::<Vec<_>>(), [(before, Rest { mac, until: 500 })]);
         bindings.put(mac, reserved(61));
-        bindings.put(mac, Binding { subnet: 1, ..reserved(8) });
-        bindings.put(mac, reserved(61));
-        assert_eq!(
-            bindings.resting(0).count(),
-            1,
-            "neither a reservation nor an address elsewhere is promised"
-        );
+        assert_eq!(bindings.resting(0).count(), 1, "a reservation is no promise");
+        let there = Binding { address: Ipv4Addr::new(10, 1, 0, 8), subnet: 1, state: State::Leased(400) };
+        bindings.put(mac, there);
+        bindings.put(mac, reserved(62));
+        assert_eq!((bindings.get(mac, 1), bindings.owner(there.address)), (Some(there), Some(mac)));
+        assert_eq!(bindings.resting(0).count(), 1, "what it has in another subnet is still its own");
     }
 
     #[test]
@@ -462,7 +480,7 @@ mod tests {
             }
         }
         assert!(bindings.stale.len() < 2000, "{}", bindings.stale.len());
-        let newest: Vec<Mac> = bindings.stale.iter().rev().take(3).copied().collect();
-        assert_eq!(newest, [2, 1, 0].map(|machine| Mac([2, 0, 0, 0, 0, machine])));
+        let newest: Vec<Ipv4Addr> = bindings.stale.iter().rev().take(3).copied().collect();
+        assert_eq!(newest, [3, 2, 1].map(|last| Ipv4Addr::new(10, 0, 0, last)));
     }
 }

@@ -4,76 +4,26 @@
 //! when the disk refuses.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use boot_common::Mac;
-use boot_common::tables::HostKey;
 use ipnet::Ipv4Net;
 
 use crate::config::Machine;
 use crate::engine::Engine;
-use crate::engine::command::{Command, Now};
+use crate::engine::command::Now;
 use crate::engine::lease::{Binding, State, in_pool};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::rests::Rest;
+
+pub use which::{NotALease, Which};
 
 /// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
 /// clock, which counts nanoseconds.
 pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The longest host name that is kept.
 const LONGEST_NAME: usize = 253;
-
-/// A lease, named by either of its sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// By the machine.
-    Mac(Mac),
-    /// By its address.
-    Address(Ipv4Addr),
-}
-
-impl Which {
-    /// Whether it is this one.
-    #[must_use]
-    pub fn is(self, shown: &Shown) -> bool {
-        match self {
-            Self::Mac(mac) => mac == shown.mac,
-            Self::Address(address) => address == shown.address,
-        }
-    }
-
-    /// The lease that is meant: a machine's own rather than an address that rests because of it.
-    #[must_use]
-    pub fn find(self, all: Vec<Shown>) -> Option<Shown> {
-        all.into_iter().filter(|shown| self.is(shown)).min_by_key(|shown| shown.standing == Standing::Resting)
-    }
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mac(mac) => mac.fmt(f),
-            Self::Address(address) => address.fmt(f),
-        }
-    }
-}
-
-/// Text that names no lease.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither a MAC nor an IPv4 address: write one like 52:54:00:00:00:01 or 10.1.1.50")]
-pub struct NotALease(String);
-
-impl FromStr for Which {
-    type Err = NotALease;
-
-    fn from_str(text: &str) -> Result<Self, NotALease> {
-        let address = text.parse().map(Self::Address);
-        address.or_else(|_| text.parse().map(Self::Mac)).map_err(|_| NotALease(text.to_owned()))
-    }
-}
 
 /// How far an address is a machine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,12 +146,13 @@ impl Engine {
         let stored = stored
             .iter()
             .filter(|lease| lease.state != LeaseState::Resting && !resting.contains_key(&lease.address));
-        let mut stored: HashMap<Mac, &Lease> = stored.map(|lease| (lease.mac, lease)).collect();
+        let mut stored: HashMap<(Mac, Ipv4Addr), &Lease> =
+            stored.map(|lease| ((lease.mac, lease.address), lease)).collect();
         let mut all: Vec<Shown> = self
             .bindings
             .iter()
             .map(|(mac, binding)| {
-                let lease = stored.remove(&mac).filter(|lease| lease.address == binding.address);
+                let lease = stored.remove(&(mac, binding.address));
                 self.shown(mac, &binding, lease, now)
             })
             .collect();
@@ -250,35 +201,46 @@ impl Engine {
         subnet.map_or_else(Ipv4Net::default, |subnet| subnet.cidr)
     }
 
-    /// The lease to delete, and how.
+    /// The leases to delete, and how: all that a machine has, and only where it has none what rests because of it.
     ///
     /// # Errors
     /// There is none, or the configuration would give it again.
-    pub fn to_delete(&self, which: Which, stored: &[Lease], now: Now) -> Result<(Shown, Change), Refusal> {
-        let shown = which.find(self.leases(stored, now)).ok_or(Refusal::Unknown(which))?;
+    pub fn to_delete(
+        &self,
+        which: Which,
+        stored: &[Lease],
+        now: Now,
+    ) -> Result<Vec<(Shown, Change)>, Refusal> {
+        let mut meant = which.find(self.leases(stored, now));
+        if meant.iter().any(|shown| shown.standing != Standing::Resting) {
+            meant.retain(|shown| shown.standing != Standing::Resting);
+        }
         // Who was recognised by another mark than its MAC makes room for the next one that is.
-        if shown.standing == Standing::Reserved && self.policy.is_named(shown.mac) {
+        let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.policy.is_named(shown.mac);
+        let (reserved, meant): (Vec<Shown>, Vec<Shown>) = meant.into_iter().partition(stays);
+        if meant.is_empty() {
+            let Some(shown) = reserved.into_iter().next() else { return Err(Refusal::Unknown(which)) };
             let machine = shown.name.unwrap_or_else(|| shown.mac.to_string());
             return Err(Refusal::Reserved { address: shown.address, machine });
         }
-        let change = match shown.standing {
+        let change = |shown: &Shown| match shown.standing {
             Standing::Resting => Change::Lift(shown.address),
-            _ => Change::Delete(shown.mac),
+            _ => Change::Delete(shown.mac, shown.address),
         };
-        Ok((shown, change))
+        Ok(meant.into_iter().map(|shown| (shown.clone(), change(&shown))).collect())
     }
 
     /// What becomes of leases of another server, in their order, and how.
     #[must_use]
     pub fn to_import(&self, entries: &[Entry], now: Now) -> (Vec<Outcome>, Vec<Change>) {
-        let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+        let (mut places, mut addresses) = (HashSet::new(), HashSet::new());
         let machines = self.policy.machines().iter();
         let reserved = machines.filter_map(|machine| Some((machine.ip?, machine))).collect();
         let mut changes = Vec::new();
         let mut judge = |entry: &Entry| -> Result<Outcome, String> {
             let lease = self.imported(entry, &reserved, now)?;
-            if !macs.insert(entry.mac) {
-                return Err(format!("{} is in the list twice", entry.mac));
+            if !places.insert((entry.mac, self.policy.subnet_of(entry.address))) {
+                return Err(format!("{} is in the list twice for one subnet", entry.mac));
             }
             // The machines of one reservation share its address.
             if !addresses.insert(entry.address) && self.reserved(entry.mac) != Some(entry.address) {
@@ -301,9 +263,9 @@ impl Engine {
     ) -> Result<Option<Lease>, String> {
         let Entry { mac, address, .. } = *entry;
         self.may_have(mac, address, reservations)?;
-        let subnets = self.policy.subnets();
-        let subnet = self.policy.subnet_of(address).and_then(|subnet| subnets.get(subnet));
-        let Some(subnet) = subnet else { return Err(format!("{address} is in no [[subnet]]")) };
+        let index = self.policy.subnet_of(address);
+        let found = index.and_then(|index| Some((index, self.policy.subnets().get(index)?)));
+        let Some((index, subnet)) = found else { return Err(format!("{address} is in no [[subnet]]")) };
         let latest = now.seconds() + FOREVER.as_secs();
         let expires = match entry.expires {
             None => now.seconds() + subnet.lease.as_secs(),
@@ -319,11 +281,12 @@ impl Engine {
         let state = if expires > now.seconds() { LeaseState::Leased } else { LeaseState::Released };
         if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac)
             && self.reserved(mac) != Some(address)
-            && (state == LeaseState::Released || self.bindings.get(other).and_then(is_live).is_some())
+            && (state == LeaseState::Released
+                || self.bindings.with(other, address).and_then(is_live).is_some())
         {
             return Err(format!("{address} is {other}'s: delete that lease first"));
         }
-        if let Some(own) = self.bindings.get(mac) {
+        if let Some(own) = self.bindings.get(mac, index) {
             let live = is_live(own);
             if own.address != address && live.is_some() {
                 return Err(format!(
@@ -360,8 +323,8 @@ impl Engine {
         if first & 1 != 0 || mac.0 == [0; 6] {
             return Err(format!("{mac} is no machine's address"));
         }
-        let Some(subnet) = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index))
-        else {
+        let index = self.policy.subnet_of(address);
+        let Some(subnet) = index.and_then(|index| self.policy.subnets().get(index)) else {
             return Err(format!("{address} is in no [[subnet]]"));
         };
         if !self.policy.serves(mac) {
@@ -369,8 +332,11 @@ impl Engine {
         }
         match self.reserved(mac) {
             Some(reserved) if reserved == address => return Ok(()),
-            Some(reserved) => return Err(format!("the configuration has {reserved} for {mac}")),
-            None => {}
+            Some(reserved) if self.policy.subnet_of(reserved) == index => {
+                return Err(format!("the configuration has {reserved} for {mac}"));
+            }
+            // In another subnet it has an address of the pool.
+            Some(_) | None => {}
         }
         if let Some(machine) = reservations.get(&address) {
             let name = machine.name.clone().or_else(|| Some(machine.macs.first()?.to_string()));
@@ -402,30 +368,35 @@ impl Engine {
         for change in changes {
             match change {
                 // What is reserved for it stays: the row was of an address that it had before.
-                Change::Delete(mac) if self.has_reserved(*mac) => {}
-                Change::Delete(mac) => self.free(*mac),
+                Change::Delete(mac, address) if self.has_reserved(*mac, *address) => {}
+                Change::Delete(mac, address) => self.free(*mac, *address),
                 Change::Lift(address) => self.bindings.rests.lift(*address),
                 Change::Put(lease) => self.take_over(lease, now),
             }
         }
     }
 
-    fn has_reserved(&self, mac: Mac) -> bool {
-        let reserved = self.bindings.get(mac).is_some_and(|binding| binding.state == State::Reserved);
+    fn has_reserved(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        let reserved =
+            self.bindings.with(mac, address).is_some_and(|binding| binding.state == State::Reserved);
         reserved && self.policy.is_named(mac)
     }
 
-    pub(super) fn free(&mut self, mac: Mac) {
-        self.bindings.remove(mac);
-        self.hostnames.remove(&mac);
-        self.held.remove(&mac);
-        if !self.policy.is_named(mac) && self.policy.recognised(mac).is_none() {
-            self.roster.forget(mac);
+    /// Takes an address from a machine, here and in the kernel. Those that it has in other subnets stay.
+    pub(super) fn free(&mut self, mac: Mac, address: Ipv4Addr) {
+        let binding = self.bindings.remove(mac, address);
+        if binding.is_some_and(|binding| binding.state == State::Reserved) {
+            self.held.remove(&mac);
+        }
+        if !self.bindings.has(mac) {
+            self.hostnames.remove(&mac);
+            if !self.policy.is_named(mac) && self.policy.recognised(mac).is_none() {
+                self.roster.forget(mac);
+            }
         }
         // What its probe finds is about an address that is no longer its.
-        self.probing.remove(&mac);
-        self.tables.hosts.remove(&HostKey::from(mac));
-        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+        self.stop_probe(mac, address);
+        self.drop_entry_for(mac, address);
     }
 
     /// Keeps a machine's name for the next time its lease is stored, if it can be a host name.
@@ -458,16 +429,19 @@ impl Engine {
         if self.reserved(mac) != Some(address) {
             // The loser's row in the store went when this one's was written.
             if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
-                self.free(other);
+                self.free(other, address);
             }
-            self.free(mac);
+            // By the import it has this one there.
+            if let Some(old) = self.bindings.get(mac, subnet) {
+                self.free(mac, old.address);
+            }
             let state = if durable_until > 0 { State::Leased(expires) } else { State::Idle };
             self.bindings.put(mac, Binding { address, subnet, state });
         }
         self.keep_hostname(mac, lease.hostname.as_deref());
         self.roster.put(address, self.policy.client(mac));
-        self.put_direct_host(mac, durable_until, now);
-        self.set_durable(mac, durable_until);
+        self.put_direct_host(mac, subnet, durable_until, now);
+        self.set_durable(mac, address, durable_until);
     }
 }
 
@@ -479,3 +453,4 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests;
+mod which;

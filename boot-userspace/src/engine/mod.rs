@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod boot;
+mod by_machine;
 pub mod command;
 mod confirmed;
 mod dhcp;
@@ -43,7 +44,7 @@ use tracing::warn;
 use crate::config::DhcpRole;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::confirmed::Confirmed;
-use crate::engine::dhcp::Pending;
+use crate::engine::dhcp::{Declines, Pending};
 use crate::engine::join::join;
 use crate::engine::lease::{Binding, Bindings, State};
 use crate::engine::lines::Lines;
@@ -77,13 +78,14 @@ pub struct Engine {
     /// Until which second machines that were recognised by another mark than their MAC have what is reserved for them, by an
     /// offer or a lease. Of those behind relays the tables have no entry after a restart.
     held: HashMap<Mac, u64>,
-    /// Addresses that machines had from here and that do not fit the configuration or their switch port any more: who asks
-    /// for it again is refused.
-    unfit: HashMap<Mac, Ipv4Addr>,
+    /// Addresses that machines had from here, by subnet, and cannot have any more: they do not fit the configuration or
+    /// their switch port, or were declined. Who asks for it again is refused.
+    unfit: HashMap<(Mac, usize), Ipv4Addr>,
     /// Unknown machines with an entry from a proxy, in the order in which they got it.
     proxied: VecDeque<Mac>,
-    /// Machines whose address is being looked for on the network.
-    probing: HashMap<Mac, Pending>,
+    /// Addresses that are being looked for on the network, for which machine and why.
+    probing: HashMap<Ipv4Addr, Pending>,
+    declines: Declines,
     scratch: Box<Scratch>,
     commands: Vec<Command>,
     /// Machines whose promise was taken back a moment ago, and the seconds for which this is remembered: the kernel
@@ -116,6 +118,7 @@ impl Engine {
             unfit: HashMap::new(),
             proxied: VecDeque::new(),
             probing: HashMap::new(),
+            declines: Declines::default(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
             withdrawn: HashMap::new(),
@@ -141,6 +144,10 @@ impl Engine {
         let Some(link) = self.tables.links.get(&incoming.ifindex).copied() else {
             return self.count(Reason::NoLink);
         };
+        // As the kernel half has it: a group is not us, though the socket hears those that the host is in.
+        if incoming.to.is_multicast() {
+            return self.count(Reason::ForeignIp);
+        }
         let mut outcome = self.respond(incoming, &link, now);
         // Legal all the same, but more than the function that runs in the kernel can read.
         if let Err(Reason::TooLong | Reason::TooManyOptions | Reason::SplitOption | Reason::Overload) =
@@ -316,90 +323,86 @@ impl Engine {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
             self.roster.put(address, self.policy.client(mac));
-            self.put_direct_host(mac, 0, now);
+            self.put_direct_host(mac, subnet, 0, now);
         }
     }
 
     /// Leases that still fit the configuration. The others are left in the store: an operator may have made a
     /// mistake in the file, and takes it back.
     fn restore(&mut self, leases: &[Lease], now: Now) {
+        // Where a machine was last is what the kernel half gets to know.
+        let mut leases: Vec<&Lease> = leases.iter().collect();
+        leases.sort_by_key(|lease| lease.updated);
         for lease in leases {
-            let Some(subnet) = self.policy.subnet_of(lease.address) else { continue };
-            let expires = u64::try_from(lease.expires).unwrap_or(0);
-            // No more is left than there was when it was stored: the wall clock may have been set back since.
-            let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
-            let left = expires.saturating_sub(now.seconds()).min(whole);
-            let expires = now.seconds() + left;
-            if lease.state == LeaseState::Resting {
-                self.bindings.restore_rest(lease.address, lease.mac, expires);
-                continue;
-            }
-            if !self.policy.serves(lease.mac) {
-                continue;
-            }
-            self.policy.remember(lease.mac, lease.address);
-            if let Some(machine) = self.policy.recognised(lease.mac) {
-                self.roster.recognise(&self.policy.client(lease.mac), Some(machine));
-            }
-            let mut durable_until = 0;
-            if lease.state == LeaseState::Leased && left > 0 {
-                // Both are whole seconds, and a promise must not be the longer one.
-                let left = Duration::from_secs(left - 1);
-                durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
-            }
-            match self.bindings.get(lease.mac) {
-                Some(reserved) if reserved.address == lease.address => {}
-                // It was elsewhere, and what it got there is promised until then.
-                Some(reserved)
-                    if reserved.subnet != subnet
-                        && !self.policy.are_on_one_wire(reserved.subnet, subnet)
-                        && durable_until > 0
-                        && self.bindings.owner(lease.address).is_none() =>
-                {
-                    let state = State::Leased(expires);
-                    self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
-                }
-                Some(_) => {
-                    // It has another address by the configuration now, but was promised this one.
-                    if durable_until > 0 && self.bindings.owner(lease.address).is_none() {
-                        self.bindings.rest(lease.address, lease.mac, expires);
-                    }
-                    continue;
-                }
-                None => {
-                    let pools = self.policy.subnets().get(subnet);
-                    let reserved = self
-                        .policy
-                        .machine(lease.mac)
-                        .is_some_and(|machine| machine.ip == Some(lease.address));
-                    let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, lease.address));
-                    if durable_until > 0 && in_pool && !reserved && self.bindings.is_spared(lease.address) {
-                        self.put_off_reservation(lease.address, lease.mac);
-                        let state = State::Leased(expires);
-                        self.bindings.put(lease.mac, Binding { address: lease.address, subnet, state });
-                        // Without an entry: its next word is for the daemon.
-                        continue;
-                    }
-                    if self.bindings.owner(lease.address).is_some() || !(in_pool || reserved) {
-                        self.unfit.insert(lease.mac, lease.address);
-                        continue;
-                    }
-                    let state = match lease.state {
-                        _ if reserved => State::Reserved,
-                        LeaseState::Leased if durable_until > 0 => State::Leased(expires),
-                        _ => State::Idle,
-                    };
-                    let binding = Binding { address: lease.address, subnet, state };
-                    self.bindings.put(lease.mac, binding);
-                    if durable_until > 0 {
-                        self.hold(lease.mac, &binding, expires);
-                    }
-                    self.roster.put(lease.address, self.policy.client(lease.mac));
-                }
-            }
-            self.put_direct_host(lease.mac, durable_until, now);
-            self.keep_hostname(lease.mac, lease.hostname.as_deref());
+            self.restore_one(lease, now);
         }
+    }
+
+    fn restore_one(&mut self, lease: &Lease, now: Now) {
+        let Lease { mac, address, .. } = *lease;
+        let Some(subnet) = self.policy.subnet_of(address) else { return };
+        let expires = u64::try_from(lease.expires).unwrap_or(0);
+        // No more is left than there was when it was stored: the wall clock may have been set back since.
+        let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
+        let left = expires.saturating_sub(now.seconds()).min(whole);
+        let expires = now.seconds() + left;
+        if lease.state == LeaseState::Resting {
+            self.bindings.restore_rest(address, mac, expires);
+            return;
+        }
+        if !self.policy.serves(mac) {
+            return;
+        }
+        self.policy.remember(mac, address);
+        if let Some(machine) = self.policy.recognised(mac) {
+            self.roster.recognise(&self.policy.client(mac), Some(machine));
+        }
+        let mut durable_until = 0;
+        if lease.state == LeaseState::Leased && left > 0 {
+            // Both are whole seconds, and a promise must not be the longer one.
+            let left = Duration::from_secs(left - 1);
+            durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
+        }
+        let has_it = self.bindings.with(mac, address).is_some();
+        let has_reserved_instead = self.bindings.of(mac).any(|binding| {
+            let is_here = binding.subnet == subnet || self.policy.are_on_one_wire(binding.subnet, subnet);
+            binding.state == State::Reserved && is_here
+        });
+        if !has_it && has_reserved_instead {
+            // It has another address by the configuration now, but was promised this one.
+            if durable_until > 0 && self.bindings.owner(address).is_none() {
+                self.bindings.rest(address, mac, expires);
+            }
+            return;
+        }
+        if !has_it {
+            let pools = self.policy.subnets().get(subnet);
+            let reserved = self.policy.machine(mac).is_some_and(|machine| machine.ip == Some(address));
+            let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, address));
+            if durable_until > 0 && in_pool && !reserved && self.bindings.is_spared(address) {
+                self.put_off_reservation(address, mac);
+                self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
+                // Without an entry: its next word is for the daemon.
+                return;
+            }
+            if self.bindings.owner(address).is_some() || !(in_pool || reserved) {
+                self.unfit.insert((mac, subnet), address);
+                return;
+            }
+            let state = match lease.state {
+                _ if reserved => State::Reserved,
+                LeaseState::Leased if durable_until > 0 => State::Leased(expires),
+                _ => State::Idle,
+            };
+            let binding = Binding { address, subnet, state };
+            self.bindings.put(mac, binding);
+            if durable_until > 0 {
+                self.hold(mac, &binding, expires);
+            }
+            self.roster.put(address, self.policy.client(mac));
+        }
+        self.put_direct_host(mac, subnet, durable_until, now);
+        self.keep_hostname(mac, lease.hostname.as_deref());
     }
 
     /// A reservation of an address that was promised to another machine waits until that asks again, or the promise ends.
@@ -408,7 +411,7 @@ impl Engine {
         warn!(%address, "{address} is reserved for {owner}, but {holder} has a lease of it that still runs: {owner} gets another address until {holder} asks again");
         // All of its cards share the address.
         for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
-            self.free(mac);
+            self.free(mac, address);
         }
     }
 
@@ -426,7 +429,7 @@ impl Engine {
                 continue;
             }
             let promised = Duration::from_nanos(host.durable_until).saturating_sub(now.boot).as_secs();
-            match self.bindings.get(*mac) {
+            match self.bindings.get(*mac, subnet) {
                 // It has run out by the wall clock only, which was set: nobody else gets it before the promise ends.
                 Some(binding)
                     if binding == (Binding { address, subnet, state: State::Idle }) && promised > 0 =>
@@ -443,7 +446,7 @@ impl Engine {
             let state = State::Offered(now.seconds() + lease::OFFER_HOLDS);
             self.bindings.put(*mac, Binding { address, subnet, state });
             self.roster.put(address, self.policy.client(*mac));
-            self.put_direct_host(*mac, 0, now);
+            self.put_direct_host(*mac, subnet, 0, now);
             adopted += 1;
         }
         adopted
@@ -458,8 +461,8 @@ impl Engine {
                     let until = u64::try_from(*expires).unwrap_or(0);
                     self.bindings.rests.begin(*address, Rest { mac: *mac, until });
                 }
-                Change::Put(lease) => self.withdraw(lease.mac),
-                Change::Delete(_) | Change::Lift(_) => {}
+                Change::Put(lease) => self.withdraw(lease.mac, lease.address),
+                Change::Delete(..) | Change::Lift(_) => {}
             }
         }
     }

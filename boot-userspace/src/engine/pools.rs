@@ -6,10 +6,9 @@ use boot_common::Mac;
 use ipnet::Ipv4Net;
 use tracing::{info, warn};
 
-use crate::config::Subnet;
 use crate::engine::Engine;
 use crate::engine::command::Now;
-use crate::engine::lease::in_pool;
+use crate::engine::lease::{in_pool, pool_size};
 
 /// Seconds between two lines about one subnet.
 const BETWEEN_LINES: u64 = 60;
@@ -70,15 +69,11 @@ impl Engine {
     pub fn pools(&self, now: Now) -> Vec<Pool> {
         let now = now.seconds();
         let subnets = self.policy.subnets();
-        let count = |subnet: &Subnet| -> u64 {
-            let ranges = subnet.pool.iter();
-            ranges.map(|(first, last)| u64::from(last.to_bits() - first.to_bits()) + 1).sum()
-        };
         let mut pools: Vec<Pool> = (0..)
             .zip(subnets)
             .map(|(index, subnet)| Pool {
                 subnet: subnet.cidr,
-                size: count(subnet),
+                size: pool_size(subnet),
                 used: 0,
                 resting: 0,
                 refused: self.turned_away.0.get(&index).map_or(0, |away| away.refused),

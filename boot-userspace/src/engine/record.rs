@@ -10,11 +10,12 @@ use ipnet::Ipv4Net;
 /// One change of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The machine has this lease now, or, where its state is [`LeaseState::Resting`], the address rests now because of
-    /// it, whatever else it has. If another machine had the address, that machine's lease is gone.
+    /// The machine has this lease in its subnet now, or, where its state is [`LeaseState::Resting`], the address rests now
+    /// because of it, whatever else it has. If another machine had the address, that machine's lease is gone. Leases of the
+    /// machine in other subnets stay.
     Put(Lease),
-    /// The machine has no lease any more.
-    Delete(Mac),
+    /// The machine has no lease of this address any more.
+    Delete(Mac, Ipv4Addr),
     /// The address rests no longer.
     Lift(Ipv4Addr),
 }
@@ -25,7 +26,7 @@ impl Change {
     pub fn later_by(self, seconds: i64) -> Self {
         match self {
             Self::Put(lease) => Self::Put(lease.later_by(seconds)),
-            change @ (Self::Delete(_) | Self::Lift(_)) => change,
+            change @ (Self::Delete(..) | Self::Lift(_)) => change,
         }
     }
 }

@@ -67,23 +67,19 @@ impl Engine {
             self.commands.push(Command::DeleteHost(key));
             if host.address == [0; 4] {
                 self.put_proxied_host(key.mac);
-            } else if self
-                .bindings
-                .get(key.mac)
-                .is_some_and(|binding| binding.address.octets() == host.address)
-            {
-                self.put_direct_host(key.mac, host.durable_until, now);
+            } else if let Some(binding) = self.bindings.with(key.mac, Ipv4Addr::from(host.address)) {
+                self.put_direct_host(key.mac, binding.subnet, host.durable_until, now);
             }
         }
         // Machines of a subnet that is on the interface only now.
         let unknown: Vec<_> = self
             .bindings
             .iter()
-            .map(|(mac, _)| mac)
-            .filter(|mac| !self.tables.hosts.contains_key(&HostKey::from(*mac)))
+            .map(|(mac, binding)| (mac, binding.subnet))
+            .filter(|(mac, _)| !self.tables.hosts.contains_key(&HostKey::from(*mac)))
             .collect();
-        for mac in unknown {
-            self.put_direct_host(mac, 0, now);
+        for (mac, subnet) in unknown {
+            self.put_direct_host(mac, subnet, 0, now);
         }
     }
 }

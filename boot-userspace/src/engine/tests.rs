@@ -1,10 +1,12 @@
 //! The engine as a black box: DHCP messages and time in, commands out.
 
+mod give_back;
 mod places;
 mod pools;
 mod ports;
 mod promises;
 mod restarts;
+mod subnets;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -218,6 +220,20 @@ fn renewal(mac: Mac, address: Ipv4Addr) -> Message {
     message
 }
 
+fn release(mac: Mac, address: Ipv4Addr) -> Message {
+    let mut message = message(mac, MessageType::Release);
+    message.set_ciaddr(address);
+    message.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
+    message
+}
+
+fn decline(mac: Mac, address: Ipv4Addr) -> Message {
+    let mut message = message(mac, MessageType::Decline);
+    message.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+    message.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
+    message
+}
+
 fn relayed(mut message: Message, giaddr: Ipv4Addr) -> Message {
     message.set_giaddr(giaddr);
     message
@@ -286,7 +302,7 @@ fn who_loses_its_address_is_forgotten_everywhere() {
     lab.later(100_000);
     let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
     assert_eq!(lab.offered(third), taken, "the one idle longest");
-    assert!(lab.changes.contains(&Change::Delete(STRANGER)));
+    assert!(lab.changes.contains(&Change::Delete(STRANGER, taken)));
     assert!(!lab.engine.has_host(&HostKey::from(STRANGER)), "the kernel must not offer it any more");
 }
 
@@ -405,14 +421,11 @@ fn a_refusal_through_a_relay_asks_it_to_broadcast() {
 fn a_declined_address_rests() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(STRANGER);
-    let mut decline = message(STRANGER, MessageType::Decline);
-    decline.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
-    decline.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
-    let mut from_a_stranger = decline.clone();
-    from_a_stranger.set_chaddr(&OTHER.0);
-    assert!(lab.send(&from_a_stranger).is_none());
+    lab.squatter = Some("02:00:00:00:00:77".to_owned());
+    assert!(lab.send(&decline(OTHER, address)).is_none());
     assert_eq!(lab.offered(STRANGER), address, "only its holder may decline it");
-    assert!(lab.send(&decline).is_none());
+    assert!(lab.send(&decline(STRANGER, address)).is_none());
+    lab.squatter = None;
     assert_ne!(lab.offered(STRANGER), address);
     assert!(lab.send(&discover(OTHER)).is_none(), "the other one rests");
     lab.later(QUARANTINE + 1);
@@ -423,8 +436,7 @@ fn a_declined_address_rests() {
 fn a_released_address_stays_the_machines_until_another_needs_it() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(STRANGER);
-    let mut release = message(STRANGER, MessageType::Release);
-    release.set_ciaddr(address);
+    let release = release(STRANGER, address);
     assert!(lab.send(&release).is_none());
     assert!(matches!(lab.changes.last(), Some(Change::Put(lease)) if lease.state == LeaseState::Released));
     assert_eq!(lab.offered(STRANGER), address);
@@ -440,8 +452,7 @@ fn an_address_that_the_kernel_may_have_confirmed_after_its_release_goes_to_nobod
         if event_comes_first {
             lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
         }
-        let mut release = message(STRANGER, MessageType::Release);
-        release.set_ciaddr(address);
+        let release = release(STRANGER, address);
         assert!(lab.send(&release).is_none());
         assert!(lab.send(&third).is_none(), "{event_comes_first}: given away at once");
         if !event_comes_first {
@@ -462,8 +473,7 @@ fn a_released_address_goes_to_another_machine_after_a_moment() {
     // Two seconds later the RELEASE is surely the later one.
     lab.later(1);
     lab.later(1);
-    let mut release = message(STRANGER, MessageType::Release);
-    release.set_ciaddr(address);
+    let release = release(STRANGER, address);
     assert!(lab.send(&release).is_none());
     lab.later(RELEASE_HOLDS);
     assert_eq!(lab.offered(Mac([0x52, 0x54, 0, 0, 0, 0x97])), address);
@@ -621,7 +631,7 @@ fn an_address_that_a_machine_was_promised_before_it_got_a_reserved_one_rests_ove
     let reserved = format!("{CONFIG}\n[[machine]]\nmac = \"{STRANGER}\"\nip = \"10.1.1.60\"\n");
     let mut lab = Lab::with_leases(&reserved, &[lease], DhcpRole::Server);
     assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 1, 60));
-    lab.engine.change_leases(&[Change::Delete(STRANGER)], lab.now);
+    lab.engine.change_leases(&[Change::Delete(STRANGER, before)], lab.now);
     assert!(lab.engine.has_host(&HostKey::from(STRANGER)), "the old lease's row is not the reservation");
     let second = lab.leased(OTHER);
     assert_ne!(second, before);
@@ -632,17 +642,17 @@ fn an_address_that_a_machine_was_promised_before_it_got_a_reserved_one_rests_ove
 }
 
 #[test]
-fn a_machine_keeps_what_it_was_promised_when_its_reserved_address_is_free_again() {
-    // Two cards of one machine: the second has the reserved address while the first was elsewhere.
+fn the_cards_of_a_machine_share_its_reserved_address_wherever_one_of_them_was() {
+    // Two cards of one machine: the second has the reserved address while the first is elsewhere.
     let shared = CONFIG.replace("\"52:54:00:00:00:01\"", "[\"52:54:00:00:00:01\", \"52:54:00:00:00:02\"]");
     let (mut lab, card) = (Lab::new(&shared), Mac([0x52, 0x54, 0, 0, 0, 2]));
     let relay = Ipv4Addr::new(10, 2, 0, 1);
-    lab.send(&relayed(discover(NODE1), relay)).expect("an offer there");
+    let elsewhere = lab.send(&relayed(discover(NODE1), relay)).expect("an offer there").message.yiaddr();
     assert_eq!(lab.leased(card), Ipv4Addr::new(10, 1, 1, 50));
-    let promised = lab.leased(NODE1);
-    assert_ne!(promised, Ipv4Addr::new(10, 1, 1, 50));
+    assert_eq!(lab.leased(NODE1), Ipv4Addr::new(10, 1, 1, 50), "they share it");
+    assert_eq!(lab.send(&relayed(discover(NODE1), relay)).unwrap().message.yiaddr(), elsewhere);
     lab.send(&relayed(discover(card), relay)).expect("an offer there");
-    assert_eq!(lab.leased(NODE1), promised);
+    assert_eq!(lab.leased(NODE1), Ipv4Addr::new(10, 1, 1, 50));
 }
 
 #[test]
@@ -942,8 +952,7 @@ fn a_release_by_somebody_else_releases_nothing() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(STRANGER);
     let stored = lab.changes.len();
-    let mut release = message(OTHER, MessageType::Release);
-    release.set_ciaddr(address);
+    let release = release(OTHER, address);
     assert!(lab.send(&release).is_none());
     assert_eq!(lab.changes.len(), stored);
 }
@@ -1018,8 +1027,7 @@ fn answers_never_go_to_loopback_or_groups() {
 fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(STRANGER);
-    let mut release = message(STRANGER, MessageType::Release);
-    release.set_ciaddr(address);
+    let release = release(STRANGER, address);
     assert!(lab.send(&release).is_none());
     let event = confirmed(&lab, STRANGER, address);
     lab.engine.kernel_answered(&event, lab.now);
@@ -1038,8 +1046,7 @@ fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again()
     let key = HostKey::from(STRANGER);
     let host = *lab.engine.tables.hosts.get(&key).unwrap();
     // The last daemon stored the RELEASE, and ended before the kernel knew.
-    let mut release = message(STRANGER, MessageType::Release);
-    release.set_ciaddr(address);
+    let release = release(STRANGER, address);
     assert!(lab.send(&release).is_none());
     let Some(Change::Put(released)) = lab.changes.last() else { panic!("nothing stored") };
     let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(released), DhcpRole::Server);

@@ -185,21 +185,27 @@ struct How {
 type Asks = State<mpsc::Sender<Ask>>;
 
 async fn list(State(asks): Asks) -> Result<Response, Failed> {
-    let leases: Vec<Lease> = ask(&asks, Ask::List).await?.into_iter().map(Lease::from).collect();
-    Ok(json(StatusCode::OK, &leases))
+    let leases = ask(&asks, Ask::List).await?;
+    Ok(json(StatusCode::OK, &listed(leases)))
 }
 
 async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
-    let shown =
-        which.find(ask(&asks, Ask::List).await?).ok_or(AskFailure::Refused(Refusal::Unknown(which)))?;
-    Ok(json(StatusCode::OK, &Lease::from(shown)))
+    let shown = which.find(ask(&asks, Ask::List).await?);
+    if shown.is_empty() {
+        return Err(AskFailure::Refused(Refusal::Unknown(which)).into());
+    }
+    Ok(json(StatusCode::OK, &listed(shown)))
 }
 
 async fn delete(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
     let shown = ask(&asks, |reply| Ask::Delete(which, reply)).await?;
-    Ok(json(StatusCode::OK, &Lease::from(shown)))
+    Ok(json(StatusCode::OK, &listed(shown)))
+}
+
+fn listed(shown: Vec<Shown>) -> Vec<Lease> {
+    shown.into_iter().map(Lease::from).collect()
 }
 
 async fn import(State(asks): Asks, Query(how): Query<How>, body: Bytes) -> Result<Response, Failed> {

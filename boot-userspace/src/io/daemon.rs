@@ -85,8 +85,8 @@ pub struct Relink {
 pub enum Ask {
     /// Every lease, in the order of the addresses.
     List(oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
-    /// Free an address; the answer is the lease as it was.
-    Delete(Which, oneshot::Sender<Result<Shown, AskFailure>>),
+    /// Free an address, or all of a machine; the answer is the leases as they were.
+    Delete(Which, oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
     /// Take over leases, or only say what would become of them.
     Import {
         /// The leases.
@@ -296,7 +296,7 @@ impl Daemon {
         // A client that has hung up wants no answer; the change it asked for is made all the same.
         match ask {
             Ask::List(reply) => drop(reply.send(self.leases().await)),
-            Ask::Delete(which, reply) => drop(reply.send(self.delete_lease(which).await)),
+            Ask::Delete(which, reply) => drop(reply.send(self.delete_leases(which).await)),
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
@@ -332,19 +332,22 @@ impl Daemon {
         Ok(leases)
     }
 
-    async fn delete_lease(&mut self, which: Which) -> Result<Shown, AskFailure> {
+    async fn delete_leases(&mut self, which: Which) -> Result<Vec<Shown>, AskFailure> {
         let stored = self.stored().await?;
-        let (mut shown, change) = self.engine.to_delete(which, &stored, now())?;
-        self.change(&[change]).await?;
-        shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-        let (mac, address) = (shown.mac, shown.address);
-        match shown.standing {
-            Standing::Resting => {
-                info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
+        let (mut leases, changes): (Vec<Shown>, Vec<Change>) =
+            self.engine.to_delete(which, &stored, now())?.into_iter().unzip();
+        self.change(&changes).await?;
+        for shown in &mut leases {
+            shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
+            let (mac, address) = (shown.mac, shown.address);
+            match shown.standing {
+                Standing::Resting => {
+                    info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
+                }
+                _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
             }
-            _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
         }
-        Ok(shown)
+        Ok(leases)
     }
 
     async fn import_leases(&mut self, entries: &[Entry], dry_run: bool) -> Result<Vec<Outcome>, AskFailure> {
@@ -469,19 +472,21 @@ impl Daemon {
                 Command::PutAnswer(key, answer) => {
                     self.tell("answer", |tables| tables.put_answer(&key, &answer));
                 }
-                Command::Probe { ifindex, address, mac, on_link } => {
-                    self.probe(ifindex, address, mac, on_link);
+                Command::Probe { ifindex, address, mac, on_link, own_answer_counts } => {
+                    self.probe(ifindex, address, mac, on_link, own_answer_counts);
                 }
                 Command::Send { ifindex, frame, via } => self.send(ifindex, &frame, via),
             }
         }
     }
 
-    fn probe(&self, ifindex: u32, address: Ipv4Addr, mac: Mac, on_link: bool) {
+    fn probe(&self, ifindex: u32, address: Ipv4Addr, mac: Mac, on_link: bool, own_answer_counts: bool) {
         let Some(sockets) = self.sockets.get(&ifindex) else { return };
         let (prober, findings) = (sockets.prober(), self.findings.0.clone());
+        // No station has this one.
+        let not_counted = if own_answer_counts { Mac([0; 6]) } else { mac };
         tokio::spawn(async move {
-            let in_use_by = match prober.in_use(address, on_link, mac, probe::WAIT).await {
+            let in_use_by = match prober.in_use(address, on_link, not_counted, probe::WAIT).await {
                 Verdict::Free => None,
                 Verdict::UsedBy(other) => Some(other.to_string()),
                 Verdict::Answers => Some("a machine that answers ping".to_owned()),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
+use ipnet::Ipv4Net;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Change, Lease, LeaseState};
@@ -13,12 +14,15 @@ const ROWS_PER_STATEMENT: usize = 500;
 
 /// Makes the changes inside the caller's transaction.
 pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change]) -> sqlx::Result<()> {
-    let Outcome { rows, machines, lifted } = Outcome::of(changes);
-    let macs: Vec<String> = machines.keys().map(Mac::to_string).collect();
-    let addresses: Vec<String> = rows.keys().map(Ipv4Addr::to_string).collect();
-    let lifted: Vec<String> = lifted.iter().map(Ipv4Addr::to_string).collect();
+    let Outcome { rows, places, deleted, lifted } = Outcome::of(changes);
+    let text = |address: &Ipv4Addr| address.to_string();
+    let places = places.keys().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
+    let deleted = deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
+    let addresses: Vec<String> = rows.keys().map(text).collect();
+    let lifted: Vec<String> = lifted.iter().map(text).collect();
     // All rows that are in the way go first, so that two machines can swap their addresses.
-    delete(connection, "state <> 'resting' AND mac", &macs).await?;
+    delete_pairs(connection, ["mac", "subnet"], places).await?;
+    delete_pairs(connection, ["address", "mac"], deleted).await?;
     delete(connection, "state = 'resting' AND address", &lifted).await?;
     delete(connection, "address", &addresses).await?;
     let leases: Vec<&Lease> = rows.into_values().flatten().collect();
@@ -33,8 +37,10 @@ pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change
 struct Outcome<'a> {
     /// What each address that was given is in the end.
     rows: BTreeMap<Ipv4Addr, Option<&'a Lease>>,
-    /// The machines that are named, whose leases from before are gone, with the address that each was last given.
-    machines: BTreeMap<Mac, Option<Ipv4Addr>>,
+    /// The machines that were given an address, by subnet: what each had there is gone. With the address it was last given.
+    places: BTreeMap<(Mac, Ipv4Net), Ipv4Addr>,
+    /// Addresses that a machine has no longer, if it had them.
+    deleted: BTreeSet<(Ipv4Addr, Mac)>,
     /// Addresses that rest no longer, if they did.
     lifted: BTreeSet<Ipv4Addr>,
 }
@@ -45,31 +51,37 @@ impl<'a> Outcome<'a> {
         for change in changes {
             match change {
                 Change::Put(lease) => {
-                    if lease.state != LeaseState::Resting {
-                        outcome.leave(lease.mac, Some(lease.address));
+                    if lease.state != LeaseState::Resting
+                        && let Some(before) = outcome.places.insert((lease.mac, lease.subnet), lease.address)
+                    {
+                        outcome.take(before, |row| is_of(row, lease.mac) && row.subnet == lease.subnet);
                     }
                     outcome.rows.insert(lease.address, Some(lease));
                 }
-                Change::Delete(mac) => outcome.leave(*mac, None),
+                Change::Delete(mac, address) => {
+                    outcome.deleted.insert((*address, *mac));
+                    outcome.take(*address, |row| is_of(row, *mac));
+                }
                 Change::Lift(address) => {
                     outcome.lifted.insert(*address);
-                    if let Some(row) = outcome.rows.get_mut(address) {
-                        row.take_if(|lease| lease.state == LeaseState::Resting);
-                    }
+                    outcome.take(*address, |row| row.state == LeaseState::Resting);
                 }
             }
         }
         outcome
     }
 
-    /// A machine has the other address instead of what it had in this batch.
-    fn leave(&mut self, mac: Mac, now: Option<Ipv4Addr>) {
-        if let Some(before) = self.machines.insert(mac, now).flatten()
-            && let Some(row) = self.rows.get_mut(&before)
-        {
-            row.take_if(|lease| lease.mac == mac && lease.state != LeaseState::Resting);
+    /// Takes an address's row back where this batch has one like that.
+    fn take(&mut self, address: Ipv4Addr, is_it: impl Fn(&Lease) -> bool) {
+        if let Some(row) = self.rows.get_mut(&address) {
+            row.take_if(|lease| is_it(lease));
         }
     }
+}
+
+/// Whether it is the machine's lease, and not what rests because of it.
+fn is_of(lease: &Lease, mac: Mac) -> bool {
+    lease.mac == mac && lease.state != LeaseState::Resting
 }
 
 // The statements are valid for SQLite and for PostgreSQL.
@@ -82,6 +94,30 @@ async fn delete(connection: &mut SqliteConnection, which: &str, values: &[String
         let mut list = statement.separated(", ");
         for value in some {
             list.push_bind(value);
+        }
+        statement.push(")");
+        statement.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The leases with these values in both columns. The first one has an index, which a list of pairs would not use.
+async fn delete_pairs(
+    connection: &mut SqliteConnection,
+    [first, second]: [&str; 2],
+    pairs: Vec<[String; 2]>,
+) -> sqlx::Result<()> {
+    for some in pairs.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = QueryBuilder::<Sqlite>::new("DELETE FROM leases WHERE state <> 'resting' AND ");
+        statement.push(first).push(" IN (");
+        let mut list = statement.separated(", ");
+        for [value, _] in some {
+            list.push_bind(value);
+        }
+        statement.push(") AND ").push(first).push(" || ' ' || ").push(second).push(" IN (");
+        let mut list = statement.separated(", ");
+        for pair in some {
+            list.push_bind(pair.join(" "));
         }
         statement.push(")");
         statement.build().execute(&mut *connection).await?;

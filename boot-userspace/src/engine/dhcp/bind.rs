@@ -37,24 +37,25 @@ impl Engine {
         let reserved = self.policy.machine(asked.mac).and_then(|machine| machine.ip);
         if let Some(address) = reserved
             && self.policy.subnet_of(address) == Some(place.subnet)
-            && self.bindings.get(asked.mac).is_none_or(|binding| binding.address != address)
-            && self.bindings.owner(address).is_none_or(|other| !self.still_has(other, asked.now))
+            && self.bindings.with(asked.mac, address).is_none()
+            && self.bindings.owner(address).is_none_or(|other| !self.still_has(other, address, asked.now))
         {
             if let Some(other) = self.bindings.owner(address) {
-                self.forget(other);
+                self.forget(other, address);
             }
             self.bindings.put(asked.mac, Binding { address, subnet: place.subnet, state: State::Reserved });
+            self.drop_stale_entry(asked.mac);
             return Ok(Some(false));
         }
         Ok(match self.bindings.bind(asked.mac, place.subnet, pools, requested, now) {
             Bound::To(_) => Some(false),
-            Bound::New(binding) => {
-                self.drop_entry_of_another_address(asked.mac, binding.address);
+            Bound::New(_) => {
+                self.drop_stale_entry(asked.mac);
                 Some(probe)
             }
             Bound::TakenFrom(loser, binding) => {
-                self.forget(loser);
-                self.drop_entry_of_another_address(asked.mac, binding.address);
+                self.forget(loser, binding.address);
+                self.drop_stale_entry(asked.mac);
                 Some(probe)
             }
             Bound::Exhausted => None,

@@ -11,7 +11,7 @@ use boot_common::wire::{BOOTP_FIXED, MAGIC, Request, SNAME_AND_FILE, Sum, port};
 use super::Asked;
 use crate::engine::Engine;
 use crate::engine::command::{Incoming, Now};
-use crate::engine::lease::State;
+use crate::engine::lease::{Binding, State};
 
 /// The key of the answer to BOOTP, which is never in the tables.
 pub(super) const BOOTP: u8 = 0;
@@ -29,10 +29,13 @@ impl Engine {
     /// A BOOTP client gets an address only if one is reserved for it: there is no lease that would end.
     pub(super) fn bootp(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let is_whole = asked.incoming.payload.len() >= SHORTEST;
-        let binding =
-            self.bindings.get(asked.mac).filter(|binding| is_whole && binding.state == State::Reserved);
-        let binding = binding.ok_or(Reason::NoMessageType)?;
+        let is_reserved = |binding: &Binding| binding.state == State::Reserved;
+        if !is_whole || !self.bindings.of(asked.mac).any(|binding| is_reserved(&binding)) {
+            return Err(Reason::NoMessageType);
+        }
         let place = self.place(&asked)?;
+        let binding = self.bindings.get(asked.mac, place.subnet).filter(is_reserved);
+        let binding = binding.ok_or(Reason::NoMessageType)?;
         self.reply(asked, place, BOOTP, Some(binding))
     }
 

@@ -15,8 +15,14 @@ use crate::engine::{Engine, WITHDRAWN};
 
 impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
-    pub(in crate::engine) fn put_direct_host(&mut self, mac: Mac, durable_until: u64, now: Now) {
-        let Some(binding) = self.bindings.get(mac) else { return };
+    pub(in crate::engine) fn put_direct_host(
+        &mut self,
+        mac: Mac,
+        subnet: usize,
+        durable_until: u64,
+        now: Now,
+    ) {
+        let Some(binding) = self.bindings.get(mac, subnet) else { return };
         let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
             let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
             (port.role == DhcpRole::Server).then_some((position, address))
@@ -51,13 +57,15 @@ impl Engine {
         if self.proxied.len() > MOST_STRANGERS
             && let Some(oldest) = self.proxied.pop_front()
             // A server's entry, by now, has its lease's time.
-            && self.bindings.get(oldest).is_none()
+            && !self.bindings.has(oldest)
         {
             self.tables.hosts.remove(&HostKey::from(oldest));
             self.commands.push(Command::DeleteHost(HostKey::from(oldest)));
         }
     }
 
+    /// Writes a machine's entry. A machine has one: of several subnets that it is in, the kernel half answers in the one
+    /// where it was heard last, and the daemon in the others.
     pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) {
         let host = self.host(mac, binding, set, durable_until, now);
         self.insert_host(mac, host);
@@ -66,34 +74,51 @@ impl Engine {
     /// How far the kernel may promise a machine this address. What is stored for another one, in another subnet perhaps,
     /// is no promise of it.
     pub(super) fn durable_until(&self, mac: Mac, binding: &Binding) -> u64 {
-        let known = self.tables.hosts.get(&HostKey::from(mac));
-        known.filter(|host| host.address == binding.address.octets()).map_or(0, |host| host.durable_until)
+        self.entry(mac, binding.address).map_or(0, |host| host.durable_until)
     }
 
-    /// Changes how far the kernel may promise a machine its lease.
-    pub(in crate::engine) fn set_durable(&mut self, mac: Mac, durable_until: u64) {
-        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {
+    /// The machine's entry, if it is for this address.
+    pub(super) fn entry(&self, mac: Mac, address: Ipv4Addr) -> Option<Host> {
+        let host = self.tables.hosts.get(&HostKey::from(mac));
+        host.filter(|host| host.address == address.octets()).copied()
+    }
+
+    /// Changes how far the kernel may promise a machine this address.
+    pub(in crate::engine) fn set_durable(&mut self, mac: Mac, address: Ipv4Addr, durable_until: u64) {
+        if let Some(host) = self.entry(mac, address) {
             self.insert_host(mac, Host { durable_until, ..host });
         }
     }
 
     /// Takes the promise of a lease back from the kernel, and with it the address unless it is reserved: whoever comes
     /// back for it has to be bound to it again.
-    pub(in crate::engine) fn withdraw(&mut self, mac: Mac) {
-        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac)).copied() {
+    pub(in crate::engine) fn withdraw(&mut self, mac: Mac, address: Ipv4Addr) {
+        if let Some(host) = self.entry(mac, address) {
             let bound_until = if host.bound_until == u64::MAX { u64::MAX } else { 0 };
             self.insert_host(mac, Host { durable_until: 0, bound_until, ..host });
         }
         self.withdrawn.insert(mac, WITHDRAWN);
     }
 
-    /// A machine that has got another address must not be offered its old one, which may be somebody else's by now.
-    pub(super) fn drop_entry_of_another_address(&mut self, mac: Mac, address: Ipv4Addr) {
-        let key = HostKey::from(mac);
-        if self.tables.hosts.get(&key).is_some_and(|host| host.address != address.octets()) {
-            self.tables.hosts.remove(&key);
-            self.commands.push(Command::DeleteHost(key));
+    /// A machine that has got another address in a subnet must not be offered its old one, which may be somebody else's by
+    /// now. What it has in another subnet stays.
+    pub(super) fn drop_stale_entry(&mut self, mac: Mac) {
+        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac))
+            && self.bindings.with(mac, Ipv4Addr::from(host.address)).is_none()
+        {
+            self.drop_entry(mac);
         }
+    }
+
+    pub(in crate::engine) fn drop_entry_for(&mut self, mac: Mac, address: Ipv4Addr) {
+        if self.entry(mac, address).is_some() {
+            self.drop_entry(mac);
+        }
+    }
+
+    fn drop_entry(&mut self, mac: Mac) {
+        self.tables.hosts.remove(&HostKey::from(mac));
+        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
     }
 
     pub(super) fn insert_host(&mut self, mac: Mac, host: Host) {

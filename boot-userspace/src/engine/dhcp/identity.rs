@@ -1,5 +1,7 @@
 //! Recognising machines by other marks than their MAC.
 
+use std::net::Ipv4Addr;
+
 use boot_common::Mac;
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
@@ -35,11 +37,9 @@ impl Engine {
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)
-            // What it was promised in another network it keeps there.
-            && !self.bindings.get(mac).is_some_and(|binding| binding.subnet != subnet && binding.is_promised())
         {
             let holder = self.bindings.owner(address).filter(|other| *other != mac);
-            if let Some(other) = holder.filter(|other| self.still_has(*other, now)) {
+            if let Some(other) = holder.filter(|other| self.still_has(*other, address, now)) {
                 warn!(step = "recognised", by = "daemon", %mac, name, %address,
                     "{other} has {address} by a lease that still runs, so {mac} gets another one: the machine has a new card, or two machines show the same UUID or port (xpxe leases delete {other} ends the lease)");
                 return;
@@ -47,10 +47,10 @@ impl Engine {
             if let Some(other) = holder {
                 warn!(step = "recognised", by = "daemon", %mac, name, %address,
                     "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
-                self.forget(other);
+                self.forget(other, address);
             }
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
-            self.drop_entry_of_another_address(mac, address);
+            self.drop_stale_entry(mac);
         }
     }
 }
@@ -60,7 +60,7 @@ impl Engine {
     pub(in crate::engine) fn forget_cards(&mut self) {
         if self.policy.count_recognised() > 2 * self.bindings.len() + MOST_WITHOUT_ADDRESS {
             let bindings = &self.bindings;
-            for mac in self.policy.forget_recognised(|mac| bindings.get(mac).is_some()) {
+            for mac in self.policy.forget_recognised(|mac| bindings.has(mac)) {
                 self.roster.forget(mac);
             }
         }
@@ -69,12 +69,12 @@ impl Engine {
     /// Who is another machine now has lost what is reserved for the one it was.
     fn leave_reserved(&mut self, mac: Mac) {
         let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
-        if let Some(binding) = self.bindings.get(mac)
-            && binding.state == State::Reserved
-            && reserved != Some(binding.address)
-        {
-            self.forget(mac);
-            self.unfit.insert(mac, binding.address);
+        let is_lost =
+            |binding: &Binding| binding.state == State::Reserved && reserved != Some(binding.address);
+        let lost: Vec<Binding> = self.bindings.of(mac).filter(is_lost).collect();
+        for binding in lost {
+            self.forget(mac, binding.address);
+            self.unfit.insert((mac, binding.subnet), binding.address);
         }
     }
 
@@ -86,16 +86,16 @@ impl Engine {
         }
     }
 
-    /// Whether a machine was promised its address for longer, or the configuration has it for its MAC.
-    pub(super) fn still_has(&self, mac: Mac, now: Now) -> bool {
+    /// Whether a machine was promised an address for longer, or the configuration has it for its MAC.
+    pub(super) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
         let is_named = self.policy.is_named(mac);
-        match self.bindings.get(mac).map(|binding| binding.state) {
+        match self.bindings.with(mac, address) {
             None => false,
             // Recognised by another mark.
-            Some(State::Reserved) if !is_named => {
+            Some(Binding { state: State::Reserved, .. }) if !is_named => {
                 self.held.get(&mac).is_some_and(|until| *until > now.seconds())
             }
-            Some(_) => !self.bindings.has_lapsed(mac, now.seconds()),
+            Some(binding) => !binding.is_free(now.seconds()),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod bind;
 mod bootp;
 mod entries;
+mod give_back;
 mod identity;
 mod place;
 mod probe;
@@ -21,18 +22,18 @@ use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
-use boot_common::tables::{Event, HostKey, Link, role};
+use boot_common::tables::{Event, Link, role};
 use boot_common::wire::{Request, option, port};
 use boot_common::{Mac, Reason};
-use tracing::{info, warn};
 
 use crate::engine::answers::lease_seconds;
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::join::option_of;
-use crate::engine::lease::{Binding, OFFER_HOLDS, RELEASE_HOLDS, State};
+use crate::engine::lease::{Binding, OFFER_HOLDS, State};
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 
+pub(super) use give_back::Declines;
 use place::Place;
 pub(super) use probe::Pending;
 pub(super) use reply::via;
@@ -133,22 +134,20 @@ impl Engine {
 
     fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
-        if self.probing.contains_key(&asked.mac) {
-            if self.bindings.get(asked.mac).is_some_and(|binding| binding.subnet != place.subnet) {
-                // Heard by a relay in another network, too: the answer is not for there.
-                return Err(Reason::Probing);
-            }
-            return self.wait_for_probe(&asked);
+        if let Some(binding) = self.bindings.get(asked.mac, place.subnet)
+            && self.is_probed(asked.mac, binding.address)
+        {
+            return self.wait_for_probe(&asked, binding.address);
         }
         let (place, is_new) = self.bind(&asked, place)?;
         if is_new {
-            return self.probe(&asked);
+            return self.probe(&asked, place, 1);
         }
         self.offer(asked, place)
     }
 
     fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
-        let binding = self.bindings.get(asked.mac).ok_or(Reason::PoolExhausted)?;
+        let binding = self.bindings.get(asked.mac, place.subnet).ok_or(Reason::PoolExhausted)?;
         let durable_until = self.durable_until(asked.mac, &binding);
         self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
         self.hold(asked.mac, &binding, asked.now.seconds() + OFFER_HOLDS);
@@ -160,12 +159,13 @@ impl Engine {
         let server_id = Ipv4Addr::from(facts.server_id);
         let selecting = !server_id.is_unspecified();
         if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
-            if let Some(binding) = self.bindings.get(asked.mac)
+            if let Ok(place) = self.place(&asked)
+                && let Some(binding) = self.bindings.get(asked.mac, place.subnet)
                 && matches!(binding.state, State::Offered(_))
             {
                 self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
                 // Offered anew it has to be bound anew.
-                self.withdraw(asked.mac);
+                self.withdraw(asked.mac, binding.address);
             }
             return Err(Reason::OtherServer);
         }
@@ -174,14 +174,17 @@ impl Engine {
         let subnet = self.policy.subnets().get(place.subnet);
         let on_this_net = subnet.is_some_and(|subnet| subnet.cidr.contains(&wanted));
         let authoritative = subnet.is_some_and(|subnet| subnet.authoritative);
-        match self.bindings.get(asked.mac) {
+        match self.bindings.get(asked.mac, place.subnet) {
+            _ if wanted.is_unspecified() => {
+                self.refuse(asked, place, "its REQUEST names no address, neither in option 50 nor in ciaddr")
+            }
             Some(binding) if binding.state != State::Reserved && self.bindings.is_spared(binding.address) => {
-                self.forget(asked.mac);
+                self.forget(asked.mac, binding.address);
                 self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
             }
-            Some(binding) if binding.address == wanted && binding.subnet == place.subnet && on_this_net => {
+            Some(binding) if binding.address == wanted => {
                 if self.is_probed(asked.mac, wanted) {
-                    return self.wait_for_probe(&asked);
+                    return self.wait_for_probe(&asked, wanted);
                 }
                 self.acknowledge(asked, place, binding)
             }
@@ -190,10 +193,10 @@ impl Engine {
                 self.refuse(asked, place, &why)
             }
             None if !on_this_net => self.refuse(asked, place, &format!("{wanted} is not of this network")),
-            None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
-            None if self.unfit.get(&asked.mac) == Some(&wanted) => {
+            None if self.unfit.get(&(asked.mac, place.subnet)) == Some(&wanted) => {
                 self.refuse(asked, place, &format!("{wanted} was its address, and cannot be any more"))
             }
+            None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
             None if authoritative => self.refuse(asked, place, &format!("nobody gave it {wanted}")),
             // INIT-REBOOT or REBINDING of a client that we know nothing of: another server may.
             None => Err(Reason::UnknownHost),
@@ -211,39 +214,55 @@ impl Engine {
         self.reply(asked, place, message::ACK, Some(binding))
     }
 
-    /// Stores a lease ahead, and lets the kernel promise what is stored. What was stored for longer stays so.
+    /// Stores a lease ahead, and lets the kernel promise what is stored.
     fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, class: Class, now: Now) {
-        let lease = self.policy.subnets().get(place.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
+        let (binding, durable_until) = self.store_promise(mac, binding, class, now);
+        self.put_host(mac, &binding, place.set, durable_until, now);
+    }
+
+    /// Stores a lease ahead. What was stored for longer stays so. Gives up to when the kernel may promise it.
+    fn store_promise(&mut self, mac: Mac, binding: &Binding, class: Class, now: Now) -> (Binding, u64) {
+        let lease =
+            self.policy.subnets().get(binding.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
         let left = self.durable_until(mac, binding).saturating_sub(now.nanos());
         // As `expires` of what is stored had it, a second more than the kernel was told.
         let left = if left == 0 { 0 } else { left.div_ceil(NANOS) + 1 };
-        let stored = (u64::from(lease) * HORIZON).max(left);
+        // The kernel knows of one subnet that the machine is in, and not of the others.
+        let promised = match binding.state {
+            State::Leased(until) => until.saturating_sub(now.seconds()),
+            State::Reserved | State::Offered(_) | State::Held(_) | State::Idle => 0,
+        };
+        let stored = (u64::from(lease) * HORIZON).max(left).max(promised);
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
-        self.bindings.put(mac, Binding { state, ..*binding });
-        self.hold(mac, binding, expires);
+        let binding = Binding { state, ..*binding };
+        self.bindings.put(mac, binding);
+        self.unfit.remove(&(mac, binding.subnet));
+        self.hold(mac, &binding, expires);
         self.store_rests(mac, now);
-        let lease = self.lease(mac, binding, place, LeaseState::Leased, expires, now);
-        self.commands.push(Command::Persist(Change::Put(lease)));
+        self.persist(mac, &binding, LeaseState::Leased, expires, now);
         // The store has whole seconds: what it has may end a second earlier.
         let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));
-        let durable_until = u64::try_from(durable_until.as_nanos()).unwrap_or(0);
-        let binding = Binding { state, ..*binding };
-        self.put_host(mac, &binding, place.set, durable_until, now);
+        (binding, u64::try_from(durable_until.as_nanos()).unwrap_or(0))
     }
 
     /// The kernel half may have confirmed a lease while its RELEASE was on the way to us: the machine has it, so it
     /// is stored anew.
     pub(super) fn keep_promise(&mut self, event: &Event, now: Now) {
-        let Some(host) = self.tables.hosts.get(&HostKey::from(event.mac)).copied() else { return };
-        let Some(binding) = self.bindings.get(event.mac) else { return };
-        let is_kept = host.durable_until >= event.at;
-        if is_kept || host.address != event.address || binding.address.octets() != event.address {
+        let (mac, address) = (event.mac, Ipv4Addr::from(event.address));
+        let Some(binding) = self.bindings.with(mac, address) else { return };
+        let Some(class) = Class::from_key(event.class) else { return };
+        // The machine may have been heard in another subnet since: then the kernel's entry is for there.
+        let host = self.entry(mac, address);
+        let is_kept =
+            host.map_or(matches!(binding.state, State::Leased(_)), |host| host.durable_until >= event.at);
+        if is_kept {
             return;
         }
-        let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: host.answer_set };
-        let Some(class) = Class::from_key(event.class) else { return };
-        self.promise(event.mac, &binding, place, class, now);
+        let (binding, durable_until) = self.store_promise(mac, &binding, class, now);
+        if let Some(host) = host {
+            self.put_host(mac, &binding, host.answer_set, durable_until, now);
+        }
     }
 
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
@@ -255,86 +274,28 @@ impl Engine {
         self.reply(asked, place, message::INFORM, None)
     }
 
-    fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
-        let address = Ipv4Addr::from(asked.facts.requested);
-        let binding = self.bindings.get(asked.mac).filter(|binding| binding.address == address);
-        let (server, relays) = (asked.facts.server_id, asked.facts.server_override);
-        let names_us = self.is_ours(Ipv4Addr::from(server)) || (relays != [0; 4] && relays == server);
-        let Some(binding) = binding.filter(|_| names_us) else {
-            return Err(Reason::OtherAddress);
-        };
-        let client = self.policy.client(asked.mac);
-        let name = client.name.as_deref().unwrap_or("");
-        warn!(step = "decline", by = "daemon", mac = %asked.mac, name, %address,
-            "{address} is in use by somebody else, says {}: find who has it (arping {address})", asked.mac);
-        if binding.state != State::Reserved {
-            self.forget(asked.mac);
-            self.bindings.quarantine(address, asked.mac, asked.now.seconds());
-            self.store_rests(asked.mac, asked.now);
-        }
-        Err(Reason::Released)
-    }
-
-    fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
-        let address = Ipv4Addr::from(asked.request.bootp.ciaddr);
-        let Some(binding) = self.bindings.get(asked.mac).filter(|binding| binding.address == address) else {
-            return Err(Reason::OtherAddress);
-        };
-        info!(step = "release", by = "daemon", mac = %asked.mac, %address, "gave {address} back");
-        self.held.remove(&asked.mac);
-        if binding.state != State::Reserved {
-            // Where the kernel half has just confirmed the lease, that may have been after this was sent: then the
-            // machine has the address for as long as it was promised.
-            let hold = if self.confirmed.has(asked.mac) {
-                self.policy.subnets().get(binding.subnet).map_or(0, |subnet| subnet.lease.as_secs())
-            } else {
-                RELEASE_HOLDS
-            };
-            let state = State::Held(asked.now.seconds() + hold);
-            self.bindings.put(asked.mac, Binding { state, ..binding });
-        }
-        let place = Place { subnet: binding.subnet, server: Ipv4Addr::UNSPECIFIED, set: 0 };
-        let lease =
-            self.lease(asked.mac, &binding, place, LeaseState::Released, asked.now.seconds(), asked.now);
-        self.commands.push(Command::Persist(Change::Put(lease)));
-        self.withdraw(asked.mac);
-        Err(Reason::Released)
-    }
-
-    /// A machine loses its address, here, in the kernel and in the store.
-    fn forget(&mut self, mac: Mac) {
-        self.free(mac);
-        self.commands.push(Command::Persist(Change::Delete(mac)));
+    /// A machine loses an address, here, in the kernel and in the store.
+    fn forget(&mut self, mac: Mac, address: Ipv4Addr) {
+        self.free(mac, address);
+        self.commands.push(Command::Persist(Change::Delete(mac, address)));
     }
 
     fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.policy.ports().iter().any(|port| port.addresses.iter().any(|net| net.addr() == address))
     }
 
-    fn lease(
-        &self,
-        mac: Mac,
-        binding: &Binding,
-        place: Place,
-        state: LeaseState,
-        expires: u64,
-        now: Now,
-    ) -> Lease {
-        let subnet = self
-            .policy
-            .subnets()
-            .get(place.subnet)
-            .map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
-        let hostname = self.hostname(mac);
+    fn persist(&mut self, mac: Mac, binding: &Binding, state: LeaseState, expires: u64, now: Now) {
+        let subnet = self.policy.subnets().get(binding.subnet);
+        let subnet = subnet.map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        Lease {
+        self.commands.push(Command::Persist(Change::Put(Lease {
             mac,
             address: binding.address,
             subnet,
             state,
             expires: seconds(expires),
-            hostname,
+            hostname: self.hostname(mac),
             updated: seconds(now.seconds()),
-        }
+        })));
     }
 }

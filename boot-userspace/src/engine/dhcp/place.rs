@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::Asked;
 use crate::engine::Engine;
+use crate::engine::lease::{Binding, State};
 use crate::engine::policy::Port;
 
 /// Where a client is in the network.
@@ -45,7 +46,8 @@ impl Engine {
     }
 
     /// The subnet of a client that no relay speaks for, and our address in it. Where the interface has several: that of
-    /// the address it has, of the one that is reserved for it, of the one it asks for, else the first.
+    /// the address it has there, the most firmly bound one if there are several, of the one that is reserved for it, of the
+    /// one it asks for, else the first.
     fn on_link(&self, asked: &Asked<'_>, port: &Port) -> Option<(usize, Ipv4Addr)> {
         let here = |subnet: usize| self.policy.direct(port).find(|(other, _)| *other == subnet);
         if writes_to_us(&asked.request, &asked.link)
@@ -54,8 +56,18 @@ impl Engine {
             return here(own).or(Some((own, Ipv4Addr::from(asked.link.address))));
         }
         let of = |address: Ipv4Addr| self.policy.subnet_of(address).and_then(here);
-        let bound = self.bindings.get(asked.mac).and_then(|binding| here(binding.subnet));
+        // It may have several here: behind a relay on the same wire it got another one, for example.
+        let firmly = |binding: &Binding| match binding.state {
+            _ if binding.address == asked.wanted() => 4,
+            _ if binding.is_free(asked.now.seconds()) => 0,
+            State::Idle | State::Offered(_) => 1,
+            State::Reserved => 2,
+            State::Leased(_) | State::Held(_) => 3,
+        };
+        let bound = self.bindings.of(asked.mac).filter(|binding| here(binding.subnet).is_some());
         bound
+            .max_by_key(firmly)
+            .and_then(|binding| here(binding.subnet))
             .or_else(|| self.policy.machine(asked.mac).and_then(|machine| machine.ip).and_then(of))
             .or_else(|| of(asked.wanted()))
             .or_else(|| self.policy.direct(port).next())

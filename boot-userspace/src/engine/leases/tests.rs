@@ -1,12 +1,12 @@
 use std::net::SocketAddrV4;
 
-use boot_common::tables::Host;
+use boot_common::tables::{Host, HostKey};
 use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 
 use super::*;
 use crate::config::{self, DhcpRole};
-use crate::engine::command::Incoming;
+use crate::engine::command::{Command, Incoming};
 use crate::engine::policy::{Policy, Port};
 use crate::engine::roster::Roster;
 
@@ -74,7 +74,13 @@ impl Lab {
                 Command::PutHost(key, host) => drop(self.hosts.insert(key, host)),
                 Command::DeleteHost(key) => drop(self.hosts.remove(&key)),
                 Command::Persist(change) => self.store(&change),
-                Command::PutAnswer(..) | Command::Probe { .. } | Command::Send { .. } => {}
+                Command::Probe { mac, address, own_answer_counts, .. } => {
+                    // A DECLINE is right, and nobody has a new address.
+                    let in_use_by = own_answer_counts.then(|| "02:00:00:00:00:77".to_owned());
+                    self.engine.probed(mac, address, in_use_by, self.now);
+                    self.obey();
+                }
+                Command::PutAnswer(..) | Command::Send { .. } => {}
             }
         }
     }
@@ -83,13 +89,14 @@ impl Lab {
         match change {
             Change::Put(lease) => {
                 let rests = |lease: &Lease| lease.state == LeaseState::Resting;
-                self.stored.retain(|old| old.mac != lease.mac || rests(old) || rests(lease));
+                let is_elsewhere = |old: &Lease| (old.mac, old.subnet) != (lease.mac, lease.subnet);
+                self.stored.retain(|old| is_elsewhere(old) || rests(old) || rests(lease));
                 self.stored.retain(|old| old.address != lease.address);
                 self.stored.push(lease.clone());
             }
-            Change::Delete(mac) => {
-                self.stored.retain(|old| old.mac != *mac || old.state == LeaseState::Resting);
-            }
+            Change::Delete(mac, address) => self
+                .stored
+                .retain(|old| (old.mac, old.address) != (*mac, *address) || old.state == LeaseState::Resting),
             Change::Lift(address) => self.stored.retain(|old| old.address != *address),
         }
     }
@@ -114,9 +121,17 @@ impl Lab {
     }
 
     fn delete(&mut self, which: &str) -> Result<Shown, Refusal> {
+        let mut deleted = self.delete_all(which)?;
+        let shown = deleted.pop().unwrap();
+        assert!(deleted.is_empty(), "{deleted:?}");
+        Ok(shown)
+    }
+
+    fn delete_all(&mut self, which: &str) -> Result<Vec<Shown>, Refusal> {
         let which = which.parse().unwrap();
-        let (shown, change) = self.engine.to_delete(which, &self.stored, self.now)?;
-        self.change(&[change]);
+        let leases = self.engine.to_delete(which, &self.stored, self.now)?;
+        let (shown, changes): (_, Vec<Change>) = leases.into_iter().unzip();
+        self.change(&changes);
         Ok(shown)
     }
 
@@ -187,7 +202,8 @@ fn an_imported_lease_is_the_machines_here_in_the_kernel_and_after_a_restart() {
 #[test]
 fn an_imported_name_stays_until_the_machine_says_another() {
     let mut lab = Lab::new(Vec::new());
-    lab.import(&[Entry { hostname: Some("old-name".to_owned()), ..entry(9, 40) }, entry(1, 35)]);
+    let named = Entry { hostname: Some("old-name".to_owned()), expires: Some(NOW + 900), ..entry(9, 40) };
+    lab.import(&[named, entry(1, 35)]);
     lab.request(machine(9), address(40), None);
     let stored = |lab: &Lab, mac| lab.lease_of(machine(mac)).hostname;
     assert_eq!(stored(&lab, 9).as_deref(), Some("old-name"));
@@ -246,7 +262,9 @@ fn what_cannot_be_is_refused_with_the_reason() {
     let outcomes = lab.import(&[entry(7, 38), entry(6, 38), entry(7, 37)]);
     assert_eq!(outcomes[0], Outcome::Imported);
     assert!(matches!(&outcomes[1], Outcome::Refused(why) if why == "10.1.1.38 is in the list twice"));
-    assert!(matches!(&outcomes[2], Outcome::Refused(why) if why == "52:54:00:00:00:07 is in the list twice"));
+    assert!(
+        matches!(&outcomes[2], Outcome::Refused(why) if why == "52:54:00:00:00:07 is in the list twice for one subnet")
+    );
     assert_eq!(lab.stored.len(), 2);
 }
 
@@ -327,11 +345,11 @@ fn a_lease_is_named_by_a_mac_or_an_address() {
 fn what_rests_is_listed_and_lifted_by_its_address() {
     let mut lab = Lab::new(Vec::new());
     lab.discover(machine(7));
-    let first = lab.engine.bindings.get(machine(7)).unwrap().address;
+    let first = lab.engine.bindings.get(machine(7), 0).unwrap().address;
     let options = [DhcpOption::RequestedIpAddress(first), DhcpOption::ServerIdentifier(SERVER)];
     lab.say(machine(7), MessageType::Decline, &options);
     lab.discover(machine(7));
-    let second = lab.engine.bindings.get(machine(7)).unwrap().address;
+    let second = lab.engine.bindings.get(machine(7), 0).unwrap().address;
     assert_ne!(first, second);
     let standings = |lab: &Lab| -> Vec<(Ipv4Addr, Standing, Option<u64>)> {
         let leases = lab.engine.leases(&lab.stored, lab.now).into_iter();
@@ -345,7 +363,7 @@ fn what_rests_is_listed_and_lifted_by_its_address() {
     let mut lab = Lab::new(lab.stored);
     assert_eq!(standings(&lab), [resting], "over a restart");
     lab.discover(machine(8));
-    assert_eq!(lab.engine.bindings.get(machine(8)).unwrap().address, second);
+    assert_eq!(lab.engine.bindings.get(machine(8), 0).unwrap().address, second);
 
     // By the machine its own lease is meant first.
     lab.discover(machine(7));

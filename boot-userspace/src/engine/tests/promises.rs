@@ -20,12 +20,6 @@ fn discover_with_uuid(mac: Mac) -> Message {
     message
 }
 
-fn release(mac: Mac, address: Ipv4Addr) -> Message {
-    let mut release = message(mac, MessageType::Release);
-    release.set_ciaddr(address);
-    release
-}
-
 fn stored(lab: &Lab) -> Vec<Lease> {
     let lease = |change: &Change| if let Change::Put(lease) = change { Some(lease.clone()) } else { None };
     lab.changes.iter().filter_map(lease).collect()
@@ -225,11 +219,14 @@ pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
     for change in changes {
         match change {
             Change::Put(lease) => {
-                leases.retain(|old| old.mac != lease.mac || rests(old) || rests(lease));
+                let is_elsewhere = |old: &Lease| (old.mac, old.subnet) != (lease.mac, lease.subnet);
+                leases.retain(|old| is_elsewhere(old) || rests(old) || rests(lease));
                 leases.retain(|old| old.address != lease.address);
                 leases.push(lease.clone());
             }
-            Change::Delete(mac) => leases.retain(|old| old.mac != *mac || rests(old)),
+            Change::Delete(mac, address) => {
+                leases.retain(|old| (old.mac, old.address) != (*mac, *address) || rests(old));
+            }
             Change::Lift(address) => leases.retain(|old| old.address != *address || !rests(old)),
         }
     }
@@ -240,10 +237,8 @@ pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
 fn a_declined_address_rests_over_a_restart_and_is_forgotten_when_its_time_is_over() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(STRANGER);
-    let mut decline = message(STRANGER, MessageType::Decline);
-    decline.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
-    decline.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
-    assert!(lab.send(&decline).is_none());
+    lab.squatter = Some("02:00:00:00:00:77".to_owned());
+    assert!(lab.send(&decline(STRANGER, address)).is_none());
     let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
     assert_ne!(again.leased(STRANGER), address);
     assert!(again.send(&discover(OTHER)).is_none(), "the pool has two");

@@ -95,7 +95,7 @@ struct World {
     /// `None` while no daemon runs.
     engine: Option<Engine>,
     kernel: Option<Kernel>,
-    store: BTreeMap<Mac, Lease>,
+    store: BTreeMap<Ipv4Addr, Lease>,
     resting: BTreeMap<Ipv4Addr, Lease>,
     scratch: Box<Scratch>,
     now: Now,
@@ -108,7 +108,6 @@ struct World {
     held: HashMap<Ipv4Addr, (Mac, Duration)>,
     /// Gave its address back in this round: ACKs that cross that are void.
     void: HashSet<Mac>,
-    places: HashMap<Mac, bool>,
     probes: VecDeque<(Mac, Ipv4Addr)>,
     events: Vec<Event>,
     commits_fail: bool,
@@ -132,7 +131,6 @@ impl World {
             told: HashMap::new(),
             held: HashMap::new(),
             void: HashSet::new(),
-            places: HashMap::new(),
             probes: VecDeque::new(),
             events: Vec::new(),
             commits_fail: false,
@@ -214,16 +212,18 @@ impl World {
             match change {
                 // What rests is no lease, and beside them.
                 Change::Put(lease) if lease.state == LeaseState::Resting => {
-                    self.store.retain(|_, other| other.address != lease.address);
+                    self.store.remove(&lease.address);
                     self.resting.insert(lease.address, lease);
                 }
                 Change::Lift(address) => drop(self.resting.remove(&address)),
                 Change::Put(lease) => {
                     self.resting.remove(&lease.address);
-                    self.store.retain(|_, other| other.address != lease.address);
-                    self.store.insert(lease.mac, lease);
+                    self.store.retain(|_, other| (other.mac, other.subnet) != (lease.mac, lease.subnet));
+                    self.store.insert(lease.address, lease);
                 }
-                Change::Delete(mac) => drop(self.store.remove(&mac)),
+                Change::Delete(mac, address) => {
+                    self.store.retain(|_, lease| (lease.mac, lease.address) != (mac, address));
+                }
             }
         }
         for (number, command) in commands.into_iter().enumerate() {
@@ -289,10 +289,9 @@ impl World {
         }
         let lease = answer.lease.expect("an ACK with an address has a lease");
         let until = now + Duration::from_secs(lease.into());
-        let stored = self.store.get(&mac);
+        let stored = self.store.values().find(|stored| (stored.mac, stored.address) == (mac, address));
         let covered = stored.is_some_and(|stored| {
-            stored.address == address
-                && stored.state == LeaseState::Leased
+            stored.state == LeaseState::Leased
                 && Duration::from_secs(u64::try_from(stored.expires).unwrap_or(0)) >= until
         });
         // The second MAC of a machine takes the row of the first: the reservation is in the configuration.
@@ -300,7 +299,9 @@ impl World {
             covered || address == SHARED,
             "{by} promises {mac} {address} until {until:?}; stored is {stored:?}"
         );
-        self.held.retain(|_, (other, _)| *other != mac);
+        // What it has in another subnet it keeps.
+        let is_here = |held: Ipv4Addr| held.octets()[..3] == address.octets()[..3];
+        self.held.retain(|held, (other, _)| *other != mac || !is_here(*held));
         self.held.insert(address, (mac, until));
     }
 
@@ -369,11 +370,6 @@ impl World {
                 packet.options.retain(|(code, _)| *code != 82);
             }
         }
-        let elsewhere = relayed && place & 0x80 == 0;
-        if self.places.insert(mac, elsewhere).is_none_or(|before| before != elsewhere) {
-            // Who shows up in another network, or may have been in another one so far, has left the first.
-            self.held.retain(|_, (other, _)| *other != mac);
-        }
         if kind % 8 >= 6 {
             self.held.retain(|_, (other, _)| *other != mac);
             self.void.insert(mac);
@@ -391,7 +387,6 @@ impl World {
         if patches & 3 == 3 {
             // What is changed may be the place, so this client leaves where it was.
             self.held.retain(|_, (other, _)| *other != mac);
-            self.places.remove(&mac);
             for _ in 0..patches >> 2 & 7 {
                 let at = usize::from(case.word()) % payload.len();
                 payload[at] = case.byte();
@@ -446,7 +441,13 @@ impl World {
                 let probe = self.probes.pop_front();
                 self.tell(|| format!("the probe {probe:?} finds {found:#x}"));
                 if let (Some(engine), Some((mac, address))) = (&mut self.engine, probe) {
-                    engine.probed(mac, address, (found == 0xdd).then(|| "somebody".to_owned()), self.now);
+                    let in_use_by = match found {
+                        0xdd => Some("somebody".to_owned()),
+                        // What is right only for a DECLINE.
+                        0xde => Some(mac.to_string()),
+                        _ => None,
+                    };
+                    engine.probed(mac, address, in_use_by, self.now);
                     self.round(None);
                 }
             }
