@@ -1,16 +1,20 @@
 //! Lease files of other servers.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use boot_common::Mac;
 use clap::ValueEnum;
 
 use crate::http::admin::{ImportedLease, rfc3339};
+use reservation::Reservation;
 
 mod dnsmasq;
 mod isc;
 mod kea;
+pub(super) mod reservation;
 
 /// Who wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,6 +40,8 @@ pub(super) struct Parsed {
     pub(super) skipped: Vec<(String, String)>,
     /// What cannot be read: where and why.
     pub(super) bad: Vec<(String, String)>,
+    /// What the other server has reserved, each with where it is in the file.
+    pub(super) reservations: Vec<(String, Reservation)>,
 }
 
 /// A lease as a file has it.
@@ -56,6 +62,7 @@ struct Lines {
     skipped: Vec<(usize, String)>,
     /// Lines that cannot be read, and why.
     bad: Vec<(usize, String)>,
+    reservations: Vec<(usize, Reservation)>,
 }
 
 impl Lines {
@@ -68,23 +75,91 @@ impl Lines {
     }
 }
 
-/// Reads a file. `now` is in Unix seconds.
+/// The lease file as text, with what belongs to it before it.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    text: String,
+    /// The files that the text is made of: with which line each begins, and what to call it.
+    files: Vec<(usize, String)>,
+    /// Files that are left out, and why.
+    left_out: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads a lease file, and those files beside it that belong to one of Kea's.
+    ///
+    /// # Errors
+    /// When one of them cannot be read: which, and why.
+    pub(super) fn read(path: &Path, format: Format) -> Result<Self, (PathBuf, io::Error)> {
+        let read = |path: &Path| std::fs::read(path).map_err(|error| (path.to_owned(), error));
+        // Only names of machines could be anything else than UTF-8.
+        let own = String::from_utf8_lossy(&read(path)?).into_owned();
+        let is_kea = format == Format::Kea || format == Format::Auto && guess(&own) == Format::Kea;
+        if !is_kea {
+            return Ok(Self { text: own, ..Self::default() });
+        }
+        let with = |ending: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        let (endings, left_out) = kea::beside(|ending| with(ending).exists());
+        let mut source = Self::default();
+        for ending in endings {
+            let text = String::from_utf8_lossy(&read(&with(ending))?).into_owned();
+            source.add(file_name(&with(ending)), &text);
+        }
+        source.add(if source.files.is_empty() { String::new() } else { file_name(path) }, &own);
+        let why = |(ending, why): (&str, &str)| (file_name(&with(ending)), why.to_owned());
+        source.left_out = left_out.into_iter().map(why).collect();
+        Ok(source)
+    }
+
+    fn add(&mut self, name: String, text: &str) {
+        self.files.push((self.text.lines().count(), name));
+        self.text.push_str(text);
+        if !text.is_empty() && !text.ends_with('\n') {
+            self.text.push('\n');
+        }
+    }
+
+    /// Where a line is.
+    fn place(&self, line: usize) -> String {
+        match self.files.iter().rev().find(|(first, _)| *first < line) {
+            Some((first, name)) if !name.is_empty() => format!("{name}: line {}", line - first),
+            _ => format!("line {line}"),
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Reads what a file has. `now` is in Unix seconds.
 ///
 /// # Errors
 /// When nothing in it can be read: one sentence that begins with the line.
-pub(super) fn parse(text: &str, format: Format, now: u64) -> Result<Parsed, String> {
+pub(super) fn parse(source: &Source, format: Format, now: u64) -> Result<Parsed, String> {
+    let text = source.text.as_str();
     let lines = match format {
-        Format::Auto => return parse(text, guess(text), now),
+        Format::Auto => return parse(source, guess(text), now),
         Format::Dnsmasq => dnsmasq::leases(text),
         Format::Isc => isc::leases(text),
         Format::Kea => kea::leases(text),
         Format::Json => return json(text),
     };
     match lines.bad.iter().min() {
-        Some((line, why)) if lines.found.is_empty() && lines.skipped.is_empty() => {
-            Err(format!("line {line}: {why}"))
+        Some((line, why))
+            if lines.found.is_empty() && lines.skipped.is_empty() && lines.reservations.is_empty() =>
+        {
+            Err(format!("{}: {why}", source.place(*line)))
         }
-        _ => Ok(newest(lines, now)),
+        _ => {
+            let mut parsed = newest(lines, now, |line| source.place(line));
+            parsed.skipped.extend(source.left_out.iter().cloned());
+            Ok(parsed)
+        }
     }
 }
 
@@ -106,7 +181,7 @@ fn json(text: &str) -> Result<Parsed, String> {
 fn guess(text: &str) -> Format {
     let begins = |line: &str| {
         let mut words = line.split_whitespace();
-        matches!(words.next(), Some("lease" | "server-duid" | "authoring-byte-order" | "failover"))
+        matches!(words.next(), Some("lease" | "host" | "server-duid" | "authoring-byte-order" | "failover"))
     };
     match text {
         _ if text.trim_start().starts_with('[') => Format::Json,
@@ -130,9 +205,8 @@ fn hardware(text: &str, line: usize, lines: &mut Lines) -> Option<Mac> {
 }
 
 /// Leaves out what has ended, and of the leases of one machine all but that which ends last.
-fn newest(lines: Lines, now: u64) -> Parsed {
-    let at = |line: usize| format!("line {line}");
-    let Lines { found, mut skipped, bad } = lines;
+fn newest(lines: Lines, now: u64, at: impl Fn(usize) -> String) -> Parsed {
+    let Lines { found, mut skipped, bad, reservations } = lines;
     // Never is later than any time.
     let late = |found: &Found| (found.ends == 0, found.ends);
     let mut last: HashMap<Mac, &Found> = HashMap::new();
@@ -160,11 +234,12 @@ fn newest(lines: Lines, now: u64) -> Parsed {
             leases.push((at(*line), lease));
         }
     }
+    let reservations = reservations.into_iter().map(|(line, reserved)| (at(line), reserved)).collect();
     let named = |mut lines: Vec<(usize, String)>| {
         lines.sort();
         lines.into_iter().map(|(line, why)| (at(line), why)).collect()
     };
-    Parsed { leases, skipped: named(skipped), bad: named(bad) }
+    Parsed { leases, skipped: named(skipped), bad: named(bad), reservations }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixStream;
 
 use crate::cli::ConfigFile;
-use crate::cli::import::{self, Format};
+use crate::cli::import::{self, Format, Source};
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::engine::leases::Which;
@@ -134,9 +134,10 @@ struct How {
 
 async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Result<ExitCode> {
     let name = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    // Only names of machines could be anything else than UTF-8.
-    let parsed = import::parse(&String::from_utf8_lossy(&bytes), format, clock::wall().as_secs());
+    let source = Source::read(path, format);
+    let source =
+        source.map_err(|(path, error)| anyhow!(error).context(format!("cannot read {}", path.display())))?;
+    let parsed = import::parse(&source, format, clock::wall().as_secs());
     let parsed = parsed.map_err(|wrong| anyhow!("{name}: {wrong}"))?;
     let (places, leases): (Vec<_>, Vec<_>) = parsed.leases.into_iter().unzip();
     let purpose = if how.dry_run { Purpose::Look } else { Purpose::Import };
@@ -144,8 +145,11 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
     let body = serde_json::to_string(&leases)?;
     let mut dry_run = how.dry_run || how.strict;
     let mut results = posted(&mut api, dry_run, &body).await?;
+    let config = configuration(file)?;
+    let (known, reserved): (Vec<_>, Vec<_>) =
+        parsed.reservations.iter().partition(|(_, reservation)| reservation.is_in(&config));
     let is_well = |results: &[ImportResult]| {
-        parsed.bad.is_empty() && results.iter().all(|result| result.reason.is_none())
+        parsed.bad.is_empty() && reserved.is_empty() && results.iter().all(|result| result.reason.is_none())
     };
     if dry_run && !how.dry_run && is_well(&results) {
         dry_run = false;
@@ -162,16 +166,34 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
             println!("{place}: refused: {why}");
         }
     }
+    for (place, reservation) in &known {
+        println!("{place}: skipped: {} is in the configuration already", reservation.label);
+    }
+    for (place, reservation) in &reserved {
+        let says = "is a reservation, which is no lease: write the [[machine]] below into the configuration";
+        println!("{place}: refused: {} {says}", reservation.label);
+    }
     let count = |outcome: &str| results.iter().filter(|result| result.outcome == outcome).count();
-    let (imported, unchanged, refused) = (count("imported"), count("unchanged"), count("refused"));
+    let (imported, unchanged, refused) = (count("imported"), count("unchanged"), count("refused") + reserved.len());
     let verb = if dry_run { "would import" } else { "imported" };
-    let skipped = parsed.skipped.len();
+    let skipped = parsed.skipped.len() + known.len();
     let unreadable = match parsed.bad.len() {
         0 => String::new(),
         bad => format!(", unreadable {bad}"),
     };
     println!("{verb} {imported}, unchanged {unchanged}, skipped {skipped}, refused {refused}{unreadable}");
+    for (_, reservation) in &reserved {
+        print!("\n{reservation}");
+    }
     Ok(if is_well(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A daemon may run without a file.
+fn configuration(file: &ConfigFile) -> Result<Config> {
+    if file.config == Path::new(super::CONFIG) && !file.config.exists() {
+        return Ok(Config::empty());
+    }
+    Ok(config::load(&file.config)?)
 }
 
 async fn posted(api: &mut Api, dry_run: bool, body: &str) -> Result<Vec<ImportResult>> {
@@ -224,12 +246,7 @@ enum Api {
 
 impl Api {
     async fn open(file: &ConfigFile, purpose: Purpose) -> Result<Self> {
-        // A daemon may run without a file.
-        let config = if file.config == Path::new(super::CONFIG) && !file.config.exists() {
-            Config::empty()
-        } else {
-            config::load(&file.config)?
-        };
+        let config = configuration(file)?;
         let socket = admin::socket(&config.state_dir);
         match UnixStream::connect(&socket).await {
             Ok(stream) => {

@@ -88,3 +88,9 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, Problems> {
     compact::compact(&mut config.machines);
     Ok(config)
 }
+
+/// Whether a `[[machine]]` can have this name.
+#[must_use]
+pub fn is_machine_name(name: &str) -> bool {
+    name::machine(name).is_ok()
+}

@@ -1,21 +1,37 @@
-//! `dhcpd.leases` of ISC dhcpd: a journal, in which later entries override earlier ones.
+//! `dhcpd.leases` of ISC dhcpd: a journal, in which later entries override earlier ones. Beside leases it has the hosts that
+//! were made over OMAPI, as Foreman and xCAT do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::iter::Peekable;
 use std::net::Ipv4Addr;
 use std::str::Chars;
 
 use boot_common::Mac;
 
+use super::reservation::Reservation;
 use super::{Found, Lines};
 
 /// A line, and what is wrong with it.
 type Wrong = (usize, String);
 
-/// Reads every lease; what else the file has is passed over. Behind what cannot be read it goes on with the next lease.
+/// What a server writes for itself, of no machine.
+const ITS_OWN: [&str; 4] = ["authoring-byte-order", "server-duid", "failover", "default-duid"];
+
+/// What the file says in the end.
+#[derive(Default)]
+struct Journal {
+    leases: HashMap<Ipv4Addr, Entry>,
+    /// By their names; none where it was deleted.
+    hosts: BTreeMap<String, Option<Host>>,
+    /// What is neither.
+    others: Vec<(usize, String)>,
+}
+
+/// Reads every lease and host, and names what else the file has. Behind what cannot be read it goes on with the next of
+/// them.
 pub(super) fn leases(text: &str) -> Lines {
     let mut lines = Lines::default();
-    let mut journal: HashMap<Ipv4Addr, Entry> = HashMap::new();
+    let mut journal = Journal::default();
     let mut words = Words { rest: text.chars().peekable(), line: 1 };
     loop {
         match one(&mut words, &mut journal) {
@@ -23,12 +39,12 @@ pub(super) fn leases(text: &str) -> Lines {
             Ok(false) => break,
             Err((line, why)) => {
                 lines.bad(line, why);
-                let Some(next) = next_lease(text, line) else { break };
+                let Some(next) = next_entry(text, line) else { break };
                 words = next;
             }
         }
     }
-    for (address, Entry { line, mac, ends, state, hostname, wrong }) in journal {
+    for (address, Entry { line, mac, ends, state, hostname, wrong }) in journal.leases {
         match (state, wrong, mac, ends) {
             (Some(state), ..) if state != "active" => {
                 lines.skip(line, format!("the lease of {address} is {state}"));
@@ -42,20 +58,34 @@ pub(super) fn leases(text: &str) -> Lines {
         }
     }
     lines.found.sort_by_key(|found| found.line);
+    for (label, host) in journal.hosts {
+        let Some(Host { line, mac, address, hostname, beside, wrong }) = host else { continue };
+        match (wrong, mac) {
+            (Some((line, why)), _) => lines.bad(line, why),
+            (None, None) => lines.skip(line, format!("host {label} has no Ethernet address")),
+            (None, Some(mac)) => {
+                lines.reservations.push((line, Reservation { label, hostname, mac, address, beside }));
+            }
+        }
+    }
+    lines.reservations.sort_by_key(|(line, _)| *line);
+    lines.skipped.append(&mut journal.others);
     lines
 }
 
-/// The rest of the file from the first lease behind a line on.
-fn next_lease(text: &str, line: usize) -> Option<Words<'_>> {
+/// The rest of the file from the first lease or host behind a line on.
+fn next_entry(text: &str, line: usize) -> Option<Words<'_>> {
     let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
     let mut later = (1..).zip(starts).skip(line);
-    let is_lease = |at: usize| text.get(at..).is_some_and(|rest| rest.starts_with("lease "));
-    let (line, at) = later.find(|(_, at)| is_lease(*at))?;
+    let is_entry = |at: usize| {
+        text.get(at..).is_some_and(|rest| ["lease ", "host "].iter().any(|word| rest.starts_with(word)))
+    };
+    let (line, at) = later.find(|(_, at)| is_entry(*at))?;
     Some(Words { rest: text.get(at..)?.chars().peekable(), line })
 }
 
-/// Reads one lease, or passes over something else. False at the end.
-fn one(words: &mut Words<'_>, journal: &mut HashMap<Ipv4Addr, Entry>) -> Result<bool, Wrong> {
+/// Reads one lease, host or something else. False at the end.
+fn one(words: &mut Words<'_>, journal: &mut Journal) -> Result<bool, Wrong> {
     let Some((line, word)) = words.next()? else { return Ok(false) };
     match word {
         Word::Text(word) if word == "lease" => {
@@ -66,15 +96,30 @@ fn one(words: &mut Words<'_>, journal: &mut HashMap<Ipv4Addr, Entry>) -> Result<
                 return Err((line, format!("{address:?} is no IPv4 address")));
             };
             // Whatever follows, it overrides what was said before.
-            journal.remove(&address);
+            journal.leases.remove(&address);
             let (line_of_brace, Word::Open) = words.needed("{")? else {
                 return Err((line, format!("no {{ behind lease {address}")));
             };
             let entry = Entry { line, ..entry(words, line_of_brace)? };
-            journal.insert(address, entry);
+            journal.leases.insert(address, entry);
         }
-        Word::Text(_) | Word::Quoted(_) => {
-            words.statement()?;
+        Word::Text(word) if word == "host" => {
+            let (Word::Text(label) | Word::Quoted(label)) = words.needed("a name")?.1 else {
+                return Err((line, "no name behind host".to_owned()));
+            };
+            journal.hosts.remove(&label);
+            let (line_of_brace, Word::Open) = words.needed("{")? else {
+                return Err((line, format!("no {{ behind host {label}")));
+            };
+            let host = host(words, line_of_brace)?.map(|host| Host { line, ..host });
+            journal.hosts.insert(label, host);
+        }
+        Word::Text(word) | Word::Quoted(word) => {
+            let rest = words.statement()?;
+            if !ITS_OWN.contains(&word.as_str()) {
+                let named = std::iter::once(word).chain(rest).collect::<Vec<_>>().join(" ");
+                journal.others.push((line, format!("{named} is neither a lease nor a host")));
+            }
         }
         Word::Open => words.block(line)?,
         Word::Close => return Err((line, "a } without its {".to_owned())),
@@ -126,6 +171,62 @@ fn entry(words: &mut Words<'_>, line: usize) -> Result<Entry, Wrong> {
             ("binding", ["state", state]) => entry.state = Some((*state).to_owned()),
             ("client-hostname", [name]) => entry.hostname = Some((*name).to_owned()),
             _ => {}
+        }
+    }
+}
+
+/// What a host's block says.
+#[derive(Default)]
+struct Host {
+    line: usize,
+    mac: Option<Mac>,
+    address: Option<Ipv4Addr>,
+    hostname: Option<String>,
+    beside: Vec<String>,
+    wrong: Option<Wrong>,
+}
+
+/// Reads a host's block (dhcpd.leases(5), dhcpd.conf(5)); none if it says that the host was deleted.
+fn host(words: &mut Words<'_>, line: usize) -> Result<Option<Host>, Wrong> {
+    let mut host = Host::default();
+    let mut is_deleted = false;
+    loop {
+        let (at, word) = words.next()?.ok_or_else(|| (line, "a { without its }".to_owned()))?;
+        let first = match word {
+            Word::Close => return Ok((!is_deleted).then_some(host)),
+            Word::Open => {
+                words.block(at)?;
+                continue;
+            }
+            Word::End => continue,
+            Word::Text(first) | Word::Quoted(first) => first,
+        };
+        let rest = words.statement()?;
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        match (first.as_str(), rest.as_slice()) {
+            ("dynamic", []) => {}
+            ("deleted", []) => is_deleted = true,
+            ("hardware", ["ethernet", mac]) => {
+                host.mac = mac.parse().ok();
+                if host.mac.is_none() {
+                    host.wrong = Some((at, format!("{mac:?} is no MAC address")));
+                }
+            }
+            ("fixed-address", addresses) => {
+                let mut addresses = addresses.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
+                let first = addresses.next().unwrap_or_default();
+                host.address = first.parse().ok();
+                if host.address.is_none() {
+                    host.wrong = Some((at, format!("fixed-address {first:?} is no IPv4 address")));
+                }
+                host.beside.extend(addresses.map(|more| format!("fixed-address {more}")));
+            }
+            ("supersede" | "option", ["host-name", "=", name] | ["host-name", name]) => {
+                host.hostname = Some((*name).to_owned());
+            }
+            // Firmware shows its MAC in any case.
+            ("uid", _) => {}
+            (first, rest) => host.beside.push(std::iter::once(&first).chain(rest).copied().collect::<Vec<_>>().join(" ")),
         }
     }
 }

@@ -1,4 +1,8 @@
 //! `kea-leases4.csv` of Kea's memfile: a journal, in which later lines override earlier ones.
+//!
+//! Kea's lease file clean-up (LFC) moves what has been written to a file beside it: `.1` waits to be cleaned up, `.2` is
+//! what the last clean-up left, `.completed` is what one has finished that nobody has renamed to `.2` yet, and `.output` is
+//! what one has not finished. A server reads `.completed`, or else `.2` and `.1`, and then the file itself; so do we.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,6 +13,21 @@ use super::{Found, Lines, hardware};
 pub(super) const HEAD: &str = "address,hwaddr,";
 /// A lifetime without an end.
 const FOREVER: u32 = u32::MAX;
+
+/// The files beside a lease file that belong to it, in the order in which a server reads them, and those that are left
+/// out, with why. `exists` says whether there is a file with this ending.
+pub(super) fn beside(exists: impl Fn(&str) -> bool) -> (Vec<&'static str>, Vec<(&'static str, &'static str)>) {
+    let found = |ending: &&'static str| exists(ending);
+    let mut left_out = Vec::new();
+    if exists(".output") {
+        left_out.push((".output", "a clean-up that has not finished; what it has is in the other files"));
+    }
+    if exists(".completed") {
+        left_out.extend([".2", ".1"].into_iter().filter(|ending| exists(ending)).map(|ending| (ending, "what it has is in .completed")));
+        return (vec![".completed"], left_out);
+    }
+    ([".2", ".1"].into_iter().filter(found).collect(), left_out)
+}
 
 /// Which column has what.
 struct Columns {
@@ -49,21 +68,25 @@ enum Entry {
 
 pub(super) fn leases(text: &str) -> Lines {
     let mut lines = Lines::default();
-    let mut numbered = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty());
-    let Some((line, head)) = numbered.next() else { return lines };
-    let columns = match Columns::of(head) {
-        Ok(columns) => columns,
-        Err(why) => {
-            lines.bad(line, why);
-            return lines;
-        }
-    };
+    let mut columns = None;
     let mut journal: BTreeMap<Ipv4Addr, (usize, Entry)> = BTreeMap::new();
-    for (line, text) in numbered {
+    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+        // Of several files each has its own head.
+        if columns.is_none() || text.starts_with(HEAD) {
+            match Columns::of(text) {
+                Ok(found) => columns = Some(found),
+                Err(why) => {
+                    lines.bad(line, why);
+                    return lines;
+                }
+            }
+            continue;
+        }
+        let Some(columns) = &columns else { continue };
         let cells: Vec<&str> = text.trim_end().split(',').collect();
         let address = cells.first().copied().unwrap_or_default();
         match address.parse() {
-            Ok(address) => drop(journal.insert(address, (line, entry(line, address, &cells, &columns)))),
+            Ok(address) => drop(journal.insert(address, (line, entry(line, address, &cells, columns)))),
             Err(_) => lines.bad(line, format!("{address:?} is no IPv4 address")),
         }
     }

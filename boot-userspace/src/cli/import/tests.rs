@@ -4,6 +4,10 @@ use super::*;
 
 const NOW: u64 = 1_800_000_000;
 
+fn parse(text: &str, format: Format, now: u64) -> Result<Parsed, String> {
+    super::parse(&Source { text: text.to_owned(), ..Source::default() }, format, now)
+}
+
 fn read(text: &str) -> Result<Parsed, String> {
     parse(text, Format::Auto, NOW)
 }
@@ -237,6 +241,105 @@ fn kea_s_columns_are_found_by_their_names() {
 #[test]
 fn an_empty_file_has_no_leases() {
     assert_eq!(read("").unwrap(), Parsed::default());
+}
+
+const HOSTS: &str = r#"host node1.example.com {
+  dynamic;
+  hardware ethernet 52:54:00:00:00:01;
+  fixed-address 10.1.1.50;
+        supersede server.filename = "pxelinux.0";
+        supersede server.next-server = c0:a8:00:01;
+        supersede host-name = "node1";
+}
+lease 10.1.1.40 { ends never; binding state active; hardware ethernet 52:54:00:00:00:02; }
+host node3 { dynamic; hardware ethernet 52:54:00:00:00:03; uid "\001RT"; fixed-address 10.1.1.53, 10.1.1.54; }
+host node4 { dynamic; hardware ethernet 52:54:00:00:00:04; fixed-address 10.1.1.55; }
+host node4 { dynamic; deleted; }
+host node5 { dynamic; uid "\005"; }
+host node6 { dynamic; hardware ethernet 52:54:zz; }
+host node7 { dynamic; hardware ethernet 52:54:00:00:00:07; }
+group g1 { dynamic; filename "x"; }
+host node3 { dynamic; hardware ethernet 52:54:00:00:00:03; fixed-address 10.1.1.57; }
+"#;
+
+#[test]
+fn hosts_of_isc_are_reservations_for_the_configuration() {
+    let parsed = read(HOSTS).unwrap();
+    assert_eq!(leases(&parsed), [lease("52:54:00:00:00:02", "10.1.1.40", 0, None)]);
+    let said: Vec<(&str, String)> =
+        parsed.reservations.iter().map(|(place, reserved)| (place.as_str(), reserved.to_string())).collect();
+    let wanted = [
+        (
+            "line 1",
+            "[[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"node1\"\nip = \"10.1.1.50\"\n\
+             # left out: supersede server.filename = pxelinux.0\n\
+             # left out: supersede server.next-server = c0:a8:00:01\n",
+        ),
+        ("line 15", "[[machine]]\nmac = \"52:54:00:00:00:07\"\nname = \"node7\"\n"),
+        ("line 17", "[[machine]]\nmac = \"52:54:00:00:00:03\"\nname = \"node3\"\nip = \"10.1.1.57\"\n"),
+    ];
+    assert_eq!(said, wanted.map(|(place, text)| (place, text.to_owned())));
+    let skipped = [("line 13", "host node5 has no Ethernet"), ("line 16", "group g1 is neither")];
+    named(&parsed.skipped, &skipped);
+    named(&parsed.bad, &[("line 14", "is no MAC")]);
+    // The blocks are a configuration's.
+    let base = "[[interface]]\nname = 'eth1'\n[[subnet]]\ncidr = '10.1.0.0/16'\n";
+    let machines: String = said.iter().map(|(_, text)| text.as_str()).collect();
+    let config = crate::config::parse(&format!("{base}{machines}"), "test").unwrap();
+    assert!(parsed.reservations.iter().all(|(_, reserved)| reserved.is_in(&config)));
+}
+
+#[test]
+fn only_hosts_are_isc_s_too_and_what_cannot_be_read_ends_none_of_them() {
+    let parsed = read("host a { hardware ethernet 52:54:00:00:00:01 }\nhost b { hardware ethernet 52:54:00:00:00:02; }\n");
+    let parsed = parsed.unwrap();
+    named(&parsed.bad, &[("line 1", "; is expected")]);
+    assert_eq!(parsed.reservations.len(), 1);
+}
+
+const KEA_HEAD: &str = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n";
+
+/// Writes Kea's files, one lease in each: the last number of its address and MAC.
+fn kea_files(dir: &Path, files: &[(&str, u8)]) -> PathBuf {
+    let path = dir.join("kea-leases4.csv");
+    for (ending, last) in files {
+        let lease = format!("10.1.1.{last},52:54:00:00:00:{last},,600,1800000600,1,0,0,,0");
+        std::fs::write(dir.join(format!("kea-leases4.csv{ending}")), format!("{KEA_HEAD}{lease}\n")).unwrap();
+    }
+    path
+}
+
+#[test]
+fn the_files_that_kea_s_clean_up_leaves_are_read_as_kea_reads_them() {
+    let read = |files: &[(&str, u8)]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = kea_files(dir.path(), files);
+        let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
+        let places = parsed.leases.iter().map(|(place, lease)| format!("{place} {}", lease.address)).collect();
+        let left_out: Vec<String> = parsed.skipped.into_iter().map(|(name, _)| name).collect();
+        let places: Vec<String> = places;
+        (places, left_out)
+    };
+    let place = |file: &str, last: u8| format!("kea-leases4.csv{file}: line 2 10.1.1.{last}");
+    let none: [String; 0] = [];
+    assert_eq!(read(&[("", 41)]), (vec!["line 2 10.1.1.41".to_owned()], none.to_vec()));
+    let all = read(&[("", 41), (".1", 42), (".2", 43), (".output", 44)]);
+    let wanted = vec![place(".2", 43), place(".1", 42), place("", 41)];
+    assert_eq!(all, (wanted, vec!["kea-leases4.csv.output".to_owned()]));
+    let completed = read(&[("", 41), (".1", 42), (".2", 43), (".completed", 45)]);
+    let left_out = [".2", ".1"].map(|ending| format!("kea-leases4.csv{ending}"));
+    assert_eq!(completed, (vec![place(".completed", 45), place("", 41)], left_out.to_vec()));
+}
+
+#[test]
+fn what_kea_s_file_says_overrides_what_was_cleaned_up_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = kea_files(dir.path(), &[(".2", 41), (".1", 42)]);
+    let gone = "10.1.1.41,52:54:00:00:00:41,,0,1800000600,1,0,0,,0\n";
+    let with_pool = KEA_HEAD.replace("state", "state,user_context,pool_id");
+    std::fs::write(&path, format!("{with_pool}10.1.1.42,52:54:00:00:00:42,,600,1800000900,1,0,0,,0,,0\n{gone}")).unwrap();
+    let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
+    assert_eq!(leases(&parsed), [lease("52:54:00:00:00:42", "10.1.1.42", 1_800_000_900, None)]);
 }
 
 fn formats() -> impl Strategy<Value = Format> {
