@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::cli::host::{Misfits, misfits};
 use crate::config::{self, Config};
 use crate::engine::fits;
 use crate::files::{BootFiles, Finding, Verdict};
+use crate::io::link;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// Do not look at boot files: for the configuration of another host
+    /// Do not look at boot files and interfaces: for the configuration of another host
     #[arg(long)]
     no_files: bool,
 }
@@ -26,16 +28,25 @@ impl Check {
                 return ExitCode::from(1);
             }
         };
-        println!("{}: fine ({})", self.file.config.display(), summary(&config));
+        // Of another host nobody knows the addresses.
+        let addresses = if self.no_files { Vec::new() } else { link::addresses().unwrap_or_default() };
+        let Misfits { errors, warnings } = misfits(&config, &addresses);
+        let name = self.file.config.display();
+        if errors.is_empty() {
+            println!("{name}: fine ({})", summary(&config));
+        }
+        errors.iter().for_each(|sentence| println!("{name}: {sentence}"));
+        warnings.iter().for_each(|sentence| println!("warning: {sentence}"));
         for sentence in fits::left_out(&config) {
             println!("warning: {sentence}");
         }
         if self.no_files {
-            return ExitCode::SUCCESS;
+            return ExitCode::from(u8::from(!errors.is_empty()));
         }
         let findings = BootFiles::configured(&config).survey(&config);
         findings.iter().for_each(|finding| println!("{}", line(finding)));
-        ExitCode::from(u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Error)))
+        let is_bad = !errors.is_empty() || findings.iter().any(|finding| finding.verdict == Verdict::Error);
+        ExitCode::from(u8::from(is_bad))
     }
 }
 

@@ -174,7 +174,8 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
         println!("{place}: refused: {} {says}", reservation.label);
     }
     let count = |outcome: &str| results.iter().filter(|result| result.outcome == outcome).count();
-    let (imported, unchanged, refused) = (count("imported"), count("unchanged"), count("refused") + reserved.len());
+    let (imported, unchanged, refused) =
+        (count("imported"), count("unchanged"), count("refused") + reserved.len());
     let verb = if dry_run { "would import" } else { "imported" };
     let skipped = parsed.skipped.len() + known.len();
     let unreadable = match parsed.bad.len() {

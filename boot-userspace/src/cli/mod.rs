@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod detach;
+mod host;
 mod import;
 mod keeper;
 pub mod leases;

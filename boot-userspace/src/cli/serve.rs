@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use tokio::time::interval;
 use tracing::{info, warn};
 
+use crate::cli::host::{Misfits, misfits};
 use crate::cli::keeper::{Keeper, Kept};
 use crate::cli::limit::Limit;
 use crate::cli::log::{self, LogFormat};
@@ -178,6 +179,11 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         .iter()
         .map(|interface| Ok(link::find(&interface.name)?))
         .collect::<Result<Vec<Link>>>()?;
+    let Misfits { errors, warnings } = misfits(&config, &link::addresses()?);
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
+    }
+    warnings.iter().for_each(|sentence| warn!("{sentence}"));
     let http_socket = http::reserve(config.http.listen).with_context(|| in_use(config.http.listen))?;
     let http_port = http_socket.local_addr()?.port();
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
@@ -342,7 +348,8 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
             );
         }
         Found::OtherVersion { abi_version } => {
-            warn!("the kernel's tables were of another version ({abi_version}) and have been replaced");
+            let which = abi_version.map_or_else(String::new, |version| format!(" ({version})"));
+            warn!("the kernel's tables were of another version{which} and have been replaced");
         }
     }
     if kernel_log {

@@ -12,6 +12,7 @@ use boot_common::tables::{ABI_VERSION, Host, HostKey, Settings, name};
 use crate::fastpath::{Found, Sizes, pins};
 use crate::files::human_size;
 use crate::io::memory;
+use tracing::info;
 
 /// The kernel half, as boot-ebpf builds it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xpxe-kernel"));
@@ -62,14 +63,49 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
         let map = Array::<_, Settings>::try_from(Map::Array(MapData::from_pin(&settings)?))?;
         Ok(map.get(&0, 0)?)
     };
-    // Settings of another size are of another version too.
-    let found = read().unwrap_or(Settings { abi_version: 0, daemon_pid: 0, heartbeat: 0 });
-    if found.abi_version != ABI_VERSION {
-        pins::detach(pin_dir).context("removing the tables of another version of xpxe")?;
-        // That took the directory away, too.
-        pins::prepare(pin_dir)?;
-        return Ok(Found::OtherVersion { abi_version: found.abi_version });
+    let pinned = Pinned::of(read().map(|settings| (settings, settings.abi_version)));
+    if let Pinned::Whole(found) = pinned {
+        return tables(pin_dir, &found);
     }
+    pins::detach(pin_dir).context("removing the tables of another version of xpxe")?;
+    // That took the directory away, too.
+    pins::prepare(pin_dir)?;
+    match pinned {
+        Pinned::Unfinished => {
+            info!(
+                "an earlier start ended before its tables in the kernel were filled: they have been made anew"
+            );
+            Ok(Found::Nothing)
+        }
+        Pinned::Other(abi_version) => Ok(Found::OtherVersion { abi_version }),
+        Pinned::Whole(_) => Ok(Found::Nothing),
+    }
+}
+
+/// What the pinned settings say of the tables beside them.
+#[derive(Clone, Copy, Debug)]
+enum Pinned<S> {
+    /// They are of this version.
+    Whole(S),
+    /// Nothing: a table begins with zeros, and a daemon writes its settings when it has made all of them.
+    Unfinished,
+    /// They are of another version; none where not even the settings can be read.
+    Other(Option<u32>),
+}
+
+impl<S> Pinned<S> {
+    fn of(read: Result<(S, u32)>) -> Self {
+        match read {
+            Ok((settings, ABI_VERSION)) => Self::Whole(settings),
+            Ok((_, 0)) => Self::Unfinished,
+            Ok((_, other)) => Self::Other(Some(other)),
+            // Settings of another size.
+            Err(_) => Self::Other(None),
+        }
+    }
+}
+
+fn tables(pin_dir: &Path, found: &Settings) -> Result<Found> {
     let hosts =
         HashMap::<_, HostKey, Host>::try_from(Map::HashMap(MapData::from_pin(pin_dir.join(name::HOSTS))?))?;
     let silent = crate::io::clock::boot().saturating_sub(Duration::from_nanos(found.heartbeat));
@@ -160,6 +196,15 @@ mod tests {
         assert!(too_large(256 << 20, Some(8 << 30)).contains("\"128M\" or less"));
         assert!(too_large(256 << 20, None).contains(", 268.4 MB; write fast_path_memory = \"128M\""));
         assert!(too_large(1 << 20, Some(0)).contains("\"1M\""));
+    }
+
+    #[test]
+    fn tables_that_nobody_has_filled_yet_are_of_no_other_version() {
+        let of = |read: Result<u32>| Pinned::of(read.map(|version| ((), version)));
+        assert!(matches!(of(Ok(ABI_VERSION)), Pinned::Whole(())));
+        assert!(matches!(of(Ok(0)), Pinned::Unfinished));
+        assert!(matches!(of(Ok(ABI_VERSION + 1)), Pinned::Other(Some(other)) if other == ABI_VERSION + 1));
+        assert!(matches!(of(Err(anyhow!("of another size"))), Pinned::Other(None)));
     }
 
     #[test]

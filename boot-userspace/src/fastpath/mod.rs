@@ -42,8 +42,8 @@ pub enum Found {
     },
     /// Tables of another version, which were removed.
     OtherVersion {
-        /// That version.
-        abi_version: u32,
+        /// That version, if even that can be read.
+        abi_version: Option<u32>,
     },
 }
 

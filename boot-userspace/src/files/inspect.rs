@@ -23,6 +23,16 @@ impl Inspection {
     pub fn with_article(&self) -> String {
         with_article(&self.says)
     }
+
+    /// What a file of this name and size is, or, instead, what is wrong with it and what to do: a problem names the kind
+    /// of the file by itself.
+    #[must_use]
+    pub fn sentence(&self, name: &str, size: u64) -> String {
+        match &self.problem {
+            None => format!("{name} is {}", self.with_article()),
+            Some(problem) => format!("{name}, {}: {problem}", human_size(size)),
+        }
+    }
 }
 
 /// What those who get a file need it to be.
@@ -415,6 +425,18 @@ pub(super) mod tests {
             let problem = found(name, content).problem;
             assert!(problem.as_ref().is_some_and(|told| told.contains(why)), "{name}: {why}: {problem:?}");
         }
+    }
+
+    #[test]
+    fn a_sentence_says_what_a_file_is_once() {
+        let says = |name: &str, content: &[u8]| found(name, content).sentence(name, content.len() as u64);
+        assert_eq!(
+            says("custom.efi", b"\0\0\0"),
+            "custom.efi, 3 bytes: it is an unknown kind of file, which UEFI firmware cannot boot; put an EFI \
+             application in its place"
+        );
+        assert_eq!(says("custom.efi", b""), "custom.efi, 0 bytes: it is empty; copy it again");
+        assert_eq!(says("pxelinux.0", b"\xb8\0\0"), "pxelinux.0 is an unknown kind of file, 3 bytes");
     }
 
     #[test]

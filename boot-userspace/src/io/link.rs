@@ -64,6 +64,16 @@ pub fn has_carrier(name: &str) -> io::Result<bool> {
     Ok(entry.flags.contains(InterfaceFlags::IFF_RUNNING))
 }
 
+/// Every IPv4 address of this host, with its interface.
+pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
+    let named = |entry: InterfaceAddress| {
+        // Behind a colon stands an address's label.
+        let name = entry.interface_name.split(':').next().unwrap_or_default();
+        Some((name.to_owned(), ipv4_address(&entry)?))
+    };
+    Ok(getifaddrs()?.filter_map(named).collect())
+}
+
 /// What happens to interfaces and their IPv4 addresses, as rtnetlink(7) tells it.
 pub struct Changes(AsyncFd<Socket>);
 

@@ -213,7 +213,8 @@ fn host(words: &mut Words<'_>, line: usize) -> Result<Option<Host>, Wrong> {
                 }
             }
             ("fixed-address", addresses) => {
-                let mut addresses = addresses.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
+                let mut addresses =
+                    addresses.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
                 let first = addresses.next().unwrap_or_default();
                 host.address = first.parse().ok();
                 if host.address.is_none() {
@@ -226,7 +227,9 @@ fn host(words: &mut Words<'_>, line: usize) -> Result<Option<Host>, Wrong> {
             }
             // Firmware shows its MAC in any case.
             ("uid", _) => {}
-            (first, rest) => host.beside.push(std::iter::once(&first).chain(rest).copied().collect::<Vec<_>>().join(" ")),
+            (first, rest) => {
+                host.beside.push(std::iter::once(&first).chain(rest).copied().collect::<Vec<_>>().join(" "))
+            }
         }
     }
 }

@@ -16,14 +16,21 @@ const FOREVER: u32 = u32::MAX;
 
 /// The files beside a lease file that belong to it, in the order in which a server reads them, and those that are left
 /// out, with why. `exists` says whether there is a file with this ending.
-pub(super) fn beside(exists: impl Fn(&str) -> bool) -> (Vec<&'static str>, Vec<(&'static str, &'static str)>) {
+pub(super) fn beside(
+    exists: impl Fn(&str) -> bool,
+) -> (Vec<&'static str>, Vec<(&'static str, &'static str)>) {
     let found = |ending: &&'static str| exists(ending);
     let mut left_out = Vec::new();
     if exists(".output") {
         left_out.push((".output", "a clean-up that has not finished; what it has is in the other files"));
     }
     if exists(".completed") {
-        left_out.extend([".2", ".1"].into_iter().filter(|ending| exists(ending)).map(|ending| (ending, "what it has is in .completed")));
+        left_out.extend(
+            [".2", ".1"]
+                .into_iter()
+                .filter(|ending| exists(ending))
+                .map(|ending| (ending, "what it has is in .completed")),
+        );
         return (vec![".completed"], left_out);
     }
     ([".2", ".1"].into_iter().filter(found).collect(), left_out)

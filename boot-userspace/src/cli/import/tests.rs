@@ -291,13 +291,16 @@ fn hosts_of_isc_are_reservations_for_the_configuration() {
 
 #[test]
 fn only_hosts_are_isc_s_too_and_what_cannot_be_read_ends_none_of_them() {
-    let parsed = read("host a { hardware ethernet 52:54:00:00:00:01 }\nhost b { hardware ethernet 52:54:00:00:00:02; }\n");
+    let parsed = read(
+        "host a { hardware ethernet 52:54:00:00:00:01 }\nhost b { hardware ethernet 52:54:00:00:00:02; }\n",
+    );
     let parsed = parsed.unwrap();
     named(&parsed.bad, &[("line 1", "; is expected")]);
     assert_eq!(parsed.reservations.len(), 1);
 }
 
-const KEA_HEAD: &str = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n";
+const KEA_HEAD: &str =
+    "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state\n";
 
 /// Writes Kea's files, one lease in each: the last number of its address and MAC.
 fn kea_files(dir: &Path, files: &[(&str, u8)]) -> PathBuf {
@@ -315,7 +318,8 @@ fn the_files_that_kea_s_clean_up_leaves_are_read_as_kea_reads_them() {
         let dir = tempfile::tempdir().unwrap();
         let path = kea_files(dir.path(), files);
         let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
-        let places = parsed.leases.iter().map(|(place, lease)| format!("{place} {}", lease.address)).collect();
+        let places =
+            parsed.leases.iter().map(|(place, lease)| format!("{place} {}", lease.address)).collect();
         let left_out: Vec<String> = parsed.skipped.into_iter().map(|(name, _)| name).collect();
         let places: Vec<String> = places;
         (places, left_out)
@@ -337,7 +341,11 @@ fn what_kea_s_file_says_overrides_what_was_cleaned_up_before() {
     let path = kea_files(dir.path(), &[(".2", 41), (".1", 42)]);
     let gone = "10.1.1.41,52:54:00:00:00:41,,0,1800000600,1,0,0,,0\n";
     let with_pool = KEA_HEAD.replace("state", "state,user_context,pool_id");
-    std::fs::write(&path, format!("{with_pool}10.1.1.42,52:54:00:00:00:42,,600,1800000900,1,0,0,,0,,0\n{gone}")).unwrap();
+    std::fs::write(
+        &path,
+        format!("{with_pool}10.1.1.42,52:54:00:00:00:42,,600,1800000900,1,0,0,,0,,0\n{gone}"),
+    )
+    .unwrap();
     let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
     assert_eq!(leases(&parsed), [lease("52:54:00:00:00:42", "10.1.1.42", 1_800_000_900, None)]);
 }

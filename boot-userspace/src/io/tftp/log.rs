@@ -41,12 +41,10 @@ impl Teller {
             return;
         }
         let inspection = files.inspect_open(name, file);
-        let says = inspection.with_article();
+        let says = inspection.sentence(name, file.size);
         match inspection.problem {
-            None => info!(step = "tftp", by = "daemon", file = name, "{name} is {says}"),
-            Some(problem) => {
-                warn!(step = "tftp", by = "daemon", file = name, "{name} is {says}; {problem}");
-            }
+            None => info!(step = "tftp", by = "daemon", file = name, "{says}"),
+            Some(_) => warn!(step = "tftp", by = "daemon", file = name, "{says}"),
         }
     }
 

@@ -1,0 +1,167 @@
+//! Whether a configuration fits the host that it is for: its addresses and its interfaces.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::config::{Config, DhcpRole, Interface, Machine, Subnet};
+
+/// What does not fit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Misfits {
+    /// What would do harm.
+    pub(super) errors: Vec<String>,
+    /// What does nothing.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Compares a configuration with the IPv4 addresses of this host, each with its interface; none where it is for another
+/// host.
+pub(super) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfits {
+    let mut misfits = Misfits::default();
+    let told = [config.http.advertise.map(|address| address.ip()), Some(config.http.listen.ip())];
+    for machine in &config.machines {
+        let Some(ip) = machine.ip else { continue };
+        if let Some((interface, _)) = addresses.iter().find(|(_, net)| net.addr() == ip) {
+            misfits.errors.push(format!(
+                "{} has ip = \"{ip}\", which is this server's own address on {interface}; give it another one",
+                called(machine)
+            ));
+        } else if told.contains(&Some(IpAddr::V4(ip))) {
+            misfits.errors.push(format!(
+                "{} has ip = \"{ip}\", which is this server's own address in [http]; give it another one",
+                called(machine)
+            ));
+        }
+    }
+    without_server(config, &mut misfits);
+    for interface in &config.interfaces {
+        on(interface, config, addresses, &mut misfits);
+    }
+    let reserved: HashSet<Ipv4Addr> = config.machines.iter().filter_map(|machine| machine.ip).collect();
+    misfits.warnings.extend(config.subnets.iter().filter(|subnet| has_no_address(subnet, &reserved)).map(
+        |subnet| {
+            format!(
+                "no address of the pool of {} can be given: all are the router's or reserved",
+                subnet.cidr
+            )
+        },
+    ));
+    misfits
+}
+
+/// Only a DHCP server gives addresses.
+fn without_server(config: &Config, misfits: &mut Misfits) {
+    if config.interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server) {
+        return;
+    }
+    let instead = "no [[interface]] has dhcp = \"server\": remove it, or make one a server";
+    for subnet in &config.subnets {
+        misfits.warnings.push(format!("[[subnet]] {} gives no address, because {instead}", subnet.cidr));
+    }
+    let mut reserved = config.machines.iter().filter(|machine| machine.ip.is_some());
+    if let Some(first) = reserved.next() {
+        let more = match reserved.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        misfits
+            .warnings
+            .push(format!("the ip of {}{more} is given to nobody, because {instead}", called(first)));
+    }
+}
+
+fn on(interface: &Interface, config: &Config, addresses: &[(String, Ipv4Net)], misfits: &mut Misfits) {
+    let name = &interface.name;
+    let mut own = addresses.iter().filter(|(other, _)| other == name).map(|(_, net)| net.addr()).peekable();
+    if own.peek().is_none() {
+        // It is not there yet, or the configuration is for another host.
+        return;
+    }
+    let here: Vec<&Subnet> = own
+        .filter_map(|address| config.subnets.iter().find(|subnet| subnet.cidr.contains(&address)))
+        .collect();
+    let others_serve = config.interfaces.iter().any(|other| other.dhcp == DhcpRole::Server);
+    match interface.dhcp {
+        DhcpRole::Server if here.is_empty() => misfits.warnings.push(format!(
+            "{name} has no address in any [[subnet]]: machines on it get no address, only those behind relays do"
+        )),
+        DhcpRole::Proxy | DhcpRole::Off if others_serve => {
+            misfits.warnings.extend(here.into_iter().map(|subnet| {
+                format!(
+                    "[[subnet]] {} gives no address to machines on {name}, which is no DHCP server: remove it, or write \
+                     dhcp = \"server\" there",
+                    subnet.cidr
+                )
+            }));
+        }
+        _ => {}
+    }
+}
+
+/// A pool that is there, but small and taken.
+fn has_no_address(subnet: &Subnet, reserved: &HashSet<Ipv4Addr>) -> bool {
+    let taken = |address: Ipv4Addr| subnet.router == Some(address) || reserved.contains(&address);
+    let mut pool = subnet.pool.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
+    !subnet.pool.is_empty() && pool.all(|address| taken(Ipv4Addr::from_bits(address)))
+}
+
+fn called(machine: &Machine) -> String {
+    match (&machine.name, machine.macs.first()) {
+        (Some(name), _) => format!("[[machine]] {name}"),
+        (None, Some(mac)) => format!("[[machine]] {mac}"),
+        (None, None) => "a [[machine]]".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn found(text: &str, addresses: &[(&str, &str)]) -> Misfits {
+        let addresses: Vec<(String, Ipv4Net)> =
+            addresses.iter().map(|(name, net)| ((*name).to_owned(), net.parse().unwrap())).collect();
+        misfits(&config::parse(text, "test").unwrap(), &addresses)
+    }
+
+    fn one(found: &[String], says: &str) {
+        assert!(found.len() == 1 && found[0].contains(says), "{says}: {found:?}");
+    }
+
+    const SERVER: &str = "[[interface]]\nname = 'eth1'\n[[subnet]]\ncidr = '10.1.0.0/16'\npool = ['10.1.1.33-10.1.1.34']\n\
+        router = '10.1.1.33'\n";
+    const MACHINE: &str = "[[machine]]\nmac = '52:54:00:00:00:01'\nname = 'node1'\n";
+
+    #[test]
+    fn a_server_s_own_address_is_no_machine_s() {
+        let text = format!("{SERVER}{MACHINE}ip = '10.1.0.2'\n");
+        let [here, elsewhere] = ["10.1.0.2/16", "10.1.0.3/16"].map(|net| found(&text, &[("eth1", net)]));
+        one(
+            &here.errors,
+            "[[machine]] node1 has ip = \"10.1.0.2\", which is this server's own address on eth1",
+        );
+        assert_eq!(elsewhere, Misfits::default());
+        one(&found(&text, &[("lo", "127.0.0.1/8"), ("eth9", "10.1.0.2/16")]).errors, "on eth9");
+        let told = format!("[http]\nadvertise = '10.1.0.2:80'\n{text}");
+        one(&found(&told, &[]).errors, "own address in [http]");
+    }
+
+    #[test]
+    fn what_does_nothing_is_named() {
+        let proxy = SERVER.replace("'eth1'", "'eth1'\ndhcp = 'proxy'");
+        let without = found(&format!("{proxy}{MACHINE}ip = '10.1.0.9'\n"), &[]);
+        assert!(without.errors.is_empty() && without.warnings.len() == 2, "{without:?}");
+        assert!(without.warnings[0].contains("[[subnet]] 10.1.0.0/16 gives no address"), "{without:?}");
+        assert!(without.warnings[1].contains("the ip of [[machine]] node1"), "{without:?}");
+        let beside = format!("[[interface]]\nname = 'eth2'\n[[subnet]]\ncidr = '10.2.0.0/16'\n{proxy}");
+        let addresses = [("eth1", "10.1.0.2/16"), ("eth2", "10.2.0.2/16")];
+        one(&found(&beside, &addresses).warnings, "gives no address to machines on eth1");
+        one(&found(SERVER, &[("eth1", "10.3.0.2/16")]).warnings, "eth1 has no address in any [[subnet]]");
+        let full = found(&format!("{SERVER}{MACHINE}ip = '10.1.1.34'\n"), &[("eth1", "10.1.0.2/16")]);
+        one(&full.warnings, "no address of the pool of 10.1.0.0/16 can be given");
+        let nothing = found("[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n", &[("eth1", "10.1.0.2/16")]);
+        assert_eq!(nothing, Misfits::default());
+    }
+}
