@@ -21,6 +21,9 @@ use super::delivery::{self, Recipient};
 use super::{Ends, Site, boot, date, machine_at};
 use crate::files::{OpenError, OpenFile, is_efi_application, percent};
 
+/// How much of a path that is not there is logged.
+const LONGEST_PATH: usize = 255;
+
 pub(super) async fn file(
     site: State<Site>,
     ends: ConnectInfo<Ends>,
@@ -54,6 +57,19 @@ pub(super) async fn file(
         }
         Err(error) => refuse(&error, &to),
     }
+}
+
+/// A path that none of ours is.
+pub(super) async fn nothing_there(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    uri: Uri,
+) -> Response {
+    let (mac, name) = machine_at(&site.roster, ends.client);
+    let (mac, client) = (mac.map(display), ends.client.ip());
+    let path: String = uri.path().chars().take(LONGEST_PATH).collect();
+    info!(step = "http", by = "daemon", mac, name, %client, "asked for {path:?}, which is no path of this server: boot files are under /files/, the script is /boot.ipxe");
+    (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
 }
 
 fn answer(

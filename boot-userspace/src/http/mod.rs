@@ -60,6 +60,7 @@ pub fn router(site: Site) -> Router {
         .route("/tftp/{*path}", get(files::file))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .fallback(files::nothing_there)
         .with_state(site)
         .layer(see_through)
 }
