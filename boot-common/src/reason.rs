@@ -84,6 +84,8 @@ reasons! {
     StoreFailed = "store-failed", "the answer could not be written; the frame was dropped";
     SwitchPort = "switch-port", "its switch port tells which machine it is, which the daemon looks up";
     NotBelieved = "not-believed", "a RELEASE or DECLINE that does not come from where the lease is, or one DECLINE too many";
+    NotStored = "not-stored", "its lease could not be stored, so nothing was sent";
+    NotSent = "not-sent", "the answer could not be sent: the interface took no packet";
 }
 
 impl Reason {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use boot_common::Mac;
+use boot_common::respond::Answered;
 use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
 
 use crate::engine::record::Change;
@@ -62,10 +63,22 @@ pub enum Via {
     },
 }
 
+/// What an answer tells which machine.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The machine.
+    pub mac: Mac,
+    /// The answer.
+    pub answered: Answered,
+    /// Why its request is refused, in a NAK.
+    pub refused: Option<String>,
+}
+
 /// What the daemon is to do, in this order.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Store it. Nothing behind it in the same batch may happen unless this succeeded.
+    /// Store it. Unless this succeeded, the engine hears of it by [`not_stored`](crate::engine::Engine::not_stored), nothing
+    /// is sent to the machine, and the kernel is told what the engine has then.
     Persist(Change),
     /// Tell the kernel of a machine.
     PutHost(HostKey, Host),
@@ -87,7 +100,8 @@ pub enum Command {
         /// Whether it matters that the machine itself has the address: it has said that it does not use it.
         own_answer_counts: bool,
     },
-    /// Send an answer: a whole Ethernet frame.
+    /// Send an answer: a whole Ethernet frame. Then tell the engine, by [`sent`](crate::engine::Engine::sent) or
+    /// [`not_sent`](crate::engine::Engine::not_sent): only then it is logged and counted.
     Send {
         /// Out of this interface.
         ifindex: u32,
@@ -95,18 +109,7 @@ pub enum Command {
         frame: Vec<u8>,
         /// How.
         via: Via,
+        /// What it says.
+        told: Told,
     },
-}
-
-impl Command {
-    /// What is left of it when its batch could not be stored: the kernel's tables have to follow the engine's all the
-    /// same, but nothing is promised and nothing is sent.
-    #[must_use]
-    pub fn without_promise(self) -> Option<Self> {
-        match self {
-            Self::PutHost(key, host) => Some(Self::PutHost(key, Host { durable_until: 0, ..host })),
-            Self::Send { .. } => None,
-            other => Some(other),
-        }
-    }
 }

@@ -26,23 +26,26 @@ pub mod rests;
 pub mod roster;
 pub mod script;
 mod sets;
+pub mod shares;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
+mod unstored;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_common::class::Class;
 use boot_common::respond::{Answered, Scratch};
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, role};
+use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
 
 use crate::config::DhcpRole;
-use crate::engine::command::{Command, Incoming, Now};
+use crate::engine::command::{Command, Incoming, Now, Told};
 use crate::engine::confirmed::Confirmed;
 use crate::engine::dhcp::{Declines, Pending};
 use crate::engine::join::join;
@@ -50,17 +53,19 @@ use crate::engine::lease::{Binding, Bindings, State};
 use crate::engine::lines::Lines;
 use crate::engine::policy::{Differences, Policy};
 use crate::engine::pools::Turned;
-use crate::engine::record::{Change, Lease, LeaseState};
-use crate::engine::rests::Rest;
+use crate::engine::record::{Lease, LeaseState};
 use crate::engine::roster::Roster;
 use crate::engine::sets::{Set, Sets};
 use crate::engine::tables::Tables;
+use crate::engine::unstored::Before;
 
 /// The name of those log lines of which every boot has some. All other kinds are limited to a few within a second.
 pub const STEP: &str = "step";
 
 /// How many different complaints are remembered as made.
 const MOST_SAID: usize = 1000;
+/// After how many seconds one is made again, if it still holds.
+const SAID_AGAIN: u64 = 3600;
 
 /// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
 /// read.
@@ -88,6 +93,9 @@ pub struct Engine {
     declines: Declines,
     scratch: Box<Scratch>,
     commands: Vec<Command>,
+    /// What the machines had that `commands` promise something, and those that the commands taken last promise something.
+    promised: Vec<Before>,
+    unstored: Vec<Before>,
     /// Machines whose promise was taken back a moment ago, and the seconds for which this is remembered: the kernel
     /// half may have made it once more before it knew.
     withdrawn: HashMap<Mac, u8>,
@@ -100,8 +108,8 @@ pub struct Engine {
     hostnames: HashMap<Mac, Box<str>>,
     /// How packets that reached the daemon ended.
     counters: HashMap<Reason, u64>,
-    /// Complaints that were made once and need not be repeated.
-    said: HashSet<String>,
+    /// Complaints, and the second in which they were made last.
+    said: HashMap<String, u64>,
 }
 
 impl Engine {
@@ -121,13 +129,15 @@ impl Engine {
             declines: Declines::default(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
+            promised: Vec::new(),
+            unstored: Vec::new(),
             withdrawn: HashMap::new(),
             adopted: 0,
             confirmed: Confirmed::default(),
             lines: Lines::default(),
             hostnames: HashMap::new(),
             counters: HashMap::new(),
-            said: HashSet::new(),
+            said: HashMap::new(),
         };
         engine.put_links();
         engine.spare_own_addresses();
@@ -141,6 +151,10 @@ impl Engine {
 
     /// A packet that the daemon's sockets received.
     pub fn handle(&mut self, incoming: &Incoming<'_>, now: Now) {
+        if incoming.port == port::DHCP_CLIENT {
+            let reason = self.overheard(incoming, now);
+            return self.count(reason);
+        }
         let Some(link) = self.tables.links.get(&incoming.ifindex).copied() else {
             return self.count(Reason::NoLink);
         };
@@ -193,11 +207,12 @@ impl Engine {
         });
         self.adopted = self.adopted.saturating_sub(1);
         self.confirmed.next_second();
-        self.lines.next_second();
+        self.end_lines();
     }
 
     /// What is to be done, in order.
     pub fn take_commands(&mut self) -> Vec<Command> {
+        self.unstored = std::mem::take(&mut self.promised);
         std::mem::take(&mut self.commands)
     }
 
@@ -420,6 +435,7 @@ impl Engine {
     pub fn adopt(&mut self, hosts: &[(HostKey, Host)], now: Now) -> usize {
         self.adopted = WITHDRAWN;
         let mut adopted = 0;
+        let mut lost = 0;
         for (HostKey { mac, .. }, host) in hosts {
             let address = Ipv4Addr::from(host.address);
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
@@ -443,45 +459,54 @@ impl Engine {
                 None if self.bindings.rests.has(address, now.seconds()) => continue,
                 None => {}
             }
-            let state = State::Offered(now.seconds() + lease::OFFER_HOLDS);
-            self.bindings.put(*mac, Binding { address, subnet, state });
+            let state = if promised > 0 {
+                // Nothing is promised before it is stored: the store has lost it.
+                lost += 1;
+                State::Leased(now.seconds() + promised + 1)
+            } else {
+                State::Offered(now.seconds() + lease::OFFER_HOLDS)
+            };
+            let binding = Binding { address, subnet, state };
+            self.bindings.put(*mac, binding);
             self.roster.put(address, self.policy.client(*mac));
-            self.put_direct_host(*mac, subnet, 0, now);
+            self.put_direct_host(*mac, subnet, if promised > 0 { host.durable_until } else { 0 }, now);
+            if promised > 0 {
+                self.store_again(*mac, &binding, now.seconds() + promised, now);
+            }
             adopted += 1;
         }
-        adopted
-    }
-
-    /// Takes back promises that could not be stored.
-    pub fn not_stored(&mut self, changes: &[Change]) {
-        for change in changes {
-            match change {
-                Change::Put(Lease { mac, address, state: LeaseState::Resting, expires, .. }) => {
-                    // With what the machine has stored next.
-                    let until = u64::try_from(*expires).unwrap_or(0);
-                    self.bindings.rests.begin(*address, Rest { mac: *mac, until });
-                }
-                Change::Put(lease) => self.withdraw(lease.mac, lease.address),
-                Change::Delete(..) | Change::Lift(_) => {}
-            }
+        if lost > 0 {
+            warn!(
+                lost,
+                "the store has no lease for {lost} machines that the kernel's tables promise an address: the database was emptied, cut off or replaced by an older one. These leases are stored again, those that only the store had are gone: their machines may be given other addresses, and theirs to others (an address that answers ARP or ping is not given)"
+            );
         }
+        adopted
     }
 
     fn count(&mut self, reason: Reason) {
         *self.counters.entry(reason).or_default() += 1;
     }
 
-    /// True the first time, as far as is remembered.
-    fn first(&mut self, what: String) -> bool {
+    /// True the first time within an hour, as far as is remembered.
+    fn first(&mut self, what: String, now: Now) -> bool {
         // A flood of different ones must fill no memory, and nothing that comes after it may go unsaid.
         if self.said.len() >= MOST_SAID {
             self.said.clear();
         }
-        self.said.insert(what)
+        match self.said.get_mut(&what) {
+            Some(at) if now.seconds() < *at + SAID_AGAIN => false,
+            Some(at) => {
+                *at = now.seconds();
+                true
+            }
+            None => self.said.insert(what, now.seconds()).is_none(),
+        }
     }
 
-    fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link) {
+    fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link, told: Told) {
+        self.take_down(&told);
         let via = dhcp::via(&frame, incoming, link);
-        self.commands.push(Command::Send { ifindex: incoming.ifindex, frame, via });
+        self.commands.push(Command::Send { ifindex: incoming.ifindex, frame, via, told });
     }
 }

@@ -21,6 +21,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// The machine that gets or loses something, unless only an address does.
+    #[must_use]
+    pub fn machine(&self) -> Option<Mac> {
+        match self {
+            Self::Put(lease) => Some(lease.mac),
+            Self::Delete(mac, _) => Some(*mac),
+            Self::Lift(_) => None,
+        }
+    }
+
     /// The same with times that are later by so many seconds.
     #[must_use]
     pub fn later_by(self, seconds: i64) -> Self {

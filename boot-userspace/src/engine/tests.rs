@@ -1,5 +1,6 @@
 //! The engine as a black box: DHCP messages and time in, commands out.
 
+mod elsewhere;
 mod give_back;
 mod places;
 mod pools;
@@ -159,7 +160,7 @@ impl Lab {
                     assert!(reply.is_none(), "stored after it was sent");
                     self.changes.push(change);
                 }
-                Command::Send { frame, via, ifindex } => {
+                Command::Send { frame, via, ifindex, .. } => {
                     assert_eq!(ifindex, 7);
                     assert!(reply.is_none(), "two answers");
                     let message = Message::from_bytes(payload(&frame)).unwrap();

@@ -4,6 +4,7 @@
 //! commit: so the commits per second are the disk's, and the leases per commit the storm's.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -462,11 +463,17 @@ impl Daemon {
                 false
             }
         };
+        let unstored: HashSet<Mac> =
+            if stored { HashSet::new() } else { changes.iter().filter_map(Change::machine).collect() };
         for command in commands {
-            let command = if stored { Some(command) } else { command.without_promise() };
-            let Some(command) = command else { continue };
             match command {
                 Command::Persist(_) => {}
+                Command::PutHost(key, _) | Command::DeleteHost(key) if !stored => {
+                    match self.engine.host_of(&key) {
+                        Some(host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
+                        None => self.tell("machine", |tables| tables.delete_host(&key)),
+                    }
+                }
                 Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
                 Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),
                 Command::PutAnswer(key, answer) => {
@@ -475,7 +482,16 @@ impl Daemon {
                 Command::Probe { ifindex, address, mac, on_link, own_answer_counts } => {
                     self.probe(ifindex, address, mac, on_link, own_answer_counts);
                 }
-                Command::Send { ifindex, frame, via } => self.send(ifindex, &frame, via),
+                Command::Send { told, .. } if unstored.contains(&told.mac) => {
+                    self.engine.not_sent(&told, Reason::NotStored);
+                }
+                Command::Send { ifindex, frame, via, told } => match self.send(ifindex, &frame, via) {
+                    Ok(()) => self.engine.sent(&told, ifindex),
+                    Err(failure) => {
+                        warn!(mac = %told.mac, "an answer to {} could not be sent: {failure}", told.mac);
+                        self.engine.not_sent(&told, Reason::NotSent);
+                    }
+                },
             }
         }
     }
@@ -505,12 +521,9 @@ impl Daemon {
         }
     }
 
-    fn send(&self, ifindex: u32, frame: &[u8], via: Via) {
-        let Some(sockets) = self.sockets.get(&ifindex) else { return };
-        let sent = sockets.send(frame, via);
-        if let Err(failure) = sent {
-            warn!("an answer could not be sent: {failure}");
-        }
+    fn send(&self, ifindex: u32, frame: &[u8], via: Via) -> io::Result<()> {
+        let sockets = self.sockets.get(&ifindex);
+        sockets.ok_or_else(|| io::Error::other("its interface is served no longer"))?.send(frame, via)
     }
 
     fn beat(&mut self) {

@@ -25,6 +25,8 @@ pub struct Sockets {
     ifindex: u32,
     dhcp: Dhcp,
     pxe: Arc<UdpSocket>,
+    /// What other servers broadcast to clients, where it can be heard.
+    others: Option<Arc<UdpSocket>>,
     frames: FrameSocket,
     prober: Arc<Prober>,
     /// Who listens to them.
@@ -72,7 +74,15 @@ impl Sockets {
         let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
         let frames = FrameSocket::open(link).map_err(other)?;
         let prober = Arc::new(Prober::open(link).map_err(other)?);
-        Ok(Self { ifindex: link.index, dhcp, pxe, frames, prober, listeners: JoinSet::new() })
+        let others = (role == DhcpRole::Server).then(|| UdpSocket::bind_broadcast(link, port::DHCP_CLIENT));
+        let others = others.and_then(|others| match others {
+            Ok(others) => Some(Arc::new(others)),
+            Err(failure) => {
+                debug!("{}: answers of other DHCP servers are not heard: {failure}", link.name);
+                None
+            }
+        });
+        Ok(Self { ifindex: link.index, dhcp, pxe, others, frames, prober, listeners: JoinSet::new() })
     }
 
     /// The interface's number.
@@ -106,6 +116,7 @@ impl Sockets {
     /// Passes on from now on what is heard.
     pub(super) fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
         let mut ears = vec![(Ear::Port(Arc::clone(&self.pxe)), port::PXE)];
+        ears.extend(self.others.clone().map(|others| (Ear::Port(others), port::DHCP_CLIENT)));
         match &self.dhcp {
             Dhcp::Port(socket, frames) => {
                 ears.push((Ear::Port(Arc::clone(socket)), port::DHCP_SERVER));

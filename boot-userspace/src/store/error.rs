@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use sqlx::migrate::MigrateError;
 
 use super::Location;
@@ -35,6 +36,16 @@ pub enum StoreError {
     Busy {
         /// The database.
         path: PathBuf,
+    },
+    /// The disk does not read or write it.
+    #[error(
+        "{path} cannot be read or written ({source}): look for errors of its disk in the kernel's log (dmesg)"
+    )]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: sqlx::Error,
     },
     /// It is no SQLite database, or a broken one.
     #[error(
@@ -79,8 +90,10 @@ const PERM: i32 = 3;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const READONLY: i32 = 8;
+const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 
@@ -102,9 +115,25 @@ impl Location {
             Some(PERM | AUTH) => StoreError::Permission { path },
             Some(READONLY) => StoreError::ReadOnly { path },
             Some(BUSY | LOCKED) => StoreError::Busy { path },
+            // The files beside the database cannot be made or grow, and SQLite does not say why.
+            Some(IOERR | CANTOPEN) => match self.state_of_disk() {
+                Some(Disk::Full) => StoreError::DiskFull { path },
+                Some(Disk::ReadOnly) => StoreError::ReadOnly { path },
+                None => StoreError::Disk { path, source },
+            },
             Some(CORRUPT | NOTADB) => StoreError::Damaged { path, detail: source.to_string() },
             _ => StoreError::Database { path, source },
         }
+    }
+
+    fn state_of_disk(&self) -> Option<Disk> {
+        let disk = statvfs(self.0.parent()?).ok()?;
+        if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Some(Disk::ReadOnly);
+        }
+        // Some file systems have no fixed number of files.
+        let is_full = disk.f_bavail == 0 || (disk.f_files > 0 && disk.f_favail == 0);
+        is_full.then_some(Disk::Full)
     }
 
     pub(super) fn explain_migration(&self, error: MigrateError) -> StoreError {
@@ -115,6 +144,12 @@ impl Location {
             other => StoreError::Database { path, source: other.into() },
         }
     }
+}
+
+/// Why a file system does not take anything.
+enum Disk {
+    Full,
+    ReadOnly,
 }
 
 fn result_code(error: &sqlx::Error) -> Option<i32> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::Lease;
 
@@ -13,14 +13,17 @@ use super::Lease;
 pub(super) const PAGE: usize = 10_000;
 
 /// The first rows, or those behind a key, in the order of the keys, which are compared as they are stored.
-pub(super) async fn page(pool: &SqlitePool, after: Option<&str>) -> sqlx::Result<Vec<SqliteRow>> {
+pub(super) async fn page(
+    connection: &mut SqliteConnection,
+    after: Option<&str>,
+) -> sqlx::Result<Vec<SqliteRow>> {
     const COLUMNS: &str = "SELECT address, mac, subnet, state, expires, hostname, updated FROM leases";
     let mut select = QueryBuilder::<Sqlite>::new(COLUMNS);
     if let Some(after) = after {
         select.push(" WHERE address > ").push_bind(after);
     }
     select.push(" ORDER BY address LIMIT ").push_bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
-    select.build().fetch_all(pool).await
+    select.build().fetch_all(connection).await
 }
 
 /// A row's key, if it is a text.

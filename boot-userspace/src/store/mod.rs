@@ -3,9 +3,14 @@
 //! There is one connection, because SQLite has one writer at a time. A commit returns when its data is on the
 //! disk (WAL with `synchronous = FULL`: one fsync for each commit), so an address may be promised after it;
 //! changes that are committed together share that one fsync.
+//!
+//! A connection on which anything failed is closed, and the next use opens another. After a full disk SQLite has ended the
+//! transaction by itself and sqlx believes it to be open, and after a disk that was read-only the file is open for reading
+//! only: such a connection would refuse every later commit.
 
 mod error;
 mod lease;
+mod loss;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -16,12 +21,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 pub use crate::engine::record::{Change, Lease, LeaseState};
 pub use error::StoreError;
+use loss::Loss;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const FILE: &str = "xpxe.db";
@@ -43,6 +49,7 @@ impl Store {
     /// Opens `xpxe.db` in `state_dir`, creates both if they are missing, and brings the tables up to date.
     pub async fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let location = Location(state_dir.join(FILE).into());
+        let loss = loss::look(&location.0);
         create_file(state_dir, &location.0).map_err(|error| location.explain_io(error))?;
         let options = SqliteConnectOptions::new()
             .filename(&location.0)
@@ -55,20 +62,21 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options)
             .await
             .map_err(|error| location.explain(error))?;
         MIGRATIONS.run(&writer).await.map_err(|error| location.explain_migration(error))?;
+        warn_of(loss, &location.0);
         Ok(Self { writer, location })
     }
 
     /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
         let mut leases = Vec::new();
-        let mut after = None;
+        let mut after: Option<String> = None;
         loop {
-            let rows = lease::page(&self.writer, after.as_deref()).await;
-            let rows = rows.map_err(|error| self.location.explain(error))?;
+            let rows = self.with(async |connection| lease::page(connection, after.as_deref()).await).await?;
             leases.extend(rows.iter().filter_map(lease::read_or_report));
             // Damaged keys come last, because they are no text: they are no place to go on from.
             let last = rows.iter().rev().find_map(lease::key);
@@ -84,40 +92,75 @@ impl Store {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write(changes).await.map_err(|error| self.location.explain(error))
+        self.with(async |connection| {
+            // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            write::changes(&mut transaction, changes).await?;
+            transaction.commit().await
+        })
+        .await
     }
 
     /// Writes to the disk as [`Store::commit`] does, and changes nothing.
     pub async fn try_to_write(&self) -> Result<(), StoreError> {
-        let write = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        self.with(async |connection| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             let row = "INSERT INTO leases (mac, address, subnet, state, expires, updated) \
                        VALUES ('', '', '', 'resting', 0, 0)";
             sqlx::query(row).execute(&mut *transaction).await?;
             sqlx::query("DELETE FROM leases WHERE address = ''").execute(&mut *transaction).await?;
             transaction.commit().await
-        };
-        write.await.map_err(|error| self.location.explain(error))
+        })
+        .await
     }
 
     /// Makes the times of a clock later by so many seconds, which was set when it said `old`, in seconds since the Unix
     /// epoch. What was stored at a later time than that was so by another clock: at the start this one was wrong.
     pub async fn shift(&self, seconds: i64, old: i64) -> Result<(), StoreError> {
         let shift = "UPDATE leases SET expires = expires + $1, updated = updated + $1 WHERE updated <= $2";
-        let done = sqlx::query(shift).bind(seconds).bind(old).execute(&self.writer).await;
-        done.map(drop).map_err(|error| self.location.explain(error))
+        self.with(async |connection| {
+            sqlx::query(shift).bind(seconds).bind(old).execute(connection).await.map(drop)
+        })
+        .await
     }
 
-    async fn write(&self, changes: &[Change]) -> sqlx::Result<()> {
-        // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        write::changes(&mut transaction, changes).await?;
-        transaction.commit().await
+    /// Uses the connection, and closes it if that fails.
+    async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let explain = |error| self.location.explain(error);
+        let mut connection = self.writer.acquire().await.map_err(explain)?;
+        match work(&mut connection).await {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                if let Err(error) = connection.close().await {
+                    tracing::debug!("closing the store after a failure: {error}");
+                }
+                Err(explain(error))
+            }
+        }
     }
 
     /// Closes the database, so that one file without a write-ahead log is left.
     pub async fn close(&self) {
         self.writer.close().await;
+    }
+}
+
+/// What was lost, what follows from it, and what helps.
+fn warn_of(loss: Loss, database: &Path) {
+    let path = database.display();
+    match loss {
+        Loss::Nothing => {}
+        Loss::Emptied => tracing::warn!(
+            "{path} was there and is empty: no lease is known, unless the kernel's tables have some. Machines may be given other addresses than they have; put a backup in its place if there is one"
+        ),
+        Loss::Cut { committed, there } => tracing::warn!(
+            committed,
+            there,
+            "{path}-wal was cut off or damaged: of {committed} pages that were committed to it {there} are there. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use ipnet::Ipv4Net;
@@ -148,6 +149,75 @@ fn leases_of_the_first_version_are_taken_over() {
         pool.close().await;
         let store = Store::open(dir.path()).await.unwrap();
         assert_eq!(sorted(&store).await, [lease(1, 1)]);
+    });
+}
+
+/// The files of a daemon that was killed, with a log of several commits.
+fn killed(dir: &Path) -> PathBuf {
+    let living = dir.join("living");
+    let dead = dir.join("dead");
+    std::fs::create_dir_all(&dead).unwrap();
+    run(async {
+        let store = Store::open(&living).await.unwrap();
+        for number in 1..20 {
+            store.commit(&[Change::Put(lease(number, number))]).await.unwrap();
+        }
+        for ending in ["", "-wal", "-shm"] {
+            let name = format!("{FILE}{ending}");
+            std::fs::copy(living.join(&name), dead.join(&name)).unwrap();
+        }
+        store.close().await;
+    });
+    dead.join(FILE)
+}
+
+fn beside(database: &Path, ending: &str) -> PathBuf {
+    database.with_file_name(format!("{FILE}{ending}"))
+}
+
+#[test]
+fn a_log_that_was_cut_off_or_damaged_is_told_from_one_that_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = killed(dir.path());
+    let (wal, shm) = (beside(&database, "-wal"), beside(&database, "-shm"));
+    let whole = std::fs::read(&wal).unwrap();
+    assert_eq!(loss::look(&database), Loss::Nothing);
+    // What stands behind the last commit was never confirmed to anybody.
+    std::fs::write(&wal, [&whole[..], &whole[32..1000]].concat()).unwrap();
+    assert_eq!(loss::look(&database), Loss::Nothing);
+    let mut damaged = whole.clone();
+    let middle = whole.len() / 2;
+    damaged[middle] ^= 1;
+    for broken in [&whole[..middle], &whole[..whole.len() - 1], &whole[..0], &damaged[..]] {
+        std::fs::write(&wal, broken).unwrap();
+        let found = loss::look(&database);
+        assert!(
+            matches!(found, Loss::Cut { committed, there } if there < committed),
+            "{}: {found:?}",
+            broken.len()
+        );
+    }
+    // Without the index nobody knows how long it was.
+    std::fs::remove_file(&shm).unwrap();
+    assert_eq!(loss::look(&database), Loss::Nothing);
+}
+
+#[test]
+fn an_emptied_database_is_told_from_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(loss::look(&dir.path().join("new").join(FILE)), Loss::Nothing);
+    let database = killed(dir.path());
+    std::fs::write(&database, "").unwrap();
+    assert_eq!(loss::look(&database), Loss::Emptied);
+    std::fs::remove_file(&database).unwrap();
+    assert_eq!(loss::look(&database), Loss::Emptied, "its log is still there");
+    run(async {
+        let fresh = dir.path().join("fresh");
+        let store = Store::open(&fresh).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
+        assert_eq!(loss::look(&fresh.join(FILE)), Loss::Nothing, "in use");
+        store.close().await;
+        assert_eq!(loss::look(&fresh.join(FILE)), Loss::Nothing, "closed");
     });
 }
 

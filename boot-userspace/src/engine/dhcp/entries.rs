@@ -121,7 +121,7 @@ impl Engine {
         self.commands.push(Command::DeleteHost(HostKey::from(mac)));
     }
 
-    pub(super) fn insert_host(&mut self, mac: Mac, host: Host) {
+    pub(in crate::engine) fn insert_host(&mut self, mac: Mac, host: Host) {
         let key = HostKey::from(mac);
         if self.tables.hosts.insert(key, host) != Some(host) {
             self.commands.push(Command::PutHost(key, host));

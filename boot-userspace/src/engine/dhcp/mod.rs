@@ -5,6 +5,7 @@
 
 mod bind;
 mod bootp;
+mod elsewhere;
 mod entries;
 mod give_back;
 mod identity;
@@ -134,6 +135,7 @@ impl Engine {
 
     fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
         let place = self.place(&asked)?;
+        self.look_for_strays(&asked, place);
         if let Some(binding) = self.bindings.get(asked.mac, place.subnet)
             && self.is_probed(asked.mac, binding.address)
         {
@@ -167,6 +169,7 @@ impl Engine {
                 // Offered anew it has to be bound anew.
                 self.withdraw(asked.mac, binding.address);
             }
+            self.chose_another_server(&asked, server_id);
             return Err(Reason::OtherServer);
         }
         let wanted = asked.wanted();
@@ -192,7 +195,10 @@ impl Engine {
                 let why = format!("asks for {wanted}, has {}", binding.address);
                 self.refuse(asked, place, &why)
             }
-            None if !on_this_net => self.refuse(asked, place, &format!("{wanted} is not of this network")),
+            None if !on_this_net => {
+                let why = self.is_of_another_network(wanted);
+                self.refuse(asked, place, &why)
+            }
             None if self.unfit.get(&(asked.mac, place.subnet)) == Some(&wanted) => {
                 self.refuse(asked, place, &format!("{wanted} was its address, and cannot be any more"))
             }
@@ -235,6 +241,7 @@ impl Engine {
         let stored = (u64::from(lease) * HORIZON).max(left).max(promised);
         let expires = now.seconds() + stored;
         let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
+        self.keep_before(mac, *binding);
         let binding = Binding { state, ..*binding };
         self.bindings.put(mac, binding);
         self.unfit.remove(&(mac, binding.subnet));
@@ -272,6 +279,11 @@ impl Engine {
         }
         let place = self.place(&asked)?;
         self.reply(asked, place, message::INFORM, None)
+    }
+
+    /// Stores a lease that the store should have had.
+    pub(super) fn store_again(&mut self, mac: Mac, binding: &Binding, expires: u64, now: Now) {
+        self.persist(mac, binding, LeaseState::Leased, expires, now);
     }
 
     /// A machine loses an address, here, in the kernel and in the store.

@@ -34,13 +34,22 @@ impl Engine {
         if let Some((subnet, server)) = found {
             return Ok(self.placed(asked, position, subnet, server));
         }
-        let text = if giaddr.is_unspecified() {
-            format!("{} has no address in any [[subnet]]: machines there get no address", port.name)
-        } else {
-            format!("relay {giaddr} is in no [[subnet]]: machines behind it get no address")
-        };
-        if self.first(text.clone()) {
-            warn!("{text}");
+        let (mac, from) = (asked.mac, *asked.incoming.from.ip());
+        if giaddr.is_unspecified() {
+            let interface = port.name.clone();
+            if self.first(format!("{interface} is in no subnet"), asked.now) {
+                warn!(step = "no-subnet", by = "daemon", %mac, interface,
+                    "{interface} has no address in any [[subnet]]: machines there get no address, {mac} among them");
+            }
+            return Err(Reason::NoSubnet);
+        }
+        let selected = Ipv4Addr::from(asked.facts.link_selection);
+        let wanted = if selected.is_unspecified() { giaddr } else { selected };
+        if self.first(format!("{wanted} of relay {giaddr} is in no subnet"), asked.now) {
+            let selects =
+                if wanted == giaddr { String::new() } else { format!(" selects the link {wanted}, which") };
+            warn!(step = "no-subnet", by = "daemon", %mac, relay = %giaddr, %from,
+                "relay {giaddr}{selects} is in no [[subnet]]: machines behind it get no address, {mac} among them (its request came from {from}); write a [[subnet]] with {wanted} in it, or take this server out of the relay's list");
         }
         Err(Reason::NoSubnet)
     }

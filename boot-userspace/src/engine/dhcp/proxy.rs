@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::{Asked, Place};
 use crate::engine::Engine;
+use crate::engine::command::Now;
 
 impl Engine {
     /// What a machine gets that needs no address from us.
@@ -27,7 +28,7 @@ impl Engine {
         {
             return Ok(*prepared);
         }
-        self.complain(asked.mac, class, None);
+        self.complain(asked.mac, class, None, asked.now);
         Err(Reason::NoAnswer)
     }
 
@@ -73,12 +74,12 @@ impl Engine {
         self.write(asked, &prepared, None, [0; 4], ciaddr, to, Reason::BootServer)
     }
 
-    /// Says once per firmware kind which loader is missing.
-    pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>) {
+    /// Says once in an hour per firmware kind which loader is missing.
+    pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>, now: Now) {
         let Some(port) = self.policy.ports().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
         if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet)
-            && self.first(missing.clone())
+            && self.first(missing.clone(), now)
         {
             warn!(step = "loader", by = "daemon", %mac, "{missing}");
         }

@@ -12,13 +12,12 @@ use boot_common::respond::{Answered, Scratch};
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, Link};
 use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
-use tracing::info;
 use zerocopy::FromBytes as _;
 
 use super::bootp::{self, BOOTP};
 use super::{Asked, Place};
 use crate::engine::answers::{Parts, prepare};
-use crate::engine::command::{Incoming, Via};
+use crate::engine::command::{Command, Incoming, Told, Via};
 use crate::engine::join::option_of;
 use crate::engine::lease::Binding;
 use crate::engine::{Engine, packet};
@@ -48,7 +47,7 @@ impl Engine {
         if class.stage != Stage::Os
             && !self.sets.has(known, &self.policy, &mut self.tables, &mut self.commands)
         {
-            self.complain(asked.mac, class, Some(place));
+            self.complain(asked.mac, class, Some(place), asked.now);
             class = Class::OS;
         }
         let list = if class.stage == Stage::Os { requested_options(&asked) } else { None };
@@ -91,8 +90,6 @@ impl Engine {
     }
 
     pub(super) fn refuse(&mut self, mut asked: Asked<'_>, place: Place, why: &str) -> Result<(), Reason> {
-        let client = self.policy.client(asked.mac);
-        info!(step = "nak", by = "daemon", mac = %asked.mac, name = client.name.as_deref().unwrap_or(""), "refused: {why}");
         let parts = Parts {
             class: Class::OS,
             message: message::NAK,
@@ -119,7 +116,11 @@ impl Engine {
                 port: relay_port(&asked.request, &asked.facts),
             }
         };
-        self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)
+        self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)?;
+        if let Some(Command::Send { told, .. }) = self.commands.last_mut() {
+            told.refused = Some(why.to_owned());
+        }
+        Ok(())
     }
 
     /// Writes the answer by the function the kernel uses, and sends it.
@@ -169,12 +170,8 @@ impl Engine {
     }
 
     pub(super) fn finish(&mut self, incoming: &Incoming<'_>, link: &Link, frame: Bytes, answered: Answered) {
-        self.count(answered.reason);
-        if answered.reason != Reason::Refused {
-            let mac = client(&self.scratch.request);
-            self.answered(mac, &answered, incoming.ifindex);
-        }
-        self.send(incoming, frame.0, link);
+        let mac = client(&self.scratch.request);
+        self.send(incoming, frame.0, link, Told { mac, answered, refused: None });
     }
 }
 

@@ -146,6 +146,7 @@ impl Lab {
         let options: Vec<DhcpOption> = [Some(asked), name].into_iter().flatten().collect();
         // The kernel half would answer while the lease is far enough ahead.
         let change = Change::Put(Lease { expires: self.now.seconds() as i64, ..self.lease_of(mac) });
+        self.engine.take_commands();
         self.engine.not_stored(&[change]);
         self.say(mac, MessageType::Request, &options);
     }

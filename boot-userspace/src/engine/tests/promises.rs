@@ -1,6 +1,9 @@
 //! Who is promised which address, and when another machine may have it.
 
+use boot_common::Reason;
+
 use super::*;
+use crate::engine::leases::Standing;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
@@ -256,4 +259,56 @@ fn an_address_that_was_found_in_use_rests_over_a_restart() {
     let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
     assert!(again.send(&discover(STRANGER)).is_none(), "both rest");
     assert!(again.probes.is_empty());
+}
+
+#[test]
+fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
+    let mut lab = Lab::new(CONFIG);
+    let key = HostKey::from(STRANGER);
+    let said = |lab: &Lab| lab.engine.counter(Reason::Acked);
+    let standing = |lab: &Lab| {
+        let leases = lab.engine.leases(&[], lab.now);
+        leases.into_iter().find(|shown| shown.mac == STRANGER).map(|shown| shown.standing)
+    };
+    let ask = |lab: &mut Lab, message: &Message| {
+        let bytes = message.to_vec().unwrap();
+        let from = SocketAddrV4::new(message.ciaddr(), 68);
+        let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &bytes };
+        lab.engine.handle(&incoming, lab.now);
+        lab.engine.take_commands()
+    };
+    let fail = |lab: &mut Lab, commands: Vec<Command>| {
+        let changes: Vec<Change> = commands
+            .iter()
+            .filter_map(
+                |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
+            )
+            .collect();
+        assert!(!changes.is_empty(), "nothing to store: {commands:?}");
+        lab.engine.not_stored(&changes);
+        for command in commands {
+            if let Command::Send { told, .. } = command {
+                lab.engine.not_sent(&told, Reason::NotStored);
+            }
+        }
+    };
+    // A first lease: it is an offer as before.
+    let address = lab.offered(STRANGER);
+    let offered = lab.engine.tables.hosts.get(&key).copied();
+    let commands = ask(&mut lab, &request(STRANGER, address, Some(SERVER)));
+    fail(&mut lab, commands);
+    assert_eq!(standing(&lab), Some(Standing::Offered));
+    assert_eq!(lab.engine.tables.hosts.get(&key).copied(), offered);
+    assert_eq!((said(&lab), lab.engine.counter(Reason::NotStored)), (0, 1));
+    // A renewal: what is stored is promised as far as before.
+    lab.engine.take_commands();
+    assert_eq!(lab.leased(STRANGER), address);
+    let stored = lab.engine.tables.hosts.get(&key).copied();
+    lab.later(700);
+    let commands = ask(&mut lab, &renewal(STRANGER, address));
+    fail(&mut lab, commands);
+    assert_eq!(lab.engine.tables.hosts.get(&key).copied(), stored);
+    assert_eq!(standing(&lab), Some(Standing::Leased));
+    lab.later(600);
+    assert_eq!(standing(&lab), Some(Standing::Released), "the stored lease ran out");
 }

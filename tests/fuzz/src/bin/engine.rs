@@ -200,11 +200,21 @@ impl World {
             }
             engine.not_stored(&changes);
         }
-        let commands: Vec<Command> = match stored {
-            true => commands,
-            false => commands.into_iter().filter_map(Command::without_promise).collect(),
+        let (changes, unstored) = if stored {
+            (changes, HashSet::new())
+        } else {
+            (Vec::new(), changes.iter().filter_map(Change::machine).collect())
         };
-        let changes = if stored { changes } else { Vec::new() };
+        let commands: Vec<Command> = commands
+            .into_iter()
+            .filter(|command| !matches!(command, Command::Send { told, .. } if unstored.contains(&told.mac)))
+            .map(|command| match command {
+                Command::PutHost(key, _) | Command::DeleteHost(key) if !stored => {
+                    engine.host_of(&key).map_or(Command::DeleteHost(key), |host| Command::PutHost(key, host))
+                }
+                other => other,
+            })
+            .collect();
         for change in changes {
             if self.trace {
                 eprintln!("    stores {change:?}");
@@ -243,7 +253,7 @@ impl World {
                     self.kernel.as_mut().map(|kernel| kernel.answers.insert(key, *answer));
                 }
                 Command::Probe { address, mac, .. } => self.probes.push_back((mac, address)),
-                Command::Send { ifindex, mut frame, via } => {
+                Command::Send { ifindex, mut frame, via, .. } => {
                     assert_eq!(ifindex, IFINDEX);
                     if let Via::Socket { to, .. } = via {
                         to_a_station(*to.ip(), &frame);
