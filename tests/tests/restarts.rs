@@ -723,3 +723,58 @@ fn processes_in(namespace: &Namespace) -> Result<Vec<String>> {
     }
     Ok(found)
 }
+
+/// The store is emptied and its log cut off while no daemon runs, and the kernel half has what it promised.
+#[test]
+fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Result<()> {
+    for (what, says) in [("", "was there and is empty"), ("-wal", "cut off or damaged")] {
+        let Some(place) = Place::build(&known())? else { return Ok(()) };
+        let mut xpxe = place.serve()?;
+        let wire = place.client()?;
+        let stranger = Client::new(mac(STRANGER)?);
+        let had = wire.lease(&stranger)?;
+        xpxe.kill9()?;
+        let state = place.rack.dir().join("state");
+        let file = state.join(format!("xpxe.db{what}"));
+        let half = if what.is_empty() { 0 } else { fs::metadata(&file)?.len() / 2 };
+        fs::OpenOptions::new().write(true).open(&file)?.set_len(half)?;
+        if what.is_empty() {
+            for beside in ["xpxe.db-wal", "xpxe.db-shm"] {
+                fs::remove_file(state.join(beside))?;
+            }
+        }
+        xpxe.restart()?;
+        xpxe.wait_for_event(says, SOON, |event| event.message().contains(says))?;
+        xpxe.wait_for_event("what was lost", SOON, |event| {
+            event.message().contains("the store has no lease for 1 machines")
+        })?;
+        // Stored again: the next daemon knows it without the kernel half.
+        xpxe.kill9()?;
+        place.detach(&xpxe)?;
+        xpxe.restart()?;
+        let newcomer = wire.lease(&Client::new(mac(OTHER_STRANGER)?))?;
+        ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());
+        let again = wire.lease(&stranger)?;
+        ensure!(again.address() == had.address(), "{what:?}: had {}, got {}", had.address(), again.address());
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_with_the_servers_own_address_is_refused_by_check_and_serve() -> Result<()> {
+    let twin = Known { address: Some("10.77.0.1"), ..ALICE };
+    let Some(place) = Place::build(&Settings { machines: vec![twin], ..Settings::default() })? else {
+        return Ok(());
+    };
+    let says = "[[machine]] alice has ip = \"10.77.0.1\", which is this server's own address on eth0";
+    let process = place.spawn(&[])?;
+    process.wait_for_line(says, SOON)?;
+    ensure!(!process.wait(SOON)?.success(), "it serves");
+    let file = place.rack.dir().join("xpxe.toml");
+    let binary = boot_tests::daemon::binary()?.display().to_string();
+    let checked = place.rack.server.output(&binary, &["check", "--config", &file.display().to_string()]);
+    let why = format!("{:#}", checked.err().context("check calls it fine")?);
+    ensure!(why.contains("own address on eth0"), "{why}");
+    Ok(())
+}

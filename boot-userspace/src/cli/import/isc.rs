@@ -228,7 +228,8 @@ fn host(words: &mut Words<'_>, line: usize) -> Result<Option<Host>, Wrong> {
             // Firmware shows its MAC in any case.
             ("uid", _) => {}
             (first, rest) => {
-                host.beside.push(std::iter::once(&first).chain(rest).copied().collect::<Vec<_>>().join(" "))
+                let words = std::iter::once(&first).chain(rest).copied().collect::<Vec<_>>();
+                host.beside.push(words.join(" "));
             }
         }
     }
