@@ -21,8 +21,9 @@ pub struct Flight {
     pub progressed: Word,
     /// Boot-clock nanoseconds when something was last sent, for the first time or again.
     pub sent_at: Word,
-    /// Nanoseconds from the last sending to its acknowledgement.
-    pub round_trip: Word,
+    /// What [`measure`](Self::measure) made of round trips: their mean in the upper half, their mean deviation in the
+    /// lower one, both in units of 1,024 ns. 0: none is known yet.
+    round_trip: Word,
     /// Bytes of the file.
     size: Word,
     /// First chunk in `IMAGES` in the upper half, first entry in `SUMS` in the lower one.
@@ -43,7 +44,23 @@ pub struct Flight {
     pub edition: Word,
     /// The file's name for the log, padded with zeros.
     name: [Word; NAME / 8],
+    /// The last position that was sent more than once: its acknowledgement may be of either.
+    pub resent: Word,
+    /// Nanoseconds between repeats that the client asked for (RFC 2349); 0 when it did not.
+    pub timeout: Word,
 }
+
+/// How long acknowledgements take, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// RFC 6298's SRTT.
+    pub mean: u64,
+    /// RFC 6298's RTTVAR.
+    pub deviation: u64,
+}
+
+/// Nanoseconds in a unit of [`Flight::round_trip`], as a power of two: so both halves fit into 32 bits.
+const ROUND_TRIP_UNIT: u32 = 10;
 
 /// What was sent and what is acknowledged, in positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +195,49 @@ impl Flight {
         u32::from((self.shape.get() >> 16) as u16)
     }
 
+    /// Takes in that the block at `position`, which was last sent `nanos` ago, is acknowledged (RFC 6298 section 2).
+    ///
+    /// What was sent more than once says nothing (Karn's rule), nor does the OACK: a client that is slow with blocks
+    /// may be quick with that.
+    #[inline(always)]
+    pub fn measure(&self, position: u32, nanos: u64) {
+        if position < 2 || u64::from(position) <= self.resent.get() {
+            return;
+        }
+        let sample = nanos >> ROUND_TRIP_UNIT;
+        let sample = if sample > u64::from(u32::MAX) { u64::from(u32::MAX) } else { sample };
+        let known = self.round_trip.get();
+        let (mean, deviation) = if known == 0 {
+            (sample, sample >> 1)
+        } else {
+            let (mean, deviation) = (known >> 32, known & 0xffff_ffff);
+            let off = if sample > mean { sample - mean } else { mean - sample };
+            (mean - (mean >> 3) + (sample >> 3), deviation - (deviation >> 2) + (off >> 2))
+        };
+        let mean = if mean == 0 { 1 } else { mean };
+        self.round_trip.set(mean << 32 | deviation);
+    }
+
+    /// What is known of how long acknowledgements of blocks take.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<RoundTrip> {
+        let known = self.round_trip.get();
+        let nanos = |units: u64| units << ROUND_TRIP_UNIT;
+        (known != 0).then_some(RoundTrip { mean: nanos(known >> 32), deviation: nanos(known & 0xffff_ffff) })
+    }
+
+    /// What was learned of the client in another flight of the same transfer.
+    pub fn inherit(&self, before: &Self) {
+        let words =
+            |of: &Self| [&of.round_trip, &of.resent, &of.timeout, &of.opened, &of.edition].map(Word::get);
+        let [round_trip, resent, timeout, opened, edition] = words(before);
+        self.round_trip.set(round_trip);
+        self.resent.set(resent);
+        self.timeout.set(timeout);
+        self.opened.set(opened);
+        self.edition.set(edition);
+    }
+
     /// Whose transfer it is; `None` when the slot is free.
     #[must_use]
     pub fn key(&self) -> Option<TransferKey> {
@@ -208,7 +268,9 @@ impl Flight {
         for stamp in [&self.opened, &self.progressed, &self.sent_at] {
             stamp.set(now);
         }
-        for number in [&self.round_trip, &self.by_xdp, &self.by_tc, &self.edition] {
+        let numbers =
+            [&self.round_trip, &self.resent, &self.timeout, &self.by_xdp, &self.by_tc, &self.edition];
+        for number in numbers {
             number.set(0);
         }
         for (index, word) in self.name.iter().enumerate() {
@@ -268,5 +330,29 @@ mod tests {
         assert!(flight.name().starts_with(b"a/boot/file.efi\0"));
         flight.end();
         assert_eq!(flight.key(), None);
+    }
+
+    #[test]
+    fn round_trips_are_averaged_and_what_was_sent_twice_is_none() {
+        const MS: u64 = 1 << 20;
+        let flight = Flight::default();
+        flight.measure(1, 7 * MS);
+        assert_eq!(flight.round_trip(), None, "the OACK's");
+        flight.measure(2, 80 * MS);
+        assert_eq!(flight.round_trip(), Some(RoundTrip { mean: 80 * MS, deviation: 40 * MS }));
+        flight.measure(3, 160 * MS);
+        assert_eq!(flight.round_trip(), Some(RoundTrip { mean: 90 * MS, deviation: 50 * MS }));
+        flight.measure(4, 10 * MS);
+        assert_eq!(flight.round_trip(), Some(RoundTrip { mean: 80 * MS, deviation: 57 * MS + MS / 2 }));
+        flight.resent.set(9);
+        flight.measure(9, 3000 * MS);
+        assert_eq!(flight.round_trip().unwrap().mean, 80 * MS, "either sending's");
+        flight.measure(10, u64::MAX);
+        assert!(flight.round_trip().unwrap().mean > 1_000_000 * MS, "no overflow");
+        let other = Flight::default();
+        other.measure(2, 0);
+        assert!(other.round_trip().is_some(), "a round trip of no time is known all the same");
+        other.inherit(&flight);
+        assert_eq!((other.round_trip(), other.resent.get()), (flight.round_trip(), 9));
     }
 }

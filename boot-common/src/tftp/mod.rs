@@ -15,7 +15,7 @@ use crate::wire::{ETHERTYPE_IPV4, Eth, IP_UDP, Ipv4, Request, Sum, Udp, port};
 mod flight;
 mod word;
 
-pub use flight::{Ack, Flight, NAME, Shape, State};
+pub use flight::{Ack, Flight, NAME, RoundTrip, Shape, State};
 pub use word::Word;
 
 /// How many transfers there can be at once, and a second after their end.
@@ -183,7 +183,7 @@ fn next<F: Frame, T: Transfers>(
     if !tables.exchange(&flight.state, state.packed(), after.packed()) {
         return Err(Reason::TftpRace);
     }
-    flight.round_trip.set(now.wrapping_sub(flight.sent_at.get()));
+    flight.measure(state.sent, now.wrapping_sub(flight.sent_at.get()));
     flight.progressed.set(now);
     if count == 0 {
         return Err(Reason::TftpDone);
@@ -222,6 +222,7 @@ fn again<F: Frame, T: Transfers>(
     if !tables.exchange(&flight.sent_at, sent_at, now) {
         return Err(Reason::TftpRace);
     }
+    flight.resent.set(u64::from(after.sent));
     if before != after && !tables.exchange(&flight.state, before.packed(), after.packed()) {
         return Err(Reason::TftpRace);
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod netascii;
 mod outcome;
+mod pace;
 mod packet;
 mod request;
 mod slots;
@@ -18,6 +19,8 @@ mod transfer;
 
 #[cfg(test)]
 mod lossy_tests;
+#[cfg(test)]
+mod pace_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,7 @@
 //! The packets this server sends, and the option values it grants.
 
+use std::time::Duration;
+
 use super::request::{Kind, Request};
 
 /// Header of a DATA packet: opcode and block number.
@@ -32,6 +34,8 @@ pub(super) fn error(code: u16, message: &str) -> Vec<u8> {
 pub(super) struct Agreed {
     pub(super) block_size: u16,
     pub(super) window: u16,
+    /// How long to wait before a repeat, if the client said so.
+    pub(super) timeout: Option<Duration>,
     /// The OACK, if any option was accepted.
     pub(super) oack: Option<Vec<u8>>,
 }
@@ -61,7 +65,7 @@ pub(super) fn block_size(request: &Request, mtu: u32) -> u16 {
 /// netascii is not that of the file.
 pub(super) fn agree(request: &Request, size: u64, limits: &Limits) -> Agreed {
     let block_size = block_size(request, limits.mtu);
-    let mut agreed = Agreed { block_size, window: 1, oack: None };
+    let mut agreed = Agreed { block_size, window: 1, timeout: None, oack: None };
     let mut oack = vec![0, 6];
     for option in &request.options {
         let granted = match option.kind {
@@ -74,9 +78,14 @@ pub(super) fn agree(request: &Request, size: u64, limits: &Limits) -> Agreed {
             // curl takes a size of 0 for a mistake and ends the transfer.
             Kind::TransferSize if size == 0 => continue,
             Kind::TransferSize => size,
-            // Echoed as RFC 2349 demands. Retransmission keeps its own, much shorter timer: it only ever
-            // helps the client, which cannot be hurt by a block it already has.
-            Kind::Timeout | Kind::TimeoutMicroseconds => option.value,
+            Kind::Timeout | Kind::TimeoutMicroseconds => {
+                let asked = match option.kind {
+                    Kind::Timeout => Duration::from_secs(option.value),
+                    _ => Duration::from_micros(option.value),
+                };
+                agreed.timeout = agreed.timeout.max(Some(asked));
+                option.value
+            }
             // This server counts on with 0, so with 1 only where it does not come to that.
             Kind::Rollover if option.value == 1 && size / u64::from(block_size) >= 65535 => continue,
             Kind::Rollover => option.value,

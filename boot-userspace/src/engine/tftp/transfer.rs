@@ -8,22 +8,16 @@ use std::time::Duration;
 
 use boot_common::tftp::{Ack, Flight, Shape, State, TransferKey};
 
+use super::pace::Pace;
 use super::packet::Agreed;
 use super::request::Request;
 use super::{Image, Token};
 
-/// First wait for an acknowledgement; real clients answer within a few milliseconds.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// How long an acknowledgement inside a window is left alone before the rest of the window is sent again: as long as
 /// what is still on its way may take to arrive.
 const SETTLE: Duration = Duration::from_millis(10);
-/// Longest wait between two retransmissions.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long a transfer may stand still.
+/// How long a file may take to be opened.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Retransmissions to a client that has never acknowledged anything. Its address may be forged, and a real
-/// client repeats its request by itself.
-const UNPROVEN_RESENDS: u32 = 8;
 
 /// What to do next for a transfer.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,10 +59,7 @@ pub(super) struct Course {
     pub(super) resent: u64,
     /// The last acknowledged position when the timer last looked.
     seen: u32,
-    wait: Duration,
-    resends_in_a_row: u32,
-    /// The last position that was sent again.
-    resent_to: u32,
+    pace: Pace,
     /// What is known of the client while nothing is acknowledged.
     sign: Sign,
 }
@@ -104,6 +95,8 @@ impl Transfer {
     /// Goes on with what an earlier daemon began.
     pub(super) fn adopted(request: Request, image: Image, slot: u32, flight: &Flight, now: Duration) -> Self {
         let seen = flight.state().acked;
+        // It may have sent anything again.
+        flight.resent.set(u64::from(flight.state().sent));
         let course = Course {
             image,
             slot,
@@ -111,14 +104,12 @@ impl Transfer {
             oack: None,
             resent: 0,
             seen,
-            wait: FIRST_WAIT,
-            resends_in_a_row: 0,
-            // It may have sent anything again.
-            resent_to: flight.state().sent,
+            pace: Pace::adopted(),
             sign: Sign::None,
         };
         let started = Duration::from_nanos(flight.opened.get());
-        Self { request, phase: Phase::Open(course), started, progressed: now, due: now + FIRST_WAIT }
+        let due = Pace::look(flight, true, now + course.pace.wait(flight), now);
+        Self { request, phase: Phase::Open(course), started, progressed: now, due }
     }
 
     /// Starts sending: the OACK, or the first blocks if no option was accepted.
@@ -150,7 +141,9 @@ impl Transfer {
         flight.begin(key, &shape, state, &self.request.name, nanos(now));
         flight.opened.set(nanos(self.started));
         flight.edition.set(image.edition);
-        self.due = now + FIRST_WAIT;
+        flight.timeout.set(agreed.timeout.map_or(0, nanos));
+        let pace = Pace::new(agreed.oack.is_some());
+        self.due = Pace::look(flight, true, now + pace.wait(flight), now);
         self.progressed = now;
         self.phase = Phase::Open(Course {
             image,
@@ -159,9 +152,7 @@ impl Transfer {
             oack: agreed.oack,
             resent: 0,
             seen: state.acked,
-            wait: FIRST_WAIT,
-            resends_in_a_row: 0,
-            resent_to: 0,
+            pace,
             sign: Sign::None,
         });
         step
@@ -181,13 +172,15 @@ impl Transfer {
                 Ack::Inside(ahead) => ahead,
                 Ack::Repeated if asked => return course.send_again(before, flight, now),
                 Ack::Repeated => {
-                    course.waits(before);
+                    if course.waits(before, flight, now) {
+                        self.due = self.due.min(course.ready(before, flight));
+                    }
                     return Step::Nothing;
                 }
                 Ack::Impossible => return Step::Nothing,
             };
             let acked = before.acked + ahead;
-            let next = course.after(before, acked, asked);
+            let next = course.after(before, acked, asked, flight);
             let sent =
                 if next == Next::Onward { course.window_from(acked, before.sent) } else { before.sent };
             let after = State { sent, acked };
@@ -195,7 +188,10 @@ impl Transfer {
             if !flight.state.exchange(before.packed(), after.packed()) {
                 continue;
             }
-            flight.round_trip.set(nanos(now).saturating_sub(flight.sent_at.get()));
+            // An acknowledgement inside a window may be of what was sent long before the last block.
+            if acked == before.sent {
+                flight.measure(acked, nanos(now).saturating_sub(flight.sent_at.get()));
+            }
             flight.progressed.set(nanos(now));
             course.headway(acked, flight);
             self.progressed = now;
@@ -213,7 +209,7 @@ impl Transfer {
                 Next::Onward => {
                     flight.sent_at.set(nanos(now));
                     // The timer looks by itself when something was last sent; only an earlier end is worth a change.
-                    self.due = self.due.min(now + course.wait);
+                    self.due = self.due.min(now + course.pace.wait(flight));
                     Step::Blocks(before.sent + 1..=sent)
                 }
             };
@@ -229,40 +225,40 @@ impl Transfer {
             self.progressed = progressed;
             return Step::Finished;
         }
-        if state.acked != course.seen {
+        let moved = state.acked != course.seen;
+        if moved {
             course.headway(state.acked, flight);
             self.progressed = progressed;
         }
-        let gives_up = self.progressed + PATIENCE;
+        let gives_up = self.progressed + Pace::patience(flight);
         if now >= gives_up {
             return Step::GiveUp;
         }
         let ready = course.ready(state, flight);
         if now < ready {
-            self.due = ready.min(gives_up);
+            self.due = Pace::look(flight, moved, ready, now).min(gives_up);
             return Step::Nothing;
         }
-        course.resends_in_a_row += 1;
-        if course.is_unproven(state) && course.resends_in_a_row > UNPROVEN_RESENDS {
-            self.due = gives_up;
+        let step = if course.says_where_it_is(state) {
+            course.send_again(state, flight, now)
+        } else if course.pace.spend() {
+            course.ask(state, flight, now)
+        } else {
+            // What it acknowledges from now on is the kernel half's to answer, and may be lost.
+            self.due = Pace::look(flight, false, gives_up, now);
             return Step::Nothing;
-        }
-        if course.has_to_ask(state) {
-            self.due = (now + course.wait).min(gives_up);
-            return course.ask(state, flight, now);
-        }
-        course.wait = course.wait.mul_f32(1.5).min(LONGEST_WAIT);
-        self.due = (now + course.wait).min(gives_up);
-        course.send_again(state, flight, now)
+        };
+        course.pace.back_off();
+        self.due = Pace::look(flight, moved, now + course.pace.wait(flight), now).min(gives_up);
+        step
     }
 
     /// The client repeated its request: it did not get the first answer.
     pub(super) fn ask_again(&mut self, flight: Option<&Flight>, now: Duration) -> Step {
         match (&mut self.phase, flight) {
             (Phase::Open(course), Some(flight)) if course.is_unproven(flight.state()) => {
-                course.resends_in_a_row = 0;
-                course.wait = FIRST_WAIT;
-                self.due = (now + FIRST_WAIT).min(self.progressed + PATIENCE);
+                course.pace = Pace::new(course.oack.is_some());
+                self.due = Pace::look(flight, true, now + course.pace.wait(flight), now);
                 course.send_again(flight.state(), flight, now)
             }
             _ => Step::Nothing,
@@ -307,12 +303,12 @@ impl Course {
     }
 
     /// What follows an acknowledgement up to `acked`.
-    fn after(&self, before: State, acked: u32, asked: bool) -> Next {
+    fn after(&self, before: State, acked: u32, asked: bool, flight: &Flight) -> Next {
         if acked == before.sent {
             Next::Onward
         } else if asked {
             Next::Again
-        } else if before.acked >= self.resent_to {
+        } else if u64::from(before.acked) >= flight.resent.get() {
             // Each block was sent once, so one is missing, and the client discards those behind it.
             Next::Settle
         } else {
@@ -328,46 +324,56 @@ impl Course {
 
     /// When something is to be sent again.
     fn ready(&self, state: State, flight: &Flight) -> Duration {
-        let quiet = Duration::from_nanos(flight.sent_at.get()) + self.wait;
+        let sent_at = Duration::from_nanos(flight.sent_at.get());
+        let quiet = sent_at + self.pace.wait(flight);
         match self.sign {
             Sign::Misses(then, at) if then == state => quiet.min(at + SETTLE),
+            Sign::Waits(then) if then == state => sent_at + self.pace.wait_for_repeated(flight),
             _ => quiet,
         }
     }
 
-    /// It repeated an acknowledgement.
-    fn waits(&mut self, state: State) {
-        if !matches!(self.sign, Sign::Misses(then, _) if then == state) {
+    /// It repeated an acknowledgement. True if that says something: of one block under way it may be doubled by the
+    /// network, unless the block should have arrived by now.
+    fn waits(&mut self, state: State, flight: &Flight, now: Duration) -> bool {
+        if matches!(self.sign, Sign::Misses(then, _) if then == state) {
+            return false;
+        }
+        let late = Duration::from_nanos(flight.sent_at.get()) + self.pace.wait_for_repeated(flight);
+        let says_something = state.outstanding() > 1 || now >= late;
+        if says_something {
             self.sign = Sign::Waits(state);
         }
+        says_something
     }
 
-    /// Whether nothing is known of a client that was sent several blocks. It may have all of them, and its
-    /// acknowledgement was lost: to send them all again would have it acknowledge each of them.
-    fn has_to_ask(&self, state: State) -> bool {
-        let then = match self.sign {
-            Sign::None => None,
-            Sign::Waits(then) | Sign::Misses(then, _) | Sign::Asked(then) => Some(then),
-        };
-        state.acked > 0 && state.outstanding() > 1 && then != Some(state)
+    /// Whether the client has said which blocks it has. Else it may have all of them, and its acknowledgement was
+    /// lost: to send them all again would have it acknowledge each of them, and it may not be there at all.
+    fn says_where_it_is(&self, state: State) -> bool {
+        matches!(self.sign, Sign::Waits(then) | Sign::Misses(then, _) if then == state)
     }
 
-    /// The last block once more. Who has all of them acknowledges that, who misses one says which.
+    /// What was sent last once more. Who has all of it acknowledges that, who misses a block says which.
     fn ask(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         flight.sent_at.set(nanos(now));
-        self.sign = Sign::Asked(state);
+        flight.resent.set(u64::from(state.sent));
+        if state.acked == 0 {
+            return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
+        }
+        if state.outstanding() > 1 {
+            self.sign = Sign::Asked(state);
+        }
         self.resent += 1;
-        self.resent_to = state.sent;
         Step::Blocks(state.sent..=state.sent)
     }
 
     /// Everything that is not acknowledged, up to a full window: a client acknowledges nothing less.
     fn send_again(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         if state.acked == 0 {
-            flight.sent_at.set(nanos(now));
-            self.resent_to = state.sent;
-            return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
+            self.sign = Sign::None;
+            return self.ask(state, flight, now);
         }
+        flight.resent.set(u64::from(state.sent));
         let sent = self.window_from(state.acked, state.sent);
         if !flight.state.exchange(state.packed(), State { sent, ..state }.packed()) {
             // The kernel half heard from it just now.
@@ -376,20 +382,18 @@ impl Course {
         flight.sent_at.set(nanos(now));
         self.sign = Sign::None;
         self.resent += u64::from(state.outstanding());
-        self.resent_to = state.sent;
         Step::Blocks(state.acked + 1..=sent)
     }
 
-    /// After headway without a retransmission the wait follows the path's round trip; after one, the longer
-    /// wait stays until the next clean round trip (Karn's rule), so a slow path does not get everything twice. The kernel
-    /// half may have had many since the timer last looked.
+    /// The client has acknowledged more, to the daemon or, since the timer last looked, to the kernel half.
     fn headway(&mut self, acked: u32, flight: &Flight) {
+        // The OACK is no block.
+        let blocks = acked - self.seen.max(1).min(acked);
+        self.pace.earn(blocks.div_ceil(u32::from(self.shape.window)));
         self.seen = acked;
-        if acked > self.resent_to {
-            let round_trip = Duration::from_nanos(flight.round_trip.get());
-            self.wait = round_trip.saturating_mul(2).clamp(FIRST_WAIT, LONGEST_WAIT);
+        if u64::from(acked) > flight.resent.get() {
+            self.pace.is_known_again();
         }
-        self.resends_in_a_row = 0;
     }
 }
 

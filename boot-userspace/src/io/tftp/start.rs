@@ -249,12 +249,14 @@ fn move_to(before: &Flight, slots: &Slots, image: Image) -> Option<u32> {
 /// The same transfer with its image where that is now.
 fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image) {
     let (state, mut shape, name) = (before.state(), before.shape(), before.name());
-    let (progressed, opened, edition) = (before.progressed.get(), before.opened.get(), before.edition.get());
+    // Both may be the same flight.
+    let kept = Flight::default();
+    kept.inherit(before);
+    let progressed = before.progressed.get();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     (shape.chunk, shape.sums) = image.place.map_or((0, 0), |place| (place.chunk, place.sums));
     flight.begin(key, &shape, state, &String::from_utf8_lossy(name), progressed);
-    flight.opened.set(opened);
-    flight.edition.set(edition);
+    flight.inherit(&kept);
 }
 
 #[cfg(test)]

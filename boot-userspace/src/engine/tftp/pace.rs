@@ -1,0 +1,164 @@
+//! How long an acknowledgement is waited for, and how many repeats a client gets that stays silent.
+//!
+//! Nothing in TFTP proves that a client receives what it acknowledges: its address may be forged, and block numbers can be
+//! guessed. So what nobody asked for is bounded by what was acknowledged.
+
+use std::time::Duration;
+
+use boot_common::tftp::{Flight, RoundTrip};
+
+/// Until a block's round trip is known: longer than any client takes that writes a block to flash memory.
+const UNKNOWN: Duration = Duration::from_millis(500);
+/// The shortest wait, however quick the client is: it may have something else to do for a while.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// The longest wait between two repeats, unless the client asked for a longer one.
+const LONGEST: Duration = Duration::from_secs(4);
+/// How long a transfer may stand still.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon the timer looks again at a transfer that the kernel half moves on, and that may lose something any moment.
+const LIVELY: Duration = Duration::from_millis(50);
+/// How soon it looks again at one that stands still.
+const STILL: Duration = Duration::from_secs(1);
+/// Repeats before the first block is acknowledged: the OACK leaves three times at most.
+const FIRST_REPEATS: u32 = 2;
+/// Repeats that are saved up at most.
+const MOST_REPEATS: u32 = 12;
+
+/// The waits and repeats of one transfer.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// How often the wait has been doubled (RFC 6298 section 5.5).
+    doublings: u32,
+    /// Repeats that the client has left until it acknowledges more.
+    repeats: u32,
+}
+
+impl Pace {
+    /// Before anything is acknowledged. A first packet that is a block of 512 bytes is sent once for each request: that is
+    /// nine times as long as the request.
+    pub(super) fn new(has_oack: bool) -> Self {
+        Self { doublings: 0, repeats: if has_oack { FIRST_REPEATS } else { 0 } }
+    }
+
+    /// Of a client that has acknowledged something to an earlier daemon.
+    pub(super) fn adopted() -> Self {
+        Self { doublings: 0, repeats: FIRST_REPEATS }
+    }
+
+    /// So many windows of blocks were acknowledged: each earns a repeat.
+    pub(super) fn earn(&mut self, windows: u32) {
+        self.repeats = self.repeats.saturating_add(windows).min(MOST_REPEATS);
+    }
+
+    /// Takes a repeat that nobody asked for; false when there is none left.
+    pub(super) fn spend(&mut self) -> bool {
+        let left = self.repeats.checked_sub(1);
+        self.repeats = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// The next wait is twice as long.
+    pub(super) fn back_off(&mut self) {
+        self.doublings = self.doublings.saturating_add(1).min(16);
+    }
+
+    /// Something that was sent once only is acknowledged. Until then the longer wait stays (Karn's rule), so a slow path
+    /// does not get everything twice.
+    pub(super) fn is_known_again(&mut self) {
+        self.doublings = 0;
+    }
+
+    /// How long a silent client is waited for.
+    pub(super) fn wait(&self, flight: &Flight) -> Duration {
+        let timeout = Duration::from_nanos(flight.timeout.get());
+        let first = if timeout.is_zero() { unasked(flight.round_trip()) } else { timeout };
+        first.saturating_mul(1 << self.doublings).min(LONGEST.max(first))
+    }
+
+    /// How long a block is under way at least before a repeated acknowledgement says that it was lost: shorter than any
+    /// client's own timer, longer than what a doubled packet takes.
+    pub(super) fn wait_for_repeated(&self, flight: &Flight) -> Duration {
+        let twice = flight.round_trip().map_or(SHORTEST, |known| Duration::from_nanos(known.mean) * 2);
+        twice.max(SHORTEST).min(self.wait(flight))
+    }
+
+    /// How long a transfer may stand still: a client's own wait fits in more than once.
+    pub(super) fn patience(flight: &Flight) -> Duration {
+        PATIENCE.max(Duration::from_nanos(flight.timeout.get()) * 3)
+    }
+
+    /// When the timer has to look again at what will be due at `ready`: the kernel half may move on meanwhile.
+    pub(super) fn look(flight: &Flight, moved: bool, ready: Duration, now: Duration) -> Duration {
+        let lively = moved || flight.round_trip().is_none();
+        ready.min(now + if lively { LIVELY } else { STILL })
+    }
+}
+
+/// RFC 6298 section 2, and four round trips at least: clients that write to flash memory take their time now and then.
+fn unasked(known: Option<RoundTrip>) -> Duration {
+    let Some(RoundTrip { mean, deviation }) = known else { return UNKNOWN };
+    let wait = mean.saturating_add(deviation.saturating_mul(4)).max(mean.saturating_mul(4));
+    Duration::from_nanos(wait).max(SHORTEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight_with(millis: &[u64]) -> Flight {
+        let flight = Flight::default();
+        for (position, millis) in (2..).zip(millis) {
+            flight.measure(position, millis * 1_000_000);
+        }
+        flight
+    }
+
+    #[test]
+    fn the_wait_follows_the_client() {
+        let wait = |millis: &[u64]| Pace::new(true).wait(&flight_with(millis));
+        assert_eq!(wait(&[]), UNKNOWN);
+        assert_eq!(wait(&[1, 1, 1]), SHORTEST);
+        // Between 80 and 300 ms, in whatever order.
+        for slow in [&[80][..], &[80, 300, 80], &[300, 80, 80, 80, 80, 80, 80], &[300], &[190; 20]] {
+            let wait = wait(slow);
+            assert!(
+                wait > Duration::from_millis(300) && wait <= Duration::from_millis(1200),
+                "{slow:?}: {wait:?}"
+            );
+        }
+        // Quick again.
+        let later: Vec<u64> = [300].into_iter().chain([2; 60]).collect();
+        assert_eq!(wait(&later), SHORTEST);
+    }
+
+    #[test]
+    fn an_agreed_timeout_is_kept_to() {
+        let flight = flight_with(&[1]);
+        flight.timeout.set(7_000_000_000);
+        let mut pace = Pace::new(true);
+        for _ in 0..3 {
+            assert_eq!(pace.wait(&flight), Duration::from_secs(7));
+            pace.back_off();
+        }
+        assert_eq!(Pace::patience(&flight), PATIENCE);
+        flight.timeout.set(255_000_000_000);
+        assert_eq!(Pace::patience(&flight), Duration::from_secs(765));
+        // As tftp-hpa's utimeout has it: the wait grows from there.
+        flight.timeout.set(10_000_000);
+        let mut pace = Pace::new(true);
+        assert_eq!(pace.wait(&flight), Duration::from_millis(10));
+        (0..40).for_each(|_| pace.back_off());
+        assert_eq!(pace.wait(&flight), LONGEST);
+    }
+
+    #[test]
+    fn repeats_are_earned() {
+        let mut pace = Pace::new(true);
+        assert_eq!([(); 4].map(|()| pace.spend()), [true, true, false, false]);
+        pace.earn(1);
+        assert_eq!([(); 2].map(|()| pace.spend()), [true, false]);
+        pace.earn(1_000_000);
+        assert_eq!((0..100).filter(|_| pace.spend()).count(), MOST_REPEATS as usize);
+        assert!(!Pace::new(false).spend());
+    }
+}
