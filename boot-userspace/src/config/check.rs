@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Profile, Tftp, Unknown};
+use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Profile, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report};
 use super::value::{did_you_mean, quoted};
-use super::{amount, boot_file, file, http, machine, name, option, subnet, value};
+use super::{address, amount, boot_file, file, http, machine, name, option, subnet, value};
 
 /// The names of the profiles, with where they stand and how long their arguments are.
 pub(super) struct ProfileNames<'f> {
@@ -23,7 +23,7 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }
     config.http = http::check(&file.http, report);
-    config.tftp = tftp(file, config.tftp);
+    config.tftp = tftp(file, config.tftp, report);
     for (kind, path) in &file.ipxe {
         config.ipxe.extend(path.read(report, value::absolute).map(|path| ((*kind).to_owned(), path)));
     }
@@ -70,12 +70,34 @@ fn directories(file: &file::File, config: &mut Config, report: &mut Report<'_>) 
     }
 }
 
-fn tftp(file: &file::File, default: Tftp) -> Tftp {
+fn tftp(file: &file::File, default: Tftp, report: &mut Report<'_>) -> Tftp {
     let windowsize = file.windowsize.as_ref().and_then(|at| u16::try_from(at.value).ok());
     Tftp {
         windowsize: windowsize.unwrap_or(default.windowsize),
         single_port: file.single_port.unwrap_or(default.single_port),
+        clients: tftp_clients(&file.clients, report),
     }
+}
+
+fn tftp_clients(written: &[At<String>], report: &mut Report<'_>) -> TftpClients {
+    match written {
+        [only] if only.value == "any" => return TftpClients::Any,
+        [only] if only.value == "served" => return TftpClients::Served(Vec::new()),
+        _ => {}
+    }
+    let network = |text: &str| {
+        address::cidr(text).map_err(|why| match text {
+            "any" | "served" => {
+                format!("\"{text}\" stands alone; write clients = \"{text}\", or networks only")
+            }
+            _ if text.contains('/') => why,
+            _ => format!(
+                "{} is neither \"served\" nor \"any\" nor a network; write clients = [\"10.2.0.0/16\"]",
+                quoted(text)
+            ),
+        })
+    };
+    TftpClients::Served(written.iter().filter_map(|at| at.read(report, network)).collect())
 }
 
 fn interfaces(file: &file::File, report: &mut Report<'_>) -> Vec<Interface> {

@@ -74,7 +74,11 @@ impl Config {
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
             http: Http::default(),
-            tftp: Tftp { windowsize: DEFAULT_WINDOWSIZE, single_port: true },
+            tftp: Tftp {
+                windowsize: DEFAULT_WINDOWSIZE,
+                single_port: true,
+                clients: TftpClients::Served(Vec::new()),
+            },
             ipxe: BTreeMap::new(),
             interfaces: Vec::new(),
             subnets: Vec::new(),
@@ -87,7 +91,7 @@ impl Config {
 }
 
 /// `[tftp]`: how boot files are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tftp {
     /// `windowsize`: the largest window that is granted (RFC 7440), 1 to 64 blocks; 1: the option is declined. Default
     /// [`DEFAULT_WINDOWSIZE`].
@@ -95,6 +99,17 @@ pub struct Tftp {
     /// `single_port`: everything comes from port 69; false: each transfer has a port of its own (RFC 1350). Default
     /// true.
     pub single_port: bool,
+    /// `clients`: who gets files. Default `served`.
+    pub clients: TftpClients,
+}
+
+/// Whose addresses TFTP answers. Others may be forged, to have somebody else flooded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TftpClients {
+    /// `served`, or a list of networks: those of the interfaces, of `[[subnet]]`, and these.
+    Served(Vec<Ipv4Net>),
+    /// `any`: those, and all others from a port of each transfer's own.
+    Any,
 }
 
 /// `[[interface]]`: a network card that machines boot from.

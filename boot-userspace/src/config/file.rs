@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) windowsize: Option<At<u32>>,
     pub(super) single_port: Option<bool>,
     pub(super) http: http::Written,
+    pub(super) clients: Vec<At<String>>,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
     pub(super) interfaces: Vec<Interface>,
     pub(super) subnets: Vec<Subnet>,
@@ -107,7 +108,7 @@ impl File {
             "machine",
         ];
         let top = Table::open(tree, place, &known, report);
-        let tftp = top.table("tftp", &["windowsize", "single_port"], report);
+        let tftp = top.table("tftp", &["windowsize", "single_port", "clients"], report);
         let ipxe = top.table("ipxe", &IPXE, report);
         let default = top.table("default", &["profile", "unknown"], report);
         Self {
@@ -117,6 +118,10 @@ impl File {
             fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),
             windowsize: tftp.as_ref().and_then(|tftp| tftp.number("windowsize", 1..=64, "16", report)),
             single_port: tftp.as_ref().and_then(|tftp| tftp.flag("single_port", report)),
+            clients: tftp
+                .as_ref()
+                .map(|tftp| tftp.one_or_more_texts("clients", "10.2.0.0/16", report))
+                .unwrap_or_default(),
             http: http::read(&top, report),
             ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),
             interfaces: interfaces(&top, report),

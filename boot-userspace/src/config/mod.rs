@@ -37,7 +37,7 @@ pub use bytes::uuid as parse_uuid;
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Interface, Machine, Profile, RelayPort,
-    Subnet, Tftp, Unknown,
+    Subnet, Tftp, TftpClients, Unknown,
 };
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
 pub use problem::{Problem, Problems};

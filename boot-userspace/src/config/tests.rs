@@ -142,7 +142,10 @@ fn the_example_of_the_design() {
     assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/xpxe"));
     assert_eq!(config.http, Http::default());
     assert_eq!(config.fast_path_memory, 64 << 20);
-    assert_eq!(config.tftp, Tftp { windowsize: 16, single_port: true });
+    assert_eq!(
+        config.tftp,
+        Tftp { windowsize: 16, single_port: true, clients: TftpClients::Served(Vec::new()) }
+    );
     assert!(config.ipxe.is_empty());
     let interface = Interface {
         name: "eth1".into(),
@@ -210,7 +213,7 @@ fn everything_that_may_be_written() {
     let text = "
         pin_dir = '/sys/fs/bpf/a'
         fast_path_memory = '1G'
-        [tftp]\nwindowsize = 1\nsingle_port = false
+        [tftp]\nwindowsize = 1\nsingle_port = false\nclients = 'any'
         [http]\nlisten = '127.0.0.1:81'\nadvertise = '10.1.0.2'
         connections_per_address = 4096
         trusted_proxies = ['10.1.0.5', '2001:db8::/64']
@@ -238,7 +241,7 @@ fn everything_that_may_be_written() {
     assert_eq!(config.http.trusted_proxies, nets(&["10.1.0.5/32", "2001:db8::/64"]));
     assert_eq!(config.http.shared_addresses, nets(&["0.0.0.0/0"]));
     assert_eq!(config.fast_path_memory, 1 << 30);
-    assert_eq!(config.tftp, Tftp { windowsize: 1, single_port: false });
+    assert_eq!(config.tftp, Tftp { windowsize: 1, single_port: false, clients: TftpClients::Any });
     assert_eq!(config.ipxe.keys().collect::<Vec<_>>(), ["bios", "x64"]);
     assert_eq!(config.interfaces.len(), 3);
     assert!(

@@ -53,7 +53,29 @@ fn windows_and_ports() {
             (2, "tfpt.window_size", "did you mean windowsize?"),
             (2, "tfpt.window_size", "from 1 to 64"),
             (3, "tfpt.single_port", "has to be true or false, without quotes; write single_port = true"),
-            (4, "tfpt.blksize", "there is no such key; write windowsize or single_port"),
+            (4, "tfpt.blksize", "there is no such key; write windowsize, single_port or clients"),
         ],
     );
+}
+
+#[test]
+fn clients_are_those_of_the_networks_that_are_named() {
+    let clients = |written: &str| good(&format!("{BASE}[tftp]\nclients = {written}\n")).tftp.clients;
+    let net = |text: &str| text.parse().unwrap();
+    assert_eq!(clients("\"served\""), TftpClients::Served(Vec::new()));
+    assert_eq!(clients("\"any\""), TftpClients::Any);
+    assert_eq!(clients("\"10.2.0.0/16\""), TftpClients::Served(vec![net("10.2.0.0/16")]));
+    let two = TftpClients::Served(vec![net("10.2.0.0/16"), net("192.0.2.0/24")]);
+    assert_eq!(clients("[\"10.2.0.0/16\", \"192.0.2.0/24\"]"), two);
+    for (written, why) in [
+        ("\"all\"", "\"all\" is neither \"served\" nor \"any\" nor a network"),
+        ("[\"any\", \"10.2.0.0/16\"]", "\"any\" stands alone; write clients = \"any\""),
+        ("[\"10.2.0.1/16\"]", "10.2.0.1/16 has host bits set; write \"10.2.0.0/16\""),
+        ("\"10.2.0.7\"", "\"10.2.0.7\" is neither"),
+        ("[]", "the list is empty; write clients = [\"10.2.0.0/16\"]"),
+        ("true", "has to be a text in quotes"),
+    ] {
+        let key = if written.starts_with("[\"") { "tftp.clients[0]" } else { "tftp.clients" };
+        bad_after_base(&format!("[tftp]\nclients = {written}\n"), &[(2, key, why)]);
+    }
 }

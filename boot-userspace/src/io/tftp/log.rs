@@ -12,6 +12,7 @@ use crate::engine::roster::{Client, Roster};
 use crate::engine::tftp::{Outcome, Peer, Told};
 use crate::files::{BootFiles, OpenError, OpenFile, Version, human_size};
 use crate::io::neighbours;
+use crate::io::tftp::clients::Refusals;
 
 /// How many contents are remembered as told about.
 const MOST_INSPECTED: usize = 1024;
@@ -25,11 +26,12 @@ pub(super) struct Teller {
     inspected: HashSet<Version>,
     /// Machines that have their address from elsewhere, where it is known which they are.
     strangers: HashMap<Ipv4Addr, Option<Mac>>,
+    refusals: Refusals,
 }
 
 impl Teller {
     pub(super) fn new(roster: Roster) -> Self {
-        Self { roster, inspected: HashSet::new(), strangers: HashMap::new() }
+        Self { roster, inspected: HashSet::new(), strangers: HashMap::new(), refusals: Refusals::default() }
     }
 
     /// Says what is going to be sent, once for each content.
@@ -56,6 +58,17 @@ impl Teller {
             return debug!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}, which is not there");
         }
         info!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}: {why}");
+    }
+
+    /// Says which key would have a client answered, once for each network.
+    pub(super) fn tell_refused(&mut self, interface: &str, client: Ipv4Addr) {
+        if let Some(net) = self.refusals.new_of(client) {
+            warn!(
+                step = "tftp", by = "daemon", interface, %client,
+                "a TFTP request from {client} gets no answer: it is of no network of {interface} and of no [[subnet]]; \
+                 if machines are there, write clients = [\"{net}\"] in [tftp]"
+            );
+        }
     }
 
     pub(super) fn tell(&mut self, told: Told) {

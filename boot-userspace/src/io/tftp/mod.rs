@@ -21,11 +21,13 @@ use crate::io::library::{Edition, Library};
 use crate::io::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
 
+mod clients;
 mod log;
 mod ports;
 mod start;
 mod tally;
 
+use clients::{Clients, Standing};
 use log::Teller;
 use ports::{Datagram, Ports};
 
@@ -34,6 +36,8 @@ pub use tally::Tally;
 
 /// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;
+/// What a read request begins with.
+const READ: [u8; 2] = [0, 1];
 /// Nothing a client sends is longer; a longer request is cut and then refused.
 const LONGEST_PACKET: usize = 2048;
 /// Packets taken in before the timers get their turn again.
@@ -56,6 +60,8 @@ struct Common {
     window: u16,
     /// Everything comes from port 69, not from a port of each transfer's own (RFC 1350 section 4).
     single_port: bool,
+    /// Who gets files.
+    clients: Clients,
 }
 
 /// What an interface has become, and who gets whether it is served as it is now.
@@ -72,8 +78,8 @@ pub struct TftpServer {
     /// Who waits for which file to be read into memory.
     waiting: HashMap<Wanted, Vec<Token>>,
     teller: Teller,
-    /// Each transfer's own port, unless all have one.
-    ports: Option<Ports>,
+    /// The ports of transfers that have one of their own.
+    ports: Ports,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
     tally: Arc<Tally>,
@@ -100,7 +106,7 @@ impl TftpServer {
         let transfers = Transfers::new(limits, link.index, common.slots.clone());
         let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
         let teller = Teller::new(common.roster.clone());
-        let ports = (!common.single_port).then(|| Ports::new(link.clone()));
+        let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
         let (crowded_out, tally, relinks) = (0, Arc::default(), mpsc::unbounded_channel());
@@ -135,7 +141,7 @@ impl TftpServer {
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
     fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
         // A port of its own went with that daemon.
-        if key.ifindex != self.link.index || self.ports.is_some() {
+        if key.ifindex != self.link.index || !self.common.single_port {
             return false;
         }
         self.transfers.adopt(key, slot, image, clock::boot());
@@ -157,7 +163,7 @@ impl TftpServer {
                     }
                     Err(error) => self.receive_failed(&error).await,
                 },
-                Some(received) = next_on(&mut self.ports) => {
+                Some(received) = self.ports.next() => {
                     let Datagram { peer, bytes } = received;
                     self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
                 }
@@ -176,7 +182,7 @@ impl TftpServer {
     fn relink(&mut self, link: Link) -> Result<(), BindError> {
         if link.index != self.link.index {
             self.socket = bind(&link)?;
-            self.ports = self.ports.is_some().then(|| Ports::new(link.clone()));
+            self.ports = Ports::new(link.clone());
         }
         let limits = Limits { mtu: link.mtu, window: self.common.window };
         self.transfers.relink(limits, link.index);
@@ -187,6 +193,16 @@ impl TftpServer {
     fn take(&mut self, packet: &[u8], received: &crate::io::udp::Received) {
         let Some(packet) = packet.get(..received.len) else { return };
         if self.is_broadcast(received.to) || self.is_broadcast(*received.from.ip()) {
+            return;
+        }
+        let from = *received.from.ip();
+        if self.common.clients.standing(from, &self.link) == Standing::Refused {
+            self.tally.refuse();
+            return self.teller.tell_refused(&self.link.name, from);
+        }
+        // A transfer with a port of its own is another's on this one; only its request came here.
+        let peer = Peer { client: received.from, local: received.to };
+        if self.ports.has(peer) && !packet.starts_with(&READ) {
             return;
         }
         self.transfers.handle(packet, received.from, received.to, clock::boot());
@@ -239,9 +255,7 @@ impl TftpServer {
                 }
                 Action::Close { image } => self.common.library.close(image),
                 Action::Tell(told) => {
-                    if let Some(ports) = &mut self.ports {
-                        ports.close(told.peer);
-                    }
+                    self.ports.close(told.peer);
                     self.tally.add(&told.outcome);
                     self.teller.tell(told);
                 }
@@ -259,8 +273,8 @@ impl TftpServer {
     }
 
     fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {
-        if let Some(ports) = &mut self.ports
-            && let Err(error) = ports.open(peer)
+        if self.has_own_port(*peer.client.ip())
+            && let Err(error) = self.ports.open(peer)
         {
             let interface = &self.link.name;
             warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
@@ -311,9 +325,14 @@ impl TftpServer {
         }
     }
 
+    fn has_own_port(&self, client: Ipv4Addr) -> bool {
+        !self.common.single_port || self.common.clients.standing(client, &self.link) == Standing::Stranger
+    }
+
     /// A transfer that the kernel half does not know is the daemon's, and no worse for it than slower.
     fn publish(&self, key: &TransferKey, slot: u32) {
         if let Some(kernel) = &self.kernel
+            && !self.has_own_port(key.client.into())
             && let Err(error) = kernel.put(key, slot)
         {
             debug!(%error, "the kernel did not take a transfer, the daemon answers for it");
@@ -331,7 +350,7 @@ impl TftpServer {
     /// What cannot be sent at once is lost like any packet, and the transfer's timer repairs it: waiting for room would
     /// hold up all the others.
     fn send(&self, bytes: &[u8], peer: Peer) {
-        let own = self.ports.as_ref().and_then(|ports| ports.socket(peer));
+        let own = self.ports.socket(peer);
         if let Err(error) = own.unwrap_or(&self.socket).try_send(bytes, peer.client, peer.local) {
             debug!(client = %peer.client, %error, "TFTP packet not sent");
         }
@@ -348,14 +367,6 @@ fn answer_to(error: &OpenError) -> tftp::OpenError {
         }
         OpenError::Io { error, .. } if descriptors::are_used_up(error) => tftp::OpenError::Busy,
         OpenError::Io { .. } => tftp::OpenError::Failed,
-    }
-}
-
-/// The next datagram on a transfer's own port; never, where there is none.
-async fn next_on(ports: &mut Option<Ports>) -> Option<Datagram> {
-    match ports {
-        Some(ports) => ports.next().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -61,6 +61,11 @@ impl Ports {
         self.open.remove(&peer);
     }
 
+    /// True if the transfer has a port of its own.
+    pub(super) fn has(&self, peer: Peer) -> bool {
+        self.open.contains_key(&peer)
+    }
+
     pub(super) fn socket(&self, peer: Peer) -> Option<&UdpSocket> {
         self.open.get(&peer).map(|port| &*port.socket)
     }

@@ -24,6 +24,7 @@ use crate::io::link::Link;
 use crate::io::udp::BindError;
 use crate::mapping::Mapping;
 
+use super::clients::Clients;
 use super::{Common, TftpServer, bind};
 
 /// A transfer that stood still for longer is over: its client has given up.
@@ -96,6 +97,7 @@ pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: I
         slots,
         window: config.tftp.windowsize,
         single_port: config.tftp.single_port,
+        clients: Clients::of(config),
     };
     Ok(Prepared { common, published, adopted })
 }

@@ -56,6 +56,11 @@ impl Tally {
         self.crowded_out.store(crowded_out, Ordering::Relaxed);
     }
 
+    /// A packet of a client that is not served.
+    pub(super) fn refuse(&self) {
+        self.add(&Outcome::Refused("not served"));
+    }
+
     pub(super) fn add(&self, outcome: &Outcome) {
         let (end, bytes) = match outcome {
             Outcome::Finished { bytes, .. } => ("finished", *bytes),
