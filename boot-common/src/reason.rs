@@ -86,6 +86,7 @@ reasons! {
     NotBelieved = "not-believed", "a RELEASE or DECLINE that does not come from where the lease is, or one DECLINE too many";
     NotStored = "not-stored", "its lease could not be stored, so nothing was sent";
     NotSent = "not-sent", "the answer could not be sent: the interface took no packet";
+    TftpRequest = "tftp-request", "a request for a file, which the daemon answers";
 }
 
 impl Reason {

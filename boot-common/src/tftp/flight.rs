@@ -348,7 +348,7 @@ mod tests {
         flight.measure(9, 3000 * MS);
         assert_eq!(flight.round_trip().unwrap().mean, 80 * MS, "either sending's");
         flight.measure(10, u64::MAX);
-        assert!(flight.round_trip().unwrap().mean > 1_000_000 * MS, "no overflow");
+        assert!(flight.round_trip().unwrap().mean > 400_000 * MS, "no overflow");
         let other = Flight::default();
         other.measure(2, 0);
         assert!(other.round_trip().is_some(), "a round trip of no time is known all the same");

@@ -106,6 +106,7 @@ const LOST: u64 = 200_000_000;
 pub const ACK_FRAME: u32 = 46;
 /// Ethernet's shortest frame, without the checksum at its end.
 const SHORTEST_FRAME: u32 = 60;
+const OPCODE_READ: u16 = 1;
 const OPCODE_DATA: u16 = 3;
 const OPCODE_ACK: u16 = 4;
 
@@ -336,13 +337,19 @@ fn frame_length(block_length: u32) -> u32 {
 /// Checks everything about an acknowledgement's frame of `length` bytes that a socket's stack would check.
 ///
 /// # Errors
-/// [`Reason::Tftp`] when it is no plain acknowledgement; else why it is not to be believed, or not for us.
+/// [`Reason::TftpRequest`] or [`Reason::Tftp`] when it is no plain acknowledgement; else why it is not to be believed, or not for us.
 #[inline(always)]
 pub fn intact(request: &Request, length: u32, link: &Link) -> Result<(), Reason> {
-    if request.ip.total_length.get() != 32 || request.udp.length.get() != 12 || length < ACK_FRAME {
+    if length < ACK_FRAME {
         return Err(Reason::Tftp);
     }
-    if opcode(request) != OPCODE_ACK {
+    let opcode = opcode(request);
+    // Counted by itself only where our sockets should get it: the daemon looks whether they do.
+    let to_us = request.eth.destination == link.mac && request.ip.destination == link.address;
+    if opcode == OPCODE_READ && to_us {
+        return Err(Reason::TftpRequest);
+    }
+    if opcode != OPCODE_ACK || request.ip.total_length.get() != 32 || request.udp.length.get() != 12 {
         return Err(Reason::Tftp);
     }
     if request.eth.destination != link.mac {

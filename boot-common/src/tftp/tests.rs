@@ -216,7 +216,7 @@ fn only_whole_and_true_acknowledgements_for_us_are_answered() {
         (38, &[0, 13], false, Reason::Tftp),
         (40, &[1, 2], false, Reason::BadUdpChecksum),
         (42, &[0, 5], false, Reason::Tftp),
-        (42, &[0, 1], false, Reason::Tftp),
+        (42, &[0, 1], false, Reason::TftpRequest),
         (44, &[0, 9], false, Reason::BadUdpChecksum),
     ] {
         assert_eq!(spoilt(at, bytes, sum), Err(reason), "{at} {bytes:?}");

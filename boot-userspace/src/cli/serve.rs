@@ -37,7 +37,7 @@ use crate::io::link::{self, Link};
 use crate::io::memory;
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, InKernel, TftpServer};
-use crate::io::vlan;
+use crate::io::{unheard, vlan};
 use crate::store::Store;
 
 /// The flags.
@@ -245,7 +245,12 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
         readiness
             .add_note("there is no fast path, the daemon answers everything; the log says why".to_owned());
     }
-    let tallies = tftp.iter().map(TftpServer::tally).collect();
+    let tallies: Vec<_> = tftp.iter().map(TftpServer::tally).collect();
+    if hooks.is_some() {
+        let has_kernel = |interface: &&Interface| interface.fast_path != Hook::Off;
+        let watched = config.interfaces.iter().zip(&tallies).filter(|(interface, _)| has_kernel(interface));
+        tokio::spawn(unheard::watch(daemon.asks(), watched.map(|(_, tally)| tally.clone()).collect()));
+    }
     let keeper = Keeper {
         config: Arc::clone(&config),
         http_port,

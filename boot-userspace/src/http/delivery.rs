@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 use tracing::field::display;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::engine::STEP;
 use crate::files::human_size;
@@ -43,6 +43,7 @@ pub(super) fn body(file: File, range: Range<u64>, to: Recipient) -> Body {
         at: range.start,
         end: range.end,
         from_disk: None,
+        failed: None,
         wanted,
         started: Instant::now(),
         to,
@@ -56,6 +57,8 @@ struct Delivery {
     end: u64,
     /// A read that had to wait for the disk.
     from_disk: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    /// Why the file could not be read to the end.
+    failed: Option<String>,
     wanted: u64,
     started: Instant,
     to: Recipient,
@@ -78,7 +81,7 @@ impl AsyncRead for Delivery {
             let slice = buffer.initialize_unfilled_to(len);
             let slices = &mut [IoSliceMut::new(slice)];
             match rustix::io::preadv2(&*self.file, slices, self.at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return self.fail(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
                     buffer.advance(read);
                     self.at += read as u64;
@@ -94,10 +97,30 @@ impl AsyncRead for Delivery {
         let Some(reading) = &mut self.from_disk else { return Poll::Pending };
         let bytes = ready!(Pin::new(reading).poll(context));
         self.from_disk = None;
-        let bytes = bytes.map_err(io::Error::other)??;
+        let bytes = match bytes.map_err(io::Error::other).and_then(|read| read) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.fail(error),
+        };
         buffer.put_slice(bytes.get(..len.min(bytes.len())).unwrap_or_default());
         self.at += len.min(bytes.len()) as u64;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Delivery {
+    /// The connection ends with that, and the log has to say that the file is to blame.
+    fn fail(&mut self, error: io::Error) -> Poll<io::Result<()>> {
+        let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
+        self.failed = Some(if is_cut { self.cut() } else { error.to_string() });
+        Poll::Ready(Err(error))
+    }
+
+    fn cut(&self) -> String {
+        let left = self.file.metadata().map_or(0, |facts| facts.len());
+        format!(
+            "the file was cut to {} meanwhile; replace boot files by renaming new ones over them",
+            human_size(left)
+        )
     }
 }
 
@@ -116,6 +139,11 @@ impl Drop for Delivery {
         let size = human_size(bytes);
         if bytes == self.wanted {
             info!(name: STEP, step = "http", by = "daemon", mac, name, %client, file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
+        } else if let Some(why) = &self.failed {
+            warn!(
+                step = "http", by = "daemon", mac, name, %client, file, bytes, seconds,
+                "sending {file} ended after {size}: {why}"
+            );
         } else {
             let whole = human_size(self.wanted);
             info!(

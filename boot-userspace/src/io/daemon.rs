@@ -97,6 +97,8 @@ pub enum Ask {
         /// Gets what became of each.
         reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
     },
+    /// How packets ended at each hook.
+    Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
     /// What has been counted.
     Figures(oneshot::Sender<Figures>),
     /// Why no lease can be stored, if none can.
@@ -301,6 +303,7 @@ impl Daemon {
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
+            Ask::Packets(reply) => drop(reply.send(self.packets())),
             Ask::Figures(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
                     self.counted = self.figures();
@@ -312,7 +315,7 @@ impl Daemon {
         }
     }
 
-    fn figures(&self) -> Figures {
+    fn packets(&self) -> Vec<(Hook, Reason, u64)> {
         let mut packets: Vec<(Hook, Reason, u64)> = Vec::new();
         for hook in Hook::KERNEL {
             // A table that is gone counts nothing.
@@ -321,8 +324,12 @@ impl Daemon {
             packets.extend(Reason::ALL.iter().filter_map(|reason| Some((hook, *reason, counter(*reason)?))));
         }
         packets.extend(self.engine.counters().map(|(reason, count)| (Hook::Daemon, reason, count)));
+        packets
+    }
+
+    fn figures(&self) -> Figures {
         let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
-        Figures { packets, held, pools, store_failures: self.store_failures }
+        Figures { packets: self.packets(), held, pools, store_failures: self.store_failures }
     }
 
     async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {

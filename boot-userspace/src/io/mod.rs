@@ -16,4 +16,5 @@ mod socket;
 pub mod sockets;
 pub mod tftp;
 pub mod udp;
+pub mod unheard;
 pub mod vlan;

@@ -312,12 +312,12 @@ impl Transfers {
         }
     }
 
-    /// A block of this client's file could not be read, or the file has become another.
-    pub fn unreadable(&mut self, peer: Peer, now: Duration) {
+    /// A block of this client's file could not be read, or the file has become another: `why` is for the client and
+    /// for the log.
+    pub fn unreadable(&mut self, peer: Peer, why: &str, now: Duration) {
         if self.transfers.contains_key(&peer) {
-            let bytes = packet::error(code::UNDEFINED, "the file cannot be read");
-            self.actions.push_back(Action::Send { peer, bytes });
-            self.end(peer, now, |_, _| Outcome::Unreadable);
+            self.actions.push_back(Action::Send { peer, bytes: packet::error(code::UNDEFINED, why) });
+            self.end(peer, now, |_, _| Outcome::Unreadable(why.to_owned()));
         }
     }
 

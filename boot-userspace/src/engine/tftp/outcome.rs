@@ -64,8 +64,8 @@ pub enum Outcome {
     Missing(OpenError),
     /// The request was refused with this text.
     Refused(&'static str),
-    /// The file could not be read to its end.
-    Unreadable,
+    /// The file could not be read to its end, for this reason.
+    Unreadable(String),
     /// The client asked for another file, or for this one anew, from the same port.
     StartedOver,
     /// Ended while idle, to make room for others.

@@ -446,8 +446,8 @@ fn a_transfer_outlives_the_number_of_its_interface() {
 fn unreadable_file_ends_the_transfer_with_an_error() {
     let mut server = Server::with_file(5000);
     server.gets(&rrq("f octet"));
-    server.transfers.unreadable(Peer { client: CLIENT, local: LOCAL }, SOON);
-    assert_eq!(server.outputs(), [Out::Error(0), Out::Told(Outcome::Unreadable)]);
+    server.transfers.unreadable(Peer { client: CLIENT, local: LOCAL }, "it is cut", SOON);
+    assert_eq!(server.outputs(), [Out::Error(0), Out::Told(Outcome::Unreadable("it is cut".to_owned()))]);
 }
 
 #[test]

@@ -208,8 +208,7 @@ impl Library {
             Source::File(file) => {
                 let file = Arc::clone(file);
                 drop(books);
-                file.file.read_exact_at(piece, offset)?;
-                if file.is_unchanged()? { Ok(()) } else { Err(being_written()) }
+                read_unchanged(&file, piece, offset)
             }
             Source::Text(text) => {
                 let from = usize::try_from(offset).ok().and_then(|from| text.get(from..)?.get(..piece.len()));
@@ -278,11 +277,11 @@ impl Library {
         while offset < file.size {
             let length = usize::try_from(file.size - offset).unwrap_or(PIECE).min(PIECE);
             let piece = piece.get_mut(..length).unwrap_or_default();
-            file.file.read_exact_at(piece, offset)?;
+            read_unchanged(file, piece, offset)?;
             self.put(chunk, offset, piece)?;
             offset += length as u64;
         }
-        if file.is_unchanged()? { Ok(()) } else { Err(being_written()) }
+        Ok(())
     }
 
     fn put_all(&self, chunk: u32, bytes: &[u8]) -> io::Result<()> {
@@ -468,8 +467,24 @@ pub fn fingerprint(edition: &Edition) -> u64 {
     hasher.finish() | 1
 }
 
-fn being_written() -> io::Error {
-    io::Error::other("the file is being written to; replace boot files by renaming new ones over them")
+/// Reads a piece of a file that must still be the one that was opened. Whoever gets the error sees the beginning of
+/// its text only, if it is a TFTP client.
+fn read_unchanged(file: &OpenFile, piece: &mut [u8], offset: u64) -> io::Result<()> {
+    match file.file.read_exact_at(piece, offset) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+        Ok(()) if file.is_unchanged()? => return Ok(()),
+        _ => {}
+    }
+    let (left, whole) = (file.file.metadata()?.len(), file.size);
+    Err(io::Error::other(if left < whole {
+        format!(
+            "the server's file was cut from {whole} to {left} bytes meanwhile; \
+             replace boot files by renaming new ones over them"
+        )
+    } else {
+        "the server's file was written to meanwhile; replace boot files by renaming new ones over them"
+            .to_owned()
+    }))
 }
 
 fn text_of(file: &OpenFile) -> io::Result<Vec<u8>> {
@@ -477,8 +492,8 @@ fn text_of(file: &OpenFile) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("the file is too large for netascii; ask in octet mode"));
     }
     let mut bytes = vec![0; usize::try_from(file.size).unwrap_or_default()];
-    file.file.read_exact_at(&mut bytes, 0)?;
-    if file.is_unchanged()? { Ok(netascii(&bytes)) } else { Err(being_written()) }
+    read_unchanged(file, &mut bytes, 0)?;
+    Ok(netascii(&bytes))
 }
 
 /// An empty file has a chunk too: a place is what makes it an image.

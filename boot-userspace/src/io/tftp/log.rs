@@ -105,8 +105,11 @@ impl Teller {
             Outcome::Refused(why) => {
                 info!(step = "tftp", by = "daemon", mac, name, %client, file, "request refused: {why}");
             }
-            // Both were told where the reason was known.
-            Outcome::Missing(_) | Outcome::Unreadable => {}
+            // It was told where the reason was known.
+            Outcome::Missing(_) => {}
+            Outcome::Unreadable(why) => {
+                warn!(step = "tftp", by = "daemon", mac, name, %client, file, "sending {file} ended: {why}");
+            }
             Outcome::StartedOver => {
                 debug!(step = "tftp", by = "daemon", mac, name, %client, file, "the client started over");
             }

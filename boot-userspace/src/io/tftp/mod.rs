@@ -76,7 +76,7 @@ pub struct TftpServer {
     kernel: Option<Arc<Published>>,
     transfers: Transfers,
     /// Who waits for which file to be read into memory.
-    waiting: HashMap<Wanted, Vec<Token>>,
+    waiting: HashMap<Wanted, Waiting>,
     teller: Teller,
     /// The ports of transfers that have one of their own.
     ports: Ports,
@@ -90,6 +90,12 @@ pub struct TftpServer {
 /// A file, and the block size it is wanted in.
 type Wanted = (Edition, u16);
 type Fetched = (Wanted, io::Result<Image>);
+
+/// Who waits for a file, by the name that the first of them asked for.
+struct Waiting {
+    name: String,
+    tokens: Vec<Token>,
+}
 
 /// Takes port 69 of an interface.
 ///
@@ -192,6 +198,9 @@ impl TftpServer {
 
     fn take(&mut self, packet: &[u8], received: &crate::io::udp::Received) {
         let Some(packet) = packet.get(..received.len) else { return };
+        if packet.starts_with(&READ) {
+            self.tally.hear_request();
+        }
         if self.is_broadcast(received.to) || self.is_broadcast(*received.from.ip()) {
             return;
         }
@@ -247,10 +256,7 @@ impl TftpServer {
                         offset,
                     ) {
                         Ok(()) => self.send(&packet, peer),
-                        Err(error) => {
-                            warn!(step = "tftp", by = "daemon", client = %peer.client, %error, "a boot file cannot be read");
-                            self.transfers.unreadable(peer, clock::boot());
-                        }
+                        Err(error) => self.transfers.unreadable(peer, &error.to_string(), clock::boot()),
                     }
                 }
                 Action::Close { image } => self.common.library.close(image),
@@ -292,9 +298,10 @@ impl TftpServer {
             return self.transfers.opened(token, Ok(image), clock::boot());
         }
         let wanted = (edition, block_size);
-        let waiting = self.waiting.entry(wanted).or_default();
-        waiting.push(token);
-        if waiting.len() == 1 {
+        let new = || Waiting { name: name.to_owned(), tokens: Vec::new() };
+        let waiting = self.waiting.entry(wanted).or_insert_with(new);
+        waiting.tokens.push(token);
+        if waiting.tokens.len() == 1 {
             self.teller.inspect(&self.common.files, name, &file);
             let (library, to) = (Arc::clone(&self.common.library), self.fetched.0.clone());
             // Whoever waits for the answer is gone with the server.
@@ -307,7 +314,7 @@ impl TftpServer {
     /// A file is in memory, or will not be.
     fn fetched(&mut self, wanted: Wanted, result: io::Result<Image>) {
         let now = clock::boot();
-        let waiting = self.waiting.remove(&wanted).unwrap_or_default();
+        let Some(Waiting { name, tokens: waiting }) = self.waiting.remove(&wanted) else { return };
         match result {
             Ok(image) => {
                 for token in waiting {
@@ -317,7 +324,7 @@ impl TftpServer {
                 self.common.library.close(image.id);
             }
             Err(error) => {
-                warn!(step = "tftp", by = "daemon", %error, "a boot file cannot be read");
+                warn!(step = "tftp", by = "daemon", file = name, "{name} cannot be sent: {error}");
                 for token in waiting {
                     self.transfers.opened(token, Err(tftp::OpenError::Failed), now);
                 }

@@ -10,6 +10,7 @@ pub struct Tally {
     running: AtomicU64,
     crowded_out: AtomicU64,
     bytes: AtomicU64,
+    requests: AtomicU64,
     ended: [AtomicU64; Self::ENDS.len()],
 }
 
@@ -45,6 +46,12 @@ impl Tally {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Read requests that came to the daemon's socket, whatever became of them.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Transfers that have ended in each way.
     #[must_use]
     pub fn ended(&self) -> [u64; Self::ENDS.len()] {
@@ -54,6 +61,10 @@ impl Tally {
     pub(super) fn set_running(&self, running: usize, crowded_out: u64) {
         self.running.store(running as u64, Ordering::Relaxed);
         self.crowded_out.store(crowded_out, Ordering::Relaxed);
+    }
+
+    pub(super) fn hear_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A packet of a client that is not served.
@@ -69,7 +80,7 @@ impl Tally {
             Outcome::Stalled { bytes, .. } => ("stalled", *bytes),
             Outcome::Missing(_) => ("missing", 0),
             Outcome::Refused(_) => ("refused", 0),
-            Outcome::Unreadable => ("unreadable", 0),
+            Outcome::Unreadable(_) => ("unreadable", 0),
             Outcome::StartedOver => ("started-over", 0),
             Outcome::CrowdedOut => ("crowded-out", 0),
         };
