@@ -315,6 +315,6 @@ fn a_file_that_is_cut_while_it_is_sent_is_blamed_and_not_its_client() -> Result<
     let blamed = ["the client left", "the client gave up", "fell silent"];
     let log = xpxe.log();
     let blames = log.iter().find(|event| blamed.iter().any(|words| event.message().contains(words)));
-    ensure!(blames.is_none(), "{}", blames.map(|event| event.message()).unwrap_or_default());
+    ensure!(blames.is_none(), "{}", blames.map(boot_tests::daemon::Event::message).unwrap_or_default());
     xpxe.stop()
 }

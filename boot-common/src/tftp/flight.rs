@@ -211,7 +211,7 @@ impl Flight {
             (sample, sample >> 1)
         } else {
             let (mean, deviation) = (known >> 32, known & 0xffff_ffff);
-            let off = if sample > mean { sample - mean } else { mean - sample };
+            let off = sample.abs_diff(mean);
             (mean - (mean >> 3) + (sample >> 3), deviation - (deviation >> 2) + (off >> 2))
         };
         let mean = if mean == 0 { 1 } else { mean };
