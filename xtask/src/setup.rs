@@ -3,9 +3,11 @@
 mod apt;
 mod bpf_linker;
 mod cargo_deny;
+mod firmware;
 mod guest;
 mod machine;
 mod rust_src;
+mod suite;
 
 use std::env;
 
@@ -49,7 +51,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -85,6 +87,12 @@ const STEPS: [Step; 6] = [
         why: "the firmware tests boot it",
         missing: |machine| Ok(guest::missing(&machine.ws.guest())),
         install: |machine, _| guest::install(&machine.ws.guest(), &machine.apt),
+    },
+    Step {
+        scope: Scope::Everything,
+        why: "the firmware tests boot with them",
+        missing: |machine| Ok(firmware::missing(&machine.ws.guest())),
+        install: |machine, packages| firmware::install(&machine.ws.guest(), packages),
     },
 ];
 

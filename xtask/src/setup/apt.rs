@@ -9,9 +9,13 @@ use crate::cmd::Cmd;
 /// What demo, tests and benchmarks start. None of them starts a service: of all that they and what they depend on
 /// install, only nftables has a unit, and that one is neither enabled nor started. dhcpcd-base is dhcpcd without its
 /// unit, and kea-admin has perfdhcp without any of Kea's servers.
-pub(super) const PROGRAMS: [&str; 18] = [
+pub(super) const PROGRAMS: [&str; 22] = [
     "qemu-system-x86",
+    "qemu-system-arm",
     "ovmf",
+    "qemu-efi-aarch64",
+    "u-boot-qemu",
+    "grub-efi-amd64-bin",
     "ipxe",
     "ipxe-qemu",
     "dnsmasq-base",

@@ -13,7 +13,7 @@ use crate::cmd::Cmd;
 
 const META: &str = "linux-image-amd64";
 /// The network cards' modules and what those stand on.
-const MODULES: [&str; 9] = [
+pub(super) const MODULES: [&str; 9] = [
     "virtio",
     "virtio_ring",
     "virtio_pci_legacy_dev",
@@ -49,20 +49,26 @@ pub(super) fn install(guest: &Path, apt: &Apt) -> Result<()> {
     let unpack = format!("dpkg-deb --fsys-tarfile *.deb | tar -x --wildcards './boot/vmlinuz-*' {modules}");
     Cmd::line("sh -c").arg(unpack).dir(&unpacked).run()?;
 
-    fs::create_dir_all(guest.join("modules"))?;
-    let files = tree(&unpacked)?;
-    copy(find(&files, "vmlinuz-")?, &guest.join("vmlinuz"))?;
-    for name in MODULES {
+    take(&unpacked, guest, &MODULES)?;
+    let version = image.trim_start_matches("linux-image-");
+    fs::write(guest.join("version"), format!("{version}\n")).context("write the guest's version")?;
+    remove(&unpacked)
+}
+
+/// Copies the kernel and those modules out of an unpacked kernel package, as `vmlinuz` and `modules/*.ko`.
+pub(super) fn take(unpacked: &Path, to: &Path, modules: &[&str]) -> Result<()> {
+    fs::create_dir_all(to.join("modules"))?;
+    let files = tree(unpacked)?;
+    copy(find(&files, "vmlinuz-")?, &to.join("vmlinuz"))?;
+    for name in modules {
         let mut module = find(&files, &format!("{name}.ko"))?.to_owned();
         if module.extension().is_some_and(|extension| extension == "xz") {
             Cmd::line("xz --decompress --force").arg(module.to_string_lossy()).run()?;
             module.set_extension("");
         }
-        copy(&module, &guest.join(format!("modules/{name}.ko")))?;
+        copy(&module, &to.join(format!("modules/{name}.ko")))?;
     }
-    let version = image.trim_start_matches("linux-image-");
-    fs::write(guest.join("version"), format!("{version}\n")).context("write the guest's version")?;
-    remove(&unpacked)
+    Ok(())
 }
 
 /// The package that the meta package stands for.
@@ -92,12 +98,12 @@ fn find<'a>(files: &'a [PathBuf], start: &str) -> Result<&'a Path> {
     Ok(found)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
-fn remove(dir: &Path) -> Result<()> {
+pub(super) fn remove(dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
     }

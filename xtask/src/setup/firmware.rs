@@ -1,0 +1,98 @@
+//! What firmware tests boot with besides what is installed: the iPXE of later Debian releases, which behaves unlike this
+//! one's, and a guest for 64-bit Arm.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use super::{guest, suite::Suite};
+
+/// A directory below the guest's, and what it is made from.
+struct Part {
+    /// The directory's name.
+    name: &'static str,
+    /// The suite of Debian's archive.
+    suite: &'static str,
+    /// The architecture of the packages.
+    architecture: &'static str,
+    /// Their names; a meta package stands for the first one that it depends on.
+    packages: &'static [&'static str],
+    /// Fills the directory with what is unpacked.
+    fill: fn(unpacked: &Path, to: &Path) -> Result<()>,
+}
+
+const PARTS: [Part; 3] = [
+    // iPXE 1.21.1 of 2025 for x86 and Arm, and as the option ROMs of QEMU's cards.
+    Part {
+        name: "trixie",
+        suite: "trixie",
+        architecture: "amd64",
+        packages: &["ipxe", "ipxe-qemu"],
+        fill: ipxe,
+    },
+    // iPXE 2.0.
+    Part { name: "sid", suite: "sid", architecture: "amd64", packages: &["ipxe"], fill: ipxe },
+    Part {
+        name: "arm64",
+        suite: "bookworm",
+        architecture: "arm64",
+        packages: &["linux-image-cloud-arm64", "busybox-static"],
+        fill: arm64,
+    },
+];
+
+/// Written last into each directory: what it was made from.
+const COMPLETE: &str = "complete";
+
+impl Part {
+    fn made_from(&self) -> String {
+        format!("{} {} {}\n", self.suite, self.architecture, self.packages.join(" "))
+    }
+
+    fn is_complete(&self, guest: &Path) -> bool {
+        let made_from = fs::read_to_string(guest.join(self.name).join(COMPLETE));
+        made_from.is_ok_and(|made_from| made_from == self.made_from())
+    }
+}
+
+pub(super) fn missing(guest: &Path) -> Vec<String> {
+    let parts = PARTS.iter().filter(|part| !part.is_complete(guest));
+    parts.map(|part| part.name.to_owned()).collect()
+}
+
+pub(super) fn install(guest: &Path, missing: &[String]) -> Result<()> {
+    for part in PARTS.iter().filter(|part| missing.iter().any(|name| name == part.name)) {
+        let dir = guest.join(part.name);
+        guest::remove(&dir)?;
+        let (root, unpacked) = (dir.join("apt"), dir.join("unpacked"));
+        let suite = Suite::open(&root, part.suite, &[part.architecture])?;
+        for package in part.packages {
+            suite.unpack(&suite.stands_for(package)?, &unpacked)?;
+        }
+        (part.fill)(&unpacked, &dir).with_context(|| format!("take files from {}", part.suite))?;
+        guest::remove(&root)?;
+        guest::remove(&unpacked)?;
+        fs::write(dir.join(COMPLETE), part.made_from())
+            .with_context(|| format!("write into {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// The loaders, and the ROMs where there are any.
+fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
+    for (from, name) in [("usr/lib/ipxe", "ipxe"), ("usr/share/qemu", "roms")] {
+        let from = unpacked.join(from);
+        if from.is_dir() {
+            fs::rename(&from, to.join(name)).with_context(|| format!("move {}", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Kernel, modules and busybox.
+fn arm64(unpacked: &Path, to: &Path) -> Result<()> {
+    // The cloud kernel has no other network card's modules.
+    let modules: Vec<_> = guest::MODULES.iter().copied().filter(|name| *name != "e1000").collect();
+    guest::take(unpacked, to, &modules)?;
+    guest::copy(&unpacked.join("bin/busybox"), &to.join("busybox"))
+}
