@@ -10,12 +10,62 @@
 //! and powers off; "none" stands where DHCP gave no address. An initrd with a payload has it say also
 //! `XPXE-GUEST payload: <its SHA-256>`. The kernel and its modules are prepared by
 //! `cargo xtask setup` in `target/guest` (or in the directory `XPXE_GUEST_DIR` names): `vmlinuz` and
-//! `modules/*.ko`.
+//! `modules/*.ko`; for 64-bit Arm in `arm64` there, with busybox.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+/// The processor that a guest is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cpu {
+    /// x86-64.
+    X64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Cpu {
+    /// The kernel's path below the directory given to [`install_for`].
+    pub const fn kernel(self) -> &'static str {
+        match self {
+            Self::X64 => KERNEL,
+            Self::Arm64 => "guest/arm64/vmlinuz",
+        }
+    }
+
+    /// The initrd's path below the directory given to [`install_for`].
+    pub const fn initrd(self) -> &'static str {
+        match self {
+            Self::X64 => INITRD,
+            Self::Arm64 => "guest/arm64/initrd.img",
+        }
+    }
+
+    /// Where its prepared files are.
+    fn source(self, name: &str) -> Result<PathBuf> {
+        match self {
+            Self::X64 => source(name),
+            Self::Arm64 => source(&format!("arm64/{name}")),
+        }
+    }
+
+    fn busybox(self) -> Result<PathBuf> {
+        match self {
+            Self::X64 => Ok(PathBuf::from("/bin/busybox")),
+            Self::Arm64 => self.source("busybox"),
+        }
+    }
+
+    /// The last one of [`MODULES`] is for a card that Arm machines do not have.
+    fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::X64 => &MODULES,
+            Self::Arm64 => MODULES.split_last().map_or(&[], |(_, others)| others),
+        }
+    }
+}
 
 /// What the network card needs, in the order to load it.
 pub const MODULES: [&str; 9] = [
@@ -44,8 +94,6 @@ pub const KERNEL: &str = "guest/vmlinuz";
 /// The initrd's path below the directory given to [`install`].
 pub const INITRD: &str = "guest/initrd.img";
 
-const BUSYBOX: &str = "/bin/busybox";
-
 const INIT: &str = r#"#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc
@@ -68,22 +116,27 @@ fi
 
 /// Puts the kernel and a freshly made initrd into a boot directory, as [`KERNEL`] and [`INITRD`].
 pub fn install(boot_dir: &Path) -> Result<()> {
-    let kernel = source("vmlinuz")?;
-    let (to_kernel, to_initrd) = (boot_dir.join(KERNEL), boot_dir.join(INITRD));
+    install_for(boot_dir, Cpu::X64)
+}
+
+/// As [`install`], for machines with this processor.
+pub fn install_for(boot_dir: &Path, cpu: Cpu) -> Result<()> {
+    let kernel = cpu.source("vmlinuz")?;
+    let (to_kernel, to_initrd) = (boot_dir.join(cpu.kernel()), boot_dir.join(cpu.initrd()));
     fs::create_dir_all(to_kernel.parent().context("the kernel's path has a directory")?)?;
     fs::copy(&kernel, &to_kernel).with_context(|| format!("copy {}", kernel.display()))?;
-    fs::write(&to_initrd, initrd()?).with_context(|| format!("write {}", to_initrd.display()))
+    fs::write(&to_initrd, archive(cpu)?.finish()).with_context(|| format!("write {}", to_initrd.display()))
 }
 
 /// The initrd's bytes.
 pub fn initrd() -> Result<Vec<u8>> {
-    Ok(archive()?.finish())
+    Ok(archive(Cpu::X64)?.finish())
 }
 
 /// An initrd of exactly `size` bytes, a multiple of 4, with a payload of what `fill` makes for its length; gives the
 /// initrd and the payload.
 pub fn initrd_of(size: usize, fill: impl Fn(usize) -> Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
-    let mut archive = archive()?;
+    let mut archive = archive(Cpu::X64)?;
     let mut empty = Archive { bytes: archive.bytes.clone(), entries: archive.entries };
     empty.add("payload", Kind::Program, &[]);
     let without = empty.finish().len();
@@ -93,8 +146,10 @@ pub fn initrd_of(size: usize, fill: impl Fn(usize) -> Vec<u8>) -> Result<(Vec<u8
     Ok((archive.finish(), payload))
 }
 
-fn archive() -> Result<Archive> {
-    let busybox = fs::read(BUSYBOX).with_context(|| format!("read {BUSYBOX} (run `cargo xtask setup`)"))?;
+fn archive(cpu: Cpu) -> Result<Archive> {
+    let busybox = cpu.busybox()?;
+    let busybox = fs::read(&busybox)
+        .with_context(|| format!("read {} (run `cargo xtask setup`)", busybox.display()))?;
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
         archive.add(directory, Kind::Directory, &[]);
@@ -104,15 +159,16 @@ fn archive() -> Result<Archive> {
     archive.add("bin/busybox", Kind::Program, &busybox);
     archive.add("init", Kind::Program, INIT.as_bytes());
     archive.add("lease", Kind::Program, LEASE.as_bytes());
-    archive.add("modules/order", Kind::Program, (MODULES.join("\n") + "\n").as_bytes());
-    for module in MODULES {
-        let path = source(&format!("modules/{module}.ko"))?;
+    archive.add("modules/order", Kind::Program, (cpu.modules().join("\n") + "\n").as_bytes());
+    for module in cpu.modules() {
+        let path = cpu.source(&format!("modules/{module}.ko"))?;
         archive.add(&format!("modules/{module}.ko"), Kind::Program, &fs::read(path)?);
     }
     Ok(archive)
 }
 
-fn source(name: &str) -> Result<PathBuf> {
+/// A file that `cargo xtask setup` has prepared.
+pub fn source(name: &str) -> Result<PathBuf> {
     let dir = std::env::var_os("XPXE_GUEST_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guest"), PathBuf::from);
     let path = dir.join(name);

@@ -11,6 +11,7 @@
 //! | [`guest`] | the operating system a machine ends up in |
 //! | [`machine`] | a machine with real firmware |
 //! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
+//! | [`boots`] | machines from power-on to what their operating system says |
 //! | [`daemon`] | xpxe itself |
 //! | [`settings`] | its configuration |
 //! | [`place`] | a rack with the usual settings, for tests without firmware |
@@ -27,6 +28,7 @@
 //! outlives the test process, however it ends. Everything needs root: a test begins with
 //! [`root_or_skip`](sandbox::root_or_skip).
 
+pub mod boots;
 pub mod daemon;
 pub mod dhcp_client;
 pub mod engine;

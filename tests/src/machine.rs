@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::guest::{self, Cpu};
 use crate::netns::{Line, Process};
 use crate::rack::Segment;
 use crate::wait::eventually_some;
@@ -20,21 +21,93 @@ use crate::wait::eventually_some;
 pub enum Firmware {
     /// SeaBIOS with iPXE in the card's option ROM.
     BiosIpxe,
+    /// The same with the iPXE of Debian 13, of 2025.
+    BiosIpxe2025,
     /// OVMF's own PXE client: it loads a boot file by TFTP.
     OvmfPxe,
     /// OVMF's own HTTP Boot client: it loads a boot file by HTTP.
     OvmfHttp,
     /// OVMF with iPXE in the card's option ROM.
     OvmfIpxeRom,
+    /// OVMF's sibling on 64-bit Arm, by PXE.
+    ArmPxe,
+    /// The same by HTTP Boot.
+    ArmHttp,
+    /// U-Boot on 64-bit Arm. It has a MAC of its own, the same on all machines.
+    ArmUboot,
 }
 
 impl Firmware {
     /// The memory it needs to boot the guest, in MB.
     pub const fn memory(self) -> u32 {
         match self {
-            Self::BiosIpxe => 128,
+            Self::BiosIpxe | Self::BiosIpxe2025 => 128,
             Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => 256,
+            Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => 512,
         }
+    }
+
+    /// The processor that it runs on.
+    pub const fn cpu(self) -> Cpu {
+        match self {
+            Self::BiosIpxe | Self::BiosIpxe2025 | Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => {
+                Cpu::X64
+            }
+            Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => Cpu::Arm64,
+        }
+    }
+
+    /// The option ROM of the network card; empty for firmware that has a network stack of its own, and would leave the
+    /// card to the ROM.
+    fn rom(self) -> Result<PathBuf> {
+        match self {
+            Self::BiosIpxe => rom("pxe-virtio.rom"),
+            Self::BiosIpxe2025 => guest::source("trixie/roms/pxe-virtio.rom"),
+            Self::OvmfIpxeRom => rom("efi-virtio.rom"),
+            Self::OvmfPxe | Self::OvmfHttp | Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => {
+                Ok(PathBuf::new())
+            }
+        }
+    }
+
+    /// Of QEMU's command line what makes the board.
+    fn board(self, dir: &Path, uuid: &str) -> Result<Vec<String>> {
+        let mut words = match self {
+            // Without graphics SeaBIOS and iPXE write to the serial port.
+            Self::BiosIpxe | Self::BiosIpxe2025 => vec!["-M".to_owned(), "pc,graphics=off".to_owned()],
+            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => {
+                let mut words = vec!["-M".to_owned(), "q35".to_owned()];
+                words.extend(flash(
+                    dir,
+                    uuid,
+                    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+                    "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                )?);
+                words
+            }
+            Self::ArmPxe | Self::ArmHttp => {
+                let mut words: Vec<_> = ["-M", "virt", "-cpu", "cortex-a57"].map(str::to_owned).into();
+                words.extend(flash(
+                    dir,
+                    uuid,
+                    "/usr/share/AAVMF/AAVMF_CODE.fd",
+                    "/usr/share/AAVMF/AAVMF_VARS.fd",
+                )?);
+                words
+            }
+            Self::ArmUboot => {
+                ["-M", "virt", "-cpu", "cortex-a57", "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"]
+                    .map(str::to_owned)
+                    .into()
+            }
+        };
+        if matches!(self, Self::OvmfHttp | Self::ArmHttp) {
+            // PXE is tried first otherwise.
+            for setting in ["IPv4PXESupport", "IPv6PXESupport", "IPv6Support"] {
+                words.extend(["-fw_cfg".to_owned(), format!("name=opt/org.tianocore/{setting},string=n")]);
+            }
+        }
+        Ok(words)
     }
 }
 
@@ -53,9 +126,6 @@ pub struct Hardware<'a> {
 
 /// The option ROMs are in /usr/lib/ipxe/qemu in Debian 12 and in /usr/share/qemu in Debian 13.
 const ROM_DIRS: [&str; 2] = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"];
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-
 /// A machine that is powered on.
 #[derive(Debug)]
 pub struct Machine {
@@ -82,38 +152,21 @@ impl Machine {
     pub fn power_on_at(segment: &Segment, tap: String, hardware: &Hardware<'_>) -> Result<Self> {
         let Hardware { name, mac, firmware, memory } = *hardware;
         let uuid = uuid_of(mac);
-        let mut qemu = segment.namespace.command("qemu-system-x86_64");
+        let program = match firmware.cpu() {
+            Cpu::X64 => "qemu-system-x86_64",
+            Cpu::Arm64 => "qemu-system-aarch64",
+        };
+        let mut qemu = segment.namespace.command(program);
         qemu.args(["-name", name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         qemu.args(["-accel", "tcg", "-serial", "stdio", "-monitor", "none"]);
         qemu.arg("-m").arg(memory.to_string());
         qemu.arg("-smbios").arg(format!("type=1,uuid={uuid},serial={name}"));
         qemu.arg("-netdev").arg(format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
-        let rom = match firmware {
-            Firmware::BiosIpxe => rom("pxe-virtio.rom")?,
-            Firmware::OvmfIpxeRom => rom("efi-virtio.rom")?,
-            // With a ROM, OVMF would leave the card to it.
-            Firmware::OvmfPxe | Firmware::OvmfHttp => PathBuf::new(),
-        };
         // The ROMs are for the modern card's PCI id; QEMU corrects the id only in the ROM it picks by itself.
         let card = "virtio-net-pci,disable-legacy=on,netdev=net0,bootindex=0";
-        let card = format!("{card},mac={mac},romfile={}", rom.display());
+        let card = format!("{card},mac={mac},romfile={}", firmware.rom()?.display());
         qemu.arg("-device").arg(card);
-        match firmware {
-            // Without graphics SeaBIOS and iPXE write to the serial port.
-            Firmware::BiosIpxe => drop(qemu.args(["-M", "pc,graphics=off"])),
-            Firmware::OvmfPxe | Firmware::OvmfHttp | Firmware::OvmfIpxeRom => {
-                let vars = own_variables(segment.dir(), &uuid)?;
-                qemu.args(["-M", "q35"]);
-                qemu.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
-                qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
-            }
-        }
-        if firmware == Firmware::OvmfHttp {
-            // PXE is tried first otherwise.
-            for setting in ["IPv4PXESupport", "IPv6PXESupport", "IPv6Support"] {
-                qemu.arg("-fw_cfg").arg(format!("name=opt/org.tianocore/{setting},string=n"));
-            }
-        }
+        qemu.args(firmware.board(segment.dir(), &uuid)?);
         let qemu = segment.namespace.spawn(qemu)?;
         Ok(Self { name: name.to_owned(), mac: mac.to_owned(), uuid, tap, qemu })
     }
@@ -156,11 +209,13 @@ fn rom(name: &str) -> Result<PathBuf> {
     found.with_context(|| format!("no {name} in {}: run `cargo xtask setup`", ROM_DIRS.join(" or ")))
 }
 
-/// OVMF writes its variables: every machine needs a copy.
-fn own_variables(dir: &Path, machine: &str) -> Result<PathBuf> {
-    let vars = dir.join(format!("{machine}.vars.fd"));
-    fs::copy(OVMF_VARS, &vars).with_context(|| format!("copy {OVMF_VARS} (run `cargo xtask setup`)"))?;
-    Ok(vars)
+/// UEFI in two flash chips; it writes its variables, so every machine needs a copy.
+fn flash(dir: &Path, machine: &str, code: &str, variables: &str) -> Result<[String; 4]> {
+    let own = dir.join(format!("{machine}.vars.fd"));
+    fs::copy(variables, &own).with_context(|| format!("copy {variables} (run `cargo xtask setup`)"))?;
+    let drive = "-drive".to_owned();
+    let code = format!("if=pflash,format=raw,readonly=on,file={code}");
+    Ok([drive.clone(), code, drive, format!("if=pflash,format=raw,file={}", own.display())])
 }
 
 fn uuid_of(mac: &str) -> String {

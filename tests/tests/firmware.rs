@@ -5,22 +5,19 @@
 //! beyond what a boot takes; the times themselves are printed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use boot_tests::boots::{
+    EVERYBODY, Plan, boot, known_machine_is_itself, offers_came_from, one_address_from_rom_to_os,
+};
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::guest;
-use boot_tests::machine::{Firmware, Machine};
+use boot_tests::machine::Firmware;
 use boot_tests::netns::tail;
 use boot_tests::rack::Rack;
 use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::settings::{Known, Settings, boot_dir, proof};
-
-/// From power-on to power-off.
-const BOOT: Duration = Duration::from_secs(180);
-
-const EVERYBODY: &str = "xpxe.profile=guest";
 
 const BIOS: Plan = Plan {
     firmware: Firmware::BiosIpxe,
@@ -30,20 +27,6 @@ const UEFI: Plan = Plan {
     firmware: Firmware::OvmfPxe,
     known: Known { name: "uefi-1", mac: "52:54:00:77:00:0b", address: Some("10.77.0.11") },
 };
-
-/// A machine to power on.
-#[derive(Clone, Copy)]
-struct Plan {
-    firmware: Firmware,
-    known: Known,
-}
-
-/// What its operating system said.
-struct Boot {
-    cmdline: String,
-    address: String,
-    hostname: String,
-}
 
 #[test]
 fn bios_and_uefi_boot_at_once_and_the_kernel_half_offers() -> Result<()> {
@@ -185,84 +168,6 @@ fn boot_from_proxy(fast_path: &'static str, plan: &Plan) -> Result<Vec<Event>> {
     ensure!(gave.is_none(), "a proxy gives no address: {gave:?}");
     xpxe.stop()?;
     Ok(log)
-}
-
-/// Powers all on at once and follows each to its end.
-fn boot(rack: &Rack, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
-    let machines: Vec<_> = plans
-        .iter()
-        .map(|plan| Machine::power_on(rack, plan.known.name, plan.known.mac, plan.firmware))
-        .collect::<Result<_>>()?;
-    let boots: Vec<_> = plans.iter().zip(&machines).map(|(plan, machine)| follow(plan, machine)).collect();
-    let failed: Vec<_> = machines
-        .iter()
-        .zip(&boots)
-        .filter_map(|(machine, boot)| {
-            let error = boot.as_ref().err()?;
-            Some(format!("{error:#}\nserial port of {}:\n{}", machine.name, tail(&machine.serial(), 30)))
-        })
-        .collect();
-    ensure!(failed.is_empty(), "{}\nxpxe's log:\n{}", failed.join("\n"), xpxe.last_lines(60));
-    boots.into_iter().collect()
-}
-
-fn follow(plan: &Plan, machine: &Machine) -> Result<Boot> {
-    let left = || BOOT.saturating_sub(machine.powered_on().elapsed());
-    let kernel = machine.wait_for(guest::KERNEL_FIRST_LINE, left())?;
-    let cmdline = machine.wait_for(guest::CMDLINE, left())?.text;
-    let address = machine.wait_for(guest::ADDRESS, left())?.text;
-    let off = machine.wait_for_power_off(left())?;
-    println!(
-        "{} ({:?}): kernel after {:.1} s, off after {:.1} s",
-        machine.name,
-        plan.firmware,
-        kernel.at.as_secs_f64(),
-        off.as_secs_f64()
-    );
-    ensure!(cmdline.contains(EVERYBODY), "the profile's arguments did not arrive: {cmdline}");
-    // "XPXE-GUEST address: 10.77.0.10 hostname: bios-1"
-    let word = |number| address.split_whitespace().nth(number).unwrap_or_default().to_owned();
-    Ok(Boot { address: word(2), hostname: word(4), cmdline })
-}
-
-fn known_machine_is_itself(plan: &Plan, boot: &Boot) -> Result<()> {
-    let Known { name, address, .. } = plan.known;
-    let arguments: Vec<_> = boot.cmdline.split_whitespace().collect();
-    ensure!(arguments.contains(&proof(name).as_str()), "its own argument did not arrive: {}", boot.cmdline);
-    ensure!(Some(boot.address.as_str()) == address, "{name} has {} and not {address:?}", boot.address);
-    ensure!(boot.hostname == name, "{name} is called {}", boot.hostname);
-    Ok(())
-}
-
-/// ROM, iPXE and operating system got the same one.
-fn one_address_from_rom_to_os(log: &[Event], plan: &Plan, address: &str) -> Result<()> {
-    let given: Vec<_> =
-        of(log, plan).filter(|event| matches!(event.field("step").as_str(), "offer" | "ack")).collect();
-    for event in &given {
-        ensure!(
-            event.field("address") == address,
-            "{} was given another address: {event:?}",
-            plan.known.name
-        );
-    }
-    let acks = given.iter().filter(|event| event.field("step") == "ack").count();
-    ensure!(acks >= 2, "{}: {acks} ACKs, but its firmware and its system each need one", plan.known.name);
-    Ok(())
-}
-
-/// Every offer to this machine, and there was one.
-fn offers_came_from(log: &[Event], plan: &Plan, by: &[&str]) -> Result<()> {
-    let offers: Vec<_> = of(log, plan).filter(|event| event.field("step") == "offer").collect();
-    ensure!(!offers.is_empty(), "no offer to {}", plan.known.name);
-    for offer in offers {
-        ensure!(by.contains(&offer.field("by").as_str()), "not by {by:?}: {:?}", offer.json);
-    }
-    Ok(())
-}
-
-fn of<'log>(log: &'log [Event], plan: &Plan) -> impl Iterator<Item = &'log Event> {
-    let mac = plan.known.mac;
-    log.iter().filter(move |event| event.field("mac").eq_ignore_ascii_case(mac))
 }
 
 fn in_pool(address: &str) -> bool {

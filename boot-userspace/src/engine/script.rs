@@ -52,19 +52,55 @@ pub enum NoScript {
     Broken(String),
 }
 
-/// The script with which iPXE fetches the one for its machine from `server`.
+/// Whose network iPXE has fetched its first script with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Its own: its card is open and has its address.
+    Own,
+    /// The firmware's, as it fetches `autoexec.ipxe`: `${net0/ip}` may be the firmware's address, and every card is closed.
+    Firmwares,
+}
+
+/// The script with which iPXE fetches the one for its machine from `server`. It asks for an address where iPXE has none
+/// that it could use, and goes on for ever: a machine whose script ends is in its firmware's shell, and needs somebody who
+/// walks there.
 ///
-/// `uristring` keeps a serial number like "To be filled by O.E.M." one word. The address check is for iPXE that
-/// fetches `autoexec.ipxe` with the firmware's network, before its own DHCP.
+/// Of several cards the one that the firmware has booted from comes first, which is the one with an address: on the others
+/// there may be somebody else's DHCP server. `uristring` keeps a serial number like "To be filled by O.E.M." one word.
 #[must_use]
-pub fn bootstrap(server: SocketAddr) -> String {
+pub fn bootstrap(server: SocketAddr, network: Network) -> String {
+    let start = match network {
+        Network::Own => "goto script\n",
+        Network::Firmwares => "",
+    };
     format!(
         "#!ipxe\n\
-         isset ${{ip}} || dhcp\n\
+         {start}\
+         :address\n\
+         set card:int32 0\n\
+         :card\n\
+         isset ${{net${{card}}/mac}} || goto any\n\
+         isset ${{net${{card}}/ip}} && dhcp net${{card}} && goto script ||\n\
+         inc card\n\
+         goto card\n\
+         :any\n\
+         dhcp || goto again\n\
+         :script\n\
          chain --replace http://{server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
          &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
-         &arch=${{buildarch}}\n"
+         &arch=${{buildarch}} ||\n\
+         :again\n\
+         echo xpxe: no boot script from http://{server}, trying again in 5 seconds\n\
+         sleep 5\n\
+         goto address\n"
     )
+}
+
+/// The script for a machine that is not to be booted from here: its firmware goes on to its next boot entry, which EDK2
+/// does only after an error.
+#[must_use]
+pub fn not_from_here(why: &str) -> String {
+    format!("#!ipxe\necho xpxe: {why}\nexit 1\n")
 }
 
 /// Kernel and initrds by name, so that `initrd=` works in EFI and BIOS alike; when a file cannot be fetched the
@@ -79,14 +115,15 @@ boot || goto retry
 :retry
 echo xpxe: could not boot {{ name }}, trying again in 10 seconds
 sleep 10
-chain --replace {{ again }}
+chain --replace {{ again }} || goto retry
 ";
 
 /// For a machine that waits for somebody to decide about it.
 const WAIT: &str = "#!ipxe
+:wait
 echo xpxe: {{ why }}
 sleep 30
-chain --replace {{ again }}
+chain --replace {{ again }} || goto wait
 ";
 
 /// Writes the scripts.
@@ -310,7 +347,10 @@ mod tests {
             script.contains("\ninitrd --name initrd1 http://other/extra.img || goto retry\n"),
             "{script}"
         );
-        assert!(script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe\n"), "{script}");
+        assert!(
+            script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe || goto retry\n"),
+            "{script}"
+        );
     }
 
     #[test]
@@ -336,6 +376,34 @@ mod tests {
                 extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
             assert!(script.contains(&extra), "{extra} is not in\n{script}");
         }
+    }
+
+    /// Whatever fails, a script goes on: every command that can fail says where, and behind the last one nothing follows.
+    #[test]
+    fn no_script_ends_in_the_firmwares_shell() {
+        let server = "10.1.0.2:8080".parse().unwrap();
+        let waits = CONFIG.replace("[default]\n        profile = \"talos\"", "");
+        let scripts = [
+            bootstrap(server, Network::Own),
+            bootstrap(server, Network::Firmwares),
+            book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap(),
+            book(&waits).script(&asked("52:54:00:00:00:01")).unwrap(),
+        ];
+        for script in scripts {
+            let lines: Vec<&str> = script.lines().filter(|line| !line.is_empty()).collect();
+            let fails = ["isset", "dhcp", "chain", "initrd", "kernel", "boot"];
+            for line in lines.iter().filter(|line| fails.iter().any(|word| line.starts_with(word))) {
+                let (_, otherwise) = line.split_once("||").unwrap_or_else(|| panic!("{line} ends {script}"));
+                let label = otherwise.trim().strip_prefix("goto ");
+                let exists = label.is_none_or(|label| lines.contains(&format!(":{label}").as_str()));
+                assert!(exists, "{line} goes nowhere: {script}");
+            }
+            let last = lines.last().unwrap();
+            assert!(last.starts_with("goto ") || last.contains("|| goto "), "{last} ends {script}");
+        }
+        let asks = |network| bootstrap(server, network).find("dhcp").unwrap();
+        assert!(!bootstrap(server, Network::Firmwares)[..asks(Network::Firmwares)].contains("goto script"));
+        assert!(bootstrap(server, Network::Own)[..asks(Network::Own)].contains("goto script"));
     }
 
     #[test]

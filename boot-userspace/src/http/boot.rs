@@ -9,7 +9,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::engine::STEP;
-use crate::engine::script::{self, ScriptBook};
+use crate::engine::script::{self, Network, ScriptBook};
 pub use crate::engine::script::{Asked, NoScript};
 
 use super::{Ends, Site, machine_at};
@@ -20,8 +20,8 @@ const LONGEST_VALUE: usize = 255;
 /// Writes boot scripts.
 pub trait Scripts {
     /// The script that is the same for all machines: it tells iPXE to ask for its own.
-    fn bootstrap(&self, asked: &Asked) -> String {
-        script::bootstrap(asked.server)
+    fn bootstrap(&self, asked: &Asked, network: Network) -> String {
+        script::bootstrap(asked.server, network)
     }
 
     /// The script of one machine.
@@ -41,7 +41,10 @@ pub(super) async fn bootstrap(
     uri: Uri,
 ) -> Response {
     let asked = read_query(&site, ends, &uri);
-    let script = site.scripts.bootstrap(&asked);
+    // iPXE looks for it before it has a network of its own.
+    let is_autoexec = uri.path().ends_with("/autoexec.ipxe");
+    let network = if is_autoexec { Network::Firmwares } else { Network::Own };
+    let script = site.scripts.bootstrap(&asked, network);
     answer(&site, ends, &method, uri.path(), asked.mac, Ok(script))
 }
 
@@ -80,7 +83,8 @@ fn answer(
         }
         Err(NoScript::NotForYou(why)) => {
             info!(step = "script", by = "daemon", mac, name, %client, "no {path} for this machine: {why}");
-            (StatusCode::NOT_FOUND, why)
+            // An error would be tried again for ever.
+            (StatusCode::OK, script::not_from_here(&why))
         }
         Err(refused @ NoScript::OfAnother { .. }) => {
             if let NoScript::OfAnother { machine, address } = &refused {

@@ -1,0 +1,121 @@
+//! Machines that are booted all at once, each from power-on to an operating system that says, in its own words, which
+//! kernel arguments and which address it got.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::daemon::{Event, Xpxe};
+use crate::guest;
+use crate::machine::{Firmware, Machine};
+use crate::netns::tail;
+use crate::rack::Segment;
+use crate::settings::{Known, proof};
+
+/// From power-on to power-off: far beyond what a boot takes, the times themselves are printed.
+const BOOT: Duration = Duration::from_secs(300);
+
+/// An argument for everybody's kernel.
+pub const EVERYBODY: &str = "xpxe.profile=guest";
+
+/// A machine to power on.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What it runs first.
+    pub firmware: Firmware,
+    /// What the configuration knows of it.
+    pub known: Known,
+}
+
+/// What its operating system said.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Its kernel's arguments.
+    pub cmdline: String,
+    /// Its address.
+    pub address: String,
+    /// Its name.
+    pub hostname: String,
+    /// From power-on to the kernel's first line.
+    pub kernel: Duration,
+}
+
+/// Powers all on at once and follows each to its end.
+pub fn boot(segment: &Segment, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
+    let machines: Vec<_> = plans
+        .iter()
+        .map(|plan| Machine::power_on(segment, plan.known.name, plan.known.mac, plan.firmware))
+        .collect::<Result<_>>()?;
+    let boots: Vec<_> = plans.iter().zip(&machines).map(|(plan, machine)| follow(plan, machine)).collect();
+    let failed: Vec<_> = machines
+        .iter()
+        .zip(&boots)
+        .filter_map(|(machine, boot)| {
+            let error = boot.as_ref().err()?;
+            Some(format!("{error:#}\nserial port of {}:\n{}", machine.name, tail(&machine.serial(), 30)))
+        })
+        .collect();
+    ensure!(failed.is_empty(), "{}\nxpxe's log:\n{}", failed.join("\n"), xpxe.last_lines(60));
+    boots.into_iter().collect()
+}
+
+fn follow(plan: &Plan, machine: &Machine) -> Result<Boot> {
+    let left = || BOOT.saturating_sub(machine.powered_on().elapsed());
+    let kernel = machine.wait_for(guest::KERNEL_FIRST_LINE, left())?;
+    let cmdline = machine.wait_for(guest::CMDLINE, left())?.text;
+    let address = machine.wait_for(guest::ADDRESS, left())?.text;
+    let off = machine.wait_for_power_off(left())?;
+    println!(
+        "{} ({:?}): kernel after {:.1} s, off after {:.1} s",
+        machine.name,
+        plan.firmware,
+        kernel.at.as_secs_f64(),
+        off.as_secs_f64()
+    );
+    ensure!(cmdline.contains(EVERYBODY), "the profile's arguments did not arrive: {cmdline}");
+    // "XPXE-GUEST address: 10.77.0.10 hostname: bios-1"
+    let word = |number| address.split_whitespace().nth(number).unwrap_or_default().to_owned();
+    Ok(Boot { address: word(2), hostname: word(4), cmdline, kernel: kernel.at })
+}
+
+/// A machine of the configuration got what is configured for it.
+pub fn known_machine_is_itself(plan: &Plan, boot: &Boot) -> Result<()> {
+    let Known { name, address, .. } = plan.known;
+    let arguments: Vec<_> = boot.cmdline.split_whitespace().collect();
+    ensure!(arguments.contains(&proof(name).as_str()), "its own argument did not arrive: {}", boot.cmdline);
+    ensure!(Some(boot.address.as_str()) == address, "{name} has {} and not {address:?}", boot.address);
+    ensure!(boot.hostname == name, "{name} is called {}", boot.hostname);
+    Ok(())
+}
+
+/// ROM, iPXE and operating system got the same one.
+pub fn one_address_from_rom_to_os(log: &[Event], plan: &Plan, address: &str) -> Result<()> {
+    let given: Vec<_> =
+        of(log, plan).filter(|event| matches!(event.field("step").as_str(), "offer" | "ack")).collect();
+    for event in &given {
+        ensure!(
+            event.field("address") == address,
+            "{} was given another address: {event:?}",
+            plan.known.name
+        );
+    }
+    let acks = given.iter().filter(|event| event.field("step") == "ack").count();
+    ensure!(acks >= 2, "{}: {acks} ACKs, but its firmware and its system each need one", plan.known.name);
+    Ok(())
+}
+
+/// Every offer to this machine, and there was one.
+pub fn offers_came_from(log: &[Event], plan: &Plan, by: &[&str]) -> Result<()> {
+    let offers: Vec<_> = of(log, plan).filter(|event| event.field("step") == "offer").collect();
+    ensure!(!offers.is_empty(), "no offer to {}", plan.known.name);
+    for offer in offers {
+        ensure!(by.contains(&offer.field("by").as_str()), "not by {by:?}: {:?}", offer.json);
+    }
+    Ok(())
+}
+
+/// What the log says about a machine.
+pub fn of<'log>(log: &'log [Event], plan: &Plan) -> impl Iterator<Item = &'log Event> {
+    let mac = plan.known.mac;
+    log.iter().filter(move |event| event.field("mac").eq_ignore_ascii_case(mac))
+}
