@@ -28,7 +28,7 @@ macro_rules! architectures {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Firmware {
-            /// No PXE client at all: an operating system, a switch, a BMC.
+            /// No PXE client at all: an operating system, a switch, a BMC; or a boot loader that names no kind.
             None = 0,
             $($(#[$doc])* $variant = $code + 1,)*
             /// A PXE client of a number that is not assigned; it gets the default boot file, not silence.
@@ -183,6 +183,14 @@ architectures! {
 }
 
 impl Firmware {
+    /// Whether it looks for files by names of its own, and boots no loader unless the configuration names one: a
+    /// Raspberry Pi's firmware, U-Boot (and what names no kind), Petitboot.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_files_of_its_own(self) -> bool {
+        matches!(self, Self::None | Self::RaspberryPi | Self::UbootArm32 | Self::UbootArm64 | Self::PpcOpal)
+    }
+
     /// The kind that boots by HTTP on the same machine: for a client whose option 60 says that it does, whatever its
     /// option 93.
     #[inline(always)]
@@ -220,6 +228,8 @@ pub enum Stage {
     Ipxe = 1,
     /// No PXE client: it wants an address only.
     Os = 2,
+    /// An iPXE that lacks what the scripts need, by its own list of features: it wants the full one first.
+    ReducedIpxe = 3,
 }
 
 /// Firmware and stage in one byte, as the answer table's key has it.
@@ -234,6 +244,9 @@ pub struct Class {
 impl Class {
     /// The class of a client that is no PXE client.
     pub const OS: Self = Self { firmware: Firmware::None, stage: Stage::Os };
+
+    /// The class of a boot loader that names no kind of firmware: U-Boot of many boards, u-root.
+    pub const LOADER: Self = Self { firmware: Firmware::None, stage: Stage::Rom };
 
     /// The class that stands for iPXE on any firmware.
     pub const IPXE: Self = Self { firmware: Firmware::None, stage: Stage::Ipxe };
@@ -251,7 +264,7 @@ impl Class {
     pub fn answered_as(self) -> Self {
         match self.stage {
             Stage::Ipxe => Self::IPXE,
-            Stage::Rom | Stage::Os => self,
+            Stage::Rom | Stage::Os | Stage::ReducedIpxe => self,
         }
     }
 
@@ -263,21 +276,27 @@ impl Class {
             0 => Stage::Rom,
             1 => Stage::Ipxe,
             2 => Stage::Os,
-            _ => return None,
+            _ => Stage::ReducedIpxe,
         };
         Some(Self { firmware, stage })
     }
 
+    /// Whether the daemon alone answers it: what a reduced iPXE gets depends on what it got a minute ago.
+    #[must_use]
+    pub fn is_the_daemons(self) -> bool {
+        self.stage == Stage::ReducedIpxe
+    }
+
     /// The classes that answers are prepared for.
     pub fn answered() -> impl Iterator<Item = Self> {
-        let rom = Firmware::ALL.into_iter().skip(1).map(|firmware| Self { firmware, stage: Stage::Rom });
+        let rom = Firmware::ALL.into_iter().map(|firmware| Self { firmware, stage: Stage::Rom });
         [Self::OS, Self::IPXE].into_iter().chain(rom)
     }
 
     /// Every class that a client can have.
     pub fn all() -> impl Iterator<Item = Self> {
-        core::iter::once(Self::OS).chain(Firmware::ALL.into_iter().skip(1).flat_map(|firmware| {
-            [Self { firmware, stage: Stage::Rom }, Self { firmware, stage: Stage::Ipxe }]
+        [Self::OS, Self::LOADER].into_iter().chain(Firmware::ALL.into_iter().skip(1).flat_map(|firmware| {
+            [Stage::Rom, Stage::Ipxe, Stage::ReducedIpxe].map(|stage| Self { firmware, stage })
         }))
     }
 }
@@ -295,7 +314,8 @@ mod tests {
         assert_eq!(keys.len(), Class::all().count());
         for class in Class::all() {
             assert_eq!(Class::from_key(class.key()), Some(class));
-            assert!(Class::answered().any(|answered| answered == class.answered_as()), "{class:?}");
+            let is_answered = Class::answered().any(|answered| answered == class.answered_as());
+            assert!(is_answered || class.is_the_daemons(), "{class:?}");
         }
     }
 

@@ -219,7 +219,7 @@ fn proxy<'t, T: Tables>(
     link: &Link,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
-    if class.stage == Stage::Os {
+    if !facts.heeds_proxies() {
         return Err(Reason::NotPxe);
     }
     // A REQUEST on port 67 is for the server whose offer was taken. Ours is never taken: it has no address.
@@ -283,7 +283,7 @@ fn boot_server<'t, T: Tables>(
     link: &Link,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
-    if class.stage == Stage::Os {
+    if !facts.heeds_proxies() {
         return Err(Reason::NotPxe);
     }
     if !matches!(facts.message, message::REQUEST | message::INFORM) {

@@ -21,6 +21,11 @@ const PXE_CLIENT: &[u8; 9] = b"PXEClient";
 /// What starts option 60 of a UEFI HTTP Boot client (UEFI 2.10 section 24.7).
 const HTTP_CLIENT: &[u8; 10] = b"HTTPClient";
 
+/// What starts option 60 of U-Boot, which boards write with either letter.
+const UBOOT: [&[u8; 6]; 2] = [b"U-Boot", b"U-boot"];
+/// What starts option 60 of u-root, the Linux in LinuxBoot's firmware.
+const UROOT: &[u8; 9] = b"PXE UROOT";
+
 /// A whole option (code, length and data) in the request frame; length 0 when it was not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -39,6 +44,20 @@ pub mod vendor {
     pub const PXE: u8 = 1;
     /// "HTTPClient…"
     pub const HTTP: u8 = 2;
+    /// The class of a boot loader that is no PXE client: U-Boot, u-root.
+    pub const LOADER: u8 = 3;
+}
+
+/// What iPXE can do, as far as scripts depend on it: bits of [`Facts::features`] for sub-options of option 175.
+pub mod feature {
+    /// It has named features at all: older builds, and others that send option 175, do not.
+    pub const NAMED: u8 = 1;
+    /// It fetches by HTTP (19).
+    pub const HTTP: u8 = 2;
+    /// It boots kernels in BIOS (24).
+    pub const BZIMAGE: u8 = 4;
+    /// It boots kernels in EFI (36).
+    pub const EFI: u8 = 8;
 }
 
 /// The options of one request that matter here. Numbers rather than enums: it lives in a kernel map.
@@ -81,6 +100,10 @@ pub struct Facts {
     pub wants_name: u8,
     /// 1 when a relay wants its answers at the port that it sends from (82.19, RFC 8357).
     pub relay_source_port: u8,
+    /// Bits of [`feature`].
+    pub features: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
 }
 
 impl Facts {
@@ -93,19 +116,35 @@ impl Facts {
 
     /// Firmware kind and stage.
     ///
-    /// A client is a PXE client by its option 60. iPXE counts by user class or option 175 even without one:
-    /// older builds leave option 60 out of the REQUEST.
+    /// Firmware is whoever shows an architecture (93) or the class (60) of a PXE client or of a boot loader. iPXE counts
+    /// by user class or option 175 even without one: older builds leave option 60 out of the REQUEST.
     #[inline(always)]
     #[must_use]
     pub fn class(&self) -> Class {
         let firmware = self.firmware();
         if self.is_ipxe != 0 {
-            Class { firmware, stage: Stage::Ipxe }
-        } else if self.vendor != vendor::OTHER {
+            let stage = if self.is_reduced() { Stage::ReducedIpxe } else { Stage::Ipxe };
+            Class { firmware, stage }
+        } else if self.vendor != vendor::OTHER || self.has_arch != 0 {
             Class { firmware, stage: Stage::Rom }
         } else {
             Class::OS
         }
+    }
+
+    /// Whether a proxy's offer is for it (PXE 2.1 section 2.2): others would take an offer without an address for theirs.
+    #[inline(always)]
+    #[must_use]
+    pub fn heeds_proxies(&self) -> bool {
+        self.is_ipxe != 0 || self.vendor == vendor::PXE || self.vendor == vendor::HTTP
+    }
+
+    /// Whether it is an iPXE that cannot run the scripts: without HTTP, or without a kernel format of its firmware.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_reduced(&self) -> bool {
+        let has = |features: u8| self.features & features != 0;
+        has(feature::NAMED) && !(has(feature::HTTP) && has(feature::BZIMAGE | feature::EFI))
     }
 
     /// The firmware kind, by option 93; about HTTP option 60 goes before it.
@@ -121,6 +160,9 @@ impl Facts {
         };
         if self.vendor == vendor::HTTP {
             named.over_http()
+        } else if self.vendor == vendor::LOADER && (self.has_arch == 0 || named == Firmware::Other) {
+            // Many boards' U-Boot says 256, which is nobody's number.
+            Firmware::None
         } else if named == Firmware::Bios && self.is_raspberry_pi != 0 {
             // There is no BIOS on these; their boot ROMs say 0 for want of a number of their own.
             Firmware::RaspberryPi
@@ -144,10 +186,10 @@ pub struct Walk {
     status: u32,
     /// One bit for each option that must not come twice.
     seen: u32,
-    /// Where option 82 ends while its sub-options are walked, else 0.
+    /// Where option 82 or 175 ends while its sub-options are walked, else 0.
     inner_end: u32,
-    /// Always 0.
-    reserved: u32,
+    /// The code of that option.
+    inner_code: u32,
 }
 
 /// RFC 3527.
@@ -156,6 +198,11 @@ const RELAY_LINK_SELECTION: u8 = 5;
 const RELAY_SERVER_OVERRIDE: u8 = 11;
 /// RFC 8357; it has no data.
 const RELAY_SOURCE_PORT: u8 = 19;
+/// iPXE's features in option 175 are these codes, each with a version.
+const IPXE_FEATURES: core::ops::Range<u8> = 16..48;
+const IPXE_HTTP: u8 = 19;
+const IPXE_BZIMAGE: u8 = 24;
+const IPXE_EFI: u8 = 36;
 const STATUS_DONE: u32 = 1;
 const STATUS_BAD_OPTION: u32 = 2;
 const STATUS_SPLIT: u32 = 3;
@@ -255,8 +302,8 @@ impl Walk {
         }
     }
 
-    /// Looks at one option and the PAD before it, or at one sub-option of the relay's. True when there is nothing more
-    /// to look at.
+    /// Looks at one option and the PAD before it, or at one sub-option of the relay's or iPXE's. True when there is nothing
+    /// more to look at.
     ///
     /// A packet that ends without END is taken as it is: some clients do that.
     #[inline(always)]
@@ -300,8 +347,9 @@ impl Walk {
             return true;
         }
         self.seen |= bit;
-        if code == option::RELAY_AGENT {
+        if code == option::RELAY_AGENT || code == option::IPXE {
             self.inner_end = next;
+            self.inner_code = u32::from(code);
             self.at = at + 2;
         } else {
             self.at = next;
@@ -309,7 +357,7 @@ impl Walk {
         false
     }
 
-    /// One sub-option of option 82. What does not fit together ends the look inside, not the walk: the option is
+    /// One sub-option of option 82 or 175. What does not fit together ends the look inside, not the walk: option 82 is
     /// the relay's, and is returned as it came.
     #[inline(always)]
     fn step_inside(&mut self, request: &Request, at: u32) {
@@ -321,14 +369,27 @@ impl Walk {
             self.inner_end = 0;
             return;
         }
-        match (byte(request, at), length) {
-            (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = four(request, data),
-            // Only a relay can be in our place.
-            (RELAY_SERVER_OVERRIDE, 4) if request.bootp.giaddr != [0; 4] => {
-                self.facts.server_override = four(request, data);
+        let code = byte(request, at);
+        if self.inner_code == u32::from(option::IPXE) {
+            if IPXE_FEATURES.contains(&code) {
+                self.facts.features |= feature::NAMED
+                    | match code {
+                        IPXE_HTTP => feature::HTTP,
+                        IPXE_BZIMAGE => feature::BZIMAGE,
+                        IPXE_EFI => feature::EFI,
+                        _ => 0,
+                    };
             }
-            (RELAY_SOURCE_PORT, 0) => self.facts.relay_source_port = 1,
-            _ => {}
+        } else {
+            match (code, length) {
+                (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = four(request, data),
+                // Only a relay can be in our place.
+                (RELAY_SERVER_OVERRIDE, 4) if request.bootp.giaddr != [0; 4] => {
+                    self.facts.server_override = four(request, data);
+                }
+                (RELAY_SOURCE_PORT, 0) => self.facts.relay_source_port = 1,
+                _ => {}
+            }
         }
         self.at = data + length;
         if self.at >= end {
@@ -372,6 +433,14 @@ impl Walk {
                     facts.vendor = vendor::PXE;
                 } else if starts_with(request, data, length, HTTP_CLIENT) {
                     facts.vendor = vendor::HTTP;
+                } else if starts_with(request, data, length, UROOT)
+                    // Some boards' have a blank before it.
+                    || UBOOT.iter().any(|name| {
+                        starts_with(request, data, length, name)
+                            || starts_with(request, data + 1, length.saturating_sub(1), name)
+                    })
+                {
+                    facts.vendor = vendor::LOADER;
                 }
                 1 << 4
             }
@@ -509,7 +578,8 @@ mod tests {
         let rom = |firmware| Class { firmware, stage: Stage::Rom };
         let ipxe = |firmware| Class { firmware, stage: Stage::Ipxe };
         assert_eq!(class(&[(53, &[1])]), Class::OS);
-        assert_eq!(class(&[(93, &[0, 7])]), Class::OS);
+        assert_eq!(class(&[(93, &[0, 7])]), rom(Firmware::EfiX64));
+        assert_eq!(class(&[(93, &[0, 7, 0])]), Class::OS, "not in its right form");
         assert_eq!(class(&[(60, b"udhcp 1.35.0")]), Class::OS);
         assert_eq!(class(&[(60, b"PXEClient")]), rom(Firmware::Bios));
         assert_eq!(class(&[(60, b"HTTPClient")]), rom(Firmware::HttpX64));
@@ -533,8 +603,69 @@ mod tests {
         assert_eq!(pi.class().firmware, Firmware::RaspberryPi);
         pi.arch = 11;
         assert_eq!(pi.class().firmware, Firmware::EfiArm64, "with UEFI");
-        pi.vendor = vendor::OTHER;
+        (pi.vendor, pi.has_arch) = (vendor::OTHER, 0);
         assert_eq!(pi.class(), Class::OS);
+    }
+
+    /// The classes are as boards and boot loaders write them.
+    #[test]
+    fn boot_loaders_are_firmware_and_no_operating_systems() {
+        let walked = |class: &[u8], arch: &[u8]| {
+            let options: &[(u8, &[u8])] = &[(53, &[1]), (60, class), (93, arch)];
+            facts(&list(&options[..if arch.is_empty() { 2 } else { 3 }])).unwrap()
+        };
+        for (class, arch, wanted) in [
+            (&b"U-Boot.armv8"[..], &[0, 22][..], Firmware::UbootArm64),
+            (b"U-Boot.armv7", &[0, 21], Firmware::UbootArm32),
+            (b"U-boot.armv8", &[1, 0], Firmware::None),
+            (b" U-boot.armv8.armada3700", &[], Firmware::None),
+            (b"U-Boot.riscv", &[0, 27], Firmware::EfiRiscv64),
+            (b"PXE UROOT", &[], Firmware::None),
+            // Petitboot's DHCP client, and a SmartNIC with a class of its own.
+            (b"udhcp 1.35.0", &[0, 14], Firmware::PpcOpal),
+            (b"BF2Client", &[0, 11], Firmware::EfiArm64),
+        ] {
+            let facts = walked(class, arch);
+            let rom = Class { firmware: wanted, stage: Stage::Rom };
+            assert_eq!(facts.class(), rom, "{} {arch:?}", class.escape_ascii());
+            assert!(!facts.heeds_proxies(), "{}", class.escape_ascii());
+        }
+        // U-Boot's EFI half says that it is a PXE client, and no more.
+        let efi = walked(b"PXEClient:Arch:00011:UNDI:003000", &[0, 11]);
+        assert_eq!(efi.class(), Class { firmware: Firmware::EfiArm64, stage: Stage::Rom });
+        assert!(efi.heeds_proxies());
+        for class in [&b"U-Boo"[..], b"udhcp 1.35.0", b"dhcpcd-9.4.1", b"PXE"] {
+            assert_eq!(walked(class, &[]).class(), Class::OS, "{}", class.escape_ascii());
+        }
+    }
+
+    /// The features are those of builds: codes 16 to 47, each of one octet.
+    #[test]
+    fn an_ipxe_without_http_or_a_kernel_format_is_reduced() {
+        let stage = |codes: &[u8]| {
+            let mut inner = std::vec![177, 5, 1, 0x1a, 0xf4, 0x10, 0, 235, 3, 1, 21, 1];
+            inner.extend(codes.iter().flat_map(|code| [*code, 1, 1]));
+            let options =
+                list(&[(53, &[1]), (60, b"PXEClient"), (77, b"iPXE"), (175, &inner), (93, &[0, 0])]);
+            let facts = facts(&options).unwrap();
+            assert_eq!((facts.class().firmware, facts.has_arch), (Firmware::Bios, 1), "the walk goes on");
+            facts.class().stage
+        };
+        for (codes, wanted) in [
+            (&[][..], Stage::Ipxe),
+            (&[33, 57, 34, 25, 24, 23, 21, 19, 17], Stage::Ipxe),
+            (&[36, 19], Stage::Ipxe),
+            (&[19, 24], Stage::Ipxe),
+            (&[33, 24, 21], Stage::ReducedIpxe),
+            (&[36, 21], Stage::ReducedIpxe),
+            (&[19, 21, 33], Stage::ReducedIpxe),
+        ] {
+            assert_eq!(stage(codes), wanted, "{codes:?}");
+        }
+        let cut = facts(&list(&[(77, b"iPXE"), (175, &[21, 1, 1, 19, 9])])).unwrap();
+        assert_eq!(cut.class().stage, Stage::ReducedIpxe, "what it has said whole counts");
+        let relay = facts(&list(&[(82, &[19, 1, 1]), (175, &[5, 4, 1, 2, 3, 4])])).unwrap();
+        assert_eq!((relay.features, relay.link_selection), (0, [0; 4]), "each option's codes are its own");
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn every_name_and_url_that_dhcp_hands_out_is_served() -> Result<()> {
     let system = Files::new()?;
     let bare = Files::new()?.without_system();
     for (what, files, least) in [
-        ("every loader", with_every_loader, 46),
+        ("every loader", with_every_loader, 42),
         ("x86", with_some, 18),
         ("system", system, 2),
         ("none", bare, 2),
@@ -97,7 +97,9 @@ fn a_class_without_a_loader_has_no_answer_and_the_reason_says_what_to_do() -> Re
                 let has_answer = given.iter().any(|(key, _)| key.class == class.answered_as().key());
                 let wanted = match class.stage {
                     // It looks for files of its own.
-                    Stage::Rom if class.firmware == Firmware::RaspberryPi => false,
+                    Stage::Rom if class.firmware.has_files_of_its_own() => false,
+                    // In no table: the daemon alone answers it.
+                    Stage::ReducedIpxe => false,
                     Stage::Rom => files.boot_files.loader_for(class.firmware).is_ok(),
                     Stage::Ipxe => true,
                     Stage::Os => false,
@@ -350,8 +352,8 @@ fn every_client_gets_from_a_server_what_it_needs() -> Result<()> {
         (Client::IpxeEfi, To::Machine, Some("http://10.77.0.1:8080/boot.ipxe")),
         (Client::Dhclient, To::Machine, None),
         (Client::Udhcpc, To::Machine, None),
-        // Its option 60 is not a PXE client's.
-        (Client::Uboot, To::Machine, None),
+        // It looks for files of its own, where siaddr says.
+        (Client::Uboot, To::Machine, Some("")),
     ] {
         for (packet, kind, reason) in [
             (client.discover(MAC), MessageType::Offer, Reason::Offered),
@@ -513,7 +515,13 @@ proptest! {
         let identifier = match option(OptionCode::ClientIdentifier) { Some(DhcpOption::ClientIdentifier(data)) => Some(data.clone()), _ => None };
         prop_assert_eq!(whole(facts.client_id), identifier);
         let class = match option(OptionCode::ClassIdentifier) { Some(DhcpOption::ClassIdentifier(class)) => &class[..], _ => &[] };
-        let vendor = if class.starts_with(b"PXEClient") { 1 } else { 2 * u8::from(class.starts_with(b"HTTPClient")) };
+        let uboot = [b"U-Boot", b"U-boot"].iter().any(|name| class.starts_with(*name) || class.get(1..).is_some_and(|class| class.starts_with(*name)));
+        let vendor = match class {
+            class if class.starts_with(b"PXEClient") => 1,
+            class if class.starts_with(b"HTTPClient") => 2,
+            class if class.starts_with(b"PXE UROOT") || uboot => 3,
+            _ => 0,
+        };
         prop_assert_eq!(facts.vendor, vendor);
         let user = match option(OptionCode::UserClass) { Some(DhcpOption::UserClass(class)) => &class[..], _ => &[] };
         let ipxe = user.starts_with(b"iPXE") || user.get(1..).is_some_and(|user| user.starts_with(b"iPXE"));
@@ -565,7 +573,8 @@ fn check_options(message: &Message, kind: MessageType, file: Option<&str>) -> Re
         Some(DhcpOption::BootfileName(name)) => text(Some(name))?,
         _ => None,
     };
-    ensure!(name == file && text(message.fname())? == file, "boot file {name:?}, not {file:?}");
+    let named = file.filter(|file| !file.is_empty());
+    ensure!(name == named && text(message.fname())? == named, "boot file {name:?}, not {named:?}");
     ensure!(message.siaddr() == if file.is_some() { US } else { Ipv4Addr::UNSPECIFIED });
     let class = match option(OptionCode::ClassIdentifier) {
         Some(DhcpOption::ClassIdentifier(class)) => Some(&class[..]),

@@ -232,7 +232,8 @@ fn boot_options(parts: &Parts<'_>, boot: &BootFile) -> Vec<Vec<u8>> {
         }
         options.push(split(BOOT_FILE, &file));
     }
-    if stage == Stage::Ipxe && parts.subnet.is_some() && own(option::IPXE).is_none() {
+    let is_ipxe = matches!(stage, Stage::Ipxe | Stage::ReducedIpxe);
+    if is_ipxe && parts.subnet.is_some() && own(option::IPXE).is_none() {
         options.push(split(option::IPXE, &NO_PROXY_WILL_COME));
     }
     options

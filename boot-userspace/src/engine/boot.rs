@@ -67,9 +67,11 @@ pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Resu
         // Never the loader again, whatever the firmware under it: that would loop.
         Stage::Ipxe => Ok(Some(BootFile::Url(format!("http://{http}{SCRIPT}")))),
         // It looks for its files by itself, and boots no loader of ours.
-        Stage::Rom if class.firmware == Firmware::RaspberryPi => {
+        Stage::Rom if class.firmware.has_files_of_its_own() => {
             Ok(Some(BootFile::Tftp { name: String::new(), server: None }))
         }
+        // By TFTP whatever the firmware: HTTP may be what it lacks.
+        Stage::ReducedIpxe => Ok(Some(BootFile::Tftp { name: loaders(class.firmware)?, server: None })),
         Stage::Rom => {
             let name = loaders(class.firmware)?;
             Ok(Some(named(class, http, &name)))
@@ -107,17 +109,29 @@ mod tests {
 
     #[test]
     fn http_boot_never_gets_a_tftp_name() {
-        for class in Class::all().filter(|class| class.firmware.is_http()) {
+        let fetches = |class: &Class| class.firmware.is_http() && class.stage != Stage::ReducedIpxe;
+        for class in Class::all().filter(fetches) {
             let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
             assert!(matches!(file, BootFile::Url(_)), "{class:?}");
         }
     }
 
     #[test]
-    fn a_raspberry_pi_gets_no_loader() {
-        let class = Class { firmware: Firmware::RaspberryPi, stage: Stage::Rom };
-        let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
-        assert_eq!((file.text(), file.describe().as_str()), ("", "its own files"));
+    fn who_has_files_of_its_own_gets_no_loader() {
+        let kinds = [Firmware::RaspberryPi, Firmware::UbootArm32, Firmware::UbootArm64, Firmware::PpcOpal];
+        let of = |firmware| Class { firmware, stage: Stage::Rom };
+        for class in kinds.map(of).into_iter().chain([Class::LOADER]) {
+            let file = boot_file(class, http(), &|_| Ok("snponly.efi".to_owned())).unwrap().unwrap();
+            assert_eq!((file.text(), file.describe().as_str()), ("", "its own files"), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_reduced_ipxe_gets_the_full_one_by_tftp() {
+        for class in Class::all().filter(|class| class.stage == Stage::ReducedIpxe) {
+            let file = boot_file(class, http(), &|_| Ok("loader".to_owned())).unwrap().unwrap();
+            assert_eq!(file, BootFile::Tftp { name: "loader".to_owned(), server: None }, "{class:?}");
+        }
     }
 
     #[test]

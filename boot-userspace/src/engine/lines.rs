@@ -119,6 +119,7 @@ impl Engine {
     /// Takes down whom the daemon answers, so that its next steps are known for its own.
     pub(super) fn take_down(&mut self, Told { mac, answered, .. }: &Told) {
         let address = Ipv4Addr::from(answered.address);
+        self.note_ipxe(*mac, answered.class);
         if answered.reason == Reason::Refused {
             return;
         }
@@ -190,7 +191,9 @@ impl Engine {
 /// A class in words.
 pub(super) fn describe(class: Class) -> String {
     match class.stage {
+        Stage::Rom if class == Class::LOADER => "a boot loader".to_owned(),
         Stage::Rom => class.firmware.name().to_owned(),
+        Stage::ReducedIpxe => format!("a reduced iPXE on {}", class.firmware.name()),
         Stage::Ipxe if class == Class::IPXE => "iPXE".to_owned(),
         Stage::Ipxe => format!("iPXE on {}", class.firmware.name()),
         Stage::Os => "an operating system".to_owned(),

@@ -103,6 +103,7 @@ pub struct Engine {
     /// back.
     adopted: u8,
     confirmed: Confirmed,
+    reduced: dhcp::Reduced,
     lines: Lines,
     /// The names of machines that have none in the configuration: as they said, or as came with an imported lease.
     hostnames: HashMap<Mac, Box<str>>,
@@ -134,6 +135,7 @@ impl Engine {
             withdrawn: HashMap::new(),
             adopted: 0,
             confirmed: Confirmed::default(),
+            reduced: dhcp::Reduced::default(),
             lines: Lines::default(),
             hostnames: HashMap::new(),
             counters: HashMap::new(),
@@ -186,6 +188,7 @@ impl Engine {
         let Some(class) = Class::from_key(event.class) else { return };
         let answered = Answered { reason, address: event.address, class };
         self.meet(event.mac, event.address);
+        self.note_ipxe(event.mac, class);
         self.say(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
         if reason == Reason::Acked {
             self.confirmed.add(event.mac);

@@ -381,7 +381,10 @@ impl Policy {
         if class.stage == Stage::Os {
             return Ok(None);
         }
-        let configured = self.configured(class, differences, subnet);
+        // What the configuration has for iPXE is for the full one, which comes first.
+        let configured =
+            (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, differences, subnet));
+        let configured = configured.flatten();
         if let Some(Configured::Key(name)) = configured {
             return Ok(Some(named(class, http, name)));
         }

@@ -103,6 +103,7 @@ impl Sets {
     }
 
     /// Whether there is an answer for a class, which is prepared now if that was not worth while before anybody asked.
+    /// What is the daemon's alone is in no table.
     pub(super) fn has(
         &mut self,
         key: AnswerKey,
@@ -114,8 +115,10 @@ impl Sets {
             return true;
         }
         let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) else { return false };
-        tables.answers.insert(key, answer);
-        commands.push(Command::PutAnswer(key, Box::new(answer)));
+        if !Class::from_key(key.class).is_some_and(Class::is_the_daemons) {
+            tables.answers.insert(key, answer);
+            commands.push(Command::PutAnswer(key, Box::new(answer)));
+        }
         true
     }
 
@@ -225,7 +228,8 @@ fn compose(
     let http = policy.ports().get(set.position)?.http;
     let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
     let boot = policy.boot_file(class, http, &set.differences, subnet).ok()?;
-    let custom = policy.options(&set.differences, subnet, class.stage);
+    let stage = if class.stage == Stage::ReducedIpxe { Stage::Ipxe } else { class.stage };
+    let custom = policy.options(&set.differences, subnet, stage);
     let parts = Parts {
         class,
         message,

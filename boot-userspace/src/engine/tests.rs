@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod give_back;
+mod loaders;
 mod places;
 mod pools;
 mod ports;

@@ -12,6 +12,7 @@ mod identity;
 mod place;
 mod probe;
 mod proxy;
+mod reduced;
 mod reply;
 
 use std::net::Ipv4Addr;
@@ -37,6 +38,7 @@ use crate::engine::{Engine, packet};
 pub(super) use give_back::Declines;
 use place::Place;
 pub(super) use probe::Pending;
+pub(super) use reduced::Reduced;
 pub(super) use reply::via;
 
 /// A lease is stored for this many times its length, so that the kernel may renew the promise that often
@@ -107,8 +109,9 @@ impl Engine {
             _ => return Err(reason),
         }
         let request = Box::new(self.scratch.request);
-        let facts = *self.scratch.walk.finish()?;
+        let mut facts = *self.scratch.walk.finish()?;
         let mac = client(&request);
+        self.break_loop(mac, &mut facts, incoming, now);
         self.recognise(mac, &facts, &frame, now);
         if !self.policy.serves(mac) {
             return Err(Reason::UnknownHost);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use boot_common::class::{Class, Stage};
 use boot_common::decide::{Destination, destination, message};
-use boot_common::tables::{Answer, AnswerKey};
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
@@ -22,11 +22,11 @@ impl Engine {
         let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
         let key =
             AnswerKey { set, wanted: 0, class: class.answered_as().key(), message: kind, reserved: [0; 2] };
-        if class.stage != Stage::Os
-            && self.sets.has(key, &self.policy, &mut self.tables, &mut self.commands)
-            && let Some(prepared) = self.tables.answers.get(&key)
+        if class.stage != Stage::Os && self.sets.has(key, &self.policy, &mut self.tables, &mut self.commands)
         {
-            return Ok(*prepared);
+            let prepared = self.tables.answers.get(&key).copied();
+            let prepared = prepared.or_else(|| self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS));
+            return prepared.ok_or(Reason::NoAnswer);
         }
         self.complain(asked.mac, class, None, asked.now);
         Err(Reason::NoAnswer)
@@ -44,7 +44,7 @@ impl Engine {
             reason,
             Reason::UnknownHost | Reason::NoAnswer | Reason::OtherSubnet | Reason::SwitchPort
         ) || asked.facts.message != message::DISCOVER
-            || asked.facts.class() == Class::OS
+            || !asked.facts.heeds_proxies()
         {
             return Err(reason);
         }

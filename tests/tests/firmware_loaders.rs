@@ -1,0 +1,185 @@
+//! Boot loaders that are no PXE clients or bring their own HTTP, and an iPXE that lacks something, boot machines.
+//!
+//! Run with `--test-threads=1`, as everything with machines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::boots::{EVERYBODY, Plan, boot, known_machine_is_itself, of};
+use boot_tests::daemon::{Event, Xpxe};
+use boot_tests::guest::{self, Cpu};
+use boot_tests::machine::Firmware;
+use boot_tests::rack::{Rack, SERVER_ADDRESS};
+use boot_tests::sandbox::{Sandbox, root_or_skip};
+use boot_tests::settings::{Known, Settings, boot_dir, proof};
+
+/// U-Boot has this MAC whatever the card's is.
+const UBOOT: Plan = plan(Firmware::ArmUboot, "uboot", "52:52:52:52:52:52", "10.77.0.30");
+const GRUB: Plan = plan(Firmware::OvmfPxe, "grub", "52:54:00:77:00:31", "10.77.0.31");
+const REDUCED: Plan = plan(Firmware::OvmfPxe, "reduced", "52:54:00:77:00:32", "10.77.0.32");
+
+const GRUB_FILE: &str = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
+const IPXE_FILE: &str = "/usr/lib/ipxe/snponly.efi";
+/// iPXE's name for HTTP among its features (a code, a length, a version), and for what nothing here depends on.
+const HTTP_FEATURE: [u8; 3] = [19, 1, 1];
+const OTHER_FEATURE: [u8; 3] = [26, 1, 1];
+
+const fn plan(firmware: Firmware, name: &'static str, mac: &'static str, address: &'static str) -> Plan {
+    Plan { firmware, known: Known { name, mac, address: Some(address) } }
+}
+
+/// GRUB fetches kernel and initrd by HTTP; U-Boot fetches its script, and what that names, from the server that DHCP named;
+/// iPXE without HTTP fetches one that has it. On port 80, because GRUB 2.06 takes no other.
+#[test]
+fn grub_and_u_boot_and_a_reduced_ipxe_boot() -> Result<()> {
+    let rules = "\n[[boot_file]]\narch = [21, 22]\nfile = \"boot.scr.uimg\"\n".to_owned();
+    let machines = [(GRUB, "grub.efi"), (REDUCED, "reduced.efi"), (UBOOT, "")];
+    let Some(place) = Place::build(&machines, rules)? else { return Ok(()) };
+    fs::copy(GRUB_FILE, place.path("grub.efi")).with_context(|| format!("copy {GRUB_FILE}"))?;
+    fs::create_dir_all(place.path("grub"))?;
+    let http = format!("(http,{SERVER_ADDRESS})/files");
+    let grub = format!(
+        "linux {http}/{} console=ttyS0 {EVERYBODY} {}\ninitrd {http}/{}\nboot\n",
+        guest::KERNEL,
+        proof(GRUB.known.name),
+        guest::INITRD
+    );
+    fs::write(place.path("grub/grub.cfg"), grub)?;
+    fs::write(place.path("reduced.efi"), reduced_ipxe()?)?;
+    let uboot = format!(
+        "tftpboot ${{kernel_addr_r}} {}\ntftpboot ${{ramdisk_addr_r}} {}\n\
+         setenv bootargs console=ttyAMA0 {EVERYBODY} {}\n\
+         booti ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} ${{fdt_addr}}\n",
+        Cpu::Arm64.kernel(),
+        Cpu::Arm64.initrd(),
+        proof(UBOOT.known.name)
+    );
+    fs::write(place.path("boot.scr.uimg"), uboot_script(&uboot))?;
+    let log = place.boot(&[GRUB, UBOOT, REDUCED])?;
+    let offer =
+        of(&log, &UBOOT).find(|event| event.field("step") == "offer").context("an offer to U-Boot")?;
+    ensure!(offer.field("class") == "uboot-arm64", "{offer:?}");
+    let fetched = |plan: &Plan, file: &str| {
+        log.iter().any(|event| {
+            event.field("mac") == plan.known.mac && event.message().starts_with(&format!("sent {file}"))
+        })
+    };
+    ensure!(fetched(&UBOOT, "boot.scr.uimg"), "U-Boot did not fetch its script");
+    let classes: Vec<String> = of(&log, &REDUCED)
+        .filter(|event| event.field("step") == "ack")
+        .map(|event| event.field("class"))
+        .collect();
+    let wanted = ["efi-x64", "a reduced iPXE on efi-x64", "iPXE on efi-x64", "an operating system"];
+    ensure!(classes == wanted, "{classes:?}");
+    Ok(())
+}
+
+/// The loader itself says that it has no HTTP, so that it is what is sent and what asks anew.
+#[test]
+fn a_reduced_ipxe_that_is_sent_as_the_full_one_does_not_loop() -> Result<()> {
+    let Some(mut place) = Place::build(&[(REDUCED, "")], String::new())? else { return Ok(()) };
+    let loader = place.path("its-own.efi");
+    fs::write(&loader, reduced_ipxe()?)?;
+    place.config += &format!("\n[ipxe]\nx64 = {loader:?}\n");
+    let log = place.boot(&[REDUCED])?;
+    let acks = of(&log, &REDUCED).filter(|event| event.field("step") == "ack");
+    let classes: Vec<String> = acks.map(|event| event.field("class")).collect();
+    let reduced = "a reduced iPXE on efi-x64";
+    ensure!(
+        classes == ["efi-x64", reduced, reduced, "iPXE on efi-x64", "an operating system"],
+        "{classes:?}"
+    );
+    let said = |event: &Event| event.message().contains("lacks HTTP") && event.message().contains("[ipxe]");
+    ensure!(log.iter().any(said), "the log says nothing of it");
+    Ok(())
+}
+
+struct Place {
+    rack: Rack,
+    config: String,
+    _sandbox: Sandbox,
+}
+
+impl Place {
+    /// With these machines, each with its boot file, the guests, and HTTP on port 80. `None` without root.
+    fn build(machines: &[(Plan, &str)], mut more: String) -> Result<Option<Self>> {
+        if !root_or_skip() {
+            return Ok(None);
+        }
+        let sandbox = Sandbox::enter()?;
+        let rack = Rack::build(&sandbox)?;
+        for (Plan { known, .. }, boot_file) in machines {
+            let Known { name, mac, address } = known;
+            let address = address.context("an address")?;
+            more += &format!(
+                "\n[[machine]]\nmac = \"{mac}\"\nname = \"{name}\"\nargs = \"{}\"\nip = \"{address}\"\n",
+                proof(name)
+            );
+            if !boot_file.is_empty() {
+                more += &format!("boot_file = \"{boot_file}\"\n");
+            }
+        }
+        let args = format!("console=ttyS0 {EVERYBODY}");
+        let settings = Settings { args, more, ..Settings::default() };
+        let config = settings.write(&sandbox, &rack)?.replace("0.0.0.0:8080", "0.0.0.0:80");
+        guest::install(&boot_dir(&rack))?;
+        guest::install_for(&boot_dir(&rack), Cpu::Arm64)?;
+        Ok(Some(Self { rack, config, _sandbox: sandbox }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        boot_dir(&self.rack).join(name)
+    }
+
+    /// Boots all at once; gives xpxe's log.
+    fn boot(&self, plans: &[Plan]) -> Result<Vec<Event>> {
+        let xpxe = Xpxe::start(&self.rack, &self.config, &[])?;
+        let boots = boot(&self.rack, &xpxe, plans)?;
+        let log = xpxe.log();
+        for (plan, boot) in plans.iter().zip(&boots) {
+            known_machine_is_itself(plan, boot)?;
+        }
+        xpxe.stop()?;
+        Ok(log)
+    }
+}
+
+/// Debian's iPXE for EFI, which says of itself that it has no HTTP.
+fn reduced_ipxe() -> Result<Vec<u8>> {
+    let mut bytes = fs::read(Path::new(IPXE_FILE)).with_context(|| format!("read {IPXE_FILE}"))?;
+    // The features are in one table: HTTP with others before and behind it.
+    let is_feature =
+        |entry: &[u8]| (16..48).contains(&entry[0]) && entry[1] == 1 && (1..4).contains(&entry[2]);
+    let tables: Vec<usize> = bytes
+        .windows(9)
+        .enumerate()
+        .filter(|(_, entries)| entries.chunks(3).all(is_feature) && entries[3..6] == HTTP_FEATURE)
+        .map(|(at, _)| at + 3)
+        .collect();
+    ensure!(tables.len() == 1, "{IPXE_FILE} has HTTP among its features at {tables:?}");
+    bytes[tables[0]..tables[0] + 3].copy_from_slice(&OTHER_FEATURE);
+    Ok(bytes)
+}
+
+/// A script in U-Boot's image format: a header of 64 bytes, the scripts' lengths up to 0, and the script.
+fn uboot_script(text: &str) -> Vec<u8> {
+    let mut data = u32::try_from(text.len()).unwrap_or(0).to_be_bytes().to_vec();
+    data.extend([0; 4]);
+    data.extend(text.bytes());
+    let mut header = vec![0_u8; 64];
+    header[..4].copy_from_slice(&0x2705_1956_u32.to_be_bytes());
+    header[12..16].copy_from_slice(&u32::try_from(data.len()).unwrap_or(0).to_be_bytes());
+    header[24..28].copy_from_slice(&crc32(&data).to_be_bytes());
+    // Linux, 64-bit Arm, a script, not compressed.
+    header[28..32].copy_from_slice(&[5, 22, 6, 0]);
+    let sum = crc32(&header);
+    header[4..8].copy_from_slice(&sum.to_be_bytes());
+    header.extend(data);
+    header
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(u32::MAX, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), step))
+}
