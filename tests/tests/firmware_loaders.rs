@@ -3,7 +3,7 @@
 //! Run with `--test-threads=1`, as everything with machines.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::boots::{EVERYBODY, Plan, boot, known_machine_is_itself, of};
@@ -20,7 +20,10 @@ const GRUB: Plan = plan(Firmware::OvmfPxe, "grub", "52:54:00:77:00:31", "10.77.0
 const REDUCED: Plan = plan(Firmware::OvmfPxe, "reduced", "52:54:00:77:00:32", "10.77.0.32");
 
 const GRUB_FILE: &str = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
-const IPXE_FILE: &str = "/usr/lib/ipxe/snponly.efi";
+/// Not in that file: GRUB fetches it by TFTP.
+const GRUB_HTTP: &str = "/usr/lib/grub/x86_64-efi/http.mod";
+/// Of Debian 13: the one of 2019 cannot leave the firmware's services when it runs in another iPXE.
+const IPXE: &str = "trixie/ipxe/snponly.efi";
 /// iPXE's name for HTTP among its features (a code, a length, a version), and for what nothing here depends on.
 const HTTP_FEATURE: [u8; 3] = [19, 1, 1];
 const OTHER_FEATURE: [u8; 3] = [26, 1, 1];
@@ -33,14 +36,18 @@ const fn plan(firmware: Firmware, name: &'static str, mac: &'static str, address
 /// iPXE without HTTP fetches one that has it. On port 80, because GRUB 2.06 takes no other.
 #[test]
 fn grub_and_u_boot_and_a_reduced_ipxe_boot() -> Result<()> {
-    let rules = "\n[[boot_file]]\narch = [21, 22]\nfile = \"boot.scr.uimg\"\n".to_owned();
+    let ipxe = guest::source(IPXE)?;
+    let rules = "\n[[boot_file]]\narch = [21, 22]\nfile = \"boot.scr.uimg\"\n";
+    let rules = format!("{rules}\n[ipxe]\nx64 = {ipxe:?}\n");
     let machines = [(GRUB, "grub.efi"), (REDUCED, "reduced.efi"), (UBOOT, "")];
     let Some(place) = Place::build(&machines, rules)? else { return Ok(()) };
     fs::copy(GRUB_FILE, place.path("grub.efi")).with_context(|| format!("copy {GRUB_FILE}"))?;
-    fs::create_dir_all(place.path("grub"))?;
+    fs::create_dir_all(place.path("grub/x86_64-efi"))?;
+    fs::copy(GRUB_HTTP, place.path("grub/x86_64-efi/http.mod"))
+        .with_context(|| format!("copy {GRUB_HTTP}"))?;
     let http = format!("(http,{SERVER_ADDRESS})/files");
     let grub = format!(
-        "linux {http}/{} console=ttyS0 {EVERYBODY} {}\ninitrd {http}/{}\nboot\n",
+        "insmod http\nlinux {http}/{} console=ttyS0 {EVERYBODY} {}\ninitrd {http}/{}\nboot\n",
         guest::KERNEL,
         proof(GRUB.known.name),
         guest::INITRD
@@ -145,9 +152,9 @@ impl Place {
     }
 }
 
-/// Debian's iPXE for EFI, which says of itself that it has no HTTP.
+/// An iPXE for EFI that says of itself that it has no HTTP.
 fn reduced_ipxe() -> Result<Vec<u8>> {
-    let mut bytes = fs::read(Path::new(IPXE_FILE)).with_context(|| format!("read {IPXE_FILE}"))?;
+    let mut bytes = fs::read(guest::source(IPXE)?)?;
     // The features are in one table: HTTP with others before and behind it.
     let is_feature =
         |entry: &[u8]| (16..48).contains(&entry[0]) && entry[1] == 1 && (1..4).contains(&entry[2]);
@@ -157,7 +164,7 @@ fn reduced_ipxe() -> Result<Vec<u8>> {
         .filter(|(_, entries)| entries.chunks(3).all(is_feature) && entries[3..6] == HTTP_FEATURE)
         .map(|(at, _)| at + 3)
         .collect();
-    ensure!(tables.len() == 1, "{IPXE_FILE} has HTTP among its features at {tables:?}");
+    ensure!(tables.len() == 1, "{IPXE} has HTTP among its features at {tables:?}");
     bytes[tables[0]..tables[0] + 3].copy_from_slice(&OTHER_FEATURE);
     Ok(bytes)
 }
