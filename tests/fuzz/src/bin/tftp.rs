@@ -145,7 +145,7 @@ fuzz_target!(
                 }
                 _ => {
                     let client = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 100 + (case.byte() & 3)), 2000);
-                    world.transfers.unreadable(Peer { client, local: LOCAL }, world.now);
+                    world.transfers.unreadable(Peer { client, local: LOCAL }, "it is cut", world.now);
                 }
             }
             world.carry_out();
