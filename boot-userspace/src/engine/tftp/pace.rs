@@ -89,7 +89,10 @@ impl Pace {
 
     /// When the timer has to look again at what will be due at `ready`: the kernel half may move on meanwhile.
     pub(super) fn look(flight: &Flight, moved: bool, ready: Duration, now: Duration) -> Duration {
-        let lively = moved || flight.round_trip().is_none();
+        // A client that has not begun is not looked at for long: it may have agreed on a timeout of minutes.
+        let begins =
+            flight.round_trip().is_none() && now < Duration::from_nanos(flight.sent_at.get()) + STILL;
+        let lively = moved || begins;
         ready.min(now + if lively { LIVELY } else { STILL })
     }
 }

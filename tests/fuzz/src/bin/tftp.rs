@@ -155,7 +155,8 @@ fuzz_target!(
             world.transfers.opened(token, Err(OpenError::Failed), world.now);
             world.carry_out();
         }
-        for _ in 0..1000 {
+        // The timer looks every second at a client whose timeout is minutes.
+        for _ in 0..20_000 {
             let Some(due) = world.transfers.next_wakeup() else { break };
             world.now = world.now.max(due);
             world.transfers.tick(world.now);
