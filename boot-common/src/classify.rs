@@ -1,5 +1,8 @@
 //! What a frame is, and whether it may be believed.
 
+use core::hint::black_box;
+
+use crate::frame::Frame;
 use crate::reason::Reason;
 use crate::tables::Link;
 use crate::wire::{ETHERTYPE_IPV4, HEADERS, IP_UDP, MAGIC, MAX_FRAME, Request, Sum, op, port};
@@ -50,7 +53,7 @@ pub fn port_of(head: &Request) -> Result<Kind, Reason> {
 /// # Errors
 /// Why the frame is not to be believed, or not for us.
 #[inline(always)]
-pub fn intact(request: &Request, length: u32, link: &Link) -> Result<u32, Reason> {
+pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<u32, Reason> {
     if request.eth.destination != link.mac && request.eth.destination != Mac::BROADCAST {
         return Err(Reason::ForeignMac);
     }
@@ -74,10 +77,11 @@ pub fn intact(request: &Request, length: u32, link: &Link) -> Result<u32, Reason
     if request.udp.source.get() == 0 || !can_be_a_source(request.ip.source) {
         return Err(Reason::BadSource);
     }
-    if request.udp.checksum.get() != 0 && udp_sum(request, udp_length).folded() != 0xffff {
+    if !is_believed::<F>(request, udp_sum(request, udp_length)) {
         return Err(Reason::BadUdpChecksum);
     }
-    Ok(wire_ethernet() + ip_length)
+    // Read again: the verifier would follow the rest for each length that the loop over the bytes could end at.
+    Ok(wire_ethernet() + u32::from(black_box(request).ip.total_length.get()))
 }
 
 /// Checks the fixed part of a BOOTP request that ends at `end`.
@@ -130,15 +134,33 @@ fn can_be_a_source(address: [u8; 4]) -> bool {
     first != 127 && first < 224
 }
 
+/// Whether the UDP checksum is right, or not finished yet where that can be. `sum` is that of the whole packet.
+///
+/// Where one packet in 65,536 could be either, it is not believed here: the answer has to be finished, or not, as the
+/// request was, and the stack knows what that is.
+#[inline(always)]
+pub(crate) fn is_believed<F: Frame>(request: &Request, sum: Sum) -> bool {
+    let is_right = sum.folded() == 0xffff;
+    request.udp.checksum.get() == 0 || is_right != is_unfinished::<F>(request)
+}
+
+/// Whether the sender left the checksum to an offload (Linux: `CHECKSUM_PARTIAL`): then the field has the sum of the
+/// pseudo header, and what leaves the machine in the same skb is finished on its way.
+#[inline(always)]
+pub(crate) fn is_unfinished<F: Frame>(request: &Request) -> bool {
+    F::MAY_BE_UNFINISHED && request.udp.checksum.get() == pseudo(request).folded()
+}
+
+#[inline(always)]
+fn pseudo(request: &Request) -> Sum {
+    Sum::pseudo(request.ip.source, request.ip.destination, request.udp.length.get())
+}
+
 /// Sum over pseudo header, UDP header and payload.
 #[inline(always)]
 fn udp_sum(request: &Request, udp_length: u32) -> Sum {
     use zerocopy::IntoBytes;
-    let pseudo = Sum::ZERO
-        .address(request.ip.source)
-        .address(request.ip.destination)
-        .word(u16::from(IP_UDP))
-        .word(request.udp.length.get());
+    let pseudo = pseudo(request);
     let Ok(buffer) = <&[u8; wire::BUFFER]>::try_from(request.as_bytes()) else { return pseudo };
     const WORDS: u32 = (MAX_FRAME as u32 - 34) / 2;
     pseudo.range::<{ wire::BUFFER }, WORDS>(buffer, HEADERS as u32 - 8, udp_length)

@@ -11,6 +11,10 @@ pub trait Frame {
     /// Whether copies of the frame can be sent.
     const COPIES: bool;
 
+    /// Whether the UDP checksum may be one that the sender left to an offload and that nobody has finished yet: a virtual
+    /// network card passes such packets on, and only an skb says so.
+    const MAY_BE_UNFINISHED: bool;
+
     /// Bytes in the frame.
     fn length(&self) -> u32;
 
@@ -60,6 +64,7 @@ mod host {
     impl Frame for Bytes {
         const IS_XDP: bool = false;
         const COPIES: bool = false;
+        const MAY_BE_UNFINISHED: bool = false;
 
         fn length(&self) -> u32 {
             u32::try_from(self.0.len()).unwrap_or(u32::MAX)
@@ -145,6 +150,7 @@ mod host {
     impl Frame for Copies {
         const IS_XDP: bool = false;
         const COPIES: bool = true;
+        const MAY_BE_UNFINISHED: bool = true;
 
         fn length(&self) -> u32 {
             self.frame.length()

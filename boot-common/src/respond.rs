@@ -36,6 +36,8 @@ pub struct Desk {
     reserved: [u8; 2],
     /// A TFTP block's headers.
     pub data: DataHead,
+    /// Bytes of the tail.
+    pub tail_length: u32,
 }
 
 impl Scratch {
@@ -115,7 +117,7 @@ pub fn respond<F: Frame, T: Tables>(
     if length < HEADERS as u32 || !frame.load(length, &mut scratch.request) {
         return Err(Reason::TooShort);
     }
-    let end = intact(&scratch.request, length, link)?;
+    let end = intact::<F>(&scratch.request, length, link)?;
     bootp(&scratch.request, end)?;
     scratch.walk.begin(Request::OPTIONS as u32, end);
     scratch.walk.facts.is_raspberry_pi = u8::from(client(&scratch.request).is_raspberry_pi());
@@ -137,7 +139,7 @@ fn acknowledged<F: Frame, T: Tables>(
     length: u32,
     link: &Link,
 ) -> Result<Answered, Reason> {
-    tftp::intact(&scratch.request, length, link)?;
+    tftp::intact::<F>(&scratch.request, length, link)?;
     match tftp::answer(frame, &scratch.request, &mut scratch.desk.data, ifindex, tables) {
         reason @ (Reason::TftpBlock | Reason::TftpDone) => {
             Ok(Answered { reason, address: scratch.request.ip.source, class: Class::OS })

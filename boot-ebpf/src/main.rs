@@ -6,6 +6,7 @@
 #![allow(internal_features, reason = "compare-and-exchange: see maps.rs")]
 #![expect(unsafe_code, reason = "raw contexts and map values come from the kernel")]
 
+mod bound;
 mod maps;
 mod skb;
 mod walk;

@@ -1,7 +1,6 @@
 //! A frame in a driver's buffer.
 
 use core::ffi::c_void;
-use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::{
     bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
@@ -12,7 +11,7 @@ use boot_common::frame::Frame;
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK};
 use boot_common::wire::{MAX_FRAME, Request};
 
-use crate::walk;
+use crate::{bound, walk};
 
 /// The XDP view of a frame.
 pub(crate) struct XdpFrame<'c> {
@@ -32,6 +31,7 @@ impl<'c> XdpFrame<'c> {
 impl Frame for XdpFrame<'_> {
     const IS_XDP: bool = true;
     const COPIES: bool = false;
+    const MAY_BE_UNFINISHED: bool = false;
 
     #[inline(always)]
     fn length(&self) -> u32 {
@@ -40,30 +40,18 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn load(&self, length: u32, to: &mut Request) -> bool {
-        // black_box: the verifier has to see the bound itself, not LLVM's knowledge of it.
-        let length = black_box(length) & 2047;
-        if length == 0 || length > MAX_FRAME as u32 {
-            return false;
-        }
+        let Some(length) = bound::length(length, MAX_FRAME as u32) else { return false };
         // SAFETY: the buffer has 2048 bytes, the helper checks the frame's.
         unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, core::ptr::from_mut(to).cast::<c_void>(), length) == 0 }
     }
 
     #[inline(always)]
     fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool {
-        let length = black_box(length) & 511;
-        let at = black_box(at) & 511;
-        if length == 0 {
-            return false;
-        }
+        let Some(length) = bound::length(length, 511) else { return false };
+        let at = bound::offset::<511>(at);
         // SAFETY: at + length is at most 1022; the helper checks the frame's length.
         unsafe {
-            bpf_xdp_load_bytes(
-                self.ctx.ctx,
-                offset,
-                to.as_mut_ptr().add(at as usize).cast::<c_void>(),
-                length,
-            ) == 0
+            bpf_xdp_load_bytes(self.ctx.ctx, offset, to.as_mut_ptr().add(at).cast::<c_void>(), length) == 0
         }
     }
 
@@ -79,10 +67,7 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, from: &[u8; N], length: u32) -> bool {
-        let length = black_box(length) & 2047;
-        if length == 0 || length > N as u32 {
-            return false;
-        }
+        let Some(length) = bound::length(length, N as u32) else { return false };
         // SAFETY: `from` has at least `length` bytes; the helper checks the frame's.
         unsafe {
             bpf_xdp_store_bytes(self.ctx.ctx, offset, from.as_ptr().cast_mut().cast::<c_void>(), length) == 0
@@ -91,15 +76,12 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool {
-        let from = black_box(from) & (CHUNK as u32 - 1);
-        let length = black_box(length) & 16_383;
-        if length == 0 || length > LONGEST_BLOCK as u32 {
-            return false;
-        }
+        let from = bound::offset::<{ CHUNK as u32 - 1 }>(from);
+        let Some(length) = bound::length(length, LONGEST_BLOCK as u32) else { return false };
         // SAFETY: `from` is in the chunk's first part, and behind it there is room for the longest block; the
         // helper checks the frame's length.
         unsafe {
-            let from = chunk.bytes.as_ptr().add(from as usize);
+            let from = chunk.bytes.as_ptr().add(from);
             bpf_xdp_store_bytes(self.ctx.ctx, offset, from.cast_mut().cast::<c_void>(), length) == 0
         }
     }

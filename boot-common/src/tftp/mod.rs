@@ -8,9 +8,10 @@ use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Reason;
+use crate::classify::{is_believed, is_unfinished};
 use crate::frame::Frame;
 use crate::tables::Link;
-use crate::wire::{ETHERTYPE_IPV4, Eth, IP_UDP, Ipv4, Request, Sum, Udp, port};
+use crate::wire::{ETHERTYPE_IPV4, Eth, Ipv4, Request, Sum, Udp, port};
 
 mod flight;
 mod word;
@@ -287,7 +288,7 @@ fn store<F: Frame, T: Transfers>(
     let nth = shape.sums.wrapping_add(position.wrapping_sub(2));
     let sums = tables.sums(nth / SUMS as u32)?;
     let sum = *sums.folded.get(nth as usize % SUMS)?;
-    write(head, request, position, length, sum);
+    write::<F>(head, request, position, length, sum);
     let frame_length = frame_length(length);
     if !is_first && !frame.resize(frame_length) {
         return None;
@@ -302,7 +303,7 @@ fn store<F: Frame, T: Transfers>(
 
 /// The headers of a block's packet, back to where the acknowledgement came from.
 #[inline(always)]
-fn write(head: &mut DataHead, request: &Request, position: u32, length: u32, sum: u16) {
+fn write<F: Frame>(head: &mut DataHead, request: &Request, position: u32, length: u32, sum: u16) {
     let udp_length = (length + 12) as u16;
     let block = position.wrapping_sub(1) as u16;
     head.eth.destination = request.eth.source;
@@ -315,11 +316,13 @@ fn write(head: &mut DataHead, request: &Request, position: u32, length: u32, sum
     head.opcode = U16::new(OPCODE_DATA);
     head.block = U16::new(block);
     head.padding = [0; 18];
-    let sum = Sum::of(sum)
-        .address(request.ip.source)
-        .address(request.ip.destination)
-        .word(u16::from(IP_UDP))
-        .word(udp_length)
+    let pseudo = Sum::pseudo(request.ip.destination, request.ip.source, udp_length);
+    if is_unfinished::<F>(request) {
+        head.udp.checksum = U16::new(pseudo.folded());
+        return;
+    }
+    let sum = pseudo
+        .word(sum)
         .word(port::TFTP)
         .word(request.udp.source.get())
         .word(udp_length)
@@ -339,7 +342,7 @@ fn frame_length(block_length: u32) -> u32 {
 /// # Errors
 /// [`Reason::TftpRequest`] or [`Reason::Tftp`] when it is no plain acknowledgement; else why it is not to be believed, or not for us.
 #[inline(always)]
-pub fn intact(request: &Request, length: u32, link: &Link) -> Result<(), Reason> {
+pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<(), Reason> {
     if length < ACK_FRAME {
         return Err(Reason::Tftp);
     }
@@ -358,18 +361,14 @@ pub fn intact(request: &Request, length: u32, link: &Link) -> Result<(), Reason>
     if request.ip.sum().folded() != 0xffff {
         return Err(Reason::BadIpChecksum);
     }
-    let sum = Sum::ZERO
-        .address(request.ip.source)
-        .address(request.ip.destination)
-        .word(u16::from(IP_UDP))
-        .word(12)
+    let sum = Sum::pseudo(request.ip.source, request.ip.destination, 12)
         .word(request.udp.source.get())
         .word(request.udp.destination.get())
         .word(12)
         .word(request.udp.checksum.get())
         .word(OPCODE_ACK)
         .word(block(request));
-    if request.udp.checksum.get() != 0 && sum.folded() != 0xffff {
+    if !is_believed::<F>(request, sum) {
         return Err(Reason::BadUdpChecksum);
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::frame::{Bytes, Copies};
 use crate::memory::{Memory, TransferMemory};
 use crate::respond::{Scratch, respond};
 use crate::tables::role;
+use crate::wire::IP_UDP;
 
 const LINK: u32 = 3;
 const US: [u8; 4] = [10, 0, 0, 1];
@@ -97,6 +98,62 @@ fn ask(rack: &Memory, frame: &[u8]) -> Result<Vec<Vec<u8>>, Reason> {
         }
         other => panic!("{other:?} is no answer"),
     }
+}
+
+/// An acknowledgement whose checksum the sending host left to an offload.
+fn unfinished_ack(block: u16) -> Vec<u8> {
+    let mut frame = ack(block);
+    let pseudo = Sum::pseudo(CLIENT, US, 12).folded();
+    frame[40..42].copy_from_slice(&pseudo.to_be_bytes());
+    frame
+}
+
+/// What Linux does with an unfinished checksum on its way out: the sum over all from the UDP header to the end.
+fn finish(frame: &mut [u8]) {
+    let sum = Sum::ZERO.bytes(&frame[34..]).udp_checksum();
+    frame[40..42].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[test]
+fn an_unfinished_checksum_is_believed_at_tc_and_the_block_is_left_unfinished() {
+    let file = content(100_000);
+    let mut left_to_the_daemon = 0;
+    for block in (0..=u16::MAX).step_by(997) {
+        let position = u32::from(block) + 1;
+        let state = State { sent: position, acked: position.saturating_sub(1) };
+        let answer = ask(&rack(&file, 1, 1, state), &unfinished_ack(block));
+        match answer {
+            Ok(mut frames) => {
+                finish(&mut frames[0]);
+                assert_eq!(data(&frames[0]).0, block.wrapping_add(1));
+            }
+            Err(reason) => {
+                assert_eq!(reason, Reason::BadUdpChecksum, "{block}");
+                left_to_the_daemon += 1;
+            }
+        }
+    }
+    assert!(left_to_the_daemon <= 1, "{left_to_the_daemon}");
+}
+
+#[test]
+fn an_unfinished_checksum_is_a_wrong_one_on_the_wire() {
+    let rack = rack(&content(1000), 512, 1, State { sent: 1, acked: 0 });
+    let mut frame = Bytes(unfinished_ack(0));
+    let answered = respond(&mut frame, &mut Scratch::new(), &rack, LINK, || 0);
+    assert_eq!(answered.unwrap_err(), Reason::BadUdpChecksum);
+}
+
+#[test]
+fn what_may_be_finished_or_not_is_the_daemons() {
+    // The block for which the finished checksum is the sum of the pseudo header too.
+    let is_both = |block: &u16| ack(*block)[40..42] == unfinished_ack(*block)[40..42];
+    let block = (0..=u16::MAX).find(is_both).unwrap();
+    let position = u32::from(block) + 1;
+    let rack = rack(&content(100_000), 1, 1, State { sent: position, acked: position - 1 });
+    assert_eq!(ask(&rack, &ack(block)).unwrap_err(), Reason::BadUdpChecksum);
+    let answered = respond(&mut Bytes(ack(block)), &mut Scratch::new(), &rack, LINK, || 0);
+    assert_eq!(answered.unwrap().reason, Reason::TftpBlock);
 }
 
 /// Block number and bytes of a DATA frame, all else in it being right.
