@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::config::{self, Config};
 use crate::fastpath;
+use crate::io::link;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub struct Detach {
 
 impl Detach {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let pin_dir = self.pin_dir()?;
+        let (pin_dir, interfaces) = self.what()?;
         let detached = fastpath::detach(&pin_dir)?;
         if detached == fastpath::Detached::default() {
             println!("nothing is pinned in {}", pin_dir.display());
@@ -29,20 +30,31 @@ impl Detach {
             let (links, tables) = (detached.links.len(), detached.tables.len());
             println!("removed {links} links and {tables} tables from {}", pin_dir.display());
         }
-        Ok(ExitCode::SUCCESS)
+        let mut is_clean = true;
+        for interface in &interfaces {
+            // One that is not there has no programs.
+            let Ok(link) = link::find(interface) else { continue };
+            if let Err(another) = fastpath::refuse_another(&pin_dir, (interface, link.index)) {
+                eprintln!("{another:#}");
+                is_clean = false;
+            }
+        }
+        Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn pin_dir(self) -> Result<PathBuf> {
+    /// The directory, and the interfaces where another xpxe's programs may be.
+    fn what(self) -> Result<(PathBuf, Vec<String>)> {
         if let Some(pin_dir) = self.pin_dir {
-            return Ok(pin_dir);
+            return Ok((pin_dir, Vec::new()));
         }
         let path = &self.config;
         if path == Path::new(super::CONFIG) && !path.exists() {
-            return Ok(Config::empty().pin_dir);
+            return Ok((Config::empty().pin_dir, Vec::new()));
         }
         // A file with mistakes must not keep anybody from taking the programs off.
         let config =
             config::load(path).context("name the directory with --pin-dir, or mend the configuration")?;
-        Ok(config.pin_dir)
+        let interfaces = config.interfaces.into_iter().map(|interface| interface.name).collect();
+        Ok((config.pin_dir, interfaces))
     }
 }

@@ -25,7 +25,7 @@ use crate::engine::policy::{Policy, Port};
 use crate::engine::roster::Roster;
 use crate::engine::script::ScriptBook;
 use crate::fastpath::{
-    AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
+    self, AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
 };
 use crate::files::BootFiles;
 use crate::http::metrics::Sources;
@@ -206,6 +206,9 @@ async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit)
     let roster = Roster::default();
     let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
 
+    for link in &links {
+        fastpath::refuse_another(&config.pin_dir, (&link.name, link.index))?;
+    }
     let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
     let tftp = tftp::prepare(&config, Arc::clone(&files), roster.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, beside, tables);
@@ -325,7 +328,7 @@ struct Started {
 fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
         let left = Transfers::inherit(&config.pin_dir)?;
-        let detached = crate::fastpath::detach(&config.pin_dir)?;
+        let detached = fastpath::detach(&config.pin_dir)?;
         if !detached.links.is_empty() {
             info!("fast_path is off: removed the programs that an earlier daemon left");
         }
@@ -337,7 +340,10 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
         Ok(started) => started,
         // An optimisation, never a dependency, where nobody insists on it.
         Err(error) if is_optional(config) && !error.is::<NoPermission>() && !error.is::<NotInBpffs>() => {
-            warn!("no fast path, the daemon answers everything: {error:#}");
+            warn!(
+                "no fast path on Linux {}: {error:#}. The daemon answers everything: slower, and not while it restarts",
+                fastpath::kernel_release()
+            );
             return Ok(Started::default());
         }
         Err(error) => return Err(error),
@@ -371,7 +377,7 @@ fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Re
             info!("the kernel half answered {missed} packets while no daemon was running");
         }
     }
-    let events = events.map(crate::fastpath::Events::into_async).transpose()?;
+    let events = events.map(fastpath::Events::into_async).transpose()?;
     Ok(Started {
         tables: Some(tables),
         events,
@@ -393,6 +399,8 @@ pub(super) fn attach(
     fast_path: &mut FastPath,
 ) -> Result<()> {
     let is_veth = link::is_veth(link).unwrap_or(false);
+    // Where the kernel does not tell, who asks for XDP gets it.
+    let is_deaf = is_veth && !link::peer_has_native_xdp(link).unwrap_or(true);
     let wanted = match interface.fast_path {
         Hook::Off => {
             fast_path.release(pin_dir, &interface.name)?;
@@ -400,6 +408,7 @@ pub(super) fn attach(
         }
         Hook::Auto if is_veth => Wanted::AutoTc,
         Hook::Auto => Wanted::Auto,
+        Hook::Xdp if is_deaf => Wanted::AutoTc,
         Hook::Xdp => Wanted::Xdp,
         Hook::Tc => Wanted::Tc,
     };
@@ -417,10 +426,14 @@ pub(super) fn attach(
     }
     if let Some(why) = no_xdp {
         let instead = if tc { ", so TC answers" } else { "" };
-        warn!("{name}: its driver has no XDP ({why}){instead}");
+        warn!(interface = name, "{name}: no XDP{instead}: {why}");
     }
     if let Some(why) = no_tc {
-        warn!("{name}: no TC hook ({why}; it needs Linux 6.6)");
+        warn!(
+            interface = name,
+            "{name}: no TC hook, which needs Linux 6.6 (this is {}): {why}",
+            fastpath::kernel_release()
+        );
     }
     if xdp && vlan::is_stripped(name).unwrap_or(false) {
         let says = format!(
@@ -433,7 +446,13 @@ pub(super) fn attach(
             info!(interface = name, "{says}");
         }
     }
-    if wanted == Wanted::AutoTc {
+    if interface.fast_path == Hook::Xdp && is_deaf {
+        warn!(
+            interface = name,
+            "{name}: TC instead of XDP, because the other end of this veth runs no native XDP program, and answers by \
+             XDP would be lost there: give it one before xpxe starts, or set fast_path = \"tc\""
+        );
+    } else if wanted == Wanted::AutoTc {
         info!(
             interface = name,
             "{name}: TC only, because on a veth answers by XDP arrive only if the other end of {name} runs a \

@@ -10,7 +10,7 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 
 use crate::fastpath::load::{TC, XDP};
-use crate::fastpath::{pins, sys};
+use crate::fastpath::{pins, present, sys};
 
 /// Which hooks an interface is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Attached {
     pub tc: bool,
     /// An earlier daemon's programs were exchanged for ours.
     pub adopted: bool,
-    /// Why there is no XDP, when it was wanted.
+    /// Why there is no XDP, when it was wanted: a clause.
     pub no_xdp: Option<String>,
     /// Why there is no TC.
     pub no_tc: Option<String>,
@@ -58,15 +58,13 @@ pub(super) fn attach(
     if matches!(wanted, Wanted::Tc | Wanted::AutoTc) {
         drop_pin(&xdp_pin)?;
     } else {
-        match attach_xdp(ebpf, &xdp_pin, interface) {
+        match attach_xdp(ebpf, pin_dir, (interface, ifindex)) {
             Ok(adopted) => {
                 attached.xdp = true;
                 attached.adopted |= adopted;
             }
             Err(error) if wanted == Wanted::Xdp => {
-                bail!(
-                    "{interface} has no XDP in its driver ({error:#}): set fast_path = \"auto\" or \"tc\" for it"
-                )
+                bail!("{interface} gets no XDP: {error:#}; set fast_path = \"auto\" or \"tc\" for it")
             }
             Err(error) => attached.no_xdp = Some(format!("{error:#}")),
         }
@@ -93,7 +91,8 @@ pub(super) fn release(pin_dir: &Path, interface: &str) -> Result<()> {
 }
 
 /// True when an earlier daemon's link was taken over.
-fn attach_xdp(ebpf: &mut Ebpf, pin: &Path, interface: &str) -> Result<bool> {
+fn attach_xdp(ebpf: &mut Ebpf, pin_dir: &Path, (interface, ifindex): (&str, u32)) -> Result<bool> {
+    let pin = &pins::link(pin_dir, "xdp", interface);
     let program: &mut Xdp = ebpf.program_mut(XDP).context("no XDP program in the object")?.try_into()?;
     if let Some(link) = pinned(pin) {
         let id = XdpLink::try_from(link)
@@ -106,7 +105,15 @@ fn attach_xdp(ebpf: &mut Ebpf, pin: &Path, interface: &str) -> Result<bool> {
         // The interface it was on is gone.
         drop_pin(pin)?;
     }
-    let id = program.attach(interface, XdpMode::Driver).map_err(reason)?;
+    if let Some(foreign) = present::foreign_xdp(pin_dir, (interface, ifindex)) {
+        bail!(
+            "another XDP program is there ({foreign}), and there can be one only: take it away \
+             (ip link set dev {interface} xdp off, or its own program's way)"
+        );
+    }
+    let id = program
+        .attach(interface, XdpMode::Driver)
+        .map_err(|error| anyhow!("its driver has no native XDP ({})", reason(error)))?;
     let link = FdLink::try_from(program.take_link(id)?)
         .map_err(|_| anyhow!("this kernel has no XDP links (5.9 has)"))?;
     link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::programs::{SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use boot_common::tables::{ABI_VERSION, Host, HostKey, Settings, name};
 
+use crate::fastpath::refusal::{not_loaded, refused};
 use crate::fastpath::{Found, Sizes, pins};
-use crate::files::human_size;
-use crate::io::memory;
 use tracing::info;
 
 /// The kernel half, as boot-ebpf builds it.
@@ -45,11 +44,11 @@ pub fn load(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<Ebpf> {
         .override_global("AYA_LOG_LEVEL", &level, false)
         .map_max_entries(name::IMAGES, sizes.chunks.max(1))
         .map_max_entries(name::SUMS, sizes.sums.max(1));
-    let mut ebpf = loader.load(OBJECT).map_err(|error| explain(error, sizes))?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| not_loaded(error, sizes))?;
     let xdp: &mut Xdp = ebpf.program_mut(XDP).context("no XDP program in the object")?.try_into()?;
-    xdp.load().map_err(refused)?;
+    xdp.load().map_err(|error| refused(XDP, error))?;
     let tc: &mut SchedClassifier = ebpf.program_mut(TC).context("no TC program in the object")?.try_into()?;
-    tc.load().map_err(refused)?;
+    tc.load().map_err(|error| refused(TC, error))?;
     Ok(ebpf)
 }
 
@@ -119,84 +118,11 @@ pub(super) fn look_only(pin_dir: &Path) -> Option<u32> {
     Some(settings.abi_version)
 }
 
-fn explain(error: EbpfError, sizes: Sizes) -> anyhow::Error {
-    match errno(&error) {
-        Some(libc::EPERM) => anyhow!(NoPermission),
-        Some(libc::ENOMEM) => anyhow!(too_large(sizes.memory(), memory::available())),
-        _ => anyhow!(error).context("loading the kernel half"),
-    }
-}
-
-/// What to do when there is no memory for so many bytes of images, which is nearly all that the tables are.
-fn too_large(wanted: u64, available: Option<u64>) -> String {
-    const MIB: u64 = 1 << 20;
-    // Half of what there is: the daemon needs some, and so does whatever else runs here.
-    let less = available.map_or(wanted / 2, |available| (available / 2).min(wanted / 2)).max(MIB);
-    let there = available.map_or_else(String::new, |bytes| format!(" ({} are available)", human_size(bytes)));
-    format!(
-        "there is no memory for boot files in the kernel half, {}{there}; write fast_path_memory = \"{}M\" or \
-         less, or give the service more",
-        human_size(wanted),
-        less / MIB
-    )
-}
-
-fn refused(error: ProgramError) -> anyhow::Error {
-    if errno(&error) == Some(libc::EPERM) {
-        return anyhow!(NoPermission);
-    }
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let tail: Vec<&str> = log.lines().rev().take(12).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            anyhow!(
-                "this kernel refuses the fast path ({io_error}); set fast_path = \"off\" to go without it. The verifier's last words:\n{}",
-                tail.join("\n")
-            )
-        }
-        other => anyhow!(other).context("loading the kernel half"),
-    }
-}
-
-/// The process may not load BPF programs: a mistake in how it was started, unlike a kernel that cannot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "loading the fast path needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: \
-     run xpxe as root or through its systemd unit, or set fast_path = \"off\""
-)]
-pub struct NoPermission;
-
-/// The system's error in the chain. The verifier refuses with EACCES, and that with a log.
-fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error();
-        }
-        next = error.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use aya::maps::MapError;
+    use anyhow::anyhow;
 
     use super::*;
-
-    #[test]
-    fn too_large_a_memory_says_how_much_there_is_and_what_to_write() {
-        let says = too_large(4 << 30, Some(1_000_000_000));
-        assert!(
-            says.contains("4.3 GB (1.0 GB are available); write fast_path_memory = \"476M\" or"),
-            "{says}"
-        );
-        // A limit of the service's own, not of the machine's.
-        assert!(too_large(256 << 20, Some(8 << 30)).contains("\"128M\" or less"));
-        assert!(too_large(256 << 20, None).contains(", 268.4 MB; write fast_path_memory = \"128M\""));
-        assert!(too_large(1 << 20, Some(0)).contains("\"1M\""));
-    }
 
     #[test]
     fn tables_that_nobody_has_filled_yet_are_of_no_other_version() {
@@ -205,17 +131,5 @@ mod tests {
         assert!(matches!(of(Ok(0)), Pinned::Unfinished));
         assert!(matches!(of(Ok(ABI_VERSION + 1)), Pinned::Other(Some(other)) if other == ABI_VERSION + 1));
         assert!(matches!(of(Err(anyhow!("of another size"))), Pinned::Other(None)));
-    }
-
-    #[test]
-    fn what_the_kernel_says_decides_what_we_say() {
-        let says = |errno| {
-            let io_error = std::io::Error::from_raw_os_error(errno);
-            let error = MapError::CreateError { name: name::IMAGES.to_owned(), io_error };
-            explain(EbpfError::MapError(error), Sizes::of(64 << 20)).to_string()
-        };
-        assert!(says(libc::ENOMEM).contains("for boot files in the kernel half, 67.1 MB"));
-        assert!(says(libc::EPERM).contains("CAP_BPF"));
-        assert_eq!(says(libc::EINVAL), "loading the kernel half");
     }
 }

@@ -7,6 +7,8 @@ mod attach;
 mod events;
 mod load;
 mod pins;
+mod present;
+mod refusal;
 mod sys;
 mod tables;
 mod transfers;
@@ -23,8 +25,10 @@ pub use aya::maps::MapError as TableError;
 
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
-pub use crate::fastpath::load::{NoPermission, NotInBpffs, OBJECT, load};
+pub use crate::fastpath::load::{NotInBpffs, OBJECT, load};
 pub use crate::fastpath::pins::{Detached, Temporary, detach};
+pub use crate::fastpath::present::refuse_another;
+pub use crate::fastpath::refusal::{NoPermission, kernel_release};
 pub use crate::fastpath::tables::Tables;
 pub use crate::fastpath::transfers::{Published, Sizes, Transfers};
 

@@ -161,6 +161,45 @@ pub fn is_veth(link: &Link) -> io::Result<bool> {
     Ok(kind.is_some_and(|kind| kind.strip_suffix(b"\0").unwrap_or(kind) == b"veth"))
 }
 
+/// The numbers of the XDP programs on an interface: one for each mode that has one.
+pub fn xdp_programs(index: u32) -> io::Result<Vec<u32>> {
+    let answer = ask(index)?;
+    let Some(xdp) = attributes(&answer).and_then(|all| attribute(all, libc::IFLA_XDP)) else {
+        return Ok(Vec::new());
+    };
+    let ids = [IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID];
+    Ok(ids.into_iter().filter_map(|mode| u32_in(xdp, mode)).filter(|id| *id != 0).collect())
+}
+
+/// Whether the other end of a veth runs a native XDP program, in whichever network namespace it is.
+///
+/// # Errors
+/// Without the right to look into that network namespace.
+pub fn peer_has_native_xdp(link: &Link) -> io::Result<bool> {
+    let answer = ask(link.index)?;
+    let unknown = || io::Error::other(format!("the kernel does not tell of the other end of {}", link.name));
+    let all = attributes(&answer).ok_or_else(unknown)?;
+    let peer = u32_in(all, libc::IFLA_LINK).ok_or_else(unknown)?;
+    // Not there: the other end is in this network namespace.
+    let netns = u32_in(all, libc::IFLA_LINK_NETNSID);
+    if netns.is_some_and(|netns| i32::from_ne_bytes(netns.to_ne_bytes()) < 0) {
+        return Err(unknown());
+    }
+    let answer = ask_in(peer, netns)?;
+    let xdp = attributes(&answer).ok_or_else(unknown)?;
+    let xdp = attribute(xdp, libc::IFLA_XDP);
+    Ok(xdp.and_then(|xdp| u32_in(xdp, IFLA_XDP_DRV_PROG_ID)).is_some_and(|id| id != 0))
+}
+
+/// Inside of `IFLA_XDP` (linux/if_link.h).
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+const IFLA_XDP_HW_PROG_ID: u16 = 7;
+
+fn u32_in(attributes: &[u8], wanted: u16) -> Option<u32> {
+    Some(u32::from_ne_bytes(*attribute(attributes, wanted)?.first_chunk()?))
+}
+
 fn mtu(index: u32) -> io::Result<u32> {
     mtu_in_answer(&ask(index)?)
         .ok_or_else(|| io::Error::other(format!("the kernel did not tell the MTU of interface {index}")))
@@ -168,9 +207,23 @@ fn mtu(index: u32) -> io::Result<u32> {
 
 /// Asks rtnetlink, whose messages can be written and read without unsafe code, unlike `ioctl`'s.
 fn ask(index: u32) -> io::Result<Vec<u8>> {
+    ask_in(index, None)
+}
+
+/// The same of an interface in another network namespace, by the number that the kernel has for it here.
+fn ask_in(index: u32, netns: Option<u32>) -> io::Result<Vec<u8>> {
     let kind = Some(Protocol::from(libc::NETLINK_ROUTE));
     let mut socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, kind)?;
-    socket.send(&link_request(index))?;
+    let mut request = link_request(index).to_vec();
+    if let Some(netns) = netns {
+        request.extend(
+            [&8_u16.to_ne_bytes()[..], &libc::IFLA_TARGET_NETNSID.to_ne_bytes(), &netns.to_ne_bytes()]
+                .concat(),
+        );
+        let length = request.len() as u32;
+        request[..4].copy_from_slice(&length.to_ne_bytes());
+    }
+    socket.send(&request)?;
     let mut answer = vec![0; 32 * 1024];
     let len = socket.read(&mut answer)?;
     answer.truncate(len);
