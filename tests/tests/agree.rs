@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
-use boot_common::frame::Bytes;
+use boot_common::frame::{Bytes, Copies, Frame};
 use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
 use boot_common::tables::{Event, Hook, Host};
@@ -181,8 +181,15 @@ impl Rig {
                 _ => damaged(&original.frame, &originals, &mut random),
             };
             let ifindex = self.interface(original.on, &mut random);
-            let expected = self.host(&frame, ifindex, &mut random)?;
             for hook in Hook::KERNEL {
+                let expected = match hook {
+                    Hook::Xdp => self.host(Bytes(frame.clone()), ifindex, &mut random)?,
+                    _ => self.host(
+                        Copies { frame: Bytes(frame.clone()), sent: Vec::new() },
+                        ifindex,
+                        &mut random,
+                    )?,
+                };
                 let what = || format!("frame {number}, \"{}\" {damage:?}, at {}", original.name, hook.name());
                 let Some(found) = self.kernel(hook, &frame, ifindex, &expected).with_context(what)? else {
                     host_alone += 1;
@@ -208,22 +215,22 @@ impl Rig {
         }
     }
 
-    fn host(&self, frame: &[u8], ifindex: u32, random: &mut Random) -> Result<Outcome> {
-        let mut bytes = Bytes(frame.to_vec());
+    fn host<F: Frame + AsBytes>(&self, mut frame: F, ifindex: u32, random: &mut Random) -> Result<Outcome> {
+        let before = frame.bytes().to_vec();
         // Left-overs of earlier frames must not matter, so there are always other ones.
         let mut scratch = Scratch::new();
         let fill = random.byte();
         zerocopy::IntoBytes::as_mut_bytes(&mut scratch).fill(fill);
         let now = u64::try_from(clock::boot().as_nanos())?;
-        Ok(match respond(&mut bytes, &mut scratch, &self.tables, ifindex, || now) {
+        Ok(match respond(&mut frame, &mut scratch, &self.tables, ifindex, || now) {
             Ok(answered) => {
                 let Answered { reason, .. } = answered;
                 let event = answered.event(&scratch, Hook::Daemon, ifindex, 0);
-                Outcome { reason, frame: bytes.0, event: Some(event) }
+                Outcome { reason, frame: frame.bytes().to_vec(), event: Some(event) }
             }
             Err(reason) => {
-                ensure!(bytes.0 == frame, "{reason:?} changed the frame on the host");
-                Outcome { reason, frame: bytes.0, event: None }
+                ensure!(frame.bytes() == before, "{reason:?} changed the frame on the host");
+                Outcome { reason, frame: before, event: None }
             }
         })
     }
@@ -528,6 +535,23 @@ fn originals() -> Vec<Original> {
     all
 }
 
+/// A frame on the host, as bytes.
+trait AsBytes {
+    fn bytes(&self) -> &[u8];
+}
+
+impl AsBytes for Bytes {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsBytes for Copies {
+    fn bytes(&self) -> &[u8] {
+        &self.frame.0
+    }
+}
+
 /// One way to damage a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Damage {
@@ -548,6 +572,8 @@ enum Damage {
     FixLengths,
     /// Checksums were made right again.
     FixChecksums,
+    /// The UDP checksum was left to an offload.
+    Unfinished,
 }
 
 const DAMAGES: [Damage; 13] = [
@@ -587,6 +613,13 @@ fn damaged(original: &[u8], all: &[Original], random: &mut Random) -> (Vec<u8>, 
     if random.below(10) < 9 {
         fix_checksums(&mut frame);
         done.push(Damage::FixChecksums);
+        if random.below(8) == 0 && frame.len() >= 42 {
+            let length = u16::from_be_bytes([frame[38], frame[39]]);
+            let word = |at: usize| frame[at..at + 4].try_into().unwrap_or_default();
+            let pseudo = boot_common::wire::Sum::pseudo(word(26), word(30), length).folded();
+            frame[40..42].copy_from_slice(&pseudo.to_be_bytes());
+            done.push(Damage::Unfinished);
+        }
     }
     (frame, done)
 }
@@ -646,7 +679,7 @@ impl Damage {
                     insert(frame, &option, random);
                 }
             }
-            Self::FixLengths | Self::FixChecksums => {}
+            Self::FixLengths | Self::FixChecksums | Self::Unfinished => {}
         }
     }
 }
