@@ -30,7 +30,7 @@ pub struct Event {
 }
 
 impl Event {
-    fn parse(started: Instant, line: &Line) -> Self {
+    pub(crate) fn parse(started: Instant, line: &Line) -> Self {
         let json = serde_json::from_str(&line.text).ok().filter(Value::is_object);
         let json = json.unwrap_or_else(|| serde_json::json!({ "message": line.text }));
         Self { at: started + line.at, json }

@@ -53,7 +53,7 @@ impl Cpu {
 
     fn busybox(self) -> Result<PathBuf> {
         match self {
-            Self::X64 => Ok(PathBuf::from("/bin/busybox")),
+            Self::X64 => Ok(PathBuf::from(BUSYBOX)),
             Self::Arm64 => self.source("busybox"),
         }
     }
@@ -93,6 +93,8 @@ pub const KERNEL_FIRST_LINE: &str = "Linux version";
 pub const KERNEL: &str = "guest/vmlinuz";
 /// The initrd's path below the directory given to [`install`].
 pub const INITRD: &str = "guest/initrd.img";
+
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 const INIT: &str = r#"#!/bin/busybox sh
 b=/bin/busybox
@@ -178,7 +180,7 @@ pub fn source(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-enum Kind {
+pub(crate) enum Kind {
     Directory,
     Program,
     Device { major: u32, minor: u32 },
@@ -186,13 +188,13 @@ enum Kind {
 
 /// A cpio archive in the kernel's "newc" format.
 #[derive(Default)]
-struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
-    fn add(&mut self, name: &str, kind: Kind, data: &[u8]) {
+    pub(crate) fn add(&mut self, name: &str, kind: Kind, data: &[u8]) {
         let (mode, major, minor) = match kind {
             Kind::Directory => (0o040_755, 0, 0),
             Kind::Program => (0o100_755, 0, 0),
@@ -213,7 +215,7 @@ impl Archive {
         self.pad();
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.add("TRAILER!!!", Kind::Program, &[]);
         self.bytes
     }

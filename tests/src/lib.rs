@@ -9,6 +9,7 @@
 //! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
 //! | [`rack`] | a server, a switch, clients and neighbours |
 //! | [`guest`] | the operating system a machine ends up in |
+//! | [`kernel`] | a machine that runs xpxe on another kernel |
 //! | [`machine`] | a machine with real firmware |
 //! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
 //! | [`boots`] | machines from power-on to what their operating system says |
@@ -33,6 +34,7 @@ pub mod daemon;
 pub mod dhcp_client;
 pub mod engine;
 pub mod guest;
+pub mod kernel;
 pub mod machine;
 pub mod netns;
 pub mod packet;

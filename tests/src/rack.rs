@@ -141,6 +141,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A switch that nothing is plugged into yet.
+    pub fn alone(name: &str, sandbox: &Sandbox) -> Result<Self> {
+        Self::new(name, sandbox.new_rack_dir()?)
+    }
+
     fn new(name: &str, dir: PathBuf) -> Result<Self> {
         let namespace = Namespace::new(name)?;
         namespace.run(|| -> Result<()> {

@@ -5,9 +5,11 @@ mod bpf_linker;
 mod cargo_deny;
 mod firmware;
 mod guest;
+pub(crate) mod kernels;
 mod machine;
 mod rust_src;
 mod suite;
+mod unpack;
 
 use std::env;
 
@@ -51,7 +53,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -93,6 +95,12 @@ const STEPS: [Step; 7] = [
         why: "the firmware tests boot with them",
         missing: |machine| Ok(firmware::missing(&machine.ws.guest())),
         install: |machine, packages| firmware::install(&machine.ws.guest(), packages),
+    },
+    Step {
+        scope: Scope::Everything,
+        why: "the fast path is tried on them",
+        missing: |machine| Ok(kernels::missing(&machine.ws.kernels())),
+        install: |machine, versions| kernels::install(&machine.ws.kernels(), versions),
     },
 ];
 

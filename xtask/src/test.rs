@@ -130,7 +130,7 @@ fn stages(only: &[Stage]) -> Vec<Stage> {
 }
 
 /// Compiled as the user, run as root; a test that cannot be root fails instead of skipping itself.
-fn root_tests(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
+pub(crate) fn root_tests(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
     let cmd = Cmd::line("cargo test --release -p boot-tests")
         .env("XPXE_REQUIRE_ROOT", "1")
         .env("XPXE_BIN", ws.release("xpxe"));

@@ -49,6 +49,11 @@ impl Workspace {
     pub(crate) fn guest(&self) -> PathBuf {
         self.target.join("guest")
     }
+
+    /// Where the kernels that the fast path is tried on are kept.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.target.join("kernels")
+    }
 }
 
 #[cfg(test)]

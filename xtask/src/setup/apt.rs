@@ -9,7 +9,7 @@ use crate::cmd::Cmd;
 /// What demo, tests and benchmarks start. None of them starts a service: of all that they and what they depend on
 /// install, only nftables has a unit, and that one is neither enabled nor started. dhcpcd-base is dhcpcd without its
 /// unit, and kea-admin has perfdhcp without any of Kea's servers.
-pub(super) const PROGRAMS: [&str; 22] = [
+pub(super) const PROGRAMS: [&str; 23] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -32,6 +32,7 @@ pub(super) const PROGRAMS: [&str; 22] = [
     "atftp",
     "busybox-static",
     "curl",
+    "xz-utils",
 ];
 
 /// What building needs: a C toolchain, and what bpf-linker is linked with.

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{guest, suite::Suite};
+use super::{
+    suite::Suite,
+    unpack::{self, Modules},
+};
 
 /// A directory below the guest's, and what it is made from.
 struct Part {
@@ -63,15 +66,15 @@ pub(super) fn missing(guest: &Path) -> Vec<String> {
 pub(super) fn install(guest: &Path, missing: &[String]) -> Result<()> {
     for part in PARTS.iter().filter(|part| missing.iter().any(|name| name == part.name)) {
         let dir = guest.join(part.name);
-        guest::remove(&dir)?;
+        unpack::remove(&dir)?;
         let (root, unpacked) = (dir.join("apt"), dir.join("unpacked"));
         let suite = Suite::open(&root, part.suite, &[part.architecture])?;
         for package in part.packages {
             suite.unpack(&suite.stands_for(package)?, &unpacked)?;
         }
         (part.fill)(&unpacked, &dir).with_context(|| format!("take files from {}", part.suite))?;
-        guest::remove(&root)?;
-        guest::remove(&unpacked)?;
+        unpack::remove(&root)?;
+        unpack::remove(&unpacked)?;
         fs::write(dir.join(COMPLETE), part.made_from())
             .with_context(|| format!("write into {}", dir.display()))?;
     }
@@ -92,7 +95,6 @@ fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
 /// Kernel, modules and busybox.
 fn arm64(unpacked: &Path, to: &Path) -> Result<()> {
     // The cloud kernel has no other network card's modules.
-    let modules: Vec<_> = guest::MODULES.iter().copied().filter(|name| *name != "e1000").collect();
-    guest::take(unpacked, to, &modules)?;
-    guest::copy(&unpacked.join("bin/busybox"), &to.join("busybox"))
+    unpack::take(unpacked, to, Modules::AsFarAsThere)?;
+    unpack::copy(&unpacked.join("bin/busybox"), &to.join("busybox"))
 }
