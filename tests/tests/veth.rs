@@ -1,11 +1,12 @@
 //! What is special about a veth: checksums that nobody has finished, and XDP that only reaches a listening other end.
 
 use std::net::UdpSocket;
+use std::process::ExitStatus;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Wire, mac, payload};
-use boot_tests::netns::Namespace;
+use boot_tests::netns::{Namespace, Process};
 use boot_tests::place::{ALICE, Place, SOON, known};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_PORT, Segment, Station};
 use boot_tests::settings::{Settings, boot_dir};
@@ -78,6 +79,13 @@ fn unfinished_checksums_are_answered_by_tc_and_the_answers_are_right() -> Result
     xpxe.stop()
 }
 
+/// How a process ended, and everything it said.
+fn end(process: &Process) -> Result<(ExitStatus, String)> {
+    let status = process.wait(SOON)?;
+    eventually(SOON, "the end of the output", || process.output_ended().is_some())?;
+    Ok((status, process.lines().into_iter().map(|line| line.text + "\n").collect()))
+}
+
 /// A rack's cable without the XDP program at its far end.
 fn without_far_program(place: &Place) -> Result<()> {
     let (switch, server) = (&place.rack.namespace, &place.rack.server);
@@ -144,8 +152,7 @@ fn a_foreign_xdp_program_is_named_and_left_alone() -> Result<()> {
     })??;
     let place = Place { config, ..place };
     let refused = place.spawn(&[])?;
-    refused.wait(SOON)?;
-    let said: String = refused.lines().into_iter().map(|line| line.text + "\n").collect();
+    let (_, said) = end(&refused)?;
     ensure!(said.contains("another XDP program is there ("), "{said}");
     ensure!(said.contains(", id ") && said.contains("ip link set dev eth0 xdp off"), "{said}");
     drop(foreign);
@@ -172,8 +179,7 @@ fn another_pin_dir_with_programs_still_answering_is_refused_by_name() -> Result<
             };
             for words in [&["serve"][..], &["detach"]] {
                 let process = place_of(words)?;
-                let status = process.wait(SOON)?;
-                let said: String = process.lines().into_iter().map(|line| line.text + "\n").collect();
+                let (status, said) = end(&process)?;
                 ensure!(!status.success(), "{words:?} succeeded: {said}");
                 let remedy = format!("xpxe detach --pin-dir {}", old.display());
                 ensure!(
