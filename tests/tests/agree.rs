@@ -14,7 +14,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Test
 use boot_common::frame::{Bytes, Copies, Frame};
 use boot_common::memory::Memory;
 use boot_common::respond::{Answered, Scratch, respond};
-use boot_common::tables::{Event, Hook, Host};
+use boot_common::tables::{Event, Hook, Host, HostKey};
 use boot_common::{Mac, Reason};
 use boot_tests::engine as fixture;
 use boot_tests::netns::Namespace;
@@ -421,7 +421,8 @@ fn lease(engine: &mut Engine, ifindex: u32, machine: Machine) -> Result<()> {
         // Nobody has the address.
         engine.probed(machine.mac, machine.ip, None, now);
     }
-    ensure!(engine.counter(Reason::Acked) > 0, "the engine does not lease {}", machine.ip);
+    let promised = engine.host_of(&HostKey::from(machine.mac)).map_or(0, |host| host.durable_until);
+    ensure!(promised > 0, "the engine does not lease {}", machine.ip);
     Ok(())
 }
 
