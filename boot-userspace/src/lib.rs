@@ -5,7 +5,7 @@ pub mod config;
 pub mod engine;
 pub mod fastpath;
 pub mod files;
+pub mod host;
 pub mod http;
 pub mod io;
-pub mod mapping;
 pub mod store;

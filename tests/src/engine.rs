@@ -12,7 +12,7 @@ use boot_userspace::engine::command::Now;
 use boot_userspace::engine::policy::{Policy, Port};
 use boot_userspace::engine::record::Lease;
 use boot_userspace::engine::roster::Roster;
-use boot_userspace::io::clock;
+use boot_userspace::host::clock;
 
 /// An interface with one address, such as `10.77.0.1/24`, whose machines find HTTP there on port 8080.
 pub fn port(name: &str, ifindex: u32, mac: Mac, address: &str, role: DhcpRole) -> Result<Port> {

@@ -25,7 +25,7 @@ use boot_userspace::config::{self, DhcpRole};
 use boot_userspace::engine::Engine;
 use boot_userspace::engine::command::{Command, Incoming};
 use boot_userspace::fastpath::{Events, FastPath, Sizes, Temporary, load};
-use boot_userspace::io::clock;
+use boot_userspace::host::clock;
 
 const CONFIG: &str = r#"
 [[interface]]

@@ -21,7 +21,7 @@ use boot_tests::random::{Random, number};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::engine::tftp::Flights as _;
 use boot_userspace::fastpath::{FastPath, Sizes, Tables, Temporary, Transfers, load};
-use boot_userspace::io::clock;
+use boot_userspace::host::clock;
 use nix::net::if_::if_nametoindex;
 use zerocopy::FromZeros as _;
 

@@ -15,7 +15,7 @@ use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
 use boot_userspace::engine::record::{Change, Lease, LeaseState};
-use boot_userspace::io::clock;
+use boot_userspace::host::clock;
 use boot_userspace::store::Store;
 use dhcproto::v4::{DhcpOption, MessageType};
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use boot_bench::meter::{self, Meter};
 use boot_bench::place::Place;
 use boot_common::Mac;
-use boot_userspace::io::clock;
+use boot_userspace::host::clock;
 use boot_userspace::store::{Change, Lease, LeaseState, Store};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use crate::cli::host::{Misfits, misfits};
 use crate::config::{self, Config};
 use crate::engine::fits;
 use crate::files::{BootFiles, Finding, Verdict};
-use crate::io::link;
+use crate::host::link;
 
 /// The flags.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::config::{self, Config};
 use crate::fastpath;
-use crate::io::link;
+use crate::host::link;
 
 /// The flags.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,9 @@ use crate::cli::serve::{attach, port};
 use crate::config::{Config, Interface};
 use crate::engine::roster::Roster;
 use crate::fastpath::FastPath;
+use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
 use crate::io::daemon::Relink;
-use crate::io::link::{self, Changes, Link};
 use crate::io::{ra, tftp};
 
 /// How long changes gather: making an interface is several.

@@ -24,9 +24,9 @@ use crate::engine::Engine;
 use crate::engine::leases::Which;
 use crate::engine::policy::Policy;
 use crate::engine::roster::Roster;
+use crate::host::clock;
+use crate::host::clock::now;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
-use crate::io::clock;
-use crate::io::clock::now;
 use crate::io::daemon::Daemon;
 use crate::store::Store;
 

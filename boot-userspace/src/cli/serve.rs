@@ -28,16 +28,17 @@ use crate::fastpath::{
     self, AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
 };
 use crate::files::BootFiles;
+use crate::host::clock::now;
+use crate::host::descriptors;
+use crate::host::link::{self, Link};
+use crate::host::memory;
+use crate::io::sockets::Sockets;
+use crate::host::vlan;
 use crate::http::metrics::Sources;
 use crate::http::{self, Site};
-use crate::io::clock::now;
 use crate::io::daemon::Daemon;
-use crate::io::descriptors;
-use crate::io::link::{self, Link};
-use crate::io::memory;
-use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, InKernel, TftpServer};
-use crate::io::{unheard, vlan};
+use crate::io::unheard;
 use crate::store::Store;
 
 /// The flags.

@@ -107,7 +107,7 @@ impl<S> Pinned<S> {
 fn tables(pin_dir: &Path, found: &Settings) -> Result<Found> {
     let hosts =
         HashMap::<_, HostKey, Host>::try_from(Map::HashMap(MapData::from_pin(pin_dir.join(name::HOSTS))?))?;
-    let silent = crate::io::clock::boot().saturating_sub(Duration::from_nanos(found.heartbeat));
+    let silent = crate::host::clock::boot().saturating_sub(Duration::from_nanos(found.heartbeat));
     Ok(Found::Tables { hosts: hosts.keys().count(), silent: silent.as_secs() })
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::fastpath::load::{TC, XDP};
 use crate::fastpath::{pins, sys};
-use crate::io::link;
+use crate::host::link;
 
 /// How deep below a bpffs the pins of another xpxe are looked for.
 const DEPTH: usize = 3;

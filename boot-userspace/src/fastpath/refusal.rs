@@ -5,8 +5,8 @@ use aya::EbpfError;
 use aya::programs::ProgramError;
 
 use crate::fastpath::Sizes;
-use crate::files::human_size;
-use crate::io::memory;
+use crate::host::memory;
+use crate::host::size::human_size;
 
 /// The running kernel's version.
 #[must_use]

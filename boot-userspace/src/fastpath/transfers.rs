@@ -11,7 +11,7 @@ use boot_common::tables::{ABI_VERSION, name};
 use boot_common::tftp::{CHUNK, Chunk, Flight, MAX_FLIGHTS, SUMS, Sums, TransferKey};
 
 use crate::fastpath::load;
-use crate::mapping::Mapping;
+use crate::host::mapping::Mapping;
 
 /// How large the tables are whose size follows the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Transfers {
     }
 }
 
-fn map<T: crate::mapping::Shared>(table: &Map, count: usize) -> Result<Mapping<T>> {
+fn map<T: crate::host::mapping::Shared>(table: &Map, count: usize) -> Result<Mapping<T>> {
     let Map::Array(data) = table else { anyhow::bail!("a table is no array") };
     Ok(Mapping::of_table(data.fd().as_fd(), count)?)
 }

@@ -1,5 +1,6 @@
 //! What a boot file is, from its first bytes, and whether those who get it can boot it.
 
+use crate::host::size::human_size;
 use boot_common::class::{Firmware, Program};
 
 use super::loader;
@@ -277,18 +278,6 @@ fn with_article(words: &str) -> String {
     let article =
         if words.starts_with(['a', 'e', 'i', 'o', 'u', 'x', 'A', 'E', 'H', 'I']) { "an" } else { "a" };
     format!("{article} {words}")
-}
-
-/// A size for people: "173.8 kB", "8.2 MB".
-#[must_use]
-pub fn human_size(bytes: u64) -> String {
-    let scaled = |unit: f64| bytes as f64 / unit;
-    match bytes {
-        0..1_000 => format!("{bytes} bytes"),
-        1_000..1_000_000 => format!("{:.1} kB", scaled(1e3)),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", scaled(1e6)),
-        _ => format!("{:.1} GB", scaled(1e9)),
-    }
 }
 
 #[cfg(test)]

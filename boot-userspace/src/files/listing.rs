@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::Dir;
 
-use crate::io::clock;
+use crate::host::clock;
 
 /// Names that are kept of all directories together, some 100 bytes each.
 const MOST_NAMES: usize = 100_000;

@@ -16,6 +16,7 @@ mod unnamed;
 #[cfg(test)]
 mod tests;
 
+use crate::host::size::human_size;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -28,11 +29,11 @@ use boot_common::class::Firmware;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-pub use inspect::{Inspection, human_size, inspect, is_efi_application};
+pub use inspect::{Inspection, inspect, is_efi_application};
 pub use loader::MissingLoader;
 pub use survey::{Finding, Verdict};
 
-use crate::io::descriptors;
+use crate::host::descriptors;
 use inspect::{HEAD, Need};
 use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};

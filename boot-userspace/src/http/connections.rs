@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
 use crate::config::Http;
-use crate::io::{descriptors, memory};
+use crate::host::{descriptors, memory};
 
 /// Connections at once, and those that wait in the kernel until they are accepted.
 const MOST_CONNECTIONS: usize = 4096;

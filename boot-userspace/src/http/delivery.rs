@@ -21,7 +21,7 @@ use tracing::field::display;
 use tracing::{info, warn};
 
 use crate::engine::STEP;
-use crate::files::human_size;
+use crate::host::size::human_size;
 
 /// Bytes read and handed to the socket at a time; every connection holds a few of these.
 pub(super) const CHUNK: usize = 128 * 1024;

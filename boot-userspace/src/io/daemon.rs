@@ -24,10 +24,10 @@ use crate::engine::policy::Port;
 use crate::engine::pools::Pool;
 use crate::engine::record::{Change, Lease};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
-use crate::io::clock::{now, was_set_by};
-use crate::io::link::Link;
-use crate::io::probe::{self, Verdict};
+use crate::host::clock::{now, was_set_by};
+use crate::host::link::Link;
 use crate::io::sockets::{Packet, Sockets};
+use crate::io::probe::{self, Verdict};
 use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.

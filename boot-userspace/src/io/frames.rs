@@ -8,14 +8,14 @@ use socket2::{SockFilter, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::link::Link;
 use super::packet;
-use super::socket::filter::{
+use super::udp::{RECEIVE_BUFFER, Received};
+use crate::host::link::Link;
+use crate::host::socket::filter::{
     LOAD_BYTE, LOAD_HALF, LOAD_HALF_BEHIND_X, LOAD_HEADER_LEN_TO_X, LOAD_WORD, PACKET_TYPE, RETURN,
     instruction, jump, jump_any_bit,
 };
-use super::socket::{enlarge_receive_buffer, register};
-use super::udp::{RECEIVE_BUFFER, Received};
+use crate::host::socket::{enlarge_receive_buffer, register};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Bytes of an Ethernet header.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::frames::{ETHERNET, Frames};
-use super::link::Link;
+use crate::host::link::Link;
 
 /// Hears what is sent to port 67 on one interface, and answers from that port, without having it.
 #[derive(Debug)]

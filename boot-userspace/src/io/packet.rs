@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::bind;
 use socket2::{Domain, Socket, Type};
 
-use super::link::{self, Link};
+use crate::host::link::{self, Link};
 
 /// A packet socket that only sends.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub(super) fn open(link: &Link, ether_type: u16) -> io::Result<Socket> {
 mod tests {
     use std::io::Read;
 
-    use super::super::link::{find, lab};
     use super::*;
+    use crate::host::link::{find, lab};
 
     #[test]
     #[ignore = "needs root for a network namespace"]

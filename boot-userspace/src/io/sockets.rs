@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::frames::Frames;
-use super::link::Link;
 use super::overhear::Overhearing;
 use super::packet::FrameSocket;
 use super::probe::Prober;
@@ -19,6 +18,7 @@ use super::udp::{BindError, UdpSocket, owned_by};
 use crate::config::DhcpRole;
 use crate::engine::command::Via;
 use crate::engine::packet::payload;
+use crate::host::link::Link;
 
 /// All sockets of one interface.
 pub struct Sockets {

@@ -16,8 +16,8 @@ use boot_common::wire::Sum;
 
 use crate::engine::tftp::{Image, Mode, Place, netascii};
 use crate::files::{OpenFile, Version};
+use crate::host::mapping::Mapping;
 use crate::io::library::shelf::Shelf;
-use crate::mapping::Mapping;
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 1 << 16;

@@ -10,11 +10,11 @@ use socket2::{SockFilter, Socket};
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::super::link::Link;
 use super::super::packet;
-use super::super::socket::filter::{LOAD_BYTE, LOAD_HALF, LOAD_WORD, PACKET_TYPE, RETURN, instruction, jump};
 use super::Verdict;
 use super::channel::Claim;
+use crate::host::link::Link;
+use crate::host::socket::filter::{LOAD_BYTE, LOAD_HALF, LOAD_WORD, PACKET_TYPE, RETURN, instruction, jump};
 
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV4: u16 = 0x0800;

@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::super::socket::{enlarge_receive_buffer, register};
 use super::{AT_ONCE, Verdict};
+use crate::host::socket::{enlarge_receive_buffer, register};
 
 /// The second probe follows the first after this time: one frame may get lost.
 const SECOND_PROBE: Duration = Duration::from_millis(100);

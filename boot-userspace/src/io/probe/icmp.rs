@@ -8,11 +8,11 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::super::socket::filter::{
-    LOAD_BYTE_BEHIND_X, LOAD_HALF_BEHIND_X, LOAD_HEADER_LEN_TO_X, RETURN, instruction, jump,
-};
 use super::Verdict;
 use super::channel::{Channel, Claim};
+use crate::host::socket::filter::{
+    LOAD_BYTE_BEHIND_X, LOAD_HALF_BEHIND_X, LOAD_HEADER_LEN_TO_X, RETURN, instruction, jump,
+};
 
 const ECHO_REQUEST: u8 = 8;
 pub(super) const ECHO_REPLY: u8 = 0;

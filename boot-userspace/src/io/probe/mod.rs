@@ -24,7 +24,7 @@ use zerocopy::IntoBytes as _;
 use self::arp::{Arp, receive_arp};
 use self::channel::Channel;
 use self::icmp::Icmp;
-use super::link::Link;
+use crate::host::link::Link;
 
 /// How long to listen for an answer.
 ///

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use zerocopy::FromBytes as _;
 
-use super::super::link::{find, lab};
 use super::super::packet::FrameSocket;
 use super::arp::*;
 use super::channel::*;
 use super::icmp::*;
 use super::*;
+use crate::host::link::{find, lab};
 
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
 const NEIGHBOUR: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);

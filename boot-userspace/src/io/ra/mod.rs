@@ -17,11 +17,11 @@ use tokio::io::Interest;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::link::Link;
 use super::packet;
-use super::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
-use super::socket::register;
 use crate::engine::roster::Roster;
+use crate::host::link::Link;
+use crate::host::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
+use crate::host::socket::register;
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;

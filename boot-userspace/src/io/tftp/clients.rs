@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use crate::config::{Config, TftpClients};
-use crate::io::link::Link;
+use crate::host::link::Link;
 
 /// How many networks are remembered as refused, so that each has one line in the log.
 const MOST_REFUSED: usize = 256;

@@ -10,7 +10,8 @@ use tracing::{debug, info, warn};
 use crate::engine::STEP;
 use crate::engine::roster::{Client, Roster};
 use crate::engine::tftp::{Outcome, Peer, Told};
-use crate::files::{BootFiles, OpenError, OpenFile, Version, human_size};
+use crate::files::{BootFiles, OpenError, OpenFile, Version};
+use crate::host::size::human_size;
 use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
 

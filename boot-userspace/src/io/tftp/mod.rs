@@ -15,10 +15,10 @@ use crate::engine::roster::Roster;
 use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Token, Transfers};
 use crate::fastpath::Published;
 use crate::files::{BootFiles, OpenError};
-use crate::io::clock;
-use crate::io::descriptors;
+use crate::host::clock;
+use crate::host::descriptors;
+use crate::host::link::Link;
 use crate::io::library::{Edition, Library};
-use crate::io::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
 
 mod clients;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::LONGEST_PACKET;
 use crate::engine::tftp::Peer;
-use crate::io::link::Link;
+use crate::host::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
 
 /// Datagrams that wait to be looked at; more stay in the sockets' buffers.

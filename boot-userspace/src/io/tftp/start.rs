@@ -17,12 +17,13 @@ use crate::config::{Config, FastPath as Hook};
 use crate::engine::roster::Roster;
 use crate::engine::tftp::{Flights, Image, Mode, Place, Slots};
 use crate::fastpath::{Published, Sizes, Transfers};
-use crate::files::{BootFiles, human_size};
-use crate::io::clock;
+use crate::files::BootFiles;
+use crate::host::clock;
+use crate::host::link::Link;
+use crate::host::mapping::Mapping;
+use crate::host::size::human_size;
 use crate::io::library::{Library, fingerprint};
-use crate::io::link::Link;
 use crate::io::udp::BindError;
-use crate::mapping::Mapping;
 
 use super::clients::Clients;
 use super::{Common, TftpServer, bind};

@@ -19,9 +19,9 @@ use nix::sys::socket::{
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 
-use super::descriptors;
-use super::link::Link;
-use super::socket::{enlarge_receive_buffer, enlarge_send_buffer};
+use crate::host::descriptors;
+use crate::host::link::Link;
+use crate::host::socket::{enlarge_receive_buffer, enlarge_send_buffer};
 
 /// Room for the first packets of some 48,000 machines that are powered on at once, which take memory only while they
 /// wait; the usual 208 KiB hold 160.

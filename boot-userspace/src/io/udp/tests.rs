@@ -1,5 +1,5 @@
-use super::super::link::{find, lab};
 use super::*;
+use crate::host::link::{find, lab};
 
 fn in_runtime<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)

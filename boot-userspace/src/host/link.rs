@@ -107,7 +107,7 @@ impl Changes {
 /// The packet-socket address of a link, with the protocol left at 0.
 ///
 /// `getifaddrs` hands out a complete `sockaddr_ll`, which spares building one with unsafe code.
-pub(super) fn packet_address(link: &Link) -> io::Result<LinkAddr> {
+pub(crate) fn packet_address(link: &Link) -> io::Result<LinkAddr> {
     getifaddrs()?
         .filter_map(|entry| hardware_address(&entry, &link.name))
         .find(|address| u32::try_from(address.ifindex()) == Ok(link.index))
@@ -278,13 +278,13 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// A network namespace of its own for a test that needs interfaces.
 #[cfg(test)]
-pub(super) mod lab {
+pub(crate) mod lab {
     use std::process::Command;
 
     use nix::sched::{CloneFlags, unshare};
 
     /// Runs `test` on a thread in a fresh network namespace, after `ip` has run every line of `setup`.
-    pub(in crate::io) fn in_namespace<R: Send>(setup: &[&str], test: impl FnOnce() -> R + Send) -> R {
+    pub(crate) fn in_namespace<R: Send>(setup: &[&str], test: impl FnOnce() -> R + Send) -> R {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
@@ -299,7 +299,7 @@ pub(super) mod lab {
     }
 
     /// Two connected interfaces, `srv0` with 10.9.0.1/24 and `cli0` with 10.9.0.2/24.
-    pub(in crate::io) const PAIR: &[&str] = &[
+    pub(crate) const PAIR: &[&str] = &[
         "link set lo up",
         "link add srv0 address 02:00:00:00:00:0a type veth peer name cli0 address 02:00:00:00:00:0b",
         "address add 10.9.0.1/24 dev srv0",

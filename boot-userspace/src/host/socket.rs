@@ -10,14 +10,14 @@ use tokio::io::unix::AsyncFd;
 
 /// Makes a packet or raw socket awaitable. Must be called inside a tokio runtime.
 #[expect(unsafe_code, reason = "tokio has no safe type for a packet or raw socket")]
-pub(super) fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+pub(crate) fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: a `Socket` owns one valid descriptor, and nothing here replaces or closes it in the `AsyncFd`.
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 /// Asks for a receive buffer of so many bytes. Going past `net.core.rmem_max` needs CAP_NET_ADMIN; a smaller buffer
 /// still works.
-pub(super) fn enlarge_receive_buffer(socket: &impl AsFd, bytes: usize) {
+pub(crate) fn enlarge_receive_buffer(socket: &impl AsFd, bytes: usize) {
     if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err()
         && let Err(error) = setsockopt(socket, sockopt::RcvBuf, &bytes)
     {
@@ -27,7 +27,7 @@ pub(super) fn enlarge_receive_buffer(socket: &impl AsFd, bytes: usize) {
 
 /// Asks for a send buffer of so many bytes. Going past `net.core.wmem_max` needs CAP_NET_ADMIN; a smaller buffer
 /// still works.
-pub(super) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
+pub(crate) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
     if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err()
         && let Err(error) = setsockopt(socket, sockopt::SndBuf, &bytes)
     {
@@ -36,31 +36,31 @@ pub(super) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
 }
 
 /// Classic BPF, of which filters are made.
-pub(super) mod filter {
+pub(crate) mod filter {
     use super::SockFilter;
 
-    pub(in crate::io) const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    pub(in crate::io) const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-    pub(in crate::io) const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    pub(in crate::io) const LOAD_HALF_BEHIND_X: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
-    pub(in crate::io) const LOAD_BYTE_BEHIND_X: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_IND) as u16;
-    pub(in crate::io) const LOAD_HEADER_LEN_TO_X: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
+    pub(crate) const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    pub(crate) const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+    pub(crate) const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    pub(crate) const LOAD_HALF_BEHIND_X: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
+    pub(crate) const LOAD_BYTE_BEHIND_X: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_IND) as u16;
+    pub(crate) const LOAD_HEADER_LEN_TO_X: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
     const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const JUMP_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    pub(in crate::io) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    pub(crate) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
     /// Where the kernel tells for whom a frame is, in place of an offset.
-    pub(in crate::io) const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    pub(crate) const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
 
-    pub(in crate::io) fn instruction(code: u16, operand: u32) -> SockFilter {
+    pub(crate) fn instruction(code: u16, operand: u32) -> SockFilter {
         SockFilter::new(code, 0, 0, operand)
     }
 
-    pub(in crate::io) fn jump(value: u32, equal: u8, other: u8) -> SockFilter {
+    pub(crate) fn jump(value: u32, equal: u8, other: u8) -> SockFilter {
         SockFilter::new(JUMP_EQUAL, equal, other, value)
     }
 
-    pub(in crate::io) fn jump_any_bit(bits: u32, any: u8, none: u8) -> SockFilter {
+    pub(crate) fn jump_any_bit(bits: u32, any: u8, none: u8) -> SockFilter {
         SockFilter::new(JUMP_ANY_BIT, any, none, bits)
     }
 }

@@ -56,7 +56,7 @@ fn is_under(table: &str, interface: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::link::lab;
+    use crate::host::link::lab;
 
     #[test]
     fn vlan_interfaces_name_what_they_are_on() {

@@ -1,0 +1,11 @@
+//! This host: clocks, interfaces, memory, limits. The ground on which everything else stands; of ours it knows only the
+//! types of the crates below.
+
+pub mod clock;
+pub mod descriptors;
+pub mod link;
+pub mod mapping;
+pub mod memory;
+pub mod size;
+pub(crate) mod socket;
+pub mod vlan;
