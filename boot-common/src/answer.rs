@@ -10,7 +10,7 @@ use crate::classify::is_unfinished;
 use crate::decide::Decision;
 use crate::facts::{Facts, Span};
 use crate::frame::Frame;
-use crate::respond::Desk;
+use crate::scratch::ReplyScratch;
 use crate::tables::{ANSWER_BODY, HOST_OPTIONS, SERVER_ID_AT};
 use crate::wire::{ETHERTYPE_IPV4, Head, MAX_FRAME, Request, SNAME_AND_FILE, Sum, op, option};
 
@@ -41,11 +41,11 @@ const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
 pub fn answer<F: Frame>(
     frame: &mut F,
     request: &Request,
-    desk: &mut Desk,
+    scratch: &mut ReplyScratch,
     facts: &Facts,
     decision: &Decision<'_>,
 ) -> Result<(), Reason> {
-    let mut tail_length = tail(frame, desk, facts)?;
+    let mut tail_length = tail(frame, scratch, facts)?;
     let body_length = u32::from(decision.answer.body_length);
     let own = if facts.gets_name() { decision.host } else { None };
     let own_length = own.map_or(0, |host| u32::from(host.options_length));
@@ -57,21 +57,21 @@ pub fn answer<F: Frame>(
     }
     let before_tail = Head::SIZE as u32 + body_length + own_length;
     if before_tail + tail_length < SHORTEST_FRAME {
-        tail_length = pad(desk, tail_length, SHORTEST_FRAME - before_tail);
+        tail_length = pad(scratch, tail_length, SHORTEST_FRAME - before_tail);
     }
     let length = before_tail + tail_length;
     if length - ETHERNET > limit(facts) || length > MAX_FRAME as u32 {
         return Err(Reason::ReplyTooBig);
     }
     let own_sum = own.map_or(0, |host| host.options_sum);
-    let tail_length = forgotten(desk, tail_length);
-    head::<F>(request, desk, decision, length, decision.answer.body_sum, own_sum, tail_length);
+    let tail_length = forgotten(scratch, tail_length);
+    head::<F>(request, scratch, decision, length, decision.answer.body_sum, own_sum, tail_length);
 
-    let tail_length = forgotten(desk, tail_length);
+    let tail_length = forgotten(scratch, tail_length);
     if !frame.resize(length) {
         return Err(Reason::NoTailRoom);
     }
-    let Ok(head) = <&[u8; Head::SIZE]>::try_from(desk.head.as_bytes()) else {
+    let Ok(head) = <&[u8; Head::SIZE]>::try_from(scratch.head.as_bytes()) else {
         return Err(Reason::StoreFailed);
     };
     let mut at = Head::SIZE as u32;
@@ -87,16 +87,16 @@ pub fn answer<F: Frame>(
     if decision.server_id != [0; 4] {
         stored &= frame.store(Head::SIZE as u32 + SERVER_ID_AT as u32, &decision.server_id, 4);
     }
-    stored &= frame.store(at, &desk.tail, tail_length);
+    stored &= frame.store(at, &scratch.tail, tail_length);
     if stored { Ok(()) } else { Err(Reason::StoreFailed) }
 }
 
 /// `length` by way of memory that the verifier does not follow. Otherwise it looks at all that comes after once for every
 /// length that it can tell apart, of which the loops over the tail make hundreds: Linux 6.1 gives up.
 #[inline(always)]
-fn forgotten(desk: &mut Desk, length: u32) -> u32 {
-    desk.tail_length = length;
-    black_box(desk).tail_length
+fn forgotten(scratch: &mut ReplyScratch, length: u32) -> u32 {
+    scratch.tail_length = length;
+    black_box(scratch).tail_length
 }
 
 /// The largest IP packet the client takes.
@@ -108,12 +108,12 @@ fn limit(facts: &Facts) -> u32 {
 
 /// Puts the options that are returned unaltered into the scratch, and END. Gives their length.
 #[inline(always)]
-fn tail<F: Frame>(frame: &F, desk: &mut Desk, facts: &Facts) -> Result<u32, Reason> {
-    let mut length = echo(frame, desk, facts.guid, 0)?;
-    length = echo(frame, desk, facts.client_id, length)?;
+fn tail<F: Frame>(frame: &F, scratch: &mut ReplyScratch, facts: &Facts) -> Result<u32, Reason> {
+    let mut length = echo(frame, scratch, facts.guid, 0)?;
+    length = echo(frame, scratch, facts.client_id, length)?;
     // Last, as RFC 3046 section 2.2 wants it.
-    length = echo(frame, desk, facts.relay, length)?;
-    if let Some(end) = desk.tail.get_mut(length as usize & 1023) {
+    length = echo(frame, scratch, facts.relay, length)?;
+    if let Some(end) = scratch.tail.get_mut(length as usize & 1023) {
         *end = option::END;
     }
     Ok(length + 1)
@@ -136,10 +136,10 @@ fn exchanged(body_sum: u16, decision: &Decision<'_>) -> u16 {
 
 /// Puts zeros behind END until the tail has `wanted` bytes. Gives its new length.
 #[inline(always)]
-fn pad(desk: &mut Desk, length: u32, wanted: u32) -> u32 {
+fn pad(scratch: &mut ReplyScratch, length: u32, wanted: u32) -> u32 {
     let mut i = 0;
     while i < MAX_PAD {
-        if let Some(byte) = desk.tail.get_mut((length + i) as usize & 1023) {
+        if let Some(byte) = scratch.tail.get_mut((length + i) as usize & 1023) {
             *byte = 0;
         }
         i += 1;
@@ -148,25 +148,25 @@ fn pad(desk: &mut Desk, length: u32, wanted: u32) -> u32 {
 }
 
 #[inline(always)]
-fn echo<F: Frame>(frame: &F, desk: &mut Desk, span: Span, at: u32) -> Result<u32, Reason> {
+fn echo<F: Frame>(frame: &F, scratch: &mut ReplyScratch, span: Span, at: u32) -> Result<u32, Reason> {
     let mut end = at;
     if span.length != 0 {
         if span.length > MAX_SPAN || at > 511 {
             return Err(Reason::ReplyTooBig);
         }
-        if !frame.load_part(span.offset, span.length, &mut desk.tail, at) {
+        if !frame.load_part(span.offset, span.length, &mut scratch.tail, at) {
             return Err(Reason::TooShort);
         }
         end += span.length;
     }
-    Ok(forgotten(desk, end))
+    Ok(forgotten(scratch, end))
 }
 
 /// Writes the headers and the fixed BOOTP fields (RFC 2131 section 4.3.1, table 3).
 #[inline(always)]
 fn head<F: Frame>(
     request: &Request,
-    desk: &mut Desk,
+    scratch: &mut ReplyScratch,
     decision: &Decision<'_>,
     length: u32,
     body_sum: u16,
@@ -174,7 +174,7 @@ fn head<F: Frame>(
     tail_length: u32,
 ) {
     // Field by field, where they stand: the kernel's stack has no room for copies.
-    let Desk { head, tail, .. } = desk;
+    let ReplyScratch { head, tail, .. } = scratch;
     let udp_length = (length - ETHERNET - 20) as u16;
     head.eth.destination = decision.to.mac;
     head.eth.source = decision.source_mac;

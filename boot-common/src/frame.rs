@@ -1,7 +1,7 @@
 //! What an answer needs of a frame: an XDP buffer, an skb, or bytes on the host.
 
 use crate::facts::Walk;
-use crate::tftp::Chunk;
+use crate::tftp::tables::Chunk;
 use crate::wire::Request;
 
 /// A frame at a hook. Offsets count from the Ethernet header.
@@ -54,7 +54,7 @@ mod host {
 
     use super::Frame;
     use crate::facts::{MAX_STEPS, Walk};
-    use crate::tftp::Chunk;
+    use crate::tftp::tables::Chunk;
     use crate::wire::{MAX_FRAME, Request};
 
     /// A frame in the host's memory.

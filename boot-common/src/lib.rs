@@ -24,6 +24,7 @@ pub mod memory;
 mod pod;
 pub mod reason;
 pub mod respond;
+pub mod scratch;
 pub mod tables;
 pub mod tftp;
 pub mod wire;

@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::tftp::Transfers;
+use crate::tftp::tables::Transfers;
 use crate::wire::SNAME_AND_FILE;
 use crate::{Mac, Reason};
 

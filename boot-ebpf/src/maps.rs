@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use boot_common::Reason;
-use boot_common::respond::Scratch;
+use boot_common::scratch::Scratch;
 use boot_common::tables::{
     Answer, AnswerKey, COUNTERS_LENGTH, EVENT_RING, Event, Hook, Host, HostKey, Link, MAX_ANSWERS, MAX_HOSTS,
     MAX_LINKS, Settings, Tables, counter,

@@ -74,7 +74,11 @@ fn only_the_fast_path_knows_aya() -> Result<()> {
 
 #[test]
 fn the_clock_is_read_in_one_place() -> Result<()> {
-    none_in("boot-userspace/src", &["SystemTime::now", "clock_gettime"], &["boot-userspace/src/host/clock.rs"])
+    none_in(
+        "boot-userspace/src",
+        &["SystemTime::now", "clock_gettime"],
+        &["boot-userspace/src/host/clock.rs"],
+    )
 }
 
 #[test]

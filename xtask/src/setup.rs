@@ -154,7 +154,15 @@ pub(crate) fn ensure(ws: &Workspace, scope: Scope) -> Result<()> {
 fn look(ws: &Workspace) -> Result<Machine<'_>> {
     let toolchain = Toolchain::ask(ws)?;
     if cmd::which("apt-get").is_none() || cmd::which("dpkg-query").is_none() {
-        bail!("{}", apt::without(toolchain.llvm, &bpf_linker::command(&toolchain), &ws.guest()));
+        bail!(
+            "{}",
+            apt::without(
+                toolchain.llvm,
+                &bpf_linker::command(&toolchain),
+                &ws.guest(),
+                &guest::files().collect::<Vec<_>>()
+            )
+        );
     }
     Ok(Machine { ws, toolchain, apt: apt::Apt::default() })
 }

@@ -3,7 +3,27 @@
 //! What the client has and what was sent are one number, so that whoever moves it forward, a hook on any CPU or
 //! the daemon's timer, has with that the sole right to send what comes next.
 
-use crate::tftp::{TransferKey, Word};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::word::Word;
+
+/// Both ends of a transfer.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct TransferKey {
+    /// The client's address.
+    pub client: [u8; 4],
+    /// The server's address that the client talks to.
+    pub local: [u8; 4],
+    /// Interface.
+    pub ifindex: u32,
+    /// The client's port.
+    pub port: u16,
+    /// Always 0.
+    pub reserved: u16,
+}
 
 /// Bytes of a file's name that are kept for the log.
 pub const NAME: usize = 96;

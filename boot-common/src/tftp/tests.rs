@@ -9,7 +9,8 @@ use super::*;
 use crate::Mac;
 use crate::frame::{Bytes, Copies};
 use crate::memory::{Memory, TransferMemory};
-use crate::respond::{Scratch, respond};
+use crate::respond::respond;
+use crate::scratch::Scratch;
 use crate::tables::role;
 use crate::wire::IP_UDP;
 

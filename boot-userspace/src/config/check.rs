@@ -1,19 +1,11 @@
 //! File shape → checked shape. Every check reports and goes on.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::HashMap;
 
-use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Profile, Tftp, TftpClients, Unknown};
-use super::report::{At, Place, Report};
-use super::value::{did_you_mean, quoted};
-use super::{address, amount, boot_file, file, http, machine, name, option, subnet, value};
-
-/// The names of the profiles, with where they stand and how long their arguments are.
-pub(super) struct ProfileNames<'f> {
-    pub(super) known: HashMap<&'f str, usize>,
-    /// Every profile has a name that could be read, so a name that is not known is a mistake.
-    complete: bool,
-}
+use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Tftp, TftpClients, Unknown};
+use super::report::{At, Place, Report, once};
+use super::value::quoted;
+use super::{address, amount, boot_file, file, http, machine, name, profile, subnet, value};
 
 /// The configuration; complete only if nothing was reported.
 pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
@@ -30,7 +22,7 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
     config.interfaces = interfaces(file, report);
     let (subnets, nets) = subnet::check(&file.subnets, report);
     config.subnets = subnets;
-    let (profiles, names) = profiles(file, &config.boot_dir, report);
+    let (profiles, names) = profile::profiles(file, &config.boot_dir, report);
     config.profiles = profiles;
     config.boot_files = boot_file::check(&file.boot_files, &config.boot_dir, report);
     let default = file.default_profile.as_ref();
@@ -149,65 +141,5 @@ fn addresses_to_serve(file: &file::File, server: &Place, report: &mut Report<'_>
              write pool = [\"10.1.1.33-10.1.1.233\"] in a [[subnet]], {instead}"
         );
         report.add(server, message);
-    }
-}
-
-/// Reports what was there before; `what` is the kind of thing.
-pub(super) fn once<'f, K: std::hash::Hash + Eq>(
-    seen: &mut HashMap<K, &'f Place>,
-    key: K,
-    at: &'f At<String>,
-    what: &str,
-    report: &mut Report<'_>,
-) {
-    if let Some(before) = seen.get(&key) {
-        report.add(&at.place, format!("{what} {} is already at {before}; remove one", quoted(&at.value)));
-    } else {
-        seen.insert(key, &at.place);
-    }
-}
-
-fn profiles<'f>(
-    file: &'f file::File,
-    boot_dir: &Path,
-    report: &mut Report<'_>,
-) -> (BTreeMap<String, Profile>, ProfileNames<'f>) {
-    let mut names =
-        ProfileNames { known: HashMap::new(), complete: !file.has_profiles || !file.profiles.is_empty() };
-    let mut seen = HashMap::new();
-    let mut profiles = BTreeMap::new();
-    for from in &file.profiles {
-        let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| value::image(text, boot_dir)));
-        let images = from.initrd.iter().filter_map(|at| at.read(report, |text| value::image(text, boot_dir)));
-        let initrd = images.collect();
-        let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
-        let boot_file = from.boot_file.as_ref();
-        let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, boot_dir)));
-        let options = option::check(&from.options, false, report);
-        let Some(at) = &from.name else {
-            names.complete = false;
-            continue;
-        };
-        names.known.insert(&at.value, args.len());
-        if let Some(name) = at.read(report, name::profile) {
-            once(&mut seen, name.clone(), at, "profile", report);
-            let profile = |kernel| (name, Profile { kernel, initrd, args, boot_file, options });
-            profiles.extend(kernel.map(profile));
-        }
-    }
-    (profiles, names)
-}
-
-impl ProfileNames<'_> {
-    /// The name, if there is such a profile.
-    pub(super) fn find(&self, name: &str) -> Result<String, String> {
-        if !self.complete || self.known.contains_key(name) {
-            return Ok(name.to_owned());
-        }
-        let hint = did_you_mean(name, self.known.keys().copied());
-        Err(format!(
-            "there is no profile {}{hint}; write a [[profile]] with this name or name another",
-            quoted(name)
-        ))
     }
 }

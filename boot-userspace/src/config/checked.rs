@@ -199,6 +199,12 @@ pub struct CustomOption {
     pub client: Option<Stage>,
 }
 
+/// The name in an option that is one; some write the NUL behind it.
+pub(super) fn name_in(data: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
+    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
+}
+
 /// What firmware boots: vendor options (43), vendor class (60), TFTP server (66) and boot file (67).
 pub const BOOT_OPTIONS: [u8; 4] = [43, 60, 66, 67];
 
@@ -206,7 +212,7 @@ impl CustomOption {
     /// The name in it, of an option that is one: TFTP server (66) or boot file (67).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        super::option::name(&self.data)
+        name_in(&self.data)
     }
 
     /// Whether clients at this stage get it.

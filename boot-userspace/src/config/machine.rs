@@ -6,9 +6,9 @@ use std::path::Path;
 
 use boot_common::Mac;
 
-use super::check::{ProfileNames, once};
 use super::checked::Machine;
-use super::report::{At, Place, Report};
+use super::profile::ProfileNames;
+use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
 use super::value::MAX_ARGS;
 use super::{address, bytes, file, name, option, relay_port, value};

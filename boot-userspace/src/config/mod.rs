@@ -20,6 +20,7 @@ mod machine;
 mod name;
 mod option;
 mod problem;
+mod profile;
 mod reader;
 mod relay_port;
 mod report;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use boot_common::class::Stage;
 
 use super::bytes;
-use super::checked::CustomOption;
+use super::checked::{CustomOption, name_in};
 use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::value::{self, either, quoted};
@@ -100,7 +100,7 @@ pub(super) fn check(from: &[Written], has_name: bool, report: &mut Report<'_>) -
         let Some(data) = written.value.as_ref().map(|value| data(value, report)) else { continue };
         if let Some(code) = code.filter(|code| NAMES.contains(code))
             && !data.is_empty()
-            && name(&data).is_none()
+            && name_in(&data).is_none()
         {
             report
                 .add(&written.place, format!("option {code} is a name; write text = \"{}\"", example(code)));
@@ -127,12 +127,6 @@ const NAMES: [u8; 2] = [66, 67];
 
 fn example(code: u8) -> &'static str {
     if code == 66 { "10.1.0.5" } else { "custom.efi" }
-}
-
-/// The name in an option that is one; some write the NUL behind it.
-pub(super) fn name(data: &[u8]) -> Option<&str> {
-    let name = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
-    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
 }
 
 /// What to write instead of an option that the server writes itself.

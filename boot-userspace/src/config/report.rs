@@ -1,5 +1,6 @@
 //! Collects the problems of one file.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -97,5 +98,23 @@ impl<'t> Report<'t> {
             Some(config) if self.problems.is_empty() => Ok(config),
             _ => Err(Problems::new(origin, self.problems)),
         }
+    }
+}
+
+/// Reports what was there before; `what` is the kind of thing.
+pub(super) fn once<'f, K: std::hash::Hash + Eq>(
+    seen: &mut HashMap<K, &'f Place>,
+    key: K,
+    at: &'f At<String>,
+    what: &str,
+    report: &mut Report<'_>,
+) {
+    if let Some(before) = seen.get(&key) {
+        report.add(
+            &at.place,
+            format!("{what} {} is already at {before}; remove one", super::value::quoted(&at.value)),
+        );
+    } else {
+        seen.insert(key, &at.place);
     }
 }

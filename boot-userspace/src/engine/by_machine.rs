@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use boot_common::Mac;
 
-use crate::engine::lease::Binding;
+use crate::engine::binding::Binding;
 
 /// Bindings by machine and subnet. Of a million machines nearly all are in one subnet only, so the bindings in further
 /// subnets lie apart, and cost memory only where there are some.
@@ -71,7 +71,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::engine::lease::State;
+    use crate::engine::binding::State;
 
     #[test]
     fn a_machine_has_one_binding_in_each_subnet_whatever_is_removed() {

@@ -12,8 +12,9 @@ use ipnet::Ipv4Net;
 
 use crate::config::Machine;
 use crate::engine::Engine;
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::Now;
-use crate::engine::lease::{Binding, State, in_pool};
+use crate::engine::lease::in_pool;
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::rests::Rest;
 

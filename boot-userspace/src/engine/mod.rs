@@ -4,6 +4,7 @@
 //! answered by the very function that runs in the kernel; only what they cannot goes on to [`dhcp`].
 
 pub mod answers;
+pub mod binding;
 pub mod boot;
 mod by_machine;
 pub mod command;
@@ -38,18 +39,20 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use boot_common::class::Class;
-use boot_common::respond::{Answered, Scratch};
+use boot_common::respond::Answered;
+use boot_common::scratch::Scratch;
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, role};
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
 
 use crate::config::DhcpRole;
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::{Command, Incoming, Now, Told};
 use crate::engine::confirmed::Confirmed;
 use crate::engine::dhcp::{Declines, Pending};
 use crate::engine::join::join;
-use crate::engine::lease::{Binding, Bindings, State};
+use crate::engine::lease::Bindings;
 use crate::engine::lines::Lines;
 use crate::engine::policy::{Differences, Policy};
 use crate::engine::pools::Turned;

@@ -8,8 +8,8 @@ use boot_common::{Mac, Reason};
 use tracing::debug;
 
 use crate::engine::Engine;
+use crate::engine::binding::Binding;
 use crate::engine::command::{Command, Told};
-use crate::engine::lease::Binding;
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::rests::Rest;
 

@@ -26,8 +26,8 @@ use crate::engine::record::{Change, Lease};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
-use crate::io::sockets::{Packet, Sockets};
 use crate::io::probe::{self, Verdict};
+use crate::io::sockets::{Packet, Sockets};
 use crate::store::{Store, StoreError};
 
 /// How many packets a round takes at most.

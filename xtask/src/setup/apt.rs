@@ -94,7 +94,7 @@ fn arguments(packages: &[String], qemu_utils: &str) -> Vec<String> {
 }
 
 /// What to do on a machine that has no apt.
-pub(super) fn without(llvm: u32, linker: &Cmd, guest: &Path) -> String {
+pub(super) fn without(llvm: u32, linker: &Cmd, guest: &Path, files: &[String]) -> String {
     format!(
         "this is no Debian (no apt-get, dpkg-query): install by hand what goes by these names there:\n\
          to build: {}, rustup's component rust-src, and bpf-linker by\n    {linker}\n\
@@ -104,7 +104,7 @@ pub(super) fn without(llvm: u32, linker: &Cmd, guest: &Path) -> String {
         build_packages(llvm).join(" "),
         PROGRAMS.join(" "),
         guest.display(),
-        super::guest::files().collect::<Vec<_>>().join(" "),
+        files.join(" "),
     )
 }
 

@@ -6,7 +6,8 @@ use boot_common::Reason;
 
 use super::{Asked, Place};
 use crate::engine::Engine;
-use crate::engine::lease::{Binding, Bound, State};
+use crate::engine::binding::{Binding, State};
+use crate::engine::lease::Bound;
 
 impl Engine {
     /// Binds an address to a machine, from another subnet on the same wire where its own has none left. Gives the subnet

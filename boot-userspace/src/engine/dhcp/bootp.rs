@@ -10,8 +10,8 @@ use boot_common::wire::{BOOTP_FIXED, MAGIC, Request, SNAME_AND_FILE, Sum, port};
 
 use super::Asked;
 use crate::engine::Engine;
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::{Incoming, Now};
-use crate::engine::lease::{Binding, State};
 
 /// The key of the answer to BOOTP, which is never in the tables.
 pub(super) const BOOTP: u8 = 0;

@@ -8,8 +8,8 @@ use zerocopy::FromZeros as _;
 
 use crate::config::DhcpRole;
 use crate::engine::answers::put_own_options;
+use crate::engine::binding::Binding;
 use crate::engine::command::{Command, Now};
-use crate::engine::lease::Binding;
 use crate::engine::roster::MOST_STRANGERS;
 use crate::engine::{Engine, WITHDRAWN};
 

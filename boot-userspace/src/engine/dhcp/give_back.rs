@@ -13,8 +13,9 @@ use tracing::{info, warn};
 use super::Asked;
 use super::probe::Pending;
 use crate::engine::Engine;
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::{Command, Now};
-use crate::engine::lease::{Binding, QUARANTINE, RELEASE_HOLDS, State, pool_size};
+use crate::engine::lease::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::engine::policy::Port;
 use crate::engine::record::LeaseState;
 

@@ -7,8 +7,8 @@ use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 use tracing::{info, warn};
 
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::Now;
-use crate::engine::lease::{Binding, State};
 use crate::engine::marks::Marks;
 use crate::engine::{Engine, STEP};
 

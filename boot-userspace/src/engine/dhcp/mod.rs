@@ -29,9 +29,10 @@ use boot_common::wire::{Request, option, port};
 use boot_common::{Mac, Reason};
 
 use crate::engine::answers::lease_seconds;
+use crate::engine::binding::{Binding, State};
 use crate::engine::command::{Command, Incoming, Now};
 use crate::engine::join::option_of;
-use crate::engine::lease::{Binding, OFFER_HOLDS, State};
+use crate::engine::lease::OFFER_HOLDS;
 use crate::engine::record::{Change, Lease, LeaseState};
 use crate::engine::{Engine, packet};
 

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::Asked;
 use crate::engine::Engine;
-use crate::engine::lease::{Binding, State};
+use crate::engine::binding::{Binding, State};
 use crate::engine::policy::Port;
 
 /// Where a client is in the network.

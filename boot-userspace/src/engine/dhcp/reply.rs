@@ -8,7 +8,8 @@ use boot_common::classify::client;
 use boot_common::decide::{Decision, Destination, destination, message, relay_port};
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
-use boot_common::respond::{Answered, Scratch};
+use boot_common::respond::Answered;
+use boot_common::scratch::Scratch;
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, Link};
 use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
@@ -17,9 +18,9 @@ use zerocopy::FromBytes as _;
 use super::bootp::{self, BOOTP};
 use super::{Asked, Place};
 use crate::engine::answers::{Parts, prepare};
+use crate::engine::binding::Binding;
 use crate::engine::command::{Command, Incoming, Told, Via};
 use crate::engine::join::option_of;
-use crate::engine::lease::Binding;
 use crate::engine::{Engine, packet};
 
 impl Engine {
@@ -153,12 +154,12 @@ impl Engine {
             class,
             reason,
         };
-        let Scratch { request, desk, .. } = &mut *self.scratch;
-        match answer(&mut frame, request, desk, &facts, &decision) {
+        let Scratch { request, reply, .. } = &mut *self.scratch;
+        match answer(&mut frame, request, reply, &facts, &decision) {
             // RFC 3046 section 2.2: without it rather than not at all, and never cut.
             Err(Reason::ReplyTooBig) if facts.relay.length != 0 => {
                 facts.relay = Span::default();
-                answer(&mut frame, request, desk, &facts, &decision)?;
+                answer(&mut frame, request, reply, &facts, &decision)?;
             }
             other => other?,
         }

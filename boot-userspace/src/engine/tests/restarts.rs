@@ -1,6 +1,7 @@
 //! A daemon that begins where another one has ended, and interfaces that do.
 
-use boot_common::respond::{Scratch, respond};
+use boot_common::respond::respond;
+use boot_common::scratch::Scratch;
 
 use super::promises::THIRD;
 use super::*;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
-use boot_common::respond::{Scratch, respond};
+use boot_common::respond::respond;
+use boot_common::scratch::Scratch;
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, Tables};
 use boot_fuzz::{Case, judge, limit, seed, to_a_station};
 use boot_tests::engine as fixture;

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use boot_common::decide::message;
 use boot_common::frame::Bytes;
-use boot_common::respond::{Scratch, respond};
+use boot_common::respond::respond;
+use boot_common::scratch::Scratch;
 use boot_common::tables::{
     ANSWER_OPTIONS, Answer, AnswerKey, HOST_OPTIONS, Host, HostKey, Link, Tables, role,
 };
