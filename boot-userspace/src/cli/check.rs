@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::host::{Misfits, misfits};
 use crate::config::{self, Config};
+use crate::daemon::misfits::{Misfits, misfits};
 use crate::engine::fits;
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::link;

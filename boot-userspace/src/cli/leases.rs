@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use crate::cli::ConfigFile;
 use crate::cli::import::{self, Format, Source};
 use crate::config::{self, Config};
+use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::engine::leases::Which;
 use crate::engine::policy::Policy;
@@ -27,7 +28,6 @@ use crate::engine::roster::Roster;
 use crate::host::clock;
 use crate::host::clock::now;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
-use crate::io::daemon::Daemon;
 use crate::store::Store;
 
 const LEASES: &str = "/api/v1/leases";

@@ -2,16 +2,9 @@
 
 pub mod check;
 pub mod detach;
-mod host;
 mod import;
-mod keeper;
 pub mod leases;
-mod limit;
-pub mod log;
-mod notify;
 pub mod serve;
-mod signals;
-mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,8 +21,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::protocol;
+use crate::daemon::request::{Ask, AskFailure};
 use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
-use crate::io::daemon::{Ask, AskFailure};
 
 /// The socket's name in `state_dir`.
 const SOCKET: &str = "api.sock";

@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::daemon::request::{Ask, Figures};
 use crate::engine::leases::Standing;
+use crate::engine::tftp::Tally;
 use crate::http::Tally as Connections;
-use crate::io::daemon::{Ask, Figures};
-use crate::io::tftp::Tally;
 
 /// Where the figures come from.
 #[derive(Clone)]

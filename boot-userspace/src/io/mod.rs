@@ -1,6 +1,5 @@
-//! Sockets and the event loop: everything that touches the outside on the engine's behalf.
+//! Sockets: what touches the network on the engine's behalf.
 
-pub mod daemon;
 mod frames;
 pub mod library;
 pub mod neighbours;
@@ -11,4 +10,3 @@ pub mod ra;
 pub mod sockets;
 pub mod tftp;
 pub mod udp;
-pub mod unheard;

@@ -42,12 +42,12 @@ enum Dhcp {
 }
 
 /// What a socket has heard.
-pub(super) struct Packet {
-    pub(super) ifindex: u32,
-    pub(super) port: u16,
-    pub(super) from: SocketAddrV4,
-    pub(super) to: Ipv4Addr,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Packet {
+    pub(crate) ifindex: u32,
+    pub(crate) port: u16,
+    pub(crate) from: SocketAddrV4,
+    pub(crate) to: Ipv4Addr,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What is listened to.
@@ -109,12 +109,12 @@ impl Sockets {
     }
 
     /// Who asks whether an address is in use.
-    pub(super) fn prober(&self) -> Arc<Prober> {
+    pub(crate) fn prober(&self) -> Arc<Prober> {
         Arc::clone(&self.prober)
     }
 
     /// Passes on from now on what is heard.
-    pub(super) fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
+    pub(crate) fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
         let mut ears = vec![(Ear::Port(Arc::clone(&self.pxe)), port::PXE)];
         ears.extend(self.others.clone().map(|others| (Ear::Port(others), port::DHCP_CLIENT)));
         match &self.dhcp {
@@ -133,7 +133,7 @@ impl Sockets {
     }
 
     /// The same ports where the interface has other addresses. Nobody listens to them yet.
-    pub(super) fn with_addresses_of(self, link: &Link) -> io::Result<Self> {
+    pub(crate) fn with_addresses_of(self, link: &Link) -> io::Result<Self> {
         let dhcp = match self.dhcp {
             Dhcp::Port(socket, _) => Dhcp::Port(socket, Arc::new(Frames::from_nowhere(link)?)),
             beside @ Dhcp::Beside(..) => beside,
@@ -143,7 +143,7 @@ impl Sockets {
     }
 
     /// Sends an answer, which is a whole Ethernet frame.
-    pub(super) fn send(&self, frame: &[u8], via: Via) -> io::Result<()> {
+    pub(crate) fn send(&self, frame: &[u8], via: Via) -> io::Result<()> {
         match via {
             Via::Frame => self.frames.send(frame),
             Via::Socket { to, source, port: port::PXE } => self.pxe.try_send(payload(frame), to, source),

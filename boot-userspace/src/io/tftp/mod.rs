@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::engine::roster::Roster;
-use crate::engine::tftp::{self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Token, Transfers};
+use crate::engine::tftp::{
+    self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Tally, Token, Transfers,
+};
 use crate::fastpath::Published;
 use crate::files::{BootFiles, OpenError};
 use crate::host::clock;
@@ -25,14 +27,12 @@ mod clients;
 mod log;
 mod ports;
 mod start;
-mod tally;
 
 use clients::{Clients, Standing};
 use log::Teller;
 use ports::{Datagram, Ports};
 
 pub use start::{InKernel, Prepared, prepare};
-pub use tally::Tally;
 
 /// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;

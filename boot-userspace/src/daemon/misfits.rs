@@ -9,16 +9,16 @@ use crate::config::{Config, DhcpRole, Interface, Machine, Subnet};
 
 /// What does not fit.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Misfits {
+pub(crate) struct Misfits {
     /// What would do harm.
-    pub(super) errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
     /// What does nothing.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Compares a configuration with the IPv4 addresses of this host, each with its interface; none where it is for another
 /// host.
-pub(super) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfits {
+pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfits {
     let mut misfits = Misfits::default();
     let told = [config.http.advertise.map(|address| address.ip()), Some(config.http.listen.ip())];
     for machine in &config.machines {

@@ -9,13 +9,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::cli::serve::{attach, port};
+use super::event_loop::Relink;
+use super::fast_path::attach;
+use super::port::port;
 use crate::config::{Config, Interface};
 use crate::engine::roster::Roster;
 use crate::fastpath::FastPath;
 use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
-use crate::io::daemon::Relink;
 use crate::io::{ra, tftp};
 
 /// How long changes gather: making an interface is several.
@@ -24,22 +25,22 @@ const GATHER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Has the interfaces served as they are.
-pub(super) struct Keeper {
+pub(super) struct LinkMonitor {
     pub(super) config: Arc<Config>,
     pub(super) http_port: u16,
     /// In the order of the configuration.
-    pub(super) kept: Vec<Kept>,
+    pub(super) monitored: Vec<Monitored>,
     pub(super) roster: Roster,
     /// Who serves DHCP.
     pub(super) dhcp: mpsc::Sender<Relink>,
-    /// Kept for its programs, which are put on interfaces that are there again.
+    /// Monitored for its programs, which are put on interfaces that are there again.
     pub(super) fast_path: Option<FastPath>,
     /// Gets told which interfaces are not served.
     pub(super) readiness: Readiness,
 }
 
 /// An interface as it is served.
-pub(super) struct Kept {
+pub(super) struct Monitored {
     /// Its number is 0 while it is not there.
     link: Link,
     /// Why it is not served, as was said.
@@ -48,16 +49,16 @@ pub(super) struct Kept {
     advertiser: Option<AbortHandle>,
 }
 
-impl Kept {
+impl Monitored {
     pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Relink>) -> Self {
         Self { link, trouble: None, tftp, advertiser: None }
     }
 }
 
-impl Keeper {
+impl LinkMonitor {
     /// Runs as long as the daemon does.
     pub(super) async fn run(mut self) {
-        for position in 0..self.kept.len() {
+        for position in 0..self.monitored.len() {
             self.advertise(position);
         }
         let mut changes = match Changes::listen() {
@@ -67,10 +68,10 @@ impl Keeper {
             }
         };
         loop {
-            for position in 0..self.kept.len() {
+            for position in 0..self.monitored.len() {
                 self.look(position).await;
             }
-            let heard = if self.kept.iter().any(|kept| kept.trouble.is_some()) {
+            let heard = if self.monitored.iter().any(|monitored| monitored.trouble.is_some()) {
                 timeout(AGAIN, changes.next()).await.unwrap_or(Ok(()))
             } else {
                 changes.next().await
@@ -83,23 +84,23 @@ impl Keeper {
     }
 
     async fn look(&mut self, position: usize) {
-        let Some(kept) = self.kept.get(position) else { return };
-        let name = kept.link.name.clone();
+        let Some(monitored) = self.monitored.get(position) else { return };
+        let name = monitored.link.name.clone();
         let found = match link::find(&name) {
-            Ok(link) if link == kept.link => Ok(false),
+            Ok(link) if link == monitored.link => Ok(false),
             Ok(link) => self.relink(position, link).await.map(|()| true),
             Err(error) => self.leave(position).await.and(Err(error.into())),
         };
-        let Some(kept) = self.kept.get_mut(position) else { return };
+        let Some(monitored) = self.monitored.get_mut(position) else { return };
         match found {
             Ok(changed) => {
-                if changed || kept.trouble.take().is_some() {
-                    kept.trouble = None;
+                if changed || monitored.trouble.take().is_some() {
+                    monitored.trouble = None;
                     let addresses: Vec<String> =
-                        kept.link.addresses.iter().map(ToString::to_string).collect();
+                        monitored.link.addresses.iter().map(ToString::to_string).collect();
                     info!(
                         interface = name,
-                        ifindex = kept.link.index,
+                        ifindex = monitored.link.index,
                         "{name} is served as it is now, with {}",
                         addresses.join(", ")
                     );
@@ -107,14 +108,14 @@ impl Keeper {
             }
             Err(error) => {
                 let trouble = format!("{error:#}");
-                if kept.trouble.as_ref() != Some(&trouble) {
+                if monitored.trouble.as_ref() != Some(&trouble) {
                     error!(interface = name, "{trouble}; its machines get no answer until then");
-                    kept.trouble = Some(trouble);
+                    monitored.trouble = Some(trouble);
                 }
             }
         }
-        let is_served = kept.trouble.is_none();
-        self.readiness.set_trouble(&name, kept.trouble.clone());
+        let is_served = monitored.trouble.is_none();
+        self.readiness.set_trouble(&name, monitored.trouble.clone());
         let no_carrier = is_served && !link::has_carrier(&name).unwrap_or(true);
         let no_carrier =
             no_carrier.then(|| format!("{name} has no carrier: check its cable and the switch's port"));
@@ -124,25 +125,27 @@ impl Keeper {
     /// Has an interface no longer served. Whatever comes back is another one, even if it has the same number: its sockets
     /// and programs went with it.
     async fn leave(&mut self, position: usize) -> Result<()> {
-        let Some(kept) = self.kept.get_mut(position).filter(|kept| kept.link.index != 0) else {
+        let Some(monitored) = self.monitored.get_mut(position).filter(|monitored| monitored.link.index != 0)
+        else {
             return Ok(());
         };
-        kept.link.index = 0;
+        monitored.link.index = 0;
         let (reply, done) = oneshot::channel();
-        let relink = Relink { name: kept.link.name.clone(), to: None, reply };
+        let relink = Relink { name: monitored.link.name.clone(), to: None, reply };
         self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
         done.await.context("the DHCP server has ended")?
     }
 
     /// Has an interface served that is another one now. What is known stays so only when all of it is done.
     async fn relink(&mut self, position: usize, link: Link) -> Result<()> {
-        let (Some(kept), Some(interface)) = (self.kept.get(position), self.config.interfaces.get(position))
+        let (Some(monitored), Some(interface)) =
+            (self.monitored.get(position), self.config.interfaces.get(position))
         else {
             return Ok(());
         };
-        let is_new = link.index != kept.link.index;
+        let is_new = link.index != monitored.link.index;
         let (reply, done) = oneshot::channel();
-        kept.tftp.send((link.clone(), reply)).ok().context("the TFTP server has ended")?;
+        monitored.tftp.send((link.clone(), reply)).ok().context("the TFTP server has ended")?;
         done.await.context("the TFTP server has ended")??;
         let (reply, done) = oneshot::channel();
         let port = port(&self.config, interface, &link, self.http_port);
@@ -154,8 +157,8 @@ impl Keeper {
         {
             error!(interface = link.name, "{error:#}; until then the daemon answers everything there");
         }
-        if let Some(kept) = self.kept.get_mut(position) {
-            kept.link = link;
+        if let Some(monitored) = self.monitored.get_mut(position) {
+            monitored.link = link;
         }
         self.advertise(position);
         Ok(())
@@ -164,18 +167,18 @@ impl Keeper {
     /// Has router solicitations answered.
     fn advertise(&mut self, position: usize) {
         let wanted = |interface: &&Interface| interface.router_advertisement;
-        let (Some(kept), Some(_)) =
-            (self.kept.get_mut(position), self.config.interfaces.get(position).filter(wanted))
+        let (Some(monitored), Some(_)) =
+            (self.monitored.get_mut(position), self.config.interfaces.get(position).filter(wanted))
         else {
             return;
         };
-        let (link, roster) = (kept.link.clone(), self.roster.clone());
+        let (link, roster) = (monitored.link.clone(), self.roster.clone());
         let advertiser = tokio::spawn(async move {
             if let Err(error) = ra::serve(link, roster).await {
                 warn!("router solicitations are not answered: {error}");
             }
         });
-        if let Some(before) = kept.advertiser.replace(advertiser.abort_handle()) {
+        if let Some(before) = monitored.advertiser.replace(advertiser.abort_handle()) {
             before.abort();
         }
     }

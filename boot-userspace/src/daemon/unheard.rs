@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::io::daemon::Ask;
-use crate::io::tftp::Tally;
+use super::request::Ask;
+use crate::engine::tftp::Tally;
 
 /// How often the counts are compared. Firmware repeats a request several times in so long.
 const EVERY: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ struct Missing {
 }
 
 /// Compares for as long as the daemon runs. `tallies` are those of the interfaces with a kernel half.
-pub async fn watch(asks: mpsc::Sender<Ask>, tallies: Vec<(String, Arc<Tally>)>) {
+pub(super) async fn watch(asks: mpsc::Sender<Ask>, tallies: Vec<(String, Arc<Tally>)>) {
     let Some(mut before) = count(&asks, &tallies).await else { return };
     let mut told = Missing::default();
     loop {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::engine::tftp::Outcome;
+use super::outcome::Outcome;
 
 /// How the transfers of one interface have ended. Whoever watches reads it while they are served.
 #[derive(Debug, Default)]
@@ -58,21 +58,21 @@ impl Tally {
         self.ended.each_ref().map(|ended| ended.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_running(&self, running: usize, crowded_out: u64) {
+    pub(crate) fn set_running(&self, running: usize, crowded_out: u64) {
         self.running.store(running as u64, Ordering::Relaxed);
         self.crowded_out.store(crowded_out, Ordering::Relaxed);
     }
 
-    pub(super) fn hear_request(&self) {
+    pub(crate) fn hear_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A packet of a client that is not served.
-    pub(super) fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         self.add(&Outcome::Refused("not served"));
     }
 
-    pub(super) fn add(&self, outcome: &Outcome) {
+    pub(crate) fn add(&self, outcome: &Outcome) {
         let (end, bytes) = match outcome {
             Outcome::Finished { bytes, .. } => ("finished", *bytes),
             Outcome::Probed => ("probed", 0),

@@ -9,20 +9,18 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::tables::{Hook, role};
+use boot_common::tables::role;
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
+use super::request::{Ask, Figures};
 use crate::config::DhcpRole;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Incoming, Via};
-use crate::engine::figures::Held;
-use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Standing, Which};
 use crate::engine::policy::Port;
-use crate::engine::pools::Pool;
-use crate::engine::record::{Change, Lease};
+use crate::engine::record::Change;
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
@@ -41,34 +39,34 @@ const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
 /// Counting looks at every lease: who asks more often gets the same figures.
-const COUNTED_EVERY: Duration = Duration::from_secs(1);
+pub(super) const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// How many requests of operators wait; more wait at their connections.
 const ASKS: usize = 16;
 
 /// The daemon's one mover.
 pub struct Daemon {
-    engine: Engine,
-    store: Store,
-    sockets: HashMap<u32, Sockets>,
+    pub(super) engine: Engine,
+    pub(super) store: Store,
+    pub(super) sockets: HashMap<u32, Sockets>,
     /// Interfaces whose port 67 is another server's: the kernel half has to leave them to it.
-    beside: HashSet<u32>,
-    tables: Option<Tables>,
+    pub(super) beside: HashSet<u32>,
+    pub(super) tables: Option<Tables>,
     /// What probes have found.
-    findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
+    pub(super) findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
     /// What interfaces have become.
-    relinks: (mpsc::Sender<Relink>, mpsc::Receiver<Relink>),
+    pub(super) relinks: (mpsc::Sender<Relink>, mpsc::Receiver<Relink>),
     /// What operators want.
-    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    pub(super) asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     /// Until when packets gather.
-    gather_until: Instant,
-    store_failures: u64,
+    pub(super) gather_until: Instant,
+    pub(super) store_failures: u64,
     /// Why nothing can be stored, since the last time that failed.
-    store_trouble: Option<String>,
+    pub(super) store_trouble: Option<String>,
     /// What was counted last, and when: anybody may ask.
-    counted: Figures,
-    counted_at: Option<Instant>,
+    pub(super) counted: Figures,
+    pub(super) counted_at: Option<Instant>,
     /// By how many seconds the store's time is later than the engine's.
-    set_by: i64,
+    pub(super) set_by: i64,
 }
 
 /// An interface that is another one now under its old name, or none.
@@ -79,54 +77,6 @@ pub struct Relink {
     pub to: Option<(Link, Port)>,
     /// Gets whether it is served as it is now.
     pub reply: oneshot::Sender<Result<()>>,
-}
-
-/// What an operator, or who watches, wants, and where the answer goes.
-#[derive(Debug)]
-pub enum Ask {
-    /// Every lease, in the order of the addresses.
-    List(oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
-    /// Free an address, or all of a machine; the answer is the leases as they were.
-    Delete(Which, oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
-    /// Take over leases, or only say what would become of them.
-    Import {
-        /// The leases.
-        entries: Vec<Entry>,
-        /// Change nothing.
-        dry_run: bool,
-        /// Gets what became of each.
-        reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
-    },
-    /// How packets ended at each hook.
-    Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
-    /// What has been counted.
-    Figures(oneshot::Sender<Figures>),
-    /// Why no lease can be stored, if none can.
-    Trouble(oneshot::Sender<Option<String>>),
-}
-
-/// What has been counted so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// How packets ended at each hook: since the kernel half was loaded, and in the daemon since its start.
-    pub packets: Vec<(Hook, Reason, u64)>,
-    /// How many machines have an address in each subnet.
-    pub held: Vec<Held>,
-    /// How full each subnet's pools are.
-    pub pools: Vec<Pool>,
-    /// How often leases could not be stored.
-    pub store_failures: u64,
-}
-
-/// Why an operator does not get what he wants.
-#[derive(Debug, thiserror::Error)]
-pub enum AskFailure {
-    /// The engine does not allow it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// It could not be read or stored, and nothing was changed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What a probe found: the machine, its address, and who has that already.
@@ -295,105 +245,8 @@ impl Daemon {
         }
     }
 
-    async fn answer(&mut self, ask: Ask) {
-        // A client that has hung up wants no answer; the change it asked for is made all the same.
-        match ask {
-            Ask::List(reply) => drop(reply.send(self.leases().await)),
-            Ask::Delete(which, reply) => drop(reply.send(self.delete_leases(which).await)),
-            Ask::Import { entries, dry_run, reply } => {
-                drop(reply.send(self.import_leases(&entries, dry_run).await));
-            }
-            Ask::Packets(reply) => drop(reply.send(self.packets())),
-            Ask::Figures(reply) => {
-                if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
-                    self.counted = self.figures();
-                    self.counted_at = Some(Instant::now());
-                }
-                drop(reply.send(self.counted.clone()));
-            }
-            Ask::Trouble(reply) => drop(reply.send(self.trouble().await)),
-        }
-    }
-
-    fn packets(&self) -> Vec<(Hook, Reason, u64)> {
-        let mut packets: Vec<(Hook, Reason, u64)> = Vec::new();
-        for hook in Hook::KERNEL {
-            // A table that is gone counts nothing.
-            let counter =
-                |reason| self.tables.as_ref()?.counter(hook, reason).ok().filter(|count| *count > 0);
-            packets.extend(Reason::ALL.iter().filter_map(|reason| Some((hook, *reason, counter(*reason)?))));
-        }
-        packets.extend(self.engine.counters().map(|(reason, count)| (Hook::Daemon, reason, count)));
-        packets
-    }
-
-    fn figures(&self) -> Figures {
-        let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
-        Figures { packets: self.packets(), held, pools, store_failures: self.store_failures }
-    }
-
-    async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {
-        let mut leases = self.engine.leases(&self.stored().await?, now());
-        for lease in &mut leases {
-            lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-        }
-        Ok(leases)
-    }
-
-    async fn delete_leases(&mut self, which: Which) -> Result<Vec<Shown>, AskFailure> {
-        let stored = self.stored().await?;
-        let (mut leases, changes): (Vec<Shown>, Vec<Change>) =
-            self.engine.to_delete(which, &stored, now())?.into_iter().unzip();
-        self.change(&changes).await?;
-        for shown in &mut leases {
-            shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-            let (mac, address) = (shown.mac, shown.address);
-            match shown.standing {
-                Standing::Resting => {
-                    info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
-                }
-                _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
-            }
-        }
-        Ok(leases)
-    }
-
-    async fn import_leases(&mut self, entries: &[Entry], dry_run: bool) -> Result<Vec<Outcome>, AskFailure> {
-        let entries: Vec<Entry> = entries.iter().map(|entry| entry.clone().later_by(-self.set_by)).collect();
-        let (outcomes, changes) = self.engine.to_import(&entries, now());
-        if !dry_run && !changes.is_empty() {
-            self.change(&changes).await?;
-            let leases = changes.len();
-            info!(step = "import", by = "operator", leases, "imported {leases} leases");
-        }
-        Ok(outcomes)
-    }
-
-    /// The store first: when it refuses, nothing has happened.
-    async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        self.commit(changes).await?;
-        self.engine.change_leases(changes, now());
-        let commands = self.engine.take_commands();
-        self.execute(commands).await;
-        Ok(())
-    }
-
-    /// What the store has, in the engine's time.
-    async fn stored(&self) -> Result<Vec<Lease>, StoreError> {
-        let leases = self.store.leases().await?;
-        Ok(leases.into_iter().map(|lease| lease.later_by(-self.set_by)).collect())
-    }
-
-    /// What failed is tried again: nobody may come by whose lease would show that it works.
-    async fn trouble(&mut self) -> Option<String> {
-        if self.store_trouble.is_some() {
-            self.store_trouble = self.store.try_to_write().await.err().map(|failure| failure.to_string());
-        }
-        self.store_trouble.clone()
-    }
-
     /// The store has the wall clock's time, which the next daemon will begin with.
-    async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    pub(super) async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         let later: Vec<Change>;
         let changes = if self.set_by == 0 {
             changes
@@ -447,7 +300,7 @@ impl Daemon {
     }
 
     /// Stores everything first: no ACK leaves, and no promise reaches the kernel, before it is on the disk.
-    async fn execute(&mut self, commands: Vec<Command>) {
+    pub(super) async fn execute(&mut self, commands: Vec<Command>) {
         if commands.is_empty() {
             return;
         }

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::request::Ask;
 use crate::http::Readiness;
-use crate::io::daemon::Ask;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,20 @@
+//! The daemon: its start, its event loop, what may be asked of it, its log and its signals.
+
+mod event_loop;
+mod fast_path;
+mod limit;
+mod link_monitor;
+pub mod log;
+pub mod misfits;
+mod notify;
+mod operator;
+mod port;
+pub mod request;
+mod signals;
+mod start;
+mod unheard;
+mod watch;
+
+pub use event_loop::Daemon;
+pub use limit::Limit;
+pub use start::serve;

@@ -1,0 +1,112 @@
+//! What operators and watchers ask for, and what they change.
+
+use boot_common::Reason;
+use boot_common::tables::Hook;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::event_loop::{COUNTED_EVERY, Daemon};
+use super::request::{Ask, AskFailure, Figures};
+use crate::engine::leases::{Entry, Outcome, Shown, Standing, Which};
+use crate::engine::record::{Change, Lease};
+use crate::host::clock::now;
+use crate::store::StoreError;
+
+impl Daemon {
+    pub(super) async fn answer(&mut self, ask: Ask) {
+        // A client that has hung up wants no answer; the change it asked for is made all the same.
+        match ask {
+            Ask::List(reply) => drop(reply.send(self.leases().await)),
+            Ask::Delete(which, reply) => drop(reply.send(self.delete_leases(which).await)),
+            Ask::Import { entries, dry_run, reply } => {
+                drop(reply.send(self.import_leases(&entries, dry_run).await));
+            }
+            Ask::Packets(reply) => drop(reply.send(self.packets())),
+            Ask::Figures(reply) => {
+                if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
+                    self.counted = self.figures();
+                    self.counted_at = Some(Instant::now());
+                }
+                drop(reply.send(self.counted.clone()));
+            }
+            Ask::Trouble(reply) => drop(reply.send(self.trouble().await)),
+        }
+    }
+
+    fn packets(&self) -> Vec<(Hook, Reason, u64)> {
+        let mut packets: Vec<(Hook, Reason, u64)> = Vec::new();
+        for hook in Hook::KERNEL {
+            // A table that is gone counts nothing.
+            let counter =
+                |reason| self.tables.as_ref()?.counter(hook, reason).ok().filter(|count| *count > 0);
+            packets.extend(Reason::ALL.iter().filter_map(|reason| Some((hook, *reason, counter(*reason)?))));
+        }
+        packets.extend(self.engine.counters().map(|(reason, count)| (Hook::Daemon, reason, count)));
+        packets
+    }
+
+    fn figures(&self) -> Figures {
+        let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
+        Figures { packets: self.packets(), held, pools, store_failures: self.store_failures }
+    }
+
+    async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {
+        let mut leases = self.engine.leases(&self.stored().await?, now());
+        for lease in &mut leases {
+            lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
+        }
+        Ok(leases)
+    }
+
+    async fn delete_leases(&mut self, which: Which) -> Result<Vec<Shown>, AskFailure> {
+        let stored = self.stored().await?;
+        let (mut leases, changes): (Vec<Shown>, Vec<Change>) =
+            self.engine.to_delete(which, &stored, now())?.into_iter().unzip();
+        self.change(&changes).await?;
+        for shown in &mut leases {
+            shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
+            let (mac, address) = (shown.mac, shown.address);
+            match shown.standing {
+                Standing::Resting => {
+                    info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
+                }
+                _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
+            }
+        }
+        Ok(leases)
+    }
+
+    async fn import_leases(&mut self, entries: &[Entry], dry_run: bool) -> Result<Vec<Outcome>, AskFailure> {
+        let entries: Vec<Entry> = entries.iter().map(|entry| entry.clone().later_by(-self.set_by)).collect();
+        let (outcomes, changes) = self.engine.to_import(&entries, now());
+        if !dry_run && !changes.is_empty() {
+            self.change(&changes).await?;
+            let leases = changes.len();
+            info!(step = "import", by = "operator", leases, "imported {leases} leases");
+        }
+        Ok(outcomes)
+    }
+
+    /// The store first: when it refuses, nothing has happened.
+    async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.commit(changes).await?;
+        self.engine.change_leases(changes, now());
+        let commands = self.engine.take_commands();
+        self.execute(commands).await;
+        Ok(())
+    }
+
+    /// What the store has, in the engine's time.
+    async fn stored(&self) -> Result<Vec<Lease>, StoreError> {
+        let leases = self.store.leases().await?;
+        Ok(leases.into_iter().map(|lease| lease.later_by(-self.set_by)).collect())
+    }
+
+    /// What failed is tried again: nobody may come by whose lease would show that it works.
+    async fn trouble(&mut self) -> Option<String> {
+        if self.store_trouble.is_some() {
+            self.store_trouble = self.store.try_to_write().await.err().map(|failure| failure.to_string());
+        }
+        self.store_trouble.clone()
+    }
+}

@@ -1,0 +1,58 @@
+//! What HTTP, the command line and the daemon's own watchers may ask the event loop.
+
+use boot_common::Reason;
+use boot_common::tables::Hook;
+use tokio::sync::oneshot;
+
+use crate::engine::figures::Held;
+use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use crate::engine::pools::Pool;
+use crate::store::StoreError;
+
+/// What an operator, or who watches, wants, and where the answer goes.
+#[derive(Debug)]
+pub enum Ask {
+    /// Every lease, in the order of the addresses.
+    List(oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
+    /// Free an address, or all of a machine; the answer is the leases as they were.
+    Delete(Which, oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
+    /// Take over leases, or only say what would become of them.
+    Import {
+        /// The leases.
+        entries: Vec<Entry>,
+        /// Change nothing.
+        dry_run: bool,
+        /// Gets what became of each.
+        reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
+    },
+    /// How packets ended at each hook.
+    Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
+    /// What has been counted.
+    Figures(oneshot::Sender<Figures>),
+    /// Why no lease can be stored, if none can.
+    Trouble(oneshot::Sender<Option<String>>),
+}
+
+/// What has been counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How packets ended at each hook: since the kernel half was loaded, and in the daemon since its start.
+    pub packets: Vec<(Hook, Reason, u64)>,
+    /// How many machines have an address in each subnet.
+    pub held: Vec<Held>,
+    /// How full each subnet's pools are.
+    pub pools: Vec<Pool>,
+    /// How often leases could not be stored.
+    pub store_failures: u64,
+}
+
+/// Why an operator does not get what he wants.
+#[derive(Debug, thiserror::Error)]
+pub enum AskFailure {
+    /// The engine does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be read or stored, and nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

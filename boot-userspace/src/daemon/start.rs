@@ -1,0 +1,188 @@
+//! Puts the parts together and runs them.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::time::interval;
+use tracing::{info, warn};
+
+use super::event_loop::Daemon;
+use super::fast_path::{Started, attach, start_fast_path};
+use super::limit::Limit;
+use super::link_monitor::{LinkMonitor, Monitored};
+use super::misfits::{Misfits, misfits};
+use super::port::port;
+use super::signals::Signals;
+use super::watch::watch;
+use super::{notify, unheard};
+use crate::config::{Config, DhcpRole, FastPath as Hook, Interface};
+use crate::engine::Engine;
+use crate::engine::policy::Policy;
+use crate::engine::roster::Roster;
+use crate::engine::script::ScriptBook;
+use crate::fastpath::{self, Found};
+use crate::files::BootFiles;
+use crate::host::clock::now;
+use crate::host::link::{self, Link};
+use crate::host::memory;
+use crate::http::metrics::Sources;
+use crate::http::{self, Site};
+use crate::io::sockets::Sockets;
+use crate::io::tftp::{self, TftpServer};
+use crate::store::Store;
+
+/// Serves until a signal says that it is over.
+///
+/// # Errors
+/// One sentence that says what to do.
+pub async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit) -> Result<()> {
+    // Before anything is started: a signal must never find the daemon unprepared.
+    let signals = Signals::listen()?;
+    let files = Arc::new(files);
+    let links = config
+        .interfaces
+        .iter()
+        .map(|interface| Ok(link::find(&interface.name)?))
+        .collect::<Result<Vec<Link>>>()?;
+    let Misfits { errors, warnings } = misfits(&config, &link::addresses()?);
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
+    }
+    warnings.iter().for_each(|sentence| warn!("{sentence}"));
+    let http_socket = http::reserve(config.http.listen).with_context(|| in_use(config.http.listen))?;
+    let http_port = http_socket.local_addr()?.port();
+    // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
+    let mut beside = HashSet::new();
+    for (interface, link) in config.interfaces.iter().zip(&links) {
+        if interface.dhcp != DhcpRole::Off && Sockets::open(link, interface.dhcp)?.is_beside() {
+            beside.insert(link.index);
+        }
+        tftp::bind(link)?;
+    }
+    let config = Arc::new(config);
+
+    let store = Store::open(&config.state_dir).await?;
+    let admin = http::admin::listen(&config.state_dir)?;
+    let interfaces = config.interfaces.iter().zip(&links);
+    let ports = interfaces.map(|(interface, link)| port(&config, interface, link, http_port)).collect();
+    let loader =
+        |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
+    let policy = Policy::new(Arc::clone(&config), ports, loader);
+    let roster = Roster::default();
+    let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
+
+    for link in &links {
+        fastpath::refuse_another(&config.pin_dir, (&link.name, link.index))?;
+    }
+    let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
+    let tftp = tftp::prepare(&config, Arc::clone(&files), roster.clone(), transfers)?;
+    let mut daemon = Daemon::new(engine, store, beside, tables);
+    let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
+    let stale = daemon.fill_tables(adopted).await?;
+    if stale > 0 {
+        info!("removed {stale} entries from the kernel's tables that the configuration no longer has");
+    }
+    if let Some(fast_path) = &mut hooks {
+        for (interface, link) in config.interfaces.iter().zip(&links) {
+            attach(&config.pin_dir, interface, link, fast_path)?;
+        }
+    }
+    memory::give_back();
+
+    // DHCP last: whom it answers goes on to the others.
+    let tftp = tftp.open(&config, &links)?;
+    let listener = http::listen(http_socket).with_context(|| in_use(config.http.listen))?;
+    let mut sockets = Vec::new();
+    for (interface, link) in config.interfaces.iter().zip(&links) {
+        if interface.dhcp != DhcpRole::Off {
+            let opened = Sockets::open(link, interface.dhcp)?;
+            let name = &interface.name;
+            opened.say_beside(name);
+            if opened.is_beside() && interface.fast_path != Hook::Off {
+                info!(
+                    interface = name,
+                    "{name}: the fast path is for TFTP only: requests that it answered, the other server would not hear"
+                );
+            }
+            sockets.push(opened);
+        }
+    }
+
+    let readiness = http::Readiness::default();
+    if hooks.is_none() && config.interfaces.iter().any(|interface| interface.fast_path != Hook::Off) {
+        readiness
+            .add_note("there is no fast path, the daemon answers everything; the log says why".to_owned());
+    }
+    let tallies: Vec<_> = tftp.iter().map(TftpServer::tally).collect();
+    if hooks.is_some() {
+        let has_kernel = |interface: &&Interface| interface.fast_path != Hook::Off;
+        let watched = config.interfaces.iter().zip(&tallies).filter(|(interface, _)| has_kernel(interface));
+        tokio::spawn(unheard::watch(daemon.asks(), watched.map(|(_, tally)| tally.clone()).collect()));
+    }
+    let link_monitor = LinkMonitor {
+        config: Arc::clone(&config),
+        http_port,
+        monitored: links
+            .iter()
+            .zip(&tftp)
+            .map(|(link, tftp)| Monitored::new(link.clone(), tftp.relinks()))
+            .collect(),
+        roster: roster.clone(),
+        dhcp: daemon.relinks(),
+        fast_path: hooks,
+        readiness: readiness.clone(),
+    };
+    for (link, server) in links.iter().zip(tftp) {
+        let (name, readiness) = (link.name.clone(), readiness.clone());
+        tokio::spawn(async move {
+            let ended = tokio::spawn(server.run()).await;
+            let why = format!("the TFTP server of {name} has ended by itself ({ended:?}): restart xpxe");
+            readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
+        });
+    }
+    let scripts = Arc::new(ScriptBook::new(Arc::clone(&config), roster.clone())?);
+    let trusted_proxies = config.http.trusted_proxies.clone().into();
+    let site = Site { files, roster, scripts, trusted_proxies, readiness: readiness.clone() };
+    let connections = Arc::<http::Tally>::default();
+    let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };
+    let routes = http::router(site).merge(http::metrics::router(sources));
+    let settings = config.http.clone();
+    let http = tokio::spawn(async move { http::serve(listener, routes, &settings, connections).await });
+    tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
+    tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
+    let dhcp = tokio::spawn(daemon.run(sockets, events));
+    readiness.set_started();
+
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    info!(interfaces = names.join(","), http = %config.http.listen, "ready");
+    notify::ready();
+    tokio::spawn(keep_short(limit));
+    tokio::spawn(link_monitor.run());
+    tokio::select! {
+        () = signals.end() => {}
+        // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
+        ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
+        ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
+    }
+    // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
+    std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
+    info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
+    Ok(())
+}
+
+fn in_use(address: SocketAddr) -> String {
+    format!("HTTP cannot listen on {address}: stop what does, or set listen in [http]")
+}
+
+/// Keeps the log within its limit from now on.
+async fn keep_short(limit: Limit) {
+    limit.begin();
+    let mut second = interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        limit.next_second();
+    }
+}
