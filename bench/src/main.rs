@@ -21,11 +21,11 @@ use boot_common::respond::respond;
 use boot_common::scratch::Scratch;
 use boot_common::tables::{Hook, Host};
 use boot_common::{Mac, Reason};
+use boot_engine::command::Command;
+use boot_engine::config::{self, DhcpRole};
 use boot_tests::engine::{engine, now, port};
 use boot_tests::packet::{Client, foreign};
 use boot_tests::sandbox::Sandbox;
-use boot_userspace::config::{self, DhcpRole};
-use boot_userspace::engine::command::Command;
 use boot_userspace::fastpath::{FastPath, Sizes, Temporary, load};
 
 const CONFIG: &str = r#"

@@ -1,9 +1,7 @@
 //! xpxe's daemon: see ARCHITECTURE.md for the way of a packet through it.
 
 pub mod cli;
-pub mod config;
 pub mod daemon;
-pub mod engine;
 pub mod fastpath;
 pub mod files;
 pub mod host;

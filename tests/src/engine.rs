@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use boot_common::Mac;
 use boot_common::class::Firmware;
-use boot_userspace::config::{Config, DhcpRole};
-use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::Now;
-use boot_userspace::engine::policy::{Policy, Port};
-use boot_userspace::engine::record::Lease;
-use boot_userspace::engine::roster::Roster;
+use boot_engine::Engine;
+use boot_engine::command::Now;
+use boot_engine::config::{Config, DhcpRole};
+use boot_engine::policy::{Policy, Port};
+use boot_engine::record::Lease;
+use boot_engine::roster::Roster;
 use boot_userspace::host::clock;
 
 /// An interface with one address, such as `10.77.0.1/24`, whose machines find HTTP there on port 8080.

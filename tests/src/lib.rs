@@ -20,6 +20,7 @@
 //! | [`engine`] | its engine alone |
 //! | [`packet`] | requests as real clients send them |
 //! | [`pcap`] | what tcpdump recorded |
+//! | [`source`] | Rust source: code without tests, and what it imports |
 //! | [`tftp_capture`] | the files that a client fetched, by what tcpdump recorded |
 //! | [`tftp_client`] | a TFTP client made of single frames |
 //! | [`tftp_rack`] | a rack that serves files, and loses packets when told to |
@@ -45,6 +46,7 @@ pub mod random;
 pub mod reference;
 pub mod sandbox;
 pub mod settings;
+pub mod source;
 pub mod sys;
 pub mod tftp_capture;
 pub mod tftp_client;

@@ -17,14 +17,14 @@ use boot_common::respond::{Answered, respond};
 use boot_common::scratch::Scratch;
 use boot_common::tables::{Event, Hook, Host, HostKey};
 use boot_common::{Mac, Reason};
+use boot_engine::Engine;
+use boot_engine::command::{Command, Incoming};
+use boot_engine::config::{self, DhcpRole};
 use boot_tests::engine as fixture;
 use boot_tests::netns::Namespace;
 use boot_tests::packet::{Client, Packet, fix_checksums, fix_lengths, foreign, tftp_read};
 use boot_tests::random::{Random, number};
 use boot_tests::sandbox::Sandbox;
-use boot_userspace::config::{self, DhcpRole};
-use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::{Command, Incoming};
 use boot_userspace::fastpath::{Events, FastPath, Sizes, Temporary, load};
 use boot_userspace::host::clock;
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use boot_userspace::config;
+use boot_engine::config;
+use boot_tests::source::{self, Crate};
 
 /// Where code lives.
 const PLACES: [&str; 6] = ["boot-common", "boot-ebpf", "boot-userspace", "tests", "bench", "xtask"];
@@ -29,7 +30,7 @@ fn the_page_names_every_file_of_the_shared_and_the_kernel_half() -> Result<()> {
     let named = named()?;
     let mut unnamed = Vec::new();
     for place in ["boot-common/src", "boot-ebpf/src"] {
-        for file in sources(place)? {
+        for file in source::rust_files(&root().join(place))? {
             let file = file.strip_prefix(root())?.to_string_lossy().into_owned();
             if !named.contains(&file) {
                 unnamed.push(file);
@@ -46,7 +47,7 @@ fn the_requirements_are_shown_by_tests_that_exist() -> Result<()> {
     let page = fs::read_to_string(root().join("docs/requirements.md"))?;
     let mut tests = BTreeSet::new();
     for place in PLACES {
-        for file in rust_files(place)? {
+        for file in source::all_rust_files(&root().join(place))? {
             let text = fs::read_to_string(file)?;
             let after_fn = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
             tests.extend(after_fn.map(str::to_owned));
@@ -60,11 +61,78 @@ fn the_requirements_are_shown_by_tests_that_exist() -> Result<()> {
     Ok(())
 }
 
+/// What each folder of the daemon may import of the others. A folder that is not in the list fails the test.
+const DAEMON: [(&str, &[&str]); 8] = [
+    ("host", &[]),
+    ("store", &["host"]),
+    ("files", &["host"]),
+    ("fastpath", &["host"]),
+    ("io", &["host", "files", "fastpath"]),
+    ("http", &["host", "files", "daemon/request"]),
+    ("daemon", &["host", "store", "files", "fastpath", "io", "http"]),
+    ("cli", &["host", "store", "files", "fastpath", "io", "http", "daemon"]),
+];
+
+#[test]
+fn each_folder_of_the_daemon_imports_only_what_it_may() -> Result<()> {
+    let src = root().join("boot-userspace/src");
+    let daemon = Crate::read(&src)?;
+    let inside = |file: &Path| file.strip_prefix(&src).unwrap_or(file).to_string_lossy().into_owned();
+    let mut wrong = Vec::new();
+    for (file, imports) in &daemon.imports {
+        let file = inside(file);
+        // main.rs and lib.rs only name the folders.
+        let Some((folder, _)) = file.split_once('/') else { continue };
+        let Some((_, may)) = DAEMON.iter().find(|(name, _)| *name == folder) else {
+            wrong.push(format!("{file}: {folder}/ is not in the list of folders"));
+            continue;
+        };
+        for target in imports.iter().map(|target| inside(target)) {
+            let is_below =
+                |place: &&str| target.strip_prefix(*place).is_some_and(|rest| rest.starts_with(['/', '.']));
+            if !is_below(&folder) && !may.iter().any(|place| is_below(place)) {
+                wrong.push(format!("{file} imports {target}: {folder}/ may import only {may:?}"));
+            }
+        }
+    }
+    ensure!(daemon.imports.len() > 50, "only {} files import anything", daemon.imports.len());
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_configuration_knows_nothing_of_the_engine() -> Result<()> {
+    let src = root().join("boot-userspace/engine/src");
+    let engine = Crate::read(&src)?;
+    let config = src.join("config");
+    let out = |target: &&PathBuf| !target.starts_with(&config);
+    let wrong: Vec<_> = engine
+        .imports
+        .iter()
+        .filter(|(file, _)| file.starts_with(&config))
+        .flat_map(|(file, imports)| imports.iter().filter(out).map(move |target| (file, target)))
+        .collect();
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() -> Result<()> {
+    let mut circles = Vec::new();
+    for place in PLACES.iter().chain(&["boot-userspace/engine", "bench/ebpf"]) {
+        let all = Crate::read(&root().join(place).join("src"))?;
+        ensure!(!all.modules.is_empty(), "no code in {place}");
+        circles.extend(all.circles());
+    }
+    ensure!(circles.is_empty(), "{circles:#?}");
+    Ok(())
+}
+
 #[test]
 fn the_engine_has_no_io_and_no_clock() -> Result<()> {
     let words =
         ["tokio", "aya", "axum", "sqlx", "std::fs", "std::net::UdpSocket", "Instant::now", "SystemTime::now"];
-    none_in("boot-userspace/src/engine", &words, &[])
+    none_in("boot-userspace/engine/src", &words, &[])
 }
 
 #[test]
@@ -110,9 +178,7 @@ fn the_packaged_configuration_is_right() -> Result<()> {
 }
 
 #[test]
-fn comments_are_not_code() {
-    let text = "//! aya\nuse std::fmt; // aya\n/// aya\nlet aya_log = 1;\n#[cfg(test)]\nmod tests {\n    use aya;\n}\n";
-    assert_eq!(code(text), ["use std::fmt; ", "let aya_log = 1;"]);
+fn words_are_found_as_words() {
     assert!(!says("let aya_log = 1;", "aya") && says("use aya::Ebpf;", "aya"));
     assert!(says("x.unwrap();", "unwrap()") && !says("x.try_unwrap();", "unwrap()"));
 }
@@ -137,14 +203,14 @@ fn named() -> Result<BTreeSet<String>> {
 /// Fails when code below `place`, but not below one of `except`, has one of `words` in it.
 fn none_in(place: &str, words: &[&str], except: &[&str]) -> Result<()> {
     let mut found = Vec::new();
-    let files = sources(place)?;
+    let files = source::rust_files(&root().join(place))?;
     ensure!(!files.is_empty(), "no code in {place}");
     for file in files {
         let name = file.strip_prefix(root())?.to_string_lossy().into_owned();
         if except.iter().any(|place| name.starts_with(place)) {
             continue;
         }
-        for line in code(&fs::read_to_string(&file)?) {
+        for line in source::code(&fs::read_to_string(&file)?) {
             for word in words.iter().filter(|word| says(&line, word)) {
                 found.push(format!("{name}: {word} in {}", line.trim()));
             }
@@ -154,15 +220,6 @@ fn none_in(place: &str, words: &[&str], except: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The lines before the tests, without comments.
-fn code(text: &str) -> Vec<String> {
-    text.lines()
-        .take_while(|line| *line != "#[cfg(test)]")
-        .map(|line| line.split("//").next().unwrap_or_default().to_owned())
-        .filter(|line| !line.trim().is_empty())
-        .collect()
-}
-
 /// Whether the word is in the line, as a word.
 fn says(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';
@@ -170,27 +227,4 @@ fn says(line: &str, word: &str) -> bool {
         let ends_open = word.ends_with(joins) && line[at + word.len()..].starts_with(joins);
         !line[..at].ends_with(joins) && !ends_open
     })
-}
-
-/// Every Rust file in a directory and below it, or the file itself; without files of tests.
-fn sources(place: &str) -> Result<Vec<PathBuf>> {
-    let mut files = rust_files(place)?;
-    files.retain(|path| !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests")));
-    Ok(files)
-}
-
-fn rust_files(place: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![root().join(place)];
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                open.push(entry?.path());
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use boot_common::Mac;
+use boot_engine::record::{Change, Lease, LeaseState};
 use boot_tests::dhcp_client::{Client, Datagram, Reply, Wire, broadcast, mac, payload};
 use boot_tests::packet;
 use boot_tests::place::{ALICE, CARD, Place, SILENCE, SOON, known};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
-use boot_userspace::engine::record::{Change, Lease, LeaseState};
 use boot_userspace::host::clock;
 use boot_userspace::store::Store;
 use dhcproto::v4::{DhcpOption, MessageType};

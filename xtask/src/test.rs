@@ -94,7 +94,9 @@ impl Stage {
             }
             Self::ClippyEbpf => clippy_ebpf(ws, toolchain).run(),
             Self::Deny => deny(),
-            Self::Unit => test(Cmd::line("cargo test -p boot-common -p boot-userspace -p xtask")).run(),
+            Self::Unit => {
+                test(Cmd::line("cargo test -p boot-common -p boot-engine -p boot-userspace -p xtask")).run()
+            }
             Self::Build => build::release(),
             Self::Root => {
                 // Beside the code they test, and ignored there so that plain `cargo test` needs nothing.

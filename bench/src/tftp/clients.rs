@@ -114,18 +114,18 @@ impl Clients {
 
     /// Opens a transfer, whose ACK 0 somebody else sends.
     pub(crate) fn open_one(&mut self, within: Duration) -> Result<Line> {
-        let way = std::mem::replace(&mut self.reply.way, Way::Nobody);
+        let way = std::mem::replace(&mut self.desk.way, Way::Nobody);
         let answered = self.is_answered(within)?;
-        self.reply.way = way;
-        let client = self.reply.all.first().filter(|_| answered);
+        self.desk.way = way;
+        let client = self.desk.all.first().filter(|_| answered);
         Ok(client.context("the server does not answer")?.line)
     }
 
     fn is_answered(&mut self, within: Duration) -> Result<bool> {
         self.start(1);
-        let end = self.reply.now() + nanos(within);
+        let end = self.desk.now() + nanos(within);
         let asks = |desk: &Desk| desk.all.iter().all(|client| client.step == Step::Asking);
-        while self.reply.now() < end && asks(&self.desk) {
+        while self.desk.now() < end && asks(&self.desk) {
             self.go(true)?;
         }
         Ok(!asks(&self.desk))
@@ -135,8 +135,8 @@ impl Clients {
     /// counted by [`Clients::run`].
     pub(crate) fn begin(&mut self, clients: u32, within: Duration) -> Result<()> {
         self.start(clients);
-        let end = self.reply.now() + nanos(within);
-        while self.reply.now() < end && self.reply.all.iter().any(|client| client.blocks == 0) {
+        let end = self.desk.now() + nanos(within);
+        while self.desk.now() < end && self.desk.all.iter().any(|client| client.blocks == 0) {
             for _ in 0..ROUNDS {
                 self.go(false)?;
             }
@@ -155,7 +155,7 @@ impl Clients {
         let before = desk.counted()?;
         desk.since = desk.now();
         let end = desk.since + nanos(during);
-        while self.reply.now() < end {
+        while self.desk.now() < end {
             self.go(false)?;
         }
         let Self { inbox, desk } = self;
@@ -187,14 +187,14 @@ impl Clients {
     }
 
     fn start(&mut self, clients: u32) {
-        let now = self.reply.now();
-        self.reply.turns += 1;
+        let now = self.desk.now();
+        self.desk.turns += 1;
         let nobody = Client { line: Line::default(), step: Step::Refused, sent: 0, repeats: 0, blocks: 0 };
-        self.reply.all = vec![nobody; clients as usize];
+        self.desk.all = vec![nobody; clients as usize];
         for client in 0..clients {
-            self.reply.ask(client, now);
+            self.desk.ask(client, now);
         }
-        self.reply.outbox.flush();
+        self.desk.outbox.flush();
     }
 
     /// One round.

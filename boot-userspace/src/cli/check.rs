@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::config::{self, Config};
+use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
-use crate::engine::fits;
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::link;
+use boot_engine::config::Config;
+use boot_engine::fits;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self) -> ExitCode {
-        let config = match config::load(&self.file.config) {
+        let config = match configuration::load(&self.file.config) {
             Ok(config) => Arc::new(config),
             Err(problems) => {
                 println!("{problems}");

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::config::{self, Config};
+use crate::cli::configuration;
 use crate::fastpath;
 use crate::host::link;
+use boot_engine::config::Config;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -52,8 +53,8 @@ impl Detach {
             return Ok((Config::empty().pin_dir, Vec::new()));
         }
         // A file with mistakes must not keep anybody from taking the programs off.
-        let config =
-            config::load(path).context("name the directory with --pin-dir, or mend the configuration")?;
+        let config = configuration::load(path)
+            .context("name the directory with --pin-dir, or mend the configuration")?;
         let interfaces = config.interfaces.into_iter().map(|interface| interface.name).collect();
         Ok((config.pin_dir, interfaces))
     }

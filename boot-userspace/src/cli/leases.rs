@@ -18,17 +18,18 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixStream;
 
 use crate::cli::ConfigFile;
+use crate::cli::configuration;
 use crate::cli::import::{self, Format, Source};
-use crate::config::{self, Config};
 use crate::daemon::Daemon;
-use crate::engine::Engine;
-use crate::engine::leases::Which;
-use crate::engine::policy::Policy;
-use crate::engine::roster::Roster;
 use crate::host::clock;
 use crate::host::clock::now;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
 use crate::store::Store;
+use boot_engine::Engine;
+use boot_engine::config::Config;
+use boot_engine::leases::Which;
+use boot_engine::policy::Policy;
+use boot_engine::roster::Roster;
 
 const LEASES: &str = "/api/v1/leases";
 
@@ -194,7 +195,7 @@ fn configuration(file: &ConfigFile) -> Result<Config> {
     if file.config == Path::new(super::CONFIG) && !file.config.exists() {
         return Ok(Config::empty());
     }
-    Ok(config::load(&file.config)?)
+    Ok(configuration::load(&file.config)?)
 }
 
 async fn posted(api: &mut Api, dry_run: bool, body: &str) -> Result<Vec<ImportResult>> {

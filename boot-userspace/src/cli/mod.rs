@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 pub mod check;
+pub mod configuration;
 pub mod detach;
 mod import;
 pub mod leases;

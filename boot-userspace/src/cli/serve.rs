@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 
-use crate::config::{self, Config, DhcpRole, FastPath as Hook, Interface, Profile};
+use crate::cli::configuration;
 use crate::daemon::log::{self, LogFormat};
 use crate::daemon::serve;
 use crate::files::BootFiles;
 use crate::host::descriptors;
+use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface, Profile};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,7 @@ impl Serve {
             .as_deref()
             .or_else(|| (self.interfaces.is_empty() || default.exists()).then_some(default));
         let mut config = match path {
-            Some(path) => config::load(path)?,
+            Some(path) => configuration::load(path)?,
             None => Config::empty(),
         };
         let role = match self.dhcp {

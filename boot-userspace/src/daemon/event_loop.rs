@@ -16,17 +16,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::request::{Ask, Figures};
-use crate::config::DhcpRole;
-use crate::engine::Engine;
-use crate::engine::command::{Command, Incoming, Via};
-use crate::engine::policy::Port;
-use crate::engine::record::Change;
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
 use crate::io::probe::{self, Verdict};
 use crate::io::sockets::{Packet, Sockets};
 use crate::store::{Store, StoreError};
+use boot_engine::Engine;
+use boot_engine::command::{Command, Incoming, Via};
+use boot_engine::config::DhcpRole;
+use boot_engine::policy::Port;
+use boot_engine::record::Change;
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;

@@ -5,8 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use tracing::{info, warn};
 
-use crate::config::{Config, FastPath as Hook, Interface};
-use crate::engine::Engine;
 use crate::fastpath::{
     self, AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
 };
@@ -14,6 +12,8 @@ use crate::host::clock::now;
 use crate::host::link::{self, Link};
 use crate::host::vlan;
 use crate::io::tftp::InKernel;
+use boot_engine::Engine;
+use boot_engine::config::{Config, FastPath as Hook, Interface};
 
 /// The kernel half, as far as there is one.
 #[derive(Default)]

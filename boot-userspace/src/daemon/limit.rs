@@ -9,8 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, info, warn};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::engine::STEP;
-use crate::engine::shares::Shares;
+use boot_engine::STEP;
+use boot_engine::shares::Shares;
 
 /// How many lines of a kind may be written at once, and how many more in each second after that: those from one place in
 /// the code are of a kind. So each machine of a row is named, and who goes on and on writes little.

@@ -12,12 +12,12 @@ use tracing::{error, info, warn};
 use super::event_loop::Relink;
 use super::fast_path::attach;
 use super::port::port;
-use crate::config::{Config, Interface};
-use crate::engine::roster::Roster;
 use crate::fastpath::FastPath;
 use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
 use crate::io::{ra, tftp};
+use boot_engine::config::{Config, Interface};
+use boot_engine::roster::Roster;
 
 /// How long changes gather: making an interface is several.
 const GATHER: Duration = Duration::from_millis(50);

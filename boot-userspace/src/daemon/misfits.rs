@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::config::{Config, DhcpRole, Interface, Machine, Subnet};
+use boot_engine::config::{Config, DhcpRole, Interface, Machine, Subnet};
 
 /// What does not fit.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn called(machine: &Machine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use boot_engine::config;
 
     fn found(text: &str, addresses: &[(&str, &str)]) -> Misfits {
         let addresses: Vec<(String, Ipv4Net)> =

@@ -7,10 +7,10 @@ use tracing::info;
 
 use super::event_loop::{COUNTED_EVERY, Daemon};
 use super::request::{Ask, AskFailure, Figures};
-use crate::engine::leases::{Entry, Outcome, Shown, Standing, Which};
-use crate::engine::record::{Change, Lease};
 use crate::host::clock::now;
 use crate::store::StoreError;
+use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
+use boot_engine::record::{Change, Lease};
 
 impl Daemon {
     pub(super) async fn answer(&mut self, ask: Ask) {

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use crate::config::{Config, Interface};
-use crate::engine::policy::Port;
 use crate::host::link::Link;
+use boot_engine::config::{Config, Interface};
+use boot_engine::policy::Port;
 
 /// An interface as the engine sees it.
 pub(super) fn port(config: &Config, interface: &Interface, link: &Link, http_port: u16) -> Port {

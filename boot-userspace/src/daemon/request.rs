@@ -4,10 +4,10 @@ use boot_common::Reason;
 use boot_common::tables::Hook;
 use tokio::sync::oneshot;
 
-use crate::engine::figures::Held;
-use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
-use crate::engine::pools::Pool;
 use crate::store::StoreError;
+use boot_engine::figures::Held;
+use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use boot_engine::pools::Pool;
 
 /// What an operator, or who watches, wants, and where the answer goes.
 #[derive(Debug)]

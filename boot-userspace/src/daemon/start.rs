@@ -18,11 +18,6 @@ use super::port::port;
 use super::signals::Signals;
 use super::watch::watch;
 use super::{notify, unheard};
-use crate::config::{Config, DhcpRole, FastPath as Hook, Interface};
-use crate::engine::Engine;
-use crate::engine::policy::Policy;
-use crate::engine::roster::Roster;
-use crate::engine::script::ScriptBook;
 use crate::fastpath::{self, Found};
 use crate::files::BootFiles;
 use crate::host::clock::now;
@@ -33,6 +28,11 @@ use crate::http::{self, Site};
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
 use crate::store::Store;
+use boot_engine::Engine;
+use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
+use boot_engine::policy::Policy;
+use boot_engine::roster::Roster;
+use boot_engine::script::ScriptBook;
 
 /// Serves until a signal says that it is over.
 ///

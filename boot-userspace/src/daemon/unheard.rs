@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::request::Ask;
-use crate::engine::tftp::Tally;
+use boot_engine::tftp::Tally;
 
 /// How often the counts are compared. Firmware repeats a request several times in so long.
 const EVERY: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use super::BootFiles;
 use super::inspect::Need;
 use super::path::tidy;
-use crate::config::{BootFileRule, Config};
+use boot_engine::config::{BootFileRule, Config};
 
 /// A file that the configuration names.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::loader::{LOADERS, Loader, candidates, firmware_of};
 use super::path::tidy;
 use super::unnamed::{self, Unnamed};
 use super::{BootFiles, Inspection, OpenError, OpenFile, inspect_file, open_trusted, what_to_do_about};
-use crate::config::Config;
+use boot_engine::config::Config;
 
 /// What is to be said about one boot file.
 #[derive(Clone, Debug, PartialEq, Eq)]

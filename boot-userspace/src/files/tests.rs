@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::inspect::tests::efi;
 use super::*;
-use crate::config;
 use boot_common::class::Program;
+use boot_engine::config;
 
 fn files_in(dir: &Path) -> BootFiles {
     fs::create_dir_all(dir.join("boot/Talos/v1")).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::engine::command::Now;
+use boot_engine::command::Now;
 
 /// Time since boot, suspended time included: the clock the kernel half reads.
 #[must_use]

@@ -13,7 +13,7 @@ use nix::fcntl::posix_fallocate;
 use rustix::fs::{FsWord, fstatfs};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use crate::engine::tftp::Flights;
+use boot_engine::tftp::Flights;
 
 /// An array of `T` in memory that somebody else may read and write too, so it is copied in and out, never borrowed.
 /// Only what is made of [`Word`](boot_common::tftp::Word)s can be looked at in place.

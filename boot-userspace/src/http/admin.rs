@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::protocol;
 use crate::daemon::request::{Ask, AskFailure};
-use crate::engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 
 /// The socket's name in `state_dir`.
 const SOCKET: &str = "api.sock";

@@ -8,9 +8,9 @@ use boot_common::Mac;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use crate::engine::STEP;
-use crate::engine::script::{self, Network, ScriptBook};
-pub use crate::engine::script::{Asked, NoScript};
+use boot_engine::STEP;
+use boot_engine::script::{self, Network, ScriptBook};
+pub use boot_engine::script::{Asked, NoScript};
 
 use super::{Ends, Site, machine_at};
 

@@ -19,8 +19,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
-use crate::config::Http;
 use crate::host::{descriptors, memory};
+use boot_engine::config::Http;
 
 /// Connections at once, and those that wait in the kernel until they are accepted.
 const MOST_CONNECTIONS: usize = 4096;

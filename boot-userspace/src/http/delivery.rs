@@ -20,8 +20,8 @@ use tokio_util::io::ReaderStream;
 use tracing::field::display;
 use tracing::{info, warn};
 
-use crate::engine::STEP;
 use crate::host::size::human_size;
+use boot_engine::STEP;
 
 /// Bytes read and handed to the socket at a time; every connection holds a few of these.
 pub(super) const CHUNK: usize = 128 * 1024;

@@ -11,9 +11,9 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::daemon::request::{Ask, Figures};
-use crate::engine::leases::Standing;
-use crate::engine::tftp::Tally;
 use crate::http::Tally as Connections;
+use boot_engine::leases::Standing;
+use boot_engine::tftp::Tally;
 
 /// Where the figures come from.
 #[derive(Clone)]
@@ -150,8 +150,8 @@ mod tests {
     use boot_common::tables::Hook;
 
     use super::*;
-    use crate::engine::figures::Held;
-    use crate::engine::pools::Pool;
+    use boot_engine::figures::Held;
+    use boot_engine::pools::Pool;
 
     #[test]
     fn the_page_has_a_type_for_each_name_and_a_line_for_each_figure() {

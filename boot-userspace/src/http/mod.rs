@@ -9,9 +9,9 @@ use boot_common::Mac;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
-use crate::config::Http;
-use crate::engine::roster::Roster;
 use crate::files::BootFiles;
+use boot_engine::config::Http;
+use boot_engine::roster::Roster;
 
 pub mod admin;
 pub mod boot;

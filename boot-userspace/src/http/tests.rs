@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::config::Config;
-use crate::engine::roster::Client;
+use boot_engine::config::Config;
+use boot_engine::roster::Client;
 
 /// Answers with what it was asked, so that a test can read it.
 struct Echo;

@@ -15,10 +15,10 @@ use super::overhear::Overhearing;
 use super::packet::FrameSocket;
 use super::probe::Prober;
 use super::udp::{BindError, UdpSocket, owned_by};
-use crate::config::DhcpRole;
-use crate::engine::command::Via;
-use crate::engine::packet::payload;
 use crate::host::link::Link;
+use boot_engine::command::Via;
+use boot_engine::config::DhcpRole;
+use boot_engine::packet::payload;
 
 /// All sockets of one interface.
 pub struct Sockets {

@@ -25,7 +25,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
-pub use crate::engine::record::{Change, Lease, LeaseState};
+pub use boot_engine::record::{Change, Lease, LeaseState};
 pub use error::StoreError;
 use loss::Loss;
 

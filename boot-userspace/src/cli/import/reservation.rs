@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 
-use crate::config::{Config, is_machine_name};
+use boot_engine::config::{Config, is_machine_name};
 
 /// A machine of another server's file.
 #[derive(Clone, Debug, PartialEq, Eq)]

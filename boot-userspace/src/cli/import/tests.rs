@@ -285,7 +285,7 @@ fn hosts_of_isc_are_reservations_for_the_configuration() {
     // The blocks are a configuration's.
     let base = "[[interface]]\nname = 'eth1'\n[[subnet]]\ncidr = '10.1.0.0/16'\n";
     let machines: String = said.iter().map(|(_, text)| text.as_str()).collect();
-    let config = crate::config::parse(&format!("{base}{machines}"), "test").unwrap();
+    let config = boot_engine::config::parse(&format!("{base}{machines}"), "test").unwrap();
     assert!(parsed.reservations.iter().all(|(_, reserved)| reserved.is_in(&config)));
 }
 

@@ -14,10 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK, SUMS, Sums};
 use boot_common::wire::Sum;
 
-use crate::engine::tftp::{Image, Mode, Place, netascii};
 use crate::files::{OpenFile, Version};
 use crate::host::mapping::Mapping;
 use crate::io::library::shelf::Shelf;
+use boot_engine::tftp::{Image, Mode, Place, netascii};
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 1 << 16;

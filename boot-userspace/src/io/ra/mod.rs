@@ -18,10 +18,10 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::packet;
-use crate::engine::roster::Roster;
 use crate::host::link::Link;
 use crate::host::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
 use crate::host::socket::register;
+use boot_engine::roster::Roster;
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;

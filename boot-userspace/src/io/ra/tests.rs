@@ -1,6 +1,6 @@
 use super::*;
-use crate::engine::roster::Client;
 use crate::host::link::{find, lab};
+use boot_engine::roster::Client;
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use crate::config::{Config, TftpClients};
 use crate::host::link::Link;
+use boot_engine::config::{Config, TftpClients};
 
 /// How many networks are remembered as refused, so that each has one line in the log.
 const MOST_REFUSED: usize = 256;
@@ -73,7 +73,7 @@ mod tests {
     use boot_common::Mac;
 
     use super::*;
-    use crate::config;
+    use boot_engine::config;
 
     #[test]
     fn networks_of_interfaces_subnets_and_the_configuration_are_served() {

@@ -7,13 +7,13 @@ use boot_common::Mac;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use crate::engine::STEP;
-use crate::engine::roster::{Client, Roster};
-use crate::engine::tftp::{Outcome, Peer, Told};
 use crate::files::{BootFiles, OpenError, OpenFile, Version};
 use crate::host::size::human_size;
 use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
+use boot_engine::STEP;
+use boot_engine::roster::{Client, Roster};
+use boot_engine::tftp::{Outcome, Peer, Told};
 
 /// How many contents are remembered as told about.
 const MOST_INSPECTED: usize = 1024;

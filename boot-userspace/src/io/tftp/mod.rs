@@ -11,10 +11,6 @@ use boot_common::tftp::TransferKey;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use crate::engine::roster::Roster;
-use crate::engine::tftp::{
-    self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Tally, Token, Transfers,
-};
 use crate::fastpath::Published;
 use crate::files::{BootFiles, OpenError};
 use crate::host::clock;
@@ -22,6 +18,10 @@ use crate::host::descriptors;
 use crate::host::link::Link;
 use crate::io::library::{Edition, Library};
 use crate::io::udp::{BindError, UdpSocket};
+use boot_engine::roster::Roster;
+use boot_engine::tftp::{
+    self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Tally, Token, Transfers,
+};
 
 mod clients;
 mod log;

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::LONGEST_PACKET;
-use crate::engine::tftp::Peer;
 use crate::host::link::Link;
 use crate::io::udp::{BindError, UdpSocket};
+use boot_engine::tftp::Peer;
 
 /// Datagrams that wait to be looked at; more stay in the sockets' buffers.
 const WAITING: usize = 1024;

@@ -13,9 +13,6 @@ use anyhow::{Context as _, Result};
 use boot_common::tftp::{Flight, MAX_FLIGHTS, TransferKey};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, FastPath as Hook};
-use crate::engine::roster::Roster;
-use crate::engine::tftp::{Flights, Image, Mode, Place, Slots};
 use crate::fastpath::{Published, Sizes, Transfers};
 use crate::files::BootFiles;
 use crate::host::clock;
@@ -24,6 +21,9 @@ use crate::host::mapping::Mapping;
 use crate::host::size::human_size;
 use crate::io::library::{Library, fingerprint};
 use crate::io::udp::BindError;
+use boot_engine::config::{Config, FastPath as Hook};
+use boot_engine::roster::Roster;
+use boot_engine::tftp::{Flights, Image, Mode, Place, Slots};
 
 use super::clients::Clients;
 use super::{Common, TftpServer, bind};

@@ -16,11 +16,11 @@ use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, T
 use boot_fuzz::{Case, judge, limit, seed, to_a_station};
 use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, fix_checksums};
-use boot_userspace::config::{self, DhcpRole};
-use boot_userspace::engine::Engine;
-use boot_userspace::engine::command::{Command, Incoming, Now, Via};
-use boot_userspace::engine::packet;
-use boot_userspace::engine::record::{Change, Lease, LeaseState};
+use boot_engine::config::{self, DhcpRole};
+use boot_engine::Engine;
+use boot_engine::command::{Command, Incoming, Now, Via};
+use boot_engine::packet;
+use boot_engine::record::{Change, Lease, LeaseState};
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = r#"

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use boot_fuzz::{Case, seed};
-use boot_userspace::engine::tftp::{Action, Image, Limits, OpenError, Peer, Place, Slots, Token, Transfers};
+use boot_engine::tftp::{Action, Image, Limits, OpenError, Peer, Place, Slots, Token, Transfers};
 use libfuzzer_sys::fuzz_target;
 
 const MTU: u32 = 1500;

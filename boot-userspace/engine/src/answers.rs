@@ -1,0 +1,537 @@
+//! Prepares answers: what a subnet or a proxy gives out, per client class and message, ready for the tables.
+//!
+//! The order of options is 53, 54, lease times, then the network's options (in the client's order, if it gave
+//! one), then boot options; the machine's own options and the echoes follow when an answer is sent.
+
+use std::net::Ipv4Addr;
+
+use boot_common::class::{Class, Firmware, Stage};
+use boot_common::decide::message;
+use boot_common::tables::{ANSWER_OPTIONS, Answer, HOST_OPTIONS, Host};
+use boot_common::wire::{MAGIC, SNAME_AND_FILE, Sum, option};
+use dhcproto::v4::{DhcpOption, MessageType};
+use dhcproto::{Encodable as _, Encoder};
+
+use crate::boot::BootFile;
+use crate::config::{BOOT_OPTIONS, CustomOption, Subnet};
+
+/// Option 43 with discovery control bit 3 (PXE 2.1 section 2.4): the client boots the file in this very
+/// answer, without a menu, a prompt or another round on port 4011.
+const BOOT_THIS_FILE: [u8; 4] = [6, 1, 8, 255];
+/// The same with the menu by which a Raspberry Pi recognises the answer that is for it: discovery control (6), a menu of
+/// one entry (9) and its prompt without delay (10).
+const RASPBERRY_PI_BOOT: &[u8] = b"\x06\x01\x08\x09\x14\x00\x00\x11Raspberry Pi Boot\x0a\x04\x00PXE\xff";
+/// iPXE's option 175.176 "no-pxedhcp": it does not wait 2 s for a proxy's offer.
+const NO_PROXY_WILL_COME: [u8; 3] = [176, 1, 1];
+
+const VENDOR: u8 = 43;
+const OVERLOAD: u8 = 52;
+const SERVER_NAME: u8 = 66;
+const BOOT_FILE: u8 = 67;
+
+/// What an answer is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// Who asks.
+    pub class: Class,
+    /// A number of [`message`]: OFFER, ACK, NAK, INFORM for the ACK to one, BOOT_ACK, or 0 for BOOTP.
+    pub message: u8,
+    /// The subnet, from a server; `None` from a proxy.
+    pub subnet: Option<&'a Subnet>,
+    /// Our address, as server identifier and boot server.
+    pub server: Ipv4Addr,
+    /// Where to continue, if there is something to boot.
+    pub boot: Option<&'a BootFile>,
+    /// Options of the machine, its profile and its subnet for clients at this stage, each code once.
+    pub custom: &'a [CustomOption],
+    /// The parameter request list, of a client whose list is obeyed.
+    pub wanted: Option<&'a [u8]>,
+    /// Bytes that the options may have in all, from what the client accepts; the rest goes into `file` and
+    /// `sname`, or is left out.
+    pub room: usize,
+}
+
+/// A prepared answer, and the options that it has no room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The answer.
+    pub answer: Answer,
+    /// Codes of the options that are not in it because they do not fit, the most important one first.
+    pub left_out: Vec<u8>,
+}
+
+/// The options do not fit an answer, even with `file` and `sname` used for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the options of an answer need {0} bytes, and {ANSWER_OPTIONS} is the most: give out fewer")]
+pub struct TooLong(usize);
+
+/// Prepares one answer.
+///
+/// # Errors
+/// When the options that the answer cannot do without do not fit.
+pub fn prepare(parts: &Parts<'_>) -> Result<Prepared, TooLong> {
+    let mut names = [0u8; SNAME_AND_FILE];
+    let mut siaddr = Ipv4Addr::UNSPECIFIED;
+    if let Some(boot) = parts.boot {
+        let server = tftp_server(parts, boot);
+        // Firmware goes where siaddr says, whatever is in option 66.
+        siaddr = server.parse().unwrap_or(parts.server);
+        // shim takes its second stage's directory from `file`, never from option 67, so both are filled.
+        put_text(&mut names[..64], &server);
+        put_text(&mut names[64..], boot.text());
+    }
+    let mut options = options(parts);
+    let room = parts.room.min(ANSWER_OPTIONS);
+    let mut left_out = Vec::new();
+    let bytes = if options.iter().map(Vec::len).sum::<usize>() < room {
+        options.concat()
+    } else {
+        options.sort_by_key(|option| importance(code(option)));
+        // BOOTP knows no option overload.
+        let names_are_free = parts.boot.is_none() && parts.message != 0;
+        squeeze(&options, &mut names, names_are_free, room, &mut left_out)?
+    };
+    Ok(Prepared { answer: assemble(siaddr, parts, &names, bytes), left_out })
+}
+
+/// Who has the boot file, as an address or a name.
+fn tftp_server(parts: &Parts<'_>, boot: &BootFile) -> String {
+    match boot {
+        BootFile::Tftp { server: Some(server), .. } => server.clone(),
+        BootFile::Tftp { server: None, .. } | BootFile::Url(_) => parts.server.to_string(),
+    }
+}
+
+fn code(option: &[u8]) -> u8 {
+    option.first().copied().unwrap_or(option::PAD)
+}
+
+/// What an answer cannot do without: message type, server identifier, lease time, mask.
+const INDISPENSABLE: [u8; 4] = [53, 54, 51, 1];
+
+/// What comes next: the router, what firmware and iPXE boot, name servers, when the lease is renewed.
+const IMPORTANT: [u8; 9] = [3, option::VENDOR_CLASS, VENDOR, BOOT_FILE, SERVER_NAME, option::IPXE, 6, 58, 59];
+
+/// Where an option stands when not all fit; the others follow in their order.
+fn importance(code: u8) -> usize {
+    let order = INDISPENSABLE.iter().chain(&IMPORTANT);
+    order.clone().position(|other| *other == code).unwrap_or(order.count())
+}
+
+/// All options, encoded one by one, the indispensable ones first.
+fn options(parts: &Parts<'_>) -> Vec<Vec<u8>> {
+    let kind = match parts.message {
+        message::OFFER => MessageType::Offer,
+        message::NAK => MessageType::Nak,
+        _ => MessageType::Ack,
+    };
+    if parts.message == 0 {
+        return bootp_options(parts);
+    }
+    // These two in this order: the kernel exchanges the identifier where it stands (SERVER_ID_AT).
+    let mut options =
+        vec![encode(&DhcpOption::MessageType(kind)), encode(&DhcpOption::ServerIdentifier(parts.server))];
+    if parts.message == message::NAK {
+        return options;
+    }
+    if let Some(subnet) = parts.subnet {
+        if parts.message != message::INFORM {
+            let lease = lease_seconds(subnet, parts.class);
+            options.push(encode(&DhcpOption::AddressLeaseTime(lease)));
+            // RFC 2131 section 4.4.5's proportions.
+            options.push(encode(&DhcpOption::Renewal(lease / 2)));
+            options.push(encode(&DhcpOption::Rebinding(lease / 8 * 7)));
+        }
+        // Before the routers (RFC 2132 section 3.3), whatever the client's order.
+        options.push(encode(&DhcpOption::SubnetMask(subnet.cidr.netmask())));
+    }
+    options.extend(chosen(parts));
+    if let Some(boot) = parts.boot {
+        options.extend(boot_options(parts, boot));
+    }
+    options
+}
+
+/// BOOTP clients know no message types, server identifiers or leases, and have the boot file in its field.
+fn bootp_options(parts: &Parts<'_>) -> Vec<Vec<u8>> {
+    let mask = parts.subnet.map(|subnet| encode(&DhcpOption::SubnetMask(subnet.cidr.netmask())));
+    mask.into_iter().chain(chosen(parts)).collect()
+}
+
+/// Network and custom options: all of them, or those that the client wants, in its order.
+fn chosen(parts: &Parts<'_>) -> Vec<Vec<u8>> {
+    let mut available: Vec<(u8, Vec<u8>, bool)> = Vec::new();
+    for custom in parts.custom {
+        // The client's own machine identifier is returned (RFC 4578 section 2.3), whatever else is configured.
+        let is_elsewhere = custom.code == option::CLIENT_GUID
+            // Among the boot options.
+            || (parts.boot.is_some() && BOOT_OPTIONS.contains(&custom.code));
+        if !is_elsewhere {
+            available.push((custom.code, split(custom.code, &custom.data), custom.always));
+        }
+    }
+    for option in parts.subnet.map(network).unwrap_or_default() {
+        let code = u8::from(dhcproto::v4::OptionCode::from(&option));
+        if !available.iter().any(|(taken, ..)| *taken == code) {
+            available.push((code, encode(&option), false));
+        }
+    }
+    let Some(wanted) = parts.wanted else {
+        return available.into_iter().map(|(_, bytes, _)| bytes).collect();
+    };
+    let mut chosen: Vec<Vec<u8>> = Vec::new();
+    for code in wanted {
+        if let Some(position) = available.iter().position(|(available, ..)| available == code) {
+            chosen.push(available.remove(position).1);
+        }
+    }
+    chosen.extend(available.into_iter().filter(|(.., always)| *always).map(|(_, bytes, _)| bytes));
+    chosen
+}
+
+fn network(subnet: &Subnet) -> Vec<DhcpOption> {
+    let mut options = Vec::new();
+    if let Some(router) = subnet.router {
+        options.push(DhcpOption::Router(vec![router]));
+    }
+    if !subnet.dns.is_empty() {
+        options.push(DhcpOption::DomainNameServer(subnet.dns.clone()));
+    }
+    if let Some(domain) = &subnet.domain {
+        options.push(DhcpOption::DomainName(domain.clone()));
+    }
+    options.push(DhcpOption::BroadcastAddr(subnet.cidr.broadcast()));
+    options
+}
+
+fn boot_options(parts: &Parts<'_>, boot: &BootFile) -> Vec<Vec<u8>> {
+    let own =
+        |code: u8| parts.custom.iter().find(|custom| custom.code == code).map(|custom| &custom.data[..]);
+    let Class { firmware, stage } = parts.class;
+    let http = firmware.is_http() && stage == Stage::Rom;
+    let (class, other): (&[u8], &[u8]) =
+        if http { (b"HTTPClient", b"PXEClient") } else { (b"PXEClient", b"HTTPClient") };
+    // What is meant for the one kind of firmware would make the other one take no notice of the answer.
+    let own_class = own(option::VENDOR_CLASS).filter(|own| !own.starts_with(other));
+    let mut options = vec![split(option::VENDOR_CLASS, own_class.unwrap_or(class))];
+    let vendor = match firmware {
+        _ if http => None,
+        Firmware::RaspberryPi if stage == Stage::Rom => Some(RASPBERRY_PI_BOOT),
+        _ => Some(&BOOT_THIS_FILE[..]),
+    };
+    options.extend(own(VENDOR).or(vendor).map(|data| split(VENDOR, data)));
+    if matches!(boot, BootFile::Tftp { .. }) {
+        options.push(split(SERVER_NAME, tftp_server(parts, boot).as_bytes()));
+    }
+    if !boot.text().is_empty() {
+        let mut file = boot.text().as_bytes().to_vec();
+        if !http {
+            // EDK2 writes a NUL behind an option 67 that has none, over the next option's code; legacy ROMs
+            // read on until they find one.
+            file.push(0);
+        }
+        options.push(split(BOOT_FILE, &file));
+    }
+    let is_ipxe = matches!(stage, Stage::Ipxe | Stage::ReducedIpxe);
+    if is_ipxe && parts.subnet.is_some() && own(option::IPXE).is_none() {
+        options.push(split(option::IPXE, &NO_PROXY_WILL_COME));
+    }
+    options
+}
+
+/// Makes options fit: `file` and `sname` take some if they are free (RFC 2132 section 9.3), the last ones are left
+/// out.
+fn squeeze(
+    options: &[Vec<u8>],
+    names: &mut [u8; SNAME_AND_FILE],
+    names_are_free: bool,
+    room: usize,
+    left_out: &mut Vec<u8>,
+) -> Result<Vec<u8>, TooLong> {
+    let overload = if names_are_free { 3 } else { 0 };
+    let mut bytes = Vec::new();
+    let mut file = Vec::new();
+    let mut sname = Vec::new();
+    for option in options {
+        // One byte stays for END everywhere.
+        if bytes.len() + option.len() + overload < room {
+            bytes.extend_from_slice(option);
+        } else if names_are_free && file.len() + option.len() < 128 {
+            file.extend_from_slice(option);
+        } else if names_are_free && sname.len() + option.len() < 64 {
+            sname.extend_from_slice(option);
+        } else if INDISPENSABLE.contains(&code(option)) {
+            return Err(TooLong(options.iter().map(Vec::len).sum()));
+        } else {
+            left_out.push(code(option));
+        }
+    }
+    let used = match (file.is_empty(), sname.is_empty()) {
+        (true, true) => return Ok(bytes),
+        (false, true) => 1,
+        (true, false) => 2,
+        (false, false) => 3,
+    };
+    for (field, at) in [(&mut sname, 0), (&mut file, 64)] {
+        if !field.is_empty() {
+            field.push(option::END);
+            names[at..at + field.len()].copy_from_slice(field);
+        }
+    }
+    bytes.extend_from_slice(&[OVERLOAD, 1, used]);
+    Ok(bytes)
+}
+
+/// The lease in seconds: short for stages that end within minutes and never renew.
+#[must_use]
+pub fn lease_seconds(subnet: &Subnet, class: Class) -> u32 {
+    let lease = if class.stage == Stage::Os { subnet.lease } else { subnet.boot_lease };
+    u32::try_from(lease.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Puts a machine's own options into its entry.
+pub fn put_own_options(host: &mut Host, name: Option<&str>) {
+    let mut bytes = name.map(|name| encode(&DhcpOption::Hostname(name.to_owned()))).unwrap_or_default();
+    if bytes.len() % 2 == 1 {
+        bytes.push(option::PAD);
+    }
+    if bytes.len() <= HOST_OPTIONS {
+        host.options = [0; HOST_OPTIONS];
+        host.options[..bytes.len()].copy_from_slice(&bytes);
+        host.options_length = u8::try_from(bytes.len()).unwrap_or(0);
+        host.options_sum = Sum::ZERO.bytes(&bytes).folded();
+    }
+}
+
+fn assemble(
+    siaddr: Ipv4Addr,
+    parts: &Parts<'_>,
+    names: &[u8; SNAME_AND_FILE],
+    mut options: Vec<u8>,
+) -> Answer {
+    if options.len() % 2 == 1 {
+        options.push(option::PAD);
+    }
+    let mut answer: Answer = zerocopy::FromZeros::new_zeroed();
+    answer.siaddr = siaddr.octets();
+    answer.server_id = parts.server.octets();
+    answer.lease = parts.subnet.map_or(0, |subnet| lease_seconds(subnet, parts.class));
+    let length = SNAME_AND_FILE + 4 + options.len();
+    answer.body[..SNAME_AND_FILE].copy_from_slice(names);
+    answer.body[SNAME_AND_FILE..SNAME_AND_FILE + 4].copy_from_slice(&MAGIC.to_be_bytes());
+    answer.body[SNAME_AND_FILE + 4..length].copy_from_slice(&options);
+    answer.body_length = u16::try_from(length).unwrap_or(0);
+    answer.body_sum = Sum::ZERO.bytes(&answer.body[..length]).folded();
+    answer
+}
+
+/// Encoding into memory does not fail.
+fn encode(option: &DhcpOption) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes);
+    let encoded = option.encode(&mut encoder);
+    debug_assert!(encoded.is_ok(), "{encoded:?}");
+    let filled = encoder.len_filled();
+    bytes.truncate(filled);
+    bytes
+}
+
+/// An option of any length: in pieces of 255 octets, in order (RFC 3396 sections 5 and 6).
+fn split(code: u8, data: &[u8]) -> Vec<u8> {
+    if data.is_empty() {
+        return vec![code, 0];
+    }
+    data.chunks(255)
+        .flat_map(|piece| {
+            let length = u8::try_from(piece.len()).unwrap_or(u8::MAX);
+            [code, length].into_iter().chain(piece.iter().copied())
+        })
+        .collect()
+}
+
+/// A text that is too long for its field is left out of it; it is in its option.
+fn put_text(field: &mut [u8], text: &str) {
+    if text.len() < field.len() {
+        field[..text.len()].copy_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dhcproto::v4::{DhcpOptions, OptionCode};
+    use dhcproto::{Decodable as _, Decoder};
+
+    use super::*;
+
+    const SUBNET_MASK: u8 = 1;
+    const ROUTER: u8 = 3;
+    const NAME_SERVER: u8 = 6;
+    const DOMAIN: u8 = 15;
+    const BROADCAST: u8 = 28;
+    const LEASE: u8 = 51;
+    const RENEWAL: u8 = 58;
+    const REBINDING: u8 = 59;
+
+    fn subnet() -> Subnet {
+        let config = r#"
+            [[interface]]
+            name = "eth1"
+            [[subnet]]
+            cidr = "10.1.0.0/16"
+            pool = ["10.1.1.33"]
+            router = "10.1.0.1"
+            dns = ["10.1.1.2", "10.1.1.3"]
+            domain = "mtl"
+        "#;
+        crate::config::parse(config, "test").unwrap().subnets.remove(0)
+    }
+
+    fn parts<'a>(subnet: &'a Subnet, custom: &'a [CustomOption], wanted: Option<&'a [u8]>) -> Parts<'a> {
+        let server = Ipv4Addr::new(10, 1, 0, 2);
+        Parts {
+            class: Class::OS,
+            message: message::ACK,
+            subnet: Some(subnet),
+            server,
+            boot: None,
+            custom,
+            wanted,
+            room: 308,
+        }
+    }
+
+    fn codes(options: &[u8]) -> Vec<u8> {
+        let mut codes = Vec::new();
+        let mut rest = options;
+        while let [code, tail @ ..] = rest {
+            match (*code, tail) {
+                (0, _) => rest = tail,
+                (255, _) | (_, []) => break,
+                (code, [length, tail @ ..]) => {
+                    codes.push(code);
+                    rest = &tail[usize::from(*length)..];
+                }
+            }
+        }
+        codes
+    }
+
+    fn body(answer: &Answer) -> &[u8] {
+        &answer.body[SNAME_AND_FILE + 4..usize::from(answer.body_length)]
+    }
+
+    #[test]
+    fn the_list_chooses_and_orders_but_the_mask_comes_before_the_router() {
+        let subnet = subnet();
+        let all = prepare(&parts(&subnet, &[], None)).unwrap().answer;
+        assert_eq!(
+            codes(body(&all)),
+            [53, 54, LEASE, RENEWAL, REBINDING, SUBNET_MASK, ROUTER, NAME_SERVER, DOMAIN, BROADCAST]
+        );
+        let some = prepare(&parts(&subnet, &[], Some(&[15, 3, 1, 99, 15]))).unwrap().answer;
+        assert_eq!(codes(body(&some)), [53, 54, LEASE, RENEWAL, REBINDING, SUBNET_MASK, DOMAIN, ROUTER]);
+    }
+
+    #[test]
+    fn custom_options_override_and_come_when_wanted_or_always() {
+        let subnet = subnet();
+        let custom = [
+            CustomOption { code: NAME_SERVER, data: vec![9, 9, 9, 9], always: false, client: None },
+            CustomOption { code: 42, data: vec![1, 2, 3, 4], always: false, client: None },
+            CustomOption { code: 252, data: b"x".to_vec(), always: true, client: None },
+        ];
+        let answer = prepare(&parts(&subnet, &custom, Some(&[NAME_SERVER]))).unwrap().answer;
+        assert_eq!(codes(body(&answer)), [53, 54, LEASE, RENEWAL, REBINDING, SUBNET_MASK, NAME_SERVER, 252]);
+        assert!(body(&answer).windows(6).any(|bytes| bytes == [NAME_SERVER, 4, 9, 9, 9, 9]));
+    }
+
+    #[test]
+    fn long_options_are_split_in_order() {
+        let subnet = subnet();
+        let data: Vec<u8> = (0..300).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let custom = [CustomOption { code: 121, data: data.clone(), always: true, client: None }];
+        let answer = prepare(&Parts { room: 700, ..parts(&subnet, &custom, None) }).unwrap().answer;
+        let options = DhcpOptions::decode(&mut Decoder::new(body(&answer))).unwrap();
+        assert!(options.get(OptionCode::ClasslessStaticRoute).is_some());
+        assert_eq!(codes(body(&answer)).iter().filter(|code| **code == 121).count(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_into_file_and_sname_and_each_field_ends() {
+        let subnet = subnet();
+        let custom = [
+            CustomOption { code: 224, data: vec![1; 100], always: true, client: None },
+            CustomOption { code: 225, data: vec![2; 110], always: true, client: None },
+            CustomOption { code: 226, data: vec![3; 50], always: true, client: None },
+            CustomOption { code: 227, data: vec![4; 250], always: true, client: None },
+        ];
+        let Prepared { answer, left_out } =
+            prepare(&Parts { room: 180, ..parts(&subnet, &custom, None) }).unwrap();
+        assert!(body(&answer).len() < 181, "{}", body(&answer).len());
+        assert_eq!(codes(body(&answer)).last(), Some(&OVERLOAD));
+        assert_eq!(codes(&answer.body[64..192]), [225]);
+        assert_eq!(codes(&answer.body[..64]), [226]);
+        assert_eq!((answer.body[64 + 112], answer.body[52]), (255, 255));
+        assert!(!codes(body(&answer)).contains(&227), "left out, not cut");
+        assert_eq!(left_out, [227]);
+    }
+
+    #[test]
+    fn what_booting_needs_comes_before_what_it_does_not() {
+        let subnet = subnet();
+        let custom = [CustomOption { code: 224, data: vec![1; 245], always: true, client: None }];
+        let boot = BootFile::Tftp { name: "undionly.kpxe".to_owned(), server: None };
+        let class = Class { firmware: Firmware::Bios, stage: Stage::Rom };
+        let parts = Parts { class, boot: Some(&boot), ..parts(&subnet, &custom, None) };
+        let Prepared { answer, left_out } = prepare(&parts).unwrap();
+        assert_eq!(left_out, [224]);
+        assert_eq!(codes(body(&answer))[..9], [53, 54, LEASE, SUBNET_MASK, ROUTER, 60, 43, 67, 66]);
+        assert!(codes(body(&answer)).ends_with(&[NAME_SERVER, RENEWAL, REBINDING, DOMAIN, BROADCAST]));
+        let all = prepare(&Parts { room: 700, ..parts }).unwrap();
+        assert!(all.left_out.is_empty() && codes(body(&all.answer)).contains(&224));
+        let too_small = prepare(&Parts { room: 20, ..parts });
+        assert!(too_small.is_err());
+    }
+
+    #[test]
+    fn a_raspberry_pi_is_told_so_and_where_its_files_are() {
+        let subnet = subnet();
+        let boot = BootFile::Tftp { name: String::new(), server: None };
+        let class = Class { firmware: Firmware::RaspberryPi, stage: Stage::Rom };
+        let answer =
+            prepare(&Parts { class, boot: Some(&boot), ..parts(&subnet, &[], None) }).unwrap().answer;
+        assert_eq!(answer.siaddr, [10, 1, 0, 2]);
+        assert!(body(&answer).windows(17).any(|bytes| bytes == b"Raspberry Pi Boot"));
+        let codes = codes(body(&answer));
+        assert!(codes.contains(&66) && !codes.contains(&67) && answer.body[64] == 0);
+        // Sub-options that fill option 43 to its end.
+        let at = RASPBERRY_PI_BOOT;
+        assert_eq!((at[0], at[3], at[4], at[25], at[26], at[31], at.len()), (6, 9, 20, 10, 4, 255, 32));
+    }
+
+    #[test]
+    fn firmware_boots_from_where_options_66_and_67_say() {
+        let subnet = subnet();
+        let option =
+            |code, data: &[u8]| CustomOption { code, data: data.to_vec(), always: false, client: None };
+        let custom = [option(60, b"HTTPClient"), option(66, b"10.1.0.9"), option(67, b"other.efi")];
+        let boot = BootFile::Tftp { name: "other.efi".to_owned(), server: Some("10.1.0.9".to_owned()) };
+        let class = Class { firmware: Firmware::EfiX64, stage: Stage::Rom };
+        let answer =
+            prepare(&Parts { class, boot: Some(&boot), ..parts(&subnet, &custom, None) }).unwrap().answer;
+        assert_eq!(answer.siaddr, [10, 1, 0, 9]);
+        assert!(answer.body.starts_with(b"10.1.0.9\0") && answer.body[64..].starts_with(b"other.efi\0"));
+        let has = |option: &[u8]| body(&answer).windows(option.len()).any(|bytes| bytes == option);
+        assert!(has(b"\x3c\x09PXEClient"), "the class of HTTP Boot is not for PXE");
+        assert!(has(b"\x42\x0810.1.0.9") && has(b"\x43\x0aother.efi\0"));
+        assert_eq!(codes(body(&answer)).iter().filter(|code| BOOT_OPTIONS.contains(code)).count(), 4);
+    }
+
+    #[test]
+    fn the_kernel_finds_the_server_identifier() {
+        let subnet = subnet();
+        let answer = prepare(&parts(&subnet, &[], None)).unwrap().answer;
+        let at = boot_common::tables::SERVER_ID_AT;
+        assert_eq!(answer.body[at..at + 4], answer.server_id);
+    }
+}

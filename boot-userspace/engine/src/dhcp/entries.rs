@@ -1,0 +1,140 @@
+//! The machines' entries in the tables.
+
+use boot_common::Mac;
+use boot_common::tables::{Host, HostKey};
+use boot_common::wire::option;
+use std::net::Ipv4Addr;
+use zerocopy::FromZeros as _;
+
+use crate::answers::put_own_options;
+use crate::binding::Binding;
+use crate::command::{Command, Now};
+use crate::config::DhcpRole;
+use crate::roster::MOST_STRANGERS;
+use crate::{Engine, WITHDRAWN};
+
+impl Engine {
+    /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
+    pub(crate) fn put_direct_host(&mut self, mac: Mac, subnet: usize, durable_until: u64, now: Now) {
+        let Some(binding) = self.bindings.get(mac, subnet) else { return };
+        let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
+            let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
+            (port.role == DhcpRole::Server).then_some((position, address))
+        });
+        if let Some((position, address)) = found {
+            let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
+            self.put_host(mac, &binding, set, durable_until, now);
+        }
+    }
+
+    /// Writes the entry of a machine that a proxy boots otherwise than its neighbours.
+    pub(crate) fn put_proxied_host(&mut self, mac: Mac) {
+        let proxy = self.policy.ports().iter().enumerate().find(|(_, port)| port.role == DhcpRole::Proxy);
+        let Some((position, port)) = proxy else { return };
+        let Some(link) = self.tables.links.get(&port.ifindex).copied() else { return };
+        let set = self.set(position, None, Ipv4Addr::from(link.address), self.policy.differences(mac));
+        let mut host = Host::new_zeroed();
+        host.answer_set = set;
+        host.mask = [255; 4];
+        host.port_decides = u8::from(self.policy.port_decides(mac));
+        self.insert_host(mac, host);
+    }
+
+    /// The same for a machine that has asked, known or not: of the unknown ones, the oldest entry makes room.
+    pub(super) fn put_proxied_stranger(&mut self, mac: Mac) {
+        let is_known = self.tables.hosts.contains_key(&HostKey::from(mac));
+        self.put_proxied_host(mac);
+        if is_known || self.policy.is_named(mac) {
+            return;
+        }
+        self.proxied.push_back(mac);
+        if self.proxied.len() > MOST_STRANGERS
+            && let Some(oldest) = self.proxied.pop_front()
+            // A server's entry, by now, has its lease's time.
+            && !self.bindings.has(oldest)
+        {
+            self.tables.hosts.remove(&HostKey::from(oldest));
+            self.commands.push(Command::DeleteHost(HostKey::from(oldest)));
+        }
+    }
+
+    /// Writes a machine's entry. A machine has one: of several subnets that it is in, the kernel half answers in the one
+    /// where it was heard last, and the daemon in the others.
+    pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) {
+        let host = self.host(mac, binding, set, durable_until, now);
+        self.insert_host(mac, host);
+    }
+
+    /// How far the kernel may promise a machine this address. What is stored for another one, in another subnet perhaps,
+    /// is no promise of it.
+    pub(super) fn durable_until(&self, mac: Mac, binding: &Binding) -> u64 {
+        self.entry(mac, binding.address).map_or(0, |host| host.durable_until)
+    }
+
+    /// The machine's entry, if it is for this address.
+    pub(super) fn entry(&self, mac: Mac, address: Ipv4Addr) -> Option<Host> {
+        let host = self.tables.hosts.get(&HostKey::from(mac));
+        host.filter(|host| host.address == address.octets()).copied()
+    }
+
+    /// Changes how far the kernel may promise a machine this address.
+    pub(crate) fn set_durable(&mut self, mac: Mac, address: Ipv4Addr, durable_until: u64) {
+        if let Some(host) = self.entry(mac, address) {
+            self.insert_host(mac, Host { durable_until, ..host });
+        }
+    }
+
+    /// Takes the promise of a lease back from the kernel, and with it the address unless it is reserved: whoever comes
+    /// back for it has to be bound to it again.
+    pub(crate) fn withdraw(&mut self, mac: Mac, address: Ipv4Addr) {
+        if let Some(host) = self.entry(mac, address) {
+            let bound_until = if host.bound_until == u64::MAX { u64::MAX } else { 0 };
+            self.insert_host(mac, Host { durable_until: 0, bound_until, ..host });
+        }
+        self.withdrawn.insert(mac, WITHDRAWN);
+    }
+
+    /// A machine that has got another address in a subnet must not be offered its old one, which may be somebody else's by
+    /// now. What it has in another subnet stays.
+    pub(super) fn drop_stale_entry(&mut self, mac: Mac) {
+        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac))
+            && self.bindings.with(mac, Ipv4Addr::from(host.address)).is_none()
+        {
+            self.drop_entry(mac);
+        }
+    }
+
+    pub(crate) fn drop_entry_for(&mut self, mac: Mac, address: Ipv4Addr) {
+        if self.entry(mac, address).is_some() {
+            self.drop_entry(mac);
+        }
+    }
+
+    fn drop_entry(&mut self, mac: Mac) {
+        self.tables.hosts.remove(&HostKey::from(mac));
+        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+    }
+
+    pub(crate) fn insert_host(&mut self, mac: Mac, host: Host) {
+        let key = HostKey::from(mac);
+        if self.tables.hosts.insert(key, host) != Some(host) {
+            self.commands.push(Command::PutHost(key, host));
+        }
+    }
+
+    pub(super) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {
+        let subnet = self.policy.subnets().get(binding.subnet);
+        let mut host = Host::new_zeroed();
+        host.durable_until = durable_until;
+        host.bound_until = binding.bound_until(now);
+        host.answer_set = set;
+        host.port_decides = u8::from(self.policy.port_decides(mac));
+        host.address = binding.address.octets();
+        host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
+        // A configured option 12 goes before the name.
+        let is_configured = self.policy.has_option(&self.policy.differences(mac), subnet, option::HOST_NAME);
+        let name = self.policy.name(mac).filter(|_| !is_configured);
+        put_own_options(&mut host, name);
+        host
+    }
+}

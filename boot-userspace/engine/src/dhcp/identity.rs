@@ -1,0 +1,120 @@
+//! Recognising machines by other marks than their MAC.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+use boot_common::facts::{Facts, Span};
+use boot_common::frame::Bytes;
+use tracing::{info, warn};
+
+use crate::binding::{Binding, State};
+use crate::command::Now;
+use crate::marks::Marks;
+use crate::{Engine, STEP};
+
+/// How many cards are remembered that were recognised and have no address from here.
+const MOST_WITHOUT_ADDRESS: usize = 1024;
+
+impl Engine {
+    /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
+    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes, now: Now) {
+        let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
+        let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
+        let circuit = sub_option(relay, 1);
+        let relay_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
+        if !self.policy.recognise(mac, Marks { uuid, relay_port }, now.seconds()) {
+            return;
+        }
+        self.leave_reserved(mac);
+        let client = self.policy.client(mac);
+        self.roster.recognise(&client, self.policy.recognised(mac));
+        if self.policy.machine(mac).is_none() {
+            info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
+            return;
+        }
+        let name = client.name.as_deref().unwrap_or("");
+        info!(name: STEP, step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
+        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        if let Some(address) = reserved
+            && let Some(subnet) = self.policy.subnet_of(address)
+        {
+            let holder = self.bindings.owner(address).filter(|other| *other != mac);
+            if let Some(other) = holder.filter(|other| self.still_has(*other, address, now)) {
+                warn!(step = "recognised", by = "daemon", %mac, name, %address,
+                    "{other} has {address} by a lease that still runs, so {mac} gets another one: the machine has a new card, or two machines show the same UUID or port (xpxe leases delete {other} ends the lease)");
+                return;
+            }
+            if let Some(other) = holder {
+                warn!(step = "recognised", by = "daemon", %mac, name, %address,
+                    "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
+                self.forget(other, address);
+            }
+            self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
+            self.drop_stale_entry(mac);
+        }
+    }
+}
+
+impl Engine {
+    /// Forgets which machine cards are that have no address from here. Behind one port there may be any number of them.
+    pub(crate) fn forget_cards(&mut self) {
+        if self.policy.count_recognised() > 2 * self.bindings.len() + MOST_WITHOUT_ADDRESS {
+            let bindings = &self.bindings;
+            for mac in self.policy.forget_recognised(|mac| bindings.has(mac)) {
+                self.roster.forget(mac);
+            }
+        }
+    }
+
+    /// Who is another machine now has lost what is reserved for the one it was.
+    fn leave_reserved(&mut self, mac: Mac) {
+        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        let is_lost =
+            |binding: &Binding| binding.state == State::Reserved && reserved != Some(binding.address);
+        let lost: Vec<Binding> = self.bindings.of(mac).filter(is_lost).collect();
+        for binding in lost {
+            self.forget(mac, binding.address);
+            self.unfit.insert((mac, binding.subnet), binding.address);
+        }
+    }
+
+    /// Leaves what is reserved for a machine to the card that it was recognised by.
+    pub(crate) fn hold(&mut self, mac: Mac, binding: &Binding, until: u64) {
+        if binding.state == State::Reserved && !self.policy.is_named(mac) {
+            let held = self.held.entry(mac).or_default();
+            *held = until.max(*held);
+        }
+    }
+
+    /// Whether a machine was promised an address for longer, or the configuration has it for its MAC.
+    pub(super) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
+        let is_named = self.policy.is_named(mac);
+        match self.bindings.with(mac, address) {
+            None => false,
+            // Recognised by another mark.
+            Some(Binding { state: State::Reserved, .. }) if !is_named => {
+                self.held.get(&mac).is_some_and(|until| *until > now.seconds())
+            }
+            Some(binding) => !binding.is_free(now.seconds()),
+        }
+    }
+}
+
+/// A whole option of the request.
+pub(super) fn bytes(frame: &Bytes, span: Span) -> Option<&[u8]> {
+    let start = usize::try_from(span.offset).ok()?;
+    let end = start + usize::try_from(span.length).ok()?;
+    frame.0.get(start..end).filter(|bytes| !bytes.is_empty())
+}
+
+/// A sub-option of option 82.
+pub(super) fn sub_option(mut rest: &[u8], wanted: u8) -> Option<&[u8]> {
+    while let [code, length, tail @ ..] = rest {
+        let (value, next) = tail.split_at_checked(usize::from(*length))?;
+        if *code == wanted {
+            return Some(value);
+        }
+        rest = next;
+    }
+    None
+}

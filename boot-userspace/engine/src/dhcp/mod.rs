@@ -1,0 +1,317 @@
+//! DHCP policy: what the tables could not answer by themselves (RFC 2131 section 4.3).
+//!
+//! A decision here ends in the tables wherever it can, and the shared function then answers from them; only
+//! what the tables cannot express (relays, renewals, refusals) is put together here.
+
+mod bind;
+mod bootp;
+mod elsewhere;
+mod entries;
+mod give_back;
+mod identity;
+mod place;
+mod probe;
+mod proxy;
+mod reduced;
+mod reply;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use boot_common::class::Class;
+use boot_common::classify::client;
+use boot_common::decide::message;
+use boot_common::facts::Facts;
+use boot_common::frame::Bytes;
+use boot_common::respond::respond;
+use boot_common::tables::{Event, Link, role};
+use boot_common::wire::{Request, option, port};
+use boot_common::{Mac, Reason};
+
+use crate::answers::lease_seconds;
+use crate::binding::{Binding, State};
+use crate::command::{Command, Incoming, Now};
+use crate::join::option_of;
+use crate::lease::OFFER_HOLDS;
+use crate::record::{Change, Lease, LeaseState};
+use crate::{Engine, packet};
+
+pub(super) use give_back::Declines;
+use place::Place;
+pub(super) use probe::Pending;
+pub(super) use reduced::Reduced;
+pub(super) use reply::via;
+
+/// A lease is stored for this many times its length, so that the kernel may renew the promise that often
+/// before the daemon has to write again.
+const HORIZON: u64 = 2;
+
+/// A request on its way through the policy.
+struct Asked<'a> {
+    incoming: &'a Incoming<'a>,
+    link: Link,
+    frame: Bytes,
+    facts: Facts,
+    mac: Mac,
+    request: Box<Request>,
+    now: Now,
+}
+
+/// In a second.
+const NANOS: u64 = 1_000_000_000;
+
+impl Asked<'_> {
+    /// The address that the client wants to have or to keep; 0.0.0.0 if it does not say.
+    fn wanted(&self) -> Ipv4Addr {
+        let Self { facts, request, .. } = self;
+        Ipv4Addr::from(if facts.requested == [0; 4] { request.bootp.ciaddr } else { facts.requested })
+    }
+}
+
+impl Engine {
+    /// Answers from the tables, or goes on where they end.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) fn respond(&mut self, incoming: &Incoming<'_>, link: &Link, now: Now) -> Result<(), Reason> {
+        let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
+        let mut frame = request.clone();
+        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
+            Ok(answered) => {
+                self.finish(incoming, link, frame, answered);
+                Ok(())
+            }
+            Err(reason) => self.decide(reason, request, incoming, link, now),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        reason: Reason,
+        frame: Bytes,
+        incoming: &Incoming<'_>,
+        link: &Link,
+        now: Now,
+    ) -> Result<(), Reason> {
+        match reason {
+            Reason::BadCookie => return self.plain_bootp(frame, incoming, link, now),
+            Reason::UnknownHost
+            | Reason::OtherSubnet
+            | Reason::SwitchPort
+            | Reason::NotDurable
+            | Reason::OtherServer
+            | Reason::OtherAddress
+            | Reason::OtherMessage
+            | Reason::NoMessageType
+            | Reason::PxeRequest
+            | Reason::NoAnswer
+            | Reason::ReplyTooBig => {}
+            // Not to be believed, or not for us.
+            _ => return Err(reason),
+        }
+        let request = Box::new(self.scratch.request);
+        let mut facts = *self.scratch.walk.finish()?;
+        let mac = client(&request);
+        self.break_loop(mac, &mut facts, incoming, now);
+        self.recognise(mac, &facts, &frame, now);
+        if !self.policy.serves(mac) {
+            return Err(Reason::UnknownHost);
+        }
+        let asked = Asked { incoming, link: *link, frame, facts, mac, request, now };
+        if incoming.port == port::PXE {
+            return self.boot_server(asked);
+        }
+        match link.role {
+            role::SERVER => {}
+            role::PROXY => return self.listen_in(asked, reason),
+            _ => return Err(Reason::RoleOff),
+        }
+        match facts.message {
+            message::DISCOVER => self.discover(asked),
+            message::REQUEST => self.request(asked),
+            message::INFORM => self.inform(asked),
+            0 => self.bootp(asked),
+            message::DECLINE => self.decline(&asked),
+            message::RELEASE => self.release(&asked),
+            _ => Err(reason),
+        }
+    }
+
+    fn discover(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let place = self.place(&asked)?;
+        self.look_for_strays(&asked, place);
+        if let Some(binding) = self.bindings.get(asked.mac, place.subnet)
+            && self.is_probed(asked.mac, binding.address)
+        {
+            return self.wait_for_probe(&asked, binding.address);
+        }
+        let (place, is_new) = self.bind(&asked, place)?;
+        if is_new {
+            return self.probe(&asked, place, 1);
+        }
+        self.offer(asked, place)
+    }
+
+    fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
+        let binding = self.bindings.get(asked.mac, place.subnet).ok_or(Reason::PoolExhausted)?;
+        let durable_until = self.durable_until(asked.mac, &binding);
+        self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
+        self.hold(asked.mac, &binding, asked.now.seconds() + OFFER_HOLDS);
+        self.reply(asked, place, message::OFFER, Some(binding))
+    }
+
+    fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let facts = &asked.facts;
+        let server_id = Ipv4Addr::from(facts.server_id);
+        let selecting = !server_id.is_unspecified();
+        if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
+            if let Ok(place) = self.place(&asked)
+                && let Some(binding) = self.bindings.get(asked.mac, place.subnet)
+                && matches!(binding.state, State::Offered(_))
+            {
+                self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
+                // Offered anew it has to be bound anew.
+                self.withdraw(asked.mac, binding.address);
+            }
+            self.chose_another_server(&asked, server_id);
+            return Err(Reason::OtherServer);
+        }
+        let wanted = asked.wanted();
+        let place = self.place(&asked)?;
+        let subnet = self.policy.subnets().get(place.subnet);
+        let on_this_net = subnet.is_some_and(|subnet| subnet.cidr.contains(&wanted));
+        let authoritative = subnet.is_some_and(|subnet| subnet.authoritative);
+        match self.bindings.get(asked.mac, place.subnet) {
+            _ if wanted.is_unspecified() => {
+                self.refuse(asked, place, "its REQUEST names no address, neither in option 50 nor in ciaddr")
+            }
+            Some(binding) if binding.state != State::Reserved && self.bindings.is_spared(binding.address) => {
+                self.forget(asked.mac, binding.address);
+                self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
+            }
+            Some(binding) if binding.address == wanted => {
+                if self.is_probed(asked.mac, wanted) {
+                    return self.wait_for_probe(&asked, wanted);
+                }
+                self.acknowledge(asked, place, binding)
+            }
+            Some(binding) => {
+                let why = format!("asks for {wanted}, has {}", binding.address);
+                self.refuse(asked, place, &why)
+            }
+            None if !on_this_net => {
+                let why = self.is_of_another_network(wanted);
+                self.refuse(asked, place, &why)
+            }
+            None if self.unfit.get(&(asked.mac, place.subnet)) == Some(&wanted) => {
+                self.refuse(asked, place, &format!("{wanted} was its address, and cannot be any more"))
+            }
+            None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
+            None if authoritative => self.refuse(asked, place, &format!("nobody gave it {wanted}")),
+            // INIT-REBOOT or REBINDING of a client that we know nothing of: another server may.
+            None => Err(Reason::UnknownHost),
+        }
+    }
+
+    fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
+        if self.policy.name(asked.mac).is_none() {
+            let said = option_of(packet::payload(&asked.frame.0), option::HOST_NAME);
+            let said = said.and_then(|name| String::from_utf8(name).ok());
+            // Some count the NUL.
+            self.keep_hostname(asked.mac, said.as_deref().map(|name| name.trim_end_matches('\0')));
+        }
+        self.promise(asked.mac, &binding, place, asked.facts.class(), asked.now);
+        self.reply(asked, place, message::ACK, Some(binding))
+    }
+
+    /// Stores a lease ahead, and lets the kernel promise what is stored.
+    fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, class: Class, now: Now) {
+        let (binding, durable_until) = self.store_promise(mac, binding, class, now);
+        self.put_host(mac, &binding, place.set, durable_until, now);
+    }
+
+    /// Stores a lease ahead. What was stored for longer stays so. Gives up to when the kernel may promise it.
+    fn store_promise(&mut self, mac: Mac, binding: &Binding, class: Class, now: Now) -> (Binding, u64) {
+        let lease =
+            self.policy.subnets().get(binding.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
+        let left = self.durable_until(mac, binding).saturating_sub(now.nanos());
+        // As `expires` of what is stored had it, a second more than the kernel was told.
+        let left = if left == 0 { 0 } else { left.div_ceil(NANOS) + 1 };
+        // The kernel knows of one subnet that the machine is in, and not of the others.
+        let promised = match binding.state {
+            State::Leased(until) => until.saturating_sub(now.seconds()),
+            State::Reserved | State::Offered(_) | State::Held(_) | State::Idle => 0,
+        };
+        let stored = (u64::from(lease) * HORIZON).max(left).max(promised);
+        let expires = now.seconds() + stored;
+        let state = if binding.state == State::Reserved { State::Reserved } else { State::Leased(expires) };
+        self.keep_before(mac, *binding);
+        let binding = Binding { state, ..*binding };
+        self.bindings.put(mac, binding);
+        self.unfit.remove(&(mac, binding.subnet));
+        self.hold(mac, &binding, expires);
+        self.store_rests(mac, now);
+        self.persist(mac, &binding, LeaseState::Leased, expires, now);
+        // The store has whole seconds: what it has may end a second earlier.
+        let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));
+        (binding, u64::try_from(durable_until.as_nanos()).unwrap_or(0))
+    }
+
+    /// The kernel half may have confirmed a lease while its RELEASE was on the way to us: the machine has it, so it
+    /// is stored anew.
+    pub(super) fn keep_promise(&mut self, event: &Event, now: Now) {
+        let (mac, address) = (event.mac, Ipv4Addr::from(event.address));
+        let Some(binding) = self.bindings.with(mac, address) else { return };
+        let Some(class) = Class::from_key(event.class) else { return };
+        // The machine may have been heard in another subnet since: then the kernel's entry is for there.
+        let host = self.entry(mac, address);
+        let is_kept =
+            host.map_or(matches!(binding.state, State::Leased(_)), |host| host.durable_until >= event.at);
+        if is_kept {
+            return;
+        }
+        let (binding, durable_until) = self.store_promise(mac, &binding, class, now);
+        if let Some(host) = host {
+            self.put_host(mac, &binding, host.answer_set, durable_until, now);
+        }
+    }
+
+    fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        if asked.request.bootp.ciaddr == [0; 4] && asked.request.bootp.giaddr == [0; 4] {
+            // There is nowhere to send the answer.
+            return Err(Reason::OtherMessage);
+        }
+        let place = self.place(&asked)?;
+        self.reply(asked, place, message::INFORM, None)
+    }
+
+    /// Stores a lease that the store should have had.
+    pub(super) fn store_again(&mut self, mac: Mac, binding: &Binding, expires: u64, now: Now) {
+        self.persist(mac, binding, LeaseState::Leased, expires, now);
+    }
+
+    /// A machine loses an address, here, in the kernel and in the store.
+    fn forget(&mut self, mac: Mac, address: Ipv4Addr) {
+        self.free(mac, address);
+        self.commands.push(Command::Persist(Change::Delete(mac, address)));
+    }
+
+    fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.policy.ports().iter().any(|port| port.addresses.iter().any(|net| net.addr() == address))
+    }
+
+    fn persist(&mut self, mac: Mac, binding: &Binding, state: LeaseState, expires: u64, now: Now) {
+        let subnet = self.policy.subnets().get(binding.subnet);
+        let subnet = subnet.map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
+        let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.commands.push(Command::Persist(Change::Put(Lease {
+            mac,
+            address: binding.address,
+            subnet,
+            state,
+            expires: seconds(expires),
+            hostname: self.hostname(mac),
+            updated: seconds(now.seconds()),
+        })));
+    }
+}

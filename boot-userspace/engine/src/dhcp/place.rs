@@ -1,0 +1,100 @@
+//! Where a client is in the network.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Reason;
+use boot_common::decide::writes_to_us;
+use tracing::warn;
+
+use super::Asked;
+use crate::Engine;
+use crate::binding::{Binding, State};
+use crate::policy::Port;
+
+/// Where a client is in the network.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) subnet: usize,
+    pub(super) server: Ipv4Addr,
+    pub(super) set: u32,
+}
+
+impl Engine {
+    /// Finds the subnet a client is on, and prepares its answers.
+    pub(super) fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
+        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+        let found = if giaddr.is_unspecified() {
+            self.on_link(asked, port)
+        } else {
+            let selected = Ipv4Addr::from(asked.facts.link_selection);
+            let selected = if selected.is_unspecified() { giaddr } else { selected };
+            self.policy.subnet_of(selected).map(|subnet| (subnet, Ipv4Addr::from(asked.link.address)))
+        };
+        if let Some((subnet, server)) = found {
+            return Ok(self.placed(asked, position, subnet, server));
+        }
+        let (mac, from) = (asked.mac, *asked.incoming.from.ip());
+        if giaddr.is_unspecified() {
+            let interface = port.name.clone();
+            if self.first(format!("{interface} is in no subnet"), asked.now) {
+                warn!(step = "no-subnet", by = "daemon", %mac, interface,
+                    "{interface} has no address in any [[subnet]]: machines there get no address, {mac} among them");
+            }
+            return Err(Reason::NoSubnet);
+        }
+        let selected = Ipv4Addr::from(asked.facts.link_selection);
+        let wanted = if selected.is_unspecified() { giaddr } else { selected };
+        if self.first(format!("{wanted} of relay {giaddr} is in no subnet"), asked.now) {
+            let selects =
+                if wanted == giaddr { String::new() } else { format!(" selects the link {wanted}, which") };
+            warn!(step = "no-subnet", by = "daemon", %mac, relay = %giaddr, %from,
+                "relay {giaddr}{selects} is in no [[subnet]]: machines behind it get no address, {mac} among them (its request came from {from}); write a [[subnet]] with {wanted} in it, or take this server out of the relay's list");
+        }
+        Err(Reason::NoSubnet)
+    }
+
+    /// The subnet of a client that no relay speaks for, and our address in it. Where the interface has several: that of
+    /// the address it has there, the most firmly bound one if there are several, of the one that is reserved for it, of the
+    /// one it asks for, else the first.
+    fn on_link(&self, asked: &Asked<'_>, port: &Port) -> Option<(usize, Ipv4Addr)> {
+        let here = |subnet: usize| self.policy.direct(port).find(|(other, _)| *other == subnet);
+        if writes_to_us(&asked.request, &asked.link)
+            && let Some(own) = self.policy.subnet_of(Ipv4Addr::from(asked.request.bootp.ciaddr))
+        {
+            return here(own).or(Some((own, Ipv4Addr::from(asked.link.address))));
+        }
+        let of = |address: Ipv4Addr| self.policy.subnet_of(address).and_then(here);
+        // It may have several here: behind a relay on the same wire it got another one, for example.
+        let firmly = |binding: &Binding| match binding.state {
+            _ if binding.address == asked.wanted() => 4,
+            _ if binding.is_free(asked.now.seconds()) => 0,
+            State::Idle | State::Offered(_) => 1,
+            State::Reserved => 2,
+            State::Leased(_) | State::Held(_) => 3,
+        };
+        let bound = self.bindings.of(asked.mac).filter(|binding| here(binding.subnet).is_some());
+        bound
+            .max_by_key(firmly)
+            .and_then(|binding| here(binding.subnet))
+            .or_else(|| self.policy.machine(asked.mac).and_then(|machine| machine.ip).and_then(of))
+            .or_else(|| of(asked.wanted()))
+            .or_else(|| self.policy.direct(port).next())
+    }
+
+    /// The subnets that a client may as well be given an address of: they are on the same wire.
+    pub(super) fn others_on_link(&mut self, asked: &Asked<'_>, but: Place) -> Vec<Place> {
+        let Some((position, port)) = self.policy.port(asked.incoming.ifindex) else { return Vec::new() };
+        if asked.request.bootp.giaddr != [0; 4] {
+            return Vec::new();
+        }
+        let others: Vec<(usize, Ipv4Addr)> =
+            self.policy.direct(port).filter(|(subnet, _)| *subnet != but.subnet).collect();
+        others.into_iter().map(|(subnet, server)| self.placed(asked, position, subnet, server)).collect()
+    }
+
+    fn placed(&mut self, asked: &Asked<'_>, position: usize, subnet: usize, server: Ipv4Addr) -> Place {
+        let set = self.set(position, Some(subnet), server, self.policy.differences(asked.mac));
+        Place { subnet, server, set }
+    }
+}

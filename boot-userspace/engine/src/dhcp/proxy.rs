@@ -1,0 +1,87 @@
+//! What needs no address from us: a proxy's offers, and the boot server on port 4011.
+
+use std::net::Ipv4Addr;
+
+use boot_common::class::{Class, Stage};
+use boot_common::decide::{Destination, destination, message};
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
+use boot_common::wire::port;
+use boot_common::{Mac, Reason};
+use tracing::warn;
+
+use super::{Asked, Place};
+use crate::Engine;
+use crate::command::Now;
+
+impl Engine {
+    /// What a machine gets that needs no address from us.
+    pub(super) fn without_address(&mut self, asked: &Asked<'_>, kind: u8) -> Result<Answer, Reason> {
+        let class = asked.facts.class();
+        let (position, _) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+        let differences = self.policy.differences(asked.mac);
+        let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
+        let key =
+            AnswerKey { set, wanted: 0, class: class.answered_as().key(), message: kind, reserved: [0; 2] };
+        if class.stage != Stage::Os && self.sets.has(key, &self.policy, &mut self.tables, &mut self.commands)
+        {
+            let prepared = self.tables.answers.get(&key).copied();
+            let prepared = prepared.or_else(|| self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS));
+            return prepared.ok_or(Reason::NoAnswer);
+        }
+        self.complain(asked.mac, class, None, asked.now);
+        Err(Reason::NoAnswer)
+    }
+
+    /// A proxy answers what the tables left open only for want of an entry. A REQUEST that it hears is for the other
+    /// server, but tells which address the machine will have.
+    pub(super) fn listen_in(&mut self, asked: Asked<'_>, reason: Reason) -> Result<(), Reason> {
+        let address = Ipv4Addr::from(asked.facts.requested);
+        if asked.facts.message == message::REQUEST && !address.is_unspecified() {
+            self.roster.hear(address, &self.policy.client(asked.mac));
+        }
+        // Not a PXE client, or not a DISCOVER: no case for a proxy.
+        if !matches!(
+            reason,
+            Reason::UnknownHost | Reason::NoAnswer | Reason::OtherSubnet | Reason::SwitchPort
+        ) || asked.facts.message != message::DISCOVER
+            || !asked.facts.heeds_proxies()
+        {
+            return Err(reason);
+        }
+        self.put_proxied_stranger(asked.mac);
+        let prepared = self.without_address(&asked, message::OFFER)?;
+        let to = if asked.request.bootp.giaddr == [0; 4] {
+            Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
+        } else {
+            destination(&asked.request, &asked.facts, [0; 4])?
+        };
+        self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Offered)
+    }
+
+    /// A request on port 4011 that the tables leave open: from an address the client does not name itself, or
+    /// for a firmware kind without a loader.
+    pub(super) fn boot_server(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
+        let prepared = self.without_address(&asked, message::BOOT_ACK)?;
+        if asked.incoming.from.ip().is_unspecified() {
+            return Err(Reason::PxeRequest);
+        }
+        let to = Destination {
+            mac: asked.mac,
+            address: asked.incoming.from.ip().octets(),
+            port: asked.incoming.from.port(),
+        };
+        let ciaddr = asked.request.bootp.ciaddr;
+        self.write(asked, &prepared, None, [0; 4], ciaddr, to, Reason::BootServer)
+    }
+
+    /// Says once in an hour per firmware kind which loader is missing.
+    pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>, now: Now) {
+        let Some(port) = self.policy.ports().first() else { return };
+        let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
+        if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet)
+            && self.first(missing.clone(), now)
+        {
+            warn!(step = "loader", by = "daemon", %mac, "{missing}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the engine counts, for who watches it.
+
+use boot_common::Reason;
+use ipnet::Ipv4Net;
+
+use crate::Engine;
+use crate::command::Now;
+use crate::leases::Standing;
+
+/// How many machines have an address of a subnet, by how far it is theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The subnet.
+    pub subnet: Ipv4Net,
+    /// The numbers, in the order of [`Standing::ALL`].
+    pub machines: [u64; Standing::ALL.len()],
+}
+
+impl Engine {
+    /// How packets that reached the daemon ended; those that have not occurred are left out.
+    pub fn counters(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.iter().map(|reason| (*reason, self.counter(*reason))).filter(|(_, packets)| *packets > 0)
+    }
+
+    /// How many machines have an address, for each subnet in the order of the configuration.
+    #[must_use]
+    pub fn held(&self, now: Now) -> Vec<Held> {
+        let subnets = self.policy.subnets().iter();
+        let mut all: Vec<Held> =
+            subnets.map(|subnet| Held { subnet: subnet.cidr, machines: Default::default() }).collect();
+        for (_, binding) in self.bindings.iter() {
+            let standing = Standing::of(binding.state, now.seconds());
+            if let Some(held) = all.get_mut(binding.subnet)
+                && let Some(position) = Standing::ALL.iter().position(|other| *other == standing)
+                && let Some(machines) = held.machines.get_mut(position)
+            {
+                *machines += 1;
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,457 @@
+//! Leases as an operator sees and changes them.
+//!
+//! A change is worked out first, stored by the caller, and only then made here: so nothing has to be taken back
+//! when the disk refuses.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use boot_common::Mac;
+use ipnet::Ipv4Net;
+
+use crate::Engine;
+use crate::binding::{Binding, State};
+use crate::command::Now;
+use crate::config::Machine;
+use crate::lease::in_pool;
+use crate::record::{Change, Lease, LeaseState};
+use crate::rests::Rest;
+
+pub use which::{NotALease, Which};
+
+/// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
+/// clock, which counts nanoseconds.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The longest host name that is kept.
+const LONGEST_NAME: usize = 253;
+
+/// How far an address is a machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Offered and not yet requested.
+    Offered,
+    /// Promised.
+    Leased,
+    /// Given back or run out: still the machine's, unless another one needs it.
+    Released,
+    /// In the configuration.
+    Reserved,
+    /// Nobody's for a while: the machine found that somebody else uses it, or was promised it and has another one now.
+    Resting,
+}
+
+impl Standing {
+    /// Every one of an address that is a machine's.
+    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Released, Self::Reserved];
+
+    /// How far an address is a machine's at this second.
+    #[must_use]
+    pub fn of(state: State, now: u64) -> Self {
+        match state {
+            State::Reserved => Self::Reserved,
+            State::Offered(until) if until > now => Self::Offered,
+            State::Leased(until) if until > now => Self::Leased,
+            State::Offered(_) | State::Leased(_) | State::Held(_) | State::Idle => Self::Released,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Leased => "leased",
+            Self::Released => "released",
+            Self::Reserved => "reserved",
+            Self::Resting => "resting",
+        }
+    }
+}
+
+/// A lease as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The machine.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The subnet.
+    pub subnet: Ipv4Net,
+    /// How far it has the address.
+    pub standing: Standing,
+    /// When the promise ends or ended, in Unix seconds. It is made further ahead than the client knows.
+    pub expires: Option<u64>,
+    /// The machine's name in the configuration, else the one that came with an imported lease.
+    pub name: Option<String>,
+}
+
+/// A lease to take over from another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The machine.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// When it ends, in Unix seconds; 0: never; none: as if it was given now.
+    pub expires: Option<u64>,
+    /// The name the machine gave.
+    pub hostname: Option<String>,
+}
+
+impl Entry {
+    /// The same with an end that is later by so many seconds, where it has one.
+    #[must_use]
+    pub fn later_by(self, seconds: i64) -> Self {
+        let later = |end: u64| if end == 0 { 0 } else { end.saturating_add_signed(seconds).max(1) };
+        Self { expires: self.expires.map(later), ..self }
+    }
+}
+
+/// What becomes of an [`Entry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The machine has this lease now.
+    Imported,
+    /// It has it already, for at least as long.
+    Unchanged,
+    /// It cannot have it, for this reason.
+    Refused(String),
+}
+
+/// Why a lease cannot be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("{0} has no lease: `xpxe leases list` shows those there are")]
+    Unknown(Which),
+    /// The configuration would give it again.
+    #[error("{address} is reserved for {machine}: change its [[machine]] in the configuration file instead")]
+    Reserved {
+        /// The address.
+        address: Ipv4Addr,
+        /// Whose.
+        machine: String,
+    },
+}
+
+/// The machines by the addresses that are reserved for them.
+type Reservations<'a> = HashMap<Ipv4Addr, &'a Machine>;
+
+impl Engine {
+    /// Every lease in the order of the addresses. `stored` is what the store has: it knows when a lease ended, and
+    /// keeps leases that no longer fit the configuration.
+    #[must_use]
+    pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
+        let resting: HashMap<Ipv4Addr, Rest> = self.bindings.resting(now.seconds()).collect();
+        let stored = stored
+            .iter()
+            .filter(|lease| lease.state != LeaseState::Resting && !resting.contains_key(&lease.address));
+        let mut stored: HashMap<(Mac, Ipv4Addr), &Lease> =
+            stored.map(|lease| ((lease.mac, lease.address), lease)).collect();
+        let mut all: Vec<Shown> = self
+            .bindings
+            .iter()
+            .map(|(mac, binding)| {
+                let lease = stored.remove(&(mac, binding.address));
+                self.shown(mac, &binding, lease, now)
+            })
+            .collect();
+        all.sort_by_key(|shown| (shown.address, shown.mac));
+        all.extend(stored.into_values().map(|lease| Shown {
+            mac: lease.mac,
+            address: lease.address,
+            subnet: lease.subnet,
+            standing: Standing::Released,
+            expires: u64::try_from(lease.expires).ok(),
+            name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
+        }));
+        all.extend(resting.into_iter().map(|(address, Rest { mac, until })| Shown {
+            mac,
+            address,
+            subnet: self.subnet_at(self.policy.subnet_of(address)),
+            standing: Standing::Resting,
+            expires: Some(until),
+            name: self.policy.client(mac).name,
+        }));
+        // Stable, so that of two with one address that which holds it comes first.
+        all.sort_by_key(|shown| shown.address);
+        all
+    }
+
+    fn shown(&self, mac: Mac, binding: &Binding, lease: Option<&Lease>, now: Now) -> Shown {
+        let ends = |lease: &Lease| u64::try_from(lease.expires).ok();
+        let live = |lease: &&Lease| lease.state == LeaseState::Leased && ends(lease) > Some(now.seconds());
+        let expires = match binding.state {
+            State::Reserved => lease.filter(live).and_then(ends),
+            State::Offered(until) | State::Leased(until) => Some(until),
+            State::Held(_) | State::Idle => lease.and_then(ends),
+        };
+        Shown {
+            mac,
+            address: binding.address,
+            subnet: self.subnet_at(Some(binding.subnet)),
+            standing: Standing::of(binding.state, now.seconds()),
+            expires,
+            name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
+        }
+    }
+
+    fn subnet_at(&self, index: Option<usize>) -> Ipv4Net {
+        let subnet = index.and_then(|index| self.policy.subnets().get(index));
+        subnet.map_or_else(Ipv4Net::default, |subnet| subnet.cidr)
+    }
+
+    /// The leases to delete, and how: all that a machine has, and only where it has none what rests because of it.
+    ///
+    /// # Errors
+    /// There is none, or the configuration would give it again.
+    pub fn to_delete(
+        &self,
+        which: Which,
+        stored: &[Lease],
+        now: Now,
+    ) -> Result<Vec<(Shown, Change)>, Refusal> {
+        let mut meant = which.find(self.leases(stored, now));
+        if meant.iter().any(|shown| shown.standing != Standing::Resting) {
+            meant.retain(|shown| shown.standing != Standing::Resting);
+        }
+        // Who was recognised by another mark than its MAC makes room for the next one that is.
+        let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.policy.is_named(shown.mac);
+        let (reserved, meant): (Vec<Shown>, Vec<Shown>) = meant.into_iter().partition(stays);
+        if meant.is_empty() {
+            let Some(shown) = reserved.into_iter().next() else { return Err(Refusal::Unknown(which)) };
+            let machine = shown.name.unwrap_or_else(|| shown.mac.to_string());
+            return Err(Refusal::Reserved { address: shown.address, machine });
+        }
+        let change = |shown: &Shown| match shown.standing {
+            Standing::Resting => Change::Lift(shown.address),
+            _ => Change::Delete(shown.mac, shown.address),
+        };
+        Ok(meant.into_iter().map(|shown| (shown.clone(), change(&shown))).collect())
+    }
+
+    /// What becomes of leases of another server, in their order, and how.
+    #[must_use]
+    pub fn to_import(&self, entries: &[Entry], now: Now) -> (Vec<Outcome>, Vec<Change>) {
+        let (mut places, mut addresses) = (HashSet::new(), HashSet::new());
+        let machines = self.policy.machines().iter();
+        let reserved = machines.filter_map(|machine| Some((machine.ip?, machine))).collect();
+        let mut changes = Vec::new();
+        let mut judge = |entry: &Entry| -> Result<Outcome, String> {
+            let lease = self.imported(entry, &reserved, now)?;
+            if !places.insert((entry.mac, self.policy.subnet_of(entry.address))) {
+                return Err(format!("{} is in the list twice for one subnet", entry.mac));
+            }
+            // The machines of one reservation share its address.
+            if !addresses.insert(entry.address) && self.reserved(entry.mac) != Some(entry.address) {
+                return Err(format!("{} is in the list twice", entry.address));
+            }
+            let Some(lease) = lease else { return Ok(Outcome::Unchanged) };
+            changes.push(Change::Put(lease));
+            Ok(Outcome::Imported)
+        };
+        let outcomes = entries.iter().map(|entry| judge(entry).unwrap_or_else(Outcome::Refused)).collect();
+        (outcomes, changes)
+    }
+
+    /// The lease that an entry becomes; none when the machine has it already.
+    fn imported(
+        &self,
+        entry: &Entry,
+        reservations: &Reservations<'_>,
+        now: Now,
+    ) -> Result<Option<Lease>, String> {
+        let Entry { mac, address, .. } = *entry;
+        self.may_have(mac, address, reservations)?;
+        let index = self.policy.subnet_of(address);
+        let found = index.and_then(|index| Some((index, self.policy.subnets().get(index)?)));
+        let Some((index, subnet)) = found else { return Err(format!("{address} is in no [[subnet]]")) };
+        let latest = now.seconds() + FOREVER.as_secs();
+        let expires = match entry.expires {
+            None => now.seconds() + subnet.lease.as_secs(),
+            Some(0) => latest,
+            Some(expires) => expires.min(latest),
+        };
+        let is_live = |binding: Binding| match binding.state {
+            State::Offered(until) | State::Leased(until) => {
+                Some(until).filter(|until| *until > now.seconds())
+            }
+            State::Reserved | State::Held(_) | State::Idle => None,
+        };
+        let state = if expires > now.seconds() { LeaseState::Leased } else { LeaseState::Released };
+        if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac)
+            && self.reserved(mac) != Some(address)
+            && (state == LeaseState::Released
+                || self.bindings.with(other, address).and_then(is_live).is_some())
+        {
+            return Err(format!("{address} is {other}'s: delete that lease first"));
+        }
+        if let Some(own) = self.bindings.get(mac, index) {
+            let live = is_live(own);
+            if own.address != address && live.is_some() {
+                return Err(format!(
+                    "{mac} has {} by a lease that still runs: delete that first",
+                    own.address
+                ));
+            }
+            let has_it = match own.state {
+                State::Reserved => entry.expires.is_none(),
+                State::Leased(_) => live >= Some(expires),
+                State::Held(_) | State::Idle => state == LeaseState::Released,
+                State::Offered(_) => false,
+            };
+            if own.address == address && has_it {
+                return Ok(None);
+            }
+        }
+        let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let hostname = entry.hostname.clone().filter(|name| is_name(name));
+        Ok(Some(Lease {
+            mac,
+            address,
+            subnet: subnet.cidr,
+            state,
+            expires: seconds(expires),
+            hostname: self.policy.client(mac).name.or(hostname),
+            updated: seconds(now.seconds()),
+        }))
+    }
+
+    /// Whether the configuration lets a machine have an address; the rules are those by which leases are restored.
+    fn may_have(&self, mac: Mac, address: Ipv4Addr, reservations: &Reservations<'_>) -> Result<(), String> {
+        let [first, ..] = mac.0;
+        if first & 1 != 0 || mac.0 == [0; 6] {
+            return Err(format!("{mac} is no machine's address"));
+        }
+        let index = self.policy.subnet_of(address);
+        let Some(subnet) = index.and_then(|index| self.policy.subnets().get(index)) else {
+            return Err(format!("{address} is in no [[subnet]]"));
+        };
+        if !self.policy.serves(mac) {
+            return Err(format!("the configuration ignores {mac}: name it in a [[machine]]"));
+        }
+        match self.reserved(mac) {
+            Some(reserved) if reserved == address => return Ok(()),
+            Some(reserved) if self.policy.subnet_of(reserved) == index => {
+                return Err(format!("the configuration has {reserved} for {mac}"));
+            }
+            // In another subnet it has an address of the pool.
+            Some(_) | None => {}
+        }
+        if let Some(machine) = reservations.get(&address) {
+            let name = machine.name.clone().or_else(|| Some(machine.macs.first()?.to_string()));
+            return Err(format!(
+                "{address} is reserved for {}",
+                name.as_deref().unwrap_or("another machine")
+            ));
+        }
+        if !in_pool(subnet, address) {
+            return Err(format!(
+                "{address} is in no pool of {}: add it to one, or reserve it by a [[machine]]",
+                subnet.cidr
+            ));
+        }
+        let own = self.policy.ports().iter().flat_map(|port| &port.addresses);
+        if subnet.router == Some(address) || own.into_iter().any(|net| net.addr() == address) {
+            return Err(format!("{address} is the router's or the server's"));
+        }
+        Ok(())
+    }
+
+    /// The address that the configuration has for a machine.
+    fn reserved(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.policy.machine(mac).and_then(|machine| machine.ip)
+    }
+
+    /// Makes changes that are stored already. Queues what the kernel has to know.
+    pub fn change_leases(&mut self, changes: &[Change], now: Now) {
+        for change in changes {
+            match change {
+                // What is reserved for it stays: the row was of an address that it had before.
+                Change::Delete(mac, address) if self.has_reserved(*mac, *address) => {}
+                Change::Delete(mac, address) => self.free(*mac, *address),
+                Change::Lift(address) => self.bindings.rests.lift(*address),
+                Change::Put(lease) => self.take_over(lease, now),
+            }
+        }
+    }
+
+    fn has_reserved(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        let reserved =
+            self.bindings.with(mac, address).is_some_and(|binding| binding.state == State::Reserved);
+        reserved && self.policy.is_named(mac)
+    }
+
+    /// Takes an address from a machine, here and in the kernel. Those that it has in other subnets stay.
+    pub(super) fn free(&mut self, mac: Mac, address: Ipv4Addr) {
+        let binding = self.bindings.remove(mac, address);
+        if binding.is_some_and(|binding| binding.state == State::Reserved) {
+            self.held.remove(&mac);
+        }
+        if !self.bindings.has(mac) {
+            self.hostnames.remove(&mac);
+            if !self.policy.is_named(mac) && self.policy.recognised(mac).is_none() {
+                self.roster.forget(mac);
+            }
+        }
+        // What its probe finds is about an address that is no longer its.
+        self.stop_probe(mac, address);
+        self.drop_entry_for(mac, address);
+    }
+
+    /// Keeps a machine's name for the next time its lease is stored, if it can be a host name.
+    pub(super) fn keep_hostname(&mut self, mac: Mac, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| is_name(name))
+            && self.policy.name(mac).is_none()
+            && self.hostnames.get(&mac).map(Box::as_ref) != Some(name)
+        {
+            self.hostnames.insert(mac, name.into());
+        }
+    }
+
+    /// The name that a machine's lease is stored with: the configuration's, else the kept one.
+    pub(super) fn hostname(&self, mac: Mac) -> Option<String> {
+        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(Box::as_ref)).map(str::to_owned)
+    }
+
+    fn take_over(&mut self, lease: &Lease, now: Now) {
+        let (mac, address) = (lease.mac, lease.address);
+        let Some(subnet) = self.policy.subnet_of(address) else { return };
+        let expires = u64::try_from(lease.expires).unwrap_or(0);
+        // Both are whole seconds, and a promise must not be the longer one.
+        let left = Duration::from_secs(expires.saturating_sub(now.seconds() + 1));
+        let durable_until = match lease.state {
+            LeaseState::Leased if !left.is_zero() => {
+                u64::try_from(now.boot.saturating_add(left).as_nanos()).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        if self.reserved(mac) != Some(address) {
+            // The loser's row in the store went when this one's was written.
+            if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac) {
+                self.free(other, address);
+            }
+            // By the import it has this one there.
+            if let Some(old) = self.bindings.get(mac, subnet) {
+                self.free(mac, old.address);
+            }
+            let state = if durable_until > 0 { State::Leased(expires) } else { State::Idle };
+            self.bindings.put(mac, Binding { address, subnet, state });
+        }
+        self.keep_hostname(mac, lease.hostname.as_deref());
+        self.roster.put(address, self.policy.client(mac));
+        self.put_direct_host(mac, subnet, durable_until, now);
+        self.set_durable(mac, address, durable_until);
+    }
+}
+
+/// Whether it can be shown and sent as a host name.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;
+mod which;

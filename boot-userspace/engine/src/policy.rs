@@ -1,0 +1,461 @@
+//! What the configuration says, as the engine asks it.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use boot_common::Mac;
+use boot_common::class::{Class, Firmware, Stage};
+use ipnet::Ipv4Net;
+
+use crate::boot::{BootFile, boot_file, is_url, named};
+use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
+use crate::marks::{ByMark, Marked, Marks};
+use crate::roster::Client;
+
+/// An interface as the engine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The kernel's number for it.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Its own Ethernet address.
+    pub mac: Mac,
+    /// Its IPv4 addresses; the first is the one that answers come from unless a subnet says otherwise.
+    pub addresses: Vec<Ipv4Net>,
+    /// Our role there.
+    pub role: DhcpRole,
+    /// Where its machines find our HTTP.
+    pub http: SocketAddrV4,
+}
+
+/// What makes a machine's answers different from its neighbours'. Equal where nothing does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Differences {
+    /// Index of the machine, if it has options or a boot file of its own.
+    machine: Option<u32>,
+    /// Its profile, if that has.
+    profile: Option<String>,
+    /// The first half of its MAC, if there is a rule for that maker.
+    oui: Option<[u8; 3]>,
+}
+
+/// For how many seconds another switch port says nothing about a machine that was just seen at its own: a second relay may
+/// have heard the same message. Nobody is moved as quickly.
+pub(super) const SECOND_RELAY: u64 = 5;
+
+/// A MAC that was recognised.
+#[derive(Clone, Copy, Debug)]
+struct Recognised {
+    marked: Marked,
+    /// The Unix second in which it last showed this mark.
+    seen: u64,
+    /// The Unix second in which it has shown a port since that is no machine's: of its own switch, or only of a second
+    /// relay.
+    elsewhere: Option<u64>,
+}
+
+/// Configuration, interfaces and loaders.
+pub struct Policy {
+    config: Arc<Config>,
+    ports: Vec<Port>,
+    /// By MAC, from the configuration.
+    named: HashMap<Mac, u32>,
+    /// By MAC, as recognised by other marks.
+    recognised: HashMap<Mac, Recognised>,
+    by_mark: ByMark,
+    shares_addresses: bool,
+    loaders: HashMap<Firmware, Result<String, String>>,
+}
+
+impl Policy {
+    /// `loader` names the boot file for a firmware kind, or says what provides it.
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        ports: Vec<Port>,
+        loader: impl Fn(Firmware) -> Result<String, String>,
+    ) -> Self {
+        let config = config.into();
+        let indices = (0..).zip(&config.machines);
+        let named = indices.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)));
+        let named = named.collect();
+        let shares_addresses =
+            config.machines.iter().any(|machine| machine.ip.is_some() && machine.macs.len() != 1);
+        let loaders = Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect();
+        let by_mark = ByMark::new(&config.machines);
+        Self { config, ports, named, recognised: HashMap::new(), by_mark, shares_addresses, loaders }
+    }
+
+    /// Gives an interface one more address.
+    #[cfg(test)]
+    pub(super) fn add_address(&mut self, ifindex: u32, address: Ipv4Addr) {
+        let ports = self.ports.iter_mut().filter(|port| port.ifindex == ifindex);
+        ports.for_each(|port| port.addresses.extend(Ipv4Net::new(address, 16)));
+    }
+
+    /// The interfaces.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// Puts an interface in the place of what had its name so far, and gives the position and what was there.
+    pub(super) fn replace_port(&mut self, port: Port) -> Option<(usize, Port)> {
+        let (position, old) = self.ports.iter_mut().enumerate().find(|(_, other)| other.name == port.name)?;
+        Some((position, std::mem::replace(old, port)))
+    }
+
+    /// An interface and its position.
+    #[must_use]
+    pub fn port(&self, ifindex: u32) -> Option<(usize, &Port)> {
+        self.ports.iter().enumerate().find(|(_, port)| port.ifindex == ifindex)
+    }
+
+    /// The configured subnets.
+    #[must_use]
+    pub fn subnets(&self) -> &[Subnet] {
+        &self.config.subnets
+    }
+
+    /// The subnet with this address in it.
+    #[must_use]
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<usize> {
+        self.config.subnets.iter().position(|subnet| subnet.cidr.contains(&address))
+    }
+
+    /// The subnets directly on an interface, in the order of its addresses, each with our address in it.
+    pub fn direct<'a>(&'a self, port: &'a Port) -> impl Iterator<Item = (usize, Ipv4Addr)> + 'a {
+        port.addresses.iter().filter_map(|net| Some((self.subnet_of(net.addr())?, net.addr())))
+    }
+
+    /// Our address on an interface: the first one in a subnet, else the first one.
+    #[must_use]
+    pub fn own_address(&self, port: &Port) -> Option<Ipv4Addr> {
+        let direct = self.direct(port).map(|(_, address)| address).next();
+        direct.or_else(|| port.addresses.first().map(Ipv4Net::addr))
+    }
+
+    /// Whether one interface has addresses in both subnets.
+    #[must_use]
+    pub fn are_on_one_wire(&self, one: usize, other: usize) -> bool {
+        let has = |port: &Port, subnet| self.direct(port).any(|(direct, _)| direct == subnet);
+        self.ports.iter().any(|port| has(port, one) && has(port, other))
+    }
+
+    /// The machine in the configuration.
+    #[must_use]
+    pub fn machine(&self, mac: Mac) -> Option<&Machine> {
+        self.index(mac).and_then(|index| self.at(index))
+    }
+
+    fn index(&self, mac: Mac) -> Option<u32> {
+        self.named.get(&mac).copied().or_else(|| Some(self.recognised.get(&mac)?.marked.machine))
+    }
+
+    fn at(&self, index: u32) -> Option<&Machine> {
+        self.config.machines.get(usize::try_from(index).ok()?)
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self, mac: Mac) -> Option<&str> {
+        self.machine(mac)?.name.as_deref()
+    }
+
+    /// Whether several Ethernet addresses may have the same reserved address.
+    #[must_use]
+    pub fn shares_addresses(&self) -> bool {
+        self.shares_addresses
+    }
+
+    /// Every configured machine.
+    #[must_use]
+    pub fn machines(&self) -> &[Machine] {
+        &self.config.machines
+    }
+
+    /// Recognises a machine by another mark than its MAC, and remembers the MAC until it is seen at another switch
+    /// port. True when the MAC is another machine's now, or none's any more. `now` is in Unix seconds.
+    pub fn recognise(&mut self, mac: Mac, marks: Marks<'_>, now: u64) -> bool {
+        if self.is_named(mac) {
+            return false;
+        }
+        let before = self.recognised.get(&mac).copied();
+        let shown = self.by_mark.find(marks);
+        let found = match before {
+            // The board says more than the port, and operating systems do not show it.
+            Some(Recognised { marked, seen, elsewhere })
+                if !marked.by_port
+                    || marks.relay_port.is_none()
+                    || now < seen + SECOND_RELAY
+                    // What a relay says that is not its own comes beside what its own one says.
+                    || (shown.is_none() && elsewhere.is_none_or(|first| now < first + SECOND_RELAY)) =>
+            {
+                shown.filter(|shown| !shown.by_port).or(Some(marked))
+            }
+            _ => shown,
+        };
+        match found {
+            Some(marked) => {
+                let mut recognised = Recognised { marked, seen: now, elsewhere: None };
+                if let Some(kept) = before.filter(|before| before.marked == marked && shown != Some(marked)) {
+                    let is_elsewhere = shown.is_none() && marks.relay_port.is_some();
+                    recognised.seen = kept.seen;
+                    recognised.elsewhere = kept.elsewhere.or(is_elsewhere.then_some(now));
+                }
+                self.recognised.insert(mac, recognised);
+            }
+            None => drop(self.recognised.remove(&mac)),
+        }
+        before.map(|before| before.marked.machine) != found.map(|found| found.machine)
+    }
+
+    /// Remembers that a MAC was a machine's, from its stored lease: of a machine that is known by other marks, and
+    /// whose operating system does not show them.
+    pub fn remember(&mut self, mac: Mac, address: Ipv4Addr) {
+        let Some(machine) = self.by_mark.by_address(address).filter(|_| !self.named.contains_key(&mac))
+        else {
+            return;
+        };
+        let by_port = self.at(machine).is_some_and(|machine| machine.uuid.is_none());
+        let marked = Marked { machine, by_port };
+        self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0, elsewhere: None });
+    }
+
+    /// How many MACs were recognised.
+    #[must_use]
+    pub fn count_recognised(&self) -> usize {
+        self.recognised.len()
+    }
+
+    /// Forgets MACs that were recognised, and gives them: their next mark tells again who they are.
+    pub fn forget_recognised(&mut self, is_kept: impl Fn(Mac) -> bool) -> Vec<Mac> {
+        self.recognised.extract_if(|mac, _| !is_kept(*mac)).map(|(mac, _)| mac).collect()
+    }
+
+    /// The number in the configuration of a machine that was recognised by another mark than its MAC.
+    #[must_use]
+    pub fn recognised(&self, mac: Mac) -> Option<u32> {
+        self.recognised.get(&mac).map(|recognised| recognised.marked.machine)
+    }
+
+    /// Whether the configuration names the MAC.
+    #[must_use]
+    pub fn is_named(&self, mac: Mac) -> bool {
+        self.named.contains_key(&mac)
+    }
+
+    /// Whether it depends on the switch port which machine a MAC is.
+    #[must_use]
+    pub fn port_decides(&self, mac: Mac) -> bool {
+        self.by_mark.has_ports() && !self.is_named(mac)
+    }
+
+    /// As logs name it.
+    #[must_use]
+    pub fn client(&self, mac: Mac) -> Client {
+        Client { mac, name: self.name(mac).map(str::to_owned) }
+    }
+
+    /// Whether a machine gets an answer at all.
+    #[must_use]
+    pub fn serves(&self, mac: Mac) -> bool {
+        self.config.default.unknown != Unknown::Ignore || self.machine(mac).is_some()
+    }
+
+    /// Whether the daemon wants to see a machine before the kernel answers it.
+    #[must_use]
+    pub fn strangers_ask(&self) -> bool {
+        self.config.default.unknown == Unknown::Ignore
+            || self.config.boot_files.iter().any(|rule| rule.oui.is_some())
+            || self.config.machines.iter().any(|machine| machine.macs.is_empty())
+    }
+
+    /// What makes a machine's answers different.
+    #[must_use]
+    pub fn differences(&self, mac: Mac) -> Differences {
+        let index = self.index(mac);
+        let machine = index.and_then(|index| self.at(index));
+        let own = machine.is_some_and(|machine| !machine.options.is_empty() || machine.boot_file.is_some());
+        let [a, b, c, ..] = mac.0;
+        let oui = [a, b, c];
+        Differences {
+            machine: index.filter(|_| own),
+            profile: self
+                .profile(machine)
+                .filter(|(_, profile)| !profile.options.is_empty() || profile.boot_file.is_some())
+                .map(|(name, _)| name.clone()),
+            oui: self.config.boot_files.iter().any(|rule| rule.oui == Some(oui)).then_some(oui),
+        }
+    }
+
+    /// What makes answers different, of each machine and profile that has options, with its name and its address if that is
+    /// known; no difference first.
+    #[must_use]
+    pub fn every_difference(&self) -> Vec<(String, Differences, Option<Ipv4Addr>)> {
+        let profile = |name: &String| {
+            self.config.profiles.get(name).filter(|profile| !profile.options.is_empty()).map(|_| name.clone())
+        };
+        let profiles = self.config.profiles.keys().filter_map(|name| {
+            let differences = Differences { profile: Some(profile(name)?), ..Differences::default() };
+            Some((format!("profile {name}"), differences, None))
+        });
+        let machines = (0..).zip(&self.config.machines).filter(|(_, machine)| !machine.options.is_empty());
+        let machines = machines.map(|(index, machine)| {
+            let profile = self.profile(Some(machine)).and_then(|(name, _)| profile(name));
+            let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
+            (name, Differences { machine: Some(index), profile, oui: None }, machine.ip)
+        });
+        std::iter::once((String::new(), Differences::default(), None))
+            .chain(profiles)
+            .chain(machines)
+            .collect()
+    }
+
+    fn profile(&self, machine: Option<&Machine>) -> Option<(&String, &Profile)> {
+        let name =
+            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref())?;
+        self.config.profiles.get_key_value(name)
+    }
+
+    /// Options beyond the subnet's own keys for clients at a stage, each code once: the machine's before its profile's
+    /// before its subnet's, and in each of these lists one for this kind of client before one for all.
+    #[must_use]
+    pub fn options(
+        &self,
+        differences: &Differences,
+        subnet: Option<&Subnet>,
+        stage: Stage,
+    ) -> Vec<CustomOption> {
+        let mut chosen: Vec<CustomOption> = Vec::new();
+        for list in self.option_lists(differences, subnet) {
+            for CustomOption { code, .. } in list {
+                if !chosen.iter().any(|before| before.code == *code) {
+                    chosen.extend(of_code(list, *code, stage).cloned());
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Whether an option is configured, for whatever clients.
+    #[must_use]
+    pub fn has_option(&self, differences: &Differences, subnet: Option<&Subnet>, code: u8) -> bool {
+        self.option_lists(differences, subnet)
+            .iter()
+            .any(|list| list.iter().any(|option| option.code == code))
+    }
+
+    /// The most specific list first.
+    fn option_lists<'a>(
+        &'a self,
+        differences: &Differences,
+        subnet: Option<&'a Subnet>,
+    ) -> [&'a [CustomOption]; 3] {
+        let (machine, profile) = self.own(differences);
+        [
+            machine.map_or(&[], |machine| &machine.options),
+            profile.map_or(&[], |profile| &profile.options),
+            subnet.map_or(&[], |subnet| &subnet.options),
+        ]
+    }
+
+    fn own(&self, differences: &Differences) -> (Option<&Machine>, Option<&Profile>) {
+        let machine = differences.machine.and_then(|index| self.at(index));
+        let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
+        (machine, profile)
+    }
+
+    /// Where a class of clients on an interface continues.
+    ///
+    /// # Errors
+    /// Which loader is missing, and what provides it.
+    pub fn boot_file(
+        &self,
+        class: Class,
+        http: SocketAddrV4,
+        differences: &Differences,
+        subnet: Option<&Subnet>,
+    ) -> Result<Option<BootFile>, String> {
+        if class.stage == Stage::Os {
+            return Ok(None);
+        }
+        // What the configuration has for iPXE is for the full one, which comes first.
+        let configured =
+            (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, differences, subnet));
+        let configured = configured.flatten();
+        if let Some(Configured::Key(name)) = configured {
+            return Ok(Some(named(class, http, name)));
+        }
+        let mut file = match configured {
+            Some(Configured::Option(name)) => named(class, http, name),
+            _ => {
+                let loader = |firmware| {
+                    self.loaders
+                        .get(&firmware)
+                        .cloned()
+                        .unwrap_or_else(|| Err(format!("no loader for {}", Firmware::name(firmware))))
+                };
+                let Some(file) = boot_file(class, http, &loader)? else { return Ok(None) };
+                file
+            }
+        };
+        if let BootFile::Tftp { server, .. } = &mut file {
+            let lists = self.option_lists(differences, subnet);
+            let option = lists.into_iter().find_map(|list| of_code(list, SERVER_NAME, class.stage));
+            *server = option.and_then(CustomOption::name).map(str::to_owned);
+        }
+        Ok(Some(file))
+    }
+
+    /// The boot file that the configuration names: for the machine, its profile, by the first rule that fits, or for
+    /// its subnet; on each of these levels by `boot_file` or by option 67. A URL there is for HTTP Boot and anything
+    /// else for TFTP, because an option is not for one kind of firmware as a rule is.
+    fn configured<'a>(
+        &'a self,
+        Class { firmware, stage }: Class,
+        differences: &Differences,
+        subnet: Option<&'a Subnet>,
+    ) -> Option<Configured<'a>> {
+        let (machine, profile) = self.own(differences);
+        let [of_machine, of_profile, of_subnet] = self.option_lists(differences, subnet).map(|list| {
+            let name = of_code(list, BOOT_FILE, stage)?.name()?;
+            (stage == Stage::Ipxe || is_url(name) == firmware.is_http()).then_some(Configured::Option(name))
+        });
+        let key = |name: Option<&'a String>| {
+            name.filter(|_| stage == Stage::Rom).map(|name| Configured::Key(name.as_str()))
+        };
+        let rule = self.config.boot_files.iter().find(|rule| {
+            let kinds = rule.kinds();
+            (kinds.is_empty() || kinds.contains(&firmware))
+                && (rule.oui.is_none() || rule.oui == differences.oui)
+        });
+        key(machine.and_then(|machine| machine.boot_file.as_ref()))
+            .or(of_machine)
+            .or_else(|| key(profile.and_then(|profile| profile.boot_file.as_ref())))
+            .or(of_profile)
+            .or_else(|| key(rule.map(|rule| &rule.file)))
+            .or(of_subnet)
+    }
+}
+
+/// The option with this code that clients at a stage get from a list: the one that is for them alone before the one that
+/// is for all.
+fn of_code(list: &[CustomOption], code: u8, stage: Stage) -> Option<&CustomOption> {
+    list.iter()
+        .filter(|option| option.code == code && option.is_for(stage))
+        .max_by_key(|option| option.client.is_some())
+}
+
+/// How the configuration names a boot file.
+#[derive(Clone, Copy)]
+enum Configured<'a> {
+    /// By a key or a rule: on this server, or a URL.
+    Key(&'a str),
+    /// By option 67: perhaps on another server, which option 66 names.
+    Option(&'a str),
+}
+
+const SERVER_NAME: u8 = 66;
+const BOOT_FILE: u8 = 67;

@@ -1,0 +1,85 @@
+//! Interfaces that change while they are served.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use boot_common::tables::{Host, HostKey};
+
+use crate::Engine;
+use crate::command::{Command, Now};
+use crate::policy::Port;
+
+impl Engine {
+    /// An interface was deleted and made again, or has another MAC or other addresses. Its name is what it is known by.
+    /// Gives the number that it had; none for an interface that is not served.
+    ///
+    /// The tables are to be filled anew after that: [`take_first_commands`](Self::take_first_commands).
+    pub fn relink(&mut self, port: Port, now: Now) -> Option<u32> {
+        let (position, old) = self.policy.replace_port(port.clone())?;
+        self.tables.links.remove(&old.ifindex);
+        let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&port);
+        if is_elsewhere {
+            self.sets.forget(position, &mut self.tables);
+        }
+        self.put_link(position);
+        for address in old.addresses.iter().map(ipnet::Ipv4Net::addr) {
+            if !self.is_own(address)
+                && !self.policy.machines().iter().any(|machine| machine.ip == Some(address))
+            {
+                self.bindings.release_spared(address);
+            }
+        }
+        self.spare_own_addresses();
+        if is_elsewhere {
+            self.put_hosts_anew(position, now);
+        }
+        Some(old.ifindex)
+    }
+
+    /// An interface is gone, down, or has no address: nobody is heard there. Gives the number that it had, if it was there
+    /// until now.
+    pub fn unlink(&mut self, name: &str) -> Option<u32> {
+        let ifindex = self.policy.ports().iter().find(|port| port.name == name)?.ifindex;
+        self.tables.links.remove(&ifindex).map(|_| ifindex)
+    }
+
+    /// What machines on an interface are told about us.
+    fn named_in_answers(&self, port: &Port) -> (Vec<(usize, Ipv4Addr)>, Option<Ipv4Addr>, SocketAddrV4) {
+        (self.policy.direct(port).collect(), self.policy.own_address(port), port.http)
+    }
+
+    fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.policy.ports().iter().any(|port| port.addresses.iter().any(|own| own.addr() == address))
+    }
+
+    /// Machines whose answers named the addresses that the interface had. Those behind relays get their entries when they
+    /// are heard.
+    fn put_hosts_anew(&mut self, position: usize, now: Now) {
+        let is_stale = |host: &Host| self.sets.is_of(host.answer_set, position);
+        let stale: Vec<(HostKey, Host)> = self
+            .tables
+            .hosts
+            .iter()
+            .filter(|(_, host)| is_stale(host))
+            .map(|(key, host)| (*key, *host))
+            .collect();
+        for (key, host) in stale {
+            self.tables.hosts.remove(&key);
+            self.commands.push(Command::DeleteHost(key));
+            if host.address == [0; 4] {
+                self.put_proxied_host(key.mac);
+            } else if let Some(binding) = self.bindings.with(key.mac, Ipv4Addr::from(host.address)) {
+                self.put_direct_host(key.mac, binding.subnet, host.durable_until, now);
+            }
+        }
+        // Machines of a subnet that is on the interface only now.
+        let unknown: Vec<_> = self
+            .bindings
+            .iter()
+            .map(|(mac, binding)| (mac, binding.subnet))
+            .filter(|(mac, _)| !self.tables.hosts.contains_key(&HostKey::from(*mac)))
+            .collect();
+        for (mac, subnet) in unknown {
+            self.put_direct_host(mac, subnet, 0, now);
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! The iPXE script of each machine.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use boot_common::Mac;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use crate::config::{Config, Machine, Profile, Unknown, parse_uuid};
+use crate::marks::{ByMark, Marks};
+use crate::roster::Roster;
+
+/// What is known about a machine that asks for its script. Everything it says about itself may be false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// SMBIOS UUID, as it says.
+    pub uuid: Option<String>,
+    /// As it says; if it says nothing, the machine that has its address.
+    pub mac: Option<Mac>,
+    /// The number in the configuration of the machine that DHCP has recognised it as, by another mark than its MAC.
+    pub recognised: Option<u32>,
+    /// Domain, as it says.
+    pub domain: Option<String>,
+    /// Host name, as it says.
+    pub hostname: Option<String>,
+    /// Serial number, as it says.
+    pub serial: Option<String>,
+    /// iPXE's build architecture: x86_64, i386, arm64, …
+    pub arch: Option<String>,
+    /// The address it asks from.
+    pub client_ip: IpAddr,
+    /// The address of this server that it reached; URLs in the script should have it.
+    pub server: SocketAddr,
+}
+
+/// Why there is no script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoScript {
+    /// This machine is not to be booted from here. Says why.
+    #[error("{0}")]
+    NotForYou(String),
+    /// The configuration names the machine, which has another address than the one that asks.
+    #[error("{machine} has another address: its script is for itself only; the server's log says more")]
+    OfAnother {
+        /// Its name, or its MAC.
+        machine: String,
+        /// The address it has. Not for the one that asks.
+        address: Ipv4Addr,
+    },
+    /// The script should exist and could not be written: an error in a template, for example.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Whose network iPXE has fetched its first script with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Its own: its card is open and has its address.
+    Own,
+    /// The firmware's, as it fetches `autoexec.ipxe`: `${net0/ip}` may be the firmware's address, and every card is closed.
+    Firmwares,
+}
+
+/// The script with which iPXE fetches the one for its machine from `server`. It asks for an address where iPXE has none
+/// that it could use, and goes on for ever: a machine whose script ends is in its firmware's shell, and needs somebody who
+/// walks there.
+///
+/// Of several cards the one that the firmware has booted from comes first, which is the one with an address: on the others
+/// there may be somebody else's DHCP server. `uristring` keeps a serial number like "To be filled by O.E.M." one word.
+#[must_use]
+pub fn bootstrap(server: SocketAddr, network: Network) -> String {
+    let start = match network {
+        Network::Own => "goto script\n",
+        Network::Firmwares => "",
+    };
+    format!(
+        "#!ipxe\n\
+         {start}\
+         :address\n\
+         set card:int32 0\n\
+         :card\n\
+         isset ${{net${{card}}/mac}} || goto any\n\
+         isset ${{net${{card}}/ip}} && dhcp net${{card}} && goto script ||\n\
+         inc card\n\
+         goto card\n\
+         :any\n\
+         dhcp || goto again\n\
+         :script\n\
+         chain --replace http://{server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
+         &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
+         &arch=${{buildarch}} ||\n\
+         :again\n\
+         echo xpxe: no boot script from http://{server}, trying again in 5 seconds\n\
+         sleep 5\n\
+         goto address\n"
+    )
+}
+
+/// The script for a machine that is not to be booted from here: its firmware goes on to its next boot entry, which EDK2
+/// does only after an error.
+#[must_use]
+pub fn not_from_here(why: &str) -> String {
+    format!("#!ipxe\necho xpxe: {why}\nexit 1\n")
+}
+
+/// Kernel and initrds by name, so that `initrd=` works in EFI and BIOS alike; when a file cannot be fetched the
+/// machine says so on its console and asks anew, because a server that restarts must not strand a row of machines.
+const BOOT: &str = "#!ipxe
+echo xpxe: booting {{ name }} ({{ profile }})
+{% for file in initrds -%}
+initrd --name {{ file.name }} {{ file.url }} || goto retry
+{% endfor -%}
+kernel --name kernel {{ kernel }} {% for file in initrds %}initrd={{ file.name }} {% endfor %}{{ args }} || goto retry
+boot || goto retry
+:retry
+echo xpxe: could not boot {{ name }}, trying again in 10 seconds
+sleep 10
+chain --replace {{ again }} || goto retry
+";
+
+/// For a machine that waits for somebody to decide about it.
+const WAIT: &str = "#!ipxe
+:wait
+echo xpxe: {{ why }}
+sleep 30
+chain --replace {{ again }} || goto wait
+";
+
+/// Writes the scripts.
+pub struct ScriptBook {
+    config: Arc<Config>,
+    /// The machines' numbers by MAC, in order.
+    by_mac: Box<[(Mac, u32)]>,
+    by_mark: ByMark,
+    roster: Roster,
+    templates: Environment<'static>,
+}
+
+impl ScriptBook {
+    /// The scripts for a configuration; a machine's is for the addresses only that the roster knows it by.
+    ///
+    /// # Errors
+    /// Never with the built-in templates.
+    pub fn new(config: impl Into<Arc<Config>>, roster: Roster) -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.add_template("boot", BOOT)?;
+        templates.add_template("wait", WAIT)?;
+        let config = config.into();
+        let machines = (0..).zip(&config.machines);
+        let mut by_mac: Box<[(Mac, u32)]> =
+            machines.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index))).collect();
+        by_mac.sort_unstable();
+        let by_mark = ByMark::new(&config.machines);
+        Ok(Self { config, by_mac, by_mark, roster, templates })
+    }
+
+    /// The script of one machine.
+    ///
+    /// # Errors
+    /// When the machine is not to be booted, or a template is broken.
+    pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        let found = self.machine(asked);
+        if let Some((number, machine)) = found {
+            self.refuse_others(asked, number, machine)?;
+        }
+        let machine = found.map(|(_, machine)| machine);
+        if machine.is_none() {
+            match self.config.default.unknown {
+                Unknown::Boot => {}
+                Unknown::Discover => {
+                    let text = format!("{} is not in the configuration yet: waiting", who(asked));
+                    return self.wait(asked, &text);
+                }
+                Unknown::Ignore => {
+                    let text =
+                        format!("{} is not in the configuration, and unknown = \"ignore\"", who(asked));
+                    return Err(NoScript::NotForYou(text));
+                }
+            }
+        }
+        let profile =
+            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref());
+        match profile.and_then(|name| Some((name, self.config.profiles.get(name)?))) {
+            Some((name, profile)) => self.boot(asked, machine, name, profile),
+            None => {
+                let text = format!(
+                    "{} has no profile: give it one in [[machine]], or set profile in [default]",
+                    who(asked)
+                );
+                self.wait(asked, &text)
+            }
+        }
+    }
+
+    /// By its MAC, else as DHCP has recognised it, else by its UUID: another server may have given it its address.
+    fn machine(&self, asked: &Asked) -> Option<(u32, &Machine)> {
+        let by_mac = asked.mac.and_then(|mac| {
+            let position = self.by_mac.binary_search_by_key(&mac, |(mac, _)| *mac).ok()?;
+            self.by_mac.get(position).map(|(_, index)| *index)
+        });
+        let by_uuid = || {
+            let uuid = parse_uuid(asked.uuid.as_deref()?).ok()?;
+            let found = self.by_mark.find(Marks { uuid: Some(uuid), relay_port: None })?;
+            Some(found.machine)
+        };
+        let index = by_mac.or(asked.recognised).or_else(by_uuid)?;
+        Some((index, self.config.machines.get(usize::try_from(index).ok()?)?))
+    }
+
+    /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
+    fn refuse_others(&self, asked: &Asked, number: u32, machine: &Machine) -> Result<(), NoScript> {
+        let asker = asked.client_ip;
+        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
+            return Ok(());
+        }
+        match self.roster.has_another_address(number, &machine.macs, asker) {
+            None => Ok(()),
+            Some(address) => {
+                let machine = machine.name.clone().unwrap_or_else(|| who(asked));
+                Err(NoScript::OfAnother { machine, address })
+            }
+        }
+    }
+
+    fn boot(
+        &self,
+        asked: &Asked,
+        machine: Option<&Machine>,
+        profile_name: &str,
+        profile: &Profile,
+    ) -> Result<String, NoScript> {
+        let initrds: Vec<Value> = profile
+            .initrd
+            .iter()
+            .enumerate()
+            .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(asked.server, path) })
+            .collect();
+        let own = machine.map_or("", |machine| machine.args.as_str());
+        let args = [profile.args.as_str(), own]
+            .into_iter()
+            .filter(|args| !args.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let name = machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked));
+        self.render(
+            "boot",
+            context! {
+                name, args, initrds, profile => profile_name, kernel => url(asked.server, &profile.kernel),
+                again => again(asked),
+            },
+        )
+    }
+
+    fn wait(&self, asked: &Asked, why: &str) -> Result<String, NoScript> {
+        self.render("wait", context! { why, again => again(asked) })
+    }
+
+    fn render(&self, template: &str, context: Value) -> Result<String, NoScript> {
+        self.templates
+            .get_template(template)
+            .and_then(|template| template.render(context))
+            .map(|script| script + "\n")
+            .map_err(|error| NoScript::Broken(format!("the {template} script cannot be written: {error:#}")))
+    }
+}
+
+fn again(asked: &Asked) -> String {
+    format!("http://{}{}", asked.server, super::boot::SCRIPT)
+}
+
+fn who(asked: &Asked) -> String {
+    asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
+}
+
+/// A path in the boot directory as a URL; URLs stay as they are.
+fn url(server: SocketAddr, path: &str) -> String {
+    if path.starts_with("http://") || path.starts_with("https://") {
+        return path.to_owned();
+    }
+    let mut url = format!("http://{server}/files/");
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(char::from(byte));
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::Client;
+
+    const CONFIG: &str = r#"
+        [[interface]]
+        name = "eth1"
+        [[subnet]]
+        cidr = "10.1.0.0/16"
+        pool = ["10.1.1.33-10.1.1.233"]
+        [[profile]]
+        name = "talos"
+        kernel = "talos/vm linuz"
+        initrd = ["talos/initramfs.xz", "http://other/extra.img"]
+        args = "console=ttyS0"
+        [default]
+        profile = "talos"
+        [[machine]]
+        mac = "52:54:00:00:00:01"
+        name = "node1"
+        args = "extra=1"
+    "#;
+
+    fn book(config: &str) -> ScriptBook {
+        book_with(config, Roster::default())
+    }
+
+    fn book_with(config: &str, roster: Roster) -> ScriptBook {
+        ScriptBook::new(crate::config::parse(config, "test").unwrap(), roster).unwrap()
+    }
+
+    fn asked(mac: &str) -> Asked {
+        Asked {
+            uuid: None,
+            mac: Some(mac.parse().unwrap()),
+            recognised: None,
+            domain: None,
+            hostname: None,
+            serial: None,
+            arch: None,
+            client_ip: "10.1.1.40".parse().unwrap(),
+            server: "10.1.0.2:8080".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_machine_gets_its_own_arguments_behind_the_profiles() {
+        let script = book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap();
+        assert!(script.starts_with("#!ipxe\n"), "{script}");
+        assert!(script.contains(
+            "\nkernel --name kernel http://10.1.0.2:8080/files/talos/vm%20linuz initrd=initrd0 initrd=initrd1 console=ttyS0 extra=1 || goto retry\n"
+        ), "{script}");
+        assert!(
+            script.contains("\ninitrd --name initrd1 http://other/extra.img || goto retry\n"),
+            "{script}"
+        );
+        assert!(
+            script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe || goto retry\n"),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn machines_are_known_by_mac_before_what_dhcp_and_they_themselves_say() {
+        let more =
+            [(2, "uuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\""), (3, "mac = \"52:54:00:00:00:03\"")];
+        let more = more.map(|(number, mark)| format!("[[machine]]\n{mark}\nargs = \"extra={number}\"\n"));
+        let book = book(&(CONFIG.to_owned() + &more.concat()));
+        let uuid = Some("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned());
+        // As SMBIOS has it.
+        let swapped = Some("44454c4c-4200-1035-8052-b4c04f4e3132".to_owned());
+        for (mac, recognised, uuid, extra) in [
+            ("52:54:00:00:00:01", Some(1), uuid.clone(), Some(1)),
+            ("52:54:00:00:00:03", None, None, Some(3)),
+            ("52:54:00:00:00:99", Some(2), uuid.clone(), Some(3)),
+            ("52:54:00:00:00:99", None, uuid, Some(2)),
+            ("52:54:00:00:00:99", None, swapped, Some(2)),
+            ("52:54:00:00:00:99", None, Some("ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned()), None),
+            ("52:54:00:00:00:99", None, None, None),
+        ] {
+            let script = book.script(&Asked { recognised, uuid, ..asked(mac) }).unwrap();
+            let extra =
+                extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
+            assert!(script.contains(&extra), "{extra} is not in\n{script}");
+        }
+    }
+
+    /// Whatever fails, a script goes on: every command that can fail says where, and behind the last one nothing follows.
+    #[test]
+    fn no_script_ends_in_the_firmwares_shell() {
+        let server = "10.1.0.2:8080".parse().unwrap();
+        let waits = CONFIG.replace("[default]\n        profile = \"talos\"", "");
+        let scripts = [
+            bootstrap(server, Network::Own),
+            bootstrap(server, Network::Firmwares),
+            book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap(),
+            book(&waits).script(&asked("52:54:00:00:00:01")).unwrap(),
+        ];
+        for script in scripts {
+            let lines: Vec<&str> = script.lines().filter(|line| !line.is_empty()).collect();
+            let fails = ["isset", "dhcp", "chain", "initrd", "kernel", "boot"];
+            for line in lines.iter().filter(|line| fails.iter().any(|word| line.starts_with(word))) {
+                let (_, otherwise) = line.split_once("||").unwrap_or_else(|| panic!("{line} ends {script}"));
+                let label = otherwise.trim().strip_prefix("goto ");
+                let exists = label.is_none_or(|label| lines.contains(&format!(":{label}").as_str()));
+                assert!(exists, "{line} goes nowhere: {script}");
+            }
+            let last = lines.last().unwrap();
+            assert!(last.starts_with("goto ") || last.contains("|| goto "), "{last} ends {script}");
+        }
+        let asks = |network| bootstrap(server, network).find("dhcp").unwrap();
+        assert!(!bootstrap(server, Network::Firmwares)[..asks(Network::Firmwares)].contains("goto script"));
+        assert!(bootstrap(server, Network::Own)[..asks(Network::Own)].contains("goto script"));
+    }
+
+    #[test]
+    fn a_machine_s_script_is_for_its_own_addresses() {
+        let roster = Roster::default();
+        let (mac, uuid) = ("52:54:00:00:00:01", "4c4c4544-0042-3510-8052-b4c04f4e3132");
+        let config = CONFIG.replace("name = \"node1\"", &format!("name = \"node1\"\nuuid = {uuid:?}"));
+        let book = book_with(&config, roster.clone());
+        let stranger = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
+        assert!(book.script(&asked(mac)).is_ok(), "its address is not known");
+        let home = Ipv4Addr::new(10, 1, 1, 50);
+        roster.put(home, Client { mac: mac.parse().unwrap(), name: None });
+        let other = NoScript::OfAnother { machine: "node1".to_owned(), address: home };
+        assert!(!other.to_string().contains("10.1.1.50"), "who asks does not learn it");
+        let refused = Err(other);
+        assert_eq!(book.script(&asked(mac)), refused, "by its MAC");
+        assert_eq!(book.script(&stranger("52:54:00:00:00:99")), refused, "by its UUID");
+        assert_eq!(book.script(&Asked { mac: None, ..stranger(mac) }), refused, "by its UUID alone");
+        assert_eq!(book.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
+        assert!(book.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
+        assert!(book.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
+        let shared = format!("[http]\nshared_addresses = [\"10.1.1.0/24\"]\n{config}");
+        assert!(book_with(&shared, roster).script(&asked(mac)).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_machine_boots_waits_or_is_turned_away() {
+        let stranger = asked("52:54:00:00:00:99");
+        assert!(book(CONFIG).script(&stranger).unwrap().contains("vm%20linuz"));
+        let discover = CONFIG.replace("[default]", "[default]\nunknown = \"discover\"");
+        assert!(book(&discover).script(&stranger).unwrap().contains("sleep 30"));
+        let ignore = CONFIG.replace("[default]", "[default]\nunknown = \"ignore\"");
+        assert!(matches!(book(&ignore).script(&stranger), Err(NoScript::NotForYou(_))));
+    }
+
+    #[test]
+    fn without_a_profile_the_console_says_what_is_missing() {
+        let config = CONFIG.replace("[default]\n        profile = \"talos\"", "");
+        let script = book(&config).script(&asked("52:54:00:00:00:01")).unwrap();
+        assert!(script.contains("has no profile"), "{script}");
+    }
+}

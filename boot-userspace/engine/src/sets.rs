@@ -1,0 +1,250 @@
+//! Answer sets: which machines get the same answers, and preparing those answers.
+//!
+//! A set is a subnet (or a proxy's interface) together with whatever makes a machine different from its
+//! neighbours there: options or boot files of its own, of its profile, or of its maker.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use boot_common::class::{Class, Firmware, Program, Stage};
+use boot_common::decide::message;
+use boot_common::facts::wanted;
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
+use tracing::warn;
+
+use crate::answers::{Parts, Prepared, prepare};
+use crate::command::Command;
+use crate::policy::{Differences, Policy};
+use crate::tables::Tables;
+
+/// How many answers are kept for the parameter request lists of operating systems, over all sets. They differ by
+/// client software, not by machine; a flood of invented lists must not push the useful ones out.
+const MOST_LISTS: usize = 1024;
+
+/// The parameter request lists of operating systems that boot from a network everywhere, as captured from them: so
+/// that the kernel has their answers before the first one asks. All others it learns when they do.
+const COMMON_LISTS: [&[u8]; 2] = [
+    // BusyBox udhcpc 1.35, as in initramfs images.
+    &[1, 3, 6, 12, 15, 28, 42],
+    // ISC dhclient 4.4 with Debian's configuration.
+    &[1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42],
+];
+
+/// What makes a set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Set {
+    /// Position of the interface.
+    pub(super) position: usize,
+    /// Index of the subnet; `None` for answers without an address.
+    pub(super) subnet: Option<usize>,
+    /// Our address there.
+    pub(super) server: Ipv4Addr,
+    /// What makes machines different.
+    pub(super) differences: Differences,
+}
+
+/// All sets by number.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    numbers: HashMap<Set, u32>,
+    sets: Vec<Set>,
+    lists: usize,
+    /// What was said about options that do not fit: by set, and which.
+    said: HashSet<(u32, Vec<u8>)>,
+}
+
+/// How often it is said that options do not fit: by then nobody reads it.
+const MOST_SAID: usize = 256;
+
+impl Sets {
+    /// The set's number; its answers for firmware, and for clients that want everything, are prepared.
+    pub(super) fn number(
+        &mut self,
+        set: Set,
+        policy: &Policy,
+        tables: &mut Tables,
+        commands: &mut Vec<Command>,
+    ) -> u32 {
+        if let Some(number) = self.numbers.get(&set) {
+            return *number;
+        }
+        let number = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
+        let messages: &[u8] = if set.subnet.is_some() {
+            &[message::OFFER, message::ACK, message::INFORM, message::BOOT_ACK]
+        } else {
+            &[message::OFFER, message::BOOT_ACK]
+        };
+        for class in Class::answered().filter(|class| is_common(*class)) {
+            for &message in messages {
+                // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
+                let prepared = compose(&set, policy, class, message, None, ANSWER_OPTIONS);
+                let Some(answer) = self.taken(number, &set, class, policy, prepared) else { continue };
+                let key = AnswerKey { set: number, wanted: 0, class: class.key(), message, reserved: [0; 2] };
+                tables.answers.insert(key, answer);
+                commands.push(Command::PutAnswer(key, Box::new(answer)));
+            }
+        }
+        let lists = if set.subnet.is_some() { &COMMON_LISTS[..] } else { &[] };
+        self.sets.push(set.clone());
+        self.numbers.insert(set, number);
+        for list in lists {
+            for message in [message::OFFER, message::ACK, message::INFORM] {
+                let key = AnswerKey {
+                    set: number,
+                    wanted: wanted(list),
+                    class: Class::OS.key(),
+                    message,
+                    reserved: [0; 2],
+                };
+                self.by_list(key, list, policy, tables, commands);
+            }
+        }
+        number
+    }
+
+    /// Whether there is an answer for a class, which is prepared now if that was not worth while before anybody asked.
+    /// What is the daemon's alone is in no table.
+    pub(super) fn has(
+        &mut self,
+        key: AnswerKey,
+        policy: &Policy,
+        tables: &mut Tables,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        if tables.answers.contains_key(&key) {
+            return true;
+        }
+        let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) else { return false };
+        if !Class::from_key(key.class).is_some_and(Class::is_the_daemons) {
+            tables.answers.insert(key, answer);
+            commands.push(Command::PutAnswer(key, Box::new(answer)));
+        }
+        true
+    }
+
+    /// Forgets the sets of an interface, whose addresses are others now.
+    pub(super) fn forget(&mut self, position: usize, tables: &mut Tables) {
+        self.numbers.retain(|set, _| set.position != position);
+        tables.answers.retain(|key, _| {
+            let set = usize::try_from(key.set).ok().and_then(|number| self.sets.get(number));
+            let is_kept = set.is_some_and(|set| set.position != position);
+            self.lists -= usize::from(!is_kept && key.wanted != 0);
+            is_kept
+        });
+    }
+
+    /// Whether a set is of an interface.
+    pub(super) fn is_of(&self, number: u32, position: usize) -> bool {
+        let set = usize::try_from(number).ok().and_then(|number| self.sets.get(number));
+        set.is_some_and(|set| set.position == position)
+    }
+
+    /// An answer by a client's own list, kept for the next one with that list.
+    pub(super) fn by_list(
+        &mut self,
+        key: AnswerKey,
+        list: &[u8],
+        policy: &Policy,
+        tables: &mut Tables,
+        commands: &mut Vec<Command>,
+    ) -> Option<Answer> {
+        let answer = self.in_room(key, Some(list), policy, ANSWER_OPTIONS)?;
+        if self.lists < MOST_LISTS {
+            self.lists += 1;
+            tables.answers.insert(key, answer);
+            commands.push(Command::PutAnswer(key, Box::new(answer)));
+        }
+        Some(answer)
+    }
+
+    /// An answer for a client that takes little: with `room` bytes of options.
+    pub(super) fn in_room(
+        &mut self,
+        key: AnswerKey,
+        list: Option<&[u8]>,
+        policy: &Policy,
+        room: usize,
+    ) -> Option<Answer> {
+        let set = self.sets.get(key.set as usize)?.clone();
+        let class = Class::from_key(key.class)?;
+        let prepared = compose(&set, policy, class, key.message, list, room);
+        self.taken(key.set, &set, class, policy, prepared)
+    }
+
+    /// The answer, after what is missing in it was said once.
+    fn taken(
+        &mut self,
+        number: u32,
+        set: &Set,
+        class: Class,
+        policy: &Policy,
+        prepared: Option<Prepared>,
+    ) -> Option<Answer> {
+        let Prepared { answer, left_out } = prepared?;
+        if !left_out.is_empty() && self.said.len() < MOST_SAID && self.said.insert((number, left_out.clone()))
+        {
+            let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
+            let place = subnet.map_or_else(String::new, |subnet| format!(" in {}", subnet.cidr));
+            let client = crate::lines::describe(class);
+            warn!(
+                "{} for {client}{place}: the answer is as long as the client takes, give out fewer or shorter ones",
+                no_room(&left_out)
+            );
+        }
+        Some(answer)
+    }
+}
+
+/// Whether machines of a class may ask at any time: half of the architectures have no iPXE, and hardly a machine.
+fn is_common(class: Class) -> bool {
+    class.stage != Stage::Rom
+        || class.firmware == Firmware::RaspberryPi
+        || class.firmware.program() != Program::Else
+}
+
+/// Which options have no room, in words.
+pub(super) fn no_room(codes: &[u8]) -> String {
+    match codes {
+        [code] => format!("option {code} has no room and is left out"),
+        codes => {
+            let codes: Vec<String> = codes.iter().map(u8::to_string).collect();
+            format!("options {} have no room and are left out", codes.join(", "))
+        }
+    }
+}
+
+fn compose(
+    set: &Set,
+    policy: &Policy,
+    class: Class,
+    message: u8,
+    list: Option<&[u8]>,
+    room: usize,
+) -> Option<Prepared> {
+    let needs_boot_file = set.subnet.is_none() || message == message::BOOT_ACK;
+    if needs_boot_file && class.stage == Stage::Os {
+        return None;
+    }
+    let http = policy.ports().get(set.position)?.http;
+    let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
+    let boot = policy.boot_file(class, http, &set.differences, subnet).ok()?;
+    let stage = if class.stage == Stage::ReducedIpxe { Stage::Ipxe } else { class.stage };
+    let custom = policy.options(&set.differences, subnet, stage);
+    let parts = Parts {
+        class,
+        message,
+        subnet: subnet.filter(|_| message != message::BOOT_ACK),
+        server: set.server,
+        boot: boot.as_ref(),
+        custom: &custom,
+        wanted: list,
+        room,
+    };
+    match prepare(&parts) {
+        Ok(prepared) => Some(prepared),
+        Err(error) => {
+            warn!("{error}");
+            None
+        }
+    }
+}

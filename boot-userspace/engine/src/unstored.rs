@@ -1,0 +1,94 @@
+//! Taking back what could not be stored.
+//!
+//! The engine decides as if every change were stored. When the disk refuses, each machine that was to be promised
+//! something has again what it had before, and its answer is not sent.
+
+use boot_common::tables::{Host, HostKey};
+use boot_common::{Mac, Reason};
+use tracing::debug;
+
+use crate::Engine;
+use crate::binding::Binding;
+use crate::command::{Command, Told};
+use crate::record::{Change, Lease, LeaseState};
+use crate::rests::Rest;
+
+/// What a machine had before it was promised more.
+#[derive(Debug)]
+pub(super) struct Before {
+    mac: Mac,
+    binding: Binding,
+    held: Option<u64>,
+    host: Option<Host>,
+}
+
+impl Before {
+    fn is_of(&self, lease: &Lease) -> bool {
+        self.mac == lease.mac && self.binding.address == lease.address
+    }
+}
+
+impl Engine {
+    /// Keeps what a machine has, until the changes of this round are stored.
+    pub(super) fn keep_before(&mut self, mac: Mac, binding: Binding) {
+        let host = self.tables.hosts.get(&HostKey::from(mac)).copied();
+        let held = self.held.get(&mac).copied();
+        self.promised.push(Before { mac, binding, held, host });
+    }
+
+    /// Takes back what the commands that were taken last promise: their changes could not be stored.
+    pub fn not_stored(&mut self, changes: &[Change]) {
+        let promised = std::mem::take(&mut self.unstored);
+        for change in changes {
+            match change {
+                Change::Put(Lease { mac, address, state: LeaseState::Resting, expires, .. }) => {
+                    // With what the machine has stored next.
+                    let until = u64::try_from(*expires).unwrap_or(0);
+                    self.bindings.rests.begin(*address, Rest { mac: *mac, until });
+                }
+                Change::Put(lease)
+                    if lease.state == LeaseState::Leased
+                        && promised.iter().any(|before| before.is_of(lease)) => {}
+                Change::Put(lease) => self.withdraw(lease.mac, lease.address),
+                Change::Delete(..) | Change::Lift(_) => {}
+            }
+        }
+        // A machine may be in it twice: what it had first counts.
+        for before in promised.into_iter().rev() {
+            self.take_back(before);
+        }
+    }
+
+    fn take_back(&mut self, Before { mac, binding, held, host }: Before) {
+        // Within the same round it may have lost the address.
+        if self.bindings.with(mac, binding.address).is_none() {
+            return;
+        }
+        self.bindings.put(mac, binding);
+        match held {
+            Some(until) => drop(self.held.insert(mac, until)),
+            None => drop(self.held.remove(&mac)),
+        }
+        let key = HostKey::from(mac);
+        // The entry may have been for another subnet that the machine is in.
+        match host.filter(|host| self.bindings.with(mac, host.address.into()).is_some()) {
+            Some(host) => self.insert_host(mac, host),
+            None => {
+                self.tables.hosts.remove(&key);
+                self.commands.push(Command::DeleteHost(key));
+            }
+        }
+    }
+
+    /// The machine's entry as it is now.
+    #[must_use]
+    pub fn host_of(&self, key: &HostKey) -> Option<Host> {
+        self.tables.hosts.get(key).copied()
+    }
+
+    /// An answer has not left, for this reason: it is counted as that, and no log line says that it was given.
+    pub fn not_sent(&mut self, told: &Told, reason: Reason) {
+        debug!(reason = reason.name(), mac = %told.mac, "not answered: {}", reason.says());
+        self.count(reason);
+    }
+}
