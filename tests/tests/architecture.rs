@@ -90,7 +90,7 @@ fn each_folder_of_the_daemon_imports_only_what_it_may() -> Result<()> {
         for target in imports.iter().map(|target| inside(target)) {
             let is_below =
                 |place: &&str| target.strip_prefix(*place).is_some_and(|rest| rest.starts_with(['/', '.']));
-            if !is_below(&folder) && !may.iter().any(|place| is_below(place)) {
+            if !is_below(&folder) && !may.iter().any(is_below) {
                 wrong.push(format!("{file} imports {target}: {folder}/ may import only {may:?}"));
             }
         }

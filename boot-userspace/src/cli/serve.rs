@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
+use tokio::runtime::Builder;
 
 use crate::cli::configuration;
 use crate::daemon::log::{self, LogFormat};
@@ -61,8 +62,18 @@ impl Serve {
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(config, files, kernel_log, limit))?;
+        // HTTP has threads of its own: who downloads must never hold up a DHCP answer or a TFTP block.
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let delivery = Builder::new_multi_thread()
+            .worker_threads(config.http.threads.unwrap_or_else(cores))
+            .thread_name("xpxe-http")
+            .enable_all()
+            .build()?;
+        let packets = Builder::new_current_thread().enable_all().build()?;
+        let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle()));
+        // What is still being sent ends with the process.
+        delivery.shutdown_background();
+        ended?;
         Ok(ExitCode::SUCCESS)
     }
 

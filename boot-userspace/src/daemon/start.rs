@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Handle;
 use tokio::time::interval;
 use tracing::{info, warn};
 
@@ -34,11 +35,17 @@ use boot_engine::policy::Policy;
 use boot_engine::roster::Roster;
 use boot_engine::script::ScriptBook;
 
-/// Serves until a signal says that it is over.
+/// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`.
 ///
 /// # Errors
 /// One sentence that says what to do.
-pub async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Limit) -> Result<()> {
+pub async fn serve(
+    config: Config,
+    files: BootFiles,
+    kernel_log: bool,
+    limit: Limit,
+    delivery: &Handle,
+) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let signals = Signals::listen()?;
     let files = Arc::new(files);
@@ -94,7 +101,10 @@ pub async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Li
 
     // DHCP last: whom it answers goes on to the others.
     let tftp = tftp.open(&config, &links)?;
-    let listener = http::listen(http_socket).with_context(|| in_use(config.http.listen))?;
+    let listener = {
+        let _registers_there = delivery.enter();
+        http::listen(http_socket).with_context(|| in_use(config.http.listen))?
+    };
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
@@ -150,7 +160,7 @@ pub async fn serve(config: Config, files: BootFiles, kernel_log: bool, limit: Li
     let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
-    let http = tokio::spawn(async move { http::serve(listener, routes, &settings, connections).await });
+    let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, events));

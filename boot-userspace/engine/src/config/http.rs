@@ -23,6 +23,8 @@ pub struct Http {
     /// `connections_per_address`: how many connections one address may have at once, 1 to 4096. Default
     /// [`DEFAULT_CONNECTIONS_PER_ADDRESS`].
     pub connections_per_address: usize,
+    /// `threads`: how many threads deliver scripts and files, 1 to 256. Default: one for each processor.
+    pub threads: Option<usize>,
     /// `trusted_proxies`: whose X-Forwarded-For header is believed. Default: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// `shared_addresses`: those that stand for several machines, so that nothing follows from them. Default: none.
@@ -35,6 +37,7 @@ impl Default for Http {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             advertise: None,
             connections_per_address: DEFAULT_CONNECTIONS_PER_ADDRESS,
+            threads: None,
             trusted_proxies: Vec::new(),
             shared_addresses: Vec::new(),
         }
@@ -47,18 +50,21 @@ pub(super) struct Written {
     listen: Option<At<String>>,
     advertise: Option<At<String>>,
     connections_per_address: Option<At<u32>>,
+    threads: Option<At<u32>>,
     trusted_proxies: Vec<At<String>>,
     shared_addresses: Vec<At<String>>,
 }
 
 /// The section in the file.
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
-    let known = ["listen", "advertise", "connections_per_address", "trusted_proxies", "shared_addresses"];
+    let known =
+        ["listen", "advertise", "connections_per_address", "threads", "trusted_proxies", "shared_addresses"];
     let Some(http) = top.table("http", &known, report) else { return Written::default() };
     Written {
         listen: http.text("listen", "0.0.0.0:8080", report),
         advertise: http.text("advertise", "10.1.0.2:8080", report),
         connections_per_address: http.number("connections_per_address", 1..=4096, "256", report),
+        threads: http.number("threads", 1..=256, "4", report),
         trusted_proxies: http.texts("trusted_proxies", "10.1.0.5", report),
         shared_addresses: http.texts("shared_addresses", "10.1.0.1", report),
     }
@@ -71,12 +77,14 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
     let listen = listen.unwrap_or(default.listen);
     let advertise = from.advertise.as_ref();
     let advertise = advertise.and_then(|at| at.read(report, |text| address::advertise(text, listen.port())));
-    let connections = from.connections_per_address.as_ref().and_then(|at| usize::try_from(at.value).ok());
+    let number = |at: &Option<At<u32>>| at.as_ref().and_then(|at| usize::try_from(at.value).ok());
+    let (connections, threads) = (number(&from.connections_per_address), number(&from.threads));
     let mut nets = |list: &[At<String>]| list.iter().filter_map(|at| at.read(report, net)).collect();
     Http {
         listen,
         advertise,
         connections_per_address: connections.unwrap_or(default.connections_per_address),
+        threads,
         trusted_proxies: nets(&from.trusted_proxies),
         shared_addresses: nets(&from.shared_addresses),
     }

@@ -217,6 +217,7 @@ fn everything_that_may_be_written() {
         [tftp]\nwindowsize = 1\nsingle_port = false\nclients = 'any'
         [http]\nlisten = '127.0.0.1:81'\nadvertise = '10.1.0.2'
         connections_per_address = 4096
+        threads = 3
         trusted_proxies = ['10.1.0.5', '2001:db8::/64']
         shared_addresses = ['0.0.0.0/0']
         [ipxe]\nx64 = '/a/snponly.efi'\nbios = '/a/undionly.kpxe'
@@ -237,7 +238,7 @@ fn everything_that_may_be_written() {
     ";
     let config = good(text);
     assert_eq!(config.http.advertise, Some(([10, 1, 0, 2], 81).into()));
-    assert_eq!(config.http.connections_per_address, 4096);
+    assert_eq!((config.http.connections_per_address, config.http.threads), (4096, Some(3)));
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
     assert_eq!(config.http.trusted_proxies, nets(&["10.1.0.5/32", "2001:db8::/64"]));
     assert_eq!(config.http.shared_addresses, nets(&["0.0.0.0/0"]));
