@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::{Event, Xpxe};
-use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::dhcp_client::{Client, Wire, mac};
 use boot_tests::place::{ALICE, BOB, Place, SOON, STRANGER, known};
 use boot_tests::rack::{SERVER_ADDRESS, Station};
 use boot_tests::settings::{Known, Settings, boot_dir, proof};
@@ -119,6 +120,62 @@ fn large_headers_cost_little_memory_and_it_is_given_back() -> Result<()> {
     eventually(SOON, "the memory", || resident(&xpxe).is_ok_and(|now| now.saturating_sub(before) < 4_000))
         .with_context(|| format!("{before} kB before, {:?} after", resident(&xpxe)))?;
     xpxe.stop()
+}
+
+/// A row that boots downloads and asks for addresses in the same minute.
+#[test]
+fn downloads_keep_nobody_from_an_address() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    fs::write(boot_dir(&place.rack).join("large"), vec![7; 64 << 20])?;
+    let downloader = station(&place, "downloader", OTHER)?;
+    let client = place.client()?;
+    let (bytes, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let leases = downloader.run(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| download(&bytes, &stop));
+            }
+            let leases = addresses_meanwhile(&client, &bytes);
+            stop.store(true, Ordering::Relaxed);
+            leases
+        })
+    })??;
+    println!("with 64 downloads: {leases:?}");
+    xpxe.stop()
+}
+
+/// Fetches the same file until it is told to stop.
+fn download(bytes: &AtomicU64, stop: &AtomicBool) -> Option<()> {
+    let mut buffer = vec![0; 1 << 16];
+    while !stop.load(Ordering::Relaxed) {
+        let mut stream = connect().ok()?;
+        stream.write_all(b"GET /files/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        while !stop.load(Ordering::Relaxed) {
+            match stream.read(&mut buffer).ok()? {
+                0 => break,
+                read => bytes.fetch_add(read as u64, Ordering::Relaxed),
+            };
+        }
+    }
+    Some(())
+}
+
+/// How long each of some new machines took to get its address, while the downloads went on.
+fn addresses_meanwhile(client: &Wire, bytes: &AtomicU64) -> Result<Vec<Duration>> {
+    let loaded = |more: u64| {
+        let before = bytes.load(Ordering::Relaxed);
+        eventually(SOON, "downloads", || bytes.load(Ordering::Relaxed) > before + more)
+    };
+    loaded(100 << 20)?;
+    let mut took = Vec::new();
+    for last in 1..=20 {
+        let started = Instant::now();
+        client.lease(&Client::new(mac(&format!("02:77:00:00:01:{last:02x}"))?))?;
+        took.push(started.elapsed());
+    }
+    loaded(1 << 20)?;
+    Ok(took)
 }
 
 /// Whoever wants a machine's arguments, which may be passwords, needs its address too.
