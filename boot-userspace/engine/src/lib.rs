@@ -372,9 +372,6 @@ impl Engine {
             self.bindings.restore_rest(address, mac, expires);
             return;
         }
-        if !self.policy.serves(mac) {
-            return;
-        }
         self.policy.remember(mac, address);
         if let Some(machine) = self.policy.recognised(mac) {
             self.roster.recognise(&self.policy.client(mac), Some(machine));
@@ -384,6 +381,15 @@ impl Engine {
             // Both are whole seconds, and a promise must not be the longer one.
             let left = Duration::from_secs(left - 1);
             durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
+        }
+        if !self.policy.serves(mac) {
+            // It is no machine until it shows by what it is known, or the configuration has it no longer. What it was promised
+            // is nobody else's all the same.
+            if durable_until > 0 {
+                self.put_off_reservation(address, mac);
+                self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
+            }
+            return;
         }
         let has_it = self.bindings.with(mac, address).is_some();
         let has_reserved_instead = self.bindings.of(mac).any(|binding| {

@@ -12,6 +12,7 @@ use boot_engine::STEP;
 use boot_engine::script::{self, Network, ScriptBook};
 pub use boot_engine::script::{Asked, NoScript};
 
+use super::files::shown;
 use super::{Ends, Site, machine_at};
 
 /// Longest value taken from a query; what is longer is cut.
@@ -67,6 +68,7 @@ fn answer(
     asked_mac: Option<Mac>,
     script: Result<String, NoScript>,
 ) -> Response {
+    let path = shown(path);
     let (known_mac, name) = machine_at(&site.roster, ends.client);
     // The roster's name belongs to the roster's machine only.
     let name = name.filter(|_| asked_mac.is_none() || asked_mac == known_mac);

@@ -38,7 +38,7 @@ pub(super) async fn file(
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
     let (mac, machine) = machine_at(&site.roster, ends.client);
-    let to = Recipient { mac, name: machine, client: ends.client.ip(), file: name.clone() };
+    let to = Recipient { mac, name: machine, client: ends.client.ip(), file: shown(&name) };
     let files = site.files.clone();
     // Opening may have to wait for a disk.
     let opened = tokio::task::spawn_blocking(move || {
@@ -67,9 +67,14 @@ pub(super) async fn nothing_there(
 ) -> Response {
     let (mac, name) = machine_at(&site.roster, ends.client);
     let (mac, client) = (mac.map(display), ends.client.ip());
-    let path: String = uri.path().chars().take(LONGEST_PATH).collect();
-    info!(step = "http", by = "daemon", mac, name, %client, "asked for {path:?}, which is no path of this server: boot files are under /files/, the script is /boot.ipxe");
+    let path = shown(uri.path());
+    info!(step = "http", by = "daemon", mac, name, %client, "asked for \"{path}\", which is no path of this server: boot files are under /files/, the script is /boot.ipxe");
     (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
+}
+
+/// A path as the log has it: a request's may be as long as its headers, and any bytes may be in it.
+pub(super) fn shown(path: &str) -> String {
+    path.chars().take(LONGEST_PATH).flat_map(char::escape_debug).collect()
 }
 
 fn answer(

@@ -35,8 +35,10 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr
     if !is_trusted(&peer) {
         return None;
     }
-    let lists: Vec<&str> =
-        headers.get_all(FORWARDED_FOR).into_iter().filter_map(|list| list.to_str().ok()).collect();
+    // A line that is no text hides whom a proxy has heard.
+    let lists: Option<Vec<&str>> =
+        headers.get_all(FORWARDED_FOR).into_iter().map(|list| list.to_str().ok()).collect();
+    let lists = lists?;
     let heard = lists.iter().rev().flat_map(|list| list.rsplit(','));
     for text in heard {
         // What is no address was heard from nobody we can name: it is the proxy that asks.
@@ -86,5 +88,14 @@ mod tests {
             let found = client(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{peer} {lists:?}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_ends_the_search() {
+        let trusted = ["10.0.0.0/24".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("10.1.1.8"));
+        headers.append(FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 10.1.1.9").unwrap());
+        assert_eq!(client("10.0.0.5".parse().unwrap(), &headers, &trusted), None);
     }
 }

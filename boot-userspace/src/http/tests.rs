@@ -458,3 +458,11 @@ async fn readiness_is_what_the_daemon_says() {
     let answer = rig.ask("GET /readyz").await;
     assert_eq!((answer.status, answer.body), (200, b"ready\nnote: no fast path\n".to_vec()));
 }
+
+#[test]
+fn a_path_in_the_log_is_short_and_turns_no_line_around() {
+    let long = format!("{}\u{202e}small.txt", "x/../".repeat(3100));
+    let shown = super::files::shown(&long);
+    assert!(shown.len() <= 255 && long.starts_with(&shown), "{shown}");
+    assert_eq!(super::files::shown("a\u{202e}b c\u{e4}"), "a\\u{202e}b c\u{e4}");
+}

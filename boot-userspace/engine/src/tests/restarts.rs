@@ -98,6 +98,24 @@ fn a_wall_clock_that_was_wrong_at_the_start_makes_no_longer_promise() {
     assert_eq!(again.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Ack);
 }
 
+#[test]
+fn who_is_not_served_any_more_keeps_what_it_was_promised_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(STRANGER);
+    let Some(Change::Put(lease)) = lab.changes.last().cloned() else { panic!("{:?}", lab.changes) };
+    // Now only machines of the file are served, and a second one has no address of its own.
+    let others = format!(
+        "[default]\nunknown = \"ignore\"\n[[machine]]\nmac = \"{OTHER}\"\n[[machine]]\nmac = \"{THIRD}\"\n"
+    );
+    let config = format!("{CONFIG}{others}");
+    let mut again = Lab::with_leases(&config, std::slice::from_ref(&lease), DhcpRole::Server);
+    assert!(again.send(&renewal(STRANGER, address)).is_none(), "it is ignored");
+    assert_ne!(again.leased(OTHER), address);
+    assert!(again.send(&discover(THIRD)).is_none(), "the pool has two");
+    again.later(1201);
+    assert_eq!(again.offered(THIRD), address, "the promise is over");
+}
+
 fn port(ifindex: u32, own: Ipv4Addr) -> Port {
     Port {
         ifindex,
