@@ -35,6 +35,9 @@ pub mod name {
     pub const IMAGES: &str = "IMAGES";
     /// [`Sums`](crate::tftp::Sums) of their blocks
     pub const SUMS: &str = "SUMS";
+    /// All of them.
+    pub const ALL: [&str; 10] =
+        [LINKS, HOSTS, ANSWERS, COUNTERS, EVENTS, SETTINGS, TRANSFERS, FLIGHTS, IMAGES, SUMS];
     /// The tables of TFTP, whose sizes follow the configuration.
     pub const TFTP: [&str; 4] = [TRANSFERS, FLIGHTS, IMAGES, SUMS];
 }

@@ -6,7 +6,8 @@ use anyhow::Result;
 use tracing::{info, warn};
 
 use crate::fastpath::{
-    self, AsyncEvents, Attached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables, Transfers, Wanted,
+    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables,
+    Transfers, Wanted,
 };
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
@@ -28,7 +29,9 @@ pub(super) struct Started {
 pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
         let left = Transfers::inherit(&config.pin_dir)?;
-        let detached = fastpath::detach(&config.pin_dir)?;
+        // Where there is no bpffs, nothing can have been left.
+        let detached = fastpath::detach(&config.pin_dir)
+            .or_else(|error| if error.is::<NotInBpffs>() { Ok(Detached::default()) } else { Err(error) })?;
         if !detached.links.is_empty() {
             info!("fast_path is off: removed the programs that an earlier daemon left");
         }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use boot_common::tables::name;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -37,6 +38,9 @@ fn is_bpffs(dir: &Path) -> Result<bool> {
         == BPF_FS_MAGIC)
 }
 
+/// What the names of links begin with.
+const LINKS: [&str; 2] = ["link-xdp-", "link-tc-"];
+
 /// Path of an interface's link.
 pub(super) fn link(pin_dir: &Path, hook: &str, interface: &str) -> PathBuf {
     // bpffs refuses names with a dot, and interfaces may have one (eth0.5).
@@ -52,11 +56,15 @@ pub struct Detached {
     pub tables: Vec<String>,
 }
 
-/// Removes every link and table that is pinned in `pin_dir`, links first.
+/// Removes xpxe's links and tables that are pinned in `pin_dir`, links first, and the directory if nothing else is in it.
 ///
 /// # Errors
-/// The first file that cannot be removed; the others are removed all the same.
+/// The directory is in no bpffs, so that no pins of ours can be in it. The first file that cannot be removed; the others are
+/// removed all the same.
 pub fn detach(pin_dir: &Path) -> Result<Detached> {
+    if pin_dir.exists() && !is_bpffs(pin_dir)? {
+        return Err(NotInBpffs(pin_dir.to_path_buf()).into());
+    }
     let mut names = match fs::read_dir(pin_dir) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -64,6 +72,7 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Detached::default()),
         Err(error) => return Err(error).with_context(|| format!("reading {}", pin_dir.display())),
     };
+    names.retain(|pin| name::ALL.contains(&pin.as_str()) || LINKS.iter().any(|link| pin.starts_with(link)));
     names.sort_by_key(|name| (!name.starts_with("link-"), name.clone()));
     let mut detached = Detached::default();
     let mut failed = None;
@@ -81,7 +90,11 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
     if let Some((path, error)) = failed {
         return Err(error).with_context(|| format!("removing {}", path.display()));
     }
-    fs::remove_dir(pin_dir).with_context(|| format!("removing {}", pin_dir.display()))?;
+    match fs::remove_dir(pin_dir) {
+        // Other people's pins, or the bpffs itself.
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {}
+        other => other.with_context(|| format!("removing {}", pin_dir.display()))?,
+    }
     Ok(detached)
 }
 
@@ -123,5 +136,21 @@ impl Drop for Temporary {
         if let Err(error) = detach(&self.0) {
             tracing::warn!("{error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_have_pins_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["a.txt", "LINKS", "link-tc-eth0"] {
+            fs::write(dir.path().join(file), "x").unwrap();
+        }
+        assert!(detach(dir.path()).unwrap_err().is::<NotInBpffs>());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert_eq!(detach(&dir.path().join("gone")).unwrap(), Detached::default());
     }
 }
