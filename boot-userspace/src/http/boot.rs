@@ -12,8 +12,7 @@ use boot_engine::STEP;
 use boot_engine::script::{self, Network, ScriptBook};
 pub use boot_engine::script::{Asked, NoScript};
 
-use super::files::shown;
-use super::{Ends, Site, machine_at};
+use super::{Ends, Site, machine_at, shown};
 
 /// Longest value taken from a query; what is longer is cut.
 const LONGEST_VALUE: usize = 255;

@@ -18,11 +18,8 @@ use tracing::{debug, info};
 
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{self, Recipient};
-use super::{Ends, Site, boot, date, machine_at};
+use super::{Ends, Site, boot, date, machine_at, shown};
 use crate::files::{OpenError, OpenFile, is_efi_application, percent};
-
-/// How much of a path that is not there is logged.
-const LONGEST_PATH: usize = 255;
 
 pub(super) async fn file(
     site: State<Site>,
@@ -70,11 +67,6 @@ pub(super) async fn nothing_there(
     let path = shown(uri.path());
     info!(step = "http", by = "daemon", mac, name, %client, "asked for \"{path}\", which is no path of this server: boot files are under /files/, the script is /boot.ipxe");
     (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
-}
-
-/// A path as the log has it: a request's may be as long as its headers, and any bytes may be in it.
-pub(super) fn shown(path: &str) -> String {
-    path.chars().take(LONGEST_PATH).flat_map(char::escape_debug).collect()
 }
 
 fn answer(

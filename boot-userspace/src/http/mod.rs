@@ -103,3 +103,11 @@ fn machine_at(roster: &Roster, client: SocketAddr) -> (Option<Mac>, Option<Strin
     let IpAddr::V4(address) = client.ip() else { return (None, None) };
     roster.client(address).map_or((None, None), |client| (Some(client.mac), client.name))
 }
+
+/// How many characters of a path are logged.
+const LONGEST_PATH: usize = 255;
+
+/// A path as the log has it: a request's may be as long as its headers, and any bytes may be in it.
+fn shown(path: &str) -> String {
+    path.chars().take(LONGEST_PATH).flat_map(char::escape_debug).collect()
+}

@@ -462,7 +462,7 @@ async fn readiness_is_what_the_daemon_says() {
 #[test]
 fn a_path_in_the_log_is_short_and_turns_no_line_around() {
     let long = format!("{}\u{202e}small.txt", "x/../".repeat(3100));
-    let shown = super::files::shown(&long);
+    let shown = super::shown(&long);
     assert!(shown.len() <= 255 && long.starts_with(&shown), "{shown}");
-    assert_eq!(super::files::shown("a\u{202e}b c\u{e4}"), "a\\u{202e}b c\u{e4}");
+    assert_eq!(super::shown("a\u{202e}b c\u{e4}"), "a\\u{202e}b c\u{e4}");
 }

@@ -17,14 +17,15 @@ use crate::join::option_of;
 const BOOTREPLY: u8 = 2;
 
 impl Engine {
-    /// A machine has been offered an address here and takes another server's.
-    pub(super) fn chose_another_server(&mut self, asked: &Asked<'_>, server: Ipv4Addr) {
+    /// A machine takes another server's offer, which may have come beside one from here.
+    pub(super) fn chose_another_server(&mut self, asked: &Asked<'_>, server: Ipv4Addr, was_offered: bool) {
         let mac = asked.mac;
         if self.first(format!("{mac} chose {server}"), asked.now) {
             let name = self.policy.name(mac).unwrap_or("");
             let address = asked.wanted();
+            let not_ours = if was_offered { ", and not the offer from here" } else { "" };
             info!(step = "other-server", by = "daemon", %mac, name, %server, %address,
-                "{mac} took {address} from another DHCP server, {server}, and not the offer from here");
+                "{mac} took {address} from another DHCP server, {server}{not_ours}");
         }
     }
 
@@ -47,7 +48,7 @@ impl Engine {
         };
         let name = self.policy.name(mac).unwrap_or("");
         warn!(step = "stray", by = "daemon", %mac, name, address = %reserved,
-            "{mac} has {reserved} in the configuration, but asks {through}, where {cidr} is: its switch port is in the wrong VLAN, or it was plugged in elsewhere. It gets an address of {cidr} meanwhile");
+            "{mac} has {reserved} in the configuration, but asks {through}, where {cidr} is: its switch port is in the wrong VLAN, or it was plugged in elsewhere. Until then it gets addresses of {cidr} only");
     }
 
     /// What a client says that insists on an address of another network: where that network is, if it is one of ours.

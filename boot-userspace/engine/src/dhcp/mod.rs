@@ -165,15 +165,16 @@ impl Engine {
         let server_id = Ipv4Addr::from(facts.server_id);
         let selecting = !server_id.is_unspecified();
         if selecting && !self.is_ours(server_id) && facts.server_override != facts.server_id {
-            if let Ok(place) = self.place(&asked)
-                && let Some(binding) = self.bindings.get(asked.mac, place.subnet)
-                && matches!(binding.state, State::Offered(_))
-            {
+            let place = self.place(&asked).ok();
+            let offered = place
+                .and_then(|place| self.bindings.get(asked.mac, place.subnet))
+                .filter(|binding| matches!(binding.state, State::Offered(_)));
+            if let Some(binding) = offered {
                 self.bindings.put(asked.mac, Binding { state: State::Idle, ..binding });
                 // Offered anew it has to be bound anew.
                 self.withdraw(asked.mac, binding.address);
             }
-            self.chose_another_server(&asked, server_id);
+            self.chose_another_server(&asked, server_id, offered.is_some());
             return Err(Reason::OtherServer);
         }
         let wanted = asked.wanted();
