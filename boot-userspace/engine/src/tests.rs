@@ -990,6 +990,37 @@ fn option_82_that_does_not_fit_is_left_out_whole_and_malformed_it_comes_back_as_
 }
 
 #[test]
+fn beside_long_options_that_come_back_and_option_82_there_is_only_the_room_that_there_is() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 1, 0, 3);
+    let mut message = relayed(discover(STRANGER), giaddr);
+    message.opts_mut().insert(DhcpOption::MaxMessageSize(576));
+    message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 250]));
+    let mut info = relay::RelayAgentInformation::default();
+    info.insert(relay::RelayInfo::AgentCircuitId(vec![9; 200]));
+    message.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
+    let offer =
+        lab.send_to(&message, 67, SocketAddrV4::new(giaddr, 67)).expect("an answer with fewer options");
+    assert!(offer.frame.len() - 14 <= 576);
+    assert!(offer.option(OptionCode::RelayAgentInformation).is_none());
+}
+
+#[test]
+fn who_gets_no_answer_behind_a_probe_is_in_the_log_too() {
+    let name = "a".repeat(60);
+    let config = format!("{CONFIG}\n[[machine]]\nmac = \"{STRANGER}\"\nname = \"{name}\"\n");
+    let mut lab = Lab::new(&config);
+    let mut message = discover(STRANGER);
+    message.opts_mut().insert(DhcpOption::MaxMessageSize(576));
+    message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 250]));
+    let guid = UnknownOption::new(OptionCode::Unknown(97), vec![0; 17]);
+    message.opts_mut().insert(DhcpOption::Unknown(guid));
+    let lines = elsewhere::said(|| assert!(lab.send(&message).is_none()));
+    assert_eq!(lab.probes.len(), 1);
+    elsewhere::one(&lines, &["step=\"dropped\"", "reply-too-big"]);
+}
+
+#[test]
 fn every_address_of_ours_is_accepted_as_server_identifier() {
     let second = Ipv4Addr::new(10, 1, 0, 4);
     let mut lab = Lab::new(CONFIG);

@@ -15,6 +15,7 @@ use super::probe::Pending;
 use crate::Engine;
 use crate::binding::{Binding, State};
 use crate::command::{Command, Now};
+use crate::config::DhcpRole;
 use crate::lease::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::policy::Port;
 use crate::record::LeaseState;
@@ -75,7 +76,9 @@ impl Engine {
                 "{mac} declines {address}, and keeps it: {MOST_DECLINES} addresses of its subnet were declined within 10 minutes, and more of these are ignored. Find out who uses addresses of the pool, or who forges DECLINEs");
             return Err(Reason::NotBelieved);
         }
-        let on_link = asked.request.bootp.giaddr == [0; 4];
+        let port = self.policy.port(ifindex);
+        // With a relay in between too: only by ARP it is known who answers.
+        let on_link = port.is_some_and(|(_, port)| self.is_on(port, binding.subnet));
         // Until then a machine that asks anew is the daemon's, which waits with its answer.
         self.withdraw(mac, address);
         self.probing.insert(address, Pending::of_decline(asked));
@@ -146,7 +149,7 @@ impl Engine {
     }
 
     /// The binding that a message gives back, if it is for us and comes from where the lease is. `source` is the address
-    /// that it must come from where no relay has sent it on.
+    /// that its sender has: none where it broadcasts.
     fn given_back(
         &self,
         asked: &Asked<'_>,
@@ -172,24 +175,37 @@ impl Engine {
         if asked.facts.server_id == [0; 4] {
             return Some("it names no server (option 54)".to_owned());
         }
-        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
-        if !giaddr.is_unspecified() {
-            let selected = Ipv4Addr::from(asked.facts.link_selection);
-            let selected = if selected.is_unspecified() { giaddr } else { selected };
-            let is_there = self.policy.subnet_of(selected) == Some(binding.subnet);
-            return (!is_there).then(|| format!("relay {giaddr} is not in the subnet of the lease"));
+        // Looked at first, and with a relay too: anybody can invent a giaddr, but not the interface.
+        let here = |port: &Port| port.ifindex == asked.incoming.ifindex;
+        let mut ports = self.policy.ports().iter().filter(|port| self.is_on(port, binding.subnet)).peekable();
+        let is_remote = ports.peek().is_none();
+        if !is_remote && !ports.any(here) {
+            return Some("it came in on an interface that the subnet of the lease is not on".to_owned());
         }
         let from = *asked.incoming.from.ip();
-        if from != source {
-            return Some(format!("it comes from {from}, and should come from {source}"));
-        }
-        let has = |port: &&Port| self.policy.direct(port).any(|(subnet, _)| subnet == binding.subnet);
-        let mut ports = self.policy.ports().iter().filter(has).peekable();
-        let is_there = match ports.peek() {
+        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        if giaddr.is_unspecified() {
+            if from != source {
+                return Some(format!("it comes from {from}, and should come from {source}"));
+            }
             // Behind routers: by its address alone it is known where it is.
-            None => !source.is_unspecified(),
-            Some(_) => ports.any(|port| port.ifindex == asked.incoming.ifindex),
-        };
-        (!is_there).then(|| "it came in on an interface that the subnet of the lease is not on".to_owned())
+            let is_nowhere = is_remote && source.is_unspecified();
+            return is_nowhere
+                .then(|| "the subnet of the lease is behind relays, and none sent it on".to_owned());
+        }
+        let selected = Ipv4Addr::from(asked.facts.link_selection);
+        let selected = if selected.is_unspecified() { giaddr } else { selected };
+        if self.policy.subnet_of(selected) != Some(binding.subnet) {
+            return Some(format!("relay {giaddr} is not in the subnet of the lease"));
+        }
+        // What a client broadcasts, a relay may send on from any address that it has.
+        let is_believed = source.is_unspecified() || from == source || from == giaddr;
+        (!is_believed)
+            .then(|| format!("it comes from {from}, and should come from {source} or relay {giaddr}"))
+    }
+
+    /// Whether requests from a subnet come in on this interface without a relay.
+    fn is_on(&self, port: &Port, subnet: usize) -> bool {
+        port.role == DhcpRole::Server && self.policy.direct(port).any(|(direct, _)| direct == subnet)
     }
 }

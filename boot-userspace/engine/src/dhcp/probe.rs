@@ -100,6 +100,7 @@ impl Engine {
         }
         pending.with(|incoming| {
             if let Err(reason) = self.after_probe(incoming, address, pending.tries, now) {
+                self.say_dropped(reason, incoming);
                 self.count(reason);
             }
         });

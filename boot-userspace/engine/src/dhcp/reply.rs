@@ -200,10 +200,11 @@ pub(super) fn room(facts: &Facts, host: Option<&Host>) -> usize {
     const AROUND: u32 = 20 + 8 + 236 + 4;
     let limit = u32::from(facts.max_size).clamp(576, 1500);
     let own = host.filter(|_| facts.gets_name()).map_or(0, |host| u32::from(host.options_length));
-    let echoes = facts.guid.length + facts.client_id.length + facts.relay.length;
-    let left = limit.saturating_sub(AROUND + own + echoes + 1);
+    let echoes = facts.guid.length + facts.client_id.length;
+    let without_relay = limit.saturating_sub(AROUND + own + echoes + 1);
+    let left = without_relay.saturating_sub(facts.relay.length);
     // Option 82 is what gives way (RFC 3046 section 2.2).
-    let left = if left < 64 { left + facts.relay.length } else { left };
+    let left = if left < 64 { without_relay } else { left };
     left as usize
 }
 

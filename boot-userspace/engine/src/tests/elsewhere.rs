@@ -24,7 +24,7 @@ impl io::Write for Log {
 }
 
 /// The lines that something leaves, without what debugging shows.
-fn said(act: impl FnOnce()) -> Vec<String> {
+pub(super) fn said(act: impl FnOnce()) -> Vec<String> {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -37,7 +37,7 @@ fn said(act: impl FnOnce()) -> Vec<String> {
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn one(lines: &[String], words: &[&str]) {
+pub(super) fn one(lines: &[String], words: &[&str]) {
     let has = |line: &&String| words.iter().all(|word| line.contains(word));
     assert_eq!(lines.iter().filter(has).count(), 1, "{words:?} in {lines:#?}");
 }

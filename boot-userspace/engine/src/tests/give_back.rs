@@ -75,6 +75,88 @@ fn behind_a_relay_a_release_is_believed_from_there() {
     assert!(is_released(&lab), "through routers, from its own address");
 }
 
+/// A second interface, on another network than the lease's.
+const ELSEWHERE: u32 = 8;
+
+/// With that interface, where somebody can send what he likes, from his own address.
+fn with_elsewhere() -> Lab {
+    let port = |ifindex, name: &str, address: Ipv4Addr| Port {
+        ifindex,
+        name: name.to_owned(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        addresses: vec![format!("{address}/16").parse().unwrap()],
+        role: DhcpRole::Server,
+        http: SocketAddrV4::new(address, 8080),
+    };
+    let ports = vec![port(7, "eth1", SERVER), port(ELSEWHERE, "eth2", Ipv4Addr::new(10, 3, 0, 2))];
+    let config = format!("{CONFIG}\n[[interface]]\nname = \"eth2\"\n[[subnet]]\ncidr = \"10.3.0.0/16\"\n");
+    let mut lab = Lab::new(&config);
+    let policy =
+        Policy::new(config::parse(&config, "test").unwrap(), ports, |_| Ok("snponly.efi".to_owned()));
+    lab.engine = Engine::new(policy, &[], Roster::default(), lab.now);
+    lab.engine.take_commands();
+    lab
+}
+
+fn from_elsewhere(lab: &mut Lab, message: &Message) -> Option<Reply> {
+    let bytes = message.to_vec().unwrap();
+    let (from, to) = (SocketAddrV4::new(Ipv4Addr::new(10, 3, 0, 77), 67), Ipv4Addr::new(10, 3, 0, 2));
+    lab.receive(&Incoming { ifindex: ELSEWHERE, port: 67, from, to, payload: &bytes })
+}
+
+#[test]
+fn an_invented_relay_gives_back_no_lease_of_a_network_that_is_on_another_interface() {
+    let invented = Ipv4Addr::new(10, 1, 7, 7);
+    for forge in [release, decline] {
+        let mut lab = with_elsewhere();
+        let address = lab.leased(STRANGER);
+        lab.probes.clear();
+        lab.squatter = Some("somebody that answers a ping".to_owned());
+        assert!(from_elsewhere(&mut lab, &relayed(forge(STRANGER, address), invented)).is_none());
+        assert!(lab.probes.is_empty(), "not even looked for");
+        lab.squatter = None;
+        assert_eq!(lab.send(&renewal(STRANGER, address)).expect("an answer").kind(), MessageType::Ack);
+        assert!(!is_given_away(&mut lab));
+    }
+}
+
+#[test]
+fn a_relay_s_release_comes_from_the_relay() {
+    for (how, from, is_believed) in
+        [("somebody else", Ipv4Addr::new(10, 3, 0, 77), false), ("the relay", RELAY, true)]
+    {
+        let mut lab = Lab::new(CONFIG);
+        let address = lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr();
+        lab.send(&relayed(request(STRANGER, address, Some(SERVER)), RELAY)).expect("an ACK");
+        lab.send_to(&relayed(release(STRANGER, address), RELAY), 67, SocketAddrV4::new(from, 67));
+        let is_released = matches!(lab.changes.last(),
+            Some(Change::Put(lease)) if lease.state == LeaseState::Released);
+        assert_eq!(is_released, is_believed, "{how}");
+    }
+}
+
+#[test]
+fn a_declined_address_is_looked_for_by_arp_wherever_that_is_possible() {
+    for (relay, by_arp) in [(Ipv4Addr::new(10, 1, 0, 3), true), (RELAY, false)] {
+        let mut lab = Lab::new(CONFIG);
+        let address = lab.send(&relayed(discover(STRANGER), relay)).unwrap().message.yiaddr();
+        lab.send(&relayed(request(STRANGER, address, Some(SERVER)), relay)).expect("an ACK");
+        let bytes = relayed(decline(STRANGER, address), relay).to_vec().unwrap();
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 67);
+        lab.engine.handle(&Incoming { ifindex: 7, port: 67, from, to: SERVER, payload: &bytes }, lab.now);
+        let probes: Vec<(bool, bool)> = lab
+            .engine
+            .take_commands()
+            .into_iter()
+            .filter_map(|command| match command {
+                Command::Probe { on_link, own_answer_counts, .. } => Some((on_link, own_answer_counts)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(probes, [(by_arp, true)], "{relay}");
+    }
+}
+
 #[test]
 fn a_decline_is_believed_only_from_a_client_without_an_address_where_the_lease_is() {
     let forged = |lab: &mut Lab, address: Ipv4Addr, how: usize| {
