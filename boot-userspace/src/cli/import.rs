@@ -9,6 +9,7 @@ use boot_common::Mac;
 use clap::ValueEnum;
 
 use crate::http::admin::{ImportedLease, rfc3339};
+use boot_engine::config::Subnet;
 use reservation::Reservation;
 
 mod dnsmasq;
@@ -136,14 +137,14 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Reads what a file has. `now` is in Unix seconds.
+/// Reads what a file has. `subnets` are those of the configuration; `now` is in Unix seconds.
 ///
 /// # Errors
 /// When nothing in it can be read: one sentence that begins with the line.
-pub(super) fn parse(source: &Source, format: Format, now: u64) -> Result<Parsed, String> {
+pub(super) fn parse(source: &Source, format: Format, subnets: &[Subnet], now: u64) -> Result<Parsed, String> {
     let text = source.text.as_str();
     let lines = match format {
-        Format::Auto => return parse(source, guess(text), now),
+        Format::Auto => return parse(source, guess(text), subnets, now),
         Format::Dnsmasq => dnsmasq::leases(text),
         Format::Isc => isc::leases(text),
         Format::Kea => kea::leases(text),
@@ -156,7 +157,7 @@ pub(super) fn parse(source: &Source, format: Format, now: u64) -> Result<Parsed,
             Err(format!("{}: {why}", source.place(*line)))
         }
         _ => {
-            let mut parsed = newest(lines, now, |line| source.place(line));
+            let mut parsed = newest(lines, subnets, now, |line| source.place(line));
             parsed.skipped.extend(source.left_out.iter().cloned());
             Ok(parsed)
         }
@@ -204,14 +205,16 @@ fn hardware(text: &str, line: usize, lines: &mut Lines) -> Option<Mac> {
     mac
 }
 
-/// Leaves out what has ended, and of the leases of one machine all but that which ends last.
-fn newest(lines: Lines, now: u64, at: impl Fn(usize) -> String) -> Parsed {
+/// Leaves out what has ended, and of the leases that one machine has in one subnet all but that which ends last.
+fn newest(lines: Lines, subnets: &[Subnet], now: u64, at: impl Fn(usize) -> String) -> Parsed {
     let Lines { found, mut skipped, bad, reservations } = lines;
     // Never is later than any time.
     let late = |found: &Found| (found.ends == 0, found.ends);
-    let mut last: HashMap<Mac, &Found> = HashMap::new();
+    let place =
+        |found: &Found| (found.mac, subnets.iter().position(|subnet| subnet.cidr.contains(&found.address)));
+    let mut last: HashMap<(Mac, Option<usize>), &Found> = HashMap::new();
     for lease in &found {
-        let best = last.entry(lease.mac).or_insert(lease);
+        let best = last.entry(place(lease)).or_insert(lease);
         if late(lease) >= late(best) {
             *best = lease;
         }
@@ -221,7 +224,7 @@ fn newest(lines: Lines, now: u64, at: impl Fn(usize) -> String) -> Parsed {
         let Found { line, mac, address, ends, hostname } = lease;
         if *ends != 0 && *ends <= now {
             skipped.push((*line, format!("the lease of {address} ended at {}", rfc3339(*ends))));
-        } else if let Some(other) = last.get(mac).filter(|other| other.line != *line) {
+        } else if let Some(other) = last.get(&place(lease)).filter(|other| other.line != *line) {
             skipped.push((*line, format!("{mac} has {} for longer than {address}", other.address)));
         } else {
             let lease = ImportedLease {

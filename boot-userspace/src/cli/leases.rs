@@ -138,7 +138,8 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
     let source = Source::read(path, format);
     let source =
         source.map_err(|(path, error)| anyhow!(error).context(format!("cannot read {}", path.display())))?;
-    let parsed = import::parse(&source, format, clock::wall().as_secs());
+    let config = configuration(file)?;
+    let parsed = import::parse(&source, format, &config.subnets, clock::wall().as_secs());
     let parsed = parsed.map_err(|wrong| anyhow!("{name}: {wrong}"))?;
     let (places, leases): (Vec<_>, Vec<_>) = parsed.leases.into_iter().unzip();
     let purpose = if how.dry_run { Purpose::Look } else { Purpose::Import };
@@ -146,7 +147,6 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
     let body = serde_json::to_string(&leases)?;
     let mut dry_run = how.dry_run || how.strict;
     let mut results = posted(&mut api, dry_run, &body).await?;
-    let config = configuration(file)?;
     let (known, reserved): (Vec<_>, Vec<_>) =
         parsed.reservations.iter().partition(|(_, reservation)| reservation.is_in(&config));
     let is_well = |results: &[ImportResult]| {

@@ -5,7 +5,12 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 
 fn parse(text: &str, format: Format, now: u64) -> Result<Parsed, String> {
-    super::parse(&Source { text: text.to_owned(), ..Source::default() }, format, now)
+    super::parse(&Source { text: text.to_owned(), ..Source::default() }, format, &subnets(), now)
+}
+
+fn subnets() -> Vec<Subnet> {
+    let text = "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n[[subnet]]\ncidr = '10.1.0.0/16'\n[[subnet]]\ncidr = '10.2.0.0/16'\n";
+    boot_engine::config::parse(text, "test").unwrap().subnets
 }
 
 fn read(text: &str) -> Result<Parsed, String> {
@@ -239,6 +244,32 @@ fn kea_s_columns_are_found_by_their_names() {
 }
 
 #[test]
+fn a_machine_keeps_its_lease_in_every_subnet() {
+    // Of the two in one subnet it keeps the one that ends last.
+    let has = [("10.1.1.40", 1_800_000_600), ("10.2.1.40", 1_800_000_700), ("10.1.1.41", 1_800_000_500)];
+    let kea = |(address, ends): (&str, u64)| format!("{address},52:54:00:00:00:01,,600,{ends},1,0,0,,0\n");
+    let dnsmasq = |(address, ends): (&str, u64)| format!("{ends} 52:54:00:00:00:01 {address} * *\n");
+    let isc = |(address, ends): (&str, u64)| {
+        format!(
+            "lease {address} {{ ends epoch {ends}; binding state active; hardware ethernet 52:54:00:00:00:01; }}\n"
+        )
+    };
+    let files =
+        [format!("{KEA_HEAD}{}", has.map(kea).concat()), has.map(dnsmasq).concat(), has.map(isc).concat()];
+    let wanted = [has[0], has[1]].map(|(address, ends)| lease("52:54:00:00:00:01", address, ends, None));
+    for text in files {
+        let parsed = read(&text).unwrap();
+        assert_eq!(leases(&parsed), wanted, "{text}");
+        assert_eq!(parsed.skipped.len(), 1, "{:?}", parsed.skipped);
+        assert!(
+            parsed.skipped[0].1.contains("has 10.1.1.40 for longer than 10.1.1.41"),
+            "{:?}",
+            parsed.skipped
+        );
+    }
+}
+
+#[test]
 fn an_empty_file_has_no_leases() {
     assert_eq!(read("").unwrap(), Parsed::default());
 }
@@ -317,7 +348,8 @@ fn the_files_that_kea_s_clean_up_leaves_are_read_as_kea_reads_them() {
     let read = |files: &[(&str, u8)]| {
         let dir = tempfile::tempdir().unwrap();
         let path = kea_files(dir.path(), files);
-        let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
+        let parsed =
+            super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, &[], NOW).unwrap();
         let places =
             parsed.leases.iter().map(|(place, lease)| format!("{place} {}", lease.address)).collect();
         let left_out: Vec<String> = parsed.skipped.into_iter().map(|(name, _)| name).collect();
@@ -346,7 +378,7 @@ fn what_kea_s_file_says_overrides_what_was_cleaned_up_before() {
         format!("{with_pool}10.1.1.42,52:54:00:00:00:42,,600,1800000900,1,0,0,,0,,0\n{gone}"),
     )
     .unwrap();
-    let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, NOW).unwrap();
+    let parsed = super::parse(&Source::read(&path, Format::Auto).unwrap(), Format::Auto, &[], NOW).unwrap();
     assert_eq!(leases(&parsed), [lease("52:54:00:00:00:42", "10.1.1.42", 1_800_000_900, None)]);
 }
 
