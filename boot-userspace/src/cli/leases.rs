@@ -16,11 +16,12 @@ use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixStream;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::ConfigFile;
 use crate::cli::configuration;
 use crate::cli::import::{self, Format, Source};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, log};
 use crate::host::clock;
 use crate::host::clock::now;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
@@ -90,6 +91,12 @@ enum Verb {
 
 impl Leases {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.run_with_warnings(std::io::stderr)
+    }
+
+    /// Without a daemon the store is this process's, and what it has lost must not be kept to itself.
+    fn run_with_warnings(self, to: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> Result<ExitCode> {
+        let _warnings = tracing::subscriber::set_default(log::warnings(to));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.verb.run())
     }
@@ -316,6 +323,48 @@ impl Api {
         match serde_json::from_str(&body) {
             Ok(Problem { error }) => bail!(error),
             Err(_) => bail!("the daemon answered {status}: {body}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read as _, Seek as _};
+
+    use super::*;
+
+    /// What a verb warns of that finds this as its store.
+    fn warned(database: &[u8], verb: impl FnOnce(ConfigFile) -> Verb) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = dir.path().join("state");
+        fs::create_dir(&state_dir).unwrap();
+        fs::write(state_dir.join("xpxe.db"), database).unwrap();
+        let config = dir.path().join("xpxe.toml");
+        let text = format!("state_dir = {state_dir:?}\n[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n");
+        fs::write(&config, text).unwrap();
+        let mut log = tempfile::tempfile().unwrap();
+        // Whether it finds a lease is not what this is about.
+        Leases { verb: verb(ConfigFile { config }) }.run_with_warnings(log.try_clone().unwrap()).ok();
+        let mut said = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut said).unwrap();
+        said
+    }
+
+    #[test]
+    fn a_store_that_has_lost_its_leases_is_said_to_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Store::open(dir.path()).await.unwrap().close().await });
+        let whole = fs::read(dir.path().join("xpxe.db")).unwrap();
+        let list = |file| Verb::List { json: true, file };
+        let show = |file| Verb::Show { which: "10.1.1.1".parse().unwrap(), json: true, file };
+        for said in [warned(&whole, list), warned(&whole, show)] {
+            assert_eq!(said, "");
+        }
+        for said in [warned(b"", list), warned(b"", show)] {
+            assert!(said.contains("xpxe.db was there and is empty"), "{said:?}");
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -31,4 +33,15 @@ pub fn start(format: LogFormat) -> Limit {
         }
     }
     limit
+}
+
+/// Warnings and errors only, for people: what a verb that is no daemon has to say beside its answer.
+pub fn warnings(to: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .with_writer(to)
+        .finish()
 }
