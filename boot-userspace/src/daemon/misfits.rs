@@ -35,6 +35,7 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
             ));
         }
     }
+    unreachable_http(config, addresses, &mut misfits);
     without_server(config, &mut misfits);
     for interface in &config.interfaces {
         on(interface, config, addresses, &mut misfits);
@@ -49,6 +50,37 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
         },
     ));
     misfits
+}
+
+/// Whom DHCP answers goes on to the URL that it names: an IPv4 address, of the interface unless it is told.
+fn unreachable_http(config: &Config, addresses: &[(String, Ipv4Net)], misfits: &mut Misfits) {
+    let listen = config.http.listen;
+    let names_urls = config.interfaces.iter().any(|interface| interface.dhcp != DhcpRole::Off);
+    if names_urls && config.http.advertise.is_none() {
+        let why = match listen.ip() {
+            ip if ip.to_canonical().is_loopback() => Some("which only this host reaches"),
+            IpAddr::V6(ip) if !ip.is_unspecified() => Some("but machines are sent to an IPv4 address"),
+            _ => None,
+        };
+        misfits.errors.extend(why.map(|why| {
+            format!(
+                "HTTP has listen = \"{listen}\", {why}: write \"0.0.0.0:{}\", or set advertise in [http] to the \
+                 address under which machines reach it",
+                listen.port()
+            )
+        }));
+    }
+    if let IpAddr::V4(ip) = listen.ip()
+        && !ip.is_unspecified()
+        && !ip.is_loopback()
+        && !addresses.is_empty()
+        && addresses.iter().all(|(_, net)| net.addr() != ip)
+    {
+        misfits.warnings.push(format!(
+            "HTTP has listen = \"{listen}\", and this host has no address {ip}: give it to an interface, or change \
+             listen in [http]"
+        ));
+    }
 }
 
 /// Only a DHCP server gives addresses.
@@ -146,6 +178,43 @@ mod tests {
         one(&found(&text, &[("lo", "127.0.0.1/8"), ("eth9", "10.1.0.2/16")]).errors, "on eth9");
         let told = format!("[http]\nadvertise = '10.1.0.2:80'\n{text}");
         one(&found(&told, &[]).errors, "own address in [http]");
+    }
+
+    #[test]
+    fn http_that_no_machine_reaches_is_an_error() {
+        let with = |http: &str, dhcp: &str| {
+            let text = format!("[http]\n{http}\n[[interface]]\nname = 'eth1'\ndhcp = '{dhcp}'\n");
+            found(&text, &[("lo", "127.0.0.1/8"), ("eth1", "10.1.0.2/16")])
+        };
+        for (listen, why) in [
+            ("127.0.0.1:81", "only this host"),
+            ("127.1.2.3:81", "only this host"),
+            ("[::1]:81", "only this host"),
+            ("[::ffff:127.0.0.1]:81", "only this host"),
+            ("[2001:db8::1]:81", "sent to an IPv4 address"),
+        ] {
+            let http = format!("listen = '{listen}'");
+            let Misfits { errors, warnings } = with(&http, "proxy");
+            one(&errors, why);
+            one(&errors, "write \"0.0.0.0:81\", or set advertise");
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert_eq!(with(&http, "off"), Misfits::default(), "{listen}: another server names URLs");
+            let told = format!("{http}\nadvertise = '10.1.0.2:80'");
+            assert_eq!(with(&told, "proxy"), Misfits::default(), "{listen}: behind a proxy");
+        }
+        for listen in ["0.0.0.0:81", "[::]:81", "10.1.0.2:81"] {
+            assert_eq!(with(&format!("listen = '{listen}'"), "proxy"), Misfits::default(), "{listen}");
+        }
+    }
+
+    #[test]
+    fn http_on_an_address_of_another_host_is_named() {
+        let text = "[http]\nlisten = '10.1.0.9:81'\n[[interface]]\nname = 'eth1'\ndhcp = 'off'\n";
+        let elsewhere = found(text, &[("eth1", "10.1.0.2/16")]);
+        one(&elsewhere.warnings, "this host has no address 10.1.0.9");
+        assert!(elsewhere.errors.is_empty(), "{elsewhere:?}");
+        assert_eq!(found(text, &[("eth1", "10.1.0.9/16")]), Misfits::default());
+        assert_eq!(found(text, &[]), Misfits::default(), "for another host");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Puts the parts together and runs them.
 
 use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Error, Result, bail};
 use tokio::runtime::Handle;
 use tokio::time::interval;
 use tracing::{info, warn};
@@ -59,7 +60,8 @@ pub async fn serve(
         bail!("{}", errors.join("\n"));
     }
     warnings.iter().for_each(|sentence| warn!("{sentence}"));
-    let http_socket = http::reserve(config.http.listen).with_context(|| in_use(config.http.listen))?;
+    let http_socket =
+        http::reserve(config.http.listen).map_err(|error| cannot_listen(config.http.listen, error))?;
     let http_port = http_socket.local_addr()?.port();
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
     let mut beside = HashSet::new();
@@ -103,7 +105,7 @@ pub async fn serve(
     let tftp = tftp.open(&config, &links)?;
     let listener = {
         let _registers_there = delivery.enter();
-        http::listen(http_socket).with_context(|| in_use(config.http.listen))?
+        http::listen(http_socket).map_err(|error| cannot_listen(config.http.listen, error))?
     };
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
@@ -183,8 +185,13 @@ pub async fn serve(
     Ok(())
 }
 
-fn in_use(address: SocketAddr) -> String {
-    format!("HTTP cannot listen on {address}: stop what does, or set listen in [http]")
+fn cannot_listen(address: SocketAddr, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse => "stop what does, or",
+        ErrorKind::AddrNotAvailable => "this host has no such address; give it to an interface, or",
+        _ => "mend the cause, or",
+    };
+    Error::new(error).context(format!("HTTP cannot listen on {address}: {remedy} set listen in [http]"))
 }
 
 /// Keeps the log within its limit from now on.
@@ -194,5 +201,24 @@ async fn keep_short(limit: Limit) {
     loop {
         second.tick().await;
         limit.next_second();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_http_cannot_listen_has_its_own_remedy() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
+        // A network of documentation (RFC 5737): no host has its addresses.
+        let nowhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        for (address, remedy) in [(taken, "stop what does"), (nowhere, "this host has no such address")] {
+            let error = http::reserve(address).err().unwrap();
+            let said = format!("{:#}", cannot_listen(address, error));
+            assert!(said.contains(&address.to_string()) && said.contains(remedy), "{said}");
+            assert_eq!(said.contains("stop what does"), address == taken, "{said}");
+        }
     }
 }
