@@ -31,7 +31,10 @@ impl Check {
         };
         // Of another host nobody knows the addresses.
         let addresses = if self.no_files { Vec::new() } else { link::addresses().unwrap_or_default() };
-        let Misfits { errors, warnings } = misfits(&config, &addresses);
+        let Misfits { mut errors, warnings } = misfits(&config, &addresses);
+        // Where the file of another host is here says nothing.
+        let own_file = (!self.no_files).then_some(self.file.config.as_path());
+        errors.extend(configuration::exposed(&config, own_file));
         let name = self.file.config.display();
         if errors.is_empty() {
             println!("{name}: fine ({})", summary(&config));
@@ -67,5 +70,27 @@ fn line(Finding { verdict, says }: &Finding) -> String {
         Verdict::Fine => says.clone(),
         Verdict::Warning => format!("warning: {says}"),
         Verdict::Error => format!("error: {says}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_everybody_could_download_is_no_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("xpxe.toml");
+        let interface = "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n";
+        let check = |boot_dir: &std::path::Path, no_files| {
+            std::fs::create_dir_all(boot_dir).unwrap();
+            std::fs::write(&file, format!("boot_dir = {boot_dir:?}\n{interface}")).unwrap();
+            Check { file: crate::cli::ConfigFile { config: file.clone() }, no_files }.run()
+        };
+        let (fine, wrong) = (ExitCode::SUCCESS, ExitCode::from(1));
+        let same = |a: ExitCode, b: ExitCode| assert_eq!(format!("{a:?}"), format!("{b:?}"));
+        same(check(&dir.path().join("boot"), false), fine);
+        same(check(dir.path(), false), wrong);
+        same(check(dir.path(), true), fine);
     }
 }

@@ -88,6 +88,10 @@ impl Serve {
             Some(path) => configuration::load(path)?,
             None => Config::empty(),
         };
+        let exposed = configuration::exposed(&config, path);
+        if !exposed.is_empty() {
+            bail!("{}", exposed.join("\n"));
+        }
         let role = match self.dhcp {
             _ if self.disable_dhcp_proxy => Some(DhcpRole::Off),
             Some(Role::Server) => Some(DhcpRole::Server),
@@ -153,3 +157,30 @@ impl Serve {
 
 /// Name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+
+    #[test]
+    fn what_is_not_for_everybody_is_not_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("xpxe.toml");
+        let settings = |boot_dir: &Path| {
+            let text = format!("boot_dir = {boot_dir:?}\n[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n");
+            std::fs::write(&file, text).unwrap();
+            let Verb::Serve(serve) =
+                Cli::parse_from([Path::new("xpxe"), Path::new("serve"), Path::new("--config"), &file]).verb
+            else {
+                panic!("another verb")
+            };
+            serve.settings().map(drop)
+        };
+        settings(&dir.path().join("boot")).unwrap();
+        let said = settings(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("has the configuration in it") && said.contains("everybody"), "{said}");
+    }
+}
