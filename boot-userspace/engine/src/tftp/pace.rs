@@ -21,7 +21,9 @@ const LIVELY: Duration = Duration::from_millis(50);
 const STILL: Duration = Duration::from_secs(1);
 /// Repeats before the first block is acknowledged: the OACK leaves three times at most.
 const FIRST_REPEATS: u32 = 2;
-/// Repeats that are saved up at most.
+/// Windows sent again before anything beyond the first one is acknowledged.
+const FIRST_WINDOWS: u32 = 2;
+/// Repeats that are saved up at most, and windows.
 const MOST_REPEATS: u32 = 12;
 
 /// The waits and repeats of one transfer.
@@ -31,30 +33,42 @@ pub(super) struct Pace {
     doublings: u32,
     /// Repeats that the client has left until it acknowledges more.
     repeats: u32,
+    /// Windows that it still gets once more for repeated acknowledgements until it acknowledges more.
+    windows: u32,
 }
 
 impl Pace {
     /// Before anything is acknowledged. A first packet that is a block of 512 bytes is sent once for each request: that is
     /// nine times as long as the request.
-    pub(super) fn new(has_oack: bool) -> Self {
-        Self { doublings: 0, repeats: if has_oack { FIRST_REPEATS } else { 0 } }
+    pub(super) fn new(has_oack: bool, window: u16) -> Self {
+        Self {
+            doublings: 0,
+            repeats: if has_oack { FIRST_REPEATS } else { 0 },
+            windows: first_windows(window),
+        }
     }
 
     /// Of a client that has acknowledged something to an earlier daemon.
-    pub(super) fn adopted() -> Self {
-        Self { doublings: 0, repeats: FIRST_REPEATS }
+    pub(super) fn adopted(window: u16) -> Self {
+        Self { doublings: 0, repeats: FIRST_REPEATS, windows: first_windows(window) }
     }
 
-    /// So many windows of blocks were acknowledged: each earns a repeat.
-    pub(super) fn earn(&mut self, windows: u32) {
+    /// So many windows of blocks were acknowledged: each earns a repeat, and one more window for repeated
+    /// acknowledgements, of which few are saved up until something beyond the first window is acknowledged.
+    pub(super) fn earn(&mut self, windows: u32, beyond_first: bool) {
         self.repeats = self.repeats.saturating_add(windows).min(MOST_REPEATS);
+        let most = if beyond_first { MOST_REPEATS } else { FIRST_WINDOWS.max(self.windows) };
+        self.windows = self.windows.saturating_add(windows).min(most);
     }
 
     /// Takes a repeat that nobody asked for; false when there is none left.
     pub(super) fn spend(&mut self) -> bool {
-        let left = self.repeats.checked_sub(1);
-        self.repeats = left.unwrap_or(0);
-        left.is_some()
+        take(&mut self.repeats)
+    }
+
+    /// Takes a window that a repeated acknowledgement asks for; false when there is none left.
+    pub(super) fn spend_window(&mut self) -> bool {
+        take(&mut self.windows)
     }
 
     /// The next wait is twice as long.
@@ -97,6 +111,17 @@ impl Pace {
     }
 }
 
+/// A single block for a repeated acknowledgement is no more than what any acknowledgement brings.
+fn first_windows(window: u16) -> u32 {
+    if window > 1 { FIRST_WINDOWS } else { MOST_REPEATS }
+}
+
+fn take(budget: &mut u32) -> bool {
+    let left = budget.checked_sub(1);
+    *budget = left.unwrap_or(0);
+    left.is_some()
+}
+
 /// RFC 6298 section 2, and four round trips at least: clients that write to flash memory take their time now and then.
 fn unasked(known: Option<RoundTrip>) -> Duration {
     let Some(RoundTrip { mean, deviation }) = known else { return UNKNOWN };
@@ -118,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_wait_follows_the_client() {
-        let wait = |millis: &[u64]| Pace::new(true).wait(&flight_with(millis));
+        let wait = |millis: &[u64]| Pace::new(true, 1).wait(&flight_with(millis));
         assert_eq!(wait(&[]), UNKNOWN);
         assert_eq!(wait(&[1, 1, 1]), SHORTEST);
         // Between 80 and 300 ms, in whatever order.
@@ -138,7 +163,7 @@ mod tests {
     fn an_agreed_timeout_is_kept_to() {
         let flight = flight_with(&[1]);
         flight.timeout.set(7_000_000_000);
-        let mut pace = Pace::new(true);
+        let mut pace = Pace::new(true, 1);
         for _ in 0..3 {
             assert_eq!(pace.wait(&flight), Duration::from_secs(7));
             pace.back_off();
@@ -148,7 +173,7 @@ mod tests {
         assert_eq!(Pace::patience(&flight), Duration::from_secs(765));
         // As tftp-hpa's utimeout has it: the wait grows from there.
         flight.timeout.set(10_000_000);
-        let mut pace = Pace::new(true);
+        let mut pace = Pace::new(true, 1);
         assert_eq!(pace.wait(&flight), Duration::from_millis(10));
         (0..40).for_each(|_| pace.back_off());
         assert_eq!(pace.wait(&flight), LONGEST);
@@ -156,12 +181,26 @@ mod tests {
 
     #[test]
     fn repeats_are_earned() {
-        let mut pace = Pace::new(true);
+        let mut pace = Pace::new(true, 1);
         assert_eq!([(); 4].map(|()| pace.spend()), [true, true, false, false]);
-        pace.earn(1);
+        pace.earn(1, false);
         assert_eq!([(); 2].map(|()| pace.spend()), [true, false]);
-        pace.earn(1_000_000);
+        pace.earn(1_000_000, true);
         assert_eq!((0..100).filter(|_| pace.spend()).count(), MOST_REPEATS as usize);
-        assert!(!Pace::new(false).spend());
+        assert!(!Pace::new(false, 1).spend());
+    }
+
+    #[test]
+    fn windows_are_earned() {
+        let mut pace = Pace::new(true, 16);
+        assert_eq!([(); 4].map(|()| pace.spend_window()), [true, true, false, false]);
+        pace.earn(1, false);
+        assert_eq!([(); 2].map(|()| pace.spend_window()), [true, false]);
+        for mut pace in [pace, Pace::new(true, 1)] {
+            pace.earn(1_000_000, true);
+            assert_eq!((0..100).filter(|_| pace.spend_window()).count(), MOST_REPEATS as usize);
+        }
+        let mut single = Pace::adopted(1);
+        assert_eq!((0..100).filter(|_| single.spend_window()).count(), MOST_REPEATS as usize);
     }
 }

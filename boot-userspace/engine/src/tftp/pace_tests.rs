@@ -80,6 +80,28 @@ fn blind_acknowledgements_bring_a_window_each_and_few_repeats() {
     }
 }
 
+/// Acknowledgements that are repeated bring a window twice more and then single blocks, and an end comes to that: longer
+/// repeats bring nothing more.
+#[test]
+fn repeated_acknowledgements_bring_few_windows() {
+    for (asked, window) in [("f octet blksize 1468 windowsize 16", 16), ("f octet blksize 1468", 1)] {
+        // Of what was sent for the first time: a single block leaves 12 times more, and once for each that is acknowledged.
+        let again = if window == 1 { 14 } else { 2 * window };
+        for acked in [0, window] {
+            for (times, apart) in [(2, 50), (20, 50), (50, 50), (50, 7), (500, 50), (50, 500)] {
+                let mut packets = vec![rrq(asked), ack(0)];
+                packets.extend(vec![ack(acked); times]);
+                let factor = factor(&packets, MS * apart);
+                let blocks = f64::from(acked + window + again + 3);
+                let most = (3.0 * 60.0 + blocks * 1514.0) / (65 + 60 * (1 + times)) as f64;
+                let what = format!("window {window}, {times} times ACK {acked}, {apart} ms apart");
+                println!("{what}: {factor:.1} times, {most:.1} at most");
+                assert!(factor <= most, "{what}: {factor:.1} times");
+            }
+        }
+    }
+}
+
 /// A slow client without losses gets each block once, and each block's first sending is its only one.
 #[test]
 fn a_slow_client_gets_each_block_once() {

@@ -95,16 +95,17 @@ impl Transfer {
     /// Goes on with what an earlier daemon began.
     pub(super) fn adopted(request: Request, image: Image, slot: u32, flight: &Flight, now: Duration) -> Self {
         let seen = flight.state().acked;
+        let shape = flight.shape();
         // It may have sent anything again.
         flight.resent.set(u64::from(flight.state().sent));
         let course = Course {
             image,
             slot,
-            shape: flight.shape(),
+            shape,
             oack: None,
             resent: 0,
             seen,
-            pace: Pace::adopted(),
+            pace: Pace::adopted(shape.window),
             sign: Sign::None,
         };
         let started = Duration::from_nanos(flight.opened.get());
@@ -142,7 +143,7 @@ impl Transfer {
         flight.opened.set(nanos(self.started));
         flight.edition.set(image.edition);
         flight.timeout.set(agreed.timeout.map_or(0, nanos));
-        let pace = Pace::new(agreed.oack.is_some());
+        let pace = Pace::new(agreed.oack.is_some(), shape.window);
         self.due = Pace::look(flight, true, now + pace.wait(flight), now);
         self.progressed = now;
         self.phase = Phase::Open(Course {
@@ -170,7 +171,9 @@ impl Transfer {
             let ahead = match before.judge(block) {
                 Ack::Everything => before.outstanding(),
                 Ack::Inside(ahead) => ahead,
-                Ack::Repeated if asked => return course.send_again(before, flight, now),
+                Ack::Repeated if asked && course.pace.spend_window() => {
+                    return course.send_again(before, flight, now);
+                }
                 Ack::Repeated => {
                     if course.waits(before, flight, now) {
                         self.due = self.due.min(course.ready(before, flight));
@@ -239,7 +242,7 @@ impl Transfer {
             self.due = Pace::look(flight, moved, ready, now).min(gives_up);
             return Step::Nothing;
         }
-        let step = if course.says_where_it_is(state) {
+        let step = if course.may_send_again(state) {
             course.send_again(state, flight, now)
         } else if course.pace.spend() {
             course.ask(state, flight, now)
@@ -257,7 +260,7 @@ impl Transfer {
     pub(super) fn ask_again(&mut self, flight: Option<&Flight>, now: Duration) -> Step {
         match (&mut self.phase, flight) {
             (Phase::Open(course), Some(flight)) if course.is_unproven(flight.state()) => {
-                course.pace = Pace::new(course.oack.is_some());
+                course.pace = Pace::new(course.oack.is_some(), course.shape.window);
                 self.due = Pace::look(flight, true, now + course.pace.wait(flight), now);
                 course.send_again(flight.state(), flight, now)
             }
@@ -347,24 +350,35 @@ impl Course {
         says_something
     }
 
-    /// Whether the client has said which blocks it has. Else it may have all of them, and its acknowledgement was
-    /// lost: to send them all again would have it acknowledge each of them, and it may not be there at all.
-    fn says_where_it_is(&self, state: State) -> bool {
-        matches!(self.sign, Sign::Waits(then) | Sign::Misses(then, _) if then == state)
+    /// Whether the client has said which blocks it has, and may have those behind them once more. Else it may have all of
+    /// them, and its acknowledgement was lost: to send them all again would have it acknowledge each of them, and it may
+    /// not be there at all.
+    fn may_send_again(&mut self, state: State) -> bool {
+        match self.sign {
+            // It acknowledged more than before.
+            Sign::Misses(then, _) => then == state,
+            // Repeats are free for whoever forges them.
+            Sign::Waits(then) => then == state && self.pace.spend_window(),
+            Sign::None | Sign::Asked(_) => false,
+        }
     }
 
-    /// What was sent last once more. Who has all of it acknowledges that, who misses a block says which.
+    /// What was sent last once more: who has all of it acknowledges that, who misses a block says which. Who repeats an
+    /// acknowledgement gets what comes next instead.
     fn ask(&mut self, state: State, flight: &Flight, now: Duration) -> Step {
         flight.sent_at.set(nanos(now));
         flight.resent.set(u64::from(state.sent));
         if state.acked == 0 {
             return if self.oack.is_some() { Step::Oack } else { Step::Nothing };
         }
+        // It does not have that block; the last one alone would be of no use to it.
+        let says_where = matches!(self.sign, Sign::Waits(then) if then == state);
+        let position = if says_where { state.acked + 1 } else { state.sent };
         if state.outstanding() > 1 {
             self.sign = Sign::Asked(state);
         }
         self.resent += 1;
-        Step::Blocks(state.sent..=state.sent)
+        Step::Blocks(position..=position)
     }
 
     /// Everything that is not acknowledged, up to a full window: a client acknowledges nothing less.
@@ -389,7 +403,8 @@ impl Course {
     fn headway(&mut self, acked: u32, flight: &Flight) {
         // The OACK is no block.
         let blocks = acked - self.seen.max(1).min(acked);
-        self.pace.earn(blocks.div_ceil(u32::from(self.shape.window)));
+        let window = u32::from(self.shape.window);
+        self.pace.earn(blocks.div_ceil(window), acked > 1 + window);
         self.seen = acked;
         if u64::from(acked) > flight.resent.get() {
             self.pace.is_known_again();
