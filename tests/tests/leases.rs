@@ -194,10 +194,12 @@ fn a_switch_port_decides_with_the_kernel_half() -> Result<()> {
         let circuit = [&[1, u8::try_from(port.len())?], port].concat();
         Ok(Client::new(mac(machine)?).with(82, &circuit))
     };
-    // A few seconds after it was seen at its port, another one counts.
+    // A few seconds after it was seen at its port, another one counts. If that is between an OFFER and its REQUEST, the
+    // client is refused and starts over.
     let becomes = |client: &Client, slot: bool| -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(30);
-        while (wire.lease(client)?.address().to_string() == "10.77.0.20") != slot {
+        let is_slot = || wire.lease(client).map(|ack| ack.address().to_string() == "10.77.0.20");
+        while !is_slot().is_ok_and(|is| is == slot) {
             ensure!(Instant::now() < give_up, "{:02x?} is still the wrong machine", client.mac());
         }
         Ok(())
