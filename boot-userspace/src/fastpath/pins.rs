@@ -43,8 +43,8 @@ const LINKS: [&str; 2] = ["link-xdp-", "link-tc-"];
 
 /// Path of an interface's link.
 pub(super) fn link(pin_dir: &Path, hook: &str, interface: &str) -> PathBuf {
-    // bpffs refuses names with a dot, and interfaces may have one (eth0.5).
-    pin_dir.join(format!("link-{hook}-{}", interface.replace('.', "_")))
+    // bpffs refuses names with a dot, which interfaces may have (eth0.5). No interface's name has a colon.
+    pin_dir.join(format!("link-{hook}-{}", interface.replace('.', ":")))
 }
 
 /// What [`detach`] removed.
@@ -142,6 +142,13 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_interface_has_a_pin_of_its_own() {
+        let dir = Path::new("/sys/fs/bpf/xpxe");
+        assert_eq!(link(dir, "tc", "eth0.5"), dir.join("link-tc-eth0:5"));
+        assert_ne!(link(dir, "tc", "eth0.5"), link(dir, "tc", "eth0_5"));
+    }
 
     #[test]
     fn a_directory_that_cannot_have_pins_is_left_as_it_is() {
