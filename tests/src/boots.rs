@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::daemon::{Event, Xpxe};
 use crate::guest;
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Hardware, Machine};
 use crate::netns::tail;
 use crate::rack::Segment;
 use crate::settings::{Known, proof};
@@ -23,8 +23,17 @@ pub const EVERYBODY: &str = "xpxe.profile=guest";
 pub struct Plan {
     /// What it runs first.
     pub firmware: Firmware,
+    /// In MB.
+    pub memory: u32,
     /// What the configuration knows of it.
     pub known: Known,
+}
+
+impl Plan {
+    /// With the memory that its firmware needs to boot the guest.
+    pub const fn new(firmware: Firmware, known: Known) -> Self {
+        Self { firmware, memory: firmware.memory(), known }
+    }
 }
 
 /// What its operating system said.
@@ -44,7 +53,11 @@ pub struct Boot {
 pub fn boot(segment: &Segment, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
     let machines: Vec<_> = plans
         .iter()
-        .map(|plan| Machine::power_on(segment, plan.known.name, plan.known.mac, plan.firmware))
+        .map(|Plan { firmware, memory, known }| {
+            let hardware =
+                Hardware { name: known.name, mac: known.mac, firmware: *firmware, memory: *memory };
+            Machine::power_on_at(segment, segment.tap()?, &hardware)
+        })
         .collect::<Result<_>>()?;
     let boots: Vec<_> = plans.iter().zip(&machines).map(|(plan, machine)| follow(plan, machine)).collect();
     let failed: Vec<_> = machines

@@ -19,14 +19,14 @@ use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::settings::{Known, Settings, boot_dir, proof};
 
-const BIOS: Plan = Plan {
-    firmware: Firmware::BiosIpxe,
-    known: Known { name: "bios-1", mac: "52:54:00:77:00:0a", address: Some("10.77.0.10") },
-};
-const UEFI: Plan = Plan {
-    firmware: Firmware::OvmfPxe,
-    known: Known { name: "uefi-1", mac: "52:54:00:77:00:0b", address: Some("10.77.0.11") },
-};
+const BIOS: Plan = Plan::new(
+    Firmware::BiosIpxe,
+    Known { name: "bios-1", mac: "52:54:00:77:00:0a", address: Some("10.77.0.10") },
+);
+const UEFI: Plan = Plan::new(
+    Firmware::OvmfPxe,
+    Known { name: "uefi-1", mac: "52:54:00:77:00:0b", address: Some("10.77.0.11") },
+);
 
 #[test]
 fn bios_and_uefi_boot_at_once_and_the_kernel_half_offers() -> Result<()> {
@@ -86,7 +86,7 @@ fn four_kinds_of_firmware_boot_at_once_two_of_them_unknown() -> Result<()> {
     if !root_or_skip() {
         return Ok(());
     }
-    let stranger = |firmware, name, mac| Plan { firmware, known: Known { name, mac, address: None } };
+    let stranger = |firmware, name, mac| Plan::new(firmware, Known { name, mac, address: None });
     let strangers = [
         stranger(Firmware::OvmfHttp, "http-2", "52:54:00:77:00:1c"),
         stranger(Firmware::OvmfIpxeRom, "rom-2", "52:54:00:77:00:1d"),

@@ -71,7 +71,7 @@ fn machines_behind_a_relay_boot() -> Result<()> {
 }
 
 const fn plan(firmware: Firmware, name: &'static str, mac: &'static str, address: &'static str) -> Plan {
-    Plan { firmware, known: Known { name, mac, address: Some(address) } }
+    Plan::new(firmware, Known { name, mac, address: Some(address) })
 }
 
 /// All at once, with the loaders of a Debian release.

@@ -16,7 +16,9 @@ use boot_tests::settings::{Known, Settings, boot_dir, proof};
 
 /// U-Boot has this MAC whatever the card's is.
 const UBOOT: Plan = plan(Firmware::ArmUboot, "uboot", "52:52:52:52:52:52", "10.77.0.30");
-const GRUB: Plan = plan(Firmware::OvmfPxe, "grub", "52:54:00:77:00:31", "10.77.0.31");
+/// GRUB 2.06 has a quarter of the memory for itself, and takes by HTTP more than it has read yet.
+const GRUB: Plan =
+    Plan { memory: 1024, ..plan(Firmware::OvmfPxe, "grub", "52:54:00:77:00:31", "10.77.0.31") };
 const REDUCED: Plan = plan(Firmware::OvmfPxe, "reduced", "52:54:00:77:00:32", "10.77.0.32");
 
 const GRUB_FILE: &str = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
@@ -29,7 +31,7 @@ const HTTP_FEATURE: [u8; 3] = [19, 1, 1];
 const OTHER_FEATURE: [u8; 3] = [26, 1, 1];
 
 const fn plan(firmware: Firmware, name: &'static str, mac: &'static str, address: &'static str) -> Plan {
-    Plan { firmware, known: Known { name, mac, address: Some(address) } }
+    Plan::new(firmware, Known { name, mac, address: Some(address) })
 }
 
 /// GRUB fetches kernel and initrd by HTTP; U-Boot fetches its script, and what that names, from the server that DHCP named;
