@@ -594,6 +594,11 @@ const DAMAGES: [Damage; 13] = [
     Damage::Graft,
 ];
 
+/// By how much a frame may grow: BPF_PROG_TEST_RUN takes what one page holds, twice what a cable carries.
+fn room(frame: &[u8]) -> usize {
+    3000_usize.saturating_sub(frame.len())
+}
+
 /// Offset of the options in a frame.
 const OPTIONS: usize = 282;
 
@@ -641,8 +646,14 @@ impl Damage {
                 let length = (frame.len() + random.below(most)).min(3000);
                 frame.resize(length, random.byte());
             }
-            Self::ManyPads => insert(frame, &vec![0; random.below(1100)], random),
-            Self::ManyOptions => insert(frame, &[224, 0].repeat(random.below(500)), random),
+            Self::ManyPads => {
+                let pads = random.below(1100).min(room(frame));
+                insert(frame, &vec![0; pads], random);
+            }
+            Self::ManyOptions => {
+                let options = random.below(500).min(room(frame) / 2);
+                insert(frame, &[224, 0].repeat(options), random);
+            }
             Self::Lengths => {
                 let at = *random.of(&[16, 38]);
                 if let Some(bytes) = frame.get_mut(at..at + 2) {
