@@ -13,7 +13,7 @@ use boot_common::Mac;
 use crate::binding::{Binding, State};
 use crate::by_machine::ByMachine;
 use crate::config::Subnet;
-use crate::rests::{Rest, Rests};
+use crate::holds::{Hold, Holds};
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -40,7 +40,7 @@ pub enum Bound {
 pub struct Bindings {
     machines: ByMachine,
     owner: HashMap<Ipv4Addr, Mac>,
-    pub(super) rests: Rests,
+    pub(super) holds: Holds,
     /// Never given out of a pool: our own, and what is reserved.
     spared: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
@@ -110,7 +110,7 @@ impl Bindings {
         {
             self.owner.remove(&old.address);
             match old.state {
-                State::Leased(until) | State::Held(until) => self.rest(old.address, mac, until),
+                State::Leased(until) | State::Held(until) => self.hold_address(old.address, mac, until),
                 _ => self.note_freed(old.address),
             }
         }
@@ -170,25 +170,25 @@ impl Bindings {
 
     /// Takes an address out of use until `now` + [`QUARANTINE`]: this machine was told that somebody else uses it.
     pub fn quarantine(&mut self, address: Ipv4Addr, mac: Mac, now: u64) {
-        self.rests.begin(address, Rest { mac, until: now + QUARANTINE });
+        self.holds.begin(address, Hold { mac, until: now + QUARANTINE });
     }
 
     /// Leaves an address that nobody has alone until that second: it was promised to a machine that has another one
     /// now, for example.
-    pub fn rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
-        self.rests.begin(address, Rest { mac, until });
+    pub fn hold_address(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
+        self.holds.begin(address, Hold { mac, until });
         self.note_freed(address);
     }
 
     /// The same, as the store has it.
-    pub fn restore_rest(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
-        self.rests.restore(address, Rest { mac, until });
+    pub fn restore_hold(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
+        self.holds.restore(address, Hold { mac, until });
         self.note_freed(address);
     }
 
     /// Addresses that nobody has and that rest at this second.
-    pub fn resting(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Rest)> {
-        self.rests.iter(now).filter(|(address, _)| !self.owner.contains_key(address))
+    pub fn held(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Hold)> {
+        self.holds.iter(now).filter(|(address, _)| !self.owner.contains_key(address))
     }
 
     /// Addresses that are kept from being given out of a pool.
@@ -272,7 +272,7 @@ impl Bindings {
         !self.owner.contains_key(&address)
             && pools.router != Some(address)
             && !self.is_spared(address)
-            && !self.rests.has(address, now)
+            && !self.holds.has(address, now)
     }
 
     fn note_freed(&mut self, address: Ipv4Addr) {
@@ -391,14 +391,14 @@ mod tests {
         bindings.put(mac, Binding { address: before, subnet: 0, state: State::Leased(500) });
         bindings.put(mac, reserved(60));
         assert_eq!(bindings.owner(before), None);
-        assert_eq!(bindings.resting(0).collect::<Vec<_>>(), [(before, Rest { mac, until: 500 })]);
+        assert_eq!(bindings.held(0).collect::<Vec<_>>(), [(before, Hold { mac, until: 500 })]);
         bindings.put(mac, reserved(61));
-        assert_eq!(bindings.resting(0).count(), 1, "a reservation is no promise");
+        assert_eq!(bindings.held(0).count(), 1, "a reservation is no promise");
         let there = Binding { address: Ipv4Addr::new(10, 1, 0, 8), subnet: 1, state: State::Leased(400) };
         bindings.put(mac, there);
         bindings.put(mac, reserved(62));
         assert_eq!((bindings.get(mac, 1), bindings.owner(there.address)), (Some(there), Some(mac)));
-        assert_eq!(bindings.resting(0).count(), 1, "what it has in another subnet is still its own");
+        assert_eq!(bindings.held(0).count(), 1, "what it has in another subnet is still its own");
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::Engine;
 use crate::binding::{Binding, State};
 use crate::command::Now;
 use crate::config::Machine;
+use crate::holds::Hold;
 use crate::lease::in_pool;
 use crate::record::{Change, Lease, LeaseState};
-use crate::rests::Rest;
 
 pub use which::{NotALease, Which};
 
@@ -38,7 +38,7 @@ pub enum Standing {
     /// In the configuration.
     Reserved,
     /// Nobody's for a while: the machine found that somebody else uses it, or was promised it and has another one now.
-    Resting,
+    OnHold,
 }
 
 impl Standing {
@@ -64,7 +64,7 @@ impl Standing {
             Self::Leased => "leased",
             Self::Released => "released",
             Self::Reserved => "reserved",
-            Self::Resting => "resting",
+            Self::OnHold => "resting",
         }
     }
 }
@@ -143,10 +143,10 @@ impl Engine {
     /// keeps leases that no longer fit the configuration.
     #[must_use]
     pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
-        let resting: HashMap<Ipv4Addr, Rest> = self.bindings.resting(now.seconds()).collect();
+        let resting: HashMap<Ipv4Addr, Hold> = self.bindings.held(now.seconds()).collect();
         let stored = stored
             .iter()
-            .filter(|lease| lease.state != LeaseState::Resting && !resting.contains_key(&lease.address));
+            .filter(|lease| lease.state != LeaseState::OnHold && !resting.contains_key(&lease.address));
         let mut stored: HashMap<(Mac, Ipv4Addr), &Lease> =
             stored.map(|lease| ((lease.mac, lease.address), lease)).collect();
         let mut all: Vec<Shown> = self
@@ -166,11 +166,11 @@ impl Engine {
             expires: u64::try_from(lease.expires).ok(),
             name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
         }));
-        all.extend(resting.into_iter().map(|(address, Rest { mac, until })| Shown {
+        all.extend(resting.into_iter().map(|(address, Hold { mac, until })| Shown {
             mac,
             address,
             subnet: self.subnet_at(self.policy.subnet_of(address)),
-            standing: Standing::Resting,
+            standing: Standing::OnHold,
             expires: Some(until),
             name: self.policy.client(mac).name,
         }));
@@ -213,8 +213,8 @@ impl Engine {
         now: Now,
     ) -> Result<Vec<(Shown, Change)>, Refusal> {
         let mut meant = which.find(self.leases(stored, now));
-        if meant.iter().any(|shown| shown.standing != Standing::Resting) {
-            meant.retain(|shown| shown.standing != Standing::Resting);
+        if meant.iter().any(|shown| shown.standing != Standing::OnHold) {
+            meant.retain(|shown| shown.standing != Standing::OnHold);
         }
         // Who was recognised by another mark than its MAC makes room for the next one that is.
         let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.policy.is_named(shown.mac);
@@ -225,7 +225,7 @@ impl Engine {
             return Err(Refusal::Reserved { address: shown.address, machine });
         }
         let change = |shown: &Shown| match shown.standing {
-            Standing::Resting => Change::Lift(shown.address),
+            Standing::OnHold => Change::Lift(shown.address),
             _ => Change::Delete(shown.mac, shown.address),
         };
         Ok(meant.into_iter().map(|shown| (shown.clone(), change(&shown))).collect())
@@ -371,7 +371,7 @@ impl Engine {
                 // What is reserved for it stays: the row was of an address that it had before.
                 Change::Delete(mac, address) if self.has_reserved(*mac, *address) => {}
                 Change::Delete(mac, address) => self.free(*mac, *address),
-                Change::Lift(address) => self.bindings.rests.lift(*address),
+                Change::Lift(address) => self.bindings.holds.lift(*address),
                 Change::Put(lease) => self.take_over(lease, now),
             }
         }

@@ -14,6 +14,7 @@ mod dhcp;
 mod dropped;
 pub mod figures;
 pub mod fits;
+pub mod holds;
 mod join;
 pub mod lease;
 pub mod leases;
@@ -24,7 +25,6 @@ pub mod policy;
 pub mod pools;
 pub mod record;
 mod relink;
-pub mod rests;
 pub mod roster;
 pub mod script;
 mod sets;
@@ -205,7 +205,7 @@ impl Engine {
     /// Frees what has run out: offers that nobody requested. To be called every second.
     pub fn tick(&mut self, now: Now) {
         self.bindings.free_offers(now.seconds());
-        self.end_rests(now);
+        self.end_holds(now);
         self.watch_pools(now);
         self.forget_cards();
         self.withdrawn.retain(|_, seconds| {
@@ -368,8 +368,8 @@ impl Engine {
         let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
         let left = expires.saturating_sub(now.seconds()).min(whole);
         let expires = now.seconds() + left;
-        if lease.state == LeaseState::Resting {
-            self.bindings.restore_rest(address, mac, expires);
+        if lease.state == LeaseState::OnHold {
+            self.bindings.restore_hold(address, mac, expires);
             return;
         }
         self.policy.remember(mac, address);
@@ -399,7 +399,7 @@ impl Engine {
         if !has_it && has_reserved_instead {
             // It has another address by the configuration now, but was promised this one.
             if durable_until > 0 && self.bindings.owner(address).is_none() {
-                self.bindings.rest(address, mac, expires);
+                self.bindings.hold_address(address, mac, expires);
             }
             return;
         }
@@ -469,7 +469,7 @@ impl Engine {
                 }
                 Some(_) => continue,
                 None if self.bindings.owner(address).is_some() => continue,
-                None if self.bindings.rests.has(address, now.seconds()) => continue,
+                None if self.bindings.holds.has(address, now.seconds()) => continue,
                 None => {}
             }
             let state = if promised > 0 {

@@ -101,7 +101,7 @@ impl Engine {
                 pool.used += 1;
             }
         }
-        for (address, _) in self.bindings.resting(now) {
+        for (address, _) in self.bindings.held(now) {
             if let Some(index) = self.policy.subnet_of(address).filter(|index| is_given(*index, address))
                 && let Some(pool) = pools.get_mut(index)
             {

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 /// One change of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The machine has this lease in its subnet now, or, where its state is [`LeaseState::Resting`], the address rests now
+    /// The machine has this lease in its subnet now, or, where its state is [`LeaseState::OnHold`], the address rests now
     /// because of it, whatever else it has. If another machine had the address, that machine's lease is gone. Leases of the
     /// machine in other subnets stay.
     Put(Lease),
@@ -78,14 +78,14 @@ pub enum LeaseState {
     Leased,
     /// Nobody gets it until it ends: somebody else was found to use it when the machine was to have it, or it is still
     /// promised to the machine, which has another one now.
-    Resting,
+    OnHold,
     /// Given back.
     Released,
 }
 
 impl LeaseState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Resting, Self::Released];
+    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::OnHold, Self::Released];
 
     /// The word for it in the store, the API and the command line.
     #[must_use]
@@ -93,7 +93,7 @@ impl LeaseState {
         match self {
             Self::Offered => "offered",
             Self::Leased => "leased",
-            Self::Resting => "resting",
+            Self::OnHold => "resting",
             Self::Released => "released",
         }
     }

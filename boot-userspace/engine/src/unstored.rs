@@ -10,8 +10,8 @@ use tracing::debug;
 use crate::Engine;
 use crate::binding::Binding;
 use crate::command::{Command, Told};
+use crate::holds::Hold;
 use crate::record::{Change, Lease, LeaseState};
-use crate::rests::Rest;
 
 /// What a machine had before it was promised more.
 #[derive(Debug)]
@@ -41,10 +41,10 @@ impl Engine {
         let promised = std::mem::take(&mut self.unstored);
         for change in changes {
             match change {
-                Change::Put(Lease { mac, address, state: LeaseState::Resting, expires, .. }) => {
+                Change::Put(Lease { mac, address, state: LeaseState::OnHold, expires, .. }) => {
                     // With what the machine has stored next.
                     let until = u64::try_from(*expires).unwrap_or(0);
-                    self.bindings.rests.begin(*address, Rest { mac: *mac, until });
+                    self.bindings.holds.begin(*address, Hold { mac: *mac, until });
                 }
                 Change::Put(lease)
                     if lease.state == LeaseState::Leased

@@ -67,7 +67,7 @@ impl Daemon {
             shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
             let (mac, address) = (shown.mac, shown.address);
             match shown.standing {
-                Standing::Resting => {
+                Standing::OnHold => {
                     info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
                 }
                 _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),

@@ -114,7 +114,7 @@ fn an_address_belongs_to_its_latest_machine() {
 #[test]
 fn what_rests_because_of_a_machine_is_beside_its_lease() {
     let dir = tempfile::tempdir().unwrap();
-    let rests = |machine, address| Lease { state: LeaseState::Resting, ..lease(machine, address) };
+    let rests = |machine, address| Lease { state: LeaseState::OnHold, ..lease(machine, address) };
     run(async {
         let store = Store::open(dir.path()).await.unwrap();
         store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
@@ -339,17 +339,17 @@ proptest! {
                 for change in batch {
                     match change {
                         Change::Put(lease) => {
-                            let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+                            let rests = |lease: &Lease| lease.state == LeaseState::OnHold;
                             let is_elsewhere =
                                 |other: &Lease| (other.mac, other.subnet) != (lease.mac, lease.subnet);
                             model.retain(|_, other| is_elsewhere(other) || rests(lease) || rests(other));
                             model.insert(lease.address, lease.clone());
                         }
                         Change::Delete(mac, address) => model.retain(|_, other| {
-                            (other.mac, other.address) != (*mac, *address) || other.state == LeaseState::Resting
+                            (other.mac, other.address) != (*mac, *address) || other.state == LeaseState::OnHold
                         }),
                         Change::Lift(address) => model.retain(|_, other| {
-                            other.address != *address || other.state != LeaseState::Resting
+                            other.address != *address || other.state != LeaseState::OnHold
                         }),
                     }
                 }

@@ -51,7 +51,7 @@ impl<'a> Outcome<'a> {
         for change in changes {
             match change {
                 Change::Put(lease) => {
-                    if lease.state != LeaseState::Resting
+                    if lease.state != LeaseState::OnHold
                         && let Some(before) = outcome.places.insert((lease.mac, lease.subnet), lease.address)
                     {
                         outcome.take(before, |row| is_of(row, lease.mac) && row.subnet == lease.subnet);
@@ -64,7 +64,7 @@ impl<'a> Outcome<'a> {
                 }
                 Change::Lift(address) => {
                     outcome.lifted.insert(*address);
-                    outcome.take(*address, |row| row.state == LeaseState::Resting);
+                    outcome.take(*address, |row| row.state == LeaseState::OnHold);
                 }
             }
         }
@@ -81,7 +81,7 @@ impl<'a> Outcome<'a> {
 
 /// Whether it is the machine's lease, and not what rests because of it.
 fn is_of(lease: &Lease, mac: Mac) -> bool {
-    lease.mac == mac && lease.state != LeaseState::Resting
+    lease.mac == mac && lease.state != LeaseState::OnHold
 }
 
 // The statements are valid for SQLite and for PostgreSQL.

@@ -48,7 +48,7 @@ impl<'a> Case<'a> {
     }
 
     /// All that is left.
-    pub fn rest(self) -> &'a [u8] {
+    pub fn hold_address(self) -> &'a [u8] {
         self.0
     }
 }

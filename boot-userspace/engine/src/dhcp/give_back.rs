@@ -123,7 +123,7 @@ impl Engine {
             "{address} is in use by somebody else, says {mac}, which gets another one. Found there: {user}. {fate}; find who has it (arping {address})");
         self.forget(mac, address);
         self.unfit.insert((mac, binding.subnet), address);
-        self.store_rests(mac, now);
+        self.store_holds(mac, now);
     }
 
     pub(super) fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {

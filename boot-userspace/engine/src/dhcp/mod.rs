@@ -251,7 +251,7 @@ impl Engine {
         self.bindings.put(mac, binding);
         self.unfit.remove(&(mac, binding.subnet));
         self.hold(mac, &binding, expires);
-        self.store_rests(mac, now);
+        self.store_holds(mac, now);
         self.persist(mac, &binding, LeaseState::Leased, expires, now);
         // The store has whole seconds: what it has may end a second earlier.
         let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));

@@ -96,7 +96,7 @@ impl Engine {
                 self.unfit.insert((mac, binding.subnet), address);
             }
             self.bindings.quarantine(address, mac, now.seconds());
-            self.store_rests(mac, now);
+            self.store_holds(mac, now);
         }
         pending.with(|incoming| {
             if let Err(reason) = self.after_probe(incoming, address, pending.tries, now) {

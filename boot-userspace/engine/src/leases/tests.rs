@@ -88,7 +88,7 @@ impl Lab {
     fn store(&mut self, change: &Change) {
         match change {
             Change::Put(lease) => {
-                let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+                let rests = |lease: &Lease| lease.state == LeaseState::OnHold;
                 let is_elsewhere = |old: &Lease| (old.mac, old.subnet) != (lease.mac, lease.subnet);
                 self.stored.retain(|old| is_elsewhere(old) || rests(old) || rests(lease));
                 self.stored.retain(|old| old.address != lease.address);
@@ -96,7 +96,7 @@ impl Lab {
             }
             Change::Delete(mac, address) => self
                 .stored
-                .retain(|old| (old.mac, old.address) != (*mac, *address) || old.state == LeaseState::Resting),
+                .retain(|old| (old.mac, old.address) != (*mac, *address) || old.state == LeaseState::OnHold),
             Change::Lift(address) => self.stored.retain(|old| old.address != *address),
         }
     }
@@ -359,7 +359,7 @@ fn what_rests_is_listed_and_lifted_by_its_address() {
             .map(|shown| (shown.address, shown.standing, shown.expires))
             .collect()
     };
-    let resting = (first, Standing::Resting, Some(NOW + 600));
+    let resting = (first, Standing::OnHold, Some(NOW + 600));
     assert_eq!(standings(&lab), [resting, (second, Standing::Offered, Some(NOW + 90))]);
     let mut lab = Lab::new(lab.stored);
     assert_eq!(standings(&lab), [resting], "over a restart");
@@ -369,7 +369,7 @@ fn what_rests_is_listed_and_lifted_by_its_address() {
     // By the machine its own lease is meant first.
     lab.discover(machine(7));
     assert_ne!(lab.delete(&machine(7).to_string()).unwrap().address, first);
-    assert_eq!(lab.delete(&first.to_string()).unwrap().standing, Standing::Resting);
+    assert_eq!(lab.delete(&first.to_string()).unwrap().standing, Standing::OnHold);
     assert_eq!((standings(&lab), lab.stored.len()), (Vec::new(), 0));
     assert!(matches!(lab.delete(&first.to_string()), Err(Refusal::Unknown(_))));
     // More machines than addresses.

@@ -217,7 +217,7 @@ fn sent(lab: &mut Lab) -> Vec<MessageType> {
 
 /// The store after these changes.
 pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
-    let rests = |lease: &Lease| lease.state == LeaseState::Resting;
+    let rests = |lease: &Lease| lease.state == LeaseState::OnHold;
     let mut leases: Vec<Lease> = Vec::new();
     for change in changes {
         match change {

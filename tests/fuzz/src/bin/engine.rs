@@ -222,7 +222,7 @@ impl World {
             }
             match change {
                 // What rests is no lease, and beside them.
-                Change::Put(lease) if lease.state == LeaseState::Resting => {
+                Change::Put(lease) if lease.state == LeaseState::OnHold => {
                     self.store.remove(&lease.address);
                     self.resting.insert(lease.address, lease);
                 }

@@ -1,0 +1,135 @@
+//! Addresses that nobody gets for a while.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+
+use crate::Engine;
+use crate::command::{Command, Now};
+use crate::record::{Change, Lease, LeaseState};
+
+/// Why nobody gets an address, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Who found it in use, or was promised it and has another one now.
+    pub mac: Mac,
+    /// Unix seconds.
+    pub until: u64,
+}
+
+/// All held addresses.
+#[derive(Debug, Default)]
+pub struct Holds {
+    by_address: HashMap<Ipv4Addr, Hold>,
+    /// Those that the store does not have yet, by machine: each is stored with what replaces the machine's lease there.
+    unsaved: HashMap<Mac, Vec<Ipv4Addr>>,
+    /// No hold ends before that second.
+    next_end: u64,
+}
+
+impl Holds {
+    /// Whether nobody gets the address at this second.
+    #[must_use]
+    pub fn has(&self, address: Ipv4Addr, now: u64) -> bool {
+        self.by_address.get(&address).is_some_and(|hold| hold.until > now)
+    }
+
+    /// Every address that is held at this second.
+    pub fn iter(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Hold)> {
+        let holds = self.by_address.iter().filter(move |(_, hold)| hold.until > now);
+        holds.map(|(address, hold)| (*address, *hold))
+    }
+
+    /// From the store.
+    pub(super) fn restore(&mut self, address: Ipv4Addr, hold: Hold) {
+        let known = self.by_address.entry(address).or_insert(hold);
+        if hold.until >= known.until {
+            *known = hold;
+        }
+        self.next_end = self.next_end.min(hold.until);
+    }
+
+    /// What is to be stored.
+    pub(super) fn begin(&mut self, address: Ipv4Addr, hold: Hold) {
+        self.restore(address, hold);
+        let unsaved = self.unsaved.entry(hold.mac).or_default();
+        if !unsaved.contains(&address) {
+            unsaved.push(address);
+        }
+    }
+
+    /// Ends a hold before its time.
+    pub(super) fn lift(&mut self, address: Ipv4Addr) {
+        self.by_address.remove(&address);
+    }
+
+    /// Forgets what is over, and gives it.
+    fn end(&mut self, now: u64) -> Vec<Ipv4Addr> {
+        if now < self.next_end {
+            return Vec::new();
+        }
+        let over = self.by_address.extract_if(|_, hold| hold.until <= now);
+        let over = over.map(|(address, _)| address).collect();
+        self.next_end = self.by_address.values().map(|hold| hold.until).min().unwrap_or(u64::MAX);
+        over
+    }
+
+    fn take_unsaved(&mut self, mac: Mac) -> Vec<(Ipv4Addr, Hold)> {
+        let addresses = self.unsaved.remove(&mac).unwrap_or_default();
+        let hold = |address| Some((address, self.by_address.get(&address).copied()?));
+        addresses.into_iter().filter_map(hold).collect()
+    }
+}
+
+impl Engine {
+    /// Stores the holds that a machine has brought about.
+    pub(super) fn store_holds(&mut self, mac: Mac, now: Now) {
+        for (address, hold) in self.bindings.holds.take_unsaved(mac) {
+            let subnet = self.policy.subnet_of(address).and_then(|subnet| self.policy.subnets().get(subnet));
+            // Who has it is in the store, and one row is enough.
+            let Some(subnet) = subnet.filter(|_| self.bindings.owner(address).is_none()) else { continue };
+            let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.commands.push(Command::Persist(Change::Put(Lease {
+                mac: hold.mac,
+                address,
+                subnet: subnet.cidr,
+                state: LeaseState::OnHold,
+                expires: seconds(hold.until),
+                hostname: None,
+                updated: seconds(now.seconds()),
+            })));
+        }
+    }
+
+    /// Forgets the holds that are over, here and in the store.
+    pub(super) fn end_holds(&mut self, now: Now) {
+        let over = self.bindings.holds.end(now.seconds());
+        self.commands.extend(over.into_iter().map(|address| Command::Persist(Change::Lift(address))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_end_in_time_and_the_longer_one_counts() {
+        let mut holds = Holds::default();
+        let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let hold = |until| Hold { mac: Mac([2, 0, 0, 0, 0, 1]), until };
+        assert!(holds.end(99).is_empty());
+        holds.begin(a, hold(100));
+        holds.begin(b, hold(200));
+        holds.begin(b, hold(150));
+        assert_eq!(holds.take_unsaved(hold(0).mac), [(a, hold(100)), (b, hold(200))]);
+        assert!(holds.take_unsaved(hold(0).mac).is_empty());
+        assert!(holds.end(99).is_empty() && holds.has(a, 99) && !holds.has(a, 100));
+        assert_eq!(holds.end(100), [a]);
+        assert!(holds.end(199).is_empty());
+        holds.lift(b);
+        assert!(!holds.has(b, 0) && holds.end(200).is_empty());
+        holds.begin(a, hold(120));
+        assert_eq!(holds.end(200), [a], "a later one may end sooner");
+    }
+}
