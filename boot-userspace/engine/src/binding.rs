@@ -15,7 +15,7 @@ pub enum State {
     /// Leased, until that second.
     Leased(u64),
     /// Given back, but left alone until that second: the kernel half may have confirmed it once more.
-    Held(u64),
+    Released(u64),
     /// Given back or run out: still this machine's, unless another one needs it.
     Idle,
 }
@@ -35,7 +35,7 @@ impl Binding {
     /// Whether the machine was promised the address.
     #[must_use]
     pub fn is_promised(&self) -> bool {
-        matches!(self.state, State::Leased(_) | State::Held(_))
+        matches!(self.state, State::Leased(_) | State::Released(_))
     }
 
     /// Up to when nobody else gets the address, as the tables have it.
@@ -62,7 +62,7 @@ impl Binding {
     pub(super) fn ends(&self) -> u64 {
         match self.state {
             State::Reserved => u64::MAX,
-            State::Offered(until) | State::Leased(until) | State::Held(until) => until,
+            State::Offered(until) | State::Leased(until) | State::Released(until) => until,
             State::Idle => 0,
         }
     }

@@ -110,7 +110,7 @@ impl Bindings {
         {
             self.owner.remove(&old.address);
             match old.state {
-                State::Leased(until) | State::Held(until) => self.hold_address(old.address, mac, until),
+                State::Leased(until) | State::Released(until) => self.hold_address(old.address, mac, until),
                 _ => self.note_freed(old.address),
             }
         }

@@ -52,7 +52,7 @@ impl Standing {
             State::Reserved => Self::Reserved,
             State::Offered(until) if until > now => Self::Offered,
             State::Leased(until) if until > now => Self::Leased,
-            State::Offered(_) | State::Leased(_) | State::Held(_) | State::Idle => Self::Released,
+            State::Offered(_) | State::Leased(_) | State::Released(_) | State::Idle => Self::Released,
         }
     }
 
@@ -185,7 +185,7 @@ impl Engine {
         let expires = match binding.state {
             State::Reserved => lease.filter(live).and_then(ends),
             State::Offered(until) | State::Leased(until) => Some(until),
-            State::Held(_) | State::Idle => lease.and_then(ends),
+            State::Released(_) | State::Idle => lease.and_then(ends),
         };
         Shown {
             mac,
@@ -277,7 +277,7 @@ impl Engine {
             State::Offered(until) | State::Leased(until) => {
                 Some(until).filter(|until| *until > now.seconds())
             }
-            State::Reserved | State::Held(_) | State::Idle => None,
+            State::Reserved | State::Released(_) | State::Idle => None,
         };
         let state = if expires > now.seconds() { LeaseState::Leased } else { LeaseState::Released };
         if let Some(other) = self.bindings.owner(address).filter(|other| *other != mac)
@@ -298,7 +298,7 @@ impl Engine {
             let has_it = match own.state {
                 State::Reserved => entry.expires.is_none(),
                 State::Leased(_) => live >= Some(expires),
-                State::Held(_) | State::Idle => state == LeaseState::Released,
+                State::Released(_) | State::Idle => state == LeaseState::Released,
                 State::Offered(_) => false,
             };
             if own.address == address && has_it {

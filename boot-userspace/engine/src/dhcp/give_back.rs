@@ -140,7 +140,7 @@ impl Engine {
             } else {
                 RELEASE_HOLDS
             };
-            let state = State::Held(asked.now.seconds() + hold);
+            let state = State::Released(asked.now.seconds() + hold);
             self.bindings.put(asked.mac, Binding { state, ..binding });
         }
         self.persist(asked.mac, &binding, LeaseState::Released, asked.now.seconds(), asked.now);

@@ -241,7 +241,7 @@ impl Engine {
         // The kernel knows of one subnet that the machine is in, and not of the others.
         let promised = match binding.state {
             State::Leased(until) => until.saturating_sub(now.seconds()),
-            State::Reserved | State::Offered(_) | State::Held(_) | State::Idle => 0,
+            State::Reserved | State::Offered(_) | State::Released(_) | State::Idle => 0,
         };
         let stored = (u64::from(lease) * HORIZON).max(left).max(promised);
         let expires = now.seconds() + stored;

@@ -71,7 +71,7 @@ impl Engine {
             _ if binding.is_free(asked.now.seconds()) => 0,
             State::Idle | State::Offered(_) => 1,
             State::Reserved => 2,
-            State::Leased(_) | State::Held(_) => 3,
+            State::Leased(_) | State::Released(_) => 3,
         };
         let bound = self.bindings.of(asked.mac).filter(|binding| here(binding.subnet).is_some());
         bound
