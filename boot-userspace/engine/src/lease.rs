@@ -42,7 +42,7 @@ pub struct Bindings {
     owner: HashMap<Ipv4Addr, Mac>,
     pub(super) holds: Holds,
     /// Never given out of a pool: our own, and what is reserved.
-    spared: HashSet<Ipv4Addr>,
+    excluded: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
     next: HashMap<usize, u32>,
     /// Addresses that lost their machine.
@@ -192,8 +192,8 @@ impl Bindings {
     }
 
     /// Addresses that are kept from being given out of a pool.
-    pub fn spared(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.spared.iter().copied()
+    pub fn excluded(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.excluded.iter().copied()
     }
 
     /// Binds an address of a subnet to a machine: the one it has there, else the one it asks for, else one never used, else the one
@@ -207,7 +207,7 @@ impl Bindings {
         now: u64,
     ) -> Bound {
         if let Some(binding) = self.get(mac, subnet) {
-            if self.is_spared(binding.address) && binding.state != State::Reserved {
+            if self.is_excluded(binding.address) && binding.state != State::Reserved {
                 // By the configuration it is to be another machine's, and this one asks anew.
                 self.remove(mac, binding.address);
             } else {
@@ -251,27 +251,27 @@ impl Bindings {
     }
 
     /// Keeps an address from ever being given out of a pool: it is our own, or reserved.
-    pub fn spare(&mut self, address: Ipv4Addr) {
-        self.spared.insert(address);
+    pub fn exclude(&mut self, address: Ipv4Addr) {
+        self.excluded.insert(address);
     }
 
     /// Lets an address be given out again.
-    pub fn release_spared(&mut self, address: Ipv4Addr) {
-        if self.spared.remove(&address) {
+    pub fn include(&mut self, address: Ipv4Addr) {
+        if self.excluded.remove(&address) {
             self.note_freed(address);
         }
     }
 
     /// Whether an address is kept from ever being given out of a pool.
     #[must_use]
-    pub fn is_spared(&self, address: Ipv4Addr) -> bool {
-        self.spared.contains(&address)
+    pub fn is_excluded(&self, address: Ipv4Addr) -> bool {
+        self.excluded.contains(&address)
     }
 
     fn is_unused(&self, pools: &Subnet, address: Ipv4Addr, now: u64) -> bool {
         !self.owner.contains_key(&address)
             && pools.router != Some(address)
-            && !self.is_spared(address)
+            && !self.is_excluded(address)
             && !self.holds.has(address, now)
     }
 
@@ -319,7 +319,7 @@ impl Bindings {
             let address = self.stale.pop_front()?;
             let Some(mac) = self.owner(address) else { continue };
             let Some(binding) = self.with(mac, address) else { continue };
-            if binding.is_free(now) && in_pool(pools, address) && !self.is_spared(address) {
+            if binding.is_free(now) && in_pool(pools, address) && !self.is_excluded(address) {
                 return Some((mac, address));
             }
             if binding.state != State::Reserved {

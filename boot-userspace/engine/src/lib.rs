@@ -146,7 +146,7 @@ impl Engine {
             said: HashMap::new(),
         };
         engine.put_links();
-        engine.spare_own_addresses();
+        engine.exclude_own_addresses();
         engine.put_reservations(now);
         engine.restore(leases, now);
         // Each machine's entry as it has become, instead of every step on the way.
@@ -305,7 +305,7 @@ impl Engine {
     }
 
     /// A pool may contain our own addresses; nobody gets them.
-    fn spare_own_addresses(&mut self) {
+    fn exclude_own_addresses(&mut self) {
         let own: Vec<Ipv4Addr> = self
             .policy
             .ports()
@@ -313,7 +313,7 @@ impl Engine {
             .flat_map(|port| port.addresses.iter().map(ipnet::Ipv4Net::addr))
             .collect();
         for address in own {
-            self.bindings.spare(address);
+            self.bindings.exclude(address);
         }
     }
 
@@ -339,7 +339,7 @@ impl Engine {
         let addresses: Vec<Ipv4Addr> =
             self.policy.machines().iter().filter_map(|machine| machine.ip).collect();
         for address in addresses {
-            self.bindings.spare(address);
+            self.bindings.exclude(address);
         }
         for (mac, address) in reserved {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
@@ -407,7 +407,7 @@ impl Engine {
             let pools = self.policy.subnets().get(subnet);
             let reserved = self.policy.machine(mac).is_some_and(|machine| machine.ip == Some(address));
             let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, address));
-            if durable_until > 0 && in_pool && !reserved && self.bindings.is_spared(address) {
+            if durable_until > 0 && in_pool && !reserved && self.bindings.is_excluded(address) {
                 self.put_off_reservation(address, mac);
                 self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
                 // Without an entry: its next word is for the daemon.

@@ -82,11 +82,11 @@ impl Engine {
         let of = |index: usize, address| subnets.get(index).is_some_and(|subnet| in_pool(subnet, address));
         let is_given = |index: usize, address| {
             let router = subnets.get(index).and_then(|subnet| subnet.router);
-            of(index, address) && router != Some(address) && !self.bindings.is_spared(address)
+            of(index, address) && router != Some(address) && !self.bindings.is_excluded(address)
         };
         let routers = subnets.iter().filter_map(|subnet| subnet.router);
-        let routers = routers.filter(|router| !self.bindings.is_spared(*router));
-        for address in self.bindings.spared().chain(routers) {
+        let routers = routers.filter(|router| !self.bindings.is_excluded(*router));
+        for address in self.bindings.excluded().chain(routers) {
             if let Some(index) = self.policy.subnet_of(address).filter(|index| of(*index, address))
                 && let Some(pool) = pools.get_mut(index)
             {

@@ -25,10 +25,10 @@ impl Engine {
             if !self.is_own(address)
                 && !self.policy.machines().iter().any(|machine| machine.ip == Some(address))
             {
-                self.bindings.release_spared(address);
+                self.bindings.include(address);
             }
         }
-        self.spare_own_addresses();
+        self.exclude_own_addresses();
         if is_elsewhere {
             self.put_hosts_anew(position, now);
         }

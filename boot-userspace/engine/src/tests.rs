@@ -700,7 +700,7 @@ fn short_answers_are_padded_to_300_bytes() {
 }
 
 #[test]
-fn pools_spare_the_router_and_our_own_address() {
+fn pools_exclude_the_router_and_our_own_address() {
     let config = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.0.1-10.1.0.3");
     let mut lab = Lab::new(&config);
     assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 0, 3));

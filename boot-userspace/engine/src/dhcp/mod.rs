@@ -186,7 +186,9 @@ impl Engine {
             _ if wanted.is_unspecified() => {
                 self.refuse(asked, place, "its REQUEST names no address, neither in option 50 nor in ciaddr")
             }
-            Some(binding) if binding.state != State::Reserved && self.bindings.is_spared(binding.address) => {
+            Some(binding)
+                if binding.state != State::Reserved && self.bindings.is_excluded(binding.address) =>
+            {
                 self.forget(asked.mac, binding.address);
                 self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
             }
