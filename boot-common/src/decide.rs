@@ -267,7 +267,7 @@ fn set_without_address<T: Tables>(
     match tables.host(&HostKey::from(client(request))) {
         Some(host) if link.role == role::PROXY && host.address != [0; 4] => Err(Reason::OtherSubnet),
         Some(host) => port_agrees(facts, host).map(|()| host.answer_set),
-        None if link.strangers_ask != 0 => Err(Reason::UnknownHost),
+        None if link.unknown_ask != 0 => Err(Reason::UnknownHost),
         None => Ok(link.proxy_set),
     }
 }

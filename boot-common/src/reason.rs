@@ -39,7 +39,7 @@ reasons! {
     TftpBlock = "tftp-block", "answered here with the next block of a file";
     TftpDone = "tftp-done", "the last acknowledgement of a transfer, which ends here";
     Tftp = "tftp", "a TFTP packet that is no plain acknowledgement, which the daemon answers";
-    TftpStranger = "tftp-stranger", "an acknowledgement of no transfer that the kernel half knows";
+    TftpUnknown = "tftp-stranger", "an acknowledgement of no transfer that the kernel half knows";
     TftpRepeated = "tftp-repeated", "an acknowledgement that came before, which is never answered";
     TftpInside = "tftp-inside", "an acknowledgement of a part of the window, which the daemon decides";
     TftpImpossible = "tftp-impossible", "an acknowledgement of what was not sent, or long ago";

@@ -71,7 +71,7 @@ pub struct Link {
     pub role: u8,
     /// 1 when a machine without an entry is the daemon's even where the interface's set would do: because it is to
     /// be ignored, for example.
-    pub strangers_ask: u8,
+    pub unknown_ask: u8,
     /// Our address there: source of answers and server identifier.
     pub address: [u8; 4],
     /// What machines without an entry get as proxy answers and on port 4011.

@@ -24,9 +24,9 @@ pub const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", addres
 /// Another one.
 pub const BOB: Known = Known { name: "bob", mac: "02:77:00:00:00:11", address: Some("10.77.0.11") };
 /// Not in any configuration.
-pub const STRANGER: &str = "02:77:00:00:00:99";
+pub const UNKNOWN: &str = "02:77:00:00:00:99";
 /// Nor is this one.
-pub const OTHER_STRANGER: &str = "02:77:00:00:00:98";
+pub const OTHER_UNKNOWN: &str = "02:77:00:00:00:98";
 /// The client's own card, where that does not matter.
 pub const CARD: &str = "02:77:00:00:00:f0";
 /// The loader for EFI firmware.

@@ -84,7 +84,7 @@ impl Rig {
     fn new(pins: &Temporary, ifindex: u32) -> Result<Self> {
         let (_, mut kernel, transfers) = FastPath::start(pins.path(), false, SIZES)?;
         let ebpf = load(pins.path(), false, SIZES)?;
-        let link = Link { mac: OUR_MAC, role: role::OFF, strangers_ask: 0, address: US, proxy_set: 0 };
+        let link = Link { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
         kernel.put_link(ifindex, &link)?;
         transfers.published.put(&key(ifindex), SLOT)?;
         let mut memory = TransferMemory::default();

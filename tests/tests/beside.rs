@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Datagram, Reply, Wire, broadcast, mac, payload};
-use boot_tests::place::{BOB, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool};
+use boot_tests::place::{BOB, Place, SILENCE, SNPONLY, SOON, UNKNOWN, in_pool};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::settings::{Settings, boot_dir};
@@ -39,7 +39,7 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
         }
 
         let wire = place.client()?;
-        let pxe = Client::firmware(mac(STRANGER)?, 7);
+        let pxe = Client::firmware(mac(UNKNOWN)?, 7);
         for round in 0..2 {
             let what = || format!("{fast_path}, round {round}:\n{}", xpxe.last_lines(10));
             let discover = pxe.discover();
@@ -54,7 +54,7 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
             let other = wire.hear_reply(&[request.xid()], SILENCE)?;
             ensure!(other.is_none(), "a second answer: {other:?} {}", what());
             // The boot server on port 4011. The client answers no ARP, so the server is told where it is.
-            let (to, at) = (ack.address().to_string(), STRANGER);
+            let (to, at) = (ack.address().to_string(), UNKNOWN);
             let server = &place.rack.server;
             server.output("ip", &["neigh", "replace", &to, "lladdr", at, "dev", "eth0"])?;
             let booted = boot_server(&wire, &pxe, ack.address()).with_context(what)?;
@@ -83,7 +83,7 @@ fn a_relay_gets_the_proxy_s_offer_from_port_67() -> Result<()> {
     let relay = place.rack.neighbour("relay", BOB.mac, "10.77.0.9/24")?;
     let wire = Wire::open(&relay, "eth0")?;
     let giaddr = Ipv4Addr::new(10, 77, 0, 9);
-    let mut discover = Client::firmware(mac(STRANGER)?, 7).discover();
+    let mut discover = Client::firmware(mac(UNKNOWN)?, 7).discover();
     discover.set_giaddr(giaddr);
     let datagram = Datagram {
         source_mac: wire.mac(),

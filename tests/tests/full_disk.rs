@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Reply, mac};
-use boot_tests::place::{OTHER_STRANGER, Place, PlayedClients, SILENCE, SOON, STRANGER, known};
+use boot_tests::place::{OTHER_UNKNOWN, Place, PlayedClients, SILENCE, SOON, UNKNOWN, known};
 use boot_tests::rack::{Rack, SERVER_ADDRESS, Station};
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::settings::Settings;
@@ -23,7 +23,7 @@ fn a_disk_that_was_full_and_read_only_is_written_again_without_a_restart() -> Re
         let Some((place, disk)) = on_a_small_disk(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let (wire, watcher) = (place.client()?, watcher(&place)?);
-        let (early, late) = (Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?));
+        let (early, late) = (Client::new(mac(UNKNOWN)?), Client::new(mac(OTHER_UNKNOWN)?));
         let held = wire.lease(&early)?;
 
         fill(&disk)?;
@@ -32,14 +32,14 @@ fn a_disk_that_was_full_and_read_only_is_written_again_without_a_restart() -> Re
         })?;
         let acked = figure(&leased, "acked");
         let offer = refused(&wire, &late, &xpxe, "the disk is full")?;
-        ensure!(steps(&xpxe, "ack", OTHER_STRANGER) == 0, "said to be acknowledged: {}", xpxe.last_lines(9));
+        ensure!(steps(&xpxe, "ack", OTHER_UNKNOWN) == 0, "said to be acknowledged: {}", xpxe.last_lines(9));
         // The daemon counts once a second.
         let page = eventually_some(SOON, "a figure for what was not stored", || {
             page(&watcher).ok().filter(|page| figure(page, "not-stored") > 0)
         })?;
         ensure!(figure(&page, "acked") == acked, "counted as acknowledged");
         let listed = listed(&place, &xpxe)?;
-        ensure!(line(&listed, OTHER_STRANGER)?.contains("offered"), "{fast_path}: {listed}");
+        ensure!(line(&listed, OTHER_UNKNOWN)?.contains("offered"), "{fast_path}: {listed}");
         // What is stored is still promised.
         let renewed = wire.ask(&early.request(&wire.discover(&early)?), MessageType::Ack)?;
         ensure!(renewed.address() == held.address(), "{fast_path}: {renewed:?}");
@@ -53,9 +53,9 @@ fn a_disk_that_was_full_and_read_only_is_written_again_without_a_restart() -> Re
         fs::remove_file(disk.join("ballast"))?;
         let ack = wire.ask(&late.request(&offer), MessageType::Ack)?;
         ensure!(ack.address() == offer.address(), "{fast_path}: {ack:?}");
-        eventually(SOON, "a line for the ACK", || steps(&xpxe, "ack", OTHER_STRANGER) == 1)?;
+        eventually(SOON, "a line for the ACK", || steps(&xpxe, "ack", OTHER_UNKNOWN) == 1)?;
         let listed = self::listed(&place, &xpxe)?;
-        ensure!(line(&listed, OTHER_STRANGER)?.contains("leased"), "{fast_path}: {listed}");
+        ensure!(line(&listed, OTHER_UNKNOWN)?.contains("leased"), "{fast_path}: {listed}");
         xpxe.stop()?;
     }
     Ok(())
@@ -71,7 +71,7 @@ fn a_full_disk_at_the_start_is_named_and_the_next_start_works() -> Result<()> {
     ensure!(!status.success(), "it ended well on a full disk");
     fs::remove_file(disk.join("ballast"))?;
     let xpxe = place.serve()?;
-    place.client()?.lease(&Client::new(mac(STRANGER)?))?;
+    place.client()?.lease(&Client::new(mac(UNKNOWN)?))?;
     xpxe.stop()
 }
 

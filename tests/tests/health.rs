@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::dhcp_client::{Client, mac};
-use boot_tests::place::{Place, SILENCE, SOON, STRANGER, known};
+use boot_tests::place::{Place, SILENCE, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_PORT;
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
@@ -57,7 +57,7 @@ fn a_full_disk_is_not_ready() -> Result<()> {
     fs::remove_file(&filler)?;
     wait_for(&place, "ready\n")?;
     // What the store itself says when a lease cannot be written.
-    let (wire, client) = (place.client()?, Client::new(mac(STRANGER)?));
+    let (wire, client) = (place.client()?, Client::new(mac(UNKNOWN)?));
     let offer = wire.discover(&client)?;
     fill(&filler)?;
     let answer = wire.ask_within(&client.request(&offer), SILENCE)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::dhcp_client::{Client, Wire, mac};
-use boot_tests::place::{ALICE, BOB, Place, SOON, STRANGER, known};
+use boot_tests::place::{ALICE, BOB, Place, SOON, UNKNOWN, known};
 use boot_tests::rack::{SERVER_ADDRESS, Station};
 use boot_tests::settings::{Known, Settings, boot_dir, proof};
 use boot_tests::wait::{eventually, eventually_some};
@@ -212,10 +212,7 @@ fn a_machine_s_script_is_not_for_others() -> Result<()> {
     get(&stranger, &roamer)?;
     place.client()?.lease(&Client::new(mac(ROAMER.mac)?))?;
     ensure!(get(&stranger, &roamer).is_err(), "a stranger got the script of a machine with a lease");
-    ensure!(
-        get(&stranger, &script(STRANGER))?.contains("#!ipxe"),
-        "who is in no configuration has no secret"
-    );
+    ensure!(get(&stranger, &script(UNKNOWN))?.contains("#!ipxe"), "who is in no configuration has no secret");
     xpxe.stop()
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, mac};
-use boot_tests::place::{ALICE, CARD, OTHER_STRANGER, Place, SILENCE, SOON, STRANGER};
+use boot_tests::place::{ALICE, CARD, OTHER_UNKNOWN, Place, SILENCE, SOON, UNKNOWN};
 use boot_tests::settings::Settings;
 use dhcproto::v4::{DhcpOption, MessageType};
 use serde_json::Value;
@@ -27,17 +27,17 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     let Some(place) = Desk::build(fast_path)? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let stranger = Client::new(mac(STRANGER)?);
+    let stranger = Client::new(mac(UNKNOWN)?);
     let address = wire.lease(&stranger)?.address().to_string();
 
     let list = place.json(&xpxe, &["list", "--json"])?;
-    let found = of(&list, STRANGER)?;
+    let found = of(&list, UNKNOWN)?;
     ensure!(found["address"] == *address && found["state"] == "leased", "{found}");
     ensure!(found["subnet"] == "10.77.0.0/24" && found["expires"].is_u64(), "{found}");
     ensure!(found["expires_at"].as_str().is_some_and(|text| text.ends_with('Z')), "{found}");
     let alice = of(&list, ALICE.mac)?;
     ensure!(alice["state"] == "reserved" && alice["name"] == "alice", "{alice}");
-    for which in [STRANGER, &address] {
+    for which in [UNKNOWN, &address] {
         ensure!(place.only(&xpxe, which)? == *found, "show {which}");
     }
     let table = place.said(&xpxe, &["list"])?;
@@ -48,9 +48,9 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     place.refused(&xpxe, &["delete", ALICE.mac], &["reserved for alice", "configuration file"])?;
     place.refused(&xpxe, &["show", "10.77.0.77"], &["10.77.0.77 has no lease"])?;
     let said = place.said(&xpxe, &["delete", &address])?;
-    ensure!(said == format!("took {address} from {STRANGER}\n"), "{said}");
+    ensure!(said == format!("took {address} from {UNKNOWN}\n"), "{said}");
     let list = place.json(&xpxe, &["list", "--json"])?;
-    ensure!(of(&list, STRANGER).is_err(), "{list}");
+    ensure!(of(&list, UNKNOWN).is_err(), "{list}");
     if fast_path == "xdp" {
         xpxe.kill9()?;
         let answer = wire.ask_within(&stranger.discover(), SILENCE)?;
@@ -58,20 +58,20 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
         // The socket that it has left is no obstacle.
         xpxe.restart()?;
         wire.ask_within(&stranger.discover(), SILENCE)?;
-        place.said(&xpxe, &["delete", STRANGER])?;
+        place.said(&xpxe, &["delete", UNKNOWN])?;
     }
 
     let file = place.write(
         "dnsmasq.leases",
-        &format!("0 {STRANGER} 10.77.0.150 old-name *\n0 {OTHER_STRANGER} 10.77.0.10 * *\n0 1 fd00::1 * *\n"),
+        &format!("0 {UNKNOWN} 10.77.0.150 old-name *\n0 {OTHER_UNKNOWN} 10.77.0.10 * *\n0 1 fd00::1 * *\n"),
     )?;
     let (said, error) = place.fails(&xpxe, &["import", &file, "--dry-run"])?;
     ensure!(said.ends_with("would import 1, unchanged 0, skipped 1, refused 1\n"), "{said}{error}");
-    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, STRANGER).is_err(), "--dry-run has imported");
+    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, UNKNOWN).is_err(), "--dry-run has imported");
     let (said, error) = place.fails(&xpxe, &["import", &file])?;
     ensure!(said.contains("line 2: refused: 10.77.0.10 is reserved for alice"), "{said}{error}");
     ensure!(said.ends_with("imported 1, unchanged 0, skipped 1, refused 1\n"), "{said}");
-    let found = place.only(&xpxe, STRANGER)?;
+    let found = place.only(&xpxe, UNKNOWN)?;
     ensure!(found["address"] == "10.77.0.150" && found["name"] == "old-name", "{found}");
     if fast_path == "xdp" {
         // It is stored, so the kernel half may promise it by itself.
@@ -88,7 +88,7 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     let Some(place) = Desk::build("off")? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let [stranger, other] = [Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?)];
+    let [stranger, other] = [Client::new(mac(UNKNOWN)?), Client::new(mac(OTHER_UNKNOWN)?)];
     let address = wire.lease(&stranger)?.address().to_string();
     let before = place.json(&xpxe, &["list", "--json"])?;
     xpxe.stop()?;
@@ -101,7 +101,7 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
 
     place.said(&xpxe, &["delete", &address])?;
     let isc = format!(
-        "lease {address} {{\n  ends never;\n  binding state active;\n  hardware ethernet {OTHER_STRANGER};\n}}\n"
+        "lease {address} {{\n  ends never;\n  binding state active;\n  hardware ethernet {OTHER_UNKNOWN};\n}}\n"
     );
     let file = place.write("dhcpd.leases", &isc)?;
     let said = place.said(&xpxe, &["import", &file])?;
@@ -124,7 +124,7 @@ fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()>
     let Some(place) = Desk::build("auto")? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let stranger = Client::new(mac(STRANGER)?);
+    let stranger = Client::new(mac(UNKNOWN)?);
     let lease = wire.lease(&stranger)?;
     let address = lease.address().to_string();
     let mut decline = stranger.request(&lease);
@@ -138,10 +138,10 @@ fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()>
     drop(squatter);
     xpxe.restart()?;
     let resting = place.only(&xpxe, &address)?;
-    ensure!(resting["state"] == "resting" && resting["mac"] == STRANGER, "{resting}");
+    ensure!(resting["state"] == "resting" && resting["mac"] == UNKNOWN, "{resting}");
     let second = wire.lease(&stranger)?.address().to_string();
     ensure!(second != address, "{address} was declined");
-    let shown = place.json(&xpxe, &["show", STRANGER, "--json"])?;
+    let shown = place.json(&xpxe, &["show", UNKNOWN, "--json"])?;
     let shown: Vec<&Value> = shown.as_array().into_iter().flatten().map(|lease| &lease["address"]).collect();
     ensure!(shown == [&address, &second], "what rests because of it, and its lease: {shown:?}");
     let list = place.said(&xpxe, &["list", "--json"])?;
@@ -160,23 +160,23 @@ fn what_can_be_read_is_imported_and_with_strict_all_or_nothing() -> Result<()> {
     let Some(place) = Desk::build("off")? else { return Ok(()) };
     let xpxe = place.serve()?;
     let text = format!(
-        "0 {STRANGER} 10.77.0.150 * *\n0 52:54:zz 10.77.0.151 * *\n0 {OTHER_STRANGER} 10.77.0.152 * *\n"
+        "0 {UNKNOWN} 10.77.0.150 * *\n0 52:54:zz 10.77.0.151 * *\n0 {OTHER_UNKNOWN} 10.77.0.152 * *\n"
     );
     let file = place.write("dnsmasq.leases", &text)?;
     let (said, error) = place.fails(&xpxe, &["import", &file, "--strict"])?;
     ensure!(said.contains("line 2: unreadable: \"52:54:zz\" is no MAC address\n"), "{said}{error}");
     ensure!(said.ends_with("would import 2, unchanged 0, skipped 0, refused 0, unreadable 1\n"), "{said}");
-    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, STRANGER).is_err(), "--strict has imported");
+    ensure!(of(&place.json(&xpxe, &["list", "--json"])?, UNKNOWN).is_err(), "--strict has imported");
     let (said, _) = place.fails(&xpxe, &["import", &file])?;
     ensure!(said.ends_with("\nimported 2, unchanged 0, skipped 0, refused 0, unreadable 1\n"), "{said}");
     let kea = format!(
         "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context,pool_id\n\
-         10.77.0.150,{STRANGER},,4294967295,4294967295,1,0,0,,0,,0\n"
+         10.77.0.150,{UNKNOWN},,4294967295,4294967295,1,0,0,,0,,0\n"
     );
     let file = place.write("kea-leases4.csv", &kea)?;
     let said = place.said(&xpxe, &["import", &file, "--strict"])?;
     ensure!(said == "imported 0, unchanged 1, skipped 0, refused 0\n", "{said}");
-    place.said(&xpxe, &["delete", STRANGER])?;
+    place.said(&xpxe, &["delete", UNKNOWN])?;
     let said = place.said(&xpxe, &["import", &file, "--strict"])?;
     ensure!(said == "imported 1, unchanged 0, skipped 0, refused 0\n", "{said}");
     xpxe.stop()
@@ -206,7 +206,7 @@ fn a_switch_port_decides_with_the_kernel_half() -> Result<()> {
     };
     for _ in 0..2 {
         // The second time the kernel half has an entry of both.
-        for machine in [STRANGER, OTHER_STRANGER] {
+        for machine in [UNKNOWN, OTHER_UNKNOWN] {
             becomes(&at(machine, b"port 7")?, true)?;
             becomes(&at(machine, b"port 8")?, false)?;
         }

@@ -10,9 +10,7 @@ use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{BROADCAST, Client, Datagram, Mac, Reply, Wire, broadcast, mac, payload, sum};
 use boot_tests::netns::Process;
-use boot_tests::place::{
-    ALICE, CARD, OTHER_STRANGER, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool, known,
-};
+use boot_tests::place::{ALICE, CARD, OTHER_UNKNOWN, Place, SILENCE, SNPONLY, SOON, UNKNOWN, in_pool, known};
 use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT, Station};
 use boot_tests::settings::{Known, Settings, boot_dir};
 use boot_tests::wait::eventually_some;
@@ -64,7 +62,7 @@ fn udhcpc_gets_renews_and_releases(fast_path: &'static str) -> Result<()> {
         event.field("step") == "release" && event.field("mac") == ALICE.mac
     })?;
 
-    let stranger = place.rack.client("stranger", STRANGER)?;
+    let stranger = place.rack.client("stranger", UNKNOWN)?;
     let lease = Udhcpc::start(&place.rack, &stranger)?.wait_for("bound", &xpxe)?;
     ensure!(in_pool(lease.get("ip").parse()?), "a stranger got {lease:?}");
     ensure!(lease.get("hostname").is_empty(), "a stranger has a name: {lease:?}");
@@ -91,7 +89,7 @@ fn dhclient_gets_and_releases(fast_path: &'static str) -> Result<()> {
         &set_address,
         "[ \"$reason\" = BOUND ] && ip address add $new_ip_address/24 dev $interface\nexit 0\n",
     )?;
-    for (name, mac, expected) in [("alice", ALICE.mac, Some("10.77.0.10")), ("stranger", STRANGER, None)] {
+    for (name, mac, expected) in [("alice", ALICE.mac, Some("10.77.0.10")), ("stranger", UNKNOWN, None)] {
         let client = place.rack.client(name, mac)?;
         let (leases, pid) = (dir.join(format!("{name}.leases")), dir.join(format!("{name}.pid")));
         let mut dhclient = client.command("dhclient");
@@ -162,7 +160,7 @@ fn a_client_behind_a_relay_gets_an_address_of_its_own_subnet() -> Result<()> {
         }
         // On the server's own segment nothing has changed.
         let near = Wire::open(&*place.rack.client("near", CARD)?, "eth0")?;
-        let offer = near.discover(&Client::new(mac(STRANGER)?))?;
+        let offer = near.discover(&Client::new(mac(UNKNOWN)?))?;
         ensure!(in_pool(offer.address()), "on the server's own segment: {}", offer.address());
     }
     Ok(())
@@ -227,7 +225,7 @@ fn a_proxy_answers_pxe_clients_only_and_gives_no_address() -> Result<()> {
         let Some(place) = Place::build(&settings)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
-        let stranger = mac(STRANGER)?;
+        let stranger = mac(UNKNOWN)?;
         let answer = wire.ask_within(&Client::new(stranger).discover(), SILENCE)?;
         ensure!(answer.is_none(), "{fast_path}: an operating system is answered: {answer:?}");
         let raspberry_pi = [0xb8, 0x27, 0xeb, 0, 0, 1];
@@ -297,7 +295,7 @@ fn an_address_that_a_client_declines_is_not_offered_again() -> Result<()> {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
-        let stranger = Client::new(mac(STRANGER)?);
+        let stranger = Client::new(mac(UNKNOWN)?);
         let ack = wire.lease(&stranger)?;
         let mut decline = stranger.request(&ack);
         decline.opts_mut().insert(DhcpOption::MessageType(MessageType::Decline));
@@ -306,7 +304,7 @@ fn an_address_that_a_client_declines_is_not_offered_again() -> Result<()> {
         xpxe.wait_for_event("the warning", SOON, |event| event.field("step") == "decline")?;
         let again = wire.lease(&stranger)?;
         ensure!(again.address() != ack.address(), "{fast_path}: {} again", ack.address());
-        let other = wire.lease(&Client::new(mac(OTHER_STRANGER)?))?;
+        let other = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
         ensure!(
             ![ack.address(), again.address()].contains(&other.address()),
             "{fast_path}: {}",
@@ -336,7 +334,7 @@ fn ipxe_is_sent_to_its_script_and_never_to_a_loader_again() -> Result<()> {
         let xpxe = place.serve()?;
         let wire = place.client()?;
         for (how, code, value) in marks {
-            for mac in [mac(ALICE.mac)?, mac(STRANGER)?] {
+            for mac in [mac(ALICE.mac)?, mac(UNKNOWN)?] {
                 let mut clients: Vec<_> = architectures.map(|arch| Client::firmware(mac, arch)).into();
                 clients.push(Client::new(mac).with(60, b"PXEClient"));
                 clients.push(Client::new(mac));
@@ -362,7 +360,7 @@ fn a_router_solicitation_of_a_known_machine_is_answered_with_no_router() -> Resu
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let _xpxe = place.serve()?;
     let wire = place.client()?;
-    let [alice, stranger] = [mac(ALICE.mac)?, mac(STRANGER)?];
+    let [alice, stranger] = [mac(ALICE.mac)?, mac(UNKNOWN)?];
     // In this order: when the second is answered, the first had its turn.
     for mac in [stranger, alice] {
         wire.send(&router_solicitation(mac))?;
@@ -500,7 +498,7 @@ fn a_request_for_another_servers_offer_is_left_to_it() -> Result<()> {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let _xpxe = place.serve()?;
         let wire = place.client()?;
-        for mac in [mac(ALICE.mac)?, mac(STRANGER)?] {
+        for mac in [mac(ALICE.mac)?, mac(UNKNOWN)?] {
             let client = Client::new(mac);
             let offer = wire.discover(&client)?;
             let mut request = client.request(&offer);

@@ -11,7 +11,7 @@ use boot_tests::daemon::Event;
 use boot_tests::dhcp_client::{Client, Wire, mac};
 use boot_tests::netns::{Namespace, ending};
 use boot_tests::place::{
-    ALICE, BOB, CARD, OTHER_STRANGER, Place, SILENCE, SNPONLY, SOON, STRANGER, in_pool, known,
+    ALICE, BOB, CARD, OTHER_UNKNOWN, Place, SILENCE, SNPONLY, SOON, UNKNOWN, in_pool, known,
 };
 use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT};
 use boot_tests::reference::dnsmasq_plain_dhcp;
@@ -30,7 +30,7 @@ fn the_kernel_answers_known_machines_while_the_daemon_is_dead_and_is_adopted() -
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
     let [alice, bob] = [Client::new(mac(ALICE.mac)?), Client::firmware(mac(BOB.mac)?, 7)];
-    let [stranger, late] = [Client::new(mac(STRANGER)?), Client::new(mac(OTHER_STRANGER)?)];
+    let [stranger, late] = [Client::new(mac(UNKNOWN)?), Client::new(mac(OTHER_UNKNOWN)?)];
     // Alice has a lease; a stranger has an offer only; bob was not heard of yet.
     let ack = wire.lease(&alice)?;
     let offer = wire.discover(&stranger)?;
@@ -127,7 +127,7 @@ fn keeps_leases(end: Signal) -> Result<()> {
     }
     place.detach(&xpxe)?;
     xpxe.restart()?;
-    let newcomer = wire.lease(&Client::new(mac(STRANGER)?))?;
+    let newcomer = wire.lease(&Client::new(mac(UNKNOWN)?))?;
     for (client, lease) in clients.iter().zip(&leases).rev() {
         ensure!(newcomer.address() != lease.address(), "{} has two owners", lease.address());
         let offer = wire.discover(client)?;
@@ -163,7 +163,7 @@ fn detach_under_a_running_daemon_costs_speed_and_not_service() -> Result<()> {
     ensure!(failed.is_none(), "a packet was lost: {failed:?}\n{}", xpxe.last_lines(20));
     println!("the kernel half answered up to {} times after detach", asked - 1);
     wire.lease(&alice).with_context(|| xpxe.last_lines(20))?;
-    wire.lease(&Client::new(mac(STRANGER)?)).with_context(|| xpxe.last_lines(20))?;
+    wire.lease(&Client::new(mac(UNKNOWN)?)).with_context(|| xpxe.last_lines(20))?;
     xpxe.stop()
 }
 
@@ -214,7 +214,7 @@ fn tables_that_are_not_this_versions_are_replaced_at_once() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let before = wire.lease(&Client::new(mac(STRANGER)?))?;
+    let before = wire.lease(&Client::new(mac(UNKNOWN)?))?;
     xpxe.kill9()?;
     // What it reads there is no version of ours.
     let pins = pin_dir(&place.sandbox);
@@ -223,7 +223,7 @@ fn tables_that_are_not_this_versions_are_replaced_at_once() -> Result<()> {
     xpxe.wait_for_event("that they are replaced", SOON, |event| {
         event.message().contains("another version") && event.message().contains("replaced")
     })?;
-    let again = wire.lease(&Client::new(mac(STRANGER)?)).with_context(|| xpxe.last_lines(20))?;
+    let again = wire.lease(&Client::new(mac(UNKNOWN)?)).with_context(|| xpxe.last_lines(20))?;
     ensure!(again.address() == before.address(), "the stranger has another address");
     wire.lease(&Client::new(mac(ALICE.mac)?))?;
     xpxe.wait_for_event("an answer by the kernel half", SOON, |event| event.field("by") == "xdp")?;
@@ -235,7 +235,7 @@ fn an_address_that_the_file_now_reserves_is_taken_from_its_holder() -> Result<()
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?)];
     let taken = wire.lease(&stranger)?;
     let address = taken.address();
     xpxe.write_config(&place.config.replace("\"10.77.0.10\"", &format!("\"{address}\"")))?;
@@ -271,7 +271,7 @@ fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let mut xpxe = place.serve()?;
         let wire = place.client()?;
-        let stranger = Client::new(mac(STRANGER)?);
+        let stranger = Client::new(mac(UNKNOWN)?);
         wire.lease(&stranger)?;
         xpxe.write_config(&ignoring_unknown(&place.config))?;
         xpxe.restart()?;
@@ -293,7 +293,7 @@ fn a_proxy_that_ignores_unknown_machines_does_not_answer_them() -> Result<()> {
         let xpxe = place.serve()?;
         let wire = place.client()?;
         wire.discover(&Client::firmware(mac(ALICE.mac)?, 7)).context("alice is in the file")?;
-        let stranger = Client::firmware(mac(STRANGER)?, 7);
+        let stranger = Client::firmware(mac(UNKNOWN)?, 7);
         answered.extend(wire.ask_within(&stranger.discover(), SILENCE)?.map(|answer| (fast_path, answer)));
         xpxe.stop()?;
     }
@@ -439,7 +439,7 @@ fn a_new_interface_under_the_old_name_is_served_after_a_restart() -> Result<()> 
     let Some(place) = Place::build(&Settings { fast_path: "tc", ..known() })? else { return Ok(()) };
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
-    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?)];
     let before = wire.lease(&stranger)?;
     xpxe.stop()?;
     let server = &place.rack.server;
@@ -464,7 +464,7 @@ fn a_new_interface_under_the_old_name_is_served_at_once() -> Result<()> {
         let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
-        let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?)];
+        let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?)];
         let before = wire.lease(&stranger)?;
         let file = vec![7; 100_000];
         fs::write(boot_dir(&place.rack).join("loader"), &file)?;
@@ -570,7 +570,7 @@ fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
         let mut xpxe = place.serve()?;
         let wire = place.client()?;
         let [alice, stranger] =
-            [Client::firmware(mac(ALICE.mac)?, 7).with(77, b"iPXE"), Client::new(mac(STRANGER)?)];
+            [Client::firmware(mac(ALICE.mac)?, 7).with(77, b"iPXE"), Client::new(mac(UNKNOWN)?)];
         let before = wire.lease(&stranger)?;
         wire.lease(&alice)?;
         let server = &place.rack.server;
@@ -628,7 +628,7 @@ fn another_server_on_a_port_is_named_with_the_port_and_the_way_out() -> Result<(
     let xpxe = place.serve()?;
     refused(&place, &[], &["8080", "listen"])?;
     // And the first one goes on.
-    place.client()?.lease(&Client::new(mac(STRANGER)?))?;
+    place.client()?.lease(&Client::new(mac(UNKNOWN)?))?;
     xpxe.stop()
 }
 
@@ -669,7 +669,7 @@ fn with_dhcp_off_another_server_may_have_the_port() -> Result<()> {
     let dnsmasq = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
     let xpxe = place.serve()?;
     let wire = place.client()?;
-    let pxe = Client::firmware(mac(STRANGER)?, 7);
+    let pxe = Client::firmware(mac(UNKNOWN)?, 7);
     let offer = wire.ask_within(&pxe.discover(), SOON)?.context("dnsmasq answers")?;
     ensure!(in_pool(offer.address()) && offer.boot_file().is_empty(), "{:?}", offer.message);
     dnsmasq.wait_for_line("DHCPOFFER", SOON)?;
@@ -731,7 +731,7 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         let Some(place) = Place::build(&known())? else { return Ok(()) };
         let mut xpxe = place.serve()?;
         let wire = place.client()?;
-        let stranger = Client::new(mac(STRANGER)?);
+        let stranger = Client::new(mac(UNKNOWN)?);
         let had = wire.lease(&stranger)?;
         xpxe.kill9()?;
         let state = place.rack.dir().join("state");
@@ -752,7 +752,7 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         xpxe.kill9()?;
         place.detach(&xpxe)?;
         xpxe.restart()?;
-        let newcomer = wire.lease(&Client::new(mac(OTHER_STRANGER)?))?;
+        let newcomer = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
         ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());
         let again = wire.lease(&stranger)?;
         ensure!(again.address() == had.address(), "{what:?}: had {}, got {}", had.address(), again.address());

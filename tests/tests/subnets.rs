@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::dhcp_client::{BROADCAST, Client, Datagram, Mac, Reply, Wire, mac, payload};
 use boot_tests::netns::Namespace;
-use boot_tests::place::{CARD, OTHER_STRANGER, Place, SILENCE, SOON, STRANGER};
+use boot_tests::place::{CARD, OTHER_UNKNOWN, Place, SILENCE, SOON, UNKNOWN};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC, Station};
 use boot_tests::settings::Settings;
 use dhcproto::v4::{DhcpOption, Message, MessageType};
@@ -112,7 +112,7 @@ fn both_are_kept(
     far: &Leased,
     by_kernel: bool,
 ) -> Result<()> {
-    let stranger = Client::new(mac(OTHER_STRANGER)?);
+    let stranger = Client::new(mac(OTHER_UNKNOWN)?);
     let other = Wire::open(&*place.rack.client("other", CARD)?, "eth0")?;
     for round in 0..2 {
         for leased in [near, far, near] {
@@ -139,8 +139,8 @@ fn one_mac_on_the_server_s_segment_and_behind_a_relay_keeps_both_leases() -> Res
         finish_checksums(&far.router, "eth1")?;
         let xpxe = place.serve()?;
         let _relay = far.start_relay()?;
-        let near = Leased::get(place.rack.client("near", STRANGER)?, SERVER_MAC)?;
-        let there = Leased::get(far.client("far", STRANGER)?, ROUTER)?;
+        let near = Leased::get(place.rack.client("near", UNKNOWN)?, SERVER_MAC)?;
+        let there = Leased::get(far.client("far", UNKNOWN)?, ROUTER)?;
         there.station.output("ip", &["route", "add", "default", "via", "10.78.0.1"])?;
         ensure!(there.address.octets()[..3] == [10, 78, 0], "{}", there.address);
         both_are_kept(&place, xpxe, &near, &there, fast_path == "xdp").context(fast_path)?;
@@ -160,8 +160,8 @@ fn one_mac_on_two_interfaces_of_the_server_keeps_both_leases() -> Result<()> {
         server.output("ip", &["address", "add", &format!("{SECOND_ADDRESS}/24"), "dev", "eth1"])?;
         place.config += &format!("\n[[interface]]\nname = \"eth1\"\nfast_path = \"{fast_path}\"\n");
         let xpxe = place.serve()?;
-        let near = Leased::get(place.rack.client("near", STRANGER)?, SERVER_MAC)?;
-        let there = Leased::get(far.client("far", STRANGER)?, SECOND_CARD)?;
+        let near = Leased::get(place.rack.client("near", UNKNOWN)?, SERVER_MAC)?;
+        let there = Leased::get(far.client("far", UNKNOWN)?, SECOND_CARD)?;
         ensure!(there.server == SECOND_ADDRESS.parse::<Ipv4Addr>()?, "{}", there.server);
         both_are_kept(&place, xpxe, &near, &there, fast_path == "tc").context(fast_path)?;
     }
@@ -173,7 +173,7 @@ fn a_forged_decline_or_release_costs_the_owner_nothing() -> Result<()> {
     for fast_path in ["xdp", "off"] {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
-        let owner = Leased::get(place.rack.client("owner", STRANGER)?, SERVER_MAC)?;
+        let owner = Leased::get(place.rack.client("owner", UNKNOWN)?, SERVER_MAC)?;
         let forger = place.client()?;
         let forged = |kind: MessageType, from: Ipv4Addr| -> Result<()> {
             let mut message = owner.client.message();
@@ -199,7 +199,7 @@ fn a_forged_decline_or_release_costs_the_owner_nothing() -> Result<()> {
         })?;
         owner.keeps_its_lease().with_context(|| format!("{fast_path}: after a RELEASE"))?;
         // The pool has this one address: a lease that was ended would let another machine have it.
-        let offer = forger.ask_within(&Client::new(mac(OTHER_STRANGER)?).discover(), SILENCE)?;
+        let offer = forger.ask_within(&Client::new(mac(OTHER_UNKNOWN)?).discover(), SILENCE)?;
         ensure!(offer.is_none(), "{fast_path}: {offer:?}");
         xpxe.stop()?;
     }
@@ -212,7 +212,7 @@ fn what_is_sent_to_a_group_is_not_answered() -> Result<()> {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
-        let client = Client::new(mac(STRANGER)?);
+        let client = Client::new(mac(UNKNOWN)?);
         // 224.0.0.1 and its Ethernet address (RFC 1112 section 6.4).
         let all_hosts = Datagram {
             source_mac: client.mac(),
@@ -236,7 +236,7 @@ fn a_request_that_names_no_address_is_refused_with_that_reason() -> Result<()> {
         let Some(place) = build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
         let wire = place.client()?;
-        let client = Client::new(mac(STRANGER)?);
+        let client = Client::new(mac(UNKNOWN)?);
         for has_an_address in [false, true] {
             if has_an_address {
                 wire.lease(&client)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::dhcp_client::{Client, Datagram, broadcast, mac, payload};
-use boot_tests::place::{ALICE, Place, SOON, STRANGER, known};
+use boot_tests::place::{ALICE, Place, SOON, UNKNOWN, known};
 use boot_tests::rack::{SERVER_ADDRESS, Station};
 use boot_tests::settings::{Settings, boot_dir};
 use boot_tests::wait::{eventually, eventually_some};
@@ -20,7 +20,7 @@ fn the_figures_tell_packets_leases_and_transfers() -> Result<()> {
         let (wire, watcher) = (place.client()?, watcher(&place)?);
         let offers = format!("xpxe_packets_total{{hook=\"{by}\",reason=\"offered\"}}");
         let before = figure(&page(&watcher)?, &offers);
-        let (alice, stranger) = (Client::new(mac(ALICE.mac)?), Client::new(mac(STRANGER)?));
+        let (alice, stranger) = (Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?));
         for _ in 0..3 {
             wire.discover(&alice)?;
         }
@@ -107,10 +107,10 @@ fn a_machine_that_asks_without_end_is_one_line_and_others_are_still_told_of() ->
         }
         // Another machine is heard and told of behind all that.
         eventually(SOON, "a lease behind the flood", || {
-            wire.lease(&Client::new(mac(STRANGER).unwrap_or_default())).is_ok()
+            wire.lease(&Client::new(mac(UNKNOWN).unwrap_or_default())).is_ok()
         })?;
         xpxe.wait_for_event("the other machine's line", SOON, |event| {
-            event.field("step") == "ack" && event.field("mac") == STRANGER
+            event.field("step") == "ack" && event.field("mac") == UNKNOWN
         })?;
         let lines = xpxe.log().iter().filter(|event| event.field("mac") == ALICE.mac).count();
         // Two minutes may have begun.

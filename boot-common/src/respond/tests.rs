@@ -23,7 +23,7 @@ const YOU: [u8; 4] = [10, 0, 0, 7];
 fn rack() -> Memory {
     let mut rack = Memory::default();
     for (ifindex, role) in [(SERVER, role::SERVER), (PROXY, role::PROXY), (4, role::OFF)] {
-        let link = Link { mac: OUR_MAC, role, strangers_ask: 0, address: US, proxy_set: 9 };
+        let link = Link { mac: OUR_MAC, role, unknown_ask: 0, address: US, proxy_set: 9 };
         rack.links.insert(ifindex, link);
     }
     let mut host = Host::new_zeroed();
@@ -212,7 +212,7 @@ fn a_proxy_asks_the_daemon_about_strangers_where_it_has_to() {
     let frame = request(b"\x35\x01\x01\x3c\x09PXEClient\xff");
     let mut tables = rack();
     tables.hosts.clear();
-    tables.links.get_mut(&PROXY).unwrap().strangers_ask = 1;
+    tables.links.get_mut(&PROXY).unwrap().unknown_ask = 1;
     let ask = |tables: &Memory| {
         let mut bytes = Bytes(frame.clone());
         respond(&mut bytes, &mut Scratch::new(), tables, PROXY, || 0).map(|answered| answered.reason)
@@ -251,9 +251,9 @@ fn each_interface_has_its_role() {
     assert_eq!(ask(&plain, PROXY, 0).unwrap_err(), Reason::NotPxe);
     assert_eq!(ask(&plain, 4, 0).unwrap_err(), Reason::RoleOff);
     assert_eq!(ask(&plain, 5, 0).unwrap_err(), Reason::NoLink);
-    let mut stranger = pxe.clone();
-    stranger[75] = 9;
-    let (answered, frame) = ask(&stranger, PROXY, 0).unwrap();
+    let mut unknown = pxe.clone();
+    unknown[75] = 9;
+    let (answered, frame) = ask(&unknown, PROXY, 0).unwrap();
     assert_eq!((answered.reason, answered.address), (Reason::Offered, [0; 4]));
     assert_eq!(frame[..6], Mac::BROADCAST.0);
 }

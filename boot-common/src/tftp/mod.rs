@@ -84,8 +84,8 @@ fn next<F: Frame, T: Transfers>(
     ifindex: u32,
     tables: &T,
 ) -> Result<Range, Reason> {
-    let slot = tables.slot(&key(request, ifindex)).ok_or(Reason::TftpStranger)?;
-    let flight = tables.flight(slot).ok_or(Reason::TftpStranger)?;
+    let slot = tables.slot(&key(request, ifindex)).ok_or(Reason::TftpUnknown)?;
+    let flight = tables.flight(slot).ok_or(Reason::TftpUnknown)?;
     let state = flight.state();
     let now = tables.now();
     let last = flight.last();

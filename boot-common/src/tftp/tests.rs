@@ -55,7 +55,7 @@ fn rack(file: &[u8], block_size: u16, window: u16, state: State) -> Memory {
     tables.flights.push(flight);
     tables.slots.insert(key, 1);
     let mut rack = Memory { transfers: Arc::new(tables), ..Memory::default() };
-    let link = Link { mac: OUR_MAC, role: role::OFF, strangers_ask: 0, address: US, proxy_set: 0 };
+    let link = Link { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
     rack.links.insert(LINK, link);
     rack
 }
@@ -280,7 +280,7 @@ fn only_whole_and_true_acknowledgements_for_us_are_answered() {
         assert_eq!(spoilt(at, bytes, sum), Err(reason), "{at} {bytes:?}");
     }
     // Without a checksum, so that these are believed.
-    let stranger = |at: usize, bytes: &[u8]| {
+    let unknown = |at: usize, bytes: &[u8]| {
         let mut frame = ack(1);
         frame[40..42].fill(0);
         frame[at..at + bytes.len()].copy_from_slice(bytes);
@@ -290,11 +290,11 @@ fn only_whole_and_true_acknowledgements_for_us_are_answered() {
         ask(&rack, &frame).map(|_| ())
     };
     for (at, bytes) in [(26, &[10, 0, 0, 8][..]), (30, &[10, 0, 0, 2]), (34, &[8, 23])] {
-        assert_eq!(stranger(at, bytes), Err(Reason::TftpStranger), "{at}");
+        assert_eq!(unknown(at, bytes), Err(Reason::TftpUnknown), "{at}");
     }
     assert_eq!(flight(&rack).state(), State { sent: 2, acked: 1 });
     assert_eq!(ask(&rack, &ack(1)[..45]).map(|_| ()), Err(Reason::Tftp));
-    assert_eq!(stranger(34, &PORT.to_be_bytes()), Ok(()), "checksum 0 is none");
+    assert_eq!(unknown(34, &PORT.to_be_bytes()), Ok(()), "checksum 0 is none");
 }
 
 #[test]

@@ -279,10 +279,10 @@ impl Engine {
             DhcpRole::Proxy => role::PROXY,
             DhcpRole::Off => role::OFF,
         };
-        let strangers_ask = u8::from(self.policy.strangers_ask());
+        let unknown_ask = u8::from(self.policy.unknown_ask());
         let proxy_set =
             if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
-        let link = Link { mac: port.mac, role, strangers_ask, address: address.octets(), proxy_set };
+        let link = Link { mac: port.mac, role, unknown_ask, address: address.octets(), proxy_set };
         self.tables.links.insert(port.ifindex, link);
         if port.role == DhcpRole::Server {
             let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();

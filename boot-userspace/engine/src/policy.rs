@@ -266,7 +266,7 @@ impl Policy {
 
     /// Whether the daemon wants to see a machine before the kernel answers it.
     #[must_use]
-    pub fn strangers_ask(&self) -> bool {
+    pub fn unknown_ask(&self) -> bool {
         self.config.default.unknown == Unknown::Ignore
             || self.config.boot_files.iter().any(|rule| rule.oui.is_some())
             || self.config.machines.iter().any(|machine| machine.macs.is_empty())

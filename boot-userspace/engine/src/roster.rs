@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use boot_common::Mac;
 
 /// How many machines that are in no configuration and have no address from here are remembered: the oldest ones leave.
-pub const MOST_STRANGERS: usize = 65_536;
+pub const MOST_UNKNOWN: usize = 65_536;
 
 /// A machine as logs name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,13 +124,13 @@ impl Roster {
         self.write().know(client);
     }
 
-    /// Takes down that a machine that may be a stranger asked to boot.
+    /// Takes down that a machine that may be unknown asked to boot.
     pub fn meet(&self, client: &Client) {
         let mut lists = self.write();
         let Lists { machines, met, .. } = &mut *lists;
         if !machines.contains_key(&client.mac) {
             met.push_back(client.mac);
-            if met.len() > MOST_STRANGERS
+            if met.len() > MOST_UNKNOWN
                 && let Some(oldest) = met.pop_front()
             {
                 machines.remove(&oldest);
@@ -146,7 +146,7 @@ impl Roster {
         if lists.place(address, client.mac).is_none() {
             let Lists { by_address, heard, .. } = &mut *lists;
             heard.push_back(address);
-            if heard.len() > MOST_STRANGERS
+            if heard.len() > MOST_UNKNOWN
                 && let Some(oldest) = heard.pop_front()
             {
                 by_address.remove(&oldest);
@@ -279,9 +279,9 @@ mod tests {
         roster.recognise(&client(recognised), None);
         assert_eq!(roster.has_another_address(7, &[], home.into()), None);
         // An address that another machine has got is not its any more.
-        let stranger = Mac([2, 0, 0, 0, 0, 9]);
+        let unknown = Mac([2, 0, 0, 0, 0, 9]);
         for address in [home, other_home, third] {
-            roster.put(address, client(stranger));
+            roster.put(address, client(unknown));
         }
         assert_eq!([home, elsewhere].map(another), [None; 2], "nothing is known");
     }
@@ -293,19 +293,19 @@ mod tests {
         let home = Ipv4Addr::new(10, 1, 1, 33);
         roster.know(&known);
         roster.put(home, known.clone());
-        let stranger = |number: u32| {
+        let unknown = |number: u32| {
             let [a, b, c, d] = number.to_be_bytes();
             (Ipv4Addr::new(10, 2 + b, c, d), Client { mac: Mac([6, 0, a, b, c, d]), name: None })
         };
-        let most = u32::try_from(MOST_STRANGERS).unwrap();
+        let most = u32::try_from(MOST_UNKNOWN).unwrap();
         roster.meet(&known);
         for number in 0..=most {
-            let (address, client) = stranger(number);
+            let (address, client) = unknown(number);
             roster.hear(address, &client);
             roster.hear(address, &client);
         }
         let is_there = |number: u32| {
-            let (address, client) = stranger(number);
+            let (address, client) = unknown(number);
             (roster.client(address).is_some(), roster.is_client(client.mac))
         };
         assert_eq!([0, 1, most].map(is_there), [(false, false), (true, true), (true, true)]);

@@ -412,7 +412,7 @@ mod tests {
         let (mac, uuid) = ("52:54:00:00:00:01", "4c4c4544-0042-3510-8052-b4c04f4e3132");
         let config = CONFIG.replace("name = \"node1\"", &format!("name = \"node1\"\nuuid = {uuid:?}"));
         let book = book_with(&config, roster.clone());
-        let stranger = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
+        let unknown = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
         assert!(book.script(&asked(mac)).is_ok(), "its address is not known");
         let home = Ipv4Addr::new(10, 1, 1, 50);
         roster.put(home, Client { mac: mac.parse().unwrap(), name: None });
@@ -420,8 +420,8 @@ mod tests {
         assert!(!other.to_string().contains("10.1.1.50"), "who asks does not learn it");
         let refused = Err(other);
         assert_eq!(book.script(&asked(mac)), refused, "by its MAC");
-        assert_eq!(book.script(&stranger("52:54:00:00:00:99")), refused, "by its UUID");
-        assert_eq!(book.script(&Asked { mac: None, ..stranger(mac) }), refused, "by its UUID alone");
+        assert_eq!(book.script(&unknown("52:54:00:00:00:99")), refused, "by its UUID");
+        assert_eq!(book.script(&Asked { mac: None, ..unknown(mac) }), refused, "by its UUID alone");
         assert_eq!(book.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
         assert!(book.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
         assert!(book.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
@@ -431,12 +431,12 @@ mod tests {
 
     #[test]
     fn an_unknown_machine_boots_waits_or_is_turned_away() {
-        let stranger = asked("52:54:00:00:00:99");
-        assert!(book(CONFIG).script(&stranger).unwrap().contains("vm%20linuz"));
+        let unknown = asked("52:54:00:00:00:99");
+        assert!(book(CONFIG).script(&unknown).unwrap().contains("vm%20linuz"));
         let discover = CONFIG.replace("[default]", "[default]\nunknown = \"discover\"");
-        assert!(book(&discover).script(&stranger).unwrap().contains("sleep 30"));
+        assert!(book(&discover).script(&unknown).unwrap().contains("sleep 30"));
         let ignore = CONFIG.replace("[default]", "[default]\nunknown = \"ignore\"");
-        assert!(matches!(book(&ignore).script(&stranger), Err(NoScript::NotForYou(_))));
+        assert!(matches!(book(&ignore).script(&unknown), Err(NoScript::NotForYou(_))));
     }
 
     #[test]

@@ -51,7 +51,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 /// In the second subnet of [`CONFIG`].
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 const NODE1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-const STRANGER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x99]);
+const UNKNOWN: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x99]);
 const OTHER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x98]);
 
 struct Lab {
@@ -244,10 +244,10 @@ fn relayed(mut message: Message, giaddr: Ipv4Addr) -> Message {
 #[test]
 fn a_stranger_gets_an_address_from_the_pool_and_it_is_stored_before_the_ack() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     assert_eq!(address, Ipv4Addr::new(10, 1, 1, 33));
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored: {:?}", lab.changes) };
-    assert_eq!((lease.mac, lease.address, lease.state), (STRANGER, address, LeaseState::Leased));
+    assert_eq!((lease.mac, lease.address, lease.state), (UNKNOWN, address, LeaseState::Leased));
     assert!(u64::try_from(lease.expires).unwrap() >= lab.now.seconds() + 600);
 }
 
@@ -286,10 +286,10 @@ fn the_broadcast_flag_is_obeyed() {
 #[test]
 fn an_offered_address_is_offered_to_nobody_else_until_it_runs_out() {
     let mut lab = Lab::new(CONFIG);
-    let first = lab.offered(STRANGER);
+    let first = lab.offered(UNKNOWN);
     let second = lab.offered(OTHER);
     assert_ne!(first, second);
-    assert_eq!(lab.offered(STRANGER), first, "the same again");
+    assert_eq!(lab.offered(UNKNOWN), first, "the same again");
     let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
     assert!(lab.send(&discover(third)).is_none(), "the pool has two");
     lab.later(OFFER_HOLDS + 1);
@@ -299,21 +299,21 @@ fn an_offered_address_is_offered_to_nobody_else_until_it_runs_out() {
 #[test]
 fn who_loses_its_address_is_forgotten_everywhere() {
     let mut lab = Lab::new(CONFIG);
-    let taken = lab.leased(STRANGER);
+    let taken = lab.leased(UNKNOWN);
     lab.leased(OTHER);
     lab.later(100_000);
     let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
     assert_eq!(lab.offered(third), taken, "the one idle longest");
-    assert!(lab.changes.contains(&Change::Delete(STRANGER, taken)));
-    assert!(!lab.engine.has_host(&HostKey::from(STRANGER)), "the kernel must not offer it any more");
+    assert!(lab.changes.contains(&Change::Delete(UNKNOWN, taken)));
+    assert!(!lab.engine.has_host(&HostKey::from(UNKNOWN)), "the kernel must not offer it any more");
 }
 
 #[test]
 fn a_request_for_another_server_is_silent_and_gives_the_offer_back() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.offered(STRANGER);
+    let address = lab.offered(UNKNOWN);
     let elsewhere = Ipv4Addr::new(10, 1, 0, 9);
-    assert!(lab.send(&request(STRANGER, address, Some(elsewhere))).is_none());
+    assert!(lab.send(&request(UNKNOWN, address, Some(elsewhere))).is_none());
     lab.offered(OTHER);
     let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
     assert_eq!(lab.offered(third), address);
@@ -322,8 +322,8 @@ fn a_request_for_another_server_is_silent_and_gives_the_offer_back() {
 #[test]
 fn the_same_request_twice_gives_the_same_ack() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.offered(STRANGER);
-    let message = request(STRANGER, address, Some(SERVER));
+    let address = lab.offered(UNKNOWN);
+    let message = request(UNKNOWN, address, Some(SERVER));
     let first = lab.send(&message).unwrap();
     let second = lab.send(&message).unwrap();
     assert_eq!(first.frame, second.frame);
@@ -332,7 +332,7 @@ fn the_same_request_twice_gives_the_same_ack() {
 #[test]
 fn selecting_what_was_not_offered_is_refused() {
     let mut lab = Lab::new(CONFIG);
-    let nak = lab.send(&request(STRANGER, Ipv4Addr::new(10, 1, 1, 34), Some(SERVER))).unwrap();
+    let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(10, 1, 1, 34), Some(SERVER))).unwrap();
     assert_eq!(nak.kind(), MessageType::Nak);
     assert_eq!(nak.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
     assert_eq!(nak.message.siaddr(), Ipv4Addr::UNSPECIFIED);
@@ -344,9 +344,9 @@ fn selecting_what_was_not_offered_is_refused() {
 #[test]
 fn init_reboot_is_confirmed_refused_or_left_alone() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    assert_eq!(lab.send(&request(STRANGER, address, None)).unwrap().kind(), MessageType::Ack);
-    let wrong_address = request(STRANGER, Ipv4Addr::new(10, 1, 1, 99), None);
+    let address = lab.leased(UNKNOWN);
+    assert_eq!(lab.send(&request(UNKNOWN, address, None)).unwrap().kind(), MessageType::Ack);
+    let wrong_address = request(UNKNOWN, Ipv4Addr::new(10, 1, 1, 99), None);
     assert_eq!(lab.send(&wrong_address).unwrap().kind(), MessageType::Nak);
     let wrong_network = request(OTHER, Ipv4Addr::new(192, 168, 1, 1), None);
     assert_eq!(lab.send(&wrong_network).unwrap().kind(), MessageType::Nak);
@@ -357,9 +357,9 @@ fn init_reboot_is_confirmed_refused_or_left_alone() {
 #[test]
 fn a_renewal_is_answered_to_the_clients_address() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     lab.later(300);
-    let ack = lab.send(&renewal(STRANGER, address)).unwrap();
+    let ack = lab.send(&renewal(UNKNOWN, address)).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
     assert_eq!((ack.message.ciaddr(), ack.message.yiaddr()), (address, address));
     assert_eq!(ack.via, Via::Socket { to: SocketAddrV4::new(address, 68), source: SERVER, port: 67 });
@@ -368,7 +368,7 @@ fn a_renewal_is_answered_to_the_clients_address() {
 #[test]
 fn rebinding_with_somebody_elses_address_is_not_confirmed() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     assert!(lab.send(&renewal(OTHER, address)).is_none(), "we know nothing of it");
     lab.leased(OTHER);
     assert_eq!(lab.send(&renewal(OTHER, address)).unwrap().kind(), MessageType::Nak);
@@ -378,21 +378,21 @@ fn rebinding_with_somebody_elses_address_is_not_confirmed() {
 fn a_relay_gets_the_answer_and_decides_the_subnet() {
     let mut lab = Lab::new(CONFIG);
     let giaddr = Ipv4Addr::new(10, 2, 0, 1);
-    let offer = lab.send_to(&relayed(discover(STRANGER), giaddr), 67, SocketAddrV4::new(giaddr, 67)).unwrap();
+    let offer = lab.send_to(&relayed(discover(UNKNOWN), giaddr), 67, SocketAddrV4::new(giaddr, 67)).unwrap();
     assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 2, 0, 100));
     assert_eq!(offer.message.giaddr(), giaddr);
     assert_eq!(offer.via, Via::Socket { to: SocketAddrV4::new(giaddr, 67), source: SERVER, port: 67 });
-    let ack = request(STRANGER, offer.message.yiaddr(), Some(SERVER));
+    let ack = request(UNKNOWN, offer.message.yiaddr(), Some(SERVER));
     let ack = lab.send_to(&relayed(ack, giaddr), 67, SocketAddrV4::new(giaddr, 67)).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
-    assert!(lab.send(&relayed(discover(STRANGER), Ipv4Addr::new(10, 99, 0, 1))).is_none(), "of no subnet");
+    assert!(lab.send(&relayed(discover(UNKNOWN), Ipv4Addr::new(10, 99, 0, 1))).is_none(), "of no subnet");
 }
 
 #[test]
 fn link_selection_overrides_the_relays_address_and_option_82_comes_back_last() {
     let mut lab = Lab::new(CONFIG);
     let giaddr = Ipv4Addr::new(10, 1, 0, 3);
-    let mut message = relayed(discover(STRANGER), giaddr);
+    let mut message = relayed(discover(UNKNOWN), giaddr);
     let mut info = relay::RelayAgentInformation::default();
     info.insert(relay::RelayInfo::AgentCircuitId(b"port 7".to_vec()));
     info.insert(relay::RelayInfo::LinkSelection(Ipv4Addr::new(10, 2, 0, 0)));
@@ -412,7 +412,7 @@ fn link_selection_overrides_the_relays_address_and_option_82_comes_back_last() {
 fn a_refusal_through_a_relay_asks_it_to_broadcast() {
     let mut lab = Lab::new(CONFIG);
     let giaddr = Ipv4Addr::new(10, 2, 0, 1);
-    let wrong = relayed(request(STRANGER, Ipv4Addr::new(192, 168, 1, 1), None), giaddr);
+    let wrong = relayed(request(UNKNOWN, Ipv4Addr::new(192, 168, 1, 1), None), giaddr);
     let nak = lab.send(&wrong).unwrap();
     assert_eq!(nak.kind(), MessageType::Nak);
     assert!(nak.message.flags().broadcast());
@@ -422,13 +422,13 @@ fn a_refusal_through_a_relay_asks_it_to_broadcast() {
 #[test]
 fn a_declined_address_rests() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     lab.squatter = Some("02:00:00:00:00:77".to_owned());
     assert!(lab.send(&decline(OTHER, address)).is_none());
-    assert_eq!(lab.offered(STRANGER), address, "only its holder may decline it");
-    assert!(lab.send(&decline(STRANGER, address)).is_none());
+    assert_eq!(lab.offered(UNKNOWN), address, "only its holder may decline it");
+    assert!(lab.send(&decline(UNKNOWN, address)).is_none());
     lab.squatter = None;
-    assert_ne!(lab.offered(STRANGER), address);
+    assert_ne!(lab.offered(UNKNOWN), address);
     assert!(lab.send(&discover(OTHER)).is_none(), "the other one rests");
     lab.later(QUARANTINE + 1);
     assert_eq!(lab.offered(OTHER), address);
@@ -437,11 +437,11 @@ fn a_declined_address_rests() {
 #[test]
 fn a_released_address_stays_the_machines_until_another_needs_it() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    let release = release(STRANGER, address);
+    let address = lab.leased(UNKNOWN);
+    let release = release(UNKNOWN, address);
     assert!(lab.send(&release).is_none());
     assert!(matches!(lab.changes.last(), Some(Change::Put(lease)) if lease.state == LeaseState::Released));
-    assert_eq!(lab.offered(STRANGER), address);
+    assert_eq!(lab.offered(UNKNOWN), address);
 }
 
 #[test]
@@ -449,33 +449,33 @@ fn an_address_that_the_kernel_may_have_confirmed_after_its_release_goes_to_nobod
     for event_comes_first in [true, false] {
         let mut lab = Lab::new(CONFIG);
         // The pool has two, and the second one is somebody's.
-        let (address, _) = (lab.leased(STRANGER), lab.leased(OTHER));
+        let (address, _) = (lab.leased(UNKNOWN), lab.leased(OTHER));
         let third = discover(Mac([0x52, 0x54, 0, 0, 0, 0x97]));
         if event_comes_first {
-            lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+            lab.engine.kernel_answered(&confirmed(&lab, UNKNOWN, address), lab.now);
         }
-        let release = release(STRANGER, address);
+        let release = release(UNKNOWN, address);
         assert!(lab.send(&release).is_none());
         assert!(lab.send(&third).is_none(), "{event_comes_first}: given away at once");
         if !event_comes_first {
-            lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+            lab.engine.kernel_answered(&confirmed(&lab, UNKNOWN, address), lab.now);
             lab.engine.take_commands();
         }
         lab.later(60);
         assert!(lab.send(&third).is_none(), "{event_comes_first}: given away while it is promised");
-        assert_eq!(lab.offered(STRANGER), address);
+        assert_eq!(lab.offered(UNKNOWN), address);
     }
 }
 
 #[test]
 fn a_released_address_goes_to_another_machine_after_a_moment() {
     let mut lab = Lab::new(CONFIG);
-    let (address, _) = (lab.leased(STRANGER), lab.leased(OTHER));
-    lab.engine.kernel_answered(&confirmed(&lab, STRANGER, address), lab.now);
+    let (address, _) = (lab.leased(UNKNOWN), lab.leased(OTHER));
+    lab.engine.kernel_answered(&confirmed(&lab, UNKNOWN, address), lab.now);
     // Two seconds later the RELEASE is surely the later one.
     lab.later(1);
     lab.later(1);
-    let release = release(STRANGER, address);
+    let release = release(UNKNOWN, address);
     assert!(lab.send(&release).is_none());
     lab.later(RELEASE_HOLDS);
     assert_eq!(lab.offered(Mac([0x52, 0x54, 0, 0, 0, 0x97])), address);
@@ -498,7 +498,7 @@ fn confirmed(lab: &Lab, mac: Mac, address: Ipv4Addr) -> boot_common::tables::Eve
 #[test]
 fn inform_is_answered_without_an_address_or_a_lease() {
     let mut lab = Lab::new(CONFIG);
-    let mut inform = message(STRANGER, MessageType::Inform);
+    let mut inform = message(UNKNOWN, MessageType::Inform);
     inform.set_ciaddr(Ipv4Addr::new(10, 1, 7, 7));
     let ack = lab.send(&inform).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
@@ -563,16 +563,15 @@ fn a_firmware_without_a_loader_still_gets_its_address() {
 #[test]
 fn a_proxy_adds_boot_files_and_never_an_address() {
     let mut lab = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
-    assert!(lab.send(&discover(STRANGER)).is_none(), "no PXE client");
-    let offer = lab.send(&pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "no PXE client");
+    let offer = lab.send(&pxe(discover(UNKNOWN), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
     assert_eq!(offer.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
     assert_eq!(offer.message.siaddr(), SERVER);
     assert!(offer.option(OptionCode::AddressLeaseTime).is_none());
-    let for_the_other_server =
-        request(STRANGER, Ipv4Addr::new(10, 1, 4, 4), Some(Ipv4Addr::new(10, 1, 0, 9)));
+    let for_the_other_server = request(UNKNOWN, Ipv4Addr::new(10, 1, 4, 4), Some(Ipv4Addr::new(10, 1, 0, 9)));
     assert!(lab.send(&pxe(for_the_other_server, 7, "PXEClient:Arch:00007:UNDI:003000")).is_none());
     let client = SocketAddrV4::new(Ipv4Addr::new(10, 1, 4, 4), 4011);
-    let asks = pxe(renewal(STRANGER, *client.ip()), 7, "PXEClient:Arch:00007:UNDI:003000");
+    let asks = pxe(renewal(UNKNOWN, *client.ip()), 7, "PXEClient:Arch:00007:UNDI:003000");
     let ack = lab.send_to(&asks, 4011, client).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
     assert_eq!(ack.message.ciaddr(), *client.ip());
@@ -582,37 +581,37 @@ fn a_proxy_adds_boot_files_and_never_an_address() {
 
 #[test]
 fn a_proxy_s_entries_for_strangers_make_room_for_newer_ones() {
-    use crate::roster::MOST_STRANGERS;
-    // A rule by maker: each stranger is looked at before the kernel half answers it.
+    use crate::roster::MOST_UNKNOWN;
+    // A rule by maker: each unknown machine is looked at before the kernel half answers it.
     let config = format!("[[boot_file]]\noui = \"52:54:00\"\nfile = \"special.efi\"\n{CONFIG}");
     let mut lab = Lab::with_leases(&config, &[], DhcpRole::Proxy);
     let before = lab.engine.tables.hosts.iter().count();
-    let stranger = |number: usize| {
+    let unknown = |number: usize| {
         let [.., a, b, c] = number.to_be_bytes();
         Mac([0x52, 0x54, 1, a, b, c])
     };
-    for number in 0..=MOST_STRANGERS {
-        let offer = lab.send(&pxe(discover(stranger(number)), 7, "PXEClient:Arch:00007:UNDI:003000"));
+    for number in 0..=MOST_UNKNOWN {
+        let offer = lab.send(&pxe(discover(unknown(number)), 7, "PXEClient:Arch:00007:UNDI:003000"));
         assert!(offer.is_some(), "{number}");
     }
-    assert_eq!(lab.engine.tables.hosts.iter().count(), before + MOST_STRANGERS);
+    assert_eq!(lab.engine.tables.hosts.iter().count(), before + MOST_UNKNOWN);
     let has = |lab: &Lab, mac: Mac| lab.engine.has_host(&HostKey::from(mac));
-    assert!(has(&lab, NODE1) && has(&lab, stranger(1)) && !has(&lab, stranger(0)));
-    assert!(lab.send(&pxe(discover(stranger(0)), 7, "PXEClient:Arch:00007:UNDI:003000")).is_some());
-    assert!(has(&lab, stranger(0)) && !has(&lab, stranger(1)));
+    assert!(has(&lab, NODE1) && has(&lab, unknown(1)) && !has(&lab, unknown(0)));
+    assert!(lab.send(&pxe(discover(unknown(0)), 7, "PXEClient:Arch:00007:UNDI:003000")).is_some());
+    assert!(has(&lab, unknown(0)) && !has(&lab, unknown(1)));
 }
 
 #[test]
 fn ignored_strangers_get_silence_and_known_machines_do_not() {
     let mut lab = Lab::new(&CONFIG.replace("[[machine]]", "[default]\nunknown = \"ignore\"\n[[machine]]"));
-    assert!(lab.send(&discover(STRANGER)).is_none());
+    assert!(lab.send(&discover(UNKNOWN)).is_none());
     assert!(lab.send(&discover(NODE1)).is_some());
 }
 
 #[test]
 fn stored_leases_are_kept_over_a_restart() {
     let mut lab = Lab::new(CONFIG);
-    let first = lab.leased(STRANGER);
+    let first = lab.leased(UNKNOWN);
     let second = lab.leased(OTHER);
     let leases: Vec<Lease> = lab
         .changes
@@ -621,20 +620,20 @@ fn stored_leases_are_kept_over_a_restart() {
         .collect();
     let mut lab = Lab::with_leases(CONFIG, &leases, DhcpRole::Server);
     assert_eq!(lab.offered(OTHER), second);
-    assert_eq!(lab.offered(STRANGER), first);
+    assert_eq!(lab.offered(UNKNOWN), first);
     assert_eq!(lab.send(&renewal(OTHER, second)).unwrap().kind(), MessageType::Ack);
 }
 
 #[test]
 fn an_address_that_a_machine_was_promised_before_it_got_a_reserved_one_rests_over_a_restart() {
     let mut lab = Lab::new(CONFIG);
-    let before = lab.leased(STRANGER);
+    let before = lab.leased(UNKNOWN);
     let Some(Change::Put(lease)) = lab.changes.pop() else { panic!("nothing stored") };
-    let reserved = format!("{CONFIG}\n[[machine]]\nmac = \"{STRANGER}\"\nip = \"10.1.1.60\"\n");
+    let reserved = format!("{CONFIG}\n[[machine]]\nmac = \"{UNKNOWN}\"\nip = \"10.1.1.60\"\n");
     let mut lab = Lab::with_leases(&reserved, &[lease], DhcpRole::Server);
-    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 1, 60));
-    lab.engine.change_leases(&[Change::Delete(STRANGER, before)], lab.now);
-    assert!(lab.engine.has_host(&HostKey::from(STRANGER)), "the old lease's row is not the reservation");
+    assert_eq!(lab.offered(UNKNOWN), Ipv4Addr::new(10, 1, 1, 60));
+    lab.engine.change_leases(&[Change::Delete(UNKNOWN, before)], lab.now);
+    assert!(lab.engine.has_host(&HostKey::from(UNKNOWN)), "the old lease's row is not the reservation");
     let second = lab.leased(OTHER);
     assert_ne!(second, before);
     let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
@@ -660,20 +659,20 @@ fn the_cards_of_a_machine_share_its_reserved_address_wherever_one_of_them_was() 
 #[test]
 fn what_the_kernel_offered_last_is_adopted() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.offered(STRANGER);
-    let key = HostKey::from(STRANGER);
+    let address = lab.offered(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
     let host = *lab.engine.tables.hosts.get(&key).unwrap();
     let mut lab = Lab::new(CONFIG);
     assert_eq!(lab.engine.adopt(&[(key, host)], lab.now), 1);
-    let ack = lab.send(&request(STRANGER, address, Some(SERVER))).unwrap();
+    let ack = lab.send(&request(UNKNOWN, address, Some(SERVER))).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack, "no NAK because of a restart between OFFER and REQUEST");
 }
 
 #[test]
 fn an_ack_that_could_not_be_stored_is_no_promise() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(STRANGER);
-    let key = HostKey::from(STRANGER);
+    lab.leased(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
     assert!(lab.engine.tables.hosts.get(&key).unwrap().durable_until > lab.now.nanos());
     let changes = lab.changes.clone();
     lab.engine.not_stored(&changes);
@@ -695,7 +694,7 @@ fn options_in_pieces_and_in_file_and_sname_are_read() {
 #[test]
 fn short_answers_are_padded_to_300_bytes() {
     let mut lab = Lab::new(CONFIG);
-    let nak = lab.send(&request(STRANGER, Ipv4Addr::new(192, 168, 1, 1), None)).unwrap();
+    let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(192, 168, 1, 1), None)).unwrap();
     assert_eq!(payload(&nak.frame).len(), 300);
 }
 
@@ -703,16 +702,16 @@ fn short_answers_are_padded_to_300_bytes() {
 fn pools_exclude_the_router_and_our_own_address() {
     let config = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.0.1-10.1.0.3");
     let mut lab = Lab::new(&config);
-    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 0, 3));
+    assert_eq!(lab.offered(UNKNOWN), Ipv4Addr::new(10, 1, 0, 3));
     assert!(lab.send(&discover(OTHER)).is_none());
 }
 
 #[test]
 fn a_new_address_is_looked_for_on_the_network_once() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     assert_eq!(lab.probes, [address]);
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     lab.leased(NODE1);
     assert_eq!(lab.probes, [address], "neither one's own address nor a reserved one");
 }
@@ -721,12 +720,12 @@ fn a_new_address_is_looked_for_on_the_network_once() {
 fn an_address_that_somebody_uses_rests_and_the_next_one_is_tried() {
     let mut lab = Lab::new(CONFIG);
     lab.squatter = Some("02:00:00:00:00:77".to_owned());
-    assert!(lab.send(&discover(STRANGER)).is_none(), "all are used");
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "all are used");
     assert_eq!(lab.probes, [Ipv4Addr::new(10, 1, 1, 33), Ipv4Addr::new(10, 1, 1, 34)]);
     lab.squatter = None;
-    assert!(lab.send(&discover(STRANGER)).is_none(), "they rest");
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "they rest");
     lab.later(QUARANTINE + 1);
-    assert!(lab.send(&discover(STRANGER)).is_some());
+    assert!(lab.send(&discover(UNKNOWN)).is_some());
 }
 
 #[test]
@@ -768,9 +767,9 @@ fn the_server_identifier_a_relay_wants_is_used_and_accepted() {
         message.opts_mut().insert(DhcpOption::RelayAgentInformation(info.clone()));
         relayed(message, giaddr)
     };
-    let offer = lab.send(&through(discover(STRANGER))).unwrap();
+    let offer = lab.send(&through(discover(UNKNOWN))).unwrap();
     assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(wanted)));
-    let ack = lab.send(&through(request(STRANGER, offer.message.yiaddr(), Some(wanted)))).unwrap();
+    let ack = lab.send(&through(request(UNKNOWN, offer.message.yiaddr(), Some(wanted)))).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
 }
 
@@ -814,7 +813,7 @@ fn bootp_clients_get_reserved_addresses_only() {
     assert_eq!(reply.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 50));
     assert!(reply.message.opts().msg_type().is_none());
     assert!(reply.option(OptionCode::AddressLeaseTime).is_none());
-    assert!(lab.send_bytes(&whole(STRANGER), 67, client).is_none());
+    assert!(lab.send_bytes(&whole(UNKNOWN), 67, client).is_none());
 }
 
 #[test]
@@ -828,12 +827,12 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
     guid.extend([
         0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
     ]);
-    let mut message = pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000");
+    let mut message = pxe(discover(UNKNOWN), 7, "PXEClient:Arch:00007:UNDI:003000");
     message.opts_mut().insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(97), guid)));
     let offer = lab.send(&message).unwrap();
     assert_eq!(offer.message.yiaddr(), Ipv4Addr::new(10, 1, 1, 60));
     assert_eq!(offer.option(OptionCode::Hostname), Some(&DhcpOption::Hostname("by-uuid".to_owned())));
-    assert_eq!(lab.offered(STRANGER), Ipv4Addr::new(10, 1, 1, 60), "its system does not show the UUID");
+    assert_eq!(lab.offered(UNKNOWN), Ipv4Addr::new(10, 1, 1, 60), "its system does not show the UUID");
     let mut info = relay::RelayAgentInformation::default();
     info.insert(relay::RelayInfo::AgentCircuitId(b"port 7".to_vec()));
     let mut message = relayed(discover(OTHER), Ipv4Addr::new(10, 1, 0, 3));
@@ -844,7 +843,7 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
         let machine = lab.engine.roster.recognised(mac).and_then(|index| usize::try_from(index).ok());
         lab.engine.policy.machines().get(machine?)?.name.as_deref()
     };
-    assert_eq!([STRANGER, OTHER, NODE1].map(name), [Some("by-uuid"), Some("by-port"), None]);
+    assert_eq!([UNKNOWN, OTHER, NODE1].map(name), [Some("by-uuid"), Some("by-port"), None]);
 
     // Recognised only after it had an offer from the pool: that is nobody's any more.
     let mut late = Lab::new(&config);
@@ -869,9 +868,9 @@ fn boot_file_rules_choose_by_machine_maker_and_architecture() {
         String::from_utf8(offer.message.fname().unwrap().to_vec()).unwrap().trim_end_matches('\0').to_owned()
     };
     assert_eq!(file(NODE1, 7), "own.efi");
-    assert_eq!(file(STRANGER, 7), "special.efi");
-    assert_eq!(file(STRANGER, 0), "undi.kpxe");
-    assert_eq!(file(STRANGER, 9), "snponly.efi");
+    assert_eq!(file(UNKNOWN, 7), "special.efi");
+    assert_eq!(file(UNKNOWN, 0), "undi.kpxe");
+    assert_eq!(file(UNKNOWN, 9), "snponly.efi");
 }
 
 #[test]
@@ -942,7 +941,7 @@ fn an_ack_says_what_the_offer_said() {
 fn a_free_address_that_is_asked_for_is_given() {
     let mut lab = Lab::new(CONFIG);
     let wanted = Ipv4Addr::new(10, 1, 1, 34);
-    let mut message = discover(STRANGER);
+    let mut message = discover(UNKNOWN);
     message.opts_mut().insert(DhcpOption::RequestedIpAddress(wanted));
     assert_eq!(lab.send(&message).unwrap().message.yiaddr(), wanted);
     message.set_chaddr(&OTHER.0);
@@ -952,7 +951,7 @@ fn a_free_address_that_is_asked_for_is_given() {
 #[test]
 fn a_release_by_somebody_else_releases_nothing() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let stored = lab.changes.len();
     let release = release(OTHER, address);
     assert!(lab.send(&release).is_none());
@@ -993,7 +992,7 @@ fn option_82_that_does_not_fit_is_left_out_whole_and_malformed_it_comes_back_as_
 fn beside_long_options_that_come_back_and_option_82_there_is_only_the_room_that_there_is() {
     let mut lab = Lab::new(CONFIG);
     let giaddr = Ipv4Addr::new(10, 1, 0, 3);
-    let mut message = relayed(discover(STRANGER), giaddr);
+    let mut message = relayed(discover(UNKNOWN), giaddr);
     message.opts_mut().insert(DhcpOption::MaxMessageSize(576));
     message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 250]));
     let mut info = relay::RelayAgentInformation::default();
@@ -1008,9 +1007,9 @@ fn beside_long_options_that_come_back_and_option_82_there_is_only_the_room_that_
 #[test]
 fn who_gets_no_answer_behind_a_probe_is_in_the_log_too() {
     let name = "a".repeat(60);
-    let config = format!("{CONFIG}\n[[machine]]\nmac = \"{STRANGER}\"\nname = \"{name}\"\n");
+    let config = format!("{CONFIG}\n[[machine]]\nmac = \"{UNKNOWN}\"\nname = \"{name}\"\n");
     let mut lab = Lab::new(&config);
-    let mut message = discover(STRANGER);
+    let mut message = discover(UNKNOWN);
     message.opts_mut().insert(DhcpOption::MaxMessageSize(576));
     message.opts_mut().insert(DhcpOption::ClientIdentifier(vec![7; 250]));
     let guid = UnknownOption::new(OptionCode::Unknown(97), vec![0; 17]);
@@ -1045,24 +1044,24 @@ fn a_promise_for_one_address_is_none_for_another() {
 #[test]
 fn answers_never_go_to_loopback_or_groups() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     for nobody in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::BROADCAST] {
-        assert!(lab.send(&relayed(discover(STRANGER), nobody)).is_none());
-        let mut inform = message(STRANGER, MessageType::Inform);
+        assert!(lab.send(&relayed(discover(UNKNOWN), nobody)).is_none());
+        let mut inform = message(UNKNOWN, MessageType::Inform);
         inform.set_ciaddr(nobody);
         let from = SocketAddrV4::new(address, 68);
         assert!(lab.send_to(&inform, 67, from).is_none());
     }
-    assert!(lab.send(&message(STRANGER, MessageType::Inform)).is_none(), "nowhere to send it");
+    assert!(lab.send(&message(UNKNOWN, MessageType::Inform)).is_none(), "nowhere to send it");
 }
 
 #[test]
 fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    let release = release(STRANGER, address);
+    let address = lab.leased(UNKNOWN);
+    let release = release(UNKNOWN, address);
     assert!(lab.send(&release).is_none());
-    let event = confirmed(&lab, STRANGER, address);
+    let event = confirmed(&lab, UNKNOWN, address);
     lab.engine.kernel_answered(&event, lab.now);
     let stored = lab.engine.take_commands().into_iter().any(
         |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
@@ -1075,16 +1074,16 @@ fn a_lease_that_the_kernel_confirmed_after_its_release_is_stored_again() {
 #[test]
 fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    let key = HostKey::from(STRANGER);
+    let address = lab.leased(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
     let host = *lab.engine.tables.hosts.get(&key).unwrap();
     // The last daemon stored the RELEASE, and ended before the kernel knew.
-    let release = release(STRANGER, address);
+    let release = release(UNKNOWN, address);
     assert!(lab.send(&release).is_none());
     let Some(Change::Put(released)) = lab.changes.last() else { panic!("nothing stored") };
     let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(released), DhcpRole::Server);
     again.engine.adopt(&[(key, host)], again.now);
-    again.engine.kernel_answered(&confirmed(&again, STRANGER, address), again.now);
+    again.engine.kernel_answered(&confirmed(&again, UNKNOWN, address), again.now);
     let stored = again.engine.take_commands().into_iter().any(
         |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
     );
@@ -1095,10 +1094,10 @@ fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again()
 fn the_kernel_promises_no_longer_than_the_store_has() {
     let mut lab = Lab::new(CONFIG);
     lab.now.wall += Duration::from_millis(900);
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
     let until = |lab: &Lab| {
-        Duration::from_nanos(lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap().durable_until)
+        Duration::from_nanos(lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until)
     };
     let stored = Duration::from_secs(u64::try_from(lease.expires).unwrap()) - lab.now.wall;
     assert!(until(&lab) - lab.now.boot <= stored);

@@ -10,7 +10,7 @@ use crate::answers::put_own_options;
 use crate::binding::Binding;
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
-use crate::roster::MOST_STRANGERS;
+use crate::roster::MOST_UNKNOWN;
 use crate::{Engine, WITHDRAWN};
 
 impl Engine {
@@ -48,7 +48,7 @@ impl Engine {
             return;
         }
         self.proxied.push_back(mac);
-        if self.proxied.len() > MOST_STRANGERS
+        if self.proxied.len() > MOST_UNKNOWN
             && let Some(oldest) = self.proxied.pop_front()
             // A server's entry, by now, has its lease's time.
             && !self.bindings.has(oldest)

@@ -52,13 +52,13 @@ fn a_rule_is_for_its_own_codes_only() {
         (99, "unassigned"),
         (1000, "unassigned"),
     ] {
-        let offer = lab.send(&pxe(discover(STRANGER), arch, "PXEClient:Arch:00000")).unwrap();
+        let offer = lab.send(&pxe(discover(UNKNOWN), arch, "PXEClient:Arch:00000")).unwrap();
         assert_eq!(offer.boots(), (file.to_owned(), file.to_owned()), "{arch}");
     }
     let known = lab.engine.tables.answers.len();
     lab.send(&pxe(discover(OTHER), 33, "PXEClient:Arch:00033")).unwrap();
     assert_eq!(lab.engine.tables.answers.len(), known, "from the tables since the first one");
-    let offer = lab.send(&pxe(discover(STRANGER), 24, "HTTPClient:Arch:00024")).unwrap();
+    let offer = lab.send(&pxe(discover(UNKNOWN), 24, "HTTPClient:Arch:00024")).unwrap();
     assert_eq!(offer.boots().1, "http://10.1.0.2:8080/files/nine");
 }
 
@@ -66,7 +66,7 @@ fn a_rule_is_for_its_own_codes_only() {
 fn who_boots_by_http_gets_a_url_whatever_its_architecture() {
     let mut lab = Lab::new(CONFIG);
     for arch in [16, 7, 20, 23, 42, 99, 0x1234] {
-        let offer = lab.send(&pxe(discover(STRANGER), arch, "HTTPClient:Arch:00099:UNDI:003000")).unwrap();
+        let offer = lab.send(&pxe(discover(UNKNOWN), arch, "HTTPClient:Arch:00099:UNDI:003000")).unwrap();
         let url = "http://10.1.0.2:8080/files/snponly.efi".to_owned();
         assert_eq!((offer.boots(), offer.class()), ((url.clone(), url), &b"HTTPClient"[..]), "{arch}");
     }
@@ -75,7 +75,7 @@ fn who_boots_by_http_gets_a_url_whatever_its_architecture() {
 #[test]
 fn a_raspberry_pi_gets_its_menu_and_no_file_of_others() {
     let mut lab = Lab::new(CONFIG);
-    for (mac, arch) in [(PI, 0), (PI, 41), (STRANGER, 41)] {
+    for (mac, arch) in [(PI, 0), (PI, 41), (UNKNOWN, 41)] {
         let offer = lab.send(&pxe(discover(mac), arch, "PXEClient:Arch:00000:UNDI:002001")).unwrap();
         assert_eq!(offer.boots(), (String::new(), String::new()), "{mac} {arch}");
         assert_eq!((offer.message.siaddr(), offer.class()), (SERVER, &b"PXEClient"[..]));
@@ -86,7 +86,7 @@ fn a_raspberry_pi_gets_its_menu_and_no_file_of_others() {
         assert!(matches!(offer.option(OptionCode::TFTPServerName),
             Some(DhcpOption::TFTPServerName(server)) if server == b"10.1.0.2"));
     }
-    let bios = lab.send(&pxe(discover(STRANGER), 0, "PXEClient:Arch:00000:UNDI:002001")).unwrap();
+    let bios = lab.send(&pxe(discover(UNKNOWN), 0, "PXEClient:Arch:00000:UNDI:002001")).unwrap();
     assert_eq!(bios.boots().0, "snponly.efi");
     let uefi = lab.send(&pxe(discover(PI), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
     assert_eq!(uefi.boots().0, "snponly.efi", "other firmware on it is as everywhere");
@@ -102,7 +102,7 @@ fn options_66_and_67_of_a_subnet_are_for_firmware_and_ipxe_keeps_its_script() {
     let both = "{ code = 43, hex = \"0601ff\" }, { code = 60, text = \"PXEClient:x\" }, \
                 { code = 66, text = \"10.1.0.9\" }, { code = 67, text = \"other.efi\" }";
     let mut lab = Lab::new(&with_options(both));
-    let rom = lab.send(&pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
+    let rom = lab.send(&pxe(discover(UNKNOWN), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
     assert_eq!(rom.boots(), ("other.efi".to_owned(), "other.efi".to_owned()));
     assert_eq!(rom.message.siaddr(), Ipv4Addr::new(10, 1, 0, 9), "firmware goes there, not to option 66");
     assert_eq!(
@@ -110,12 +110,12 @@ fn options_66_and_67_of_a_subnet_are_for_firmware_and_ipxe_keeps_its_script() {
         Some(&DhcpOption::BootfileName(b"other.efi\0".to_vec()))
     );
     assert_eq!(rom.class(), b"PXEClient:x");
-    let http = lab.send(&pxe(discover(STRANGER), 16, "HTTPClient:Arch:00016:UNDI:003000")).unwrap();
+    let http = lab.send(&pxe(discover(UNKNOWN), 16, "HTTPClient:Arch:00016:UNDI:003000")).unwrap();
     assert_eq!(
         (http.boots().1.as_str(), http.class()),
         ("http://10.1.0.2:8080/files/snponly.efi", &b"HTTPClient"[..])
     );
-    let script = lab.send(&ipxe(STRANGER)).unwrap();
+    let script = lab.send(&ipxe(UNKNOWN)).unwrap();
     assert_eq!(script.boots().1, "http://10.1.0.2:8080/boot.ipxe");
     assert_eq!((script.message.siaddr(), script.class()), (SERVER, &b"PXEClient"[..]));
     assert_eq!(
@@ -130,8 +130,8 @@ fn an_option_67_for_ipxe_is_its_script() {
         "{ code = 67, text = \"pxelinux.0\" }, { code = 67, text = \"http://10.1.0.9/own.ipxe\", client = \"ipxe\" }",
     ));
     let url = "http://10.1.0.9/own.ipxe".to_owned();
-    assert_eq!(lab.send(&ipxe(STRANGER)).unwrap().boots(), (url.clone(), url));
-    let rom = lab.send(&pxe(discover(STRANGER), 0, "PXEClient:Arch:00000:UNDI:002001")).unwrap();
+    assert_eq!(lab.send(&ipxe(UNKNOWN)).unwrap().boots(), (url.clone(), url));
+    let rom = lab.send(&pxe(discover(UNKNOWN), 0, "PXEClient:Arch:00000:UNDI:002001")).unwrap();
     assert_eq!(rom.boots().0, "pxelinux.0");
 }
 
@@ -140,10 +140,10 @@ fn a_boot_file_goes_before_option_67_of_the_subnet_and_needs_no_loader() {
     let options = with_options("{ code = 66, text = \"10.1.0.9\" }, { code = 67, text = \"other.efi\" }");
     let rule = "[[boot_file]]\narch = 7\nfile = \"rule.efi\"\n";
     let mut lab = Lab::new(&format!("{rule}{options}"));
-    let ruled = lab.send(&pxe(discover(STRANGER), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
+    let ruled = lab.send(&pxe(discover(UNKNOWN), 7, "PXEClient:Arch:00007:UNDI:003000")).unwrap();
     assert_eq!((ruled.boots().0.as_str(), ruled.message.siaddr()), ("rule.efi", SERVER));
     // There is no loader for it.
-    let arm = lab.send(&pxe(discover(STRANGER), 11, "PXEClient:Arch:00011:UNDI:003000")).unwrap();
+    let arm = lab.send(&pxe(discover(UNKNOWN), 11, "PXEClient:Arch:00011:UNDI:003000")).unwrap();
     assert_eq!(arm.boots().0, "other.efi");
 }
 
@@ -203,7 +203,7 @@ fn bootp_clients_get_the_boot_file_within_300_octets() {
         } else {
             assert!(message[236..].iter().all(|byte| *byte == 0), "no cookie, no options");
         }
-        assert!(bootp(&mut lab, STRANGER, options).is_none(), "nothing is reserved for it");
+        assert!(bootp(&mut lab, UNKNOWN, options).is_none(), "nothing is reserved for it");
     }
     let mut foreign = vec![0; 300];
     (foreign[0], foreign[1], foreign[2]) = (1, 1, 6);

@@ -57,11 +57,11 @@ fn overhear(lab: &mut Lab, answer: &Message, from: Ipv4Addr) {
 #[test]
 fn a_machine_that_takes_another_server_s_offer_is_named_with_that_server() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.offered(STRANGER);
+    let address = lab.offered(UNKNOWN);
     let theirs = Ipv4Addr::new(10, 1, 7, 7);
     let lines = said(|| {
         for _ in 0..5 {
-            assert!(lab.send(&request(STRANGER, theirs, Some(FOREIGN))).is_none());
+            assert!(lab.send(&request(UNKNOWN, theirs, Some(FOREIGN))).is_none());
         }
     });
     assert_eq!(lines.len(), 1, "{lines:#?}");
@@ -73,7 +73,7 @@ fn a_machine_that_takes_another_server_s_offer_is_named_with_that_server() {
 fn another_server_s_refusals_and_addresses_are_named_once_an_hour() {
     let mut lab = Lab::new(CONFIG);
     let given = Ipv4Addr::new(10, 1, 7, 7);
-    let nak = foreign(STRANGER, MessageType::Nak, Ipv4Addr::UNSPECIFIED, FOREIGN);
+    let nak = foreign(UNKNOWN, MessageType::Nak, Ipv4Addr::UNSPECIFIED, FOREIGN);
     let offers = [MessageType::Offer, MessageType::Ack].map(|kind| foreign(NODE1, kind, given, FOREIGN));
     let all = |lab: &mut Lab| {
         said(|| {
@@ -96,11 +96,11 @@ fn another_server_s_refusals_and_addresses_are_named_once_an_hour() {
 fn what_is_ours_or_came_by_a_relay_or_a_proxy_hears_is_nobody_s_fault() {
     let mut lab = Lab::new(CONFIG);
     let mut proxy = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
-    let ack = |server| foreign(STRANGER, MessageType::Ack, Ipv4Addr::new(10, 1, 1, 33), server);
+    let ack = |server| foreign(UNKNOWN, MessageType::Ack, Ipv4Addr::new(10, 1, 1, 33), server);
     let lines = said(|| {
         overhear(&mut lab, &ack(SERVER), SERVER);
         overhear(&mut lab, &relayed(ack(FOREIGN), Ipv4Addr::new(10, 1, 0, 1)), FOREIGN);
-        overhear(&mut lab, &discover(STRANGER), FOREIGN);
+        overhear(&mut lab, &discover(UNKNOWN), FOREIGN);
         overhear(&mut proxy, &ack(FOREIGN), FOREIGN);
         for length in 0..240 {
             let bytes = &ack(FOREIGN).to_vec().unwrap()[..length];
@@ -129,7 +129,7 @@ fn a_machine_in_the_wrong_vlan_is_named_with_both_networks() {
         ],
     );
     let lines = said(|| {
-        let nak = lab.send(&request(STRANGER, Ipv4Addr::new(10, 2, 0, 100), None)).unwrap();
+        let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(10, 2, 0, 100), None)).unwrap();
         assert_eq!(nak.kind(), MessageType::Nak);
     });
     assert_eq!(lines, [] as [String; 0], "said only when it has left");
@@ -145,7 +145,7 @@ fn an_unknown_relay_is_named_with_a_machine_behind_it_and_again_after_an_hour() 
             assert!(lab.send_to(&message, 67, SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 67)).is_none());
         })
     };
-    let lines = ask(&mut lab, STRANGER);
+    let lines = ask(&mut lab, UNKNOWN);
     one(
         &lines,
         &["relay 10.9.0.1 is in no [[subnet]]", "52:54:00:00:00:99 among them", "came from 10.9.0.2"],
@@ -158,8 +158,8 @@ fn an_unknown_relay_is_named_with_a_machine_behind_it_and_again_after_an_hour() 
 #[test]
 fn an_answer_without_a_boot_file_does_not_speak_of_one() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(STRANGER);
-    let mut inform = message(STRANGER, MessageType::Inform);
+    lab.leased(UNKNOWN);
+    let mut inform = message(UNKNOWN, MessageType::Inform);
     inform.set_ciaddr(Ipv4Addr::new(10, 1, 1, 33));
     let lines = said(|| {
         let bytes = inform.to_vec().unwrap();
@@ -180,8 +180,8 @@ fn an_answer_without_a_boot_file_does_not_speak_of_one() {
 #[test]
 fn leases_that_the_store_lost_are_taken_from_the_kernel_s_tables() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    let key = HostKey::from(STRANGER);
+    let address = lab.leased(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
     let host = *lab.engine.tables.hosts.get(&key).unwrap();
     let mut again = Lab::new(CONFIG);
     let lines = said(|| assert_eq!(again.engine.adopt(&[(key, host)], again.now), 1));
@@ -195,7 +195,7 @@ fn leases_that_the_store_lost_are_taken_from_the_kernel_s_tables() {
         _ => None,
     });
     let stored = stored.expect("stored again");
-    assert_eq!((stored.mac, stored.address, stored.state), (STRANGER, address, LeaseState::Leased));
+    assert_eq!((stored.mac, stored.address, stored.state), (UNKNOWN, address, LeaseState::Leased));
     // Longer than an offer holds, nobody else gets it.
     again.later(OFFER_HOLDS + 10);
     assert_ne!(again.leased(OTHER), address);

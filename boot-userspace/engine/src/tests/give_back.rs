@@ -30,7 +30,7 @@ fn is_given_away(lab: &mut Lab) -> bool {
 #[test]
 fn a_release_is_believed_only_from_the_lease_s_own_address_to_this_server() {
     let forged = |lab: &mut Lab, address: Ipv4Addr, how: usize| {
-        let message = release(STRANGER, address);
+        let message = release(UNKNOWN, address);
         match how {
             0 => from(lab, &message, [10, 1, 0, 77]),
             1 => from(lab, &message, [0, 0, 0, 0]),
@@ -41,14 +41,14 @@ fn a_release_is_believed_only_from_the_lease_s_own_address_to_this_server() {
     };
     for how in 0..5 {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.leased(STRANGER);
+        let address = lab.leased(UNKNOWN);
         assert!(forged(&mut lab, address, how).is_none());
         assert!(!is_given_away(&mut lab), "{how}: somebody else's RELEASE");
-        assert_eq!(lab.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Ack, "{how}");
+        assert_eq!(lab.send(&renewal(UNKNOWN, address)).unwrap().kind(), MessageType::Ack, "{how}");
     }
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    assert!(lab.send(&release(STRANGER, address)).is_none());
+    let address = lab.leased(UNKNOWN);
+    assert!(lab.send(&release(UNKNOWN, address)).is_none());
     assert!(is_given_away(&mut lab), "its own");
 }
 
@@ -56,8 +56,8 @@ fn a_release_is_believed_only_from_the_lease_s_own_address_to_this_server() {
 fn behind_a_relay_a_release_is_believed_from_there() {
     let leased = || {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr();
-        lab.send(&relayed(request(STRANGER, address, Some(SERVER)), RELAY)).expect("an ACK");
+        let address = lab.send(&relayed(discover(UNKNOWN), RELAY)).unwrap().message.yiaddr();
+        lab.send(&relayed(request(UNKNOWN, address, Some(SERVER)), RELAY)).expect("an ACK");
         (lab, address)
     };
     let is_released = |lab: &Lab| {
@@ -66,12 +66,12 @@ fn behind_a_relay_a_release_is_believed_from_there() {
             .any(|change| matches!(change, Change::Put(lease) if lease.state == LeaseState::Released))
     };
     let (mut lab, address) = leased();
-    lab.send(&relayed(release(STRANGER, address), Ipv4Addr::new(10, 1, 0, 3)));
+    lab.send(&relayed(release(UNKNOWN, address), Ipv4Addr::new(10, 1, 0, 3)));
     assert!(!is_released(&lab), "another relay");
-    lab.send(&relayed(release(STRANGER, address), RELAY));
+    lab.send(&relayed(release(UNKNOWN, address), RELAY));
     assert!(is_released(&lab));
     let (mut lab, address) = leased();
-    lab.send_to_server(&release(STRANGER, address));
+    lab.send_to_server(&release(UNKNOWN, address));
     assert!(is_released(&lab), "through routers, from its own address");
 }
 
@@ -109,13 +109,13 @@ fn an_invented_relay_gives_back_no_lease_of_a_network_that_is_on_another_interfa
     let invented = Ipv4Addr::new(10, 1, 7, 7);
     for forge in [release, decline] {
         let mut lab = with_elsewhere();
-        let address = lab.leased(STRANGER);
+        let address = lab.leased(UNKNOWN);
         lab.probes.clear();
         lab.squatter = Some("somebody that answers a ping".to_owned());
-        assert!(from_elsewhere(&mut lab, &relayed(forge(STRANGER, address), invented)).is_none());
+        assert!(from_elsewhere(&mut lab, &relayed(forge(UNKNOWN, address), invented)).is_none());
         assert!(lab.probes.is_empty(), "not even looked for");
         lab.squatter = None;
-        assert_eq!(lab.send(&renewal(STRANGER, address)).expect("an answer").kind(), MessageType::Ack);
+        assert_eq!(lab.send(&renewal(UNKNOWN, address)).expect("an answer").kind(), MessageType::Ack);
         assert!(!is_given_away(&mut lab));
     }
 }
@@ -126,9 +126,9 @@ fn a_relay_s_release_comes_from_the_relay() {
         [("somebody else", Ipv4Addr::new(10, 3, 0, 77), false), ("the relay", RELAY, true)]
     {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr();
-        lab.send(&relayed(request(STRANGER, address, Some(SERVER)), RELAY)).expect("an ACK");
-        lab.send_to(&relayed(release(STRANGER, address), RELAY), 67, SocketAddrV4::new(from, 67));
+        let address = lab.send(&relayed(discover(UNKNOWN), RELAY)).unwrap().message.yiaddr();
+        lab.send(&relayed(request(UNKNOWN, address, Some(SERVER)), RELAY)).expect("an ACK");
+        lab.send_to(&relayed(release(UNKNOWN, address), RELAY), 67, SocketAddrV4::new(from, 67));
         let is_released = matches!(lab.changes.last(),
             Some(Change::Put(lease)) if lease.state == LeaseState::Released);
         assert_eq!(is_released, is_believed, "{how}");
@@ -139,9 +139,9 @@ fn a_relay_s_release_comes_from_the_relay() {
 fn a_declined_address_is_looked_for_by_arp_wherever_that_is_possible() {
     for (relay, by_arp) in [(Ipv4Addr::new(10, 1, 0, 3), true), (RELAY, false)] {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.send(&relayed(discover(STRANGER), relay)).unwrap().message.yiaddr();
-        lab.send(&relayed(request(STRANGER, address, Some(SERVER)), relay)).expect("an ACK");
-        let bytes = relayed(decline(STRANGER, address), relay).to_vec().unwrap();
+        let address = lab.send(&relayed(discover(UNKNOWN), relay)).unwrap().message.yiaddr();
+        lab.send(&relayed(request(UNKNOWN, address, Some(SERVER)), relay)).expect("an ACK");
+        let bytes = relayed(decline(UNKNOWN, address), relay).to_vec().unwrap();
         let from = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 67);
         lab.engine.handle(&Incoming { ifindex: 7, port: 67, from, to: SERVER, payload: &bytes }, lab.now);
         let probes: Vec<(bool, bool)> = lab
@@ -160,7 +160,7 @@ fn a_declined_address_is_looked_for_by_arp_wherever_that_is_possible() {
 #[test]
 fn a_decline_is_believed_only_from_a_client_without_an_address_where_the_lease_is() {
     let forged = |lab: &mut Lab, address: Ipv4Addr, how: usize| {
-        let message = decline(STRANGER, address);
+        let message = decline(UNKNOWN, address);
         match how {
             0 => from(lab, &message, [10, 1, 0, 77]),
             1 => lab.send(&without_server(message)),
@@ -170,10 +170,10 @@ fn a_decline_is_believed_only_from_a_client_without_an_address_where_the_lease_i
     };
     for how in 0..4 {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.leased(STRANGER);
+        let address = lab.leased(UNKNOWN);
         lab.squatter = Some(SQUATTER.to_owned());
         assert!(forged(&mut lab, address, how).is_none());
-        let reply = lab.send(&renewal(STRANGER, address));
+        let reply = lab.send(&renewal(UNKNOWN, address));
         assert_eq!(reply.expect("an answer").kind(), MessageType::Ack, "{how}");
     }
 }
@@ -181,11 +181,11 @@ fn a_decline_is_believed_only_from_a_client_without_an_address_where_the_lease_i
 #[test]
 fn a_forged_decline_costs_the_owner_nothing_when_it_answers_for_its_address() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
-    lab.squatter = Some(STRANGER.to_string());
-    assert!(lab.send(&decline(STRANGER, address)).is_none());
+    let address = lab.leased(UNKNOWN);
+    lab.squatter = Some(UNKNOWN.to_string());
+    assert!(lab.send(&decline(UNKNOWN, address)).is_none());
     assert_eq!(lab.probes, [address, address], "it was looked for");
-    for message in [renewal(STRANGER, address), request(STRANGER, address, None)] {
+    for message in [renewal(UNKNOWN, address), request(UNKNOWN, address, None)] {
         assert_eq!(lab.send(&message).expect("an answer").kind(), MessageType::Ack);
     }
 }
@@ -194,14 +194,14 @@ fn a_forged_decline_costs_the_owner_nothing_when_it_answers_for_its_address() {
 fn a_declined_address_is_held_only_if_somebody_answers_and_its_owner_is_never_left_without_an_answer() {
     for squatter in [None, Some(SQUATTER.to_owned())] {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.leased(STRANGER);
+        let address = lab.leased(UNKNOWN);
         lab.squatter.clone_from(&squatter);
-        assert!(lab.send(&decline(STRANGER, address)).is_none());
+        assert!(lab.send(&decline(UNKNOWN, address)).is_none());
         lab.squatter = None;
-        for message in [renewal(STRANGER, address), request(STRANGER, address, None)] {
+        for message in [renewal(UNKNOWN, address), request(UNKNOWN, address, None)] {
             assert_eq!(lab.send(&message).expect("an answer").kind(), MessageType::Nak, "{squatter:?}");
         }
-        assert_ne!(lab.leased(STRANGER), address, "{squatter:?}: another one");
+        assert_ne!(lab.leased(UNKNOWN), address, "{squatter:?}: another one");
         let free = lab.send(&discover(OTHER)).map(|offer| offer.message.yiaddr());
         assert_eq!(free, if squatter.is_some() { None } else { Some(address) });
     }
@@ -242,7 +242,7 @@ fn declines_cannot_drain_a_pool() {
 #[test]
 fn a_machine_that_asks_anew_while_its_decline_is_looked_into_gets_another_address() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let tell = |lab: &mut Lab, message: &Message| {
         let bytes = message.to_vec().unwrap();
         let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
@@ -261,10 +261,10 @@ fn a_machine_that_asks_anew_while_its_decline_is_looked_into_gets_another_addres
         }
         (probed, sent)
     };
-    assert_eq!(tell(&mut lab, &decline(STRANGER, address)), (vec![(address, true)], 0));
-    assert_eq!(tell(&mut lab, &discover(STRANGER)), (Vec::new(), 0), "not the same address again");
-    lab.engine.probed(STRANGER, address, Some(SQUATTER.to_owned()), lab.now);
-    assert!(!lab.engine.has_host(&HostKey::from(STRANGER)), "the kernel must not offer it any more");
+    assert_eq!(tell(&mut lab, &decline(UNKNOWN, address)), (vec![(address, true)], 0));
+    assert_eq!(tell(&mut lab, &discover(UNKNOWN)), (Vec::new(), 0), "not the same address again");
+    lab.engine.probed(UNKNOWN, address, Some(SQUATTER.to_owned()), lab.now);
+    assert!(!lab.engine.has_host(&HostKey::from(UNKNOWN)), "the kernel must not offer it any more");
     let next = lab.engine.take_commands().into_iter().find_map(|command| match command {
         Command::Probe { address, .. } => Some(address),
         _ => None,

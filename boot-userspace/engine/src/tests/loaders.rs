@@ -38,18 +38,18 @@ fn a_boot_loaders_own_class_gets_the_servers_address_and_the_file_that_is_config
     ];
     let mut lab = Lab::new(CONFIG);
     for (name, arch, _) in loaders {
-        let offer = lab.send(&class(discover(STRANGER), name, arch)).unwrap();
+        let offer = lab.send(&class(discover(UNKNOWN), name, arch)).unwrap();
         assert_eq!((offer.message.siaddr(), boots(&offer)), (SERVER, String::new()), "{name}");
         assert!(matches!(offer.option(OptionCode::TFTPServerName),
             Some(DhcpOption::TFTPServerName(server)) if server == b"10.1.0.2"));
         let address = offer.message.yiaddr();
-        let ack = lab.send(&class(request(STRANGER, address, Some(SERVER)), name, arch)).unwrap();
+        let ack = lab.send(&class(request(UNKNOWN, address, Some(SERVER)), name, arch)).unwrap();
         assert_eq!((ack.kind(), ack.message.siaddr()), (MessageType::Ack, SERVER), "{name}");
     }
     let rules = "[[boot_file]]\narch = [21, 22]\nfile = \"boot.scr.uimg\"\n[[boot_file]]\nfile = \"any\"\n";
     let mut lab = Lab::new(&format!("{rules}{CONFIG}"));
     for (name, arch, file) in loaders {
-        let offer = lab.send(&class(discover(STRANGER), name, arch)).unwrap();
+        let offer = lab.send(&class(discover(UNKNOWN), name, arch)).unwrap();
         assert_eq!((offer.message.siaddr(), boots(&offer)), (SERVER, file.to_owned()), "{name}");
     }
     let machine = CONFIG.replacen("[[machine]]", "[[machine]]\nboot_file = \"its.own\"", 1);
@@ -63,10 +63,10 @@ fn a_boot_loaders_own_class_gets_the_servers_address_and_the_file_that_is_config
 fn a_proxy_offers_nothing_to_who_is_no_pxe_client() {
     let mut lab = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
     for (name, arch) in [("U-Boot.armv8", Some(22)), ("PXE UROOT", None), ("udhcp 1.35.0", Some(14))] {
-        assert!(lab.send(&class(discover(STRANGER), name, arch)).is_none(), "{name}");
+        assert!(lab.send(&class(discover(UNKNOWN), name, arch)).is_none(), "{name}");
     }
-    assert!(lab.send(&class(discover(STRANGER), "PXEClient", Some(11))).is_none(), "there is no loader");
-    assert!(lab.send(&class(discover(STRANGER), "PXEClient", Some(7))).is_some());
+    assert!(lab.send(&class(discover(UNKNOWN), "PXEClient", Some(11))).is_none(), "there is no loader");
+    assert!(lab.send(&class(discover(UNKNOWN), "PXEClient", Some(7))).is_some());
 }
 
 /// With the same transaction number each time, as iPXE has without a source of random numbers.
@@ -81,10 +81,10 @@ fn ipxe(message: Message, arch: u16, features: &[u8]) -> Message {
 
 /// A whole round: what the offer and the ACK name.
 fn round(lab: &mut Lab, arch: u16, features: &[u8]) -> [String; 2] {
-    let offer = lab.send(&ipxe(discover(STRANGER), arch, features)).unwrap();
+    let offer = lab.send(&ipxe(discover(UNKNOWN), arch, features)).unwrap();
     let no_proxy = offer.option(OptionCode::Unknown(175));
     assert!(matches!(no_proxy, Some(DhcpOption::Unknown(option)) if option.data() == [176, 1, 1]));
-    let asks = request(STRANGER, offer.message.yiaddr(), Some(SERVER));
+    let asks = request(UNKNOWN, offer.message.yiaddr(), Some(SERVER));
     let ack = lab.send(&ipxe(asks, arch, features)).unwrap();
     assert_eq!(offer.message.siaddr(), ack.message.siaddr());
     [boots(&offer), boots(&ack)]
@@ -127,9 +127,9 @@ fn what_is_sent_as_full_and_is_reduced_does_not_loop() {
 #[test]
 fn a_reduced_ipxe_without_a_loader_has_its_address_and_a_proxy_has_its_loader() {
     let mut lab = Lab::new(CONFIG);
-    let offer = lab.send(&ipxe(discover(STRANGER), 11, WITHOUT_HTTP)).unwrap();
+    let offer = lab.send(&ipxe(discover(UNKNOWN), 11, WITHOUT_HTTP)).unwrap();
     assert_eq!((boots(&offer), offer.message.yiaddr().is_unspecified()), (String::new(), false));
     let mut lab = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
-    let offer = lab.send(&ipxe(discover(STRANGER), 0, WITHOUT_HTTP)).unwrap();
+    let offer = lab.send(&ipxe(discover(UNKNOWN), 0, WITHOUT_HTTP)).unwrap();
     assert_eq!((boots(&offer), offer.message.siaddr()), (LOADER.to_owned(), SERVER));
 }

@@ -14,7 +14,7 @@ fn mask(reply: &Reply) -> Ipv4Addr {
 
 /// A third machine, for which the first subnet's pool has nothing left.
 fn third(lab: &mut Lab) -> Mac {
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     lab.leased(OTHER);
     Mac([0x52, 0x54, 0, 0, 0, 0x97])
 }
@@ -77,8 +77,8 @@ fn a_reservation_in_the_second_subnet_is_kept_wherever_the_machine_was() {
 #[test]
 fn nobody_is_refused_an_address_of_the_second_subnet_for_being_of_another_network() {
     let mut lab = Lab::with_second_subnet(CONFIG);
-    assert!(lab.send(&request(STRANGER, THERE, None)).is_none(), "another server may know of it");
-    let mut again = discover(STRANGER);
+    assert!(lab.send(&request(UNKNOWN, THERE, None)).is_none(), "another server may know of it");
+    let mut again = discover(UNKNOWN);
     again.opts_mut().insert(DhcpOption::RequestedIpAddress(THERE));
     assert_eq!(lab.send(&again).unwrap().message.yiaddr(), THERE);
 }

@@ -21,7 +21,7 @@ fn a_pool_is_counted_without_what_is_never_given_out() {
     assert_eq!(lab.engine.pools(lab.now)[1].size, 11);
     lab.leased(NODE1);
     assert_eq!(pool(&lab).used, 0, "a reserved one is not of the pool");
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     lab.offered(OTHER);
     assert_eq!((pool(&lab).used, pool(&lab).free()), (2, 5));
     lab.later(OFFER_HOLDS + 1);
@@ -36,7 +36,7 @@ fn a_pool_is_counted_without_what_is_never_given_out() {
 #[test]
 fn who_is_turned_away_is_counted_and_said_once_a_minute() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     lab.leased(OTHER);
     // What is left to be said: the machines that were turned away since the last line.
     let waiting = |lab: &Lab| lab.engine.turned_away.waiting(0);

@@ -31,22 +31,22 @@ fn offered_name(reply: &Reply) -> Option<String> {
 fn whoever_is_plugged_in_there_is_the_machine_and_nobody_elsewhere() {
     for relay in [Some(Ipv4Addr::new(10, 1, 0, 3)), None] {
         let mut lab = Lab::new(&config());
-        let first = lab.send(&at("port 7", relay, discover(STRANGER))).unwrap();
+        let first = lab.send(&at("port 7", relay, discover(UNKNOWN))).unwrap();
         assert_eq!((first.message.yiaddr(), offered_name(&first).as_deref()), (SLOT, Some("slot7")));
-        let ack = lab.send(&at("port 7", relay, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+        let ack = lab.send(&at("port 7", relay, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
         assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
-        assert_eq!(lab.offered(STRANGER), SLOT, "a message without a port says nothing of it");
+        assert_eq!(lab.offered(UNKNOWN), SLOT, "a message without a port says nothing of it");
 
         // A second relay has heard the same message.
         lab.later(SECOND_RELAY - 1);
-        assert_eq!(lab.send(&at("port 8", relay, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
+        assert_eq!(lab.send(&at("port 8", relay, discover(UNKNOWN))).unwrap().message.yiaddr(), SLOT);
 
         // The old card is tried elsewhere.
         lab.later(SECOND_RELAY);
-        let moved = lab.send(&at("port 8", relay, discover(STRANGER))).unwrap();
+        let moved = lab.send(&at("port 8", relay, discover(UNKNOWN))).unwrap();
         assert_ne!(moved.message.yiaddr(), SLOT);
         assert_eq!(offered_name(&moved), None);
-        assert!(lab.changes.contains(&Change::Delete(STRANGER, SLOT)), "{:?}", lab.changes);
+        assert!(lab.changes.contains(&Change::Delete(UNKNOWN, SLOT)), "{:?}", lab.changes);
 
         let second = lab.send(&at("port 7", relay, discover(OTHER))).unwrap();
         assert_eq!((second.message.yiaddr(), offered_name(&second).as_deref()), (SLOT, Some("slot7")));
@@ -59,24 +59,24 @@ fn whoever_is_plugged_in_there_is_the_machine_and_nobody_elsewhere() {
 fn a_machine_that_was_a_stranger_elsewhere_is_recognised_when_it_is_plugged_in_there() {
     let mut lab = Lab::new(&config());
     let relay = Some(Ipv4Addr::new(10, 1, 0, 3));
-    let before = lab.send(&at("port 8", relay, discover(STRANGER))).unwrap().message.yiaddr();
+    let before = lab.send(&at("port 8", relay, discover(UNKNOWN))).unwrap().message.yiaddr();
     assert_ne!(before, SLOT);
-    let key = HostKey::from(STRANGER);
+    let key = HostKey::from(UNKNOWN);
     assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().port_decides, 1, "the kernel half asks");
     assert_eq!(
         lab.engine.tables.hosts.get(&HostKey::from(NODE1)).unwrap().port_decides,
         0,
         "known by its MAC"
     );
-    assert_eq!(lab.send(&at("port 7", relay, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
+    assert_eq!(lab.send(&at("port 7", relay, discover(UNKNOWN))).unwrap().message.yiaddr(), SLOT);
 }
 
 #[test]
 fn a_new_card_gets_the_address_when_the_old_ones_lease_has_ended() {
     let mut lab = Lab::new(&config());
     let relay = Some(Ipv4Addr::new(10, 1, 0, 3));
-    lab.send(&at("port 7", relay, discover(STRANGER))).unwrap();
-    lab.send(&at("port 7", relay, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    lab.send(&at("port 7", relay, discover(UNKNOWN))).unwrap();
+    lab.send(&at("port 7", relay, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     let early = lab.send(&at("port 7", relay, discover(OTHER))).unwrap();
     assert_ne!(early.message.yiaddr(), SLOT, "it may still be used");
     assert_eq!(offered_name(&early).as_deref(), Some("slot7"), "the same machine all the same");
@@ -87,10 +87,10 @@ fn a_new_card_gets_the_address_when_the_old_ones_lease_has_ended() {
 #[test]
 fn who_asks_for_the_address_of_the_port_it_has_left_is_refused() {
     let mut lab = Lab::new(&config());
-    lab.send(&at("port 7", None, discover(STRANGER))).unwrap();
-    lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap();
+    lab.send(&at("port 7", None, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     lab.later(SECOND_RELAY);
-    let reboots = at("port 8", None, request(STRANGER, SLOT, None));
+    let reboots = at("port 8", None, request(UNKNOWN, SLOT, None));
     assert_eq!(lab.send(&reboots).expect("an answer").kind(), MessageType::Ack, "perhaps a second relay's");
     lab.later(SECOND_RELAY);
     assert_eq!(lab.send(&reboots).expect("an answer").kind(), MessageType::Nak);
@@ -100,17 +100,17 @@ fn who_asks_for_the_address_of_the_port_it_has_left_is_refused() {
 #[test]
 fn an_operator_need_not_wait_for_the_old_card_s_lease_to_end() {
     let mut lab = Lab::new(&config());
-    lab.send(&at("port 7", None, discover(STRANGER))).unwrap();
-    lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap();
+    lab.send(&at("port 7", None, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     let before = lab.send(&at("port 7", None, discover(OTHER))).unwrap();
     assert_ne!(before.message.yiaddr(), SLOT);
     let stored = store_after(&lab.changes);
     let mut leases = lab.engine.to_delete(Which::Address(SLOT), &stored, lab.now).unwrap();
     let (shown, change) = leases.pop().unwrap();
     assert!(leases.is_empty());
-    assert_eq!((shown.mac, &change), (STRANGER, &Change::Delete(STRANGER, SLOT)));
+    assert_eq!((shown.mac, &change), (UNKNOWN, &Change::Delete(UNKNOWN, SLOT)));
     lab.engine.change_leases(&[change], lab.now);
-    assert!(!lab.engine.has_host(&HostKey::from(STRANGER)));
+    assert!(!lab.engine.has_host(&HostKey::from(UNKNOWN)));
     assert_eq!(lab.send(&at("port 7", None, discover(OTHER))).unwrap().message.yiaddr(), SLOT);
     let node1 = Which::Mac(NODE1);
     assert!(lab.engine.to_delete(node1, &stored, lab.now).is_err(), "the configuration names it");
@@ -122,9 +122,9 @@ fn who_moves_to_another_named_port_is_that_ports_machine() {
     let mut lab = Lab::new(&format!("{}{other}", config()));
     for (port, name, address) in [("port 7", "slot7", SLOT), ("port 8", "slot8", Ipv4Addr::new(10, 1, 1, 62))]
     {
-        let offer = lab.send(&at(port, None, discover(STRANGER))).unwrap();
+        let offer = lab.send(&at(port, None, discover(UNKNOWN))).unwrap();
         assert_eq!((offer.message.yiaddr(), offered_name(&offer).as_deref()), (address, Some(name)));
-        let ack = lab.send(&at(port, None, request(STRANGER, address, Some(SERVER)))).unwrap();
+        let ack = lab.send(&at(port, None, request(UNKNOWN, address, Some(SERVER)))).unwrap();
         assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
         lab.later(SECOND_RELAY);
     }
@@ -135,7 +135,7 @@ fn who_moves_to_another_named_port_is_that_ports_machine() {
 fn a_board_that_is_known_stays_known_at_any_port() {
     let uuid = "[[machine]]\nuuid = \"00112233-4455-6677-8899-aabbccddeeff\"\nname = \"board\"\nip = \"10.1.1.60\"\n";
     let mut lab = Lab::new(&format!("{}{uuid}", config()));
-    let mut rom = at("port 8", None, discover(STRANGER));
+    let mut rom = at("port 8", None, discover(UNKNOWN));
     let guid =
         [0, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
     rom.opts_mut().insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(97), guid.to_vec())));
@@ -143,7 +143,7 @@ fn a_board_that_is_known_stays_known_at_any_port() {
     assert_eq!(lab.send(&rom).unwrap().message.yiaddr(), board);
     for port in ["port 8", "port 9", "port 7"] {
         lab.later(SECOND_RELAY);
-        let system = lab.send(&at(port, None, discover(STRANGER))).unwrap();
+        let system = lab.send(&at(port, None, discover(UNKNOWN))).unwrap();
         assert_eq!(system.message.yiaddr(), board, "its system shows no UUID at {port}");
     }
 }
@@ -151,9 +151,9 @@ fn a_board_that_is_known_stays_known_at_any_port() {
 #[test]
 fn what_a_machine_was_promised_before_it_was_recognised_rests_over_a_restart() {
     let mut lab = Lab::new(&config());
-    let before = lab.leased(STRANGER);
-    assert_eq!(lab.send(&at("port 7", None, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
-    let ack = lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    let before = lab.leased(UNKNOWN);
+    assert_eq!(lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap().message.yiaddr(), SLOT);
+    let ack = lab.send(&at("port 7", None, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
     let mut again = Lab::with_leases(&config(), &store_after(&lab.changes), DhcpRole::Server);
     assert_ne!(again.leased(OTHER), before);
@@ -171,8 +171,8 @@ fn what_a_card_was_promised_behind_a_relay_it_keeps_over_a_restart() {
     );
     let slot = Ipv4Addr::new(10, 7, 0, 7);
     let mut lab = Lab::new(&config);
-    lab.send(&at("port 7", far, discover(STRANGER))).unwrap();
-    let ack = lab.send(&at("port 7", far, request(STRANGER, slot, Some(SERVER)))).unwrap();
+    lab.send(&at("port 7", far, discover(UNKNOWN))).unwrap();
+    let ack = lab.send(&at("port 7", far, request(UNKNOWN, slot, Some(SERVER)))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, slot));
     let mut again = Lab::with_leases(&config, &store_after(&lab.changes), DhcpRole::Server);
     assert_ne!(again.send(&at("port 7", far, discover(OTHER))).unwrap().message.yiaddr(), slot);
@@ -181,9 +181,9 @@ fn what_a_card_was_promised_behind_a_relay_it_keeps_over_a_restart() {
 #[test]
 fn of_two_new_cards_at_one_port_the_first_one_keeps_its_offer() {
     let mut lab = Lab::new(&config());
-    assert_eq!(lab.send(&at("port 7", None, discover(STRANGER))).unwrap().message.yiaddr(), SLOT);
+    assert_eq!(lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap().message.yiaddr(), SLOT);
     assert_ne!(lab.send(&at("port 7", None, discover(OTHER))).unwrap().message.yiaddr(), SLOT);
-    let ack = lab.send(&at("port 7", None, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    let ack = lab.send(&at("port 7", None, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
 }
 
@@ -191,14 +191,14 @@ fn of_two_new_cards_at_one_port_the_first_one_keeps_its_offer() {
 fn what_a_second_relay_says_before_the_own_one_takes_nothing_away() {
     let relay = Some(Ipv4Addr::new(10, 1, 0, 3));
     let mut lab = Lab::new(&config());
-    lab.send(&at("port 7", relay, discover(STRANGER))).unwrap();
-    lab.send(&at("port 7", relay, request(STRANGER, SLOT, Some(SERVER)))).unwrap();
+    lab.send(&at("port 7", relay, discover(UNKNOWN))).unwrap();
+    lab.send(&at("port 7", relay, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
     let mut again = Lab::with_leases(&config(), &store_after(&lab.changes), DhcpRole::Server);
     for lab in [&mut lab, &mut again] {
         for _ in 0..5 {
             lab.later(SECOND_RELAY + 1);
             for port in ["elsewhere", "port 7"] {
-                let ack = lab.send(&at(port, relay, request(STRANGER, SLOT, None))).unwrap();
+                let ack = lab.send(&at(port, relay, request(UNKNOWN, SLOT, None))).unwrap();
                 assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT), "{port}");
             }
         }

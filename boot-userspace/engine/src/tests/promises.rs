@@ -37,12 +37,12 @@ fn stored_for(lab: &Lab, mac: Mac) -> u64 {
 #[test]
 fn a_client_from_behind_a_relay_renews_by_itself() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr();
-    let asks = relayed(request(STRANGER, address, Some(SERVER)), RELAY);
+    let address = lab.send(&relayed(discover(UNKNOWN), RELAY)).unwrap().message.yiaddr();
+    let asks = relayed(request(UNKNOWN, address, Some(SERVER)), RELAY);
     assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
     for later in [0, 3600] {
         lab.later(later);
-        let ack = lab.send_to_server(&renewal(STRANGER, address)).expect("an answer");
+        let ack = lab.send_to_server(&renewal(UNKNOWN, address)).expect("an answer");
         assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
     }
     let mut inform = message(OTHER, MessageType::Inform);
@@ -50,28 +50,28 @@ fn a_client_from_behind_a_relay_renews_by_itself() {
     let ack = lab.send_to_server(&inform).expect("an answer");
     assert_eq!(ack.option(OptionCode::Router), None, "the router is the other subnet's");
     // To all on the link: whoever is here with an address of elsewhere has moved.
-    assert_eq!(lab.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Nak);
+    assert_eq!(lab.send(&renewal(UNKNOWN, address)).unwrap().kind(), MessageType::Nak);
 }
 
 #[test]
 fn an_offer_binds_the_address_of_a_machine_that_gave_it_back_or_let_it_lapse() {
     for lapses in [false, true] {
         let mut lab = Lab::new(CONFIG);
-        let address = lab.leased(STRANGER);
+        let address = lab.leased(UNKNOWN);
         if lapses {
             lab.later(3600);
         } else {
-            assert!(lab.send(&release(STRANGER, address)).is_none());
+            assert!(lab.send(&release(UNKNOWN, address)).is_none());
             lab.later(RELEASE_HOLDS + 1);
         }
         lab.leased(OTHER);
-        assert_eq!(lab.offered(STRANGER), address, "lapses: {lapses}");
+        assert_eq!(lab.offered(UNKNOWN), address, "lapses: {lapses}");
         assert!(lab.send(&discover(THIRD)).is_none(), "lapses: {lapses}: the pool has two");
-        let ack = lab.send(&request(STRANGER, address, Some(SERVER))).unwrap();
+        let ack = lab.send(&request(UNKNOWN, address, Some(SERVER))).unwrap();
         assert_eq!(ack.kind(), MessageType::Ack, "lapses: {lapses}");
         // Another machine gets it when an offer has gone without a request.
         let mut lab = Lab::new(CONFIG);
-        lab.offered(STRANGER);
+        lab.offered(UNKNOWN);
         lab.leased(OTHER);
         lab.later(OFFER_HOLDS + 1);
         assert!(lab.send(&discover(THIRD)).is_some());
@@ -81,25 +81,25 @@ fn an_offer_binds_the_address_of_a_machine_that_gave_it_back_or_let_it_lapse() {
 #[test]
 fn what_is_reserved_by_uuid_or_away_from_home_goes_to_nobody_else() {
     let mut lab = Lab::new(&with_machine(&format!("uuid = \"{UUID}\"\nip = \"{FIRST}\"")));
-    assert_ne!(lab.leased(STRANGER), FIRST);
+    assert_ne!(lab.leased(UNKNOWN), FIRST);
     assert!(lab.send(&discover(OTHER)).is_none(), "nothing else is in the pool");
     assert_eq!(lab.send(&discover_with_uuid(THIRD)).unwrap().message.yiaddr(), FIRST);
 
-    let mut lab = Lab::new(&with_machine(&format!("mac = \"{STRANGER}\"\nip = \"{FIRST}\"")));
-    lab.send(&relayed(discover(STRANGER), RELAY)).expect("an address there");
+    let mut lab = Lab::new(&with_machine(&format!("mac = \"{UNKNOWN}\"\nip = \"{FIRST}\"")));
+    lab.send(&relayed(discover(UNKNOWN), RELAY)).expect("an address there");
     assert_ne!(lab.leased(OTHER), FIRST);
-    assert_eq!(lab.offered(STRANGER), FIRST, "back home");
+    assert_eq!(lab.offered(UNKNOWN), FIRST, "back home");
 }
 
 #[test]
 fn a_second_card_with_the_same_uuid_takes_nothing_that_is_promised() {
     let mut lab = Lab::new(&with_machine(&format!("uuid = \"{UUID}\"\nip = \"10.1.1.60\"")));
     let reserved = Ipv4Addr::new(10, 1, 1, 60);
-    assert_eq!(lab.send(&discover_with_uuid(STRANGER)).unwrap().message.yiaddr(), reserved);
-    assert_eq!(lab.leased(STRANGER), reserved);
+    assert_eq!(lab.send(&discover_with_uuid(UNKNOWN)).unwrap().message.yiaddr(), reserved);
+    assert_eq!(lab.leased(UNKNOWN), reserved);
     let second = lab.send(&discover_with_uuid(OTHER)).unwrap().message.yiaddr();
     assert_ne!(second, reserved);
-    assert_eq!(lab.send(&renewal(STRANGER, reserved)).unwrap().kind(), MessageType::Ack);
+    assert_eq!(lab.send(&renewal(UNKNOWN, reserved)).unwrap().kind(), MessageType::Ack);
     // The first one is gone for good.
     lab.later(24 * 3600);
     assert_eq!(lab.send(&discover_with_uuid(OTHER)).unwrap().message.yiaddr(), reserved);
@@ -108,14 +108,14 @@ fn a_second_card_with_the_same_uuid_takes_nothing_that_is_promised() {
 #[test]
 fn a_reservation_waits_until_who_had_the_address_asks_again() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let reserved = with_machine(&format!("mac = \"{OTHER}\"\nip = \"{address}\""));
     let mut lab = Lab::with_leases(&reserved, &stored(&lab), DhcpRole::Server);
     assert_ne!(lab.leased(OTHER), address);
-    assert_eq!(lab.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Nak);
+    assert_eq!(lab.send(&renewal(UNKNOWN, address)).unwrap().kind(), MessageType::Nak);
     lab.later(24 * 3600);
     assert_eq!(lab.offered(OTHER), address);
-    assert_ne!(lab.offered(STRANGER), address);
+    assert_ne!(lab.offered(UNKNOWN), address);
 }
 
 #[test]
@@ -123,15 +123,15 @@ fn firmware_s_short_lease_is_stored_for_short_and_shortens_no_longer_one() {
     let config = CONFIG.replace("domain = \"mtl\"", "domain = \"mtl\"\nlease = \"1d\"\nboot_lease = \"60s\"");
     let mut lab = Lab::new(&config);
     let rom = |message| pxe(message, 7, "PXEClient:Arch:00007:UNDI:003000");
-    let address = lab.send(&rom(discover(STRANGER))).unwrap().message.yiaddr();
-    let asks = rom(request(STRANGER, address, Some(SERVER)));
+    let address = lab.send(&rom(discover(UNKNOWN))).unwrap().message.yiaddr();
+    let asks = rom(request(UNKNOWN, address, Some(SERVER)));
     assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
-    assert_eq!(stored_for(&lab, STRANGER), 120);
-    lab.leased(STRANGER);
-    assert_eq!(stored_for(&lab, STRANGER), 2 * 86_400);
+    assert_eq!(stored_for(&lab, UNKNOWN), 120);
+    lab.leased(UNKNOWN);
+    assert_eq!(stored_for(&lab, UNKNOWN), 2 * 86_400);
     lab.later(100);
     assert_eq!(lab.send(&asks).unwrap().kind(), MessageType::Ack);
-    assert_eq!(stored_for(&lab, STRANGER), 2 * 86_400 - 100);
+    assert_eq!(stored_for(&lab, UNKNOWN), 2 * 86_400 - 100);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn only_a_relay_has_an_identifier_in_our_place() {
         message.opts_mut().insert(DhcpOption::RelayAgentInformation(info.clone()));
         message
     };
-    let offer = lab.send(&with_info(discover(STRANGER))).unwrap();
+    let offer = lab.send(&with_info(discover(UNKNOWN))).unwrap();
     assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(SERVER)));
     // A DECLINE names the identifier that the client was shown.
     let address = lab.send(&relayed(with_info(discover(OTHER)), RELAY)).unwrap().message.yiaddr();
@@ -158,14 +158,14 @@ fn only_a_relay_has_an_identifier_in_our_place() {
 #[test]
 fn a_lease_of_a_pool_that_was_made_smaller_is_refused_at_once() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let smaller = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.1.34-10.1.1.35");
     let mut lab = Lab::with_leases(&smaller, &stored(&lab), DhcpRole::Server);
     assert!(lab.send(&renewal(OTHER, address)).is_none(), "of this one nothing is known");
-    for message in [renewal(STRANGER, address), request(STRANGER, address, None)] {
+    for message in [renewal(UNKNOWN, address), request(UNKNOWN, address, None)] {
         assert_eq!(lab.send(&message).expect("an answer").kind(), MessageType::Nak);
     }
-    assert_ne!(lab.leased(STRANGER), address);
+    assert_ne!(lab.leased(UNKNOWN), address);
 }
 
 #[test]
@@ -174,12 +174,12 @@ fn an_authoritative_server_refuses_what_nobody_gave_from_here() {
     for (authoritative, kind) in [(false, None), (true, Some(MessageType::Nak))] {
         let config = CONFIG.replacen("domain", &format!("authoritative = {authoritative}\ndomain"), 1);
         let mut lab = Lab::new(&config);
-        for message in [request(STRANGER, unknown, None), renewal(STRANGER, unknown)] {
+        for message in [request(UNKNOWN, unknown, None), renewal(UNKNOWN, unknown)] {
             assert_eq!(lab.send(&message).map(|reply| reply.kind()), kind);
         }
-        let behind_a_relay = relayed(request(STRANGER, Ipv4Addr::new(10, 2, 0, 9), None), RELAY);
+        let behind_a_relay = relayed(request(UNKNOWN, Ipv4Addr::new(10, 2, 0, 9), None), RELAY);
         assert!(lab.send(&behind_a_relay).is_none(), "the other subnet is not");
-        let for_another_server = request(STRANGER, unknown, Some(Ipv4Addr::new(10, 1, 0, 9)));
+        let for_another_server = request(UNKNOWN, unknown, Some(Ipv4Addr::new(10, 1, 0, 9)));
         assert!(lab.send(&for_another_server).is_none());
     }
 }
@@ -200,9 +200,9 @@ fn a_request_waits_for_the_probe_of_its_address() {
         (Some("02:00:00:00:00:77"), None, MessageType::Nak),
     ] {
         let mut lab = Lab::new(CONFIG);
-        assert_eq!(ask(&mut lab, &discover(STRANGER)), []);
-        assert_eq!(ask(&mut lab, &request(STRANGER, FIRST, server)), [], "nobody knows yet whose {FIRST} is");
-        lab.engine.probed(STRANGER, FIRST, in_use_by.map(str::to_owned), lab.now);
+        assert_eq!(ask(&mut lab, &discover(UNKNOWN)), []);
+        assert_eq!(ask(&mut lab, &request(UNKNOWN, FIRST, server)), [], "nobody knows yet whose {FIRST} is");
+        lab.engine.probed(UNKNOWN, FIRST, in_use_by.map(str::to_owned), lab.now);
         assert_eq!(sent(&mut lab), [kind], "{in_use_by:?} {server:?}");
     }
 }
@@ -239,11 +239,11 @@ pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
 #[test]
 fn a_declined_address_rests_over_a_restart_and_is_forgotten_when_its_time_is_over() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     lab.squatter = Some("02:00:00:00:00:77".to_owned());
-    assert!(lab.send(&decline(STRANGER, address)).is_none());
+    assert!(lab.send(&decline(UNKNOWN, address)).is_none());
     let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
-    assert_ne!(again.leased(STRANGER), address);
+    assert_ne!(again.leased(UNKNOWN), address);
     assert!(again.send(&discover(OTHER)).is_none(), "the pool has two");
     again.later(QUARANTINE);
     let ends = again.engine.take_commands();
@@ -255,20 +255,20 @@ fn a_declined_address_rests_over_a_restart_and_is_forgotten_when_its_time_is_ove
 fn an_address_that_was_found_in_use_rests_over_a_restart() {
     let mut lab = Lab::new(CONFIG);
     lab.squatter = Some("02:00:00:00:00:77".to_owned());
-    assert!(lab.send(&discover(STRANGER)).is_none());
+    assert!(lab.send(&discover(UNKNOWN)).is_none());
     let mut again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
-    assert!(again.send(&discover(STRANGER)).is_none(), "both rest");
+    assert!(again.send(&discover(UNKNOWN)).is_none(), "both rest");
     assert!(again.probes.is_empty());
 }
 
 #[test]
 fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     let mut lab = Lab::new(CONFIG);
-    let key = HostKey::from(STRANGER);
+    let key = HostKey::from(UNKNOWN);
     let said = |lab: &Lab| lab.engine.counter(Reason::Acked);
     let standing = |lab: &Lab| {
         let leases = lab.engine.leases(&[], lab.now);
-        leases.into_iter().find(|shown| shown.mac == STRANGER).map(|shown| shown.standing)
+        leases.into_iter().find(|shown| shown.mac == UNKNOWN).map(|shown| shown.standing)
     };
     let ask = |lab: &mut Lab, message: &Message| {
         let bytes = message.to_vec().unwrap();
@@ -293,19 +293,19 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
         }
     };
     // A first lease: it is an offer as before.
-    let address = lab.offered(STRANGER);
+    let address = lab.offered(UNKNOWN);
     let offered = lab.engine.tables.hosts.get(&key).copied();
-    let commands = ask(&mut lab, &request(STRANGER, address, Some(SERVER)));
+    let commands = ask(&mut lab, &request(UNKNOWN, address, Some(SERVER)));
     fail(&mut lab, commands);
     assert_eq!(standing(&lab), Some(Standing::Offered));
     assert_eq!(lab.engine.tables.hosts.get(&key).copied(), offered);
     assert_eq!((said(&lab), lab.engine.counter(Reason::NotStored)), (0, 1));
     // A renewal: what is stored is promised as far as before.
     lab.engine.take_commands();
-    assert_eq!(lab.leased(STRANGER), address);
+    assert_eq!(lab.leased(UNKNOWN), address);
     let stored = lab.engine.tables.hosts.get(&key).copied();
     lab.later(700);
-    let commands = ask(&mut lab, &renewal(STRANGER, address));
+    let commands = ask(&mut lab, &renewal(UNKNOWN, address));
     fail(&mut lab, commands);
     assert_eq!(lab.engine.tables.hosts.get(&key).copied(), stored);
     assert_eq!(standing(&lab), Some(Standing::Leased));

@@ -42,36 +42,36 @@ fn no_machine_gets_another_s_options_while_the_tables_are_filled_anew() {
             "[[machine]]\nmac = \"{mac}\"\nip = \"10.1.1.{last}\"\noptions = [{{ code = 42, ip = \"10.9.9.{last}\" }}]\n"
         )
     };
-    let before = format!("{CONFIG}\n{}", machine(STRANGER, 60));
-    let after = format!("{CONFIG}\n{}{}", machine(OTHER, 61), machine(STRANGER, 60));
+    let before = format!("{CONFIG}\n{}", machine(UNKNOWN, 60));
+    let after = format!("{CONFIG}\n{}{}", machine(OTHER, 61), machine(UNKNOWN, 60));
     let fresh = |config: &str| Lab::unfilled(config, &[], DhcpRole::Server).engine;
     let mut kernel = kernel_of(&mut fresh(&before));
     let [own, other] =
         [60, 61].map(|last| Some(Some(DhcpOption::NtpServers(vec![Ipv4Addr::new(10, 9, 9, last)]))));
-    assert_eq!(time_server(&kernel, STRANGER), own);
+    assert_eq!(time_server(&kernel, UNKNOWN), own);
 
     let mut engine = fresh(&after);
-    let sets = [STRANGER, OTHER].map(|mac| engine.tables.hosts.get(&HostKey::from(mac)).unwrap().answer_set);
-    let reused = kernel.hosts.get(&HostKey::from(STRANGER)).unwrap().answer_set;
+    let sets = [UNKNOWN, OTHER].map(|mac| engine.tables.hosts.get(&HostKey::from(mac)).unwrap().answer_set);
+    let reused = kernel.hosts.get(&HostKey::from(UNKNOWN)).unwrap().answer_set;
     assert_eq!(reused, sets[1], "the number of a set is another machine's now");
     kernel.answers.retain(|key, answer| engine.has_answer(key, answer));
     let (machines, answers) = engine.take_first_commands();
     for command in machines.into_iter().chain(answers) {
         apply(&mut kernel, command);
-        for (mac, own) in [(STRANGER, &own), (OTHER, &other)] {
+        for (mac, own) in [(UNKNOWN, &own), (OTHER, &other)] {
             let told = time_server(&kernel, mac);
             assert!(told.is_none() || told == *own, "{mac}: {told:?}");
         }
     }
-    assert_eq!([STRANGER, OTHER].map(|mac| time_server(&kernel, mac)), [own, other]);
+    assert_eq!([UNKNOWN, OTHER].map(|mac| time_server(&kernel, mac)), [own, other]);
 }
 
 #[test]
 fn a_wall_clock_that_was_wrong_at_the_start_makes_no_longer_promise() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
-    let key = HostKey::from(STRANGER);
+    let key = HostKey::from(UNKNOWN);
     let promised = |lab: &Lab| {
         let until = lab.engine.tables.hosts.get(&key).unwrap().durable_until;
         Duration::from_nanos(until).saturating_sub(lab.now.boot).as_secs()
@@ -95,13 +95,13 @@ fn a_wall_clock_that_was_wrong_at_the_start_makes_no_longer_promise() {
     again.engine.adopt(&[(key, kernel)], again.now);
     assert_ne!(again.leased(OTHER), address);
     assert!(again.send(&discover(THIRD)).is_none(), "the pool has two");
-    assert_eq!(again.send(&renewal(STRANGER, address)).unwrap().kind(), MessageType::Ack);
+    assert_eq!(again.send(&renewal(UNKNOWN, address)).unwrap().kind(), MessageType::Ack);
 }
 
 #[test]
 fn who_is_not_served_any_more_keeps_what_it_was_promised_over_a_restart() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     let Some(Change::Put(lease)) = lab.changes.last().cloned() else { panic!("{:?}", lab.changes) };
     // Now only machines of the file are served, and a second one has no address of its own.
     let others = format!(
@@ -109,7 +109,7 @@ fn who_is_not_served_any_more_keeps_what_it_was_promised_over_a_restart() {
     );
     let config = format!("{CONFIG}{others}");
     let mut again = Lab::with_leases(&config, std::slice::from_ref(&lease), DhcpRole::Server);
-    assert!(again.send(&renewal(STRANGER, address)).is_none(), "it is ignored");
+    assert!(again.send(&renewal(UNKNOWN, address)).is_none(), "it is ignored");
     assert_ne!(again.leased(OTHER), address);
     assert!(again.send(&discover(THIRD)).is_none(), "the pool has two");
     again.later(1201);
@@ -130,8 +130,8 @@ fn port(ifindex: u32, own: Ipv4Addr) -> Port {
 #[test]
 fn an_interface_that_was_made_again_keeps_machines_and_answers() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(STRANGER);
-    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap();
+    lab.leased(UNKNOWN);
+    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let (before, answers) = (host(&lab), lab.engine.tables.answers.len());
     assert_eq!(lab.engine.relink(Port { name: "eth2".to_owned(), ..port(9, SERVER) }, lab.now), None);
     assert_eq!(lab.engine.relink(port(9, SERVER), lab.now), Some(7));
@@ -144,10 +144,10 @@ fn an_interface_that_was_made_again_keeps_machines_and_answers() {
 #[test]
 fn an_interface_with_another_address_answers_with_it() {
     let mut lab = Lab::new(CONFIG);
-    let address = lab.leased(STRANGER);
+    let address = lab.leased(UNKNOWN);
     lab.send(&relayed(discover(OTHER), Ipv4Addr::new(10, 2, 0, 1))).expect("an offer");
     let mut kernel = kernel_of(&mut Lab::unfilled(CONFIG, &[], DhcpRole::Server).engine);
-    let promised = lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap().durable_until;
+    let promised = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until;
 
     let new = Ipv4Addr::new(10, 1, 0, 3);
     assert_eq!(lab.engine.relink(port(7, new), lab.now), Some(7));
@@ -155,26 +155,26 @@ fn an_interface_with_another_address_answers_with_it() {
     assert!(kernel.answers.is_empty(), "they all named the old address");
     let (machines, answers) = lab.engine.take_first_commands();
     machines.into_iter().chain(answers).for_each(|command| apply(&mut kernel, command));
-    let host = *kernel.hosts.get(&HostKey::from(STRANGER)).unwrap();
+    let host = *kernel.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     assert_eq!((Ipv4Addr::from(host.address), host.durable_until), (address, promised));
     assert!(kernel.hosts.get(&HostKey::from(OTHER)).is_none(), "it is behind a relay, which has to be heard");
     let named = kernel.answers.iter().filter(|(key, _)| key.set == host.answer_set);
     let named: Vec<_> = named.map(|(_, answer)| Ipv4Addr::from(answer.server_id)).collect();
     assert!(!named.is_empty() && named.iter().all(|server| *server == new), "{named:?}");
 
-    let offer = lab.send(&discover(STRANGER)).unwrap();
+    let offer = lab.send(&discover(UNKNOWN)).unwrap();
     assert_eq!(offer.option(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(new)));
-    let ack = lab.send(&request(STRANGER, address, Some(new))).unwrap();
+    let ack = lab.send(&request(UNKNOWN, address, Some(new))).unwrap();
     assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
 }
 
 #[test]
 fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines_and_answers() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(STRANGER);
+    lab.leased(UNKNOWN);
     lab.engine.relink(port(7, SERVER), lab.now);
     lab.engine.take_commands();
-    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).unwrap();
+    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let before = host(&lab);
 
     assert_eq!(lab.engine.unlink("eth2"), None);
@@ -196,7 +196,7 @@ fn an_address_that_is_ours_no_longer_is_given_out() {
     let mut more = port(7, SERVER);
     more.addresses.push(format!("{of_the_pool}/16").parse().unwrap());
     lab.engine.relink(more, lab.now);
-    assert_ne!(lab.offered(STRANGER), of_the_pool);
+    assert_ne!(lab.offered(UNKNOWN), of_the_pool);
     lab.engine.relink(port(7, SERVER), lab.now);
     assert_eq!(lab.offered(OTHER), of_the_pool);
 }

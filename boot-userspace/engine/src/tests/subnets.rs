@@ -33,31 +33,31 @@ fn keeps_both(lab: &mut Lab, mac: Mac, here: Ipv4Addr, there: Ipv4Addr) {
 #[test]
 fn a_lease_in_one_subnet_is_kept_whatever_the_machine_gets_in_another() {
     let mut lab = Lab::new(CONFIG);
-    let here = lab.leased(STRANGER);
-    let there = leased_behind_relay(&mut lab, STRANGER);
-    keeps_both(&mut lab, STRANGER, here, there);
+    let here = lab.leased(UNKNOWN);
+    let there = leased_behind_relay(&mut lab, UNKNOWN);
+    keeps_both(&mut lab, UNKNOWN, here, there);
     // Only the second address of the pool is free.
     assert_ne!(lab.leased(OTHER), here);
     assert!(lab.send(&discover(THIRD)).is_none(), "{here} is promised");
-    assert_eq!(lab.offered(STRANGER), here);
-    assert_eq!(lab.send(&relayed(discover(STRANGER), RELAY)).unwrap().message.yiaddr(), there);
+    assert_eq!(lab.offered(UNKNOWN), here);
+    assert_eq!(lab.send(&relayed(discover(UNKNOWN), RELAY)).unwrap().message.yiaddr(), there);
     // Each promise ends for itself.
     lab.later(900);
-    assert_eq!(lab.send(&relayed(renewal(STRANGER, there), RELAY)).unwrap().kind(), MessageType::Ack);
+    assert_eq!(lab.send(&relayed(renewal(UNKNOWN, there), RELAY)).unwrap().kind(), MessageType::Ack);
     lab.later(600);
     assert_eq!(lab.offered(THIRD), here, "it was not renewed for longer than it was promised");
-    assert_eq!(lab.send(&relayed(renewal(STRANGER, there), RELAY)).unwrap().kind(), MessageType::Ack);
+    assert_eq!(lab.send(&relayed(renewal(UNKNOWN, there), RELAY)).unwrap().kind(), MessageType::Ack);
 }
 
 #[test]
 fn leases_in_several_subnets_outlast_a_restart() {
     let mut lab = Lab::new(CONFIG);
-    let here = lab.leased(STRANGER);
-    let there = leased_behind_relay(&mut lab, STRANGER);
+    let here = lab.leased(UNKNOWN);
+    let there = leased_behind_relay(&mut lab, UNKNOWN);
     let stored = store_after(&lab.changes);
     assert_eq!(stored.len(), 2, "{stored:?}");
     let mut again = Lab::with_leases(CONFIG, &stored, DhcpRole::Server);
-    keeps_both(&mut again, STRANGER, here, there);
+    keeps_both(&mut again, UNKNOWN, here, there);
     assert_ne!(again.leased(OTHER), here);
     assert!(again.send(&discover(THIRD)).is_none(), "{here} is promised");
     // Longer than what is stored nothing was promised.
@@ -68,12 +68,12 @@ fn leases_in_several_subnets_outlast_a_restart() {
 #[test]
 fn an_offer_elsewhere_takes_nothing_away_and_a_release_gives_back_one_lease_only() {
     let mut lab = Lab::new(CONFIG);
-    let here = lab.leased(STRANGER);
-    lab.send(&relayed(discover(STRANGER), RELAY)).expect("an offer there");
-    assert_eq!(lab.send(&renewal(STRANGER, here)).unwrap().kind(), MessageType::Ack);
-    let there = leased_behind_relay(&mut lab, STRANGER);
-    assert!(lab.send_to_server(&release(STRANGER, there)).is_none());
-    assert_eq!(lab.send(&renewal(STRANGER, here)).unwrap().kind(), MessageType::Ack);
+    let here = lab.leased(UNKNOWN);
+    lab.send(&relayed(discover(UNKNOWN), RELAY)).expect("an offer there");
+    assert_eq!(lab.send(&renewal(UNKNOWN, here)).unwrap().kind(), MessageType::Ack);
+    let there = leased_behind_relay(&mut lab, UNKNOWN);
+    assert!(lab.send_to_server(&release(UNKNOWN, there)).is_none());
+    assert_eq!(lab.send(&renewal(UNKNOWN, here)).unwrap().kind(), MessageType::Ack);
     lab.leased(OTHER);
     lab.later(RELEASE_HOLDS + 1);
     assert!(lab.send(&discover(THIRD)).is_none(), "{here} is promised");
@@ -94,14 +94,14 @@ fn a_reservation_is_of_its_subnet_and_elsewhere_the_machine_has_an_address_of_th
 #[test]
 fn the_kernel_half_answers_where_the_machine_was_heard_last() {
     let mut lab = Lab::new(CONFIG);
-    let here = lab.leased(STRANGER);
-    let there = leased_behind_relay(&mut lab, STRANGER);
+    let here = lab.leased(UNKNOWN);
+    let there = leased_behind_relay(&mut lab, UNKNOWN);
     let entry = |lab: &Lab| {
-        let host = lab.engine.tables.hosts.get(&HostKey::from(STRANGER)).expect("an entry");
+        let host = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).expect("an entry");
         (Ipv4Addr::from(host.address), host.durable_until > lab.now.nanos())
     };
     assert_eq!(entry(&lab), (there, true));
-    lab.send(&renewal(STRANGER, here)).expect("an ACK");
+    lab.send(&renewal(UNKNOWN, here)).expect("an ACK");
     assert_eq!(entry(&lab), (here, true));
     let again = Lab::with_leases(CONFIG, &store_after(&lab.changes), DhcpRole::Server);
     assert_eq!(entry(&again), (here, true), "and after a restart");
@@ -111,9 +111,9 @@ fn the_kernel_half_answers_where_the_machine_was_heard_last() {
 fn an_operator_sees_and_deletes_each_lease_of_a_machine() {
     use crate::leases::Which;
     let mut lab = Lab::new(CONFIG);
-    let (here, there) = (lab.leased(STRANGER), leased_behind_relay(&mut lab, STRANGER));
+    let (here, there) = (lab.leased(UNKNOWN), leased_behind_relay(&mut lab, UNKNOWN));
     let stored = store_after(&lab.changes);
-    let shown = Which::Mac(STRANGER).find(lab.engine.leases(&stored, lab.now));
+    let shown = Which::Mac(UNKNOWN).find(lab.engine.leases(&stored, lab.now));
     assert_eq!(shown.iter().map(|shown| shown.address).collect::<Vec<_>>(), [here, there]);
     assert_eq!(
         shown.iter().map(|shown| shown.subnet.to_string()).collect::<Vec<_>>(),
@@ -127,10 +127,10 @@ fn an_operator_sees_and_deletes_each_lease_of_a_machine() {
         }
         shown.into_iter().map(|shown| shown.address).collect()
     };
-    assert_eq!(change(Which::Mac(STRANGER)), [here, there]);
+    assert_eq!(change(Which::Mac(UNKNOWN)), [here, there]);
     assert_eq!(change(Which::Address(there)), [there]);
-    assert_eq!(lab.send(&renewal(STRANGER, here)).unwrap().kind(), MessageType::Ack);
-    assert!(lab.send(&relayed(renewal(STRANGER, there), RELAY)).is_none(), "deleted");
+    assert_eq!(lab.send(&renewal(UNKNOWN, here)).unwrap().kind(), MessageType::Ack);
+    assert!(lab.send(&relayed(renewal(UNKNOWN, there), RELAY)).is_none(), "deleted");
 }
 
 #[test]
@@ -143,13 +143,13 @@ fn a_probe_in_one_subnet_holds_up_nobody_in_another() {
         lab.engine.handle(&incoming, lab.now);
         taken(lab)
     };
-    let (probes, _) = ask(&mut lab, &discover(STRANGER));
+    let (probes, _) = ask(&mut lab, &discover(UNKNOWN));
     let (here, _) = (probes[0].1, probes[0].0);
-    let (probes, _) = ask(&mut lab, &relayed(discover(STRANGER), RELAY));
+    let (probes, _) = ask(&mut lab, &relayed(discover(UNKNOWN), RELAY));
     let there = probes.first().expect("a probe there, too").1;
-    lab.engine.probed(STRANGER, there, None, lab.now);
+    lab.engine.probed(UNKNOWN, there, None, lab.now);
     assert_eq!(taken(&mut lab).1, 1, "an offer there");
-    lab.engine.probed(STRANGER, here, None, lab.now);
+    lab.engine.probed(UNKNOWN, here, None, lab.now);
     assert_eq!(taken(&mut lab).1, 1, "and here");
 }
 

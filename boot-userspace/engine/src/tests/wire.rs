@@ -186,7 +186,7 @@ fn a_relay_that_names_its_source_port_is_answered_there() {
     ] {
         for (message, kind) in [
             (discover(NODE1), MessageType::Offer),
-            (discover(STRANGER), MessageType::Offer),
+            (discover(UNKNOWN), MessageType::Offer),
             (request(NODE1, Ipv4Addr::new(10, 1, 1, 50), Some(SERVER)), MessageType::Ack),
             (wrong.clone(), MessageType::Nak),
         ] {

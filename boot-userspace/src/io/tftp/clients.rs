@@ -21,7 +21,7 @@ pub(super) enum Standing {
     /// It is of a network of ours.
     Served,
     /// It is not, and answered all the same, from a port of the transfer's own.
-    Stranger,
+    Foreign,
     /// Silence.
     Refused,
 }
@@ -47,7 +47,7 @@ impl Clients {
         let mut ours = link.addresses.iter().chain(&*self.networks);
         match ours.any(|net| net.contains(&address)) {
             true => Standing::Served,
-            false if self.are_all => Standing::Stranger,
+            false if self.are_all => Standing::Foreign,
             false => Standing::Refused,
         }
     }
@@ -92,7 +92,7 @@ mod tests {
         }
         for other in ["10.1.1.7", "10.3.0.7", "192.0.2.7"] {
             assert_eq!(standing(&default, other), Standing::Refused, "{other}");
-            assert_eq!(standing(&parse("[tftp]\nclients = \"any\""), other), Standing::Stranger, "{other}");
+            assert_eq!(standing(&parse("[tftp]\nclients = \"any\""), other), Standing::Foreign, "{other}");
         }
         let more = parse("[tftp]\nclients = [\"10.3.0.0/24\"]");
         assert_eq!(standing(&more, "10.3.0.7"), Standing::Served);

@@ -18,7 +18,7 @@ use boot_engine::tftp::{Outcome, Peer, Told};
 /// How many contents are remembered as told about.
 const MOST_INSPECTED: usize = 1024;
 /// How many machines are remembered that have their address from elsewhere.
-const MOST_STRANGERS: usize = 4096;
+const MOST_UNKNOWN: usize = 4096;
 
 /// Writes the log lines of one interface's transfers.
 pub(super) struct Teller {
@@ -26,13 +26,13 @@ pub(super) struct Teller {
     /// What has been said what it is.
     inspected: HashSet<Version>,
     /// Machines that have their address from elsewhere, where it is known which they are.
-    strangers: HashMap<Ipv4Addr, Option<Mac>>,
+    unknown: HashMap<Ipv4Addr, Option<Mac>>,
     refusals: Refusals,
 }
 
 impl Teller {
     pub(super) fn new(roster: Roster) -> Self {
-        Self { roster, inspected: HashSet::new(), strangers: HashMap::new(), refusals: Refusals::default() }
+        Self { roster, inspected: HashSet::new(), unknown: HashMap::new(), refusals: Refusals::default() }
     }
 
     /// Says what is going to be sent, once for each content.
@@ -122,19 +122,19 @@ impl Teller {
 
     fn who(&mut self, peer: Peer, file: &str) -> (Option<Mac>, Option<String>) {
         let address = *peer.client.ip();
-        let client = self.roster.client(address).or_else(|| self.stranger(address, file));
+        let client = self.roster.client(address).or_else(|| self.unknown(address, file));
         client.map_or((None, None), |client| (Some(client.mac), client.name))
     }
 
     /// A machine that has its address from another server: by the name of its own file, or by the system's table.
-    fn stranger(&mut self, address: Ipv4Addr, file: &str) -> Option<Client> {
-        if self.strangers.len() >= MOST_STRANGERS {
-            self.strangers.clear();
+    fn unknown(&mut self, address: Ipv4Addr, file: &str) -> Option<Client> {
+        if self.unknown.len() >= MOST_UNKNOWN {
+            self.unknown.clear();
         }
         if let Some(mac) = own_file(file) {
-            self.strangers.insert(address, Some(mac));
+            self.unknown.insert(address, Some(mac));
         }
-        let mac = *self.strangers.entry(address).or_insert_with(|| neighbours::station(address));
+        let mac = *self.unknown.entry(address).or_insert_with(|| neighbours::station(address));
         mac.map(|mac| self.roster.named(mac))
     }
 }

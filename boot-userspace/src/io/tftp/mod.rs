@@ -333,7 +333,7 @@ impl TftpServer {
     }
 
     fn has_own_port(&self, client: Ipv4Addr) -> bool {
-        !self.common.single_port || self.common.clients.standing(client, &self.link) == Standing::Stranger
+        !self.common.single_port || self.common.clients.standing(client, &self.link) == Standing::Foreign
     }
 
     /// A transfer that the kernel half does not know is the daemon's, and no worse for it than slower.

@@ -94,9 +94,9 @@ fn answers() -> &'static [Vec<Answer>] {
 fn rack(flags: u8, case: &mut Case<'_>) -> Rack {
     let (link, host, spoil) = (case.byte(), case.byte(), case.word());
     let role = [role::SERVER, role::PROXY, role::SERVER, role::OFF][usize::from(flags & ROLE) >> 3];
-    let strangers_ask = u8::from(flags & STRANGERS_ASK != 0);
+    let unknown_ask = u8::from(flags & STRANGERS_ASK != 0);
     let set = u32::from(link) % LENGTHS.len() as u32;
-    let link = Link { mac: OUR_MAC, role, strangers_ask, address: US.octets(), proxy_set: set };
+    let link = Link { mac: OUR_MAC, role, unknown_ask, address: US.octets(), proxy_set: set };
     let known = (host & 0x80 == 0).then(|| {
         let mut host_entry = Host::new_zeroed();
         let proxied = role == role::PROXY && host & 0x40 != 0;
