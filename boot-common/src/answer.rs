@@ -36,7 +36,7 @@ const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
 /// [`Reason::ReplyTooBig`] and [`Reason::NoTailRoom`] leave the frame as it was;
 /// [`Reason::StoreFailed`] does not.
 // A function of its own: its working memory must not stand on the kernel's 512 bytes of stack beside that of
-// the walk through the options.
+// the scan of the options.
 #[inline(never)]
 pub fn answer<F: Frame>(
     frame: &mut F,

@@ -1,6 +1,6 @@
 //! What a DHCP request says, as far as an answer depends on it.
 //!
-//! The options are walked one [`step`](Walk::step) at a time, because the kernel half has to drive the loop
+//! The options are scanned one [`step`](OptionScan::step) at a time, because the kernel half has to drive the loop
 //! by `bpf_loop`: unrolled, the verifier gives up after 16 options.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,7 +9,7 @@ use crate::Reason;
 use crate::class::{Class, Firmware, Stage};
 use crate::wire::{BUFFER, Request, option};
 
-/// How many [`step`](Walk::step)s are taken at most. Firmware needs 12, dhclient 9. What the daemon has put together
+/// How many [`step`](OptionScan::step)s are taken at most. Firmware needs 12, dhclient 9. What the daemon has put together
 /// of a message with more never needs as many: each option that is read once, and two of 127 sub-options.
 pub const MAX_STEPS: u32 = 288;
 
@@ -172,10 +172,10 @@ impl Facts {
     }
 }
 
-/// State of the walk.
+/// State of the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Walk {
+pub struct OptionScan {
     /// What was found.
     pub facts: Facts,
     /// Offset of the next option in the frame.
@@ -186,7 +186,7 @@ pub struct Walk {
     status: u32,
     /// One bit for each option that must not come twice.
     seen: u32,
-    /// Where option 82 or 175 ends while its sub-options are walked, else 0.
+    /// Where option 82 or 175 ends while its sub-options are scanned, else 0.
     inner_end: u32,
     /// The code of that option.
     inner_code: u32,
@@ -271,8 +271,8 @@ fn fnv(hash: u32, code: u8) -> u32 {
     (hash ^ u32::from(code)).wrapping_mul(0x0100_0193)
 }
 
-impl Walk {
-    /// Nothing walked yet.
+impl OptionScan {
+    /// Nothing scanned yet.
     #[must_use]
     pub fn empty() -> Self {
         zerocopy::FromZeros::new_zeroed()
@@ -357,7 +357,7 @@ impl Walk {
         false
     }
 
-    /// One sub-option of option 82 or 175. What does not fit together ends the look inside, not the walk: option 82 is
+    /// One sub-option of option 82 or 175. What does not fit together ends the look inside, not the scan: option 82 is
     /// the relay's, and is returned as it came.
     #[inline(always)]
     fn step_inside(&mut self, request: &Request, at: u32) {
@@ -502,24 +502,24 @@ mod tests {
 
     use super::*;
 
-    /// Walks `options` as a request that is nothing but options and has left-overs behind them.
-    fn walk(options: &[u8]) -> Walk {
+    /// Scans `options` as a request that is nothing but options and has left-overs behind them.
+    fn scan(options: &[u8]) -> OptionScan {
         let mut request = Request::new_zeroed();
         request.options.fill(option::OVERLOAD);
         request.options[..options.len()].copy_from_slice(options);
-        let mut walk = Walk::empty();
+        let mut scan = OptionScan::empty();
         let start = u32::try_from(Request::OPTIONS).unwrap();
-        walk.begin(start, start + u32::try_from(options.len()).unwrap());
+        scan.begin(start, start + u32::try_from(options.len()).unwrap());
         for _ in 0..MAX_STEPS {
-            if walk.step(&request) {
+            if scan.step(&request) {
                 break;
             }
         }
-        walk
+        scan
     }
 
     fn facts(options: &[u8]) -> Result<Facts, Reason> {
-        walk(options).finish().copied()
+        scan(options).finish().copied()
     }
 
     /// One option after the other, and END.
@@ -610,7 +610,7 @@ mod tests {
     /// The classes are as boards and boot loaders write them.
     #[test]
     fn boot_loaders_are_firmware_and_no_operating_systems() {
-        let walked = |class: &[u8], arch: &[u8]| {
+        let scanned = |class: &[u8], arch: &[u8]| {
             let options: &[(u8, &[u8])] = &[(53, &[1]), (60, class), (93, arch)];
             facts(&list(&options[..if arch.is_empty() { 2 } else { 3 }])).unwrap()
         };
@@ -625,17 +625,17 @@ mod tests {
             (b"udhcp 1.35.0", &[0, 14], Firmware::PpcOpal),
             (b"BF2Client", &[0, 11], Firmware::EfiArm64),
         ] {
-            let facts = walked(class, arch);
+            let facts = scanned(class, arch);
             let rom = Class { firmware: wanted, stage: Stage::Rom };
             assert_eq!(facts.class(), rom, "{} {arch:?}", class.escape_ascii());
             assert!(!facts.heeds_proxies(), "{}", class.escape_ascii());
         }
         // U-Boot's EFI half says that it is a PXE client, and no more.
-        let efi = walked(b"PXEClient:Arch:00011:UNDI:003000", &[0, 11]);
+        let efi = scanned(b"PXEClient:Arch:00011:UNDI:003000", &[0, 11]);
         assert_eq!(efi.class(), Class { firmware: Firmware::EfiArm64, stage: Stage::Rom });
         assert!(efi.heeds_proxies());
         for class in [&b"U-Boo"[..], b"udhcp 1.35.0", b"dhcpcd-9.4.1", b"PXE"] {
-            assert_eq!(walked(class, &[]).class(), Class::OS, "{}", class.escape_ascii());
+            assert_eq!(scanned(class, &[]).class(), Class::OS, "{}", class.escape_ascii());
         }
     }
 
@@ -648,7 +648,7 @@ mod tests {
             let options =
                 list(&[(53, &[1]), (60, b"PXEClient"), (77, b"iPXE"), (175, &inner), (93, &[0, 0])]);
             let facts = facts(&options).unwrap();
-            assert_eq!((facts.class().firmware, facts.has_arch), (Firmware::Bios, 1), "the walk goes on");
+            assert_eq!((facts.class().firmware, facts.has_arch), (Firmware::Bios, 1), "the scan goes on");
             facts.class().stage
         };
         for (codes, wanted) in [
@@ -677,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_ends_where_the_frame_does() {
+    fn the_scan_ends_where_the_frame_does() {
         assert_eq!(facts(&[]), Ok(Facts::default()));
         assert_eq!(facts(&[0, 0, 255, 53]), Ok(Facts::default()));
         assert_eq!(facts(&[53, 1, 1]).map(|facts| facts.message), Ok(1));
@@ -695,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_is_as_long_as_the_kernel_may_run_and_padding_is_no_step() {
+    fn a_scan_is_as_long_as_the_kernel_may_run_and_padding_is_no_step() {
         assert_eq!(facts(&[0; 1200]), Ok(Facts::default()));
         let steps = usize::try_from(MAX_STEPS).unwrap();
         let options = |number: usize| [0, 224, 0].repeat(number);
@@ -713,12 +713,12 @@ mod tests {
     #[test]
     fn every_option_that_is_read_is_in_the_list() {
         for code in 1..=254 {
-            let walked = |data: &[u8]| {
-                let walk = walk(&list(&[(code, data)]));
-                walk.seen != 0 || walk.facts != Facts::default()
+            let scanned = |data: &[u8]| {
+                let scan = scan(&list(&[(code, data)]));
+                scan.seen != 0 || scan.facts != Facts::default()
             };
             let is_read =
-                [&[1][..], &[0, 7], &[10, 0, 0, 1], &[0; 17], b"iPXE", b"PXEClient"].into_iter().any(walked);
+                [&[1][..], &[0, 7], &[10, 0, 0, 1], &[0; 17], b"iPXE", b"PXEClient"].into_iter().any(scanned);
             assert_eq!(is_read || code == option::HOST_NAME, option::READ.contains(&code), "{code}");
         }
     }
@@ -727,7 +727,7 @@ mod tests {
         /// A list that was put together from options is read back, whatever they are, by the plainest reading
         /// there is: the option's data, once, if it has the right length.
         #[test]
-        fn a_walk_reads_what_was_written(
+        fn a_scan_reads_what_was_written(
             options in prop::collection::btree_map(
                 prop_oneof![1..=254_u8, Just(53), Just(50), Just(54), Just(57), Just(61), Just(93), Just(97)],
                 prop::collection::vec(any::<u8>(), 0..24),
@@ -758,7 +758,7 @@ mod tests {
 
         /// Any bytes end in facts whose spans lie inside the frame, or in a reason.
         #[test]
-        fn a_walk_stays_inside(options in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn a_scan_stays_inside(options in prop::collection::vec(any::<u8>(), 0..300)) {
             let end = u32::try_from(Request::OPTIONS + options.len()).unwrap();
             if let Ok(facts) = facts(&options) {
                 for span in [facts.client_id, facts.guid, facts.relay] {

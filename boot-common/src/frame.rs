@@ -1,6 +1,6 @@
 //! What an answer needs of a frame: an XDP buffer, an skb, or bytes on the host.
 
-use crate::facts::Walk;
+use crate::facts::OptionScan;
 use crate::tftp::tables::Chunk;
 use crate::wire::Request;
 
@@ -42,8 +42,8 @@ pub trait Frame {
     #[must_use]
     fn send_copy(&mut self) -> bool;
 
-    /// Calls [`Walk::step`] until it is done, at most [`MAX_STEPS`](crate::facts::MAX_STEPS) times.
-    fn walk(&self, request: &Request, walk: &mut Walk);
+    /// Calls [`OptionScan::step`] until it is done, at most [`MAX_STEPS`](crate::facts::MAX_STEPS) times.
+    fn scan(&self, request: &Request, scan: &mut OptionScan);
 }
 
 #[cfg(any(test, feature = "user"))]
@@ -53,7 +53,7 @@ mod host {
     use zerocopy::IntoBytes;
 
     use super::Frame;
-    use crate::facts::{MAX_STEPS, Walk};
+    use crate::facts::{MAX_STEPS, OptionScan};
     use crate::tftp::tables::Chunk;
     use crate::wire::{MAX_FRAME, Request};
 
@@ -129,9 +129,9 @@ mod host {
             false
         }
 
-        fn walk(&self, request: &Request, walk: &mut Walk) {
+        fn scan(&self, request: &Request, scan: &mut OptionScan) {
             for _ in 0..MAX_STEPS {
-                if walk.step(request) {
+                if scan.step(request) {
                     break;
                 }
             }
@@ -174,8 +174,8 @@ mod host {
             self.sent.push(self.frame.0.clone());
             true
         }
-        fn walk(&self, request: &Request, walk: &mut Walk) {
-            self.frame.walk(request, walk);
+        fn scan(&self, request: &Request, scan: &mut OptionScan) {
+            self.frame.scan(request, scan);
         }
     }
 }

@@ -76,11 +76,11 @@ pub fn respond<F: Frame, T: Tables>(
     }
     let end = intact::<F>(&scratch.request, length, link)?;
     bootp(&scratch.request, end)?;
-    scratch.walk.begin(Request::OPTIONS as u32, end);
-    scratch.walk.facts.is_raspberry_pi = u8::from(client(&scratch.request).is_raspberry_pi());
-    frame.walk(&scratch.request, &mut scratch.walk);
-    let Scratch { walk, request, reply } = scratch;
-    let facts = walk.finish()?;
+    scratch.scan.begin(Request::OPTIONS as u32, end);
+    scratch.scan.facts.is_raspberry_pi = u8::from(client(&scratch.request).is_raspberry_pi());
+    frame.scan(&scratch.request, &mut scratch.scan);
+    let Scratch { scan, request, reply } = scratch;
+    let facts = scan.finish()?;
     let decision = decide(request, kind, facts, link, tables, now())?;
     answer(frame, request, reply, facts, &decision)?;
     Ok(Answered { reason: decision.reason, address: decision.yiaddr, class: decision.class })

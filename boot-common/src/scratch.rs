@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::facts::Walk;
+use crate::facts::OptionScan;
 use crate::tftp::DataHead;
 use crate::wire::{Head, Request};
 
@@ -10,8 +10,8 @@ use crate::wire::{Head, Request};
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Scratch {
-    /// Where the walk through the options is.
-    pub walk: Walk,
+    /// Where the scan of the options is.
+    pub scan: OptionScan,
     /// The request.
     pub request: Request,
     /// What the reply is put together in.

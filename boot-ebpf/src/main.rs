@@ -8,8 +8,8 @@
 
 mod bound;
 mod maps;
+mod option_scan;
 mod skb;
-mod walk;
 mod xdp;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};

@@ -46,7 +46,7 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the map holds a Scratch for this CPU, and a program at one of these hooks is not interrupted by
-    // another one that uses it. The walk's callback looks it up again, but only while its caller waits.
+    // another one that uses it. The scan's callback looks it up again, but only while its caller waits.
     Some(unsafe { &mut *scratch })
 }
 

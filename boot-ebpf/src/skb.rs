@@ -6,12 +6,12 @@ use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
-use boot_common::facts::Walk;
+use boot_common::facts::OptionScan;
 use boot_common::frame::Frame;
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK};
 use boot_common::wire::{MAX_FRAME, Request};
 
-use crate::{bound, walk};
+use crate::{bound, option_scan};
 
 /// The TC view of a frame.
 pub(crate) struct SkbFrame<'c> {
@@ -104,7 +104,7 @@ impl Frame for SkbFrame<'_> {
     }
 
     #[inline(always)]
-    fn walk(&self, _request: &Request, _walk: &mut Walk) {
-        walk::all();
+    fn scan(&self, _request: &Request, _scan: &mut OptionScan) {
+        option_scan::all();
     }
 }

@@ -6,12 +6,12 @@ use aya_ebpf::helpers::generated::{
     bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::programs::XdpContext;
-use boot_common::facts::Walk;
+use boot_common::facts::OptionScan;
 use boot_common::frame::Frame;
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK};
 use boot_common::wire::{MAX_FRAME, Request};
 
-use crate::{bound, walk};
+use crate::{bound, option_scan};
 
 /// The XDP view of a frame.
 pub(crate) struct XdpFrame<'c> {
@@ -92,7 +92,7 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
-    fn walk(&self, _request: &Request, _walk: &mut Walk) {
-        walk::all();
+    fn scan(&self, _request: &Request, _scan: &mut OptionScan) {
+        option_scan::all();
     }
 }

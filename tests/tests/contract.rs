@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use boot_common::class::{Class, Firmware, Stage};
-use boot_common::facts::{Facts, Span, Walk};
+use boot_common::facts::{Facts, OptionScan, Span};
 use boot_common::frame::{Bytes, Frame as _};
 use boot_common::memory::Memory;
 use boot_common::respond::{Answered, respond};
@@ -465,9 +465,9 @@ fn what_is_not_answered_has_its_reason() -> Result<()> {
 }
 
 proptest! {
-    /// Of any options that a client may send, the walk takes down what dhcproto reads.
+    /// Of any options that a client may send, the scan takes down what dhcproto reads.
     #[test]
-    fn the_walk_reads_what_dhcproto_reads(
+    fn the_scan_reads_what_dhcproto_reads(
         options in prop::collection::btree_map(
             prop_oneof![Just(50_u8), Just(53), Just(54), Just(57), Just(60), Just(61), Just(77), Just(93), Just(97), 100..=254_u8],
             (any::<u16>(), prop::collection::vec(any::<u8>(), 1..40)),
@@ -492,7 +492,7 @@ proptest! {
         packet.options.rotate_left(turn);
         packet.options.retain(|(code, _)| *code < 100 || matches!(code, 175 | 224..));
         let frame = packet.frame();
-        let facts = walk(&frame).map_err(|reason| TestCaseError::fail(reason.says()))?;
+        let facts = scan(&frame).map_err(|reason| TestCaseError::fail(reason.says()))?;
         let message = Message::from_bytes(&frame[42..])?;
         let option = |code| message.opts().get(code);
         let address = |code| match option(code) {
@@ -530,14 +530,14 @@ proptest! {
     }
 }
 
-/// What the shared walk takes down of a frame.
-fn walk(frame: &[u8]) -> Result<Facts, Reason> {
+/// What the shared scan takes down of a frame.
+fn scan(frame: &[u8]) -> Result<Facts, Reason> {
     let mut request = Request::new_zeroed();
     request.as_mut_bytes()[..frame.len()].copy_from_slice(frame);
-    let mut walk = Walk::empty();
-    walk.begin(Request::OPTIONS as u32, frame.len() as u32);
-    Bytes(frame.to_vec()).walk(&request, &mut walk);
-    walk.finish().copied()
+    let mut scan = OptionScan::empty();
+    scan.begin(Request::OPTIONS as u32, frame.len() as u32);
+    Bytes(frame.to_vec()).scan(&request, &mut scan);
+    scan.finish().copied()
 }
 
 /// Checks everything of an answer that is the same for all (RFC 2131 table 3, RFC 6842, RFC 4578).

@@ -110,7 +110,7 @@ impl Engine {
             _ => return Err(reason),
         }
         let request = Box::new(self.scratch.request);
-        let mut facts = *self.scratch.walk.finish()?;
+        let mut facts = *self.scratch.scan.finish()?;
         let mac = client(&request);
         self.break_loop(mac, &mut facts, incoming, now);
         self.recognise(mac, &facts, &frame, now);

@@ -126,7 +126,7 @@ impl Engine {
             Err(_) => {}
         }
         let request = Box::new(self.scratch.request);
-        let facts = *self.scratch.walk.finish()?;
+        let facts = *self.scratch.scan.finish()?;
         let mac = client(&request);
         let asked = Asked { incoming, link, frame, facts, mac, request, now };
         match facts.message {

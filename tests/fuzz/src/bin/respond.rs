@@ -164,7 +164,7 @@ fuzz_target!(
             Ok(_) if flags & SENSELESS != 0 => {}
             Ok(answered) => {
                 let request = &frame[HEADERS..];
-                let facts = scratch.walk.finish().expect("it was answered");
+                let facts = scratch.scan.finish().expect("it was answered");
                 let said = judge(&answer.0, request, usize::from(facts.max_size).clamp(576, 1500));
                 let host = rack.host.map_or([0; 4], |host| host.address);
                 assert_eq!(said.address.octets(), answered.address);

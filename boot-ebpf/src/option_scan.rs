@@ -1,4 +1,4 @@
-//! Drives the walk through the options with `bpf_loop`.
+//! Drives the scan of the options with `bpf_loop`.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -8,7 +8,7 @@ use boot_common::facts::MAX_STEPS;
 
 use crate::maps;
 
-/// Walks the options of the request in this CPU's working memory.
+/// Scans the options of the request in this CPU's working memory.
 #[inline(always)]
 pub(crate) fn all() {
     // SAFETY: the callback has the signature bpf_loop wants and does not use its context.
@@ -20,7 +20,7 @@ pub(crate) fn all() {
 /// One option. 1 ends the loop.
 extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
     match maps::scratch() {
-        Some(scratch) => i64::from(scratch.walk.step(&scratch.request)),
+        Some(scratch) => i64::from(scratch.scan.step(&scratch.request)),
         None => 1,
     }
 }
