@@ -158,7 +158,7 @@ impl Engine {
     /// A packet that the daemon's sockets received.
     pub fn handle(&mut self, incoming: &Incoming<'_>, now: Now) {
         if incoming.port == port::DHCP_CLIENT {
-            let reason = self.overheard(incoming, now);
+            let reason = self.snooped(incoming, now);
             return self.count(reason);
         }
         let Some(link) = self.tables.links.get(&incoming.ifindex).copied() else {

@@ -3,10 +3,10 @@
 mod frames;
 pub mod library;
 pub mod neighbours;
-pub mod overhear;
 pub mod packet;
 pub mod probe;
 pub mod ra;
+pub mod snoop;
 pub mod sockets;
 pub mod tftp;
 pub mod udp;

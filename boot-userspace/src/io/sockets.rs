@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::frames::Frames;
-use super::overhear::Overhearing;
 use super::packet::FrameSocket;
 use super::probe::Prober;
+use super::snoop::Snoop;
 use super::udp::{BindError, UdpSocket, owned_by};
 use crate::host::link::Link;
 use boot_engine::command::Via;
@@ -38,7 +38,7 @@ enum Dhcp {
     /// The port is ours. What the stack does not give to it is heard beside it.
     Port(Arc<UdpSocket>, Arc<Frames>),
     /// It is another server's, which is named here, and we hear everything beside it.
-    Beside(Overhearing, String),
+    Beside(Snoop, String),
 }
 
 /// What a socket has heard.
@@ -67,7 +67,7 @@ impl Sockets {
         let dhcp = match UdpSocket::bind(link, port::DHCP_SERVER) {
             Ok(socket) => Dhcp::Port(Arc::new(socket), Arc::new(Frames::from_nowhere(link).map_err(other)?)),
             Err(BindError::InUse { owners, .. }) if role == DhcpRole::Proxy => {
-                Dhcp::Beside(Overhearing::open(link).map_err(other)?, owned_by(&owners))
+                Dhcp::Beside(Snoop::open(link).map_err(other)?, owned_by(&owners))
             }
             Err(error) => return Err(error),
         };

@@ -50,7 +50,7 @@ fn foreign(mac: Mac, kind: MessageType, given: Ipv4Addr, server: Ipv4Addr) -> Me
     answer
 }
 
-fn overhear(lab: &mut Lab, answer: &Message, from: Ipv4Addr) {
+fn snoop(lab: &mut Lab, answer: &Message, from: Ipv4Addr) {
     assert!(lab.send_to(answer, 68, SocketAddrV4::new(from, 67)).is_none(), "an answer to an answer");
 }
 
@@ -78,7 +78,7 @@ fn another_server_s_refusals_and_addresses_are_named_once_an_hour() {
     let all = |lab: &mut Lab| {
         said(|| {
             for answer in [&nak, &nak].into_iter().chain(&offers) {
-                overhear(lab, answer, FOREIGN);
+                snoop(lab, answer, FOREIGN);
             }
         })
     };
@@ -98,10 +98,10 @@ fn what_is_ours_or_came_by_a_relay_or_a_proxy_hears_is_nobody_s_fault() {
     let mut proxy = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
     let ack = |server| foreign(UNKNOWN, MessageType::Ack, Ipv4Addr::new(10, 1, 1, 33), server);
     let lines = said(|| {
-        overhear(&mut lab, &ack(SERVER), SERVER);
-        overhear(&mut lab, &relayed(ack(FOREIGN), Ipv4Addr::new(10, 1, 0, 1)), FOREIGN);
-        overhear(&mut lab, &discover(UNKNOWN), FOREIGN);
-        overhear(&mut proxy, &ack(FOREIGN), FOREIGN);
+        snoop(&mut lab, &ack(SERVER), SERVER);
+        snoop(&mut lab, &relayed(ack(FOREIGN), Ipv4Addr::new(10, 1, 0, 1)), FOREIGN);
+        snoop(&mut lab, &discover(UNKNOWN), FOREIGN);
+        snoop(&mut proxy, &ack(FOREIGN), FOREIGN);
         for length in 0..240 {
             let bytes = &ack(FOREIGN).to_vec().unwrap()[..length];
             lab.send_bytes(bytes, 68, SocketAddrV4::new(FOREIGN, 67));

@@ -3,7 +3,7 @@
 //! A socket belongs to one interface (`SO_BINDTODEVICE` before `bind`), so two interfaces of xpxe can have
 //! port 67 each. It is never shared: without `SO_REUSEADDR` and `SO_REUSEPORT` the kernel refuses the port
 //! when another server has it on this interface or on all, and refuses it to a server that comes later. (A proxy
-//! whose port 67 is another server's goes without: [`overhear`](super::overhear).)
+//! whose port 67 is another server's goes without: [`snoop`](super::snoop).)
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};

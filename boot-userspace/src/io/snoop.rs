@@ -15,14 +15,14 @@ use crate::host::link::Link;
 
 /// Hears what is sent to port 67 on one interface, and answers from that port, without having it.
 #[derive(Debug)]
-pub struct Overhearing {
+pub struct Snoop {
     /// What is heard.
     pub(super) frames: Arc<Frames>,
     /// Sends packets with their own headers, by the kernel's routes.
     packets: Socket,
 }
 
-impl Overhearing {
+impl Snoop {
     /// Opens both sockets. Must be called inside a tokio runtime.
     ///
     /// # Errors
