@@ -12,7 +12,6 @@ pub mod config;
 mod confirmed;
 mod dhcp;
 mod dropped;
-pub mod figures;
 pub mod fits;
 pub mod holds;
 mod join;
@@ -29,6 +28,7 @@ pub mod roster;
 pub mod script;
 mod sets;
 pub mod shares;
+pub mod stats;
 mod tables;
 #[cfg(test)]
 mod tests;

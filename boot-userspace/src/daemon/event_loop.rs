@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::request::{Ask, Figures};
+use super::request::{Ask, Stats};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
@@ -38,7 +38,7 @@ const PACKETS_GATHER: Duration = Duration::from_millis(2);
 const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
 const WAITING: usize = 2048;
-/// Counting looks at every lease: who asks more often gets the same figures.
+/// Counting looks at every lease: who asks more often gets the same stats.
 pub(super) const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// How many requests of operators wait; more wait at their connections.
 const ASKS: usize = 16;
@@ -63,7 +63,7 @@ pub struct Daemon {
     /// Why nothing can be stored, since the last time that failed.
     pub(super) store_trouble: Option<String>,
     /// What was counted last, and when: anybody may ask.
-    pub(super) counted: Figures,
+    pub(super) counted: Stats,
     pub(super) counted_at: Option<Instant>,
     /// By how many seconds the store's time is later than the engine's.
     pub(super) set_by: i64,
@@ -100,7 +100,7 @@ impl Daemon {
             gather_until: Instant::now(),
             store_failures: 0,
             store_trouble: None,
-            counted: Figures::default(),
+            counted: Stats::default(),
             counted_at: None,
             set_by: 0,
         }

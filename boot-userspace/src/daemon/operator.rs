@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::event_loop::{COUNTED_EVERY, Daemon};
-use super::request::{Ask, AskFailure, Figures};
+use super::request::{Ask, AskFailure, Stats};
 use crate::host::clock::now;
 use crate::store::StoreError;
 use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
@@ -22,9 +22,9 @@ impl Daemon {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
             Ask::Packets(reply) => drop(reply.send(self.packets())),
-            Ask::Figures(reply) => {
+            Ask::Stats(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
-                    self.counted = self.figures();
+                    self.counted = self.stats();
                     self.counted_at = Some(Instant::now());
                 }
                 drop(reply.send(self.counted.clone()));
@@ -45,9 +45,9 @@ impl Daemon {
         packets
     }
 
-    fn figures(&self) -> Figures {
+    fn stats(&self) -> Stats {
         let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
-        Figures { packets: self.packets(), held, pools, store_failures: self.store_failures }
+        Stats { packets: self.packets(), held, pools, store_failures: self.store_failures }
     }
 
     async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {

@@ -5,9 +5,9 @@ use boot_common::tables::Hook;
 use tokio::sync::oneshot;
 
 use crate::store::StoreError;
-use boot_engine::figures::Held;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use boot_engine::pools::Pool;
+use boot_engine::stats::Held;
 
 /// What an operator, or who watches, wants, and where the answer goes.
 #[derive(Debug)]
@@ -28,14 +28,14 @@ pub enum Ask {
     /// How packets ended at each hook.
     Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
     /// What has been counted.
-    Figures(oneshot::Sender<Figures>),
+    Stats(oneshot::Sender<Stats>),
     /// Why no lease can be stored, if none can.
     Trouble(oneshot::Sender<Option<String>>),
 }
 
 /// What has been counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct Stats {
     /// How packets ended at each hook: since the kernel half was loaded, and in the daemon since its start.
     pub packets: Vec<(Hook, Reason, u64)>,
     /// How many machines have an address in each subnet.

@@ -128,11 +128,11 @@ pub async fn serve(
         readiness
             .add_note("there is no fast path, the daemon answers everything; the log says why".to_owned());
     }
-    let tallies: Vec<_> = tftp.iter().map(TftpServer::tally).collect();
+    let stats: Vec<_> = tftp.iter().map(TftpServer::stats).collect();
     if hooks.is_some() {
         let has_kernel = |interface: &&Interface| interface.fast_path != Hook::Off;
-        let watched = config.interfaces.iter().zip(&tallies).filter(|(interface, _)| has_kernel(interface));
-        tokio::spawn(unheard::watch(daemon.asks(), watched.map(|(_, tally)| tally.clone()).collect()));
+        let watched = config.interfaces.iter().zip(&stats).filter(|(interface, _)| has_kernel(interface));
+        tokio::spawn(unheard::watch(daemon.asks(), watched.map(|(_, stats)| stats.clone()).collect()));
     }
     let link_monitor = LinkMonitor {
         config: Arc::clone(&config),
@@ -158,8 +158,8 @@ pub async fn serve(
     let scripts = Arc::new(ScriptBook::new(Arc::clone(&config), roster.clone())?);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
     let site = Site { files, roster, scripts, trusted_proxies, readiness: readiness.clone() };
-    let connections = Arc::<http::Tally>::default();
-    let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: tallies };
+    let connections = Arc::<http::ConnectionStats>::default();
+    let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: stats };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::request::Ask;
-use boot_engine::tftp::Tally;
+use boot_engine::tftp::TftpStats;
 
 /// How often the counts are compared. Firmware repeats a request several times in so long.
 const EVERY: Duration = Duration::from_secs(10);
@@ -47,21 +47,21 @@ struct Missing {
     dhcp: Option<u64>,
 }
 
-/// Compares for as long as the daemon runs. `tallies` are those of the interfaces with a kernel half.
-pub(super) async fn watch(asks: mpsc::Sender<Ask>, tallies: Vec<(String, Arc<Tally>)>) {
-    let Some(mut before) = count(&asks, &tallies).await else { return };
+/// Compares for as long as the daemon runs. `stats` are those of the interfaces with a kernel half.
+pub(super) async fn watch(asks: mpsc::Sender<Ask>, stats: Vec<(String, Arc<TftpStats>)>) {
+    let Some(mut before) = count(&asks, &stats).await else { return };
     let mut told = Missing::default();
     loop {
         sleep(EVERY).await;
-        let Some(mut now) = count(&asks, &tallies).await else { return };
+        let Some(mut now) = count(&asks, &stats).await else { return };
         let mut missing = since(&before, &now);
         if missing != Missing::default() {
             sleep(ON_ITS_WAY).await;
-            let Some(later) = count(&asks, &tallies).await else { return };
+            let Some(later) = count(&asks, &stats).await else { return };
             missing = since(&before, &Counts { tftp: now.tftp, dhcp: (now.dhcp.0, later.dhcp.1), ..later });
             now = Counts { dhcp: (now.dhcp.0, later.dhcp.1), ..now };
         }
-        tell(&missing, &mut told, &before, &now, &tallies);
+        tell(&missing, &mut told, &before, &now, &stats);
         before = now;
     }
 }
@@ -72,7 +72,7 @@ fn tell(
     told: &mut Missing,
     before: &Counts,
     now: &Counts,
-    tallies: &[(String, Arc<Tally>)],
+    stats: &[(String, Arc<TftpStats>)],
 ) {
     let is_heard = |nth: usize| before.heard.get(nth) != now.heard.get(nth);
     if told.tftp.as_ref().is_some_and(|(_, silent)| silent.iter().any(|nth| is_heard(*nth))) {
@@ -83,7 +83,7 @@ fn tell(
     }
     if let (None, Some((requests, silent))) = (&told.tftp, &missing.tftp) {
         let names: Vec<&str> =
-            silent.iter().filter_map(|nth| tallies.get(*nth)).map(|(name, _)| name.as_str()).collect();
+            silent.iter().filter_map(|nth| stats.get(*nth)).map(|(name, _)| name.as_str()).collect();
         let interfaces = names.join(", ");
         warn!(
             step = "tftp",
@@ -122,7 +122,7 @@ fn since(before: &Counts, now: &Counts) -> Missing {
 }
 
 /// `None` when the daemon has ended. The kernel's counts are read first, so that what it saw can have arrived.
-async fn count(asks: &mpsc::Sender<Ask>, tallies: &[(String, Arc<Tally>)]) -> Option<Counts> {
+async fn count(asks: &mpsc::Sender<Ask>, stats: &[(String, Arc<TftpStats>)]) -> Option<Counts> {
     let (reply, packets) = oneshot::channel();
     asks.send(Ask::Packets(reply)).await.ok()?;
     let packets = packets.await.ok()?;
@@ -133,7 +133,7 @@ async fn count(asks: &mpsc::Sender<Ask>, tallies: &[(String, Arc<Tally>)]) -> Op
     // What XDP passes on TC sees too, where it is.
     let kernel = |wanted: &[Reason]| Hook::KERNEL.map(|hook| at(hook, wanted)).into_iter().max().unwrap_or(0);
     let dhcp = (kernel(&DHCP), at(Hook::Daemon, Reason::ALL));
-    let heard = tallies.iter().map(|(_, tally)| tally.requests()).collect();
+    let heard = stats.iter().map(|(_, stats)| stats.requests()).collect();
     let sockets = std::fs::read_to_string(SOCKETS).unwrap_or_default();
     Some(Counts { tftp: kernel(&[Reason::TftpRequest]), heard, no_room: no_room(&sockets, 69), dhcp })
 }

@@ -64,13 +64,13 @@ pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
 
 /// What became of connections.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct ConnectionStats {
     open: AtomicU64,
     crowded_out: AtomicU64,
     refused: AtomicU64,
 }
 
-impl Tally {
+impl ConnectionStats {
     /// How many are open.
     #[must_use]
     pub fn open(&self) -> u64 {
@@ -102,7 +102,7 @@ struct Shared {
     crowd: Mutex<Crowd>,
     /// Somebody has left.
     room: Notify,
-    tally: Arc<Tally>,
+    stats: Arc<ConnectionStats>,
 }
 
 impl Shared {
@@ -112,7 +112,7 @@ impl Shared {
 }
 
 impl Connections {
-    pub(super) fn new(listener: TcpListener, settings: &Http, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(listener: TcpListener, settings: &Http, stats: Arc<ConnectionStats>) -> Self {
         // Half of the descriptors are for files and for everything else that the daemon does.
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(now, _)| now);
         let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).min(MOST_CONNECTIONS);
@@ -124,7 +124,7 @@ impl Connections {
             );
         }
         let limits = Limits { total, per_source: settings.connections_per_address };
-        let shared = Shared { crowd: Mutex::new(Crowd::new(limits)), room: Notify::new(), tally };
+        let shared = Shared { crowd: Mutex::new(Crowd::new(limits)), room: Notify::new(), stats };
         Self {
             listener,
             shared: Arc::new(shared),
@@ -152,22 +152,22 @@ impl Connections {
         let client = client.to_canonical();
         let is_trusted = self.trusted.iter().any(|net| net.contains(&client));
         loop {
-            let tally = &self.shared.tally;
+            let stats = &self.shared.stats;
             let (entry, held) = {
                 let mut crowd = self.shared.crowd();
                 (crowd.enter(source(client), is_trusted, Instant::now()), crowd.held())
             };
-            tally.open.store(held as u64, Ordering::Relaxed);
+            stats.open.store(held as u64, Ordering::Relaxed);
             match entry {
                 Entry::Entered { ticket, leave, instead_of } => {
                     if let Some(full) = instead_of {
-                        tally.crowded_out.fetch_add(1, Ordering::Relaxed);
+                        stats.crowded_out.fetch_add(1, Ordering::Relaxed);
                         self.tell(full, client, "its longest idle ones are closed for new ones");
                     }
                     return Some((Place { shared: Arc::clone(&self.shared), ticket }, leave));
                 }
                 Entry::Refused(Full::Source) => {
-                    tally.refused.fetch_add(1, Ordering::Relaxed);
+                    stats.refused.fetch_add(1, Ordering::Relaxed);
                     self.tell(Full::Source, client, "none is idle, and further ones are refused");
                     return None;
                 }
@@ -223,7 +223,7 @@ impl Drop for Place {
             let mut crowd = self.shared.crowd();
             (crowd.leave(self.ticket), crowd.held())
         };
-        self.shared.tally.open.store(held as u64, Ordering::Relaxed);
+        self.shared.stats.open.store(held as u64, Ordering::Relaxed);
         self.shared.room.notify_one();
         if most_have_left && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // Beside everything else: it may take milliseconds.

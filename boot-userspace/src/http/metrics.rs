@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::daemon::request::{Ask, Figures};
-use crate::http::Tally as Connections;
+use crate::daemon::request::{Ask, Stats};
+use crate::http::ConnectionStats as Connections;
 use boot_engine::leases::Standing;
-use boot_engine::tftp::Tally;
+use boot_engine::tftp::TftpStats;
 
-/// Where the figures come from.
+/// Where the stats come from.
 #[derive(Clone)]
 pub struct Sources {
     /// Leads to who counts packets and leases.
@@ -23,7 +23,7 @@ pub struct Sources {
     /// What became of HTTP connections.
     pub http: Arc<Connections>,
     /// Each interface's transfers.
-    pub tftp: Vec<(String, Arc<Tally>)>,
+    pub tftp: Vec<(String, Arc<TftpStats>)>,
 }
 
 /// The route.
@@ -34,34 +34,34 @@ pub fn router(sources: Sources) -> Router {
 async fn metrics(State(sources): State<Sources>) -> Response {
     let (sender, answer) = oneshot::channel();
     // Both fail only while the daemon ends.
-    let asked = sources.asks.send(Ask::Figures(sender)).await.is_ok();
+    let asked = sources.asks.send(Ask::Stats(sender)).await.is_ok();
     match answer.await {
-        Ok(figures) if asked => {
-            let page = page(&figures, &sources.http, &sources.tftp);
+        Ok(stats) if asked => {
+            let page = page(&stats, &sources.http, &sources.tftp);
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
         }
         _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn page(figures: &Figures, http: &Connections, tftp: &[(String, Arc<Tally>)]) -> String {
+fn page(stats: &Stats, http: &Connections, tftp: &[(String, Arc<TftpStats>)]) -> String {
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 
     page.family("xpxe_packets_total", "counter", "Packets by where and how they ended.");
-    for (hook, reason, packets) in &figures.packets {
+    for (hook, reason, packets) in &stats.packets {
         page.sample(&[("hook", hook.name()), ("reason", reason.name())], *packets);
     }
 
     page.family("xpxe_leases", "gauge", "Machines with an address, by subnet and by how far it is theirs.");
-    for held in &figures.held {
+    for held in &stats.held {
         for (standing, machines) in Standing::ALL.iter().zip(held.machines) {
             page.sample(&[("subnet", &held.subnet.to_string()), ("state", standing.as_str())], machines);
         }
     }
     page.family("xpxe_pool_addresses", "gauge", "Addresses of the pools, by subnet and by who has them.");
-    for pool in &figures.pools {
+    for pool in &stats.pools {
         for (state, addresses) in [("used", pool.used), ("resting", pool.resting), ("free", pool.free())] {
             page.sample(&[("subnet", &pool.subnet.to_string()), ("state", state)], addresses);
         }
@@ -71,12 +71,12 @@ fn page(figures: &Figures, http: &Connections, tftp: &[(String, Arc<Tally>)]) ->
         "counter",
         "Requests that got no address because no pool had one.",
     );
-    for pool in &figures.pools {
+    for pool in &stats.pools {
         page.sample(&[("subnet", &pool.subnet.to_string())], pool.refused);
     }
 
     page.family("xpxe_store_failures_total", "counter", "How often leases could not be stored.");
-    page.sample(&[], figures.store_failures);
+    page.sample(&[], stats.store_failures);
 
     page.family("xpxe_http_connections", "gauge", "Open HTTP connections.");
     page.sample(&[], http.open());
@@ -94,12 +94,12 @@ fn page(figures: &Figures, http: &Connections, tftp: &[(String, Arc<Tally>)]) ->
     page.sample(&[], http.refused());
 
     page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
-    for (interface, tally) in tftp {
-        page.sample(&[("interface", interface)], tally.running());
+    for (interface, stats) in tftp {
+        page.sample(&[("interface", interface)], stats.running());
     }
     page.family("xpxe_tftp_transfers_total", "counter", "TFTP transfers and requests by how they ended.");
-    for (interface, tally) in tftp {
-        for (end, transfers) in Tally::ENDS.iter().zip(tally.ended()) {
+    for (interface, stats) in tftp {
+        for (end, transfers) in TftpStats::ENDS.iter().zip(stats.ended()) {
             page.sample(&[("interface", interface), ("end", end)], transfers);
         }
     }
@@ -108,16 +108,16 @@ fn page(figures: &Figures, http: &Connections, tftp: &[(String, Arc<Tally>)]) ->
         "counter",
         "Bytes of files that clients got in TFTP transfers that ended.",
     );
-    for (interface, tally) in tftp {
-        page.sample(&[("interface", interface)], tally.bytes());
+    for (interface, stats) in tftp {
+        page.sample(&[("interface", interface)], stats.bytes());
     }
     page.family(
         "xpxe_tftp_crowded_out_total",
         "counter",
         "TFTP requests that were dropped, and idle transfers that were ended, because there were too many.",
     );
-    for (interface, tally) in tftp {
-        page.sample(&[("interface", interface)], tally.crowded_out());
+    for (interface, stats) in tftp {
+        page.sample(&[("interface", interface)], stats.crowded_out());
     }
     page.text
 }
@@ -150,12 +150,12 @@ mod tests {
     use boot_common::tables::Hook;
 
     use super::*;
-    use boot_engine::figures::Held;
     use boot_engine::pools::Pool;
+    use boot_engine::stats::Held;
 
     #[test]
     fn the_page_has_a_type_for_each_name_and_a_line_for_each_figure() {
-        let figures = Figures {
+        let stats = Stats {
             packets: vec![(Hook::Xdp, Reason::Offered, 12), (Hook::Daemon, Reason::Refused, u64::MAX)],
             held: vec![Held { subnet: "10.1.0.0/16".parse().unwrap(), machines: [1, 2, 3, 4] }],
             pools: vec![Pool {
@@ -167,7 +167,7 @@ mod tests {
             }],
             store_failures: 5,
         };
-        let page = page(&figures, &Connections::default(), &[("odd\"name\\".to_owned(), Arc::default())]);
+        let page = page(&stats, &Connections::default(), &[("odd\"name\\".to_owned(), Arc::default())]);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",

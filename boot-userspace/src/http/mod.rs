@@ -29,7 +29,7 @@ mod proxied;
 mod tests;
 
 pub use boot::{Asked, NoScript, Scripts};
-pub use connections::{Tally, listen, reserve};
+pub use connections::{ConnectionStats, listen, reserve};
 pub use health::Readiness;
 
 use connections::Connections;
@@ -66,8 +66,8 @@ pub fn router(site: Site) -> Router {
 }
 
 /// Serves for ever. Handlers may ask for [`Ends`] as connection info.
-pub async fn serve(listener: TcpListener, router: Router, settings: &Http, tally: Arc<Tally>) {
-    let mut connections = Connections::new(listener, settings, tally);
+pub async fn serve(listener: TcpListener, router: Router, settings: &Http, stats: Arc<ConnectionStats>) {
+    let mut connections = Connections::new(listener, settings, stats);
     loop {
         let (connection, client) = connections.accept().await;
         let client = canonical(client);

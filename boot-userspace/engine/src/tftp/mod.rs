@@ -15,7 +15,7 @@ mod pace;
 mod packet;
 mod request;
 mod slots;
-mod tally;
+mod stats;
 mod transfer;
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ pub use outcome::{Outcome, Told};
 pub use packet::{DATA_HEADER, Limits, data_header};
 pub use request::Mode;
 pub use slots::{Flights, Slots};
-pub use tally::Tally;
+pub use stats::TftpStats;
 
 use boot_common::tftp::{Flight, TransferKey};
 

@@ -20,7 +20,7 @@ use crate::io::library::{Edition, Library};
 use crate::io::udp::{BindError, UdpSocket};
 use boot_engine::roster::Roster;
 use boot_engine::tftp::{
-    self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, Tally, Token, Transfers,
+    self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, TftpStats, Token, Transfers,
 };
 
 mod clients;
@@ -82,7 +82,7 @@ pub struct TftpServer {
     ports: Ports,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
-    tally: Arc<Tally>,
+    stats: Arc<TftpStats>,
     /// What the interface has become.
     relinks: (mpsc::UnboundedSender<Relink>, mpsc::UnboundedReceiver<Relink>),
 }
@@ -115,7 +115,7 @@ impl TftpServer {
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
-        let (crowded_out, tally, relinks) = (0, Arc::default(), mpsc::unbounded_channel());
+        let (crowded_out, stats, relinks) = (0, Arc::default(), mpsc::unbounded_channel());
         Self {
             socket,
             link,
@@ -127,7 +127,7 @@ impl TftpServer {
             ports,
             fetched,
             crowded_out,
-            tally,
+            stats,
             relinks,
         }
     }
@@ -140,8 +140,8 @@ impl TftpServer {
 
     /// The interface, and what is counted there.
     #[must_use]
-    pub fn tally(&self) -> (String, Arc<Tally>) {
-        (self.link.name.clone(), Arc::clone(&self.tally))
+    pub fn stats(&self) -> (String, Arc<TftpStats>) {
+        (self.link.name.clone(), Arc::clone(&self.stats))
     }
 
     /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
@@ -199,14 +199,14 @@ impl TftpServer {
     fn take(&mut self, packet: &[u8], received: &crate::io::udp::Received) {
         let Some(packet) = packet.get(..received.len) else { return };
         if packet.starts_with(&READ) {
-            self.tally.hear_request();
+            self.stats.hear_request();
         }
         if self.is_broadcast(received.to) || self.is_broadcast(*received.from.ip()) {
             return;
         }
         let from = *received.from.ip();
         if self.common.clients.standing(from, &self.link) == Standing::Refused {
-            self.tally.refuse();
+            self.stats.refuse();
             return self.teller.tell_refused(&self.link.name, from);
         }
         // A transfer with a port of its own is another's on this one; only its request came here.
@@ -262,7 +262,7 @@ impl TftpServer {
                 Action::Close { image } => self.common.library.close(image),
                 Action::Tell(told) => {
                     self.ports.close(told.peer);
-                    self.tally.add(&told.outcome);
+                    self.stats.add(&told.outcome);
                     self.teller.tell(told);
                 }
             }
@@ -275,7 +275,7 @@ impl TftpServer {
             );
         }
         self.crowded_out = crowded_out;
-        self.tally.set_running(self.transfers.len(), crowded_out);
+        self.stats.set_running(self.transfers.len(), crowded_out);
     }
 
     fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {

@@ -6,7 +6,7 @@ use super::outcome::Outcome;
 
 /// How the transfers of one interface have ended. Whoever watches reads it while they are served.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct TftpStats {
     running: AtomicU64,
     crowded_out: AtomicU64,
     bytes: AtomicU64,
@@ -14,7 +14,7 @@ pub struct Tally {
     ended: [AtomicU64; Self::ENDS.len()],
 }
 
-impl Tally {
+impl TftpStats {
     /// The words for how transfers end, in the order of [`ended`](Self::ended).
     pub const ENDS: [&'static str; 9] = [
         "finished",
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn every_end_is_counted_under_its_word() {
-        let tally = Tally::default();
-        tally.add(&Outcome::Stalled { bytes: 100, size: 200, block: 3 });
-        tally.add(&Outcome::Aborted { code: 3, message: String::new(), bytes: 20 });
-        tally.add(&Outcome::CrowdedOut);
-        tally.add(&Outcome::CrowdedOut);
-        tally.add(&Outcome::Refused("no"));
-        tally.set_running(7, 9);
-        assert_eq!(tally.ended(), [0, 0, 1, 1, 0, 1, 0, 0, 2]);
-        assert_eq!((tally.bytes(), tally.running(), tally.crowded_out()), (120, 7, 9));
+        let stats = TftpStats::default();
+        stats.add(&Outcome::Stalled { bytes: 100, size: 200, block: 3 });
+        stats.add(&Outcome::Aborted { code: 3, message: String::new(), bytes: 20 });
+        stats.add(&Outcome::CrowdedOut);
+        stats.add(&Outcome::CrowdedOut);
+        stats.add(&Outcome::Refused("no"));
+        stats.set_running(7, 9);
+        assert_eq!(stats.ended(), [0, 0, 1, 1, 0, 1, 0, 0, 2]);
+        assert_eq!((stats.bytes(), stats.running(), stats.crowded_out()), (120, 7, 9));
     }
 }
