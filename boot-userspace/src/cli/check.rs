@@ -47,7 +47,7 @@ impl Check {
         if self.no_files {
             return ExitCode::from(u8::from(!errors.is_empty()));
         }
-        let findings = BootFiles::configured(&config).survey(&config);
+        let findings = BootFiles::configured(&config).audit(&config);
         findings.iter().for_each(|finding| println!("{}", line(finding)));
         let is_bad = !errors.is_empty() || findings.iter().any(|finding| finding.verdict == Verdict::Error);
         ExitCode::from(u8::from(is_bad))

@@ -3,6 +3,7 @@
 //! Names are read tolerantly, because firmware writes them in many ways (backslashes, doubled slashes, `..`, `%20`,
 //! other case), and resolved strictly: the kernel itself refuses every path that leads out of the boot directory.
 
+mod audit;
 mod configured;
 mod inspect;
 mod listing;
@@ -10,8 +11,7 @@ mod loader;
 mod path;
 mod pe;
 pub mod percent;
-mod survey;
-mod unnamed;
+mod unlisted;
 
 #[cfg(test)]
 mod tests;
@@ -29,9 +29,9 @@ use boot_common::class::Firmware;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+pub use audit::{Finding, Verdict};
 pub use inspect::{Inspection, inspect, is_efi_application};
 pub use loader::MissingLoader;
-pub use survey::{Finding, Verdict};
 
 use crate::host::descriptors;
 use inspect::{HEAD, Need};

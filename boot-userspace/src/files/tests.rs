@@ -294,7 +294,7 @@ fn an_open_file_is_inspected_as_what_the_configuration_says_it_is() {
 }
 
 #[test]
-fn the_survey_names_every_boot_file_and_judges_it() {
+fn the_audit_names_every_boot_file_and_judges_it() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     fs::create_dir_all(root.join("boot/talos")).unwrap();
@@ -362,7 +362,7 @@ fn the_survey_names_every_boot_file_and_judges_it() {
             format!("grubx64.efi is an x86-64 EFI application, 1.0 kB ({root}/boot/grubx64.efi)"),
         ),
     ];
-    let found = files.survey(&config);
+    let found = files.audit(&config);
     let matches = |(finding, (verdict, says)): (&Finding, &(Verdict, String))| {
         finding.verdict == *verdict && finding.says.starts_with(says.as_str())
     };
@@ -372,13 +372,13 @@ fn the_survey_names_every_boot_file_and_judges_it() {
 }
 
 #[test]
-fn the_survey_says_that_there_is_no_boot_dir() {
+fn the_audit_says_that_there_is_no_boot_dir() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    let survey = |settings: String| {
+    let audit = |settings: String| {
         let text = format!("{settings}\n[[interface]]\nname = \"eth1\"\ndhcp = \"proxy\"\n");
         let config = config::parse(&text, "xpxe.toml").unwrap();
-        let first = BootFiles::configured(&config).survey(&config).into_iter().next().unwrap();
+        let first = BootFiles::configured(&config).audit(&config).into_iter().next().unwrap();
         (first.verdict, first.says)
     };
     let path = |name: &str| dir.path().join(name);
@@ -395,10 +395,10 @@ fn the_survey_says_that_there_is_no_boot_dir() {
         ),
         (format!("boot_dir = {:?}", path("file")), Verdict::Error, "; set boot_dir to the directory with"),
     ] {
-        let (found, says) = survey(settings);
+        let (found, says) = audit(settings);
         assert!(found == verdict && says.starts_with("boot_dir /") && says.contains(why), "{found:?} {says}");
     }
     fs::create_dir(path("boot")).unwrap();
-    let (_, says) = survey(format!("boot_dir = {:?}", path("boot")));
+    let (_, says) = audit(format!("boot_dir = {:?}", path("boot")));
     assert!(!says.contains("cannot be read"), "{says}");
 }

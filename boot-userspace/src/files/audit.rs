@@ -9,7 +9,7 @@ use super::configured::{Named, named};
 use super::inspect::Need;
 use super::loader::{LOADERS, Loader, candidates, firmware_of};
 use super::path::tidy;
-use super::unnamed::{self, Unnamed};
+use super::unlisted::{self, Unlisted};
 use super::{BootFiles, Inspection, OpenError, OpenFile, inspect_file, open_trusted, what_to_do_about};
 use boot_engine::config::Config;
 
@@ -38,7 +38,7 @@ impl BootFiles {
     /// of `[ipxe]`, what profiles, rules and machines name in `boot_dir`, and what else lies there and has a boot
     /// file's name.
     #[must_use]
-    pub fn survey(&self, config: &Config) -> Vec<Finding> {
+    pub fn audit(&self, config: &Config) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut seen = BTreeSet::new();
         findings.extend(self.without_directory(config));
@@ -74,7 +74,7 @@ impl BootFiles {
             findings.push(finding(Verdict::Error, &name, &in_short(&places), looked));
             seen.extend(tidy(&name).map(|name| name.to_ascii_lowercase()));
         }
-        let Unnamed { names, complete } = unnamed::look(&self.boot_dir);
+        let Unlisted { names, complete } = unlisted::look(&self.boot_dir);
         for name in names.iter().filter(|name| !seen.contains(&name.to_ascii_lowercase())) {
             let looked = self.open(name).map(|file| self.inspect_open(name, &file));
             let place = self.boot_dir.join(name).display().to_string();

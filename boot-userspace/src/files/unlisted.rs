@@ -12,7 +12,7 @@ const MOST_ENTRIES: usize = 20_000;
 const MOST_FILES: usize = 200;
 
 /// What was found.
-pub(super) struct Unnamed {
+pub(super) struct Unlisted {
     /// Names relative to the boot directory, in order.
     pub(super) names: Vec<String>,
     /// That is all of them, as deep as was looked.
@@ -20,7 +20,7 @@ pub(super) struct Unnamed {
 }
 
 /// Everything beneath `boot_dir` that has the name of a boot file. What cannot be read has none.
-pub(super) fn look(boot_dir: &Path) -> Unnamed {
+pub(super) fn look(boot_dir: &Path) -> Unlisted {
     let mut names = Vec::new();
     let mut entries = 0;
     let mut here = vec![String::new()];
@@ -30,7 +30,7 @@ pub(super) fn look(boot_dir: &Path) -> Unnamed {
             for entry in fs::read_dir(boot_dir.join(&dir)).into_iter().flatten().flatten() {
                 entries += 1;
                 if entries > MOST_ENTRIES {
-                    return Unnamed { names: in_order(names), complete: false };
+                    return Unlisted { names: in_order(names), complete: false };
                 }
                 let Some(name) = name_in(&dir, &entry) else { continue };
                 // Links to directories are not followed: there may be circles.
@@ -44,7 +44,7 @@ pub(super) fn look(boot_dir: &Path) -> Unnamed {
         here = below;
     }
     let complete = names.len() <= MOST_FILES;
-    Unnamed { names: in_order(names), complete }
+    Unlisted { names: in_order(names), complete }
 }
 
 fn in_order(mut names: Vec<String>) -> Vec<String> {
@@ -77,13 +77,13 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), "").unwrap();
         }
-        let Unnamed { names, complete } = look(dir.path());
+        let Unlisted { names, complete } = look(dir.path());
         assert_eq!(names, ["EFI/BOOT/BOOTX64.EFI", "EFI/shimx64.efi.signed", "lpxelinux.0"]);
         assert!(complete);
         for number in 0..MOST_FILES {
             fs::write(dir.path().join(format!("{number}.efi")), "").unwrap();
         }
-        let Unnamed { names, complete } = look(dir.path());
+        let Unlisted { names, complete } = look(dir.path());
         assert!(names.len() == MOST_FILES && !complete);
         assert_eq!(look(&dir.path().join("nowhere")).names.len(), 0);
     }
