@@ -3,6 +3,7 @@
 //! [`Engine::handle`] takes a packet and the time, and queues [`Command`]s. What the tables can answer is
 //! answered by the very function that runs in the kernel; only what they cannot goes on to [`dhcp`].
 
+mod answer_log;
 pub mod answers;
 pub mod binding;
 pub mod boot;
@@ -17,7 +18,6 @@ pub mod holds;
 mod join;
 pub mod lease;
 pub mod leases;
-mod lines;
 pub mod marks;
 pub mod packet;
 pub mod policy;
@@ -47,6 +47,7 @@ use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
 
+use crate::answer_log::AnswerLog;
 use crate::binding::{Binding, State};
 use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
@@ -54,7 +55,6 @@ use crate::confirmed::Confirmed;
 use crate::dhcp::{Declines, Pending};
 use crate::join::join;
 use crate::lease::Bindings;
-use crate::lines::Lines;
 use crate::policy::{Differences, Policy};
 use crate::pools::Turned;
 use crate::record::{Lease, LeaseState};
@@ -108,7 +108,7 @@ pub struct Engine {
     adopted: u8,
     confirmed: Confirmed,
     reduced: dhcp::Reduced,
-    lines: Lines,
+    answer_log: AnswerLog,
     /// The names of machines that have none in the configuration: as they said, or as came with an imported lease.
     hostnames: HashMap<Mac, Box<str>>,
     /// How packets that reached the daemon ended.
@@ -140,7 +140,7 @@ impl Engine {
             adopted: 0,
             confirmed: Confirmed::default(),
             reduced: dhcp::Reduced::default(),
-            lines: Lines::default(),
+            answer_log: AnswerLog::default(),
             hostnames: HashMap::new(),
             counters: HashMap::new(),
             said: HashMap::new(),
@@ -214,7 +214,7 @@ impl Engine {
         });
         self.adopted = self.adopted.saturating_sub(1);
         self.confirmed.next_second();
-        self.end_lines();
+        self.end_answer_log();
     }
 
     /// What is to be done, in order.

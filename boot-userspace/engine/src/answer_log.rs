@@ -27,7 +27,7 @@ const MOST_NAMED: usize = 20;
 
 /// Counts the lines of the current second and minute.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct AnswerLog {
     written: u32,
     left: u32,
     /// Answers of the second that got no line: offers, and everything else.
@@ -38,14 +38,14 @@ pub(super) struct Lines {
     seconds: u32,
 }
 
-impl Default for Lines {
+impl Default for AnswerLog {
     fn default() -> Self {
         let shares = Shares::new(MOST_OF_ONE);
         Self { written: 0, left: MOST_AT_ONCE, offers: 0, others: 0, shares, seconds: 0 }
     }
 }
 
-impl Lines {
+impl AnswerLog {
     /// Whether an answer gets a line.
     fn admit(&mut self, reason: Reason, mac: Mac, ifindex: u32) -> bool {
         // In a storm no machine is looked up for a line that is not written.
@@ -93,8 +93,8 @@ impl Lines {
 
 impl Engine {
     /// Ends a second of the log, and names machines that ask without end.
-    pub(super) fn end_lines(&mut self) {
-        let floods = self.lines.next_second();
+    pub(super) fn end_answer_log(&mut self) {
+        let floods = self.answer_log.next_second();
         let unnamed = floods.len().saturating_sub(MOST_NAMED);
         for ((mac, ifindex), more) in floods.into_iter().take(MOST_NAMED) {
             let name = self.policy.name(mac).unwrap_or("");
@@ -156,7 +156,7 @@ impl Engine {
 
     /// Logs who was answered, by whom.
     pub(super) fn say(&mut self, mac: Mac, answered: &Answered, by: Hook, ifindex: u32) {
-        if !self.lines.admit(answered.reason, mac, ifindex) {
+        if !self.answer_log.admit(answered.reason, mac, ifindex) {
             return;
         }
         let address = Ipv4Addr::from(answered.address);
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_second_has_so_many_lines_and_then_a_number() {
-        let mut lines = Lines::default();
+        let mut lines = AnswerLog::default();
         assert!((0..MOST).all(|number| lines.admit(Reason::Offered, machine(number), 7)));
         let more = [Reason::Offered, Reason::Acked, Reason::Acked];
         assert!(more.into_iter().all(|reason| !lines.admit(reason, machine(1), 7)));
@@ -224,7 +224,7 @@ mod tests {
     /// What 78,600 answers a second to one machine leave in the log, and to any number of machines.
     #[test]
     fn a_flood_of_one_machine_is_a_line_a_minute_and_pushes_nobody_out() {
-        let mut lines = Lines::default();
+        let mut lines = AnswerLog::default();
         let mut written = 0;
         let mut named = Vec::new();
         for second in 0..2 * MINUTE {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_flood_in_the_name_of_many_machines_is_short_in_the_long_run() {
-        let mut lines = Lines::default();
+        let mut lines = AnswerLog::default();
         let day = (0..3600).map(|second| {
             let written = (0..20_000)
                 .filter(|number| lines.admit(Reason::Offered, machine(second * 20_000 + number), 7))
