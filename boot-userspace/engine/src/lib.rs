@@ -15,13 +15,13 @@ mod dhcp;
 mod dropped;
 pub mod fits;
 pub mod holds;
-mod join;
 pub mod lease;
 pub mod leases;
 pub mod marks;
 pub mod packet;
 pub mod policy;
 pub mod pools;
+mod reassembly;
 pub mod record;
 mod relink;
 pub mod roster;
@@ -53,10 +53,10 @@ use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
 use crate::confirmed::Confirmed;
 use crate::dhcp::{Declines, Pending};
-use crate::join::join;
 use crate::lease::Bindings;
 use crate::policy::{Differences, Policy};
 use crate::pools::Turned;
+use crate::reassembly::reassemble;
 use crate::record::{Lease, LeaseState};
 use crate::roster::Roster;
 use crate::sets::{Set, Sets};
@@ -173,7 +173,7 @@ impl Engine {
         if let Err(Reason::TooLong | Reason::TooManyOptions | Reason::SplitOption | Reason::Overload) =
             outcome
         {
-            outcome = join(incoming.payload)
+            outcome = reassemble(incoming.payload)
                 .ok_or(Reason::BadOption)
                 .and_then(|payload| self.respond(&Incoming { payload: &payload, ..*incoming }, &link, now));
         }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::{Incoming, Now};
-use crate::join::option_of;
+use crate::reassembly::option_of;
 
 /// `op` of an answer (RFC 2131 section 2).
 const BOOTREPLY: u8 = 2;

@@ -31,8 +31,8 @@ use boot_common::{Mac, Reason};
 use crate::answers::lease_seconds;
 use crate::binding::{Binding, State};
 use crate::command::{Command, Incoming, Now};
-use crate::join::option_of;
 use crate::lease::OFFER_HOLDS;
+use crate::reassembly::option_of;
 use crate::record::{Change, Lease, LeaseState};
 use crate::{Engine, packet};
 

@@ -20,7 +20,7 @@ use super::{Asked, Place};
 use crate::answers::{Parts, prepare};
 use crate::binding::Binding;
 use crate::command::{Command, Incoming, Told, Via};
-use crate::join::option_of;
+use crate::reassembly::option_of;
 use crate::{Engine, packet};
 
 impl Engine {

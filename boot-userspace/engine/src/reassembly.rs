@@ -1,6 +1,6 @@
 //! Rewrites a request as the walk that both halves share can read it: each option once, from one place, in one frame.
 //!
-//! Joined is what came in several pieces (RFC 3396), and what continues in `file` and `sname` (RFC 2132 section 9.3).
+//! Reassembled is what came in several pieces (RFC 3396), and what continues in `file` and `sname` (RFC 2132 section 9.3).
 //! Left out are PAD and the options that nobody reads, so that a message may be as long as UDP carries it.
 
 use boot_common::wire::{HEADERS, MAX_FRAME, option};
@@ -18,17 +18,17 @@ const LONGEST_PIECE: usize = 255;
 /// The message with each option that is read once, in the options field only. `None` when an option runs past the end
 /// of its field.
 ///
-/// The pieces of an option are joined in the order options, `file`, `sname` (RFC 3396 section 7).
-pub(super) fn join(message: &[u8]) -> Option<Vec<u8>> {
+/// The pieces of an option are reassembled in the order options, `file`, `sname` (RFC 3396 section 7).
+pub(super) fn reassemble(message: &[u8]) -> Option<Vec<u8>> {
     let mut options = Vec::new();
     collect(message.get(OPTIONS..)?, &mut options)?;
     let overload = options.iter().find(|(code, _)| *code == option::OVERLOAD);
     let overload = overload.and_then(|(_, data)| data.first().copied()).unwrap_or(0);
-    let mut joined = message.get(..OPTIONS)?.to_vec();
+    let mut reassembled = message.get(..OPTIONS)?.to_vec();
     for (bit, field) in [(1, FILE..COOKIE), (2, SNAME..FILE)] {
         if overload & bit != 0 && overload <= 3 {
             collect(message.get(field.clone())?, &mut options)?;
-            joined.get_mut(field)?.fill(0);
+            reassembled.get_mut(field)?.fill(0);
         }
     }
     for (code, mut data) in options {
@@ -42,17 +42,17 @@ pub(super) fn join(message: &[u8]) -> Option<Vec<u8>> {
             }
             data.truncate(LONGEST_PIECE);
         }
-        joined.push(code);
-        joined.push(u8::try_from(data.len()).ok()?);
-        joined.extend_from_slice(&data);
+        reassembled.push(code);
+        reassembled.push(u8::try_from(data.len()).ok()?);
+        reassembled.extend_from_slice(&data);
     }
-    joined.push(option::END);
+    reassembled.push(option::END);
     // BOOTP is known by its length.
-    joined.resize(joined.len().max(message.len().min(LONGEST)), option::PAD);
-    Some(joined)
+    reassembled.resize(reassembled.len().max(message.len().min(LONGEST)), option::PAD);
+    Some(reassembled)
 }
 
-/// An option of a message whose options are all in their own field, joined from its pieces.
+/// An option of a message whose options are all in their own field, reassembled from its pieces.
 pub(super) fn option_of(message: &[u8], code: u8) -> Option<Vec<u8>> {
     let mut options = Vec::new();
     collect(message.get(OPTIONS..)?, &mut options)?;
@@ -101,29 +101,31 @@ mod tests {
             &[61, 1, 3, 12, 1, 9, 255],
             &[53, 1, 1, 61, 1, 1, 52, 1, 3, 61, 1, 2, 255],
         );
-        let joined = join(&split).unwrap();
-        assert_eq!(joined[OPTIONS..OPTIONS + 13], [53, 1, 1, 61, 4, 1, 2, 3, 4, 12, 1, 9, 255]);
-        assert!(joined[OPTIONS + 13..].iter().all(|byte| *byte == 0) && joined.len() == split.len());
-        assert!(joined[SNAME..COOKIE].iter().all(|byte| *byte == 0));
-        assert_eq!(joined[..SNAME], split[..SNAME]);
+        let reassembled = reassemble(&split).unwrap();
+        assert_eq!(reassembled[OPTIONS..OPTIONS + 13], [53, 1, 1, 61, 4, 1, 2, 3, 4, 12, 1, 9, 255]);
+        assert!(
+            reassembled[OPTIONS + 13..].iter().all(|byte| *byte == 0) && reassembled.len() == split.len()
+        );
+        assert!(reassembled[SNAME..COOKIE].iter().all(|byte| *byte == 0));
+        assert_eq!(reassembled[..SNAME], split[..SNAME]);
     }
 
     #[test]
     fn fields_without_overload_are_names() {
         let plain = message(b"server", b"file", &[61, 1, 1, 61, 1, 2, 255]);
-        let joined = join(&plain).unwrap();
-        assert_eq!(joined[..OPTIONS], plain[..OPTIONS]);
-        assert_eq!(joined[OPTIONS..], [61, 2, 1, 2, 255, 0, 0]);
+        let reassembled = reassemble(&plain).unwrap();
+        assert_eq!(reassembled[..OPTIONS], plain[..OPTIONS]);
+        assert_eq!(reassembled[OPTIONS..], [61, 2, 1, 2, 255, 0, 0]);
         // Other values than 1 to 3 are ignored (RFC 2132 section 9.3).
         let wrong = message(&[61, 1, 4], &[], &[52, 1, 7, 53, 1, 1, 255]);
-        assert_eq!(join(&wrong).unwrap()[OPTIONS..OPTIONS + 4], [53, 1, 1, 255]);
+        assert_eq!(reassemble(&wrong).unwrap()[OPTIONS..OPTIONS + 4], [53, 1, 1, 255]);
     }
 
     #[test]
     fn what_lies_is_nothing() {
-        assert_eq!(join(&message(&[], &[], &[61, 9, 1])), None);
-        assert_eq!(join(&message(&[], &[61, 200], &[52, 1, 1, 255])), None);
-        assert_eq!(join(&[0; 200]), None);
+        assert_eq!(reassemble(&message(&[], &[], &[61, 9, 1])), None);
+        assert_eq!(reassemble(&message(&[], &[61, 200], &[52, 1, 1, 255])), None);
+        assert_eq!(reassemble(&[0; 200]), None);
     }
 
     #[test]
@@ -131,7 +133,7 @@ mod tests {
         let options = [&[0; 9][..], &[224, 1, 1, 0, 53, 1, 1, 43, 2, 7, 7, 255, 53, 1, 2]].concat();
         let mut expected = vec![53, 1, 1, 255];
         expected.resize(options.len(), 0);
-        assert_eq!(join(&message(&[], &[], &options)).unwrap()[OPTIONS..], expected);
+        assert_eq!(reassemble(&message(&[], &[], &options)).unwrap()[OPTIONS..], expected);
     }
 
     #[test]
@@ -140,8 +142,8 @@ mod tests {
             let mut options = vec![code, 255];
             options.resize(257, 1);
             options.extend([code, 1, 1, 53, 1, 1, 255]);
-            let joined = join(&message(&[], &[], &options)).unwrap();
-            joined[OPTIONS..].to_vec()
+            let reassembled = reassemble(&message(&[], &[], &options)).unwrap();
+            reassembled[OPTIONS..].to_vec()
         };
         assert_eq!(long(61)[..4], [53, 1, 1, 255], "cannot be echoed as it was");
         assert_eq!(long(60)[..2], [60, 255]);
@@ -152,8 +154,8 @@ mod tests {
     fn a_message_of_any_length_fits_a_frame() {
         let mut options = vec![0; 60_000];
         options.extend([53, 1, 1, 255]);
-        let joined = join(&message(&[], &[], &options)).unwrap();
-        assert_eq!(joined.len(), LONGEST);
-        assert_eq!(joined[OPTIONS..OPTIONS + 4], [53, 1, 1, 255]);
+        let reassembled = reassemble(&message(&[], &[], &options)).unwrap();
+        assert_eq!(reassembled.len(), LONGEST);
+        assert_eq!(reassembled[OPTIONS..OPTIONS + 4], [53, 1, 1, 255]);
     }
 }
