@@ -54,7 +54,7 @@ pub struct Daemon {
     /// What probes have found.
     pub(super) findings: (mpsc::UnboundedSender<Finding>, mpsc::UnboundedReceiver<Finding>),
     /// What interfaces have become.
-    pub(super) relinks: (mpsc::Sender<Relink>, mpsc::Receiver<Relink>),
+    pub(super) rebinds: (mpsc::Sender<Rebind>, mpsc::Receiver<Rebind>),
     /// What operators want.
     pub(super) asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     /// Until when packets gather.
@@ -70,7 +70,7 @@ pub struct Daemon {
 }
 
 /// An interface that is another one now under its old name, or none.
-pub struct Relink {
+pub struct Rebind {
     /// Its name.
     pub name: String,
     /// What it is now, and the same for the engine; nothing if it is gone, down, or has no address.
@@ -87,7 +87,7 @@ impl Daemon {
     /// where there is a fast path.
     #[must_use]
     pub fn new(engine: Engine, store: Store, beside: HashSet<u32>, tables: Option<Tables>) -> Self {
-        let (findings, asks, relinks) = (mpsc::unbounded_channel(), mpsc::channel(ASKS), mpsc::channel(1));
+        let (findings, asks, rebinds) = (mpsc::unbounded_channel(), mpsc::channel(ASKS), mpsc::channel(1));
         Self {
             engine,
             store,
@@ -95,7 +95,7 @@ impl Daemon {
             beside,
             tables,
             findings,
-            relinks,
+            rebinds,
             asks,
             gather_until: Instant::now(),
             store_failures: 0,
@@ -114,8 +114,8 @@ impl Daemon {
 
     /// Where to tell what an interface has become, when it was made again or has other addresses.
     #[must_use]
-    pub fn relinks(&self) -> mpsc::Sender<Relink> {
-        self.relinks.0.clone()
+    pub fn rebinds(&self) -> mpsc::Sender<Rebind> {
+        self.rebinds.0.clone()
     }
 
     /// Fills the kernel's tables with what the engine has decided so far, and first removes what is not so any more, if
@@ -191,9 +191,9 @@ impl Daemon {
                     self.execute(commands).await;
                 }
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
-                Some(Relink { name, to, reply }) = self.relinks.1.recv() => {
+                Some(Rebind { name, to, reply }) = self.rebinds.1.recv() => {
                     let done = match to {
-                        Some((link, port)) => self.relink(&link, port, &sender).await,
+                        Some((link, port)) => self.rebind(&link, port, &sender).await,
                         None => self.unlink(&name),
                     };
                     // Nobody waits for it when the daemon ends.
@@ -211,9 +211,9 @@ impl Daemon {
     }
 
     /// Serves an interface that is another one now.
-    async fn relink(&mut self, link: &Link, port: Port, sender: &mpsc::Sender<Packet>) -> Result<()> {
+    async fn rebind(&mut self, link: &Link, port: Port, sender: &mpsc::Sender<Packet>) -> Result<()> {
         let role = port.role;
-        let old = self.engine.relink(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
+        let old = self.engine.rebind(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
         if role != DhcpRole::Off {
             let mut sockets = match old {
                 // Of other addresses its ports know nothing.

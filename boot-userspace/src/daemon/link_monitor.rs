@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::event_loop::Relink;
+use super::event_loop::Rebind;
 use super::fast_path::attach;
 use super::port::port;
 use crate::fastpath::FastPath;
@@ -32,7 +32,7 @@ pub(super) struct LinkMonitor {
     pub(super) monitored: Vec<Monitored>,
     pub(super) roster: Roster,
     /// Who serves DHCP.
-    pub(super) dhcp: mpsc::Sender<Relink>,
+    pub(super) dhcp: mpsc::Sender<Rebind>,
     /// Monitored for its programs, which are put on interfaces that are there again.
     pub(super) fast_path: Option<FastPath>,
     /// Gets told which interfaces are not served.
@@ -45,12 +45,12 @@ pub(super) struct Monitored {
     link: Link,
     /// Why it is not served, as was said.
     trouble: Option<String>,
-    tftp: mpsc::UnboundedSender<tftp::Relink>,
+    tftp: mpsc::UnboundedSender<tftp::Rebind>,
     advertiser: Option<AbortHandle>,
 }
 
 impl Monitored {
-    pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Relink>) -> Self {
+    pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Rebind>) -> Self {
         Self { link, trouble: None, tftp, advertiser: None }
     }
 }
@@ -88,7 +88,7 @@ impl LinkMonitor {
         let name = monitored.link.name.clone();
         let found = match link::find(&name) {
             Ok(link) if link == monitored.link => Ok(false),
-            Ok(link) => self.relink(position, link).await.map(|()| true),
+            Ok(link) => self.rebind(position, link).await.map(|()| true),
             Err(error) => self.leave(position).await.and(Err(error.into())),
         };
         let Some(monitored) = self.monitored.get_mut(position) else { return };
@@ -131,13 +131,13 @@ impl LinkMonitor {
         };
         monitored.link.index = 0;
         let (reply, done) = oneshot::channel();
-        let relink = Relink { name: monitored.link.name.clone(), to: None, reply };
-        self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
+        let rebind = Rebind { name: monitored.link.name.clone(), to: None, reply };
+        self.dhcp.send(rebind).await.ok().context("the DHCP server has ended")?;
         done.await.context("the DHCP server has ended")?
     }
 
     /// Has an interface served that is another one now. What is known stays so only when all of it is done.
-    async fn relink(&mut self, position: usize, link: Link) -> Result<()> {
+    async fn rebind(&mut self, position: usize, link: Link) -> Result<()> {
         let (Some(monitored), Some(interface)) =
             (self.monitored.get(position), self.config.interfaces.get(position))
         else {
@@ -149,8 +149,8 @@ impl LinkMonitor {
         done.await.context("the TFTP server has ended")??;
         let (reply, done) = oneshot::channel();
         let port = port(&self.config, interface, &link, self.http_port);
-        let relink = Relink { name: link.name.clone(), to: Some((link.clone(), port)), reply };
-        self.dhcp.send(relink).await.ok().context("the DHCP server has ended")?;
+        let rebind = Rebind { name: link.name.clone(), to: Some((link.clone(), port)), reply };
+        self.dhcp.send(rebind).await.ok().context("the DHCP server has ended")?;
         done.await.context("the DHCP server has ended")??;
         if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new)
             && let Err(error) = attach(&self.config.pin_dir, interface, &link, fast_path)

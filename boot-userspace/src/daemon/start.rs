@@ -140,10 +140,10 @@ pub async fn serve(
         monitored: links
             .iter()
             .zip(&tftp)
-            .map(|(link, tftp)| Monitored::new(link.clone(), tftp.relinks()))
+            .map(|(link, tftp)| Monitored::new(link.clone(), tftp.rebinds()))
             .collect(),
         roster: roster.clone(),
-        dhcp: daemon.relinks(),
+        dhcp: daemon.rebinds(),
         fast_path: hooks,
         readiness: readiness.clone(),
     };

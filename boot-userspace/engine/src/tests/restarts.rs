@@ -133,8 +133,8 @@ fn an_interface_that_was_made_again_keeps_machines_and_answers() {
     lab.leased(UNKNOWN);
     let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let (before, answers) = (host(&lab), lab.engine.tables.answers.len());
-    assert_eq!(lab.engine.relink(Port { name: "eth2".to_owned(), ..port(9, SERVER) }, lab.now), None);
-    assert_eq!(lab.engine.relink(port(9, SERVER), lab.now), Some(7));
+    assert_eq!(lab.engine.rebind(Port { name: "eth2".to_owned(), ..port(9, SERVER) }, lab.now), None);
+    assert_eq!(lab.engine.rebind(port(9, SERVER), lab.now), Some(7));
     assert!(lab.engine.has_link(9) && !lab.engine.has_link(7));
     assert_eq!((host(&lab), lab.engine.tables.answers.len()), (before, answers));
     assert!(lab.engine.take_commands().is_empty());
@@ -150,7 +150,7 @@ fn an_interface_with_another_address_answers_with_it() {
     let promised = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until;
 
     let new = Ipv4Addr::new(10, 1, 0, 3);
-    assert_eq!(lab.engine.relink(port(7, new), lab.now), Some(7));
+    assert_eq!(lab.engine.rebind(port(7, new), lab.now), Some(7));
     kernel.answers.retain(|key, answer| lab.engine.has_answer(key, answer));
     assert!(kernel.answers.is_empty(), "they all named the old address");
     let (machines, answers) = lab.engine.take_first_commands();
@@ -172,7 +172,7 @@ fn an_interface_with_another_address_answers_with_it() {
 fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines_and_answers() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(UNKNOWN);
-    lab.engine.relink(port(7, SERVER), lab.now);
+    lab.engine.rebind(port(7, SERVER), lab.now);
     lab.engine.take_commands();
     let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let before = host(&lab);
@@ -183,7 +183,7 @@ fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines
     assert!(!lab.engine.has_link(7));
     let mut more = port(7, SERVER);
     more.addresses.push("10.78.0.1/24".parse().unwrap());
-    assert_eq!(lab.engine.relink(more, lab.now), Some(7));
+    assert_eq!(lab.engine.rebind(more, lab.now), Some(7));
     assert!(lab.engine.has_link(7));
     assert!(lab.engine.take_commands().is_empty());
     assert_eq!(host(&lab), before);
@@ -195,8 +195,8 @@ fn an_address_that_is_ours_no_longer_is_given_out() {
     let of_the_pool = Ipv4Addr::new(10, 1, 1, 33);
     let mut more = port(7, SERVER);
     more.addresses.push(format!("{of_the_pool}/16").parse().unwrap());
-    lab.engine.relink(more, lab.now);
+    lab.engine.rebind(more, lab.now);
     assert_ne!(lab.offered(UNKNOWN), of_the_pool);
-    lab.engine.relink(port(7, SERVER), lab.now);
+    lab.engine.rebind(port(7, SERVER), lab.now);
     assert_eq!(lab.offered(OTHER), of_the_pool);
 }

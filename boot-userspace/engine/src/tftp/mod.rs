@@ -220,7 +220,7 @@ impl Transfers {
 
     /// The interface was made again with this number. What is under way goes on; the kernel half, which knows transfers
     /// by the number, has no more part in it.
-    pub fn relink(&mut self, limits: Limits, ifindex: u32) {
+    pub fn rebind(&mut self, limits: Limits, ifindex: u32) {
         self.limits = limits;
         if ifindex == self.ifindex {
             return;

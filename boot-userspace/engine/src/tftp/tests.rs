@@ -432,9 +432,9 @@ fn a_transfer_outlives_the_number_of_its_interface() {
     transfers.opened(token, Ok(Image { id: 1, size: 5000, place, edition: 0 }), now);
     let opened = actions(&mut transfers);
     assert!(opened.iter().any(|action| matches!(action, Action::Publish { key, .. } if key.ifindex == 2)));
-    transfers.relink(LIMITS, 2);
+    transfers.rebind(LIMITS, 2);
     assert_eq!(actions(&mut transfers), []);
-    transfers.relink(LIMITS, 9);
+    transfers.rebind(LIMITS, 9);
     let moved = actions(&mut transfers);
     assert!(matches!(&moved[..], [Action::Withdraw { key }] if key.ifindex == 2), "{moved:?}");
     transfers.handle(&ack(0), CLIENT, LOCAL, now);

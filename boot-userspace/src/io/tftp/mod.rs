@@ -65,7 +65,7 @@ struct Common {
 }
 
 /// What an interface has become, and who gets whether it is served as it is now.
-pub type Relink = (Link, oneshot::Sender<Result<(), BindError>>);
+pub type Rebind = (Link, oneshot::Sender<Result<(), BindError>>);
 
 /// A TFTP server that has its port.
 pub struct TftpServer {
@@ -84,7 +84,7 @@ pub struct TftpServer {
     crowded_out: u64,
     stats: Arc<TftpStats>,
     /// What the interface has become.
-    relinks: (mpsc::UnboundedSender<Relink>, mpsc::UnboundedReceiver<Relink>),
+    rebinds: (mpsc::UnboundedSender<Rebind>, mpsc::UnboundedReceiver<Rebind>),
 }
 
 /// A file, and the block size it is wanted in.
@@ -115,7 +115,7 @@ impl TftpServer {
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
-        let (crowded_out, stats, relinks) = (0, Arc::default(), mpsc::unbounded_channel());
+        let (crowded_out, stats, rebinds) = (0, Arc::default(), mpsc::unbounded_channel());
         Self {
             socket,
             link,
@@ -128,14 +128,14 @@ impl TftpServer {
             fetched,
             crowded_out,
             stats,
-            relinks,
+            rebinds,
         }
     }
 
     /// Where to tell what the interface has become, when it was made again or has other addresses.
     #[must_use]
-    pub fn relinks(&self) -> mpsc::UnboundedSender<Relink> {
-        self.relinks.0.clone()
+    pub fn rebinds(&self) -> mpsc::UnboundedSender<Rebind> {
+        self.rebinds.0.clone()
     }
 
     /// The interface, and what is counted there.
@@ -174,9 +174,9 @@ impl TftpServer {
                     self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
                 }
                 Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
-                Some((link, reply)) = self.relinks.1.recv() => {
+                Some((link, reply)) = self.rebinds.1.recv() => {
                     // Nobody waits for it when the daemon ends.
-                    drop(reply.send(self.relink(link)));
+                    drop(reply.send(self.rebind(link)));
                 }
                 () = sleep_until(wakeup) => {}
             }
@@ -185,13 +185,13 @@ impl TftpServer {
         }
     }
 
-    fn relink(&mut self, link: Link) -> Result<(), BindError> {
+    fn rebind(&mut self, link: Link) -> Result<(), BindError> {
         if link.index != self.link.index {
             self.socket = bind(&link)?;
             self.ports = Ports::new(link.clone());
         }
         let limits = Limits { mtu: link.mtu, window: self.common.window };
-        self.transfers.relink(limits, link.index);
+        self.transfers.rebind(limits, link.index);
         self.link = link;
         Ok(())
     }

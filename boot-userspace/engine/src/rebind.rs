@@ -13,7 +13,7 @@ impl Engine {
     /// Gives the number that it had; none for an interface that is not served.
     ///
     /// The tables are to be filled anew after that: [`take_first_commands`](Self::take_first_commands).
-    pub fn relink(&mut self, port: Port, now: Now) -> Option<u32> {
+    pub fn rebind(&mut self, port: Port, now: Now) -> Option<u32> {
         let (position, old) = self.policy.replace_port(port.clone())?;
         self.tables.links.remove(&old.ifindex);
         let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&port);
