@@ -24,7 +24,7 @@ use boot_engine::command::{Command, Incoming, Now};
 use boot_engine::config::{self, DhcpRole, Http};
 use boot_engine::policy::Port;
 use boot_engine::roster::Roster;
-use boot_engine::script::ScriptBook;
+use boot_engine::script::ScriptWriter;
 use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, Packet, checksums_are_right};
 use boot_userspace::files::{BootFiles, MissingLoader};
@@ -176,7 +176,7 @@ impl Files {
         let site = Site {
             files: Arc::clone(&self.boot_files),
             roster: Roster::default(),
-            scripts: Arc::new(ScriptBook::new(config, Roster::default())?),
+            scripts: Arc::new(ScriptWriter::new(config, Roster::default())?),
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
         };

@@ -61,7 +61,7 @@ pub struct Flight {
     /// Interface in the upper half, the client's port in the lower one.
     ends: Word,
     /// What tells the file's content from others; 0 when unknown.
-    pub edition: Word,
+    pub content: Word,
     /// The file's name for the log, padded with zeros.
     name: [Word; NAME / 8],
     /// The last position that was sent more than once: its acknowledgement may be of either.
@@ -249,13 +249,13 @@ impl Flight {
     /// What was learned of the client in another flight of the same transfer.
     pub fn inherit(&self, before: &Self) {
         let words =
-            |of: &Self| [&of.round_trip, &of.resent, &of.timeout, &of.opened, &of.edition].map(Word::get);
-        let [round_trip, resent, timeout, opened, edition] = words(before);
+            |of: &Self| [&of.round_trip, &of.resent, &of.timeout, &of.opened, &of.content].map(Word::get);
+        let [round_trip, resent, timeout, opened, content] = words(before);
         self.round_trip.set(round_trip);
         self.resent.set(resent);
         self.timeout.set(timeout);
         self.opened.set(opened);
-        self.edition.set(edition);
+        self.content.set(content);
     }
 
     /// Whose transfer it is; `None` when the slot is free.
@@ -289,7 +289,7 @@ impl Flight {
             stamp.set(now);
         }
         let numbers =
-            [&self.round_trip, &self.resent, &self.timeout, &self.by_xdp, &self.by_tc, &self.edition];
+            [&self.round_trip, &self.resent, &self.timeout, &self.by_xdp, &self.by_tc, &self.content];
         for number in numbers {
             number.set(0);
         }

@@ -127,7 +127,7 @@ chain --replace {{ again }} || goto wait
 ";
 
 /// Writes the scripts.
-pub struct ScriptBook {
+pub struct ScriptWriter {
     config: Arc<Config>,
     /// The machines' numbers by MAC, in order.
     by_mac: Box<[(Mac, u32)]>,
@@ -136,7 +136,7 @@ pub struct ScriptBook {
     templates: Environment<'static>,
 }
 
-impl ScriptBook {
+impl ScriptWriter {
     /// The scripts for a configuration; a machine's is for the addresses only that the roster knows it by.
     ///
     /// # Errors
@@ -314,12 +314,12 @@ mod tests {
         args = "extra=1"
     "#;
 
-    fn book(config: &str) -> ScriptBook {
-        book_with(config, Roster::default())
+    fn scripts(config: &str) -> ScriptWriter {
+        scripts_with(config, Roster::default())
     }
 
-    fn book_with(config: &str, roster: Roster) -> ScriptBook {
-        ScriptBook::new(crate::config::parse(config, "test").unwrap(), roster).unwrap()
+    fn scripts_with(config: &str, roster: Roster) -> ScriptWriter {
+        ScriptWriter::new(crate::config::parse(config, "test").unwrap(), roster).unwrap()
     }
 
     fn asked(mac: &str) -> Asked {
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_machine_gets_its_own_arguments_behind_the_profiles() {
-        let script = book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap();
+        let script = scripts(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap();
         assert!(script.starts_with("#!ipxe\n"), "{script}");
         assert!(script.contains(
             "\nkernel --name kernel http://10.1.0.2:8080/files/talos/vm%20linuz initrd=initrd0 initrd=initrd1 console=ttyS0 extra=1 || goto retry\n"
@@ -358,7 +358,7 @@ mod tests {
         let more =
             [(2, "uuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\""), (3, "mac = \"52:54:00:00:00:03\"")];
         let more = more.map(|(number, mark)| format!("[[machine]]\n{mark}\nargs = \"extra={number}\"\n"));
-        let book = book(&(CONFIG.to_owned() + &more.concat()));
+        let scripts = scripts(&(CONFIG.to_owned() + &more.concat()));
         let uuid = Some("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned());
         // As SMBIOS has it.
         let swapped = Some("44454c4c-4200-1035-8052-b4c04f4e3132".to_owned());
@@ -371,7 +371,7 @@ mod tests {
             ("52:54:00:00:00:99", None, Some("ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned()), None),
             ("52:54:00:00:00:99", None, None, None),
         ] {
-            let script = book.script(&Asked { recognised, uuid, ..asked(mac) }).unwrap();
+            let script = scripts.script(&Asked { recognised, uuid, ..asked(mac) }).unwrap();
             let extra =
                 extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
             assert!(script.contains(&extra), "{extra} is not in\n{script}");
@@ -386,8 +386,8 @@ mod tests {
         let scripts = [
             bootstrap(server, Network::Own),
             bootstrap(server, Network::Firmwares),
-            book(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap(),
-            book(&waits).script(&asked("52:54:00:00:00:01")).unwrap(),
+            scripts(CONFIG).script(&asked("52:54:00:00:00:01")).unwrap(),
+            scripts(&waits).script(&asked("52:54:00:00:00:01")).unwrap(),
         ];
         for script in scripts {
             let lines: Vec<&str> = script.lines().filter(|line| !line.is_empty()).collect();
@@ -411,38 +411,38 @@ mod tests {
         let roster = Roster::default();
         let (mac, uuid) = ("52:54:00:00:00:01", "4c4c4544-0042-3510-8052-b4c04f4e3132");
         let config = CONFIG.replace("name = \"node1\"", &format!("name = \"node1\"\nuuid = {uuid:?}"));
-        let book = book_with(&config, roster.clone());
+        let scripts = scripts_with(&config, roster.clone());
         let unknown = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
-        assert!(book.script(&asked(mac)).is_ok(), "its address is not known");
+        assert!(scripts.script(&asked(mac)).is_ok(), "its address is not known");
         let home = Ipv4Addr::new(10, 1, 1, 50);
         roster.put(home, Client { mac: mac.parse().unwrap(), name: None });
         let other = NoScript::OfAnother { machine: "node1".to_owned(), address: home };
         assert!(!other.to_string().contains("10.1.1.50"), "who asks does not learn it");
         let refused = Err(other);
-        assert_eq!(book.script(&asked(mac)), refused, "by its MAC");
-        assert_eq!(book.script(&unknown("52:54:00:00:00:99")), refused, "by its UUID");
-        assert_eq!(book.script(&Asked { mac: None, ..unknown(mac) }), refused, "by its UUID alone");
-        assert_eq!(book.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
-        assert!(book.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
-        assert!(book.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
+        assert_eq!(scripts.script(&asked(mac)), refused, "by its MAC");
+        assert_eq!(scripts.script(&unknown("52:54:00:00:00:99")), refused, "by its UUID");
+        assert_eq!(scripts.script(&Asked { mac: None, ..unknown(mac) }), refused, "by its UUID alone");
+        assert_eq!(scripts.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
+        assert!(scripts.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
+        assert!(scripts.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
         let shared = format!("[http]\nshared_addresses = [\"10.1.1.0/24\"]\n{config}");
-        assert!(book_with(&shared, roster).script(&asked(mac)).is_ok());
+        assert!(scripts_with(&shared, roster).script(&asked(mac)).is_ok());
     }
 
     #[test]
     fn an_unknown_machine_boots_waits_or_is_turned_away() {
         let unknown = asked("52:54:00:00:00:99");
-        assert!(book(CONFIG).script(&unknown).unwrap().contains("vm%20linuz"));
+        assert!(scripts(CONFIG).script(&unknown).unwrap().contains("vm%20linuz"));
         let discover = CONFIG.replace("[default]", "[default]\nunknown = \"discover\"");
-        assert!(book(&discover).script(&unknown).unwrap().contains("sleep 30"));
+        assert!(scripts(&discover).script(&unknown).unwrap().contains("sleep 30"));
         let ignore = CONFIG.replace("[default]", "[default]\nunknown = \"ignore\"");
-        assert!(matches!(book(&ignore).script(&unknown), Err(NoScript::NotForYou(_))));
+        assert!(matches!(scripts(&ignore).script(&unknown), Err(NoScript::NotForYou(_))));
     }
 
     #[test]
     fn without_a_profile_the_console_says_what_is_missing() {
         let config = CONFIG.replace("[default]\n        profile = \"talos\"", "");
-        let script = book(&config).script(&asked("52:54:00:00:00:01")).unwrap();
+        let script = scripts(&config).script(&asked("52:54:00:00:00:01")).unwrap();
         assert!(script.contains("has no profile"), "{script}");
     }
 }

@@ -34,7 +34,7 @@ use boot_engine::Engine;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
 use boot_engine::policy::Policy;
 use boot_engine::roster::Roster;
-use boot_engine::script::ScriptBook;
+use boot_engine::script::ScriptWriter;
 
 /// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`.
 ///
@@ -155,7 +155,7 @@ pub async fn serve(
             readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
         });
     }
-    let scripts = Arc::new(ScriptBook::new(Arc::clone(&config), roster.clone())?);
+    let scripts = Arc::new(ScriptWriter::new(Arc::clone(&config), roster.clone())?);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
     let site = Site { files, roster, scripts, trusted_proxies, readiness: readiness.clone() };
     let connections = Arc::<http::ConnectionStats>::default();

@@ -9,7 +9,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use boot_engine::STEP;
-use boot_engine::script::{self, Network, ScriptBook};
+use boot_engine::script::{self, Network, ScriptWriter};
 pub use boot_engine::script::{Asked, NoScript};
 
 use super::{Ends, Site, machine_at, shown};
@@ -28,7 +28,7 @@ pub trait Scripts {
     fn script(&self, asked: &Asked) -> Result<String, NoScript>;
 }
 
-impl Scripts for ScriptBook {
+impl Scripts for ScriptWriter {
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         Self::script(self, asked)
     }

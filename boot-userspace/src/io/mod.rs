@@ -1,7 +1,7 @@
 //! Sockets: what touches the network on the engine's behalf.
 
 mod frames;
-pub mod library;
+pub mod image_cache;
 pub mod neighbours;
 pub mod packet;
 pub mod probe;

@@ -188,7 +188,7 @@ fn run(window: u64, victim: u64, fault: Fault) -> Ran {
                 Action::Open { token, .. } => {
                     transfers.opened(
                         token,
-                        Ok(Image { id: 1, size: SIZE, place: None, edition: 0 }),
+                        Ok(Image { id: 1, size: SIZE, place: None, content: 0 }),
                         network.now,
                     );
                 }

@@ -91,7 +91,7 @@ pub struct Image {
     /// Where the kernel half finds it, if it does.
     pub place: Option<Place>,
     /// What tells its content from others, also after a restart.
-    pub edition: u64,
+    pub content: u64,
 }
 
 /// Where the kernel half finds an image and the sums of its blocks.

@@ -66,7 +66,7 @@ impl Server {
                     let result = match name.as_str() {
                         "missing" => Err(OpenError::NotFound),
                         "../secret" => Err(OpenError::Forbidden),
-                        _ => Ok(Image { id: token.0, size: self.size, place: None, edition: 0 }),
+                        _ => Ok(Image { id: token.0, size: self.size, place: None, content: 0 }),
                     };
                     self.transfers.opened(token, result, self.now);
                 }
@@ -415,7 +415,7 @@ fn late_answer_to_a_forgotten_open_closes_the_file() {
     let Some(Action::Open { token, .. }) = transfers.next_action() else { panic!("not opened") };
     transfers.handle(&error(0), CLIENT, LOCAL, SOON);
     assert!(matches!(transfers.next_action(), Some(Action::Tell(_))));
-    transfers.opened(token, Ok(Image { id: 7, size: 1, place: None, edition: 0 }), SOON);
+    transfers.opened(token, Ok(Image { id: 7, size: 1, place: None, content: 0 }), SOON);
     assert_eq!(transfers.next_action(), Some(Action::Close { image: 7 }));
     assert_eq!(transfers.next_action(), None);
 }
@@ -429,7 +429,7 @@ fn a_transfer_outlives_the_number_of_its_interface() {
     transfers.handle(&rrq("f octet blksize 1000"), CLIENT, LOCAL, now);
     let Some(Action::Open { token, .. }) = transfers.next_action() else { panic!("no file is opened") };
     let place = Some(Place { chunk: 0, sums: 0 });
-    transfers.opened(token, Ok(Image { id: 1, size: 5000, place, edition: 0 }), now);
+    transfers.opened(token, Ok(Image { id: 1, size: 5000, place, content: 0 }), now);
     let opened = actions(&mut transfers);
     assert!(opened.iter().any(|action| matches!(action, Action::Publish { key, .. } if key.ifindex == 2)));
     transfers.rebind(LIMITS, 2);

@@ -141,7 +141,7 @@ impl Transfer {
         };
         flight.begin(key, &shape, state, &self.request.name, nanos(now));
         flight.opened.set(nanos(self.started));
-        flight.edition.set(image.edition);
+        flight.content.set(image.content);
         flight.timeout.set(agreed.timeout.map_or(0, nanos));
         let pace = Pace::new(agreed.oack.is_some(), shape.window);
         self.due = Pace::look(flight, true, now + pace.wait(flight), now);

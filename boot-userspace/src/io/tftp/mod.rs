@@ -16,7 +16,7 @@ use crate::files::{BootFiles, OpenError};
 use crate::host::clock;
 use crate::host::descriptors;
 use crate::host::link::Link;
-use crate::io::library::{Edition, Library};
+use crate::io::image_cache::{Content, ImageCache};
 use crate::io::udp::{BindError, UdpSocket};
 use boot_engine::roster::Roster;
 use boot_engine::tftp::{
@@ -53,7 +53,7 @@ struct Common {
     /// Who has which address, for the log.
     roster: Roster,
     /// The files' contents.
-    library: Arc<Library>,
+    images: Arc<ImageCache>,
     /// Where transfers stand.
     slots: Slots,
     /// The largest window that is granted.
@@ -88,7 +88,7 @@ pub struct TftpServer {
 }
 
 /// A file, and the block size it is wanted in.
-type Wanted = (Edition, u16);
+type Wanted = (Content, u16);
 type Fetched = (Wanted, io::Result<Image>);
 
 /// Who waits for a file, by the name that the first of them asked for.
@@ -250,7 +250,7 @@ impl TftpServer {
                     packet.clear();
                     packet.extend(tftp::data_header(block));
                     packet.resize(DATA_HEADER + len, 0);
-                    match self.common.library.read(
+                    match self.common.images.read(
                         image,
                         packet.get_mut(DATA_HEADER..).unwrap_or_default(),
                         offset,
@@ -259,7 +259,7 @@ impl TftpServer {
                         Err(error) => self.transfers.unreadable(peer, &error.to_string(), clock::boot()),
                     }
                 }
-                Action::Close { image } => self.common.library.close(image),
+                Action::Close { image } => self.common.images.close(image),
                 Action::Tell(told) => {
                     self.ports.close(told.peer);
                     self.stats.add(&told.outcome);
@@ -293,21 +293,19 @@ impl TftpServer {
                 return self.transfers.opened(token, Err(answer_to(&error)), clock::boot());
             }
         };
-        let edition = (file.version(), mode);
-        if let Some(image) = self.common.library.known(&edition, block_size) {
+        let content = (file.version(), mode);
+        if let Some(image) = self.common.images.known(&content, block_size) {
             return self.transfers.opened(token, Ok(image), clock::boot());
         }
-        let wanted = (edition, block_size);
+        let wanted = (content, block_size);
         let new = || Waiting { name: name.to_owned(), tokens: Vec::new() };
         let waiting = self.waiting.entry(wanted).or_insert_with(new);
         waiting.tokens.push(token);
         if waiting.tokens.len() == 1 {
             self.teller.inspect(&self.common.files, name, &file);
-            let (library, to) = (Arc::clone(&self.common.library), self.fetched.0.clone());
+            let (images, to) = (Arc::clone(&self.common.images), self.fetched.0.clone());
             // Whoever waits for the answer is gone with the server.
-            tokio::task::spawn_blocking(move || {
-                to.send((wanted, library.fetch(file, mode, block_size))).ok()
-            });
+            tokio::task::spawn_blocking(move || to.send((wanted, images.fetch(file, mode, block_size))).ok());
         }
     }
 
@@ -318,10 +316,10 @@ impl TftpServer {
         match result {
             Ok(image) => {
                 for token in waiting {
-                    let image = self.common.library.lend(image.id, wanted.1);
+                    let image = self.common.images.lend(image.id, wanted.1);
                     self.transfers.opened(token, image.ok_or(tftp::OpenError::Failed), now);
                 }
-                self.common.library.close(image.id);
+                self.common.images.close(image.id);
             }
             Err(error) => {
                 warn!(step = "tftp", by = "daemon", file = name, "{name} cannot be sent: {error}");

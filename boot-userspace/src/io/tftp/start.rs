@@ -19,7 +19,7 @@ use crate::host::clock;
 use crate::host::link::Link;
 use crate::host::mapping::Mapping;
 use crate::host::size::human_size;
-use crate::io::library::{Library, fingerprint};
+use crate::io::image_cache::{ImageCache, fingerprint};
 use crate::io::udp::BindError;
 use boot_engine::config::{Config, FastPath as Hook};
 use boot_engine::roster::Roster;
@@ -72,12 +72,12 @@ pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: I
             (None, Arc::clone(&own), images?, sums?)
         }
     };
-    let library = Library::new(images, sums);
-    let mut adopted = standing_in(&flights, published.as_deref(), &files, &library);
+    let images = ImageCache::new(images, sums);
+    let mut adopted = standing_in(&flights, published.as_deref(), &files, &images);
     let taken: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
     let slots = Slots::new(flights, |slot| taken.contains(&slot));
     let mut move_from = |flights: &Mapping<Flight>, published: Option<&Published>| {
-        for (key, slot, image) in standing_in(flights, published, &files, &library) {
+        for (key, slot, image) in standing_in(flights, published, &files, &images) {
             let new = flights.all().get(slot as usize).and_then(|flight| move_to(flight, &slots, image));
             adopted.extend(new.map(|slot| (key, slot, image)));
         }
@@ -94,7 +94,7 @@ pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: I
     let common = Common {
         files,
         roster,
-        library: Arc::new(library),
+        images: Arc::new(images),
         slots,
         window: config.tftp.windowsize,
         single_port: config.tftp.single_port,
@@ -127,7 +127,7 @@ impl Prepared {
                     drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer")));
                 }
                 common.slots.give_back(slot, clock::boot());
-                common.library.close(image.id);
+                common.images.close(image.id);
             }
         }
         if found > 0 {
@@ -165,23 +165,23 @@ fn standing_in(
     flights: &Mapping<Flight>,
     published: Option<&Published>,
     files: &BootFiles,
-    library: &Library,
+    images: &ImageCache,
 ) -> Vec<Adopted> {
-    let mut adopted = published.map_or_else(Vec::new, |published| adopt(published, flights, library));
+    let mut adopted = published.map_or_else(Vec::new, |published| adopt(published, flights, images));
     let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
-    adopted.extend(reopened(flights, &known, files, library, clock::boot()));
+    adopted.extend(reopened(flights, &known, files, images, clock::boot()));
     adopted
 }
 
 /// Transfers in the kernel's tables that can go on; the others are taken out.
-fn adopt(published: &Published, flights: &Mapping<Flight>, library: &Library) -> Vec<Adopted> {
+fn adopt(published: &Published, flights: &Mapping<Flight>, images: &ImageCache) -> Vec<Adopted> {
     let mut adopted = Vec::new();
     for (key, slot) in published.all() {
         let image = flights.all().get(slot as usize).and_then(|flight| {
             let shape = flight.shape();
             let place = Place { chunk: shape.chunk, sums: shape.sums };
             can_go_on(flight, clock::boot())
-                .then(|| library.adopt(place, shape.size, shape.block_size))
+                .then(|| images.adopt(place, shape.size, shape.block_size))
                 .flatten()
         });
         match image {
@@ -207,7 +207,7 @@ fn reopened(
     flights: &Mapping<Flight>,
     known: &HashSet<u32>,
     files: &BootFiles,
-    library: &Library,
+    images: &ImageCache,
     now: Duration,
 ) -> Vec<Adopted> {
     let mut adopted = Vec::new();
@@ -216,7 +216,7 @@ fn reopened(
         let progressed = Duration::from_nanos(flight.progressed.get());
         // After a reboot the stamps are of another clock.
         let waits = progressed <= now && now < progressed + RECENT && flight.state().acked > 0;
-        match waits.then(|| reopen(flight, files, library)) {
+        match waits.then(|| reopen(flight, files, images)) {
             Some(Ok(image)) => {
                 begin_again(flight, flight, &key, image);
                 adopted.push((key, slot, image));
@@ -231,14 +231,14 @@ fn reopened(
     adopted
 }
 
-fn reopen(flight: &Flight, files: &BootFiles, library: &Library) -> io::Result<Image> {
+fn reopen(flight: &Flight, files: &BootFiles, images: &ImageCache) -> io::Result<Image> {
     let name = flight.name();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     let file = files.open(&String::from_utf8_lossy(name)).map_err(io::Error::other)?;
-    if fingerprint(&(file.version(), Mode::Octet)) != flight.edition.get() {
+    if fingerprint(&(file.version(), Mode::Octet)) != flight.content.get() {
         return Err(io::Error::other("the file is not the one that was being sent"));
     }
-    library.fetch(file, Mode::Octet, flight.shape().block_size)
+    images.fetch(file, Mode::Octet, flight.shape().block_size)
 }
 
 /// Makes a transfer that a daemon alone began one that the kernel half may know.
@@ -294,8 +294,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("f"), vec![7; 5000]).unwrap();
         let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new());
-        let library = Library::new(Mapping::own(1).unwrap(), Mapping::own(1).unwrap());
-        let edition = fingerprint(&(files.open("f").unwrap().version(), Mode::Octet));
+        let images = ImageCache::new(Mapping::own(1).unwrap(), Mapping::own(1).unwrap());
+        let content = fingerprint(&(files.open("f").unwrap().version(), Mode::Octet));
         let shape = Shape { size: 5000, block_size: 1432, window: 1, last: 5, chunk: 0, sums: 0 };
         let now = Duration::from_secs(10_000);
         let ages = [0, 29, 30, 3000];
@@ -305,19 +305,19 @@ mod tests {
                 TransferKey { client: [10, 9, 0, 2], local: [10, 9, 0, 1], ifindex: 2, port, reserved: 0 };
             let progressed = (now - Duration::from_secs(age)).as_nanos().try_into().unwrap();
             flight.begin(&key, &shape, State { sent: 3, acked: 2 }, "f", progressed);
-            flight.edition.set(edition);
+            flight.content.set(content);
         }
         // Of another clock, as after a reboot; of a file that has changed; that nobody has acknowledged a packet of.
         let all = flights.all();
-        for (slot, (later, edition, acked)) in
-            [(4, (1, edition, 2)), (5, (0, edition ^ 1, 2)), (6, (0, edition, 0))]
+        for (slot, (later, content, acked)) in
+            [(4, (1, content, 2)), (5, (0, content ^ 1, 2)), (6, (0, content, 0))]
         {
             let key = all[0].key().unwrap();
             let stamp = (now + Duration::from_secs(later)).as_nanos().try_into().unwrap();
             all[slot].begin(&key, &shape, State { sent: 3, acked }, "f", stamp);
-            all[slot].edition.set(edition);
+            all[slot].content.set(content);
         }
-        let adopted = reopened(&flights, &HashSet::new(), &files, &library, now);
+        let adopted = reopened(&flights, &HashSet::new(), &files, &images, now);
         assert_eq!(
             adopted.iter().map(|(key, slot, _)| (key.port, *slot)).collect::<Vec<_>>(),
             [(2000, 0), (2001, 1)]

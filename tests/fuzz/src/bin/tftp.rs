@@ -133,7 +133,7 @@ fuzz_target!(
                             let size = *case.pick(&SIZES);
                             world.open.insert(world.next, size);
                             let place = (case.byte() % 2 == 0).then_some(Place { chunk: 0, sums: 0 });
-                            Ok(Image { id: world.next, size, place, edition: 0 })
+                            Ok(Image { id: world.next, size, place, content: 0 })
                         }
                     };
                     world.transfers.opened(token, result, world.now);

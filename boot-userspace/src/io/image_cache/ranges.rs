@@ -5,13 +5,13 @@ use std::ops::Range;
 
 /// A row of elements, and the ranges of it that are taken.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct Ranges {
     length: u32,
     /// Start → length. Ranges do not overlap.
     taken: BTreeMap<u32, u32>,
 }
 
-impl Shelf {
+impl Ranges {
     pub(super) fn new(length: u32) -> Self {
         Self { length, taken: BTreeMap::new() }
     }
@@ -67,25 +67,25 @@ mod tests {
 
     #[test]
     fn ranges_are_taken_where_they_fit_first() {
-        let mut shelf = Shelf::new(10);
+        let mut ranges = Ranges::new(10);
         assert_eq!(
-            [shelf.take(4), shelf.take(4), shelf.take(3), shelf.take(2)],
+            [ranges.take(4), ranges.take(4), ranges.take(3), ranges.take(2)],
             [Some(0), Some(4), None, Some(8)]
         );
-        shelf.give_back(4);
+        ranges.give_back(4);
         assert_eq!(
-            [shelf.take(5), shelf.take(3), shelf.take(1), shelf.take(1)],
+            [ranges.take(5), ranges.take(3), ranges.take(1), ranges.take(1)],
             [None, Some(4), Some(7), None]
         );
     }
 
     #[test]
     fn rooms_are_between_what_stays() {
-        let mut shelf = Shelf::new(10);
+        let mut ranges = Ranges::new(10);
         for (start, count) in [(0, 2), (2, 1), (4, 2), (7, 3)] {
-            assert!(shelf.take_at(start, count));
+            assert!(ranges.take_at(start, count));
         }
-        let rooms = |count, leaving: &[u32]| shelf.rooms(count, &leaving.iter().copied().collect());
+        let rooms = |count, leaving: &[u32]| ranges.rooms(count, &leaving.iter().copied().collect());
         assert_eq!(rooms(1, &[]), [3..4, 6..7]);
         assert_eq!(rooms(2, &[]), []);
         assert_eq!(rooms(2, &[2, 7]), [2..4, 6..10]);
@@ -95,12 +95,12 @@ mod tests {
 
     #[test]
     fn what_an_earlier_daemon_took_stays_taken() {
-        let mut shelf = Shelf::new(10);
-        assert!(shelf.take_at(3, 4));
+        let mut ranges = Ranges::new(10);
+        assert!(ranges.take_at(3, 4));
         for (start, count) in [(3, 4), (0, 4), (6, 1), (6, 4), (2, 6), (8, 3)] {
-            assert!(!shelf.take_at(start, count), "{start} {count}");
+            assert!(!ranges.take_at(start, count), "{start} {count}");
         }
-        assert!(shelf.take_at(7, 3) && shelf.take_at(0, 3));
-        assert_eq!(shelf.take(1), None);
+        assert!(ranges.take_at(7, 3) && ranges.take_at(0, 3));
+        assert_eq!(ranges.take(1), None);
     }
 }

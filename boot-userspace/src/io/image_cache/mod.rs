@@ -3,7 +3,7 @@
 //! A file that has changed is another image, so transfers under way finish with what they began. What nobody fetches
 //! makes room for what somebody asks for, the longest unused first.
 
-mod shelf;
+mod ranges;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
@@ -16,7 +16,7 @@ use boot_common::wire::Sum;
 
 use crate::files::{OpenFile, Version};
 use crate::host::mapping::Mapping;
-use crate::io::library::shelf::Shelf;
+use crate::io::image_cache::ranges::Ranges;
 use boot_engine::tftp::{Image, Mode, Place, netascii};
 
 /// Bytes of a file that are read at once.
@@ -26,23 +26,23 @@ const PIECE: usize = 1 << 16;
 const LARGEST_TEXT: u64 = 16 << 20;
 
 /// A content, and how it is sent.
-pub type Edition = (Version, Mode);
+pub type Content = (Version, Mode);
 
 /// Images in memory, and files that do not fit there.
-pub struct Library {
+pub struct ImageCache {
     images: Mapping<Chunk>,
     sums: Mapping<Sums>,
-    books: Mutex<Books>,
+    entries: Mutex<Entries>,
     /// What is being read into memory: each once, and none waits for another, whose disk may be slow.
-    loading: Mutex<HashSet<Edition>>,
+    loading: Mutex<HashSet<Content>>,
     loaded: Condvar,
 }
 
-struct Books {
-    by_id: HashMap<u64, Book>,
-    by_edition: HashMap<Edition, u64>,
-    chunks: Shelf,
-    sums: Shelf,
+struct Entries {
+    by_id: HashMap<u64, Entry>,
+    by_content: HashMap<Content, u64>,
+    chunks: Ranges,
+    sums: Ranges,
     last_id: u64,
     /// Counts up with every use.
     clock: u64,
@@ -50,8 +50,8 @@ struct Books {
     freed: u64,
 }
 
-struct Book {
-    edition: Option<Edition>,
+struct Entry {
+    content: Option<Content>,
     size: u64,
     from: Source,
     users: usize,
@@ -86,54 +86,54 @@ enum Row {
     Sums,
 }
 
-/// While it lives, nobody else loads this edition.
+/// While it lives, nobody else loads this content.
 struct Alone<'l> {
-    library: &'l Library,
-    edition: Edition,
+    cache: &'l ImageCache,
+    content: Content,
 }
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.library.loading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.edition);
-        self.library.loaded.notify_all();
+        self.cache.loading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.content);
+        self.cache.loaded.notify_all();
     }
 }
 
-impl Library {
+impl ImageCache {
     /// An empty one, or one with the images that transfers of an earlier daemon are still sent: see
     /// [`adopt`](Self::adopt).
     #[must_use]
     pub fn new(images: Mapping<Chunk>, sums: Mapping<Sums>) -> Self {
         let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let books = Books {
+        let entries = Entries {
             by_id: HashMap::new(),
-            by_edition: HashMap::new(),
-            chunks: Shelf::new(length(images.count())),
-            sums: Shelf::new(length(sums.count()).saturating_mul(SUMS as u32)),
+            by_content: HashMap::new(),
+            chunks: Ranges::new(length(images.count())),
+            sums: Ranges::new(length(sums.count()).saturating_mul(SUMS as u32)),
             last_id: 0,
             clock: 0,
             freed: 0,
         };
         let (loading, loaded) = (Mutex::default(), Condvar::new());
-        Self { images, sums, books: Mutex::new(books), loading, loaded }
+        Self { images, sums, entries: Mutex::new(entries), loading, loaded }
     }
 
     /// A file that is in memory already, with the sums of its blocks if they can be had.
     #[must_use]
-    pub fn known(&self, edition: &Edition, block_size: u16) -> Option<Image> {
-        let mut books = self.books();
-        let id = *books.by_edition.get(edition)?;
-        let book = books.by_id.get(&id)?;
-        let ready = match &book.from {
+    pub fn known(&self, content: &Content, block_size: u16) -> Option<Image> {
+        let mut entries = self.entries();
+        let id = *entries.by_content.get(content)?;
+        let entry = entries.by_id.get(&id)?;
+        let ready = match &entry.from {
             Source::Memory { .. } if usize::from(block_size) > LONGEST_BLOCK => true,
             Source::Memory { sums, .. } => match sums.get(&block_size) {
                 Some(Summed::At(_)) => true,
-                Some(Summed::NoRoom { freed }) => *freed == books.freed,
+                Some(Summed::NoRoom { freed }) => *freed == entries.freed,
                 None => false,
             },
             Source::File(_) | Source::Text(_) => true,
         };
-        ready.then(|| books.lend(id, block_size)).flatten()
+        ready.then(|| entries.lend(id, block_size)).flatten()
     }
 
     /// Reads a file into memory, if there is or can be made room. Takes as long as the disk does.
@@ -141,15 +141,15 @@ impl Library {
     /// # Errors
     /// When the file cannot be read.
     pub fn fetch(&self, file: OpenFile, mode: Mode, block_size: u16) -> io::Result<Image> {
-        let edition = (file.version(), mode);
-        let _alone = self.alone_with(edition);
-        let known = self.books().hold_edition(&edition);
+        let content = (file.version(), mode);
+        let _alone = self.alone_with(content);
+        let known = self.entries().hold_content(&content);
         let id = match known {
             Some(id) => id,
-            None => self.load(file, edition)?,
+            None => self.load(file, content)?,
         };
         self.add_sums(id, block_size);
-        let image = self.books().lend(id, block_size);
+        let image = self.entries().lend(id, block_size);
         self.close(id);
         image.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -157,35 +157,36 @@ impl Library {
     /// An image that was lent, once more.
     #[must_use]
     pub fn lend(&self, id: u64, block_size: u16) -> Option<Image> {
-        self.books().lend(id, block_size)
+        self.entries().lend(id, block_size)
     }
 
     /// An image that an earlier daemon put where `place` says, for one transfer more.
     #[must_use]
     pub fn adopt(&self, place: Place, size: u64, block_size: u16) -> Option<Image> {
-        let mut books = self.books();
-        let same = |book: &Book| matches!(&book.from, Source::Memory { chunk, .. } if *chunk == place.chunk);
-        let known = books.by_id.iter().find(|(_, book)| same(book)).map(|(id, _)| *id);
+        let mut entries = self.entries();
+        let same =
+            |entry: &Entry| matches!(&entry.from, Source::Memory { chunk, .. } if *chunk == place.chunk);
+        let known = entries.by_id.iter().find(|(_, entry)| same(entry)).map(|(id, _)| *id);
         let id = match known {
             Some(id) => id,
             None => {
-                if !books.chunks.take_at(place.chunk, chunks_of(size)?) {
+                if !entries.chunks.take_at(place.chunk, chunks_of(size)?) {
                     return None;
                 }
-                books.add(None, size, Source::Memory { chunk: place.chunk, sums: HashMap::new() })
+                entries.add(None, size, Source::Memory { chunk: place.chunk, sums: HashMap::new() })
             }
         };
-        let Source::Memory { sums, .. } = &books.by_id.get(&id)?.from else { return None };
+        let Source::Memory { sums, .. } = &entries.by_id.get(&id)?.from else { return None };
         if !sums.contains_key(&block_size) {
             let count = sums_of(size, block_size)?;
-            if !books.sums.take_at(place.sums, count) {
+            if !entries.sums.take_at(place.sums, count) {
                 return None;
             }
-            if let Some(Book { from: Source::Memory { sums, .. }, .. }) = books.by_id.get_mut(&id) {
+            if let Some(Entry { from: Source::Memory { sums, .. }, .. }) = entries.by_id.get_mut(&id) {
                 sums.insert(block_size, Summed::At(place.sums));
             }
         }
-        books.lend(id, block_size)
+        entries.lend(id, block_size)
     }
 
     /// Reads a piece of an image that was lent.
@@ -193,9 +194,9 @@ impl Library {
     /// # Errors
     /// When the file cannot be read, or is not what it was when it was opened.
     pub fn read(&self, id: u64, piece: &mut [u8], offset: u64) -> io::Result<()> {
-        let books = self.books();
-        let book = books.by_id.get(&id).ok_or(io::ErrorKind::NotFound)?;
-        match &book.from {
+        let entries = self.entries();
+        let entry = entries.by_id.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        match &entry.from {
             Source::Memory { chunk, .. } => {
                 let chunk = *chunk as usize + usize::try_from(offset / CHUNK as u64).unwrap_or(usize::MAX);
                 let at = (offset % CHUNK as u64) as usize;
@@ -207,7 +208,7 @@ impl Library {
             }
             Source::File(file) => {
                 let file = Arc::clone(file);
-                drop(books);
+                drop(entries);
                 read_unchanged(&file, piece, offset)
             }
             Source::Text(text) => {
@@ -220,52 +221,53 @@ impl Library {
 
     /// Gives back what [`known`](Self::known), [`fetch`](Self::fetch) or [`adopt`](Self::adopt) lent.
     pub fn close(&self, id: u64) {
-        let mut books = self.books();
-        let Some(book) = books.by_id.get_mut(&id) else { return };
-        book.users = book.users.saturating_sub(1);
-        if book.users > 0 {
+        let mut entries = self.entries();
+        let Some(entry) = entries.by_id.get_mut(&id) else { return };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users > 0 {
             return;
         }
         // Nobody could ask for these again.
-        if book.edition.is_none() || !matches!(book.from, Source::Memory { .. }) {
-            books.remove(id);
+        if entry.content.is_none() || !matches!(entry.from, Source::Memory { .. }) {
+            entries.remove(id);
         } else {
-            books.freed += 1;
+            entries.freed += 1;
         }
     }
 
-    fn alone_with(&self, edition: Edition) -> Alone<'_> {
+    fn alone_with(&self, content: Content) -> Alone<'_> {
         let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        while !loading.insert(edition) {
+        while !loading.insert(content) {
             loading = self.loaded.wait(loading).unwrap_or_else(PoisonError::into_inner);
         }
-        Alone { library: self, edition }
+        Alone { cache: self, content }
     }
 
     /// The new image is held for the caller.
-    fn load(&self, file: OpenFile, edition: Edition) -> io::Result<u64> {
-        let text = match edition.1 {
+    fn load(&self, file: OpenFile, content: Content) -> io::Result<u64> {
+        let text = match content.1 {
             Mode::Octet => None,
             Mode::Netascii => Some(text_of(&file)?),
         };
         let size = text.as_ref().map_or(file.size, |text| text.len() as u64);
-        let Some(chunk) = chunks_of(size).and_then(|count| self.books().make_room(Row::Chunks, count)) else {
+        let Some(chunk) = chunks_of(size).and_then(|count| self.entries().make_room(Row::Chunks, count))
+        else {
             let from = match text {
                 None => Source::File(Arc::new(file)),
                 Some(text) => Source::Text(Arc::from(text)),
             };
-            return Ok(self.books().add_held(edition, size, from));
+            return Ok(self.entries().add_held(content, size, from));
         };
         let outcome = match text {
             None => self.copy(&file, chunk),
             Some(text) => self.put_all(chunk, &text),
         };
-        let mut books = self.books();
+        let mut entries = self.entries();
         match outcome {
-            Ok(()) => Ok(books.add_held(edition, size, Source::Memory { chunk, sums: HashMap::new() })),
+            Ok(()) => Ok(entries.add_held(content, size, Source::Memory { chunk, sums: HashMap::new() })),
             Err(error) => {
-                books.chunks.give_back(chunk);
-                books.freed += 1;
+                entries.chunks.give_back(chunk);
+                entries.freed += 1;
                 Err(error)
             }
         }
@@ -302,18 +304,20 @@ impl Library {
 
     /// Sums up a held image's blocks, if there is or can be made room. Without them the daemon sends it.
     fn add_sums(&self, id: u64, block_size: u16) {
-        let mut books = self.books();
-        let Some(Book { size, from: Source::Memory { sums, .. }, .. }) = books.by_id.get(&id) else { return };
+        let mut entries = self.entries();
+        let Some(Entry { size, from: Source::Memory { sums, .. }, .. }) = entries.by_id.get(&id) else {
+            return;
+        };
         let size = *size;
         if matches!(sums.get(&block_size), Some(Summed::At(_))) || usize::from(block_size) > LONGEST_BLOCK {
             return;
         }
         let count = sums_of(size, block_size);
-        let Some(first) = count.and_then(|count| books.make_room_for_sums(count, id)) else {
-            let freed = books.freed;
-            return books.know_sums(id, block_size, Summed::NoRoom { freed });
+        let Some(first) = count.and_then(|count| entries.make_room_for_sums(count, id)) else {
+            let freed = entries.freed;
+            return entries.know_sums(id, block_size, Summed::NoRoom { freed });
         };
-        drop(books);
+        drop(entries);
         let mut block = vec![0; usize::from(block_size)];
         let mut complete = true;
         for (nth, offset) in (0..size).step_by(usize::from(block_size)).enumerate() {
@@ -323,78 +327,78 @@ impl Library {
             let (sum, at) = (folded(block), first as usize + nth);
             complete &= self.sums.write(at / SUMS, at % SUMS * 2, &sum.to_ne_bytes());
         }
-        let mut books = self.books();
+        let mut entries = self.entries();
         if complete {
-            books.know_sums(id, block_size, Summed::At(first));
+            entries.know_sums(id, block_size, Summed::At(first));
         } else {
-            books.sums.give_back(first);
+            entries.sums.give_back(first);
         }
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
+impl Entries {
     fn lend(&mut self, id: u64, block_size: u16) -> Option<Image> {
         self.clock += 1;
-        let book = self.by_id.get_mut(&id)?;
-        book.users += 1;
-        book.last_used = self.clock;
-        let place = match &book.from {
+        let entry = self.by_id.get_mut(&id)?;
+        entry.users += 1;
+        entry.last_used = self.clock;
+        let place = match &entry.from {
             Source::Memory { chunk, sums } => {
                 let sums = sums.get(&block_size).copied().and_then(Summed::place);
                 sums.map(|sums| Place { chunk: *chunk, sums })
             }
             Source::File(_) | Source::Text(_) => None,
         };
-        let edition = book.edition.map_or(0, |edition| fingerprint(&edition));
-        Some(Image { id, size: book.size, place, edition })
+        let content = entry.content.map_or(0, |content| fingerprint(&content));
+        Some(Image { id, size: entry.size, place, content })
     }
 
-    fn add(&mut self, edition: Option<Edition>, size: u64, from: Source) -> u64 {
+    fn add(&mut self, content: Option<Content>, size: u64, from: Source) -> u64 {
         self.last_id += 1;
-        if let Some(edition) = edition {
-            self.by_edition.insert(edition, self.last_id);
+        if let Some(content) = content {
+            self.by_content.insert(content, self.last_id);
         }
-        self.by_id.insert(self.last_id, Book { edition, size, from, users: 0, last_used: self.clock });
+        self.by_id.insert(self.last_id, Entry { content, size, from, users: 0, last_used: self.clock });
         self.last_id
     }
 
-    fn add_held(&mut self, edition: Edition, size: u64, from: Source) -> u64 {
-        let id = self.add(Some(edition), size, from);
+    fn add_held(&mut self, content: Content, size: u64, from: Source) -> u64 {
+        let id = self.add(Some(content), size, from);
         self.hold(id);
         id
     }
 
     /// Keeps it until it is closed.
     fn hold(&mut self, id: u64) {
-        if let Some(book) = self.by_id.get_mut(&id) {
-            book.users += 1;
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.users += 1;
         }
     }
 
-    fn hold_edition(&mut self, edition: &Edition) -> Option<u64> {
-        let id = *self.by_edition.get(edition)?;
+    fn hold_content(&mut self, content: &Content) -> Option<u64> {
+        let id = *self.by_content.get(content)?;
         self.hold(id);
         Some(id)
     }
 
     fn remove(&mut self, id: u64) {
-        let Some(book) = self.by_id.remove(&id) else { return };
+        let Some(entry) = self.by_id.remove(&id) else { return };
         self.freed += 1;
-        if let Some(edition) = book.edition {
-            self.by_edition.remove(&edition);
+        if let Some(content) = entry.content {
+            self.by_content.remove(&content);
         }
-        if let Source::Memory { chunk, sums } = book.from {
+        if let Source::Memory { chunk, sums } = entry.from {
             self.chunks.give_back(chunk);
             sums.values().filter_map(|sums| sums.place()).for_each(|first| self.sums.give_back(first));
         }
     }
 
     fn know_sums(&mut self, id: u64, block_size: u16, summed: Summed) {
-        if let Some(Book { from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
+        if let Some(Entry { from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
             sums.insert(block_size, summed);
         }
     }
@@ -405,9 +409,9 @@ impl Books {
         if let Some(place) = self.row(row).take(count) {
             return Some(place);
         }
-        let unused = self.by_id.iter().filter(|(_, book)| book.users == 0);
+        let unused = self.by_id.iter().filter(|(_, entry)| entry.users == 0);
         let mut unused: Vec<(u64, u64, Vec<u32>)> =
-            unused.map(|(id, book)| (book.last_used, *id, book.from.places(row))).collect();
+            unused.map(|(id, entry)| (entry.last_used, *id, entry.from.places(row))).collect();
         let leaving: BTreeSet<u32> = unused.iter().flat_map(|(_, _, places)| places).copied().collect();
         let rooms = self.row(row).rooms(count, &leaving);
         let is_in_the_way = |place: &u32| rooms.iter().any(|room| room.contains(place));
@@ -424,13 +428,13 @@ impl Books {
         if let Some(place) = self.sums.take(count) {
             return Some(place);
         }
-        if let Some(Book { users: 1, from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
+        if let Some(Entry { users: 1, from: Source::Memory { sums, .. }, .. }) = self.by_id.get_mut(&id) {
             sums.drain().filter_map(|(_, sums)| sums.place()).for_each(|first| self.sums.give_back(first));
         }
         self.make_room(Row::Sums, count)
     }
 
-    fn row(&mut self, row: Row) -> &mut Shelf {
+    fn row(&mut self, row: Row) -> &mut Ranges {
         match row {
             Row::Chunks => &mut self.chunks,
             Row::Sums => &mut self.sums,
@@ -458,11 +462,11 @@ impl Summed {
     }
 }
 
-/// A number that stands for an edition in memory that outlives the daemon.
+/// A number that stands for a content in memory that outlives the daemon.
 #[must_use]
-pub fn fingerprint(edition: &Edition) -> u64 {
+pub fn fingerprint(content: &Content) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    edition.hash(&mut hasher);
+    content.hash(&mut hasher);
     // 0 is none.
     hasher.finish() | 1
 }
