@@ -12,10 +12,10 @@ use ipnet::Ipv4Net;
 
 use crate::Engine;
 use crate::binding::{Binding, State};
+use crate::bindings::in_pool;
 use crate::command::Now;
 use crate::config::Machine;
 use crate::holds::Hold;
-use crate::lease::in_pool;
 use crate::record::{Change, Lease, LeaseState};
 
 pub use which::{NotALease, Which};

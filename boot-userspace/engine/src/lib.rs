@@ -6,6 +6,7 @@
 mod answer_log;
 pub mod answers;
 pub mod binding;
+pub mod bindings;
 pub mod boot;
 mod by_machine;
 pub mod command;
@@ -15,7 +16,6 @@ mod dhcp;
 mod dropped;
 pub mod fits;
 pub mod holds;
-pub mod lease;
 pub mod leases;
 pub mod marks;
 pub mod packet;
@@ -49,11 +49,11 @@ use tracing::warn;
 
 use crate::answer_log::AnswerLog;
 use crate::binding::{Binding, State};
+use crate::bindings::Bindings;
 use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
 use crate::confirmed::Confirmed;
 use crate::dhcp::{Declines, Pending};
-use crate::lease::Bindings;
 use crate::policy::{Differences, Policy};
 use crate::pools::Turned;
 use crate::reassembly::reassemble;
@@ -406,7 +406,7 @@ impl Engine {
         if !has_it {
             let pools = self.policy.subnets().get(subnet);
             let reserved = self.policy.machine(mac).is_some_and(|machine| machine.ip == Some(address));
-            let in_pool = pools.is_some_and(|pools| lease::in_pool(pools, address));
+            let in_pool = pools.is_some_and(|pools| bindings::in_pool(pools, address));
             if durable_until > 0 && in_pool && !reserved && self.bindings.is_excluded(address) {
                 self.put_off_reservation(address, mac);
                 self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
@@ -453,7 +453,7 @@ impl Engine {
             let address = Ipv4Addr::from(host.address);
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             let in_pool =
-                self.policy.subnets().get(subnet).is_some_and(|pools| lease::in_pool(pools, address));
+                self.policy.subnets().get(subnet).is_some_and(|pools| bindings::in_pool(pools, address));
             if !in_pool || !self.policy.serves(*mac) {
                 continue;
             }
@@ -477,7 +477,7 @@ impl Engine {
                 lost += 1;
                 State::Leased(now.seconds() + promised + 1)
             } else {
-                State::Offered(now.seconds() + lease::OFFER_HOLDS)
+                State::Offered(now.seconds() + bindings::OFFER_HOLDS)
             };
             let binding = Binding { address, subnet, state };
             self.bindings.put(*mac, binding);

@@ -7,8 +7,8 @@ use ipnet::Ipv4Net;
 use tracing::{info, warn};
 
 use crate::Engine;
+use crate::bindings::{in_pool, pool_size};
 use crate::command::Now;
-use crate::lease::{in_pool, pool_size};
 
 /// Seconds between two lines about one subnet.
 const BETWEEN_LINES: u64 = 60;

@@ -21,8 +21,8 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownO
 use dhcproto::{Decodable as _, Encodable as _};
 
 use super::Engine;
+use super::bindings::{OFFER_HOLDS, QUARANTINE, RELEASE_HOLDS};
 use super::command::{Command, Incoming, Now, Via};
-use super::lease::{OFFER_HOLDS, QUARANTINE, RELEASE_HOLDS};
 use super::packet::payload;
 use super::policy::{Policy, Port};
 use super::record::{Change, Lease, LeaseState};

@@ -14,9 +14,9 @@ use super::Asked;
 use super::probe::Pending;
 use crate::Engine;
 use crate::binding::{Binding, State};
+use crate::bindings::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
-use crate::lease::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::policy::Port;
 use crate::record::LeaseState;
 

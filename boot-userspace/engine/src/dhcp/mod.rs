@@ -30,8 +30,8 @@ use boot_common::{Mac, Reason};
 
 use crate::answers::lease_seconds;
 use crate::binding::{Binding, State};
+use crate::bindings::OFFER_HOLDS;
 use crate::command::{Command, Incoming, Now};
-use crate::lease::OFFER_HOLDS;
 use crate::reassembly::option_of;
 use crate::record::{Change, Lease, LeaseState};
 use crate::{Engine, packet};
