@@ -5,6 +5,8 @@
 //! `XPXE_TFTP_SIZES=all` fetches 40 MiB and 100 MiB with every client and option; without it each of these sizes is
 //! fetched by a few.
 
+mod ways;
+
 use std::fs;
 use std::net::UdpSocket;
 use std::panic::resume_unwind;
@@ -19,101 +21,12 @@ use boot_tests::rack::{SERVER_ADDRESS, Station};
 use boot_tests::settings::Settings;
 use boot_tests::tftp_client::{Caller, Download, Padding, clean_packets};
 use boot_tests::tftp_rack::{TftpRack, caller_address, each_fast_path, same};
+use ways::{LONG, SMALLEST, WAYS, Way};
 
 const CARD: &str = "02:77:00:00:00:f0";
 /// Long enough for a few hundred blocks, and no multiple of any block size.
 const SOME: usize = 51_111;
 const MIB: usize = 1 << 20;
-
-/// One way to call a client. `OUT` and `URL` or `NAME` stand for what differs from file to file.
-struct Way {
-    program: &'static str,
-    arguments: &'static [&'static str],
-    /// The block size that is agreed on: what makes a size awkward.
-    block_size: usize,
-}
-
-const fn way(program: &'static str, block_size: usize, arguments: &'static [&'static str]) -> Way {
-    Way { program, arguments, block_size }
-}
-
-/// More than 1468 is asked for and not granted, as it would not fit into an Ethernet frame.
-const WAYS: [Way; 32] = [
-    way("tftp", 512, &["-m", "binary", SERVER_ADDRESS, "-c", "get", "NAME", "OUT"]),
-    way(
-        "tftp",
-        512,
-        &["-4", "-l", "-m", "octet", "-R", "3000:3010", SERVER_ADDRESS, "-c", "get", "NAME", "OUT"],
-    ),
-    way("atftp", 512, &["-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--prevent-sas", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "tsize", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "timeout 1", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "timeout 255", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 256, &["--option", "blksize 256", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1428, &["--option", "blksize 1428", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, &["--option", "blksize 1468", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, &["--option", "blksize 1533", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, &["--option", "blksize 16000", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, &["--option", "blksize 40000", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, &["--option", "blksize 65464", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "windowsize 2", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "windowsize 16", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "windowsize 64", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 1468, ATFTP_EVERYTHING),
-    way("atftp", 512, &["--option", "blksize 7", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "blksize 65465", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "timeout 0", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("atftp", 512, &["--option", "timeout 256", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 512, &["tftp", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 512, &["tftp", "-g", "-b", "512", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 1024, &["tftp", "-g", "-b", "1024", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 1468, &["tftp", "-g", "-b", "1468", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 1468, &["tftp", "-g", "-b", "65464", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("curl", 512, &["-sSf", "-o", "OUT", "URL"]),
-    way("curl", 512, &["-sSf", "--tftp-no-options", "-o", "OUT", "URL"]),
-    way("curl", 1432, &["-sSf", "--tftp-blksize", "1432", "-o", "OUT", "URL"]),
-    way("curl", 1468, &["-sSf", "--tftp-blksize", "1468", "-o", "OUT", "URL"]),
-    way("curl", 1468, &["-sSf", "--tftp-blksize", "65464", "-o", "OUT", "URL"]),
-];
-
-const ATFTP_EVERYTHING: &[&str] = &[
-    "--prevent-sas",
-    "--option",
-    "blksize 1468",
-    "--option",
-    "windowsize 4",
-    "--option",
-    "tsize",
-    "--option",
-    "timeout 2",
-    "-g",
-    "-r",
-    "NAME",
-    "-l",
-    "OUT",
-    SERVER_ADDRESS,
-];
-
-/// The smallest blocks, for files that are not long.
-const SMALLEST: [Way; 3] = [
-    way("atftp", 8, &["--option", "blksize 8", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("busybox", 64, &["tftp", "-g", "-b", "64", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    way("curl", 8, &["-sSf", "--tftp-blksize", "8", "-o", "OUT", "URL"]),
-];
-
-/// What fetches which long file: 40 MiB in blocks of 512 bytes go beyond block 65535, and so do 100 MiB in
-/// blocks of 1468.
-const LONG: [(usize, Way); 5] = [
-    (100 * MIB, way("tftp", 512, &["-m", "binary", SERVER_ADDRESS, "-c", "get", "NAME", "OUT"])),
-    (100 * MIB, way("atftp", 1468, ATFTP_EVERYTHING)),
-    (
-        40 * MIB,
-        way("atftp", 512, &["--option", "windowsize 16", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS]),
-    ),
-    (40 * MIB, way("busybox", 512, &["tftp", "-g", "-r", "NAME", "-l", "OUT", SERVER_ADDRESS])),
-    (40 * MIB, way("curl", 512, &["-sSf", "-o", "OUT", "URL"])),
-];
 
 #[test]
 fn every_client_gets_every_size_from_the_daemon_alone() -> Result<()> {
@@ -397,8 +310,6 @@ fn two_hundred_processes_fetch_at_once() -> Result<()> {
     xpxe.stop()
 }
 
-// ---- single frames ----
-
 /// Block and window sizes of EDK2, iPXE, atftp, plain clients and GRUB, and some that nobody asks for.
 const SHAPES: [(u16, u16); 7] =
     [(1468, 4), (1432, 1), (1428, 16), (512, 1), (1024, 1), (1468, 16), (1001, 3)];
@@ -457,8 +368,6 @@ fn block_numbers_roll_over_in_every_hook() -> Result<()> {
         xpxe.stop()
     })
 }
-
-// ---- how ----
 
 struct Clients {
     rack: TftpRack,

@@ -1,5 +1,8 @@
 //! xpxe that starts, stops, dies, is started with another file or on another interface, or cannot start.
 
+mod interfaces;
+mod refusals;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -21,8 +24,6 @@ use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use nix::sys::signal::Signal;
 
 const SCRIPT_URL: &str = "http://10.77.0.1:8080/boot.ipxe";
-
-// ---- the kernel half without the daemon ----
 
 #[test]
 fn the_kernel_answers_known_machines_while_the_daemon_is_dead_and_is_adopted() -> Result<()> {
@@ -184,8 +185,6 @@ fn no_kernel_half_is_left_when_the_fast_path_is_turned_off() -> Result<()> {
     Ok(())
 }
 
-// ---- a changed file ----
-
 #[test]
 fn a_changed_file_reaches_the_kernel_half_with_the_restart() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };
@@ -305,205 +304,55 @@ fn ignoring_unknown(config: &str) -> String {
     config.replace("[default]\n", "[default]\nunknown = \"ignore\"\n")
 }
 
-// ---- interfaces ----
+fn names_in(dir: &Path) -> Result<BTreeSet<String>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
 
-#[test]
-fn an_interface_without_xdp_says_so_once_and_is_answered_by_tc() -> Result<()> {
-    // The interface, the commands that make it from eth0, and the client's.
-    let kinds: [(&str, &[&str], &str); 3] = [
-        (
-            "br0",
-            &["link add br0 type bridge stp_state 0 forward_delay 0", "link set eth0 master br0"],
-            "eth0",
-        ),
-        ("mv0.5", &["link add link eth0 name mv0.5 type macvlan mode bridge"], "eth0"),
-        ("eth0.5", &["link add link eth0 name eth0.5 type vlan id 5"], "eth0.5"),
-    ];
-    for (interface, setup, client_interface) in kinds {
-        let Some(place) = Place::build(&Settings { interface, fast_path: "auto", ..known() })? else {
-            return Ok(());
-        };
-        let server = &place.rack.server;
-        let address = format!("address add {SERVER_ADDRESS}/24 dev {interface}");
-        let up = format!("link set {interface} up");
-        let commands = ["address flush dev eth0"].iter().chain(setup).copied().chain([address.as_str(), &up]);
-        let mut made = commands.map(|command| server.output("ip", &command.split(' ').collect::<Vec<_>>()));
-        match made.find_map(Result::err) {
-            Some(error) if error.to_string().contains("Unknown device type") => {
-                println!("skipped: this kernel has nothing like {interface}");
-                continue;
-            }
-            Some(error) => return Err(error),
-            None => {}
+/// The programs whose main thread is in a namespace.
+fn processes_in(namespace: &Namespace) -> Result<Vec<String>> {
+    let here = fs::read_link(namespace.path())?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        if fs::read_link(path.join("ns/net")).is_ok_and(|net| net == here) {
+            found.push(fs::read_to_string(path.join("comm")).unwrap_or_default());
         }
-        drop(made);
+    }
+    Ok(found)
+}
+
+/// The store is emptied and its log cut off while no daemon runs, and the kernel half has what it promised.
+#[test]
+fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Result<()> {
+    for (what, says) in [("", "was there and is empty"), ("-wal", "cut off or damaged")] {
+        let Some(place) = Place::build(&known())? else { return Ok(()) };
         let mut xpxe = place.serve()?;
-        let says = |log: &[Event]| {
-            let about =
-                |event: &&Event| event.message().contains("XDP") && event.message().contains(interface);
-            log.iter().filter(about).filter(|event| event.field("level") == "WARN").count()
-        };
-        ensure!(says(&xpxe.log()) == 1, "{interface}: not one warning:\n{}", xpxe.last_lines(20));
-        let station = place.rack.client("client", CARD)?;
-        if client_interface != "eth0" {
-            station.output(
-                "ip",
-                &["link", "add", "link", "eth0", "name", client_interface, "type", "vlan", "id", "5"],
-            )?;
-            station.output("ip", &["link", "set", client_interface, "up"])?;
-        }
-        let wire = Wire::open(&station, client_interface)?;
-        let alice = Client::new(mac(ALICE.mac)?);
-        let ack = wire.lease(&alice).with_context(|| format!("{interface}\n{}", xpxe.last_lines(20)))?;
-        ensure!(ack.address() == Ipv4Addr::new(10, 77, 0, 10), "{interface}: {}", ack.address());
-        xpxe.wait_for_event("the offer by TC", SOON, |event| {
-            event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
-        })?;
-        // The link is found again under its pin.
+        let wire = place.client()?;
+        let stranger = Client::new(mac(UNKNOWN)?);
+        let had = wire.lease(&stranger)?;
         xpxe.kill9()?;
-        wire.discover(&alice).with_context(|| format!("{interface}: with the daemon dead"))?;
-        xpxe.restart()?;
-        wire.lease(&alice).with_context(|| format!("{interface}: after adoption"))?;
-        let adopted = xpxe.log().iter().filter(|event| event.field("adopted") == "true").count();
-        ensure!(adopted == 1, "{interface}: not adopted:\n{}", xpxe.last_lines(20));
-    }
-    Ok(())
-}
-
-#[test]
-fn a_veth_is_answered_by_tc_unless_xdp_is_asked_for() -> Result<()> {
-    for (fast_path, level, by) in
-        [("auto", "INFO", "tc"), ("xdp", "WARN", "xdp"), ("tc", "", "tc"), ("off", "", "daemon")]
-    {
-        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-        let xpxe = place.serve()?;
-        let log = xpxe.log();
-        let about = |event: &&Event| event.message().contains("the other end of eth0 runs");
-        let said: Vec<String> = log.iter().filter(about).map(|event| event.field("level")).collect();
-        ensure!(said.concat() == level, "{fast_path}: said at {said:?}:\n{}", xpxe.last_lines(20));
-        place.client()?.lease(&Client::new(mac(ALICE.mac)?))?;
-        xpxe.wait_for_event("the offer", SOON, |event| {
-            event.field("step") == "offer" && event.field("by") == by
-        })?;
-        let has_xdp = link_details(&place.rack)?.contains("xdp");
-        ensure!(has_xdp == (fast_path == "xdp"), "{fast_path}: {}", link_details(&place.rack)?);
-        xpxe.stop()?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_card_that_takes_vlan_tags_out_is_named_where_xdp_would_not_see_them() -> Result<()> {
-    for (fast_path, rxvlan, expected) in [("xdp", "on", 1), ("xdp", "off", 0), ("tc", "on", 0)] {
-        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-        place.rack.server.output("ethtool", &["-K", "eth0", "rxvlan", rxvlan])?;
-        let xpxe = place.serve()?;
-        let says = |event: &&Event| event.message().contains("ethtool -K eth0 rxvlan off");
-        let said = xpxe.log().iter().filter(says).count();
-        ensure!(said == expected, "{fast_path}, rxvlan {rxvlan}: {said} times\n{}", xpxe.last_lines(20));
-        xpxe.stop()?;
-    }
-    Ok(())
-}
-
-#[test]
-fn an_interface_that_went_down_is_served_when_it_is_up_again() -> Result<()> {
-    for fast_path in ["xdp", "off"] {
-        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-        let xpxe = place.serve()?;
-        let wire = place.client()?;
-        for round in 0..2u8 {
-            for state in ["down", "up"] {
-                place.rack.server.output("ip", &["link", "set", "eth0", state])?;
+        let state = place.rack.dir().join("state");
+        let file = state.join(format!("xpxe.db{what}"));
+        let half = if what.is_empty() { 0 } else { fs::metadata(&file)?.len() / 2 };
+        fs::OpenOptions::new().write(true).open(&file)?.set_len(half)?;
+        if what.is_empty() {
+            for beside in ["xpxe.db-wal", "xpxe.db-shm"] {
+                fs::remove_file(state.join(beside))?;
             }
-            let carrier = || place.rack.server.output("ip", &["link", "show", "dev", "eth0"]);
-            eventually(SOON, "eth0 is up", || carrier().is_ok_and(|text| text.contains("state UP")))?;
-            // The switch notices a little later, and this client asks only once.
-            let port = || place.rack.namespace.output("bridge", &["link", "show", "dev", SERVER_PORT]);
-            let forwards = || port().is_ok_and(|text| text.contains("state forwarding"));
-            eventually(SOON, "the switch forwards", forwards)?;
-            let stranger = Client::new([2, 0x77, 0, 0, 3, round]);
-            // While it is looked at anew, nobody is heard.
-            eventually(SOON, "a stranger's address", || wire.lease(&stranger).is_ok())
-                .with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;
-            wire.lease(&Client::new(mac(ALICE.mac)?)).with_context(|| format!("{fast_path}: alice"))?;
         }
-        xpxe.stop()?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_new_interface_under_the_old_name_is_served_after_a_restart() -> Result<()> {
-    // Not XDP: the new far end has no program there, and then XDP_TX on a veth delivers nothing.
-    let Some(place) = Place::build(&Settings { fast_path: "tc", ..known() })? else { return Ok(()) };
-    let mut xpxe = place.serve()?;
-    let wire = place.client()?;
-    let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?)];
-    let before = wire.lease(&stranger)?;
-    xpxe.stop()?;
-    let server = &place.rack.server;
-    server.output("ip", &["link", "delete", "eth0"])?;
-    // So that it is not by chance the same number.
-    server.output("ip", &["link", "add", "spare", "type", "bridge"])?;
-    place.rack.plug(server, "eth0", SERVER_MAC)?;
-    server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
-    xpxe.restart()?;
-    wire.lease(&alice).with_context(|| xpxe.last_lines(20))?;
-    let offers = |event: &Event| {
-        event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
-    };
-    xpxe.wait_for_event("alice's offer by TC", SOON, offers)?;
-    ensure!(wire.lease(&stranger)?.address() == before.address(), "the stranger has another address");
-    xpxe.stop()
-}
-
-#[test]
-fn a_new_interface_under_the_old_name_is_served_at_once() -> Result<()> {
-    for (fast_path, by) in [("tc", "tc"), ("off", "daemon")] {
-        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-        let xpxe = place.serve()?;
-        let wire = place.client()?;
-        let [alice, stranger] = [Client::new(mac(ALICE.mac)?), Client::new(mac(UNKNOWN)?)];
-        let before = wire.lease(&stranger)?;
-        let file = vec![7; 100_000];
-        fs::write(boot_dir(&place.rack).join("loader"), &file)?;
-        let server = &place.rack.server;
-        for round in 1..=2 {
-            let loud = |event: &Event| {
-                event.field("level") == "ERROR" && event.message().contains("there is no interface \"eth0\"")
-            };
-            let back = |event: &Event| event.message().starts_with("eth0 is served as it is now");
-            let times = |what: &dyn Fn(&Event) -> bool| xpxe.log().iter().filter(|event| what(event)).count();
-            server.output("ip", &["link", "delete", "eth0"])?;
-            eventually(SOON, "that eth0 is gone", || times(&loud) == round)
-                .with_context(|| xpxe.last_lines(20))?;
-            // So that it is not by chance the same number.
-            server.output("ip", &["link", "add", &format!("spare{round}"), "type", "bridge"])?;
-            place.rack.plug(server, "eth0", SERVER_MAC)?;
-            server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
-            eventually(SOON, "that eth0 is back", || times(&back) == round)
-                .with_context(|| xpxe.last_lines(20))?;
-            let offers = |event: &Event| {
-                event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == by
-            };
-            let offered = times(&offers);
-            // The switch forwards a little later.
-            eventually(SOON, "alice's address", || wire.lease(&alice).is_ok())
-                .with_context(|| xpxe.last_lines(20))?;
-            eventually(SOON, "an offer by the right half", || times(&offers) > offered)
-                .with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;
-            let again = wire.lease(&stranger).with_context(|| xpxe.last_lines(20))?;
-            ensure!(again.address() == before.address(), "the stranger has another address");
-        }
-        let neighbour = place.rack.neighbour("neighbour", "02:77:00:00:00:e0", "10.77.0.9/24")?;
-        let out = place.rack.dir().join("fetched");
-        let url = format!("tftp://{SERVER_ADDRESS}/loader");
-        neighbour.output("curl", &["-sS", "-o", &out.display().to_string(), &url])?;
-        ensure!(fs::read(&out)? == file, "{fast_path}: another file came");
-        xpxe.wait_for_event("what was sent", SOON, |event| {
-            event.field("file") == "loader" && event.field("step") == "tftp" && event.field("by") == by
+        xpxe.restart()?;
+        xpxe.wait_for_event(says, SOON, |event| event.message().contains(says))?;
+        xpxe.wait_for_event("what was lost", SOON, |event| {
+            event.message().contains("the store has no lease for 1 machines")
         })?;
+        // Stored again: the next daemon knows it without the kernel half.
+        xpxe.kill9()?;
+        place.detach(&xpxe)?;
+        xpxe.restart()?;
+        let newcomer = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
+        ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());
+        let again = wire.lease(&stranger)?;
+        ensure!(again.address() == had.address(), "{what:?}: had {}, got {}", had.address(), again.address());
         xpxe.stop()?;
     }
     Ok(())
@@ -604,100 +453,6 @@ fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn an_interface_that_must_have_xdp_and_has_none_is_refused_in_one_sentence() -> Result<()> {
-    let Some(place) = Place::build(&Settings { interface: "br0", fast_path: "xdp", ..known() })? else {
-        return Ok(());
-    };
-    for command in ["link add br0 type bridge", "address add 10.77.0.2/24 dev br0", "link set br0 up"] {
-        place.rack.server.output("ip", &command.split(' ').collect::<Vec<_>>())?;
-    }
-    refused(&place, &[], &["br0", "XDP", "fast_path"])
-}
-
-// ---- what keeps it from starting ----
-
-#[test]
-fn another_server_on_a_port_is_named_with_the_port_and_the_way_out() -> Result<()> {
-    let Some(place) = Place::build(&known())? else { return Ok(()) };
-    {
-        let _other = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
-        refused(&place, &[], &["port 67", "dnsmasq", "stop that server"])?;
-    }
-    // A second xpxe meets the first one's HTTP port.
-    let xpxe = place.serve()?;
-    refused(&place, &[], &["8080", "listen"])?;
-    // And the first one goes on.
-    place.client()?.lease(&Client::new(mac(UNKNOWN)?))?;
-    xpxe.stop()
-}
-
-#[test]
-fn without_capabilities_it_says_which_are_missing() -> Result<()> {
-    let Some(place) = Place::build(&known())? else { return Ok(()) };
-    let none = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
-    refused(&place, &none, &["CAP_NET", "systemd unit"])?;
-    let bind_only = ["setpriv", "--bounding-set", "-all,+net_bind_service", "--inh-caps", "-all"];
-    refused(&place, &bind_only, &["CAP_NET_RAW", "systemd unit"])?;
-    let no_bpf = ["setpriv", "--bounding-set", "-all,+net_bind_service,+net_raw", "--inh-caps", "-all"];
-    refused(&place, &no_bpf, &["CAP_BPF", "CAP_NET_ADMIN", "fast_path = \"off\""])
-}
-
-#[test]
-fn two_capabilities_are_enough_without_the_kernel_half() -> Result<()> {
-    let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
-    let two = ["setpriv", "--bounding-set", "-all,+net_bind_service,+net_raw", "--inh-caps", "-all"];
-    let process = place.spawn(&two)?;
-    process.wait_for_line("\"ready\"", SOON)?;
-    place.client()?.lease(&Client::new(mac(ALICE.mac)?))?;
-    let status = process.terminate(SOON)?;
-    ensure!(status.success(), "{}", ending(status));
-    Ok(())
-}
-
-#[test]
-fn a_pin_dir_outside_of_a_bpffs_is_refused_in_one_sentence() -> Result<()> {
-    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
-    let pins = place.rack.dir().join("pins").display().to_string();
-    place.config = place.config.replace(&pin_dir(&place.sandbox).display().to_string(), &pins);
-    refused(&place, &[], &["pin_dir", &pins, "bpffs"])
-}
-
-#[test]
-fn with_dhcp_off_another_server_may_have_the_port() -> Result<()> {
-    let Some(place) = Place::build(&Settings { dhcp: "off", ..Settings::default() })? else { return Ok(()) };
-    let dnsmasq = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
-    let xpxe = place.serve()?;
-    let wire = place.client()?;
-    let pxe = Client::firmware(mac(UNKNOWN)?, 7);
-    let offer = wire.ask_within(&pxe.discover(), SOON)?.context("dnsmasq answers")?;
-    ensure!(in_pool(offer.address()) && offer.boot_file().is_empty(), "{:?}", offer.message);
-    dnsmasq.wait_for_line("DHCPOFFER", SOON)?;
-    let other = wire.hear_reply(&[offer.message.xid()], SILENCE)?;
-    ensure!(other.is_none(), "a second answer: {other:?}\n{}", xpxe.last_lines(10));
-    let client = place.rack.neighbour("files", BOB.mac, "10.77.0.9/24")?;
-    client.output("curl", &["-sSf", "-o", "/dev/null", &format!("tftp://{SERVER_ADDRESS}/{SNPONLY}")])?;
-    xpxe.stop()
-}
-
-// ---- the place ----
-
-/// Serving ends by itself with code 1 and one line on standard error, which has all of `words`.
-fn refused(place: &Place, by: &[&str], words: &[&str]) -> Result<()> {
-    let process = place.spawn(by)?;
-    let status = process.wait(SOON)?;
-    eventually(SOON, "the end of its output", || process.output_ended().is_some())?;
-    let lines: Vec<_> = process.lines().into_iter().map(|line| line.text).collect();
-    ensure!(status.code() == Some(1), "{}: {lines:#?}", ending(status));
-    let complaints: Vec<_> = lines.iter().filter(|line| !line.starts_with('{')).collect();
-    ensure!(complaints.len() == 1, "not one sentence: {lines:#?}");
-    println!("{}", complaints[0]);
-    for word in words {
-        ensure!(complaints[0].contains(word), "no {word:?} in: {}", complaints[0]);
-    }
-    Ok(())
-}
-
 fn link_details(rack: &Rack) -> Result<String> {
     rack.server.output("ip", &["-details", "link", "show", "dev", "eth0"])
 }
@@ -705,76 +460,4 @@ fn link_details(rack: &Rack) -> Result<String> {
 /// The kernel takes the programs off a moment after their pins are gone.
 fn no_xdp(rack: &Rack) -> Result<()> {
     eventually(SOON, "no XDP on eth0", || link_details(rack).is_ok_and(|text| !text.contains("xdp")))
-}
-
-fn names_in(dir: &Path) -> Result<BTreeSet<String>> {
-    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
-/// The programs whose main thread is in a namespace.
-fn processes_in(namespace: &Namespace) -> Result<Vec<String>> {
-    let here = fs::read_link(namespace.path())?;
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        if fs::read_link(path.join("ns/net")).is_ok_and(|net| net == here) {
-            found.push(fs::read_to_string(path.join("comm")).unwrap_or_default());
-        }
-    }
-    Ok(found)
-}
-
-/// The store is emptied and its log cut off while no daemon runs, and the kernel half has what it promised.
-#[test]
-fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Result<()> {
-    for (what, says) in [("", "was there and is empty"), ("-wal", "cut off or damaged")] {
-        let Some(place) = Place::build(&known())? else { return Ok(()) };
-        let mut xpxe = place.serve()?;
-        let wire = place.client()?;
-        let stranger = Client::new(mac(UNKNOWN)?);
-        let had = wire.lease(&stranger)?;
-        xpxe.kill9()?;
-        let state = place.rack.dir().join("state");
-        let file = state.join(format!("xpxe.db{what}"));
-        let half = if what.is_empty() { 0 } else { fs::metadata(&file)?.len() / 2 };
-        fs::OpenOptions::new().write(true).open(&file)?.set_len(half)?;
-        if what.is_empty() {
-            for beside in ["xpxe.db-wal", "xpxe.db-shm"] {
-                fs::remove_file(state.join(beside))?;
-            }
-        }
-        xpxe.restart()?;
-        xpxe.wait_for_event(says, SOON, |event| event.message().contains(says))?;
-        xpxe.wait_for_event("what was lost", SOON, |event| {
-            event.message().contains("the store has no lease for 1 machines")
-        })?;
-        // Stored again: the next daemon knows it without the kernel half.
-        xpxe.kill9()?;
-        place.detach(&xpxe)?;
-        xpxe.restart()?;
-        let newcomer = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
-        ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());
-        let again = wire.lease(&stranger)?;
-        ensure!(again.address() == had.address(), "{what:?}: had {}, got {}", had.address(), again.address());
-        xpxe.stop()?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_machine_with_the_servers_own_address_is_refused_by_check_and_serve() -> Result<()> {
-    let twin = Known { address: Some("10.77.0.1"), ..ALICE };
-    let Some(place) = Place::build(&Settings { machines: vec![twin], ..Settings::default() })? else {
-        return Ok(());
-    };
-    let says = "[[machine]] alice has ip = \"10.77.0.1\", which is this server's own address on eth0";
-    let process = place.spawn(&[])?;
-    process.wait_for_line(says, SOON)?;
-    ensure!(!process.wait(SOON)?.success(), "it serves");
-    let file = place.rack.dir().join("xpxe.toml");
-    let binary = boot_tests::daemon::binary()?.display().to_string();
-    let checked = place.rack.server.output(&binary, &["check", "--config", &file.display().to_string()]);
-    let why = format!("{:#}", checked.err().context("check calls it fine")?);
-    ensure!(why.contains("own address on eth0"), "{why}");
-    Ok(())
 }

@@ -1,5 +1,8 @@
 //! xpxe in a rack, without firmware: what real DHCP and TFTP clients and single frames are answered.
 
+mod clients;
+mod solicitations;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -14,122 +17,13 @@ use boot_tests::place::{ALICE, CARD, OTHER_UNKNOWN, Place, SILENCE, SNPONLY, SOO
 use boot_tests::rack::{Rack, SERVER_ADDRESS, SERVER_MAC, SERVER_PORT, Station};
 use boot_tests::settings::{Known, Settings, boot_dir};
 use boot_tests::wait::eventually_some;
+use clients::Udhcpc;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use nix::sys::signal::Signal;
 
 const SCRIPT_URL: &str = "http://10.77.0.1:8080/boot.ipxe";
 /// Boot files of the test, below boot_dir.
 const OWN_FILE: &str = "images/own.bin";
-
-/// What every client of the subnet is told.
-const NETWORK: [(&str, &str); 4] = [
-    ("subnet", "255.255.255.0"),
-    ("router", "10.77.0.254"),
-    ("dns", "10.77.0.53 10.77.0.54"),
-    ("domain", "rack.test"),
-];
-
-// ---- real DHCP clients ----
-
-#[test]
-fn udhcpc_gets_renews_and_releases_its_address_with_the_kernel_half() -> Result<()> {
-    udhcpc_gets_renews_and_releases("xdp")
-}
-
-#[test]
-fn udhcpc_gets_renews_and_releases_its_address_without_the_kernel_half() -> Result<()> {
-    udhcpc_gets_renews_and_releases("off")
-}
-
-fn udhcpc_gets_renews_and_releases(fast_path: &'static str) -> Result<()> {
-    let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-    let xpxe = place.serve()?;
-    let reserved = place.rack.client("alice", ALICE.mac)?;
-    let got = Udhcpc::start(&place.rack, &reserved)?;
-    let lease = got.wait_for("bound", &xpxe)?;
-    ensure!(lease.get("ip") == "10.77.0.10", "alice got {lease:?}");
-    ensure!(lease.get("hostname") == "alice", "alice is called {lease:?}");
-    ensure!(lease.get("lease") == "600" && lease.get("serverid") == SERVER_ADDRESS, "{lease:?}");
-    for (name, value) in NETWORK {
-        ensure!(lease.get(name) == value, "{name} is {:?} and not {value:?}", lease.get(name));
-    }
-
-    got.process.signal(Signal::SIGUSR1)?;
-    let renewed = got.wait_for("renew", &xpxe)?;
-    ensure!(renewed.get("ip") == "10.77.0.10", "renewed: {renewed:?}");
-    got.process.signal(Signal::SIGUSR2)?;
-    xpxe.wait_for_event("alice's release", SOON, |event| {
-        event.field("step") == "release" && event.field("mac") == ALICE.mac
-    })?;
-
-    let stranger = place.rack.client("stranger", UNKNOWN)?;
-    let lease = Udhcpc::start(&place.rack, &stranger)?.wait_for("bound", &xpxe)?;
-    ensure!(in_pool(lease.get("ip").parse()?), "a stranger got {lease:?}");
-    ensure!(lease.get("hostname").is_empty(), "a stranger has a name: {lease:?}");
-    answered_by_the_right_half(&xpxe, fast_path)
-}
-
-#[test]
-fn dhclient_gets_and_releases_its_address_with_the_kernel_half() -> Result<()> {
-    dhclient_gets_and_releases("xdp")
-}
-
-#[test]
-fn dhclient_gets_and_releases_its_address_without_the_kernel_half() -> Result<()> {
-    dhclient_gets_and_releases("off")
-}
-
-fn dhclient_gets_and_releases(fast_path: &'static str) -> Result<()> {
-    let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
-    let xpxe = place.serve()?;
-    let dir = place.rack.dir();
-    // Without an address of its own dhclient could not send its RELEASE.
-    let set_address = dir.join("set-address");
-    write_script(
-        &set_address,
-        "[ \"$reason\" = BOUND ] && ip address add $new_ip_address/24 dev $interface\nexit 0\n",
-    )?;
-    for (name, mac, expected) in [("alice", ALICE.mac, Some("10.77.0.10")), ("stranger", UNKNOWN, None)] {
-        let client = place.rack.client(name, mac)?;
-        let (leases, pid) = (dir.join(format!("{name}.leases")), dir.join(format!("{name}.pid")));
-        let mut dhclient = client.command("dhclient");
-        dhclient.args(["-1", "-d", "-v", "-lf"]).arg(&leases).arg("-pf").arg(&pid);
-        dhclient.arg("-sf").arg(if expected.is_some() { &set_address } else { Path::new("/bin/true") });
-        dhclient.arg("eth0");
-        let process = client.spawn(dhclient)?;
-        let bound = process.wait_for_line("bound to", SOON).with_context(|| xpxe.last_lines(20))?;
-        let address: Ipv4Addr = bound.text.split_whitespace().nth(2).unwrap_or_default().parse()?;
-        match expected {
-            Some(expected) => ensure!(address.to_string() == expected, "{}", bound.text),
-            None => ensure!(in_pool(address), "{}", bound.text),
-        }
-        let written = fs::read_to_string(&leases)?;
-        let mut wanted = vec![
-            format!("fixed-address {address};"),
-            "option subnet-mask 255.255.255.0;".to_owned(),
-            "option routers 10.77.0.254;".to_owned(),
-            "option domain-name-servers 10.77.0.53,10.77.0.54;".to_owned(),
-            "option domain-name \"rack.test\";".to_owned(),
-            "option dhcp-lease-time 600;".to_owned(),
-            format!("option dhcp-server-identifier {SERVER_ADDRESS};"),
-        ];
-        wanted.extend(expected.map(|_| "option host-name \"alice\";".to_owned()));
-        for line in wanted {
-            ensure!(written.contains(&line), "{name}'s lease has no {line:?}:\n{written}");
-        }
-        if expected.is_some() {
-            drop(process);
-            let leases = leases.display().to_string();
-            let pid = pid.display().to_string();
-            client
-                .output("dhclient", &["-r", "-v", "-lf", &leases, "-pf", &pid, "-sf", "/bin/true", "eth0"])?;
-            xpxe.wait_for_event("alice's release", SOON, |event| {
-                event.field("step") == "release" && event.field("mac") == ALICE.mac
-            })?;
-        }
-    }
-    answered_by_the_right_half(&xpxe, fast_path)
-}
 
 #[test]
 fn a_client_behind_a_relay_gets_an_address_of_its_own_subnet() -> Result<()> {
@@ -165,8 +59,6 @@ fn a_client_behind_a_relay_gets_an_address_of_its_own_subnet() -> Result<()> {
     }
     Ok(())
 }
-
-// ---- files ----
 
 #[test]
 fn every_tftp_client_and_curl_get_files_unchanged() -> Result<()> {
@@ -215,8 +107,6 @@ fn every_tftp_client_and_curl_get_files_unchanged() -> Result<()> {
     }
     Ok(())
 }
-
-// ---- answers ----
 
 #[test]
 fn a_proxy_answers_pxe_clients_only_and_gives_no_address() -> Result<()> {
@@ -352,29 +242,6 @@ fn ipxe_is_sent_to_its_script_and_never_to_a_loader_again() -> Result<()> {
         }
         xpxe.stop()?;
     }
-    Ok(())
-}
-
-#[test]
-fn a_router_solicitation_of_a_known_machine_is_answered_with_no_router() -> Result<()> {
-    let Some(place) = Place::build(&known())? else { return Ok(()) };
-    let _xpxe = place.serve()?;
-    let wire = place.client()?;
-    let [alice, stranger] = [mac(ALICE.mac)?, mac(UNKNOWN)?];
-    // In this order: when the second is answered, the first had its turn.
-    for mac in [stranger, alice] {
-        wire.send(&router_solicitation(mac))?;
-    }
-    let mut heard = Vec::new();
-    while let Some((to, advertisement)) = wire.hear(SILENCE, router_advertisement)? {
-        heard.push((to, advertisement));
-    }
-    let [(to, advertisement)] = &heard[..] else { panic!("one advertisement, not {heard:02x?}") };
-    assert_eq!(*to, alice, "sent to another station: {advertisement:02x?}");
-    // Type, code, checksum; hop limit, flags, router lifetime; reachable time, retransmission timer; options.
-    assert_eq!(advertisement[4..16], [0; 12], "an empty advertisement: {advertisement:02x?}");
-    let options: Vec<u8> = [&[1, 1][..], &mac(SERVER_MAC)?].concat();
-    assert_eq!(advertisement[16..], options, "no prefix, only who it is: {advertisement:02x?}");
     Ok(())
 }
 
@@ -529,8 +396,6 @@ fn a_machine_that_asks_for_a_foreign_address_is_refused_at_once() -> Result<()> 
     Ok(())
 }
 
-// ---- the place ----
-
 /// With the kernel half, alice (who is known) was offered her address there; without it, nothing was.
 fn answered_by_the_right_half(xpxe: &Xpxe<'_>, fast_path: &str) -> Result<()> {
     let log = xpxe.log();
@@ -543,89 +408,4 @@ fn answered_by_the_right_half(xpxe: &Xpxe<'_>, fast_path: &str) -> Result<()> {
 
 fn set_server(message: &mut Message, server: Ipv4Addr) {
     message.opts_mut().insert(DhcpOption::ServerIdentifier(server));
-}
-
-fn write_script(path: &Path, body: &str) -> Result<()> {
-    fs::write(path, format!("#!/bin/sh\n{body}"))?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
-}
-
-// ---- udhcpc ----
-
-/// A running udhcpc that sets its address and writes down what it was told.
-struct Udhcpc {
-    process: Process,
-    notes: PathBuf,
-}
-
-/// What the script got in its environment.
-#[derive(Debug)]
-struct Told(Vec<(String, String)>);
-
-impl Told {
-    fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
-    }
-}
-
-impl Udhcpc {
-    fn start(rack: &Rack, station: &Station) -> Result<Self> {
-        let script = rack.dir().join(format!("{}.udhcpc", station.name()));
-        let notes = script.with_extension("notes");
-        // A reader never sees half of a file: it is renamed into place.
-        let body = format!(
-            "if [ $1 = bound ]; then ip address add $ip/$mask dev $interface; fi\n\
-             env > {notes}.new && mv {notes}.new {notes}.$1\n",
-            notes = notes.display()
-        );
-        write_script(&script, &body)?;
-        let mut udhcpc = station.command("busybox");
-        udhcpc.args(["udhcpc", "-i", "eth0", "-f", "-t", "5", "-T", "2", "-s"]).arg(&script);
-        Ok(Self { process: station.spawn(udhcpc)?, notes })
-    }
-
-    fn wait_for(&self, what: &str, xpxe: &Xpxe<'_>) -> Result<Told> {
-        let notes = PathBuf::from(format!("{}.{what}", self.notes.display()));
-        let text = eventually_some(SOON, &format!("udhcpc is {what}"), || fs::read_to_string(&notes).ok())
-            .with_context(|| {
-                let said = boot_tests::netns::tail(&self.process.lines(), 20);
-                format!("udhcpc:\n{said}xpxe:\n{}", xpxe.last_lines(20))
-            })?;
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Ok(Told(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
-    }
-}
-
-// ---- IPv6 router discovery ----
-
-const ALL_ROUTERS: Mac = [0x33, 0x33, 0, 0, 0, 2];
-const ROUTER_SOLICITATION: u8 = 133;
-const ROUTER_ADVERTISEMENT: u8 = 134;
-
-fn link_local([a, b, c, d, e, f]: Mac) -> [u8; 16] {
-    [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]
-}
-
-fn router_solicitation(from: Mac) -> Vec<u8> {
-    let to = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-    let mut icmp = vec![ROUTER_SOLICITATION, 0, 0, 0, 0, 0, 0, 0, 1, 1];
-    icmp.extend(from);
-    let pseudo = [&link_local(from)[..], &to, &[0, 0, 0, 16, 0, 0, 0, 58], &icmp].concat();
-    icmp[2..4].copy_from_slice(&(!sum(&pseudo)).to_be_bytes());
-    let headers = [&ALL_ROUTERS[..], &from, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 58, 255]].concat();
-    [&headers[..], &link_local(from), &to, &icmp].concat()
-}
-
-/// The receiver and the ICMPv6 part of a valid router advertisement; panics when its checksum is wrong.
-fn router_advertisement(frame: &[u8]) -> Option<(Mac, Vec<u8>)> {
-    let icmp = frame.get(54..)?;
-    let is_one = frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && *icmp.first()? == ROUTER_ADVERTISEMENT;
-    if !is_one {
-        return None;
-    }
-    let length = usize::from(u16::from_be_bytes([frame[18], frame[19]]));
-    let icmp = icmp.get(..length)?;
-    let pseudo = [&frame[22..54], &(length as u32).to_be_bytes(), &[0, 0, 0, 58], icmp].concat();
-    assert_eq!(sum(&pseudo), 0xffff, "wrong checksum: {frame:02x?}");
-    Some((frame[..6].try_into().ok()?, icmp.to_vec()))
 }

@@ -1,0 +1,196 @@
+//! Files, hooks and daemons that change while transfers run.
+
+use super::*;
+
+#[test]
+fn a_transfer_gets_the_file_as_it_was_when_another_takes_its_name() -> Result<()> {
+    while_halfway(&FAST_PATHS, "a file is replaced by another", |place, _| {
+        let new = place.path("new");
+        fs::write(&new, vec![0xee; SIZE])?;
+        Ok(fs::rename(&new, place.path("image"))?)
+    })
+}
+
+#[test]
+fn a_transfer_gets_the_file_as_it_was_when_it_is_overwritten() -> Result<()> {
+    while_halfway(&FAST_PATHS, "a file is overwritten in place", |place, _| {
+        let file = fs::OpenOptions::new().write(true).open(place.path("image"))?;
+        Ok(file.write_all_at(&vec![0xee; SIZE], 0)?)
+    })
+}
+
+#[test]
+fn a_transfer_goes_on_after_a_kill_and_a_start() -> Result<()> {
+    while_halfway(&FAST_PATHS, "the daemon is killed and started", |_, xpxe| {
+        xpxe.kill9()?;
+        xpxe.restart()
+    })
+}
+
+#[test]
+fn a_transfer_goes_on_after_a_restart() -> Result<()> {
+    while_halfway(&FAST_PATHS, "the daemon is stopped and started", |_, xpxe| xpxe.restart())
+}
+
+#[test]
+fn a_transfer_goes_on_when_the_hook_changes() -> Result<()> {
+    for (from, to) in [("tc", "xdp"), ("xdp", "tc"), ("tc", "off"), ("xdp", "off"), ("off", "xdp")] {
+        while_halfway(&[from], &format!("{from} becomes {to}"), |place, xpxe| {
+            xpxe.write_config(&place.config(to)?)?;
+            xpxe.restart()
+        })?;
+    }
+    Ok(())
+}
+
+/// Nobody pauses for it: whatever packet is under way when it happens may be the one that is affected.
+#[test]
+fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<()> {
+    let Some(place) = TftpRack::build("tc")? else { return Ok(()) };
+    let file = place.file("image", 2_000_000)?;
+    let mut xpxe = place.serve()?;
+    let ended = AtomicBool::new(false);
+    let fetched = AtomicU32::new(0);
+    let (callers, ended, fetched) = (&place.callers, &ended, &fetched);
+    let fetch = |first: u16, window: u16, padding: Padding| -> Result<()> {
+        let mut number = 0;
+        while !ended.load(Ordering::Relaxed) {
+            let caller = Caller::open(callers, caller_address(first + number), padding)?;
+            let finished = Download::start(caller, "image", BLOCK, window)?.finish()?;
+            same(&finished.bytes, &file)
+                .with_context(|| format!("transfer {number}, window {window}, {padding:?}"))?;
+            number += 1;
+            fetched.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let plans = Padding::ALL
+            .into_iter()
+            .flat_map(|padding| [(padding, 1), (padding, 4)])
+            .zip((0..).step_by(3000));
+        let running: Vec<_> = plans
+            .map(|((padding, window), first)| scope.spawn(move || fetch(first, window, padding)))
+            .collect();
+        let happened = (|| {
+            let more_end = |xpxe: &Xpxe<'_>| {
+                let before = fetched.load(Ordering::Relaxed);
+                let more = || fetched.load(Ordering::Relaxed) >= before + 6;
+                eventually(Duration::from_secs(60), "six more transfers", more)
+                    .with_context(|| xpxe.last_lines(10))
+            };
+            for (kill, to) in
+                [(true, "tc"), (false, "xdp"), (true, "xdp"), (false, "off"), (true, "off"), (false, "tc")]
+            {
+                more_end(&xpxe)?;
+                xpxe.write_config(&place.config(to)?)?;
+                if kill {
+                    xpxe.kill9()?;
+                }
+                xpxe.restart()?;
+            }
+            more_end(&xpxe)?;
+            Ok::<_, anyhow::Error>(())
+        })();
+        ended.store(true, Ordering::Relaxed);
+        for thread in running {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        }
+        println!("{} transfers through six changes", fetched.load(Ordering::Relaxed));
+        happened
+    })?;
+    xpxe.stop()
+}
+
+/// A caller in lockstep and one with windows fetch half of a file, then something happens, then they go on.
+fn while_halfway(
+    fast_paths: &[&'static str],
+    what: &str,
+    happens: impl Fn(&TftpRack, &mut Xpxe<'_>) -> Result<()> + Sync,
+) -> Result<()> {
+    for fast_path in fast_paths {
+        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
+        let file = place.file("image", SIZE)?;
+        let mut xpxe = place.serve()?;
+        let mut downloads = Vec::new();
+        for (number, padding) in (0..).zip(Padding::ALL) {
+            for window in [1, 4] {
+                let caller = place.caller(number * 10 + window, padding)?;
+                let mut download = Download::start(caller, "image", BLOCK, window)?;
+                download.go_on_to(SIZE / 2)?;
+                downloads.push((window, padding, download));
+            }
+        }
+        happens(&place, &mut xpxe)?;
+        let failed = thread::scope(|scope| {
+            let finish =
+                |download: Download| download.finish().and_then(|finished| same(&finished.bytes, &file));
+            let finishing = downloads
+                .into_iter()
+                .map(|(window, padding, download)| (window, padding, scope.spawn(move || finish(download))));
+            let failed = finishing.collect::<Vec<_>>().into_iter().filter_map(|(window, padding, thread)| {
+                let error = thread.join().unwrap_or_else(|panic| resume_unwind(panic)).err()?;
+                Some(format!("window {window}, {padding:?}: {error:#}"))
+            });
+            failed.collect::<Vec<_>>()
+        });
+        let lines = xpxe.last_lines(10);
+        ensure!(failed.is_empty(), "fast_path = {fast_path:?}, {what}:\n{}\n{lines}", failed.join("\n"));
+        // Whoever comes now gets the file as it is now.
+        let now = fs::read(place.path("image"))?;
+        let later = Download::start(place.caller(99, Padding::Mixed)?, "image", BLOCK, 4)?;
+        same(&later.finish()?.bytes, &now).with_context(|| format!("after {what}"))?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn without_the_daemon_the_kernel_goes_on_and_answers_a_late_repeat() -> Result<()> {
+    for fast_path in ["tc", "xdp"] {
+        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
+        let file = place.file("image", SIZE)?;
+        let xpxe = place.serve()?;
+        let mut downloads = Vec::new();
+        for (number, padding) in (0..).zip(Padding::ALL) {
+            let mut download = Download::start(place.caller(number, padding)?, "image", BLOCK, 1)?;
+            download.go_on_to(20 * usize::from(BLOCK))?;
+            downloads.push((padding, download));
+        }
+        xpxe.kill9()?;
+        for (padding, mut download) in downloads {
+            let what = || format!("fast_path = {fast_path:?}, {padding:?}");
+            // New blocks for new ACKs, with nobody there but the kernel.
+            download.go_on_to(40 * usize::from(BLOCK)).with_context(what)?;
+            let (packet, repeats) = late_repeat_is_answered(&mut download).with_context(what)?;
+            println!("{}: a block came again after {repeats} repeats", what());
+            download.take(packet)?;
+            same(&download.finish()?.bytes, &file).with_context(what)?;
+        }
+    }
+    Ok(())
+}
+
+/// The block that is under way is "lost"; its ACK is repeated too early, and then late enough.
+fn late_repeat_is_answered(download: &mut Download) -> Result<(Packet, u32)> {
+    let next = (download.blocks() + 1) as u16;
+    let lost = download.caller().must_hear("the block that gets lost")?;
+    ensure!(is_block(&lost, next), "{lost:?} is not block {next}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut asked = 0;
+    while Instant::now() < deadline {
+        asked += 1;
+        let spoke = Instant::now();
+        download.repeat_last()?;
+        let answer = download.caller().hear(Duration::from_millis(210))?;
+        let Some(packet) = answer else { continue };
+        ensure!(is_block(&packet, next), "{packet:?} is not block {next}");
+        let first = spoke.elapsed();
+        // Again at once: too early.
+        download.repeat_last()?;
+        let early = download.caller().hear(Duration::from_millis(150))?;
+        ensure!(early.is_none(), "{early:?} for a repeat {first:?} after the last one");
+        return Ok((packet, asked));
+    }
+    bail!("block {next} did not come again")
+}
