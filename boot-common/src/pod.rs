@@ -1,5 +1,5 @@
 //! Lets aya copy the table types in and out of the kernel.
-#![cfg(feature = "user")]
+#![cfg(feature = "aya")]
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use crate::tables::{Answer, AnswerKey, Event, Host, HostKey, Link, Settings};

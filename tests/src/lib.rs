@@ -33,16 +33,13 @@
 pub mod boots;
 pub mod daemon;
 pub mod dhcp_client;
-pub mod engine;
 pub mod guest;
 pub mod kernel;
 pub mod machine;
 pub mod netns;
-pub mod packet;
 pub mod pcap;
 pub mod place;
 pub mod rack;
-pub mod random;
 pub mod reference;
 pub mod sandbox;
 pub mod settings;
@@ -52,3 +49,5 @@ pub mod tftp_capture;
 pub mod tftp_client;
 pub mod tftp_rack;
 pub mod wait;
+
+pub use boot_fixtures::{engine, packet, random};

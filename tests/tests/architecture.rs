@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use boot_engine::config;
@@ -58,6 +59,23 @@ fn the_requirements_are_shown_by_tests_that_exist() -> Result<()> {
     ensure!(named.len() > 60, "the page names only {} tests", named.len());
     let gone: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
     ensure!(gone.is_empty(), "docs/requirements.md names tests that do not exist: {gone:?}");
+    Ok(())
+}
+
+/// The compiler keeps the engine pure as long as it is built without these.
+#[test]
+fn the_engine_is_built_without_the_libraries_of_the_daemon() -> Result<()> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-p", "boot-engine", "-e", "normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()?;
+    ensure!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout)?;
+    let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    ensure!(crates.contains("boot-common"), "{tree}");
+    let of_the_daemon = ["tokio", "aya", "axum", "hyper", "sqlx", "nix", "rustix"];
+    let found: Vec<_> = of_the_daemon.iter().filter(|name| crates.contains(**name)).collect();
+    ensure!(found.is_empty(), "boot-engine is built with {found:?}");
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! What the fuzz targets share: reading a case, judging an answer, and seeds.
 
+pub mod kernel;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use boot_common::Mac;
 use boot_common::wire::HEADERS;
-use boot_tests::packet::{Client, Packet, checksums_are_right};
+use boot_fixtures::packet::{Client, Packet, checksums_are_right};
 use dhcproto::Decodable as _;
 use dhcproto::v4::Message;
 
@@ -48,7 +50,7 @@ impl<'a> Case<'a> {
     }
 
     /// All that is left.
-    pub fn hold_address(self) -> &'a [u8] {
+    pub fn rest(self) -> &'a [u8] {
         self.0
     }
 }

@@ -12,15 +12,16 @@ use std::time::Duration;
 use boot_common::Mac;
 use boot_common::respond::respond;
 use boot_common::scratch::Scratch;
-use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, Tables};
-use boot_fuzz::{Case, judge, limit, seed, to_a_station};
-use boot_tests::engine as fixture;
-use boot_tests::packet::{Client, fix_checksums};
-use boot_engine::config::{self, DhcpRole};
+use boot_common::tables::{Event, Hook};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Now, Via};
+use boot_engine::config::{self, DhcpRole};
 use boot_engine::packet;
 use boot_engine::record::{Change, Lease, LeaseState};
+use boot_fixtures::engine as fixture;
+use boot_fixtures::packet::{Client, fix_checksums};
+use boot_fuzz::kernel::Kernel;
+use boot_fuzz::{Case, judge, limit, seed, to_a_station};
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = r#"
@@ -68,29 +69,6 @@ const MACHINES: u8 = 8;
 
 /// `XPXE_FUZZ_TORN=1`: SIGKILL may also come between the commit and the kernel's tables.
 const TORN: &str = "XPXE_FUZZ_TORN";
-
-#[derive(Default)]
-struct Kernel {
-    links: HashMap<u32, Link>,
-    hosts: HashMap<HostKey, Host>,
-    answers: HashMap<AnswerKey, Answer>,
-}
-
-impl boot_common::tftp::Transfers for Kernel {}
-
-impl Tables for Kernel {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(&ifindex)
-    }
-
-    fn host(&self, key: &HostKey) -> Option<&Host> {
-        self.hosts.get(key)
-    }
-
-    fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.answers.get(key)
-    }
-}
 
 struct World {
     /// `None` while no daemon runs.

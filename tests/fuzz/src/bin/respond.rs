@@ -13,8 +13,8 @@ use boot_common::tables::{
 };
 use boot_common::wire::{HEADERS, MAGIC, SNAME_AND_FILE, Sum};
 use boot_common::{Mac, Reason};
+use boot_fixtures::packet::{fix_checksums, fix_ip_checksum, fix_lengths};
 use boot_fuzz::{Case, judge, requests, seed};
-use boot_tests::packet::{fix_checksums, fix_ip_checksum, fix_lengths};
 use libfuzzer_sys::fuzz_target;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use boot_fuzz::{Case, seed};
 use boot_engine::tftp::{Action, Image, Limits, OpenError, Peer, Place, Slots, Token, Transfers};
+use boot_fuzz::{Case, seed};
 use libfuzzer_sys::fuzz_target;
 
 const MTU: u32 = 1500;
