@@ -119,7 +119,7 @@ impl Bench {
         let config = config::parse(CONFIG, "bench.toml")?;
         let port = port("bench", IFINDEX, Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1/8", DhcpRole::Server)?;
         let loader = |firmware: Firmware| Ok(format!("ipxe-{}.efi", firmware.name()));
-        let mut engine = engine(config, vec![port], loader, &[], now());
+        let mut engine = engine(config, vec![port], loader, &[], now())?;
         let mut bench = Memory { links: engine.links().collect(), ..Memory::default() };
         for command in engine.take_commands() {
             match command {

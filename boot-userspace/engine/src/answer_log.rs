@@ -97,7 +97,7 @@ impl Engine {
         let floods = self.answer_log.next_second();
         let unnamed = floods.len().saturating_sub(MOST_NAMED);
         for ((mac, ifindex), more) in floods.into_iter().take(MOST_NAMED) {
-            let name = self.policy.name(mac).unwrap_or("");
+            let name = self.policy.name(mac).unwrap_or_default();
             let interface = self.policy.port(ifindex).map_or("", |(_, port)| port.name.as_str());
             let answers = more + u64::from(MOST_OF_ONE);
             let a_second = answers.div_ceil(u64::from(MINUTE));
@@ -124,9 +124,9 @@ impl Engine {
             return;
         }
         if address.is_unspecified() {
-            self.roster.meet(&self.policy.client(*mac));
+            self.machines.meet(*mac);
         } else {
-            self.roster.put(address, self.policy.client(*mac));
+            self.machines.put(address, *mac);
         }
     }
 
@@ -135,7 +135,7 @@ impl Engine {
         let Told { mac, answered, refused } = told;
         self.count(answered.reason);
         if let Some(why) = refused {
-            let name = self.policy.name(*mac).unwrap_or("");
+            let name = self.policy.name(*mac).unwrap_or_default();
             info!(step = "nak", by = "daemon", %mac, name, "refused: {why}");
         } else {
             self.say(*mac, answered, Hook::Daemon, ifindex);
@@ -146,11 +146,9 @@ impl Engine {
     /// was taken down, by the daemon.
     pub(super) fn meet(&mut self, mac: Mac, address: [u8; 4]) {
         if address == [0; 4] {
-            if !self.roster.is_client(mac) {
-                self.roster.meet(&self.policy.client(mac));
-            }
-        } else if self.policy.shares_addresses() {
-            self.roster.put(address.into(), self.policy.client(mac));
+            self.machines.meet(mac);
+        } else if self.machines.shares_addresses() {
+            self.machines.put(address.into(), mac);
         }
     }
 
@@ -167,7 +165,7 @@ impl Engine {
             Reason::Bootp => ("bootp", "gave"),
             _ => ("ack", "told the boot file to"),
         };
-        let name = self.policy.name(mac).unwrap_or("");
+        let name = self.policy.name(mac).unwrap_or_default();
         let (class, by) = (describe(answered.class), by.name());
         let boots = self.boots(mac, answered.class, ifindex, address);
         let boot = if boots.is_empty() { String::new() } else { format!(": boot {boots}") };

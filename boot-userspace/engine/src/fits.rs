@@ -9,6 +9,7 @@ use boot_common::tables::ANSWER_OPTIONS;
 
 use crate::answers::{Parts, prepare};
 use crate::config::{Config, Subnet};
+use crate::machines::Machines;
 use crate::policy::{Differences, Policy};
 use crate::sets::no_room;
 
@@ -20,7 +21,12 @@ const IN_THE_SMALLEST: usize = 576 - 20 - 8 - 240 - 19 - 9 - 1;
 /// ask for.
 #[must_use]
 pub fn left_out(config: &Arc<Config>) -> Vec<String> {
-    let policy = Policy::new(Arc::clone(config), Vec::new(), |_| Ok("snponly.efi".to_owned()));
+    let machines = match Machines::new(config.machines.iter().cloned()) {
+        Ok(machines) => machines,
+        Err(conflict) => return vec![conflict.to_string()],
+    };
+    let loader = |_| Ok("snponly.efi".to_owned());
+    let policy = Policy::new(Arc::clone(config), machines, Vec::new(), loader);
     let subnets: Vec<Option<&Subnet>> = match &config.subnets[..] {
         [] => vec![None],
         subnets => subnets.iter().map(Some).collect(),

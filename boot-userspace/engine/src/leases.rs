@@ -14,8 +14,8 @@ use crate::Engine;
 use crate::binding::{Binding, State};
 use crate::bindings::in_pool;
 use crate::command::Now;
-use crate::config::Machine;
 use crate::holds::Hold;
+use crate::machines::Known;
 use crate::record::{Change, Lease, LeaseState};
 
 pub use which::{NotALease, Which};
@@ -135,9 +135,6 @@ pub enum Refusal {
     },
 }
 
-/// The machines by the addresses that are reserved for them.
-type Reservations<'a> = HashMap<Ipv4Addr, &'a Machine>;
-
 impl Engine {
     /// Every lease in the order of the addresses. `stored` is what the store has: it knows when a lease ended, and
     /// keeps leases that no longer fit the configuration.
@@ -216,8 +213,8 @@ impl Engine {
         if meant.iter().any(|shown| shown.standing != Standing::OnHold) {
             meant.retain(|shown| shown.standing != Standing::OnHold);
         }
-        // Who was recognised by another mark than its MAC makes room for the next one that is.
-        let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.policy.is_named(shown.mac);
+        // Who was recognised by another identity than its MAC makes room for the next one that is.
+        let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.machines.is_named(shown.mac);
         let (reserved, meant): (Vec<Shown>, Vec<Shown>) = meant.into_iter().partition(stays);
         if meant.is_empty() {
             let Some(shown) = reserved.into_iter().next() else { return Err(Refusal::Unknown(which)) };
@@ -235,11 +232,9 @@ impl Engine {
     #[must_use]
     pub fn to_import(&self, entries: &[Entry], now: Now) -> (Vec<Outcome>, Vec<Change>) {
         let (mut places, mut addresses) = (HashSet::new(), HashSet::new());
-        let machines = self.policy.machines().iter();
-        let reserved = machines.filter_map(|machine| Some((machine.ip?, machine))).collect();
         let mut changes = Vec::new();
         let mut judge = |entry: &Entry| -> Result<Outcome, String> {
-            let lease = self.imported(entry, &reserved, now)?;
+            let lease = self.imported(entry, now)?;
             if !places.insert((entry.mac, self.policy.subnet_of(entry.address))) {
                 return Err(format!("{} is in the list twice for one subnet", entry.mac));
             }
@@ -256,14 +251,9 @@ impl Engine {
     }
 
     /// The lease that an entry becomes; none when the machine has it already.
-    fn imported(
-        &self,
-        entry: &Entry,
-        reservations: &Reservations<'_>,
-        now: Now,
-    ) -> Result<Option<Lease>, String> {
+    fn imported(&self, entry: &Entry, now: Now) -> Result<Option<Lease>, String> {
         let Entry { mac, address, .. } = *entry;
-        self.may_have(mac, address, reservations)?;
+        self.may_have(mac, address)?;
         let index = self.policy.subnet_of(address);
         let found = index.and_then(|index| Some((index, self.policy.subnets().get(index)?)));
         let Some((index, subnet)) = found else { return Err(format!("{address} is in no [[subnet]]")) };
@@ -319,7 +309,7 @@ impl Engine {
     }
 
     /// Whether the configuration lets a machine have an address; the rules are those by which leases are restored.
-    fn may_have(&self, mac: Mac, address: Ipv4Addr, reservations: &Reservations<'_>) -> Result<(), String> {
+    fn may_have(&self, mac: Mac, address: Ipv4Addr) -> Result<(), String> {
         let [first, ..] = mac.0;
         if first & 1 != 0 || mac.0 == [0; 6] {
             return Err(format!("{mac} is no machine's address"));
@@ -339,7 +329,7 @@ impl Engine {
             // In another subnet it has an address of the pool.
             Some(_) | None => {}
         }
-        if let Some(machine) = reservations.get(&address) {
+        if let Some(Known { machine, .. }) = self.machines.by_reserved(address) {
             let name = machine.name.clone().or_else(|| Some(machine.macs.first()?.to_string()));
             return Err(format!(
                 "{address} is reserved for {}",
@@ -361,7 +351,7 @@ impl Engine {
 
     /// The address that the configuration has for a machine.
     fn reserved(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.policy.machine(mac).and_then(|machine| machine.ip)
+        self.policy.reserved(mac)
     }
 
     /// Makes changes that are stored already. Queues what the kernel has to know.
@@ -380,7 +370,7 @@ impl Engine {
     fn has_reserved(&self, mac: Mac, address: Ipv4Addr) -> bool {
         let reserved =
             self.bindings.with(mac, address).is_some_and(|binding| binding.state == State::Reserved);
-        reserved && self.policy.is_named(mac)
+        reserved && self.machines.is_named(mac)
     }
 
     /// Takes an address from a machine, here and in the kernel. Those that it has in other subnets stay.
@@ -391,8 +381,8 @@ impl Engine {
         }
         if !self.bindings.has(mac) {
             self.hostnames.remove(&mac);
-            if !self.policy.is_named(mac) && self.policy.recognised(mac).is_none() {
-                self.roster.forget(mac);
+            if !self.machines.is_named(mac) && self.machines.recognised(mac).is_none() {
+                self.machines.forget(mac);
             }
         }
         // What its probe finds is about an address that is no longer its.
@@ -412,7 +402,7 @@ impl Engine {
 
     /// The name that a machine's lease is stored with: the configuration's, else the kept one.
     pub(super) fn hostname(&self, mac: Mac) -> Option<String> {
-        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(Box::as_ref)).map(str::to_owned)
+        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(|name| name.to_string()))
     }
 
     fn take_over(&mut self, lease: &Lease, now: Now) {
@@ -440,7 +430,7 @@ impl Engine {
             self.bindings.put(mac, Binding { address, subnet, state });
         }
         self.keep_hostname(mac, lease.hostname.as_deref());
-        self.roster.put(address, self.policy.client(mac));
+        self.machines.put(address, mac);
         self.put_direct_host(mac, subnet, durable_until, now);
         self.set_durable(mac, address, durable_until);
     }

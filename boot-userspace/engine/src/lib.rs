@@ -17,14 +17,13 @@ mod dropped;
 pub mod fits;
 pub mod holds;
 pub mod leases;
-pub mod marks;
+pub mod machines;
 pub mod packet;
 pub mod policy;
 pub mod pools;
 mod reassembly;
 mod rebind;
 pub mod record;
-pub mod roster;
 pub mod script;
 mod sets;
 pub mod shares;
@@ -37,6 +36,7 @@ mod unstored;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::class::Class;
@@ -52,13 +52,14 @@ use crate::binding::{Binding, State};
 use crate::bindings::Bindings;
 use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
+use crate::config::Machine;
 use crate::confirmed::Confirmed;
 use crate::dhcp::{Declines, Pending};
+use crate::machines::{Known, Machines};
 use crate::policy::{Differences, Policy};
 use crate::pools::Turned;
 use crate::reassembly::reassemble;
 use crate::record::{Lease, LeaseState};
-use crate::roster::Roster;
 use crate::sets::{Set, Sets};
 use crate::tables::Tables;
 use crate::unstored::Before;
@@ -82,9 +83,9 @@ pub struct Engine {
     tables: Tables,
     sets: Sets,
     bindings: Bindings,
-    roster: Roster,
+    machines: Machines,
     turned_away: Turned,
-    /// Until which second machines that were recognised by another mark than their MAC have what is reserved for them, by an
+    /// Until which second machines that were recognised by another identity than their MAC have what is reserved for them, by an
     /// offer or a lease. Of those behind relays the tables have no entry after a restart.
     held: HashMap<Mac, u64>,
     /// Addresses that machines had from here, by subnet, and cannot have any more: they do not fit the configuration or
@@ -119,13 +120,13 @@ pub struct Engine {
 
 impl Engine {
     /// Begins with what the store has. Queues the commands that fill the kernel's tables.
-    pub fn new(policy: Policy, leases: &[Lease], roster: Roster, now: Now) -> Self {
+    pub fn new(policy: Policy, leases: &[Lease], now: Now) -> Self {
         let mut engine = Self {
+            machines: policy.machines().clone(),
             policy,
             tables: Tables::default(),
             sets: Sets::default(),
             bindings: Bindings::default(),
-            roster,
             turned_away: Turned::default(),
             held: HashMap::new(),
             unfit: HashMap::new(),
@@ -319,32 +320,21 @@ impl Engine {
 
     /// Machines with a fixed address, or that a proxy boots, are known to the kernel from the start.
     fn put_reservations(&mut self, now: Now) {
-        let macs: Vec<Mac> = self.policy.machines().iter().flat_map(|machine| machine.macs.clone()).collect();
-        for mac in macs {
-            self.put_proxied_host(mac);
+        let machines = self.machines.all();
+        for mac in machines.iter().flat_map(|known| &known.machine.macs) {
+            self.put_proxied_host(*mac);
         }
-        let reserved: Vec<(Mac, Ipv4Addr)> = self
-            .policy
-            .machines()
-            .iter()
-            .filter_map(|machine| Some((machine, machine.ip?)))
-            .flat_map(|(machine, ip)| machine.macs.iter().map(move |mac| (*mac, ip)))
-            .collect();
-        for machine in self.policy.machines() {
-            for mac in &machine.macs {
-                self.roster.know(&self.policy.client(*mac));
-            }
-        }
+        let reserved = |known: &Known| Some((Arc::clone(&known.machine), known.machine.ip?));
+        let reserved: Vec<(Arc<Machine>, Ipv4Addr)> = machines.iter().filter_map(reserved).collect();
         // By UUID or switch port, too.
-        let addresses: Vec<Ipv4Addr> =
-            self.policy.machines().iter().filter_map(|machine| machine.ip).collect();
-        for address in addresses {
-            self.bindings.exclude(address);
+        for (_, address) in &reserved {
+            self.bindings.exclude(*address);
         }
+        let reserved = reserved.iter().flat_map(|(machine, ip)| machine.macs.iter().map(|mac| (*mac, *ip)));
         for (mac, address) in reserved {
             let Some(subnet) = self.policy.subnet_of(address) else { continue };
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
-            self.roster.put(address, self.policy.client(mac));
+            self.machines.put(address, mac);
             self.put_direct_host(mac, subnet, 0, now);
         }
     }
@@ -372,9 +362,9 @@ impl Engine {
             self.bindings.restore_hold(address, mac, expires);
             return;
         }
-        self.policy.remember(mac, address);
-        if let Some(machine) = self.policy.recognised(mac) {
-            self.roster.recognise(&self.policy.client(mac), Some(machine));
+        self.machines.remember_by_address(mac, address);
+        if self.machines.recognised(mac).is_some() {
+            self.machines.know(mac);
         }
         let mut durable_until = 0;
         if lease.state == LeaseState::Leased && left > 0 {
@@ -405,7 +395,7 @@ impl Engine {
         }
         if !has_it {
             let pools = self.policy.subnets().get(subnet);
-            let reserved = self.policy.machine(mac).is_some_and(|machine| machine.ip == Some(address));
+            let reserved = self.policy.reserved(mac) == Some(address);
             let in_pool = pools.is_some_and(|pools| bindings::in_pool(pools, address));
             if durable_until > 0 && in_pool && !reserved && self.bindings.is_excluded(address) {
                 self.put_off_reservation(address, mac);
@@ -427,7 +417,7 @@ impl Engine {
             if durable_until > 0 {
                 self.hold(mac, &binding, expires);
             }
-            self.roster.put(address, self.policy.client(mac));
+            self.machines.put(address, mac);
         }
         self.put_direct_host(mac, subnet, durable_until, now);
         self.keep_hostname(mac, lease.hostname.as_deref());
@@ -481,7 +471,7 @@ impl Engine {
             };
             let binding = Binding { address, subnet, state };
             self.bindings.put(*mac, binding);
-            self.roster.put(address, self.policy.client(*mac));
+            self.machines.put(address, *mac);
             self.put_direct_host(*mac, subnet, if promised > 0 { host.durable_until } else { 0 }, now);
             if promised > 0 {
                 self.store_again(*mac, &binding, now.seconds() + promised, now);

@@ -10,8 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::boot::{BootFile, boot_file, is_url, named};
 use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
-use crate::marks::{ByMark, Marked, Marks};
-use crate::roster::Client;
+use crate::machines::{Client, Known, MachineId, Machines};
 
 /// An interface as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,58 +32,38 @@ pub struct Port {
 /// What makes a machine's answers different from its neighbours'. Equal where nothing does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Differences {
-    /// Index of the machine, if it has options or a boot file of its own.
-    machine: Option<u32>,
+    /// The machine, if it has options or a boot file of its own.
+    machine: Option<MachineId>,
     /// Its profile, if that has.
     profile: Option<String>,
     /// The first half of its MAC, if there is a rule for that maker.
     oui: Option<[u8; 3]>,
 }
 
-/// For how many seconds another switch port says nothing about a machine that was just seen at its own: a second relay may
-/// have heard the same message. Nobody is moved as quickly.
-pub(super) const SECOND_RELAY: u64 = 5;
-
-/// A MAC that was recognised.
-#[derive(Clone, Copy, Debug)]
-struct Recognised {
-    marked: Marked,
-    /// The Unix second in which it last showed this mark.
-    seen: u64,
-    /// The Unix second in which it has shown a port since that is no machine's: of its own switch, or only of a second
-    /// relay.
-    elsewhere: Option<u64>,
+/// The machine and the profile that answers are different for.
+struct Own<'a> {
+    machine: Option<Arc<Machine>>,
+    profile: Option<&'a Profile>,
 }
 
 /// Configuration, interfaces and loaders.
 pub struct Policy {
     config: Arc<Config>,
     ports: Vec<Port>,
-    /// By MAC, from the configuration.
-    named: HashMap<Mac, u32>,
-    /// By MAC, as recognised by other marks.
-    recognised: HashMap<Mac, Recognised>,
-    by_mark: ByMark,
-    shares_addresses: bool,
+    machines: Machines,
     loaders: HashMap<Firmware, Result<String, String>>,
 }
 
 impl Policy {
-    /// `loader` names the boot file for a firmware kind, or says what provides it.
+    /// `machines` are those of the configuration. `loader` names the boot file for a firmware kind, or says what provides it.
     pub fn new(
         config: impl Into<Arc<Config>>,
+        machines: Machines,
         ports: Vec<Port>,
         loader: impl Fn(Firmware) -> Result<String, String>,
     ) -> Self {
-        let config = config.into();
-        let indices = (0..).zip(&config.machines);
-        let named = indices.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index)));
-        let named = named.collect();
-        let shares_addresses =
-            config.machines.iter().any(|machine| machine.ip.is_some() && machine.macs.len() != 1);
         let loaders = Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect();
-        let by_mark = ByMark::new(&config.machines);
-        Self { config, ports, named, recognised: HashMap::new(), by_mark, shares_addresses, loaders }
+        Self { config: config.into(), machines, ports, loaders }
     }
 
     /// Gives an interface one more address.
@@ -143,119 +122,40 @@ impl Policy {
         self.ports.iter().any(|port| has(port, one) && has(port, other))
     }
 
-    /// The machine in the configuration.
+    /// The machines.
     #[must_use]
-    pub fn machine(&self, mac: Mac) -> Option<&Machine> {
-        self.index(mac).and_then(|index| self.at(index))
+    pub fn machines(&self) -> &Machines {
+        &self.machines
     }
 
-    fn index(&self, mac: Mac) -> Option<u32> {
-        self.named.get(&mac).copied().or_else(|| Some(self.recognised.get(&mac)?.marked.machine))
+    /// The machine that a MAC is one of.
+    #[must_use]
+    pub fn machine(&self, mac: Mac) -> Option<Arc<Machine>> {
+        self.machines.by_mac(mac).map(|known| known.machine)
     }
 
-    fn at(&self, index: u32) -> Option<&Machine> {
-        self.config.machines.get(usize::try_from(index).ok()?)
+    /// The address that is reserved for it.
+    #[must_use]
+    pub fn reserved(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.machine(mac)?.ip
     }
 
     /// Its name in the configuration.
     #[must_use]
-    pub fn name(&self, mac: Mac) -> Option<&str> {
-        self.machine(mac)?.name.as_deref()
-    }
-
-    /// Whether several Ethernet addresses may have the same reserved address.
-    #[must_use]
-    pub fn shares_addresses(&self) -> bool {
-        self.shares_addresses
-    }
-
-    /// Every configured machine.
-    #[must_use]
-    pub fn machines(&self) -> &[Machine] {
-        &self.config.machines
-    }
-
-    /// Recognises a machine by another mark than its MAC, and remembers the MAC until it is seen at another switch
-    /// port. True when the MAC is another machine's now, or none's any more. `now` is in Unix seconds.
-    pub fn recognise(&mut self, mac: Mac, marks: Marks<'_>, now: u64) -> bool {
-        if self.is_named(mac) {
-            return false;
-        }
-        let before = self.recognised.get(&mac).copied();
-        let shown = self.by_mark.find(marks);
-        let found = match before {
-            // The board says more than the port, and operating systems do not show it.
-            Some(Recognised { marked, seen, elsewhere })
-                if !marked.by_port
-                    || marks.relay_port.is_none()
-                    || now < seen + SECOND_RELAY
-                    // What a relay says that is not its own comes beside what its own one says.
-                    || (shown.is_none() && elsewhere.is_none_or(|first| now < first + SECOND_RELAY)) =>
-            {
-                shown.filter(|shown| !shown.by_port).or(Some(marked))
-            }
-            _ => shown,
-        };
-        match found {
-            Some(marked) => {
-                let mut recognised = Recognised { marked, seen: now, elsewhere: None };
-                if let Some(kept) = before.filter(|before| before.marked == marked && shown != Some(marked)) {
-                    let is_elsewhere = shown.is_none() && marks.relay_port.is_some();
-                    recognised.seen = kept.seen;
-                    recognised.elsewhere = kept.elsewhere.or(is_elsewhere.then_some(now));
-                }
-                self.recognised.insert(mac, recognised);
-            }
-            None => drop(self.recognised.remove(&mac)),
-        }
-        before.map(|before| before.marked.machine) != found.map(|found| found.machine)
-    }
-
-    /// Remembers that a MAC was a machine's, from its stored lease: of a machine that is known by other marks, and
-    /// whose operating system does not show them.
-    pub fn remember(&mut self, mac: Mac, address: Ipv4Addr) {
-        let Some(machine) = self.by_mark.by_address(address).filter(|_| !self.named.contains_key(&mac))
-        else {
-            return;
-        };
-        let by_port = self.at(machine).is_some_and(|machine| machine.uuid.is_none());
-        let marked = Marked { machine, by_port };
-        self.recognised.entry(mac).or_insert(Recognised { marked, seen: 0, elsewhere: None });
-    }
-
-    /// How many MACs were recognised.
-    #[must_use]
-    pub fn count_recognised(&self) -> usize {
-        self.recognised.len()
-    }
-
-    /// Forgets MACs that were recognised, and gives them: their next mark tells again who they are.
-    pub fn forget_recognised(&mut self, is_kept: impl Fn(Mac) -> bool) -> Vec<Mac> {
-        self.recognised.extract_if(|mac, _| !is_kept(*mac)).map(|(mac, _)| mac).collect()
-    }
-
-    /// The number in the configuration of a machine that was recognised by another mark than its MAC.
-    #[must_use]
-    pub fn recognised(&self, mac: Mac) -> Option<u32> {
-        self.recognised.get(&mac).map(|recognised| recognised.marked.machine)
-    }
-
-    /// Whether the configuration names the MAC.
-    #[must_use]
-    pub fn is_named(&self, mac: Mac) -> bool {
-        self.named.contains_key(&mac)
+    pub fn name(&self, mac: Mac) -> Option<String> {
+        self.machines.client(mac).name
     }
 
     /// Whether it depends on the switch port which machine a MAC is.
     #[must_use]
     pub fn port_decides(&self, mac: Mac) -> bool {
-        self.by_mark.has_ports() && !self.is_named(mac)
+        self.machines.has_ports() && !self.machines.is_named(mac)
     }
 
     /// As logs name it.
     #[must_use]
     pub fn client(&self, mac: Mac) -> Client {
-        Client { mac, name: self.name(mac).map(str::to_owned) }
+        self.machines.client(mac)
     }
 
     /// Whether a machine gets an answer at all.
@@ -269,19 +169,19 @@ impl Policy {
     pub fn unknown_ask(&self) -> bool {
         self.config.default.unknown == Unknown::Ignore
             || self.config.boot_files.iter().any(|rule| rule.oui.is_some())
-            || self.config.machines.iter().any(|machine| machine.macs.is_empty())
+            || self.machines.has_without_mac()
     }
 
     /// What makes a machine's answers different.
     #[must_use]
     pub fn differences(&self, mac: Mac) -> Differences {
-        let index = self.index(mac);
-        let machine = index.and_then(|index| self.at(index));
-        let own = machine.is_some_and(|machine| !machine.options.is_empty() || machine.boot_file.is_some());
+        let known = self.machines.by_mac(mac);
+        let machine = known.as_ref().map(|known| &*known.machine);
+        let own = |known: &&Known| !known.machine.options.is_empty() || known.machine.boot_file.is_some();
         let [a, b, c, ..] = mac.0;
         let oui = [a, b, c];
         Differences {
-            machine: index.filter(|_| own),
+            machine: known.as_ref().filter(own).map(|known| known.id),
             profile: self
                 .profile(machine)
                 .filter(|(_, profile)| !profile.options.is_empty() || profile.boot_file.is_some())
@@ -301,11 +201,12 @@ impl Policy {
             let differences = Differences { profile: Some(profile(name)?), ..Differences::default() };
             Some((format!("profile {name}"), differences, None))
         });
-        let machines = (0..).zip(&self.config.machines).filter(|(_, machine)| !machine.options.is_empty());
-        let machines = machines.map(|(index, machine)| {
-            let profile = self.profile(Some(machine)).and_then(|(name, _)| profile(name));
+        let machines = self.machines.all().into_iter().enumerate();
+        let machines = machines.filter(|(_, known)| !known.machine.options.is_empty());
+        let machines = machines.map(|(index, Known { id, machine })| {
+            let profile = self.profile(Some(&machine)).and_then(|(name, _)| profile(name));
             let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
-            (name, Differences { machine: Some(index), profile, oui: None }, machine.ip)
+            (name, Differences { machine: Some(id), profile, oui: None }, machine.ip)
         });
         std::iter::once((String::new(), Differences::default(), None))
             .chain(profiles)
@@ -329,7 +230,7 @@ impl Policy {
         stage: Stage,
     ) -> Vec<CustomOption> {
         let mut chosen: Vec<CustomOption> = Vec::new();
-        for list in self.option_lists(differences, subnet) {
+        for list in self.own(differences).option_lists(subnet) {
             for CustomOption { code, .. } in list {
                 if !chosen.iter().any(|before| before.code == *code) {
                     chosen.extend(of_code(list, *code, stage).cloned());
@@ -342,29 +243,16 @@ impl Policy {
     /// Whether an option is configured, for whatever clients.
     #[must_use]
     pub fn has_option(&self, differences: &Differences, subnet: Option<&Subnet>, code: u8) -> bool {
-        self.option_lists(differences, subnet)
+        self.own(differences)
+            .option_lists(subnet)
             .iter()
             .any(|list| list.iter().any(|option| option.code == code))
     }
 
-    /// The most specific list first.
-    fn option_lists<'a>(
-        &'a self,
-        differences: &Differences,
-        subnet: Option<&'a Subnet>,
-    ) -> [&'a [CustomOption]; 3] {
-        let (machine, profile) = self.own(differences);
-        [
-            machine.map_or(&[], |machine| &machine.options),
-            profile.map_or(&[], |profile| &profile.options),
-            subnet.map_or(&[], |subnet| &subnet.options),
-        ]
-    }
-
-    fn own(&self, differences: &Differences) -> (Option<&Machine>, Option<&Profile>) {
-        let machine = differences.machine.and_then(|index| self.at(index));
+    fn own(&self, differences: &Differences) -> Own<'_> {
+        let machine = differences.machine.and_then(|id| self.machines.get(id));
         let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
-        (machine, profile)
+        Own { machine, profile }
     }
 
     /// Where a class of clients on an interface continues.
@@ -381,9 +269,10 @@ impl Policy {
         if class.stage == Stage::Os {
             return Ok(None);
         }
+        let own = self.own(differences);
         // What the configuration has for iPXE is for the full one, which comes first.
         let configured =
-            (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, differences, subnet));
+            (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, &own, differences, subnet));
         let configured = configured.flatten();
         if let Some(Configured::Key(name)) = configured {
             return Ok(Some(named(class, http, name)));
@@ -402,8 +291,8 @@ impl Policy {
             }
         };
         if let BootFile::Tftp { server, .. } = &mut file {
-            let lists = self.option_lists(differences, subnet);
-            let option = lists.into_iter().find_map(|list| of_code(list, SERVER_NAME, class.stage));
+            let option =
+                own.option_lists(subnet).into_iter().find_map(|list| of_code(list, SERVER_NAME, class.stage));
             *server = option.and_then(CustomOption::name).map(str::to_owned);
         }
         Ok(Some(file))
@@ -415,11 +304,12 @@ impl Policy {
     fn configured<'a>(
         &'a self,
         Class { firmware, stage }: Class,
+        own: &'a Own<'_>,
         differences: &Differences,
         subnet: Option<&'a Subnet>,
     ) -> Option<Configured<'a>> {
-        let (machine, profile) = self.own(differences);
-        let [of_machine, of_profile, of_subnet] = self.option_lists(differences, subnet).map(|list| {
+        let Own { machine, profile } = own;
+        let [of_machine, of_profile, of_subnet] = own.option_lists(subnet).map(|list| {
             let name = of_code(list, BOOT_FILE, stage)?.name()?;
             (stage == Stage::Ipxe || is_url(name) == firmware.is_http()).then_some(Configured::Option(name))
         });
@@ -431,12 +321,23 @@ impl Policy {
             (kinds.is_empty() || kinds.contains(&firmware))
                 && (rule.oui.is_none() || rule.oui == differences.oui)
         });
-        key(machine.and_then(|machine| machine.boot_file.as_ref()))
+        key(machine.as_ref().and_then(|machine| machine.boot_file.as_ref()))
             .or(of_machine)
             .or_else(|| key(profile.and_then(|profile| profile.boot_file.as_ref())))
             .or(of_profile)
             .or_else(|| key(rule.map(|rule| &rule.file)))
             .or(of_subnet)
+    }
+}
+
+impl Own<'_> {
+    /// The most specific list first.
+    fn option_lists<'a>(&'a self, subnet: Option<&'a Subnet>) -> [&'a [CustomOption]; 3] {
+        [
+            self.machine.as_ref().map_or(&[], |machine| &machine.options),
+            self.profile.map_or(&[], |profile| &profile.options),
+            subnet.map_or(&[], |subnet| &subnet.options),
+        ]
     }
 }
 

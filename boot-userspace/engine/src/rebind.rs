@@ -22,9 +22,7 @@ impl Engine {
         }
         self.put_link(position);
         for address in old.addresses.iter().map(ipnet::Ipv4Net::addr) {
-            if !self.is_own(address)
-                && !self.policy.machines().iter().any(|machine| machine.ip == Some(address))
-            {
+            if !self.is_own(address) && self.machines.by_reserved(address).is_none() {
                 self.bindings.include(address);
             }
         }

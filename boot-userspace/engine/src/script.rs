@@ -6,9 +6,8 @@ use std::sync::Arc;
 use boot_common::Mac;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use crate::config::{Config, Machine, Profile, Unknown, parse_uuid};
-use crate::marks::{ByMark, Marks};
-use crate::roster::Roster;
+use crate::config::{Config, Machine, Profile, Unknown};
+use crate::machines::Asker;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub struct Asked {
     pub uuid: Option<String>,
     /// As it says; if it says nothing, the machine that has its address.
     pub mac: Option<Mac>,
-    /// The number in the configuration of the machine that DHCP has recognised it as, by another mark than its MAC.
-    pub recognised: Option<u32>,
+    /// Who that is, and which machine is meant.
+    pub asker: Asker,
     /// Domain, as it says.
     pub domain: Option<String>,
     /// Host name, as it says.
@@ -129,30 +128,20 @@ chain --replace {{ again }} || goto wait
 /// Writes the scripts.
 pub struct ScriptWriter {
     config: Arc<Config>,
-    /// The machines' numbers by MAC, in order.
-    by_mac: Box<[(Mac, u32)]>,
-    by_mark: ByMark,
-    roster: Roster,
     templates: Environment<'static>,
 }
 
 impl ScriptWriter {
-    /// The scripts for a configuration; a machine's is for the addresses only that the roster knows it by.
+    /// The scripts for a configuration; a machine's is for its own addresses only.
     ///
     /// # Errors
     /// Never with the built-in templates.
-    pub fn new(config: impl Into<Arc<Config>>, roster: Roster) -> Result<Self, minijinja::Error> {
+    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("boot", BOOT)?;
         templates.add_template("wait", WAIT)?;
-        let config = config.into();
-        let machines = (0..).zip(&config.machines);
-        let mut by_mac: Box<[(Mac, u32)]> =
-            machines.flat_map(|(index, machine)| machine.macs.iter().map(move |mac| (*mac, index))).collect();
-        by_mac.sort_unstable();
-        let by_mark = ByMark::new(&config.machines);
-        Ok(Self { config, by_mac, by_mark, roster, templates })
+        Ok(Self { config: config.into(), templates })
     }
 
     /// The script of one machine.
@@ -160,11 +149,10 @@ impl ScriptWriter {
     /// # Errors
     /// When the machine is not to be booted, or a template is broken.
     pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
-        let found = self.machine(asked);
-        if let Some((number, machine)) = found {
-            self.refuse_others(asked, number, machine)?;
+        let machine = asked.asker.known.as_ref().map(|known| &*known.machine);
+        if let Some(machine) = machine {
+            self.refuse_others(asked, machine)?;
         }
-        let machine = found.map(|(_, machine)| machine);
         if machine.is_none() {
             match self.config.default.unknown {
                 Unknown::Boot => {}
@@ -193,28 +181,13 @@ impl ScriptWriter {
         }
     }
 
-    /// By its MAC, else as DHCP has recognised it, else by its UUID: another server may have given it its address.
-    fn machine(&self, asked: &Asked) -> Option<(u32, &Machine)> {
-        let by_mac = asked.mac.and_then(|mac| {
-            let position = self.by_mac.binary_search_by_key(&mac, |(mac, _)| *mac).ok()?;
-            self.by_mac.get(position).map(|(_, index)| *index)
-        });
-        let by_uuid = || {
-            let uuid = parse_uuid(asked.uuid.as_deref()?).ok()?;
-            let found = self.by_mark.find(Marks { uuid: Some(uuid), relay_port: None })?;
-            Some(found.machine)
-        };
-        let index = by_mac.or(asked.recognised).or_else(by_uuid)?;
-        Some((index, self.config.machines.get(usize::try_from(index).ok()?)?))
-    }
-
     /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
-    fn refuse_others(&self, asked: &Asked, number: u32, machine: &Machine) -> Result<(), NoScript> {
+    fn refuse_others(&self, asked: &Asked, machine: &Machine) -> Result<(), NoScript> {
         let asker = asked.client_ip;
         if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
             return Ok(());
         }
-        match self.roster.has_another_address(number, &machine.macs, asker) {
+        match asked.asker.elsewhere {
             None => Ok(()),
             Some(address) => {
                 let machine = machine.name.clone().unwrap_or_else(|| who(asked));
@@ -293,7 +266,8 @@ fn url(server: SocketAddr, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roster::Client;
+    use crate::config::parse_uuid;
+    use crate::machines::{Identities, Machines};
 
     const CONFIG: &str = r#"
         [[interface]]
@@ -314,19 +288,38 @@ mod tests {
         args = "extra=1"
     "#;
 
-    fn scripts(config: &str) -> ScriptWriter {
-        scripts_with(config, Roster::default())
+    /// The scripts of a configuration, and its machines.
+    struct Book {
+        scripts: ScriptWriter,
+        machines: Machines,
     }
 
-    fn scripts_with(config: &str, roster: Roster) -> ScriptWriter {
-        ScriptWriter::new(crate::config::parse(config, "test").unwrap(), roster).unwrap()
+    fn scripts(config: &str) -> Book {
+        let config = crate::config::parse(config, "test").unwrap();
+        let machines = Machines::new(config.machines.iter().cloned()).unwrap();
+        Book { scripts: ScriptWriter::new(config).unwrap(), machines }
+    }
+
+    impl Book {
+        /// As HTTP asks.
+        fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+            let uuid = asked.uuid.as_deref().map(|uuid| parse_uuid(uuid).unwrap_or_default());
+            let asker = self.machines.asker(asked.client_ip, asked.mac, uuid);
+            self.scripts.script(&Asked { asker, ..asked.clone() })
+        }
+
+        /// As DHCP does.
+        fn recognise(&self, mac: Mac, uuid: &str) {
+            let uuid = Some(parse_uuid(uuid).unwrap());
+            self.machines.recognise(mac, Identities { uuid, switch_port: None }, 0);
+        }
     }
 
     fn asked(mac: &str) -> Asked {
         Asked {
             uuid: None,
             mac: Some(mac.parse().unwrap()),
-            recognised: None,
+            asker: Asker::default(),
             domain: None,
             hostname: None,
             serial: None,
@@ -355,23 +348,30 @@ mod tests {
 
     #[test]
     fn machines_are_known_by_mac_before_what_dhcp_and_they_themselves_say() {
+        let other = "4c4c4544-0042-3510-8052-b4c04f4e3133";
+        let more = [
+            (2, "uuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\"".to_owned()),
+            (3, "mac = \"52:54:00:00:00:03\"".to_owned()),
+            (4, format!("uuid = {other:?}")),
+        ];
         let more =
-            [(2, "uuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\""), (3, "mac = \"52:54:00:00:00:03\"")];
-        let more = more.map(|(number, mark)| format!("[[machine]]\n{mark}\nargs = \"extra={number}\"\n"));
+            more.map(|(number, identity)| format!("[[machine]]\n{identity}\nargs = \"extra={number}\"\n"));
         let scripts = scripts(&(CONFIG.to_owned() + &more.concat()));
+        scripts.recognise("52:54:00:00:00:98".parse().unwrap(), other);
         let uuid = Some("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned());
         // As SMBIOS has it.
         let swapped = Some("44454c4c-4200-1035-8052-b4c04f4e3132".to_owned());
-        for (mac, recognised, uuid, extra) in [
-            ("52:54:00:00:00:01", Some(1), uuid.clone(), Some(1)),
-            ("52:54:00:00:00:03", None, None, Some(3)),
-            ("52:54:00:00:00:99", Some(2), uuid.clone(), Some(3)),
-            ("52:54:00:00:00:99", None, uuid, Some(2)),
-            ("52:54:00:00:00:99", None, swapped, Some(2)),
-            ("52:54:00:00:00:99", None, Some("ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned()), None),
-            ("52:54:00:00:00:99", None, None, None),
+        for (mac, uuid, extra) in [
+            ("52:54:00:00:00:01", uuid.clone(), Some(1)),
+            ("52:54:00:00:00:03", None, Some(3)),
+            ("52:54:00:00:00:98", uuid.clone(), Some(4)),
+            ("52:54:00:00:00:98", None, Some(4)),
+            ("52:54:00:00:00:99", uuid, Some(2)),
+            ("52:54:00:00:00:99", swapped, Some(2)),
+            ("52:54:00:00:00:99", Some("ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned()), None),
+            ("52:54:00:00:00:99", None, None),
         ] {
-            let script = scripts.script(&Asked { recognised, uuid, ..asked(mac) }).unwrap();
+            let script = scripts.script(&Asked { uuid, ..asked(mac) }).unwrap();
             let extra =
                 extra.map_or_else(|| "ttyS0 ||".to_owned(), |number| format!("ttyS0 extra={number} ||"));
             assert!(script.contains(&extra), "{extra} is not in\n{script}");
@@ -408,25 +408,27 @@ mod tests {
 
     #[test]
     fn a_machine_s_script_is_for_its_own_addresses() {
-        let roster = Roster::default();
         let (mac, uuid) = ("52:54:00:00:00:01", "4c4c4544-0042-3510-8052-b4c04f4e3132");
         let config = CONFIG.replace("name = \"node1\"", &format!("name = \"node1\"\nuuid = {uuid:?}"));
-        let scripts = scripts_with(&config, roster.clone());
+        let own = scripts(&config);
         let unknown = |mac: &str| Asked { uuid: Some(uuid.to_owned()), ..asked(mac) };
-        assert!(scripts.script(&asked(mac)).is_ok(), "its address is not known");
+        assert!(own.script(&asked(mac)).is_ok(), "its address is not known");
         let home = Ipv4Addr::new(10, 1, 1, 50);
-        roster.put(home, Client { mac: mac.parse().unwrap(), name: None });
+        own.machines.put(home, mac.parse().unwrap());
         let other = NoScript::OfAnother { machine: "node1".to_owned(), address: home };
         assert!(!other.to_string().contains("10.1.1.50"), "who asks does not learn it");
         let refused = Err(other);
-        assert_eq!(scripts.script(&asked(mac)), refused, "by its MAC");
-        assert_eq!(scripts.script(&unknown("52:54:00:00:00:99")), refused, "by its UUID");
-        assert_eq!(scripts.script(&Asked { mac: None, ..unknown(mac) }), refused, "by its UUID alone");
-        assert_eq!(scripts.script(&Asked { recognised: Some(0), ..asked("52:54:00:00:00:99") }), refused);
-        assert!(scripts.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
-        assert!(scripts.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
+        assert_eq!(own.script(&asked(mac)), refused, "by its MAC");
+        assert_eq!(own.script(&unknown("52:54:00:00:00:99")), refused, "by its UUID");
+        assert_eq!(own.script(&Asked { mac: None, ..unknown(mac) }), refused, "by its UUID alone");
+        own.recognise("52:54:00:00:00:98".parse().unwrap(), uuid);
+        assert_eq!(own.script(&asked("52:54:00:00:00:98")), refused, "as DHCP has recognised it");
+        assert!(own.script(&Asked { client_ip: home.into(), ..asked(mac) }).is_ok());
+        assert!(own.script(&asked("52:54:00:00:00:99")).is_ok(), "nobody's script");
         let shared = format!("[http]\nshared_addresses = [\"10.1.1.0/24\"]\n{config}");
-        assert!(scripts_with(&shared, roster).script(&asked(mac)).is_ok());
+        let shared = scripts(&shared);
+        shared.machines.put(home, mac.parse().unwrap());
+        assert!(shared.script(&asked(mac)).is_ok());
     }
 
     #[test]

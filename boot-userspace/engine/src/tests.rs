@@ -23,10 +23,10 @@ use dhcproto::{Decodable as _, Encodable as _};
 use super::Engine;
 use super::bindings::{OFFER_HOLDS, QUARANTINE, RELEASE_HOLDS};
 use super::command::{Command, Incoming, Now, Via};
+use super::machines::Machines;
 use super::packet::payload;
 use super::policy::{Policy, Port};
 use super::record::{Change, Lease, LeaseState};
-use super::roster::Roster;
 use crate::config::{self, DhcpRole};
 
 const CONFIG: &str = r#"
@@ -84,6 +84,11 @@ impl Reply {
     }
 }
 
+/// The machines of a configuration.
+fn machines(config: &config::Config) -> Machines {
+    Machines::new(config.machines.iter().cloned()).unwrap()
+}
+
 impl Lab {
     fn new(config: &str) -> Self {
         Self::with_leases(config, &[], DhcpRole::Server)
@@ -109,9 +114,10 @@ impl Lab {
             Firmware::EfiArm64 | Firmware::HttpArm64 => Err("install ipxe for arm64".to_owned()),
             _ => Ok("snponly.efi".to_owned()),
         };
-        let policy = Policy::new(config::parse(config, "test").unwrap(), vec![port], loader);
+        let config = config::parse(config, "test").unwrap();
+        let policy = Policy::new(config.clone(), machines(&config), vec![port], loader);
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
-        let engine = Engine::new(policy, leases, Roster::default(), now);
+        let engine = Engine::new(policy, leases, now);
         Self { engine, now, changes: Vec::new(), squatter: None, probes: Vec::new() }
     }
 
@@ -581,7 +587,7 @@ fn a_proxy_adds_boot_files_and_never_an_address() {
 
 #[test]
 fn a_proxy_s_entries_for_strangers_make_room_for_newer_ones() {
-    use crate::roster::MOST_UNKNOWN;
+    use crate::machines::MOST_UNKNOWN;
     // A rule by maker: each unknown machine is looked at before the kernel half answers it.
     let config = format!("[[boot_file]]\noui = \"52:54:00\"\nfile = \"special.efi\"\n{CONFIG}");
     let mut lab = Lab::with_leases(&config, &[], DhcpRole::Proxy);
@@ -840,10 +846,13 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
     assert_eq!(lab.send(&message).unwrap().message.yiaddr(), Ipv4Addr::new(10, 1, 1, 61));
     // Who writes boot scripts knows it, too.
     let name = |mac| {
-        let machine = lab.engine.roster.recognised(mac).and_then(|index| usize::try_from(index).ok());
-        lab.engine.policy.machines().get(machine?)?.name.as_deref()
+        let machine = lab.engine.machines.get(lab.engine.machines.recognised(mac)?)?;
+        machine.name.clone()
     };
-    assert_eq!([UNKNOWN, OTHER, NODE1].map(name), [Some("by-uuid"), Some("by-port"), None]);
+    assert_eq!(
+        [UNKNOWN, OTHER, NODE1].map(name),
+        [Some("by-uuid"), Some("by-port"), None].map(|name| name.map(str::to_owned))
+    );
 
     // Recognised only after it had an offer from the pool: that is nobody's any more.
     let mut late = Lab::new(&config);

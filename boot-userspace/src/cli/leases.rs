@@ -29,8 +29,8 @@ use crate::store::Store;
 use boot_engine::Engine;
 use boot_engine::config::Config;
 use boot_engine::leases::Which;
+use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
-use boot_engine::roster::Roster;
 
 const LEASES: &str = "/api/v1/leases";
 
@@ -292,8 +292,9 @@ impl Api {
         }
         let store = Store::open(&config.state_dir).await?;
         let leases = store.leases().await?;
-        let policy = Policy::new(config, Vec::new(), |_| Err(String::new()));
-        let engine = Engine::new(policy, &leases, Roster::default(), now());
+        let machines = Machines::new(config.machines.iter().cloned())?;
+        let policy = Policy::new(config, machines, Vec::new(), |_| Err(String::new()));
+        let engine = Engine::new(policy, &leases, now());
         let daemon = Daemon::new(engine, store, HashSet::new(), None);
         let router = admin::router(daemon.asks());
         tokio::spawn(daemon.run(Vec::new(), None));

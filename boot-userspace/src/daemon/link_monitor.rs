@@ -17,7 +17,7 @@ use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
 use crate::io::{ra, tftp};
 use boot_engine::config::{Config, Interface};
-use boot_engine::roster::Roster;
+use boot_engine::machines::Machines;
 
 /// How long changes gather: making an interface is several.
 const GATHER: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ pub(super) struct LinkMonitor {
     pub(super) http_port: u16,
     /// In the order of the configuration.
     pub(super) monitored: Vec<Monitored>,
-    pub(super) roster: Roster,
+    pub(super) machines: Machines,
     /// Who serves DHCP.
     pub(super) dhcp: mpsc::Sender<Rebind>,
     /// Monitored for its programs, which are put on interfaces that are there again.
@@ -172,9 +172,9 @@ impl LinkMonitor {
         else {
             return;
         };
-        let (link, roster) = (monitored.link.clone(), self.roster.clone());
+        let (link, machines) = (monitored.link.clone(), self.machines.clone());
         let advertiser = tokio::spawn(async move {
-            if let Err(error) = ra::serve(link, roster).await {
+            if let Err(error) = ra::serve(link, machines).await {
                 warn!("router solicitations are not answered: {error}");
             }
         });

@@ -32,8 +32,8 @@ use crate::io::tftp::{self, TftpServer};
 use crate::store::Store;
 use boot_engine::Engine;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
+use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
-use boot_engine::roster::Roster;
 use boot_engine::script::ScriptWriter;
 
 /// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`.
@@ -79,15 +79,15 @@ pub async fn serve(
     let ports = interfaces.map(|(interface, link)| port(&config, interface, link, http_port)).collect();
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
-    let policy = Policy::new(Arc::clone(&config), ports, loader);
-    let roster = Roster::default();
-    let mut engine = Engine::new(policy, &store.leases().await?, roster.clone(), now());
+    let machines = Machines::new(config.machines.iter().cloned())?;
+    let policy = Policy::new(Arc::clone(&config), machines.clone(), ports, loader);
+    let mut engine = Engine::new(policy, &store.leases().await?, now());
 
     for link in &links {
         fastpath::refuse_another(&config.pin_dir, (&link.name, link.index))?;
     }
     let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
-    let tftp = tftp::prepare(&config, Arc::clone(&files), roster.clone(), transfers)?;
+    let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), transfers)?;
     let mut daemon = Daemon::new(engine, store, beside, tables);
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;
@@ -142,7 +142,7 @@ pub async fn serve(
             .zip(&tftp)
             .map(|(link, tftp)| Monitored::new(link.clone(), tftp.rebinds()))
             .collect(),
-        roster: roster.clone(),
+        machines: machines.clone(),
         dhcp: daemon.rebinds(),
         fast_path: hooks,
         readiness: readiness.clone(),
@@ -155,9 +155,9 @@ pub async fn serve(
             readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
         });
     }
-    let scripts = Arc::new(ScriptWriter::new(Arc::clone(&config), roster.clone())?);
+    let scripts = Arc::new(ScriptWriter::new(Arc::clone(&config))?);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
-    let site = Site { files, roster, scripts, trusted_proxies, readiness: readiness.clone() };
+    let site = Site { files, machines, scripts, trusted_proxies, readiness: readiness.clone() };
     let connections = Arc::<http::ConnectionStats>::default();
     let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: stats };
     let routes = http::router(site).merge(http::metrics::router(sources));

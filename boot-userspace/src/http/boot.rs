@@ -9,10 +9,12 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use boot_engine::STEP;
+use boot_engine::config::parse_uuid;
+use boot_engine::machines::{Asker, Client};
 use boot_engine::script::{self, Network, ScriptWriter};
 pub use boot_engine::script::{Asked, NoScript};
 
-use super::{Ends, Site, machine_at, shown};
+use super::{Ends, Site, parts, shown};
 
 /// Longest value taken from a query; what is longer is cut.
 const LONGEST_VALUE: usize = 255;
@@ -40,12 +42,25 @@ pub(super) async fn bootstrap(
     method: Method,
     uri: Uri,
 ) -> Response {
-    let asked = read_query(&site, ends, &uri);
+    let client = site.machines.client_at(ends.client.ip());
+    bootstrap_for(&site, ends, &method, &uri, client)
+}
+
+/// The first script, for a client that was looked up already.
+pub(super) fn bootstrap_for(
+    site: &Site,
+    ends: Ends,
+    method: &Method,
+    uri: &Uri,
+    client: Option<Client>,
+) -> Response {
+    // It is the same for all, so no machine is looked up for it.
+    let asked = read_query(ends, uri, |_, _| Asker { client, ..Asker::default() });
     // iPXE looks for it before it has a network of its own.
     let is_autoexec = uri.path().ends_with("/autoexec.ipxe");
     let network = if is_autoexec { Network::Firmwares } else { Network::Own };
     let script = site.scripts.bootstrap(&asked, network);
-    answer(&site, ends, &method, uri.path(), asked.mac, Ok(script))
+    answer(&asked, method, uri.path(), Ok(script))
 }
 
 pub(super) async fn script(
@@ -54,25 +69,18 @@ pub(super) async fn script(
     method: Method,
     uri: Uri,
 ) -> Response {
-    let asked = read_query(&site, ends, &uri);
+    let from = ends.client.ip();
+    let asked = read_query(ends, &uri, |mac, uuid| site.machines.asker(from, mac, uuid));
     let script = site.scripts.script(&asked);
-    answer(&site, ends, &method, uri.path(), asked.mac, script)
+    answer(&asked, &method, uri.path(), script)
 }
 
-fn answer(
-    site: &Site,
-    ends: Ends,
-    method: &Method,
-    path: &str,
-    asked_mac: Option<Mac>,
-    script: Result<String, NoScript>,
-) -> Response {
+fn answer(asked: &Asked, method: &Method, path: &str, script: Result<String, NoScript>) -> Response {
     let path = shown(path);
-    let (known_mac, name) = machine_at(&site.roster, ends.client);
-    // The roster's name belongs to the roster's machine only.
-    let name = name.filter(|_| asked_mac.is_none() || asked_mac == known_mac);
-    let mac = asked_mac.or(known_mac).map(display);
-    let client = ends.client.ip();
+    let (client_mac, name) = parts(asked.asker.client.clone());
+    // The name is that of the client, whose MAC may not be the one that it says.
+    let name = name.filter(|_| asked.mac == client_mac);
+    let (mac, client) = (asked.mac.map(display), asked.client_ip);
     let (status, text) = match script {
         Ok(script) if method == Method::HEAD => {
             debug!(step = "script", by = "daemon", mac, name, %client, "asked for the length of {path}");
@@ -105,18 +113,20 @@ fn answer(
     (status, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-fn read_query(site: &Site, ends: Ends, uri: &Uri) -> Asked {
+/// What a client says, with who that is: `look_up` gets the MAC and the UUID that it says.
+fn read_query(ends: Ends, uri: &Uri, look_up: impl FnOnce(Option<Mac>, Option<[u8; 16]>) -> Asker) -> Asked {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
     let value = |name: &str| {
         let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
         Some(value.chars().filter(|c| !c.is_control()).take(LONGEST_VALUE).collect::<String>())
     };
-    let said = value("mac").and_then(|mac| mac.parse().ok());
-    let mac = said.or_else(|| machine_at(&site.roster, ends.client).0);
+    let said: Option<Mac> = value("mac").and_then(|mac| mac.parse().ok());
+    let uuid = value("uuid");
+    let asker = look_up(said, uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()));
     Asked {
-        uuid: value("uuid"),
-        mac,
-        recognised: mac.and_then(|mac| site.roster.recognised(mac)),
+        uuid,
+        mac: said.or_else(|| Some(asker.client.as_ref()?.mac)),
+        asker,
         domain: value("domain"),
         hostname: value("hostname"),
         serial: value("serial"),

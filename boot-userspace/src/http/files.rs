@@ -18,12 +18,12 @@ use tracing::{debug, info};
 
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{self, Recipient};
-use super::{Ends, Site, boot, date, machine_at, shown};
+use super::{Ends, Site, boot, date, parts, shown};
 use crate::files::{OpenError, OpenFile, is_efi_application, percent};
 
 pub(super) async fn file(
-    site: State<Site>,
-    ends: ConnectInfo<Ends>,
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -34,7 +34,8 @@ pub(super) async fn file(
         let why = "the path has a percent sign without two digits, control characters, or is not UTF-8\n";
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
-    let (mac, machine) = machine_at(&site.roster, ends.client);
+    let client = site.machines.client_at(ends.client.ip());
+    let (mac, machine) = parts(client.clone());
     let to = Recipient { mac, name: machine, client: ends.client.ip(), file: shown(&name) };
     let files = site.files.clone();
     // Opening may have to wait for a disk.
@@ -50,7 +51,7 @@ pub(super) async fn file(
         Ok((opened, content_type)) => answer(&method, &headers, opened, content_type, to),
         // iPXE looks for this beside its own binary, so here if that came from here.
         Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
-            boot::bootstrap(site, ends, method, uri).await
+            boot::bootstrap_for(&site, ends, &method, &uri, client)
         }
         Err(error) => refuse(&error, &to),
     }
@@ -62,7 +63,7 @@ pub(super) async fn nothing_there(
     ConnectInfo(ends): ConnectInfo<Ends>,
     uri: Uri,
 ) -> Response {
-    let (mac, name) = machine_at(&site.roster, ends.client);
+    let (mac, name) = parts(site.machines.client_at(ends.client.ip()));
     let (mac, client) = (mac.map(display), ends.client.ip());
     let path = shown(uri.path());
     info!(step = "http", by = "daemon", mac, name, %client, "asked for \"{path}\", which is no path of this server: boot files are under /files/, the script is /boot.ipxe");

@@ -1,6 +1,6 @@
 //! HTTP for booting machines: boot scripts, boot files, and whether the server is alive and what it does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::files::BootFiles;
 use boot_engine::config::Http;
-use boot_engine::roster::Roster;
+use boot_engine::machines::{Client, Machines};
 
 pub mod admin;
 pub mod boot;
@@ -39,8 +39,8 @@ use connections::Connections;
 pub struct Site {
     /// The files that may be served.
     pub files: Arc<BootFiles>,
-    /// Which machine has which address.
-    pub roster: Roster,
+    /// The machines and their addresses.
+    pub machines: Machines,
     /// Who writes the boot scripts.
     pub scripts: Arc<dyn Scripts + Send + Sync>,
     /// Proxies that are believed whom they forward for.
@@ -98,10 +98,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The machine that has this address, as far as the roster knows.
-fn machine_at(roster: &Roster, client: SocketAddr) -> (Option<Mac>, Option<String>) {
-    let IpAddr::V4(address) = client.ip() else { return (None, None) };
-    roster.client(address).map_or((None, None), |client| (Some(client.mac), client.name))
+/// A client in two parts, as the log has them.
+fn parts(client: Option<Client>) -> (Option<Mac>, Option<String>) {
+    client.map_or((None, None), |client| (Some(client.mac), client.name))
 }
 
 /// How many characters of a path are logged.

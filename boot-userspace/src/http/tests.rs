@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use boot_engine::config::Config;
-use boot_engine::roster::Client;
+use boot_engine::machines::Machines;
 
 /// Answers with what it was asked, so that a test can read it.
 struct Echo;
@@ -58,7 +58,7 @@ async fn rig() -> Rig {
     let files = BootFiles::new(dir.path().join("boot"), BTreeMap::new()).with_system_dirs(Vec::new());
     let site = Site {
         files: Arc::new(files),
-        roster: Roster::default(),
+        machines: Machines::default(),
         scripts: Arc::new(Echo),
         trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
         readiness: Readiness::default(),
@@ -141,8 +141,7 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
     ] {
         assert!(script.contains(part), "{part}: {script}");
     }
-    let known = Client { mac: Mac([2; 6]), name: None };
-    rig.site.roster.put(Ipv4Addr::LOCALHOST, known);
+    rig.site.machines.put(Ipv4Addr::LOCALHOST, Mac([2; 6]));
     for query in ["", "?", "?mac=nonsense", "?%zz=1&&=&mac", "?uuid=%ff%00"] {
         let script = rig.script(&format!("GET /ipxe/boot.ipxe{query}")).await;
         assert!(script.contains(&format!("{:?}", Mac([2; 6]))), "{query}: {script}");
@@ -152,8 +151,7 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
 #[tokio::test]
 async fn a_proxy_that_is_trusted_speaks_for_its_client() {
     let rig = rig().await;
-    let known = Client { mac: Mac([2; 6]), name: None };
-    rig.site.roster.put(Ipv4Addr::new(10, 1, 1, 50), known);
+    rig.site.machines.put(Ipv4Addr::new(10, 1, 1, 50), Mac([2; 6]));
     let script = rig.script("GET /ipxe/boot.ipxe\nX-Forwarded-For: 10.9.9.9, 10.1.1.50").await;
     assert!(script.contains(&format!("mac: {:?}", Some(Mac([2; 6])))), "{script}");
     assert!(script.contains("client_ip: 10.1.1.50"), "{script}");

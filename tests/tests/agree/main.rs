@@ -400,7 +400,7 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
         Firmware::EfiArm64 => Err("none for arm64".to_owned()),
         firmware => Ok(format!("ipxe-{}.efi", firmware.name())),
     };
-    Ok(fixture::engine(config, ports, loader, &[], fixture::now()))
+    fixture::engine(config, ports, loader, &[], fixture::now())
 }
 
 /// Lets the engine give a machine its lease, so that the kernel may promise it again.

@@ -115,8 +115,8 @@ impl Files {
         let config = config::parse(CONFIG, "contract.toml")?;
         let site = Site {
             files: Arc::clone(&self.boot_files),
-            roster: Roster::default(),
-            scripts: Arc::new(ScriptWriter::new(config, Roster::default())?),
+            machines: Machines::default(),
+            scripts: Arc::new(ScriptWriter::new(config)?),
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
         };
@@ -141,7 +141,7 @@ pub(super) fn engine(files: &Arc<BootFiles>, server: SocketAddrV4, role: DhcpRol
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let config = config::parse(CONFIG, "contract.toml")?;
-    Ok(fixture::engine(config, vec![port], loader, &[], fixture::now()))
+    fixture::engine(config, vec![port], loader, &[], fixture::now())
 }
 
 /// Every answer that has a boot file, and the file.

@@ -6,7 +6,7 @@ use super::value::quoted;
 const MAX_RELAY_VALUE: usize = 253;
 
 /// Pairs of hexadecimal digits, with nothing or one kind of separator between them.
-fn pairs(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn pairs(text: &str) -> Option<Vec<u8>> {
     let digits = match text.chars().find(|c| matches!(c, ':' | '-' | ' ')) {
         Some(separator) if text.split(separator).all(|pair| pair.len() == 2) => text.replace(separator, ""),
         Some(_) => return None,
@@ -96,7 +96,7 @@ pub fn uuid(text: &str) -> Result<[u8; 16], String> {
         return Err(format!(
             "{} is not how a UUID is written here; write {:?}",
             quoted(text),
-            canonical(uuid)
+            uuid_text(uuid)
         ));
     }
     // What SMBIOS says when there is no UUID (section 7.2.1), so many machines may have it.
@@ -108,7 +108,8 @@ pub fn uuid(text: &str) -> Result<[u8; 16], String> {
     Ok(uuid)
 }
 
-fn canonical(uuid: [u8; 16]) -> String {
+/// A UUID as it is written.
+pub(crate) fn uuid_text(uuid: [u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     for (index, byte) in uuid.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
@@ -117,6 +118,13 @@ fn canonical(uuid: [u8; 16]) -> String {
         text.push_str(&format!("{byte:02x}"));
     }
     text
+}
+
+/// A UUID and the same with its first three fields in the other byte order (SMBIOS against RFC 4122) are one machine's:
+/// firmware disagrees about the order. This is one of both, whichever is given.
+pub(crate) fn in_either_order(uuid: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = uuid;
+    uuid.min([d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p])
 }
 
 #[cfg(test)]
@@ -212,7 +220,7 @@ mod tests {
         #[test]
         fn uuids_survive_being_written(bytes: [u8; 16]) {
             prop_assume!(bytes != [0; 16] && bytes != [0xff; 16]);
-            prop_assert_eq!(uuid(&canonical(bytes)), Ok(bytes));
+            prop_assert_eq!(uuid(&uuid_text(bytes)), Ok(bytes));
         }
 
         #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Tftp, TftpClients, Unknown};
+use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Machine, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report, once};
 use super::value::quoted;
 use super::{address, amount, boot_file, file, http, machine, name, profile, subnet, value};
 
-/// The configuration; complete only if nothing was reported.
-pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
+/// The configuration without its machines, and these; complete only if nothing was reported.
+pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<Machine>) {
     let mut config = Config::empty();
     directories(file, &mut config, report);
     if let Some(memory) = &file.fast_path_memory {
@@ -33,8 +33,8 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> Config {
     let default_profile = default.map(|at| at.value.as_str());
     let others =
         machine::Others { nets: &nets, profiles: &names, default_profile, boot_dir: &config.boot_dir };
-    config.machines = machine::check(&file.machines, &others, report);
-    config
+    let machines = machine::check(&file.machines, &others, report);
+    (config, machines)
 }
 
 const DHCP: [(&str, DhcpRole); 3] =

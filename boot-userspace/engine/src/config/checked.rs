@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
@@ -57,7 +58,7 @@ pub struct Config {
     /// `[default]`
     pub default: Default,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
-    pub machines: Vec<Machine>,
+    pub machines: Vec<Arc<Machine>>,
 }
 
 impl Config {
@@ -300,7 +301,8 @@ pub struct Machine {
     /// `mac`: addresses, in file order. Empty only if there is `uuid` or `relay_port`.
     pub macs: Vec<Mac>,
     /// `uuid`: in the order of the digits in the text, as RFC 4122 has it. SMBIOS and PXE (options 61 and 97) have
-    /// the first three fields little-endian; turning them is up to the reader. Neither all zeros nor all ones.
+    /// the first three fields little-endian; turning them is up to the reader. No two are the same in either order, and
+    /// none is all zeros or all ones.
     /// Default: none.
     pub uuid: Option<[u8; 16]>,
     /// `relay_port`: the switch port it is connected to. Default: none.

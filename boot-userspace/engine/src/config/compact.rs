@@ -69,6 +69,7 @@ mod tests {
             labels = { role = "worker" }
         "#;
         let machines = super::super::parse(text, "test").unwrap().machines;
+        let machines: Vec<Machine> = machines.iter().map(|machine| Machine::clone(machine)).collect();
         let mut again = machines.clone();
         compact(&mut again);
         assert_eq!(again, machines);

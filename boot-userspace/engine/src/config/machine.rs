@@ -57,7 +57,7 @@ fn machine<'f>(
     }
     let uuid = from.uuid.as_ref().and_then(|at| {
         let uuid = at.read(report, bytes::uuid)?;
-        once(&mut seen.uuids, uuid, at, "UUID", report);
+        once(&mut seen.uuids, bytes::in_either_order(uuid), at, "UUID", report);
         Some(uuid)
     });
     let relay_port = from.relay_port.as_ref();

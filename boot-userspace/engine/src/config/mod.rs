@@ -32,7 +32,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use bytes::uuid as parse_uuid;
+pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Interface, Machine, Profile, RelayPort,
@@ -74,8 +77,9 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, Problems> {
         drop(tree);
         check::check(&file, &mut report)
     });
-    let mut config = report.finish(origin, config)?;
-    compact::compact(&mut config.machines);
+    let (mut config, mut machines) = report.finish(origin, config)?;
+    compact::compact(&mut machines);
+    config.machines = machines.into_iter().map(Arc::new).collect();
     Ok(config)
 }
 

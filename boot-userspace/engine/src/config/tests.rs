@@ -191,7 +191,7 @@ fn the_example_of_the_design() {
         boot_file: None,
         options: Vec::new(),
     };
-    assert_eq!(config.machines, [machine]);
+    assert_eq!(config.machines, [std::sync::Arc::new(machine)]);
     assert_eq!(good(&EXAMPLE.replace('\n', "\r\n")), config);
 }
 

@@ -21,7 +21,7 @@ impl Engine {
     pub(super) fn chose_another_server(&mut self, asked: &Asked<'_>, server: Ipv4Addr, was_offered: bool) {
         let mac = asked.mac;
         if self.first(format!("{mac} chose {server}"), asked.now) {
-            let name = self.policy.name(mac).unwrap_or("");
+            let name = self.policy.name(mac).unwrap_or_default();
             let address = asked.wanted();
             let not_ours = if was_offered { ", and not the offer from here" } else { "" };
             info!(step = "other-server", by = "daemon", %mac, name, %server, %address,
@@ -32,7 +32,7 @@ impl Engine {
     /// A machine whose address the configuration has in one subnet asks in another one.
     pub(super) fn look_for_strays(&mut self, asked: &Asked<'_>, place: Place) {
         let mac = asked.mac;
-        let Some(reserved) = self.policy.machine(mac).and_then(|machine| machine.ip) else { return };
+        let Some(reserved) = self.policy.reserved(mac) else { return };
         let Some(home) = self.policy.subnet_of(reserved) else { return };
         if home == place.subnet || self.policy.are_on_one_wire(home, place.subnet) {
             return;
@@ -46,7 +46,7 @@ impl Engine {
             Some((_, port)) if giaddr.is_unspecified() => format!("on {}", port.name),
             _ => format!("through relay {giaddr}"),
         };
-        let name = self.policy.name(mac).unwrap_or("");
+        let name = self.policy.name(mac).unwrap_or_default();
         warn!(step = "stray", by = "daemon", %mac, name, address = %reserved,
             "{mac} has {reserved} in the configuration, but asks {through}, where {cidr} is: its switch port is in the wrong VLAN, or it was plugged in elsewhere. Until then it gets addresses of {cidr} only");
     }
@@ -91,7 +91,7 @@ impl Engine {
             return Reason::NotOurs;
         }
         let kind = option_of(payload, option::MESSAGE_TYPE).and_then(|kind| kind.first().copied());
-        let name = self.policy.name(mac).unwrap_or("").to_owned();
+        let name = self.policy.name(mac).unwrap_or_default();
         let interface =
             self.policy.port(incoming.ifindex).map_or_else(String::new, |(_, port)| port.name.clone());
         let instead =

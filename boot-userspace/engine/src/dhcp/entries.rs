@@ -10,7 +10,7 @@ use crate::answers::put_own_options;
 use crate::binding::Binding;
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
-use crate::roster::MOST_UNKNOWN;
+use crate::machines::MOST_UNKNOWN;
 use crate::{Engine, WITHDRAWN};
 
 impl Engine {
@@ -44,7 +44,7 @@ impl Engine {
     pub(super) fn put_proxied_stranger(&mut self, mac: Mac) {
         let is_known = self.tables.hosts.contains_key(&HostKey::from(mac));
         self.put_proxied_host(mac);
-        if is_known || self.policy.is_named(mac) {
+        if is_known || self.machines.is_named(mac) {
             return;
         }
         self.proxied.push_back(mac);
@@ -134,7 +134,7 @@ impl Engine {
         // A configured option 12 goes before the name.
         let is_configured = self.policy.has_option(&self.policy.differences(mac), subnet, option::HOST_NAME);
         let name = self.policy.name(mac).filter(|_| !is_configured);
-        put_own_options(&mut host, name);
+        put_own_options(&mut host, name.as_deref());
         host
     }
 }

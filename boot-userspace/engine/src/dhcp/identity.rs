@@ -1,4 +1,4 @@
-//! Recognising machines by other marks than their MAC.
+//! Recognising machines by other identities than their MAC.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::binding::{Binding, State};
 use crate::command::Now;
-use crate::marks::Marks;
+use crate::machines::Identities;
 use crate::{Engine, STEP};
 
 /// How many cards are remembered that were recognised and have no address from here.
@@ -21,20 +21,20 @@ impl Engine {
         let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
-        let relay_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
-        if !self.policy.recognise(mac, Marks { uuid, relay_port }, now.seconds()) {
+        let switch_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
+        if !self.machines.recognise(mac, Identities { uuid, switch_port }, now.seconds()) {
             return;
         }
         self.leave_reserved(mac);
         let client = self.policy.client(mac);
-        self.roster.recognise(&client, self.policy.recognised(mac));
+        self.machines.know(mac);
         if self.policy.machine(mac).is_none() {
             info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
             return;
         }
         let name = client.name.as_deref().unwrap_or("");
         info!(name: STEP, step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
-        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        let reserved = self.policy.reserved(mac);
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)
         {
@@ -58,17 +58,15 @@ impl Engine {
 impl Engine {
     /// Forgets which machine cards are that have no address from here. Behind one port there may be any number of them.
     pub(crate) fn forget_cards(&mut self) {
-        if self.policy.count_recognised() > 2 * self.bindings.len() + MOST_WITHOUT_ADDRESS {
+        if self.machines.count_recognised() > 2 * self.bindings.len() + MOST_WITHOUT_ADDRESS {
             let bindings = &self.bindings;
-            for mac in self.policy.forget_recognised(|mac| bindings.has(mac)) {
-                self.roster.forget(mac);
-            }
+            self.machines.forget_recognised(|mac| bindings.has(mac));
         }
     }
 
     /// Who is another machine now has lost what is reserved for the one it was.
     fn leave_reserved(&mut self, mac: Mac) {
-        let reserved = self.policy.machine(mac).and_then(|machine| machine.ip);
+        let reserved = self.policy.reserved(mac);
         let is_lost =
             |binding: &Binding| binding.state == State::Reserved && reserved != Some(binding.address);
         let lost: Vec<Binding> = self.bindings.of(mac).filter(is_lost).collect();
@@ -80,7 +78,7 @@ impl Engine {
 
     /// Leaves what is reserved for a machine to the card that it was recognised by.
     pub(crate) fn hold(&mut self, mac: Mac, binding: &Binding, until: u64) {
-        if binding.state == State::Reserved && !self.policy.is_named(mac) {
+        if binding.state == State::Reserved && !self.machines.is_named(mac) {
             let held = self.held.entry(mac).or_default();
             *held = until.max(*held);
         }
@@ -88,10 +86,10 @@ impl Engine {
 
     /// Whether a machine was promised an address for longer, or the configuration has it for its MAC.
     pub(super) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
-        let is_named = self.policy.is_named(mac);
+        let is_named = self.machines.is_named(mac);
         match self.bindings.with(mac, address) {
             None => false,
-            // Recognised by another mark.
+            // Recognised by another identity.
             Some(Binding { state: State::Reserved, .. }) if !is_named => {
                 self.held.get(&mac).is_some_and(|until| *until > now.seconds())
             }

@@ -77,7 +77,7 @@ impl Engine {
         bound
             .max_by_key(firmly)
             .and_then(|binding| here(binding.subnet))
-            .or_else(|| self.policy.machine(asked.mac).and_then(|machine| machine.ip).and_then(of))
+            .or_else(|| self.policy.reserved(asked.mac).and_then(of))
             .or_else(|| of(asked.wanted()))
             .or_else(|| self.policy.direct(port).next())
     }

@@ -37,7 +37,7 @@ impl Engine {
     pub(super) fn listen_in(&mut self, asked: Asked<'_>, reason: Reason) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
         if asked.facts.message == message::REQUEST && !address.is_unspecified() {
-            self.roster.hear(address, &self.policy.client(asked.mac));
+            self.machines.hear(address, asked.mac);
         }
         // Not a PXE client, or not a DISCOVER: no case for a proxy.
         if !matches!(

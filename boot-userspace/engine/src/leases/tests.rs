@@ -7,8 +7,8 @@ use dhcproto::v4::{DhcpOption, Message, MessageType};
 use super::*;
 use crate::command::{Command, Incoming};
 use crate::config::{self, DhcpRole};
+use crate::machines::Machines;
 use crate::policy::{Policy, Port};
-use crate::roster::Roster;
 
 const CONFIG: &str = r#"
     [[interface]]
@@ -60,9 +60,11 @@ impl Lab {
             role: DhcpRole::Server,
             http: SocketAddrV4::new(SERVER, 8080),
         };
-        let policy = Policy::new(config::parse(CONFIG, "test").unwrap(), vec![port], |_| Err(String::new()));
+        let config = config::parse(CONFIG, "test").unwrap();
+        let machines = Machines::new(config.machines.iter().cloned()).unwrap();
+        let policy = Policy::new(config, machines, vec![port], |_| Err(String::new()));
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(NOW) };
-        let engine = Engine::new(policy, &stored, Roster::default(), now);
+        let engine = Engine::new(policy, &stored, now);
         let mut lab = Self { engine, now, stored, hosts: HashMap::new() };
         lab.obey();
         lab

@@ -91,9 +91,9 @@ fn with_elsewhere() -> Lab {
     let ports = vec![port(7, "eth1", SERVER), port(ELSEWHERE, "eth2", Ipv4Addr::new(10, 3, 0, 2))];
     let config = format!("{CONFIG}\n[[interface]]\nname = \"eth2\"\n[[subnet]]\ncidr = \"10.3.0.0/16\"\n");
     let mut lab = Lab::new(&config);
-    let policy =
-        Policy::new(config::parse(&config, "test").unwrap(), ports, |_| Ok("snponly.efi".to_owned()));
-    lab.engine = Engine::new(policy, &[], Roster::default(), lab.now);
+    let config = config::parse(&config, "test").unwrap();
+    let policy = Policy::new(config.clone(), machines(&config), ports, |_| Ok("snponly.efi".to_owned()));
+    lab.engine = Engine::new(policy, &[], lab.now);
     lab.engine.take_commands();
     lab
 }

@@ -3,7 +3,7 @@
 use super::promises::store_after;
 use super::*;
 use crate::leases::Which;
-use crate::policy::SECOND_RELAY;
+use crate::machines::SECOND_RELAY;
 
 const SLOT: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 61);
 
@@ -212,7 +212,7 @@ fn any_number_of_cards_at_one_port_takes_no_memory() {
         let [high, low] = number.to_be_bytes();
         lab.send(&at("port 7", None, discover(Mac([6, 0, 0, 0, high, low]))));
     }
-    assert!(lab.engine.policy.count_recognised() >= 3000);
+    assert!(lab.engine.machines.count_recognised() >= 3000);
     lab.later(1);
-    assert!(lab.engine.policy.count_recognised() <= 16, "{}", lab.engine.policy.count_recognised());
+    assert!(lab.engine.machines.count_recognised() <= 16, "{}", lab.engine.machines.count_recognised());
 }

@@ -21,7 +21,7 @@ use super::packet;
 use crate::host::link::Link;
 use crate::host::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
 use crate::host::socket::register;
-use boot_engine::roster::Roster;
+use boot_engine::machines::Machines;
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
@@ -33,18 +33,18 @@ const HOP_LIMIT: u8 = 255;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
-/// Answers the solicitations of the roster's clients on one interface. Returns only if it cannot start.
+/// Answers the solicitations of machines that boot on one interface. Returns only if it cannot start.
 ///
 /// Silent while the interface forwards IPv6: then this host may be a real router, and an advertisement
 /// with lifetime 0 would take that router from its hosts.
-pub async fn serve(link: Link, roster: Roster) -> io::Result<()> {
+pub async fn serve(link: Link, machines: Machines) -> io::Result<()> {
     let socket = register(open(&link)?)?;
     let _membership = join_all_routers_by_ipv6(&link);
     let mut frame = [0; 2048];
     loop {
         match socket.async_io(Interest::READABLE, |socket| receive(socket, &link, &mut frame)).await {
             Ok(None) => {}
-            Ok(Some(len)) => answer(socket.get_ref(), &link, &roster, frame.get(..len).unwrap_or_default()),
+            Ok(Some(len)) => answer(socket.get_ref(), &link, &machines, frame.get(..len).unwrap_or_default()),
             Err(error) => {
                 // The interface went down; the socket works again when it is back.
                 tracing::debug!(step = "ra", by = "daemon", link = link.name, %error, "cannot receive router solicitations");
@@ -54,10 +54,10 @@ pub async fn serve(link: Link, roster: Roster) -> io::Result<()> {
     }
 }
 
-fn answer(socket: &Socket, link: &Link, roster: &Roster, frame: &[u8]) {
+fn answer(socket: &Socket, link: &Link, machines: &Machines, frame: &[u8]) {
     let Some(solicitation) = Solicitation::parse(frame) else { return };
     let mac = solicitation.mac;
-    if !roster.is_client(mac) || forwards_ipv6(link) {
+    if !machines.is_client(mac) || forwards_ipv6(link) {
         return;
     }
     match socket.send(solicitation.advertisement(link.mac).as_bytes()) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::host::link::{find, lab};
-use boot_engine::roster::Client;
+use boot_engine::machines::Machines;
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
@@ -109,8 +109,8 @@ fn answers_a_client_and_nobody_else() {
     lab::in_namespace(lab::PAIR, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let roster = Roster::default();
-            let serving = tokio::spawn(serve(find("srv0").unwrap(), roster.clone()));
+            let machines = Machines::default();
+            let serving = tokio::spawn(serve(find("srv0").unwrap(), machines.clone()));
             let client = packet::open(&find("cli0").unwrap(), ETHERTYPE_IPV6).unwrap();
             let ask = async || -> Option<Vec<u8>> {
                 client.send(&SOLICITATION).unwrap();
@@ -126,7 +126,7 @@ fn answers_a_client_and_nobody_else() {
             };
             tokio::task::yield_now().await;
             assert_eq!(ask().await, None, "not a client");
-            roster.put([10, 9, 0, 2].into(), Client { mac: CLIENT, name: None });
+            machines.put([10, 9, 0, 2].into(), CLIENT);
             let answer = ask().await.expect("an advertisement");
             assert_eq!(answer[..54], ADVERTISEMENT[..54]);
             fs::write("/proc/sys/net/ipv6/conf/srv0/forwarding", "1").unwrap();

@@ -12,7 +12,7 @@ use crate::host::size::human_size;
 use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
 use boot_engine::STEP;
-use boot_engine::roster::{Client, Roster};
+use boot_engine::machines::{Client, Machines};
 use boot_engine::tftp::{Outcome, Peer, Told};
 
 /// How many contents are remembered as told about.
@@ -22,7 +22,7 @@ const MOST_UNKNOWN: usize = 4096;
 
 /// Writes the log lines of one interface's transfers.
 pub(super) struct Teller {
-    roster: Roster,
+    machines: Machines,
     /// What has been said what it is.
     inspected: HashSet<Version>,
     /// Machines that have their address from elsewhere, where it is known which they are.
@@ -31,8 +31,8 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(roster: Roster) -> Self {
-        Self { roster, inspected: HashSet::new(), unknown: HashMap::new(), refusals: Refusals::default() }
+    pub(super) fn new(machines: Machines) -> Self {
+        Self { machines, inspected: HashSet::new(), unknown: HashMap::new(), refusals: Refusals::default() }
     }
 
     /// Says what is going to be sent, once for each content.
@@ -122,7 +122,7 @@ impl Teller {
 
     fn who(&mut self, peer: Peer, file: &str) -> (Option<Mac>, Option<String>) {
         let address = *peer.client.ip();
-        let client = self.roster.client(address).or_else(|| self.unknown(address, file));
+        let client = self.machines.client_at(address).or_else(|| self.unknown(address, file));
         client.map_or((None, None), |client| (Some(client.mac), client.name))
     }
 
@@ -135,7 +135,7 @@ impl Teller {
             self.unknown.insert(address, Some(mac));
         }
         let mac = *self.unknown.entry(address).or_insert_with(|| neighbours::station(address));
-        mac.map(|mac| self.roster.named(mac))
+        mac.map(|mac| self.machines.client(mac))
     }
 }
 
@@ -199,9 +199,9 @@ mod tests {
         for other in ["pxelinux.cfg/0A4D", "01-52-54-00-00-00-01", "pxelinux.cfg/01-52-54-00-00-00", ""] {
             assert_eq!(own_file(other), None, "{other}");
         }
-        let roster = Roster::default();
-        roster.know(&Client { mac, name: Some("node1".to_owned()) });
-        let mut teller = Teller::new(roster);
+        let config = "[[interface]]\nname = \"eth1\"\ndhcp = \"off\"\n[[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"node1\"\n";
+        let config = boot_engine::config::parse(config, "test").unwrap();
+        let mut teller = Teller::new(Machines::new(config.machines).unwrap());
         let peer = Peer { client: "192.0.2.7:2000".parse().unwrap(), local: Ipv4Addr::new(192, 0, 2, 1) };
         assert_eq!(teller.who(peer, "pxelinux.0"), (None, None));
         let node1 = (Some(mac), Some("node1".to_owned()));

@@ -18,7 +18,7 @@ use crate::host::descriptors;
 use crate::host::link::Link;
 use crate::io::image_cache::{Content, ImageCache};
 use crate::io::udp::{BindError, UdpSocket};
-use boot_engine::roster::Roster;
+use boot_engine::machines::Machines;
 use boot_engine::tftp::{
     self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, TftpStats, Token, Transfers,
 };
@@ -51,7 +51,7 @@ struct Common {
     /// The names that are served.
     files: Arc<BootFiles>,
     /// Who has which address, for the log.
-    roster: Roster,
+    machines: Machines,
     /// The files' contents.
     images: Arc<ImageCache>,
     /// Where transfers stand.
@@ -111,7 +111,7 @@ impl TftpServer {
         let limits = Limits { mtu: link.mtu, window: common.window };
         let transfers = Transfers::new(limits, link.index, common.slots.clone());
         let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
-        let teller = Teller::new(common.roster.clone());
+        let teller = Teller::new(common.machines.clone());
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);

@@ -22,7 +22,7 @@ use crate::host::size::human_size;
 use crate::io::image_cache::{ImageCache, fingerprint};
 use crate::io::udp::BindError;
 use boot_engine::config::{Config, FastPath as Hook};
-use boot_engine::roster::Roster;
+use boot_engine::machines::Machines;
 use boot_engine::tftp::{Flights, Image, Mode, Place, Slots};
 
 use super::clients::Clients;
@@ -53,7 +53,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When there is no memory for what servers share, or the file with the daemon's own transfers cannot be used.
-pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: InKernel) -> Result<Prepared> {
+pub fn prepare(
+    config: &Config,
+    files: Arc<BootFiles>,
+    machines: Machines,
+    kernel: InKernel,
+) -> Result<Prepared> {
     let path = config.state_dir.join("transfers");
     let own = Arc::new(daemons_own(&path, kernel.live.is_some())?);
 
@@ -93,7 +98,7 @@ pub fn prepare(config: &Config, files: Arc<BootFiles>, roster: Roster, kernel: I
 
     let common = Common {
         files,
-        roster,
+        machines,
         images: Arc::new(images),
         slots,
         window: config.tftp.windowsize,

@@ -130,7 +130,8 @@ impl World {
             fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
         let leases: Vec<Lease> = self.store.values().chain(self.resting.values()).cloned().collect();
         let loader = |_| Ok("snponly.efi".to_owned());
-        let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now);
+        let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now)
+                .expect("machines that differ");
         if let Some(kernel) = &self.kernel {
             let hosts: Vec<_> = kernel.hosts.iter().map(|(key, host)| (*key, *host)).collect();
             engine.adopt(&hosts, self.now);

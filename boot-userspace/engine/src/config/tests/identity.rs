@@ -61,7 +61,7 @@ fn uuids_are_unique() {
 fn values_of_relay_ports() {
     let relay_port = |value: &str| {
         let config = good(&format!("{BASE}[[machine]]\nrelay_port = {value}\n"));
-        config.machines.into_iter().next().and_then(|machine| machine.relay_port)
+        config.machines.into_iter().next().and_then(|machine| machine.relay_port.clone())
     };
     assert_eq!(relay_port("'ge-0/0/1'"), port(b"ge-0/0/1", None));
     assert_eq!(relay_port("'0x0004000a'"), port(&[0, 4, 0, 10], None));

@@ -1,0 +1,379 @@
+//! The one owner of machines: who they are, what finds them, and which addresses they have.
+//!
+//! DHCP, TFTP, HTTP and the router advertisements ask here, and nobody else keeps a list. Machines are added, changed and
+//! removed while others ask; what that costs does not depend on how many there are.
+//!
+//! [`Machines`] is shared by the thread of the packets and those of HTTP. The lock is held for a few look-ups in hash
+//! tables, and what is found leaves as a counted reference: nobody waits for what another one does with it. Only the
+//! thread of the packets writes. So its own look-ups never wait, and its changes wait for no more than a look-up.
+
+mod addresses;
+mod identity;
+mod index;
+mod ports;
+mod recognition;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use boot_common::Mac;
+
+use crate::config::Machine;
+use addresses::Addresses;
+use index::{Found, Index};
+use recognition::Recognitions;
+
+pub use addresses::MOST_UNKNOWN;
+pub use identity::{Identities, Identity, NotAnIdentity};
+pub use index::{ChangeError, ConflictError, Known, MachineId, Unique};
+pub use recognition::SECOND_RELAY;
+
+/// A machine as logs name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its name in the configuration.
+    pub name: Option<String>,
+}
+
+/// Who asks from an address, and about which machine: all that a request over HTTP needs to know, from one look-up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The machine that has the address it asks from.
+    pub client: Option<Client>,
+    /// The machine that is meant: by the MAC that was said, else by that of the client, else by the UUID that was said.
+    pub known: Option<Known>,
+    /// The address that the machine that is meant has, if it is known and the asker has none of its addresses.
+    pub elsewhere: Option<Ipv4Addr>,
+}
+
+/// All machines. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Machines(Arc<RwLock<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    index: Index,
+    recognitions: Recognitions,
+    addresses: Addresses,
+}
+
+impl Machines {
+    /// These machines, in the order in which they are told from each other where a client shows something of two.
+    ///
+    /// # Errors
+    /// Two of them have an identity or an address in common.
+    pub fn new(machines: impl IntoIterator<Item = Arc<Machine>>) -> Result<Self, ConflictError> {
+        let mut state = State::default();
+        for machine in machines {
+            state.add(machine)?;
+        }
+        Ok(Self(Arc::new(RwLock::new(state))))
+    }
+
+    /// Adds a machine. MACs of its own that were recognised as another machine's are not that one's any more.
+    ///
+    /// # Errors
+    /// Another machine has one of its identities, or its address.
+    pub fn add(&self, machine: Arc<Machine>) -> Result<MachineId, ConflictError> {
+        self.write().add(machine)
+    }
+
+    /// Changes a machine, which stays the same one. Gives the MACs that may be another machine's now, or the same one's
+    /// with another configuration.
+    ///
+    /// # Errors
+    /// Another machine has one of its identities or its address, or it is not there any more. Nothing has changed.
+    pub fn change(&self, id: MachineId, machine: Arc<Machine>) -> Result<Vec<Mac>, ChangeError> {
+        self.write().change(id, machine)
+    }
+
+    /// Removes a machine. Gives the MACs that were its own; none if it was not there any more.
+    pub fn remove(&self, id: MachineId) -> Option<Vec<Mac>> {
+        self.write().remove(id)
+    }
+
+    /// A machine.
+    #[must_use]
+    pub fn get(&self, id: MachineId) -> Option<Arc<Machine>> {
+        self.read().index.get(id).cloned()
+    }
+
+    /// Every machine, in the order in which they were added.
+    #[must_use]
+    pub fn all(&self) -> Vec<Known> {
+        let mut all: Vec<Known> = {
+            let state = self.read();
+            state.index.all().map(|(id, machine)| Known { id, machine: Arc::clone(machine) }).collect()
+        };
+        all.sort_unstable_by_key(|known| known.id);
+        all
+    }
+
+    /// The machine with this MAC, or that the MAC was recognised as.
+    #[must_use]
+    pub fn by_mac(&self, mac: Mac) -> Option<Known> {
+        let state = self.read();
+        state.known(state.by_mac(mac)?)
+    }
+
+    /// The machine that an address is reserved for.
+    #[must_use]
+    pub fn by_reserved(&self, address: Ipv4Addr) -> Option<Known> {
+        let state = self.read();
+        state.known(state.index.by_address(address)?)
+    }
+
+    /// Whether a machine is configured with this MAC.
+    #[must_use]
+    pub fn is_named(&self, mac: Mac) -> bool {
+        self.read().index.by_mac(mac).is_some()
+    }
+
+    /// Whether any machine is known by its switch port.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        self.read().index.has_ports()
+    }
+
+    /// Whether there is a machine whose MAC nobody knows beforehand.
+    #[must_use]
+    pub fn has_without_mac(&self) -> bool {
+        self.read().index.has_without_mac()
+    }
+
+    /// Whether several MACs may have the same reserved address.
+    #[must_use]
+    pub fn shares_addresses(&self) -> bool {
+        self.read().index.shares_addresses()
+    }
+
+    /// Recognises a machine by another identity than its MAC, and remembers the MAC until it is seen at another switch
+    /// port. True when the MAC is another machine's now, or none's any more. `now` is in Unix seconds.
+    pub fn recognise(&self, mac: Mac, shown: Identities<'_>, now: u64) -> bool {
+        {
+            // Most MACs are configured or show nothing, and reading does not wait.
+            let state = self.read();
+            let shows_nothing = shown.uuid.is_none() && shown.switch_port.is_none();
+            if state.index.by_mac(mac).is_some() || (shows_nothing && state.recognitions.get(mac).is_none()) {
+                return false;
+            }
+        }
+        let State { index, recognitions, .. } = &mut *self.write();
+        recognitions.show(mac, index.find(shown), shown.switch_port.is_some(), now)
+    }
+
+    /// Remembers from before a restart that a MAC was recognised by this identity, if a machine still has it. The
+    /// operating system that has the MAC may not show it.
+    pub fn remember(&self, mac: Mac, identity: &Identity) {
+        let mut state = self.write();
+        if let Some(found) = state.index.having(identity) {
+            state.remember(mac, found);
+        }
+    }
+
+    /// Remembers that a MAC had the address that is reserved for a machine without MACs, from the lease that an earlier
+    /// version stored: that had no identities.
+    pub fn remember_by_address(&self, mac: Mac, address: Ipv4Addr) {
+        let mut state = self.write();
+        let id = state.index.by_address(address);
+        let machine = id.and_then(|id| state.index.get(id));
+        if let (Some(id), Some(machine)) = (id, machine.filter(|machine| machine.macs.is_empty())) {
+            let by_port = machine.uuid.is_none();
+            state.remember(mac, Found { id, by_port });
+        }
+    }
+
+    /// The machine that a MAC was recognised as by another identity.
+    #[must_use]
+    pub fn recognised(&self, mac: Mac) -> Option<MachineId> {
+        self.read().recognitions.get(mac).map(|found| found.id)
+    }
+
+    /// The identity that a MAC was recognised by: what is to be [remembered](Self::remember).
+    #[must_use]
+    pub fn recognised_by(&self, mac: Mac) -> Option<Identity> {
+        let state = self.read();
+        let Found { id, by_port } = state.recognitions.get(mac)?;
+        let machine = state.index.get(id)?;
+        let port = || machine.relay_port.clone().map(Identity::SwitchPort);
+        if by_port { port() } else { machine.uuid.map(Identity::Uuid) }
+    }
+
+    /// How many MACs were recognised.
+    #[must_use]
+    pub fn count_recognised(&self) -> usize {
+        self.read().recognitions.len()
+    }
+
+    /// Forgets MACs that were recognised, unless they are to be kept: what they show next tells again who they are.
+    pub fn forget_recognised(&self, is_kept: impl Fn(Mac) -> bool) {
+        let forgotten: Vec<Mac> = self.read().recognitions.macs().filter(|mac| !is_kept(*mac)).collect();
+        let State { recognitions, addresses, .. } = &mut *self.write();
+        for mac in forgotten {
+            recognitions.forget(mac);
+            addresses.forget(mac);
+        }
+    }
+
+    /// A MAC with the name of its machine, if it has one.
+    #[must_use]
+    pub fn client(&self, mac: Mac) -> Client {
+        self.read().client(mac)
+    }
+
+    /// The machine that has this address.
+    #[must_use]
+    pub fn client_at(&self, address: impl Into<IpAddr>) -> Option<Client> {
+        let state = self.read();
+        Some(state.client(state.at(address.into())?))
+    }
+
+    /// Who asks from an address, and about which machine: what it says about its MAC and its UUID may be false.
+    #[must_use]
+    pub fn asker(&self, from: IpAddr, mac: Option<Mac>, uuid: Option<[u8; 16]>) -> Asker {
+        let state = self.read();
+        let at = state.at(from);
+        let by_mac = mac.or(at).and_then(|mac| state.by_mac(mac));
+        let by_uuid = || state.index.find(Identities { uuid, switch_port: None }).map(|found| found.id);
+        // By its UUID last: another server may have given it its address.
+        let known = by_mac.or_else(by_uuid).and_then(|id| state.known(id));
+        let elsewhere = known.as_ref().and_then(|known| state.has_another_address(known, from));
+        Asker { client: at.map(|mac| state.client(mac)), known, elsewhere }
+    }
+
+    /// True for a MAC that is configured or has asked to boot.
+    #[must_use]
+    pub fn is_client(&self, mac: Mac) -> bool {
+        let state = self.read();
+        state.index.by_mac(mac).is_some() || state.addresses.is_known(mac)
+    }
+
+    /// Takes down that a MAC is a client's.
+    pub fn know(&self, mac: Mac) {
+        self.write().addresses.know(mac);
+    }
+
+    /// Takes down that a MAC that may be an unknown machine's asked to boot.
+    pub fn meet(&self, mac: Mac) {
+        // Most are known, and reading does not wait.
+        if !self.is_client(mac) {
+            self.write().addresses.meet(mac);
+        }
+    }
+
+    /// Takes down which address a MAC has from another server.
+    pub fn hear(&self, address: Ipv4Addr, mac: Mac) {
+        self.meet(mac);
+        self.write().addresses.hear(address, mac);
+    }
+
+    /// Takes down that a MAC has an address from here.
+    pub fn put(&self, address: Ipv4Addr, mac: Mac) {
+        let is_so = {
+            let state = self.read();
+            state.addresses.at(address) == Some(mac) && state.addresses.last_of(mac) == Some(address)
+        };
+        if !is_so {
+            self.write().addresses.put(address, mac);
+        }
+    }
+
+    /// Forgets a MAC that has no address any more and is no machine's.
+    pub fn forget(&self, mac: Mac) {
+        self.write().addresses.forget(mac);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, machine: Arc<Machine>) -> Result<MachineId, ConflictError> {
+        let id = self.index.add(Arc::clone(&machine))?;
+        self.claim(&machine);
+        Ok(id)
+    }
+
+    fn change(&mut self, id: MachineId, machine: Arc<Machine>) -> Result<Vec<Mac>, ChangeError> {
+        let before = self.index.change(id, Arc::clone(&machine))?;
+        let mut touched: Vec<Mac> = self.recognitions.of(id).collect();
+        for mac in &touched {
+            let by_port = self.recognitions.get(*mac).is_some_and(|found| found.by_port);
+            let is_kept =
+                if by_port { before.relay_port == machine.relay_port } else { before.uuid == machine.uuid };
+            if !is_kept {
+                self.recognitions.forget(*mac);
+            }
+        }
+        self.claim(&machine);
+        touched.extend(before.macs.iter().chain(&machine.macs));
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(touched)
+    }
+
+    fn remove(&mut self, id: MachineId) -> Option<Vec<Mac>> {
+        let machine = self.index.remove(id)?;
+        let mut touched: Vec<Mac> = self.recognitions.of(id).collect();
+        for mac in &touched {
+            self.recognitions.forget(*mac);
+        }
+        touched.extend(&machine.macs);
+        Some(touched)
+    }
+
+    /// Whatever a machine's own MACs were recognised as, they are this machine's.
+    fn claim(&mut self, machine: &Machine) {
+        for mac in &machine.macs {
+            self.recognitions.forget(*mac);
+        }
+    }
+
+    fn remember(&mut self, mac: Mac, found: Found) {
+        if self.index.by_mac(mac).is_none() {
+            self.recognitions.remember(mac, found);
+        }
+    }
+
+    /// The MAC that has an address.
+    fn at(&self, address: IpAddr) -> Option<Mac> {
+        match address {
+            IpAddr::V4(address) => self.addresses.at(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn by_mac(&self, mac: Mac) -> Option<MachineId> {
+        self.index.by_mac(mac).or_else(|| Some(self.recognitions.get(mac)?.id))
+    }
+
+    fn known(&self, id: MachineId) -> Option<Known> {
+        Some(Known { id, machine: Arc::clone(self.index.get(id)?) })
+    }
+
+    fn client(&self, mac: Mac) -> Client {
+        let machine = self.by_mac(mac).and_then(|id| self.index.get(id));
+        Client { mac, name: machine.and_then(|machine| machine.name.clone()) }
+    }
+
+    /// The address that a machine has, if it is known and `asker` is none of its addresses.
+    fn has_another_address(&self, Known { id, machine }: &Known, asker: IpAddr) -> Option<Ipv4Addr> {
+        let has =
+            |address: &Ipv4Addr| self.addresses.at(*address).is_some_and(|mac| self.by_mac(mac) == Some(*id));
+        if matches!(asker, IpAddr::V4(asker) if has(&asker)) {
+            return None;
+        }
+        let cards = machine.macs.iter().copied().chain(self.recognitions.of(*id));
+        // None, or one that somebody else has by now, says nothing.
+        cards.filter_map(|mac| self.addresses.last_of(mac)).find(has)
+    }
+}

@@ -1,0 +1,613 @@
+use std::collections::HashMap;
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{RelayPort, in_either_order};
+
+const CARD: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const UUID: [u8; 16] = [0x4c; 16];
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 9);
+
+fn machine(name: &str) -> Machine {
+    Machine {
+        macs: Vec::new(),
+        uuid: None,
+        relay_port: None,
+        name: Some(name.to_owned()),
+        ip: None,
+        profile: None,
+        args: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        boot_file: None,
+        options: Vec::new(),
+    }
+}
+
+fn with_macs(name: &str, macs: &[Mac]) -> Machine {
+    Machine { macs: macs.to_vec(), ..machine(name) }
+}
+
+fn with_uuid(name: &str, uuid: [u8; 16]) -> Machine {
+    Machine { uuid: Some(uuid), ..machine(name) }
+}
+
+fn at_port(name: &str, circuit_id: &str, remote_id: Option<&str>) -> Machine {
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let port = RelayPort { circuit_id: bytes(circuit_id), remote_id: remote_id.map(bytes) };
+    Machine { relay_port: Some(port), ..machine(name) }
+}
+
+fn add(machines: &Machines, machine: Machine) -> MachineId {
+    machines.add(Arc::new(machine)).unwrap()
+}
+
+fn show_uuid(machines: &Machines, mac: Mac, uuid: [u8; 16]) -> bool {
+    machines.recognise(mac, Identities { uuid: Some(uuid), switch_port: None }, 0)
+}
+
+fn show_port(machines: &Machines, mac: Mac, circuit: &str, remote: Option<&str>, now: u64) -> bool {
+    let switch_port = Some((circuit.as_bytes(), remote.map(str::as_bytes)));
+    machines.recognise(mac, Identities { uuid: None, switch_port }, now)
+}
+
+fn name(machines: &Machines, mac: Mac) -> Option<String> {
+    machines.client(mac).name
+}
+
+#[test]
+fn two_machines_with_one_identity_are_an_error_that_names_both() {
+    let machines = Machines::default();
+    let address = |name, last| Machine { ip: Some(Ipv4Addr::new(10, 1, 1, last)), ..machine(name) };
+    let swapped = [[0x4c; 15].as_slice(), &[1]].concat().try_into().unwrap();
+    let first = add(&machines, with_macs("node1", &[CARD]));
+    add(&machines, with_uuid("node2", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]));
+    add(&machines, at_port("node3", "eth1/7", Some("sw1")));
+    add(&machines, at_port("node4", "eth1/8", None));
+    add(&machines, address("node5", 1));
+    for (other, why) in [
+        (
+            with_macs("new", &[Mac([2; 6]), CARD]),
+            "new cannot have the MAC address 02:00:00:00:00:01: it is node1's; remove it from one of them",
+        ),
+        (
+            with_uuid("new", [4, 3, 2, 1, 6, 5, 8, 7, 9, 10, 11, 12, 13, 14, 15, 16]),
+            "new cannot have the UUID 04030201-0605-0807-090a-0b0c0d0e0f10: it is node2's; remove it from one of them",
+        ),
+        (
+            at_port("new", "eth1/7", Some("sw1")),
+            "new cannot have the switch port \"eth1/7\" of \"sw1\": it is node3's; remove it from one of them",
+        ),
+        (
+            at_port("new", "eth1/7", None),
+            "new cannot have the switch port \"eth1/7\": it is node3's; remove it from one of them",
+        ),
+        (
+            at_port("new", "eth1/8", Some("sw1")),
+            "new cannot have the switch port \"eth1/8\" of \"sw1\": it is node4's; remove it from one of them",
+        ),
+        (
+            address("new", 1),
+            "new cannot have the address 10.1.1.1: it is node5's; remove it from one of them",
+        ),
+    ] {
+        assert_eq!(machines.add(Arc::new(other)).unwrap_err().to_string(), why);
+    }
+    let nameless = Machine { name: None, ..with_macs("", &[Mac([2; 6]), CARD]) };
+    let conflict = machines.add(Arc::new(nameless)).unwrap_err();
+    assert_eq!(
+        (conflict.machine.as_str(), conflict.other_id),
+        ("the machine with the MAC address 02:02:02:02:02:02", first)
+    );
+    assert_eq!(machines.all().len(), 5, "what is in conflict is not there");
+    // What fits beside them.
+    add(&machines, at_port("node6", "eth1/7", Some("sw2")));
+    add(&machines, with_uuid("node7", swapped));
+    // A change that cannot be leaves everything as it was.
+    let change = machines.change(first, Arc::new(with_uuid("node1", swapped)));
+    assert!(matches!(change, Err(ChangeError::Conflict(_))), "{change:?}");
+    assert_eq!(name(&machines, CARD).as_deref(), Some("node1"));
+}
+
+#[test]
+fn a_machine_stays_the_same_one_whatever_becomes_of_others() {
+    let machines = Machines::default();
+    let [a, b, c] = [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 0, last]));
+    let first = add(&machines, with_macs("first", &[a]));
+    let second = add(&machines, with_macs("second", &[b]));
+    assert_eq!(machines.remove(first), Some(vec![a]));
+    assert_eq!(machines.by_mac(b).map(|known| known.id), Some(second));
+    let third = add(&machines, with_macs("third", &[a]));
+    assert_ne!(third, first, "no id is given twice");
+    assert_eq!(machines.change(second, Arc::new(with_macs("second", &[c]))), Ok(vec![b, c]));
+    let known = machines.by_mac(c).unwrap();
+    assert_eq!((known.id, machines.by_mac(b)), (second, None));
+    assert_eq!(machines.get(second), Some(known.machine));
+    assert_eq!(machines.change(first, Arc::new(machine("first"))), Err(ChangeError::Gone));
+    assert_eq!((machines.remove(first), machines.get(first)), (None, None));
+    assert_eq!(machines.all().iter().map(|known| known.id).collect::<Vec<_>>(), [second, third]);
+}
+
+#[test]
+fn what_a_card_was_recognised_as_goes_with_the_identity_that_it_showed() {
+    let machines = Machines::default();
+    let [by_uuid, by_port] = [1, 2].map(|last| Mac([6, 0, 0, 0, 0, last]));
+    let whole = Machine { uuid: Some(UUID), ..at_port("node1", "eth1/7", None) };
+    let id = add(&machines, whole.clone());
+    assert!(show_uuid(&machines, by_uuid, UUID));
+    assert!(show_port(&machines, by_port, "eth1/7", Some("any"), 0));
+    let names = || [by_uuid, by_port].map(|mac| name(&machines, mac));
+    assert_eq!(names(), [Some("node1".to_owned()), Some("node1".to_owned())]);
+    let renamed = Machine { name: Some("node2".to_owned()), ..whole.clone() };
+    assert_eq!(machines.change(id, Arc::new(renamed)), Ok(vec![by_uuid, by_port]), "both are touched");
+    assert_eq!(names(), [Some("node2".to_owned()), Some("node2".to_owned())]);
+    let moved = Machine { uuid: Some(UUID), ..at_port("node2", "eth1/8", None) };
+    machines.change(id, Arc::new(moved)).unwrap();
+    assert_eq!(names(), [Some("node2".to_owned()), None], "nobody is at the port any more");
+    let another = add(&machines, with_macs("node3", &[by_uuid]));
+    assert_eq!(
+        (machines.by_mac(by_uuid).map(|known| known.id), machines.recognised(by_uuid)),
+        (Some(another), None)
+    );
+    assert!(!show_uuid(&machines, by_uuid, UUID), "its MAC is the configured one");
+    machines.remove(another);
+    assert!(show_uuid(&machines, by_uuid, UUID));
+    assert_eq!(machines.remove(id), Some(vec![by_uuid]));
+    assert_eq!((names(), machines.count_recognised()), ([None, None], 0));
+}
+
+#[test]
+fn what_is_stored_of_a_recognised_card_is_enough_after_a_restart() {
+    let configured = [at_port("slot", "eth1/7", Some("sw1")), with_uuid("board", UUID)];
+    let before = Machines::new(configured.clone().map(Arc::new)).unwrap();
+    let [board, slot, unknown] = [1, 2, 3].map(|last| Mac([6, 0, 0, 0, 0, last]));
+    show_uuid(&before, board, in_either_order(UUID));
+    show_port(&before, slot, "eth1/7", Some("sw1"), 0);
+    assert_eq!(before.recognised_by(unknown), None);
+    let stored = [board, slot].map(|mac| (mac, before.recognised_by(mac).unwrap()));
+    // Other names in another order.
+    let [port, uuid] = configured;
+    let edited = [with_macs("new", &[CARD]), Machine { name: Some("board9".to_owned()), ..uuid }];
+    let after = Machines::new(edited.map(Arc::new)).unwrap();
+    for (mac, identity) in &stored {
+        after.remember(*mac, identity);
+    }
+    assert_eq!([board, slot].map(|mac| name(&after, mac)), [Some("board9".to_owned()), None]);
+    add(&after, port);
+    for (mac, identity) in &stored {
+        after.remember(*mac, identity);
+    }
+    assert_eq!(name(&after, slot).as_deref(), Some("slot"));
+    // It was at that port, so that another one says where it is now.
+    assert!(
+        show_port(&after, slot, "eth1/8", Some("sw1"), 100)
+            || show_port(&after, slot, "eth1/8", Some("sw1"), 106)
+    );
+    assert_eq!(name(&after, slot), None);
+    after.remember(CARD, &Identity::Uuid(UUID));
+    assert_eq!(name(&after, CARD).as_deref(), Some("new"), "it is configured now");
+}
+
+#[test]
+fn addresses_lead_to_machines_and_their_names() {
+    let machines = Machines::default();
+    let home = Ipv4Addr::new(10, 1, 1, 33);
+    assert!(!machines.is_client(CARD));
+    machines.know(CARD);
+    assert!(machines.is_client(CARD));
+    assert_eq!(machines.client_at(home), None);
+    machines.put(home, CARD);
+    let client = |name: Option<&str>| Some(Client { mac: CARD, name: name.map(str::to_owned) });
+    assert_eq!(machines.client_at(home), client(None));
+    let id = add(&machines, with_macs("node1", &[CARD]));
+    assert_eq!(machines.client_at(home), client(Some("node1")));
+    assert_eq!(machines.client_at("fe80::1".parse::<IpAddr>().unwrap()), None);
+    machines.change(id, Arc::new(with_macs("rack1-node1", &[CARD]))).unwrap();
+    assert_eq!(machines.client_at(home), client(Some("rack1-node1")));
+    machines.remove(id);
+    assert_eq!(machines.client_at(home), client(None));
+    assert!(add(&machines, with_macs("node2", &[Mac([2; 6])])) > id);
+    assert!(machines.is_client(Mac([2; 6])), "configured, though it never asked");
+}
+
+#[test]
+fn a_machine_is_told_from_who_asks_in_its_name() {
+    let machines = Machines::default();
+    let [card, other_card, recognised] = [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 0, last]));
+    let [home, other_home, third] = [1, 2, 3].map(|last| Ipv4Addr::new(10, 1, 1, last));
+    let id = add(&machines, Machine { uuid: Some(UUID), ..with_macs("node1", &[card, other_card]) });
+    let another = |asker: Ipv4Addr| {
+        let asker = machines.asker(asker.into(), Some(card), None);
+        assert_eq!(asker.known.map(|known| known.id), Some(id));
+        asker.elsewhere
+    };
+    assert_eq!(another(ELSEWHERE), None, "it has no address yet");
+    machines.put(home, card);
+    assert_eq!((another(home), another(ELSEWHERE)), (None, Some(home)));
+    let ipv6 = machines.asker("fe80::1".parse().unwrap(), Some(card), None);
+    assert_eq!((ipv6.elsewhere, ipv6.client), (Some(home), None), "by another way");
+    // Each card and each network has an address of its own.
+    machines.put(other_home, card);
+    machines.put(third, other_card);
+    assert_eq!([home, other_home, third].map(another), [None; 3]);
+    assert!(another(ELSEWHERE).is_some());
+    // By another identity than its MAC.
+    machines.put(ELSEWHERE, recognised);
+    assert!(another(ELSEWHERE).is_some());
+    assert!(show_uuid(&machines, recognised, UUID));
+    assert_eq!(another(ELSEWHERE), None);
+    // An address that another machine has got is not its any more.
+    let unknown = Mac([2, 0, 0, 0, 0, 9]);
+    for address in [home, other_home, third, ELSEWHERE] {
+        machines.put(address, unknown);
+    }
+    assert_eq!([home, ELSEWHERE].map(another), [None; 2], "nothing is known");
+}
+
+#[test]
+fn one_look_up_tells_all_that_a_request_needs() {
+    let machines = Machines::default();
+    let [card, recognised] = [1, 3].map(|last| Mac([2, 0, 0, 0, 0, last]));
+    let home = Ipv4Addr::new(10, 1, 1, 1);
+    let first = add(&machines, with_macs("first", &[card]));
+    let second = add(&machines, with_uuid("second", UUID));
+    machines.put(home, card);
+    machines.put(ELSEWHERE, recognised);
+    let find = |from: Ipv4Addr, mac, uuid| {
+        let Asker { client, known, elsewhere } = machines.asker(from.into(), mac, uuid);
+        (client.map(|client| client.mac), known.map(|known| known.id), elsewhere)
+    };
+    assert_eq!(find(home, None, None), (Some(card), Some(first), None), "by its address");
+    assert_eq!(find(ELSEWHERE, Some(card), None), (Some(recognised), Some(first), Some(home)));
+    assert_eq!(find(home, Some(Mac([9; 6])), None), (Some(card), None, None), "what it says goes first");
+    assert_eq!(find(ELSEWHERE, None, Some(UUID)), (Some(recognised), Some(second), None));
+    assert_eq!(find(home, None, Some(UUID)), (Some(card), Some(first), None), "a MAC says more than a UUID");
+    show_uuid(&machines, recognised, UUID);
+    assert_eq!(find(ELSEWHERE, None, None), (Some(recognised), Some(second), None));
+    assert_eq!(find(home, Some(recognised), None), (Some(card), Some(second), Some(ELSEWHERE)));
+}
+
+#[test]
+fn unknown_machines_leave_in_the_order_they_came_and_known_ones_stay() {
+    let machines = Machines::default();
+    let home = Ipv4Addr::new(10, 1, 1, 33);
+    let configured = Mac([2, 0, 0, 0, 0, 2]);
+    machines.know(CARD);
+    machines.put(home, CARD);
+    add(&machines, with_macs("node2", &[configured]));
+    machines.meet(configured);
+    let unknown = |number: u32| {
+        let [a, b, c, d] = number.to_be_bytes();
+        (Ipv4Addr::new(10, 2 + b, c, d), Mac([6, 0, a, b, c, d]))
+    };
+    let most = u32::try_from(MOST_UNKNOWN).unwrap();
+    machines.meet(CARD);
+    for number in 0..=most {
+        let (address, mac) = unknown(number);
+        machines.hear(address, mac);
+        machines.hear(address, mac);
+    }
+    let is_there = |number: u32| {
+        let (address, mac) = unknown(number);
+        (machines.client_at(address).is_some(), machines.is_client(mac))
+    };
+    assert_eq!([0, 1, most].map(is_there), [(false, false), (true, true), (true, true)]);
+    assert_eq!(machines.client_at(home), Some(Client { mac: CARD, name: None }));
+    assert!(machines.is_client(CARD) && machines.is_client(configured));
+}
+
+/// Machines as a list, and what cards showed.
+#[derive(Default)]
+struct Model {
+    machines: Vec<(MachineId, Machine)>,
+    /// The machine, whether by its port, and whether it has been at another one since.
+    recognised: HashMap<Mac, (MachineId, bool, bool)>,
+}
+
+fn is_one_uuid(a: [u8; 16], b: [u8; 16]) -> bool {
+    let mut swapped = b;
+    for field in [0..4, 4..6, 6..8] {
+        swapped[field].reverse();
+    }
+    a == b || a == swapped
+}
+
+fn is_one_port(a: &RelayPort, b: &RelayPort) -> bool {
+    a.circuit_id == b.circuit_id
+        && (a.remote_id == b.remote_id || a.remote_id.is_none() || b.remote_id.is_none())
+}
+
+fn has_in_common(a: &Machine, b: &Machine) -> bool {
+    a.macs.iter().any(|mac| b.macs.contains(mac))
+        || a.uuid.zip(b.uuid).is_some_and(|(a, b)| is_one_uuid(a, b))
+        || a.relay_port.as_ref().zip(b.relay_port.as_ref()).is_some_and(|(a, b)| is_one_port(a, b))
+        || a.ip.is_some() && a.ip == b.ip
+}
+
+impl Model {
+    fn conflicts(&self, machine: &Machine, own: Option<MachineId>) -> Vec<MachineId> {
+        let others =
+            self.machines.iter().filter(|(id, other)| Some(*id) != own && has_in_common(machine, other));
+        others.map(|(id, _)| *id).collect()
+    }
+
+    fn named(&self, mac: Mac) -> Option<&(MachineId, Machine)> {
+        self.machines.iter().find(|(_, machine)| machine.macs.contains(&mac))
+    }
+
+    fn by_mac(&self, mac: Mac) -> Option<(MachineId, Machine)> {
+        let recognised = || {
+            let (id, ..) = self.recognised.get(&mac)?;
+            self.machines.iter().find(|(other, _)| other == id)
+        };
+        self.named(mac).or_else(recognised).cloned()
+    }
+
+    fn show(&mut self, mac: Mac, uuid: Option<[u8; 16]>, port: Option<&RelayPort>) {
+        if self.named(mac).is_some() {
+            return;
+        }
+        let shows = |(_, machine): &&(MachineId, Machine)| {
+            let by_uuid = uuid.zip(machine.uuid).is_some_and(|(a, b)| is_one_uuid(a, b));
+            let by_port = machine.relay_port.as_ref().zip(port).is_some_and(|(own, said)| {
+                own.circuit_id == said.circuit_id
+                    && (own.remote_id.is_none() || own.remote_id == said.remote_id)
+            });
+            by_uuid || by_port
+        };
+        // In the order in which they were added.
+        let found = self.machines.iter().find(shows);
+        let found =
+            found.map(|(id, machine)| (*id, !uuid.zip(machine.uuid).is_some_and(|(a, b)| is_one_uuid(a, b))));
+        // A day lies between two messages, so that each port counts.
+        let now = match (found, self.recognised.get(&mac).copied()) {
+            (Some((id, false)), _) => Some((id, false, false)),
+            (_, Some(board @ (_, false, _))) => Some(board),
+            (Some((id, true)), _) => Some((id, true, false)),
+            // A second relay may have said it the first time.
+            (None, Some((id, true, false))) if port.is_some() => Some((id, true, true)),
+            (None, Some((_, true, true))) if port.is_some() => None,
+            (None, before) => before,
+        };
+        match now {
+            Some(now) => self.recognised.insert(mac, now),
+            None => self.recognised.remove(&mac),
+        };
+    }
+
+    fn claim(&mut self, machine: &Machine) {
+        self.recognised.retain(|mac, _| !machine.macs.contains(mac));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(Machine),
+    /// One of those that are there, by its position.
+    Change(usize, Machine),
+    Remove(usize),
+    Show(Mac, Option<[u8; 16]>, Option<RelayPort>),
+    Forget(Mac),
+}
+
+const MACS: u8 = 6;
+
+fn mac(last: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, last])
+}
+
+// Few of each, so that they meet.
+fn any_uuid() -> impl Strategy<Value = [u8; 16]> {
+    (0..2u8, 0..3u8).prop_map(|(order, last)| {
+        let mut uuid = [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, last];
+        if order == 1 {
+            uuid[..4].reverse();
+            uuid[4..6].reverse();
+            uuid[6..8].reverse();
+        }
+        uuid
+    })
+}
+
+fn any_port() -> impl Strategy<Value = RelayPort> {
+    (0..3u8, prop::option::of(0..2u8)).prop_map(|(circuit, remote)| RelayPort {
+        circuit_id: vec![circuit],
+        remote_id: remote.map(|remote| vec![remote]),
+    })
+}
+
+fn any_machine() -> impl Strategy<Value = Machine> {
+    let macs = prop::collection::vec((0..MACS).prop_map(mac), 0..3);
+    let (uuid, port, ip) =
+        (prop::option::of(any_uuid()), prop::option::of(any_port()), prop::option::of(0..4u8));
+    (macs, uuid, port, ip, "[a-c]").prop_map(|(macs, uuid, relay_port, ip, name)| Machine {
+        macs,
+        uuid,
+        relay_port,
+        ip: ip.map(|last| Ipv4Addr::new(10, 0, 0, last)),
+        ..machine(&name)
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let show = ((0..MACS).prop_map(mac), prop::option::of(any_uuid()), prop::option::of(any_port()));
+    prop_oneof![
+        4 => any_machine().prop_map(Step::Add),
+        3 => (any::<usize>(), any_machine()).prop_map(|(at, machine)| Step::Change(at, machine)),
+        2 => any::<usize>().prop_map(Step::Remove),
+        4 => show.prop_map(|(mac, uuid, port)| Step::Show(mac, uuid, port)),
+        1 => (0..MACS).prop_map(|last| Step::Forget(mac(last))),
+    ]
+}
+
+/// Does the same to both, and compares what they say about it.
+fn step(machines: &Machines, model: &mut Model, step: Step, now: u64) -> Result<(), TestCaseError> {
+    let before: Vec<_> = (0..MACS).map(|last| model.by_mac(mac(last))).collect();
+    let touched = match step {
+        Step::Add(machine) => {
+            let conflicts = model.conflicts(&machine, None);
+            match machines.add(Arc::new(machine.clone())) {
+                Ok(id) => {
+                    prop_assert!(conflicts.is_empty() && model.machines.iter().all(|(other, _)| *other < id));
+                    model.claim(&machine);
+                    let touched = machine.macs.clone();
+                    model.machines.push((id, machine));
+                    touched
+                }
+                Err(conflict) => {
+                    prop_assert!(conflicts.contains(&conflict.other_id));
+                    Vec::new()
+                }
+            }
+        }
+        Step::Change(at, machine) if !model.machines.is_empty() => {
+            let at = at % model.machines.len();
+            let (id, old) = model.machines[at].clone();
+            let conflicts = model.conflicts(&machine, Some(id));
+            match machines.change(id, Arc::new(machine.clone())) {
+                Ok(touched) => {
+                    prop_assert!(conflicts.is_empty());
+                    model.recognised.retain(|_, (other, by_port, _)| {
+                        *other != id
+                            || if *by_port {
+                                old.relay_port == machine.relay_port
+                            } else {
+                                old.uuid == machine.uuid
+                            }
+                    });
+                    model.claim(&machine);
+                    model.machines[at].1 = machine;
+                    touched
+                }
+                Err(ChangeError::Conflict(conflict)) => {
+                    prop_assert!(conflicts.contains(&conflict.other_id));
+                    Vec::new()
+                }
+                Err(ChangeError::Gone) => return Err(TestCaseError::fail("it is there")),
+            }
+        }
+        Step::Remove(at) if !model.machines.is_empty() => {
+            let (id, _) = model.machines.remove(at % model.machines.len());
+            model.recognised.retain(|_, (other, ..)| *other != id);
+            let touched = machines.remove(id);
+            prop_assert!(touched.is_some());
+            touched.unwrap_or_default()
+        }
+        Step::Show(mac, uuid, port) => {
+            let switch_port = port.as_ref().map(|port| (&port.circuit_id[..], port.remote_id.as_deref()));
+            let changed = machines.recognise(mac, Identities { uuid, switch_port }, now);
+            model.show(mac, uuid, port.as_ref());
+            prop_assert_eq!(changed, model.by_mac(mac) != before[usize::from(mac.0[5])]);
+            vec![mac]
+        }
+        Step::Forget(mac) => {
+            machines.forget_recognised(|other| other != mac);
+            model.recognised.remove(&mac);
+            vec![mac]
+        }
+        Step::Change(..) | Step::Remove(_) => Vec::new(),
+    };
+    for (last, before) in (0..MACS).zip(before) {
+        let is_same = model.by_mac(mac(last)) == before;
+        prop_assert!(is_same || touched.contains(&mac(last)), "{} is not told of", mac(last));
+    }
+    Ok(())
+}
+
+fn compare(machines: &Machines, model: &Model) -> Result<(), TestCaseError> {
+    let all: Vec<_> =
+        machines.all().into_iter().map(|known| (known.id, Machine::clone(&known.machine))).collect();
+    prop_assert_eq!(&all, &model.machines);
+    for mac in (0..MACS).map(mac) {
+        let known = machines.by_mac(mac).map(|known| (known.id, Machine::clone(&known.machine)));
+        prop_assert_eq!(known, model.by_mac(mac));
+        let recognised = model.recognised.get(&mac).map(|(id, ..)| *id);
+        prop_assert_eq!(machines.recognised(mac), recognised);
+        let identity = machines.recognised_by(mac);
+        prop_assert_eq!(identity.is_some(), recognised.is_some());
+        prop_assert_eq!(machines.is_named(mac), model.named(mac).is_some());
+    }
+    prop_assert_eq!(machines.count_recognised(), model.recognised.len());
+    for address in (0..4).map(|last| Ipv4Addr::new(10, 0, 0, last)) {
+        let reserved = model.machines.iter().find(|(_, machine)| machine.ip == Some(address));
+        prop_assert_eq!(machines.by_reserved(address).map(|known| known.id), reserved.map(|(id, _)| *id));
+    }
+    let any = |is: fn(&Machine) -> bool| model.machines.iter().any(|(_, machine)| is(machine));
+    prop_assert_eq!(machines.has_ports(), any(|machine| machine.relay_port.is_some()));
+    prop_assert_eq!(machines.has_without_mac(), any(|machine| machine.macs.is_empty()));
+    prop_assert_eq!(
+        machines.shares_addresses(),
+        any(|machine| machine.ip.is_some() && machine.macs.len() != 1)
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_is_what_a_list_is(steps in prop::collection::vec(any_step(), 1..40)) {
+        let (machines, mut model) = (Machines::default(), Model::default());
+        for (day, each) in (1..).zip(steps) {
+            step(&machines, &mut model, each, day * 86_400)?;
+            compare(&machines, &model)?;
+        }
+    }
+}
+
+/// `cargo test --release -p boot-engine machines::tests::a_million -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn a_million_machines() {
+    const MANY: u32 = 1_000_000;
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) / 256
+    };
+    let each = |number: u32| {
+        let [a, b, c, d] = number.to_be_bytes();
+        let mut uuid = UUID;
+        uuid[12..].copy_from_slice(&[a, b, c, d]);
+        let ip = Some(Ipv4Addr::from(0x0a00_0000 + number));
+        // A switch has 32 ports, which have the same names on all.
+        let port = at_port(
+            &format!("node{number}"),
+            &format!("Ethernet1/{}", number % 32),
+            Some(&format!("sw{}", number / 32)),
+        );
+        Machine { macs: vec![Mac([2, 0, a, b, c, d])], uuid: Some(uuid), ip, ..port }
+    };
+    let empty = resident();
+    let all: Vec<Arc<Machine>> = (0..MANY).map(|number| Arc::new(each(number))).collect();
+    let (alone, start) = (resident(), Instant::now());
+    let machines = Machines::new(all).unwrap();
+    println!(
+        "machines {} MiB, index {} MiB, built in {:?}",
+        alone - empty,
+        resident() - alone,
+        start.elapsed()
+    );
+    for size in [100, MANY] {
+        let few = if size == MANY {
+            machines.clone()
+        } else {
+            Machines::new((0..size).map(|n| Arc::new(each(n)))).unwrap()
+        };
+        let ids: Vec<MachineId> = few.all().iter().take(100).map(|known| known.id).collect();
+        let start = Instant::now();
+        for round in 0..100 {
+            for (number, id) in (0..).zip(&ids) {
+                let args = format!("round={round}");
+                few.change(*id, Arc::new(Machine { args, ..each(number) })).unwrap();
+            }
+        }
+        let change = start.elapsed() / 10_000;
+        let start = Instant::now();
+        for number in 0..100_000u32 {
+            let [a, b, c, d] = (number * 7919 % size).to_be_bytes();
+            assert!(few.by_mac(Mac([2, 0, a, b, c, d])).is_some());
+        }
+        println!("of {size}: a change {change:?}, a look-up by MAC {:?}", start.elapsed() / 100_000);
+    }
+}
