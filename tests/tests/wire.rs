@@ -316,6 +316,7 @@ fn fill_store(place: &Place, number: u32) -> Result<()> {
                     state: LeaseState::Leased,
                     expires: now + 3600,
                     hostname: None,
+                    recognised_by: None,
                     updated: now,
                 })
             })

@@ -124,6 +124,7 @@ fn lease(state_dir: &Path, machines: u32) -> Result<()> {
             state: LeaseState::Leased,
             expires: now + DAY,
             hostname: None,
+            recognised_by: None,
             updated: now,
         };
         range.map(|machine| Change::Put(lease(machine))).collect()

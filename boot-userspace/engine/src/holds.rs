@@ -97,6 +97,7 @@ impl Engine {
                 state: LeaseState::OnHold,
                 expires: seconds(hold.until),
                 hostname: None,
+                recognised_by: None,
                 updated: seconds(now.seconds()),
             })));
         }

@@ -304,6 +304,7 @@ impl Engine {
             state,
             expires: seconds(expires),
             hostname: self.policy.client(mac).name.or(hostname),
+            recognised_by: self.machines.recognised_by(mac),
             updated: seconds(now.seconds()),
         }))
     }

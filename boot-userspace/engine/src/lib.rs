@@ -362,7 +362,10 @@ impl Engine {
             self.bindings.restore_hold(address, mac, expires);
             return;
         }
-        self.machines.remember_by_address(mac, address);
+        match &lease.recognised_by {
+            Some(identity) => self.machines.remember(mac, identity),
+            None => self.machines.remember_by_address(mac, address),
+        }
         if self.machines.recognised(mac).is_some() {
             self.machines.know(mac);
         }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
+use crate::machines::Identity;
+
 /// One change of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -56,6 +58,9 @@ pub struct Lease {
     pub expires: i64,
     /// The name the machine gave.
     pub hostname: Option<String>,
+    /// The identity that tells which machine it is, unless its MAC does: an operating system that renews the lease after a
+    /// restart does not show it.
+    pub recognised_by: Option<Identity>,
     /// When it last changed, in seconds since the Unix epoch.
     pub updated: i64,
 }

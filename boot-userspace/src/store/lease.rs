@@ -17,7 +17,8 @@ pub(super) async fn page(
     connection: &mut SqliteConnection,
     after: Option<&str>,
 ) -> sqlx::Result<Vec<SqliteRow>> {
-    const COLUMNS: &str = "SELECT address, mac, subnet, state, expires, hostname, updated FROM leases";
+    const COLUMNS: &str =
+        "SELECT address, mac, subnet, state, expires, hostname, recognised_by, updated FROM leases";
     let mut select = QueryBuilder::<Sqlite>::new(COLUMNS);
     if let Some(after) = after {
         select.push(" WHERE address > ").push_bind(after);
@@ -56,6 +57,7 @@ fn read(row: &SqliteRow) -> Result<Lease, Unreadable> {
         state: parsed(row, "state")?,
         expires: column(row, "expires")?,
         hostname: column(row, "hostname")?,
+        recognised_by: optional(row, "recognised_by")?,
         updated: column(row, "updated")?,
     })
 }
@@ -76,6 +78,15 @@ where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
     row.try_get(column).map_err(|error| Unreadable { column, reason: error.into() })
+}
+
+fn optional<T>(row: &SqliteRow, name: &'static str) -> Result<Option<T>, Unreadable>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    let text: Option<&str> = column(row, name)?;
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error: T::Err| Unreadable { column: name, reason: error.into() })
 }
 
 fn parsed<T>(row: &SqliteRow, name: &'static str) -> Result<T, Unreadable>

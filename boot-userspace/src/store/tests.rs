@@ -8,6 +8,8 @@ use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 use boot_common::Mac;
+use boot_engine::config::RelayPort;
+use boot_engine::machines::Identity;
 
 use super::*;
 
@@ -23,6 +25,7 @@ fn lease(machine: u8, address: u8) -> Lease {
         state: LeaseState::Leased,
         expires: 1_800_000_000,
         hostname: Some("rack1-node1".to_owned()),
+        recognised_by: None,
         updated: 1_799_999_400,
     }
 }
@@ -39,7 +42,9 @@ fn leases_survive_a_restart_in_a_private_directory() {
     let state_dir = dir.path().join("var/xpxe");
     run(async {
         let store = Store::open(&state_dir).await.unwrap();
-        let nameless = Lease { hostname: None, state: LeaseState::Released, ..lease(2, 2) };
+        let port = RelayPort { circuit_id: b"eth1/7".to_vec(), remote_id: Some(vec![0, 255]) };
+        let recognised_by = Some(Identity::SwitchPort(port));
+        let nameless = Lease { hostname: None, recognised_by, state: LeaseState::Released, ..lease(2, 2) };
         store
             .commit(&[Change::Put(lease(1, 1)), Change::Put(nameless.clone()), Change::Put(lease(3, 3))])
             .await
@@ -234,6 +239,7 @@ fn an_unreadable_row_is_left_out_and_the_rest_loads() {
             "state = 7",
             "expires = 'soon'",
             "hostname = x'ff'",
+            "recognised_by = 'uuid 7'",
             "hostname = CAST(x'ff' AS TEXT)",
         ]
         .into_iter()
@@ -303,13 +309,15 @@ fn any_lease() -> impl Strategy<Value = Lease> {
     let state = prop::sample::select(LeaseState::ALL.to_vec());
     let times = (any::<i64>(), any::<i64>());
     // Few machines and addresses, so that they meet.
-    (0..6u8, 0..6u8, 0..3u32, 0..=2u8, state, times, any::<Option<String>>()).prop_map(
-        |(machine, address, net, prefix, state, (expires, updated), hostname)| Lease {
+    let uuid = prop::option::of(prop::array::uniform16(1..=254u8).prop_map(Identity::Uuid));
+    (0..6u8, 0..6u8, 0..3u32, 0..=2u8, state, times, any::<Option<String>>(), uuid).prop_map(
+        |(machine, address, net, prefix, state, (expires, updated), hostname, recognised_by)| Lease {
             subnet: Ipv4Net::new(Ipv4Addr::from(net), prefix).unwrap(),
             state,
             expires,
             updated,
             hostname,
+            recognised_by,
             ..lease(machine, address)
         },
     )

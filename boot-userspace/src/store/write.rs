@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
+use boot_engine::machines::Identity;
 use ipnet::Ipv4Net;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Change, Lease, LeaseState};
 
-/// SQLite takes at most 32,766 parameters and a lease has seven.
+/// SQLite takes at most 32,766 parameters and a lease has eight.
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// Makes the changes inside the caller's transaction.
@@ -126,7 +127,7 @@ async fn delete_pairs(
 }
 
 async fn insert(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {
-    let into = "INSERT INTO leases (mac, address, subnet, state, expires, hostname, updated) ";
+    let into = "INSERT INTO leases (mac, address, subnet, state, expires, hostname, recognised_by, updated) ";
     let mut statement = QueryBuilder::<Sqlite>::new(into);
     statement.push_values(leases, |mut row, lease| {
         row.push_bind(lease.mac.to_string())
@@ -135,6 +136,7 @@ async fn insert(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::R
             .push_bind(lease.state.as_str())
             .push_bind(lease.expires)
             .push_bind(lease.hostname.as_deref())
+            .push_bind(lease.recognised_by.as_ref().map(Identity::to_text))
             .push_bind(lease.updated);
     });
     statement.build().execute(connection).await.map(drop)

@@ -28,6 +28,7 @@ impl Engine {
         self.leave_reserved(mac);
         let client = self.policy.client(mac);
         self.machines.know(mac);
+        self.store_identity(mac, now);
         if self.policy.machine(mac).is_none() {
             info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
             return;
@@ -73,6 +74,20 @@ impl Engine {
         for binding in lost {
             self.forget(mac, binding.address);
             self.unfit.insert((mac, binding.subnet), binding.address);
+        }
+    }
+
+    /// Stores anew what a machine was promised, with what it was recognised by: the kernel half may renew the lease for a
+    /// while, and a restart in between must find it.
+    fn store_identity(&mut self, mac: Mac, now: Now) {
+        let promised = |binding: &Binding| match binding.state {
+            State::Leased(until) if until > now.seconds() => Some((*binding, until)),
+            _ => None,
+        };
+        let promised: Vec<(Binding, u64)> =
+            self.bindings.of(mac).filter_map(|binding| promised(&binding)).collect();
+        for (binding, until) in promised {
+            self.store_again(mac, &binding, until, now);
         }
     }
 

@@ -314,6 +314,7 @@ impl Engine {
             state,
             expires: seconds(expires),
             hostname: self.hostname(mac),
+            recognised_by: self.machines.recognised_by(mac),
             updated: seconds(now.seconds()),
         })));
     }

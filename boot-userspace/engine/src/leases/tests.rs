@@ -328,6 +328,7 @@ fn what_no_longer_fits_the_configuration_is_shown_and_can_be_deleted() {
         state: LeaseState::Leased,
         expires: i64::try_from(NOW).unwrap() + 60,
         hostname: None,
+        recognised_by: None,
         updated: 0,
     };
     let mut lab = Lab::new(vec![old.clone()]);

@@ -163,6 +163,74 @@ fn what_a_machine_was_promised_before_it_was_recognised_rests_over_a_restart() {
     assert_eq!(again.offered(third), before);
 }
 
+const GUID: [u8; 17] =
+    [0, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
+
+fn with_guid(mut message: Message) -> Message {
+    message
+        .opts_mut()
+        .insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(97), GUID.to_vec())));
+    message
+}
+
+/// An operating system that renews its lease shows neither UUID nor switch port.
+#[test]
+fn a_machine_without_a_reserved_address_is_known_after_a_restart_before_it_shows_who_it_is() {
+    let board = |name: &str| {
+        format!("[[machine]]\nuuid = \"00112233-4455-6677-8899-aabbccddeeff\"\nname = \"{name}\"\n")
+    };
+    let slot = |name: &str| format!("[[machine]]\nrelay_port = \"port 7\"\nname = \"{name}\"\n");
+    let config =
+        |machines: &[String]| format!("{CONFIG}\n{}[default]\nunknown = \"ignore\"\n", machines.concat());
+    let mut lab = Lab::new(&config(&[board("board"), slot("slot")]));
+    let in_slot = |message| at("port 7", None, message);
+    let (first, second) = (Ipv4Addr::new(10, 1, 1, 33), Ipv4Addr::new(10, 1, 1, 34));
+    assert_eq!(lab.send(&with_guid(discover(UNKNOWN))).unwrap().message.yiaddr(), first);
+    lab.send(&with_guid(request(UNKNOWN, first, Some(SERVER)))).unwrap();
+    assert_eq!(lab.send(&in_slot(discover(OTHER))).unwrap().message.yiaddr(), second);
+    lab.send(&in_slot(request(OTHER, second, Some(SERVER)))).unwrap();
+    let stored = store_after(&lab.changes);
+    // The names and the order have changed meanwhile.
+    let mut again = Lab::with_leases(&config(&[slot("slot7"), board("board1")]), &stored, DhcpRole::Server);
+    for (mac, address, name) in [(UNKNOWN, first, "board1"), (OTHER, second, "slot7")] {
+        let ack = again.send_to_server(&renewal(mac, address)).expect("an answer");
+        assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address), "{name}");
+        assert_eq!(offered_name(&ack).as_deref(), Some(name));
+        assert_eq!(again.offered(mac), address);
+    }
+    // A second restart, from what the first one has stored since.
+    let stored = store_after(&[&lab.changes[..], &again.changes].concat());
+    let mut gone = Lab::with_leases(&config(&[board("board")]), &stored, DhcpRole::Server);
+    assert!(gone.send_to_server(&renewal(UNKNOWN, first)).is_some());
+    assert!(gone.send_to_server(&renewal(OTHER, second)).is_none(), "the configuration has it no longer");
+}
+
+/// What a machine is recognised as after its lease was stored, which the kernel half may renew for a while.
+#[test]
+fn what_is_recognised_between_two_leases_is_stored_at_once() {
+    let config = format!("{CONFIG}\n[[machine]]\nrelay_port = \"port 7\"\nname = \"slot7\"\n");
+    let mut lab = Lab::new(&config);
+    let address = lab.leased(UNKNOWN);
+    let name = |lab: &Lab| {
+        let again = Lab::with_leases(&config, &store_after(&lab.changes), DhcpRole::Server);
+        again.engine.policy.name(UNKNOWN)
+    };
+    assert_eq!(name(&lab), None);
+    assert_eq!(lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap().message.yiaddr(), address);
+    assert_eq!(name(&lab).as_deref(), Some("slot7"));
+    for _ in 0..2 {
+        lab.later(SECOND_RELAY);
+        lab.send(&at("port 8", None, discover(UNKNOWN))).unwrap();
+    }
+    assert_eq!(name(&lab), None, "it is somewhere else now");
+    let ends = |leases: &[Lease]| leases.iter().map(|lease| lease.expires).collect::<Vec<_>>();
+    assert_eq!(
+        ends(&store_after(&lab.changes[..1])),
+        ends(&store_after(&lab.changes)),
+        "for as long as before"
+    );
+}
+
 #[test]
 fn what_a_card_was_promised_behind_a_relay_it_keeps_over_a_restart() {
     let far = Some(Ipv4Addr::new(10, 7, 0, 1));
