@@ -149,6 +149,36 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
 }
 
 #[tokio::test]
+async fn what_writes_the_scripts_is_told_which_machine_asks() {
+    let rig = rig().await;
+    let config = "[[interface]]\nname = \"eth1\"\ndhcp = \"off\"\n\
+        [[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"by-mac\"\n\
+        [[machine]]\nuuid = \"4c4c4544-0042-3510-8052-b4c04f4e3132\"\nname = \"by-uuid\"\n";
+    for machine in boot_engine::config::parse(config, "test").unwrap().machines {
+        rig.site.machines.add(machine).unwrap();
+    }
+    let (by_mac, by_uuid) = ("mac=52-54-00-00-00-01", "uuid=44454c4c-4200-1035-8052-b4c04f4e3132");
+    for (query, name) in [
+        (by_mac, Some("by-mac")),
+        (by_uuid, Some("by-uuid")),
+        (&format!("{by_uuid}&{by_mac}"), Some("by-mac")),
+        ("mac=52-54-00-00-00-99", None),
+        ("uuid=nonsense", None),
+    ] {
+        let script = rig.script(&format!("GET /ipxe/boot.ipxe?{query}")).await;
+        for other in ["by-mac", "by-uuid"] {
+            let is_named = script.contains(&format!("name: Some({other:?})"));
+            assert_eq!(is_named, name == Some(other), "{query}: {script}");
+        }
+        assert!(script.contains("elsewhere: None"), "{query}: {script}");
+    }
+    rig.site.machines.put(Ipv4Addr::LOCALHOST, Mac([0x52, 0x54, 0, 0, 0, 1]));
+    assert!(rig.script("GET /ipxe/boot.ipxe").await.contains("name: Some(\"by-mac\")"), "by its address");
+    let script = rig.script(&format!("GET /ipxe/boot.ipxe?{by_mac}\nX-Forwarded-For: 10.1.1.50")).await;
+    assert!(script.contains("elsewhere: Some(127.0.0.1)"), "{script}");
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_trusted_speaks_for_its_client() {
     let rig = rig().await;
     rig.site.machines.put(Ipv4Addr::new(10, 1, 1, 50), Mac([2; 6]));

@@ -63,8 +63,8 @@ const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 /// The MACs of one machine share its address.
 const SHARED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
-/// Machines that show the same mark take each other's address.
-const MARKED: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 60), Ipv4Addr::new(10, 78, 0, 61)];
+/// Machines that show the same identity take each other's address.
+const RECOGNISED: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 60), Ipv4Addr::new(10, 78, 0, 61)];
 const MACHINES: u8 = 8;
 
 /// `XPXE_FUZZ_TORN=1`: SIGKILL may also come between the commit and the kernel's tables.
@@ -261,7 +261,7 @@ impl World {
             "{address}"
         );
         self.told.insert(mac, address);
-        if MARKED.contains(&address) || answer.kind == 0 {
+        if RECOGNISED.contains(&address) || answer.kind == 0 {
             return;
         }
         if let Some((other, until)) = self.held.get(&address)
@@ -327,7 +327,7 @@ impl World {
             10 => Ipv4Addr::new(10, 77, 0, 99 + (kind >> 4)),
             11 => Ipv4Addr::new(10, 78, 0, 99 + (kind >> 4 & 3)),
             12 => SHARED,
-            13 => MARKED[usize::from(kind >> 4 & 1)],
+            13 => RECOGNISED[usize::from(kind >> 4 & 1)],
             14 => Ipv4Addr::new(10, 77, 0, 254),
             _ => Ipv4Addr::from(u32::from(case.word()) << 16 | u32::from(case.word())),
         };
@@ -349,7 +349,7 @@ impl World {
                 packet
             }
         };
-        // The mark that stands for one machine is not on all of them.
+        // The identity that stands for one machine is not on all of them.
         if place & 0x40 == 0 {
             packet.options.retain(|(code, _)| *code != 97);
         }

@@ -47,12 +47,15 @@ fn uuids_are_unique() {
          [[machine]]\nuuid = '4C4C4544-0042-3510-8052-B4C04F4E3132'\n\
          [[machine]]\nuuid = '4c4c4544004235108052b4c04f4e3132'\n\
          [[machine]]\nuuid = '00000000-0000-0000-0000-000000000000'\n\
-         [[machine]]\nuuid = ['4c4c4544-0042-3510-8052-b4c04f4e3132']\n",
+         [[machine]]\nuuid = ['4c4c4544-0042-3510-8052-b4c04f4e3132']\n\
+         [[machine]]\nuuid = '44454c4c-4200-1035-8052-b4c04f4e3132'\n",
         &[
             (4, "machine[1].uuid", "is already at machine[0].uuid (line 11); remove one"),
             (6, "machine[2].uuid", "write \"4c4c4544-0042-3510-8052-b4c04f4e3132\""),
             (8, "machine[3].uuid", "is what machines say that have no UUID"),
             (10, "machine[4].uuid", "has to be a text in quotes, not a list"),
+            // In the other byte order it is the same board's.
+            (12, "machine[5].uuid", "is already at machine[0].uuid (line 11); remove one"),
         ],
     );
 }
