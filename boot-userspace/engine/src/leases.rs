@@ -403,7 +403,7 @@ impl Engine {
 
     /// The name that a machine's lease is stored with: the configuration's, else the kept one.
     pub(super) fn hostname(&self, mac: Mac) -> Option<String> {
-        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(|name| name.to_string()))
+        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(ToString::to_string))
     }
 
     fn take_over(&mut self, lease: &Lease, now: Now) {

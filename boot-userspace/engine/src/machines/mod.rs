@@ -5,7 +5,7 @@
 //!
 //! [`Machines`] is shared by the thread of the packets and those of HTTP. The lock is held for a few look-ups in hash
 //! tables, and what is found leaves as a counted reference: nobody waits for what another one does with it. Only the
-//! thread of the packets writes. So its own look-ups never wait, and its changes wait for no more than a look-up.
+//! thread of the packets writes, and only what is news: its own look-ups never wait, and news for no more than a look-up.
 
 mod addresses;
 mod identity;
@@ -155,10 +155,8 @@ impl Machines {
     /// port. True when the MAC is another machine's now, or none's any more. `now` is in Unix seconds.
     pub fn recognise(&self, mac: Mac, shown: Identities<'_>, now: u64) -> bool {
         {
-            // Most MACs are configured or show nothing, and reading does not wait.
             let state = self.read();
-            let shows_nothing = shown.uuid.is_none() && shown.switch_port.is_none();
-            if state.index.by_mac(mac).is_some() || (shows_nothing && state.recognitions.get(mac).is_none()) {
+            if state.index.by_mac(mac).is_some() || state.recognitions.is_old(mac, state.index.find(shown)) {
                 return false;
             }
         }
@@ -259,7 +257,6 @@ impl Machines {
 
     /// Takes down that a MAC that may be an unknown machine's asked to boot.
     pub fn meet(&self, mac: Mac) {
-        // Most are known, and reading does not wait.
         if !self.is_client(mac) {
             self.write().addresses.meet(mac);
         }
@@ -268,18 +265,21 @@ impl Machines {
     /// Takes down which address a MAC has from another server.
     pub fn hear(&self, address: Ipv4Addr, mac: Mac) {
         self.meet(mac);
-        self.write().addresses.hear(address, mac);
+        if !self.has(mac, address) {
+            self.write().addresses.hear(address, mac);
+        }
     }
 
     /// Takes down that a MAC has an address from here.
     pub fn put(&self, address: Ipv4Addr, mac: Mac) {
-        let is_so = {
-            let state = self.read();
-            state.addresses.at(address) == Some(mac) && state.addresses.last_of(mac) == Some(address)
-        };
-        if !is_so {
+        if !self.has(mac, address) {
             self.write().addresses.put(address, mac);
         }
+    }
+
+    fn has(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        let state = self.read();
+        state.addresses.at(address) == Some(mac) && state.addresses.last_of(mac) == Some(address)
     }
 
     /// Forgets a MAC that has no address any more and is no machine's.

@@ -46,6 +46,14 @@ impl Recognitions {
         self.cards.range((id, Mac([0; 6]))..=(id, Mac([0xff; 6]))).map(|(_, mac)| *mac)
     }
 
+    /// Whether it says nothing new that a MAC was found as this: it was never recognised, or is known by its board.
+    pub(super) fn is_old(&self, mac: Mac, shown: Option<Found>) -> bool {
+        match self.get(mac) {
+            None => shown.is_none(),
+            Some(before) => !before.by_port && shown.is_none_or(|shown| shown.by_port || shown == before),
+        }
+    }
+
     /// Takes down what a MAC was found as, which is `shown`, beside a switch port perhaps. It stays what it is until it is
     /// seen at another switch port. True when it is another machine now, or none any more. `now` is in Unix seconds.
     pub(super) fn show(&mut self, mac: Mac, shown: Option<Found>, has_port: bool, now: u64) -> bool {
