@@ -281,6 +281,33 @@ fn a_leaseholder_that_the_file_now_ignores_is_not_answered() -> Result<()> {
     Ok(())
 }
 
+/// Its operating system shows the MAC only.
+#[test]
+fn a_machine_that_showed_its_uuid_keeps_its_lease_over_a_restart_where_unknown_ones_are_ignored() -> Result<()>
+{
+    let guid: Vec<u8> = (0..17).collect();
+    let more = "\n[[machine]]\nuuid = \"01020304-0506-0708-090a-0b0c0d0e0f10\"\nname = \"board\"\n";
+    for fast_path in ["xdp", "off"] {
+        let settings = Settings { fast_path, more: more.to_owned(), ..known() };
+        let Some(mut place) = Place::build(&settings)? else { return Ok(()) };
+        place.config = ignoring_unknown(&place.config);
+        let mut xpxe = place.serve()?;
+        let wire = place.client()?;
+        let system = Client::new(mac(UNKNOWN)?);
+        ensure!(wire.ask_within(&system.discover(), SILENCE)?.is_none(), "it has shown nothing yet");
+        let address = wire.lease(&system.clone().with(97, &guid))?.address();
+        xpxe.restart()?;
+        let mut reboot = system.message();
+        reboot.opts_mut().insert(DhcpOption::MessageType(MessageType::Request));
+        reboot.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
+        let ack = wire.ask(&reboot, MessageType::Ack);
+        let ack = ack.with_context(|| format!("{fast_path}: {}", xpxe.last_lines(10)))?;
+        ensure!(ack.address() == address, "{fast_path}: {} instead of {address}", ack.address());
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_proxy_that_ignores_unknown_machines_does_not_answer_them() -> Result<()> {
     let mut answered = Vec::new();
