@@ -2,6 +2,8 @@
 
 mod event_loop;
 mod fast_path;
+#[cfg(test)]
+mod golden;
 mod limit;
 mod link_monitor;
 pub mod log;

@@ -148,6 +148,16 @@ fn no_room(table: &str, port: u16) -> u64 {
     table.lines().skip(1).filter_map(drops).sum()
 }
 
+/// Says everything that there is to say.
+#[cfg(test)]
+pub(super) fn golden() {
+    let stats = [("eth1".to_owned(), Arc::default()), ("eth2".to_owned(), Arc::default())];
+    let missing = Missing { tftp: Some((5, vec![0, 1])), dhcp: Some(7) };
+    let (mut told, counts) = (Missing::default(), Counts::default());
+    tell(&missing, &mut told, &counts, &counts, &stats);
+    tell(&missing, &mut told, &counts, &counts, &stats);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

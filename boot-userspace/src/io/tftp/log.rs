@@ -167,6 +167,72 @@ fn last_part(file: &str) -> &str {
     file.rsplit(['/', '\\']).next().unwrap_or(file)
 }
 
+/// Says everything that there is to say.
+#[cfg(test)]
+pub(crate) fn golden() {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use boot_engine::tftp::OpenError as Refused;
+
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    put("grub.cfg", b"set timeout=1\n");
+    put("snponly.efi", b"0123456789");
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
+    let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
+    let roster = Roster::default();
+    let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+    roster.put(Ipv4Addr::new(10, 1, 1, 50), Client { mac, name: Some("node1".to_owned()) });
+    let mut teller = Teller::new(roster);
+    for name in ["grub.cfg", "grub.cfg", "snponly.efi"] {
+        let file = files.open(name).unwrap();
+        teller.inspect(&files, name, &file);
+    }
+    let local = Ipv4Addr::new(10, 1, 0, 2);
+    let node1 = Peer { client: "10.1.1.50:2000".parse().unwrap(), local };
+    let unknown = Peer { client: "192.0.2.7:2001".parse().unwrap(), local };
+    let no_file = || OpenError::NotFound { boot_dir: "/boot".into(), instead: None };
+    let instead = OpenError::NotFound { boot_dir: "/boot".into(), instead: Some("x64/grub.cfg".to_owned()) };
+    teller.tell_miss(node1, "menu.lst", &instead);
+    teller.tell_miss(unknown, "menu.lst", &no_file());
+    teller.tell_miss(unknown, "../x", &files.open("../x").err().unwrap());
+    teller.tell_miss(node1, "directory", &OpenError::NotAFile("/boot/directory".into()));
+    let denied = std::io::Error::from_raw_os_error(13);
+    teller.tell_miss(node1, "secret", &OpenError::Io { path: "/boot/secret".into(), error: denied });
+    teller.tell_miss(node1, "autoexec.ipxe", &no_file());
+    teller.tell_refused("eth1", Ipv4Addr::new(203, 0, 113, 9));
+    teller.tell_refused("eth1", Ipv4Addr::new(203, 0, 113, 10));
+    let finished = |bytes: u64, resent, by_xdp, by_tc, confirmed| Outcome::Finished {
+        bytes,
+        block_size: 1468,
+        window: 4,
+        resent,
+        by_xdp,
+        by_tc,
+        took: Duration::from_millis(1250),
+        confirmed,
+    };
+    let outcomes = [
+        finished(146_799, 0, 0, 0, true),
+        finished(146_799, 3, 60, 10, true),
+        finished(146_799, 0, 10, 60, false),
+        Outcome::Probed,
+        Outcome::Aborted { code: 8, message: "User aborted".to_owned(), bytes: 4096 },
+        Outcome::Stalled { bytes: 1_500_000, size: 3_000_000, block: 1023 },
+        Outcome::Refused("mail mode is obsolete"),
+        Outcome::Missing(Refused::NotFound),
+        Outcome::Unreadable("the disk is broken".to_owned()),
+        Outcome::StartedOver,
+        Outcome::CrowdedOut,
+    ];
+    for peer in [node1, unknown] {
+        for outcome in outcomes.clone() {
+            teller.tell(Told { peer, name: "snponly.efi".to_owned(), outcome });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,8 @@ mod start;
 
 use clients::{Clients, Standing};
 use log::Teller;
+#[cfg(test)]
+pub(crate) use log::golden;
 use ports::{Datagram, Ports};
 
 pub use start::{InKernel, Prepared, prepare};

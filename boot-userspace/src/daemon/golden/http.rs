@@ -1,0 +1,115 @@
+//! What HTTP says of scripts and files.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot_common::Mac;
+use boot_engine::config::Config;
+use boot_engine::roster::{Client, Roster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::files::BootFiles;
+use crate::http::{self, Asked, NoScript, Readiness, Scripts, Site};
+
+struct Book;
+
+impl Scripts for Book {
+    fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        match asked.hostname.as_deref() {
+            Some("ignored") => Err(NoScript::NotForYou("not this one".to_owned())),
+            Some("another") => {
+                Err(NoScript::OfAnother { machine: "node1".to_owned(), address: Ipv4Addr::new(10, 1, 1, 50) })
+            }
+            Some("broken") => Err(NoScript::Broken("no such profile".to_owned())),
+            _ => Ok("#!ipxe\n".to_owned()),
+        }
+    }
+}
+
+pub(super) fn all() {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(ask_for_everything());
+}
+
+async fn ask_for_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = dir.path().join("boot");
+    std::fs::create_dir_all(boot.join("directory")).unwrap();
+    std::fs::write(boot.join("snponly.efi"), "0123456789").unwrap();
+    let files = BootFiles::new(boot, BTreeMap::new()).with_system_dirs(Vec::new());
+    let roster = Roster::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = Site {
+        files: Arc::new(files),
+        roster: roster.clone(),
+        scripts: Arc::new(Book),
+        trusted_proxies: Arc::new([]),
+        readiness: Readiness::default(),
+    };
+    let (routes, settings) = (http::router(site), Config::empty().http);
+    let stats = Arc::<http::ConnectionStats>::default();
+    let counts = Arc::clone(&stats);
+    let server = tokio::spawn(async move { http::serve(listener, routes, &settings, counts).await });
+    for request in [
+        "GET /boot.ipxe",
+        "GET /ipxe/boot.ipxe?mac=52:54:00:00:00:02",
+        "GET /files/snponly.efi",
+        "GET /files/nothing%0a",
+    ] {
+        ask(address, request, "").await;
+    }
+    let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+    roster.put(Ipv4Addr::LOCALHOST, Client { mac, name: Some("node1".to_owned()) });
+    for request in [
+        "GET /boot.ipxe",
+        "HEAD /boot.ipxe",
+        "GET /ipxe/boot.ipxe?hostname=ignored",
+        "GET /ipxe/boot.ipxe?hostname=another",
+        "GET /ipxe/boot.ipxe?hostname=broken",
+        "GET /ipxe/boot.ipxe?mac=52:54:00:00:00:02",
+        "GET /files/snponly.efi",
+        "HEAD /files/snponly.efi",
+        "GET /files/nothing",
+        "GET /files/../secret",
+        "GET /files/%2e%2e/secret",
+        "GET /somewhere/else",
+        "GET /files/autoexec.ipxe",
+    ] {
+        ask(address, request, "").await;
+    }
+    ask(address, "GET /files/snponly.efi", "Range: bytes=2-4\r\n").await;
+    // One that leaves before it has the file, and one whose file is cut meanwhile.
+    for is_cut in [false, true] {
+        std::fs::write(dir.path().join("boot/vmlinuz"), vec![7; 30_000_000]).unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /files/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        if is_cut {
+            let file = std::fs::File::options().write(true).open(dir.path().join("boot/vmlinuz")).unwrap();
+            file.set_len(1_000).unwrap();
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+        drop(stream);
+        let ends = async {
+            while stats.open() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ends).await.unwrap();
+    }
+    server.abort();
+}
+
+async fn ask(address: SocketAddr, request: &str, headers: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let text = format!("{request} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+}
