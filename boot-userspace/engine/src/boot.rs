@@ -45,6 +45,19 @@ impl BootFile {
     }
 }
 
+/// A class in words.
+#[must_use]
+pub fn class_name(class: Class) -> String {
+    match class.stage {
+        Stage::Rom if class == Class::LOADER => "a boot loader".to_owned(),
+        Stage::Rom => class.firmware.name().to_owned(),
+        Stage::ReducedIpxe => format!("a reduced iPXE on {}", class.firmware.name()),
+        Stage::Ipxe if class == Class::IPXE => "iPXE".to_owned(),
+        Stage::Ipxe => format!("iPXE on {}", class.firmware.name()),
+        Stage::Os => "an operating system".to_owned(),
+    }
+}
+
 /// True for what is fetched by HTTP from where it says.
 #[must_use]
 pub fn is_url(name: &str) -> bool {

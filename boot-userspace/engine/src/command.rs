@@ -7,6 +7,7 @@ use boot_common::Mac;
 use boot_common::respond::Answered;
 use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
 
+use crate::events::Refusal;
 use crate::record::Change;
 
 /// The time, as an argument: the engine reads no clock.
@@ -71,7 +72,7 @@ pub struct Told {
     /// The answer.
     pub answered: Answered,
     /// Why its request is refused, in a NAK.
-    pub refused: Option<String>,
+    pub refused: Option<Refusal>,
 }
 
 /// What the daemon is to do, in this order.

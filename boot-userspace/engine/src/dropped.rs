@@ -1,13 +1,14 @@
-//! What the log says about messages that are not answered.
+//! Which of the messages that are not answered somebody has to hear of.
 
 use boot_common::{Mac, Reason};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::Engine;
-use crate::command::Incoming;
+use crate::command::{Incoming, Now};
+use crate::events::{BootEvent, Fault, Machine, Step};
 
-/// What somebody has to do so that there is an answer; nothing where silence is right.
-fn remedy(reason: Reason) -> Option<&'static str> {
+/// What is wrong; nothing where silence is right.
+fn fault(reason: Reason) -> Option<Fault> {
     match reason {
         Reason::TooShort
         | Reason::TooLong
@@ -18,34 +19,25 @@ fn remedy(reason: Reason) -> Option<&'static str> {
         | Reason::BadOption
         | Reason::TooManyOptions
         | Reason::SplitOption
-        | Reason::Overload => {
-            Some("the client, or a relay on the way, writes it wrong: tcpdump -vve port 67 shows how")
-        }
-        Reason::ReplyTooBig => Some("it takes short answers only (option 57): give it fewer options"),
-        Reason::NoMessageType => Some("BOOTP is answered where a [[machine]] has this mac and an ip"),
+        | Reason::Overload => Some(Fault::Malformed),
+        Reason::ReplyTooBig => Some(Fault::NoRoom),
+        // Old devices ask so for ever, and nothing is broken.
+        Reason::NoMessageType => Some(Fault::Bootp),
         _ => None,
     }
 }
 
 impl Engine {
-    /// Logs that a message is not answered, and why. The log's own limit bounds it.
-    pub(super) fn say_dropped(&self, reason: Reason, incoming: &Incoming<'_>) {
-        let (name, says, from, length) =
-            (reason.name(), reason.says(), incoming.from, incoming.payload.len());
-        let Some(remedy) = remedy(reason) else {
-            return debug!(reason = name, %from, "not answered: {says}");
+    /// A message is not answered, for this reason. The log's own limit bounds what is written of it.
+    pub(super) fn dropped(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) {
+        let (from, length) = (incoming.from, incoming.payload.len());
+        let Some(fault) = fault(reason) else {
+            return debug!(reason = reason.name(), %from, "not answered: {}", reason.says());
         };
         let mac = incoming.payload.get(28..34).and_then(|bytes| bytes.try_into().ok()).map(Mac);
-        let mac = mac.map_or_else(|| "an unknown machine".to_owned(), |mac| mac.to_string());
-        let interface = self.policy.port(incoming.ifindex).map_or("", |(_, port)| &port.name);
-        if reason == Reason::NoMessageType {
-            // Old devices ask so for ever, and nothing is broken.
-            info!(step = "dropped", by = "daemon", reason = name, %mac, %from, interface, length,
-                "{mac} is not answered: {says}; {remedy}");
-        } else {
-            warn!(step = "dropped", by = "daemon", reason = name, %mac, %from, interface, length,
-                "{mac} is not answered: {says}; {remedy}");
-        }
+        let event = BootEvent::new(now.boot, Step::Dropped { reason, fault, from, length });
+        let link = self.link_name(incoming.ifindex);
+        self.events.push(BootEvent { link, ..event.of(mac.map(Machine::from)) });
     }
 }
 
@@ -56,8 +48,8 @@ mod tests {
     #[test]
     fn what_is_meant_for_others_is_no_news() {
         for reason in [Reason::OtherServer, Reason::NotPxe, Reason::Probing, Reason::Released] {
-            assert_eq!(remedy(reason), None, "{}", reason.name());
+            assert_eq!(fault(reason), None, "{}", reason.name());
         }
-        assert!(remedy(Reason::BadOption).is_some_and(|text| text.contains("tcpdump")));
+        assert_eq!(fault(Reason::BadOption), Some(Fault::Malformed));
     }
 }

@@ -3,30 +3,32 @@
 //! [`Engine::handle`] takes a packet and the time, and queues [`Command`]s. What the tables can answer is
 //! answered by the very function that runs in the kernel; only what they cannot goes on to [`dhcp`].
 
-mod answer_log;
 pub mod answers;
 pub mod binding;
 pub mod bindings;
 pub mod boot;
 mod by_machine;
 pub mod command;
+mod complaint;
 pub mod config;
 mod confirmed;
 mod dhcp;
 mod dropped;
+pub mod events;
 pub mod fits;
+mod happened;
 pub mod holds;
 pub mod leases;
 pub mod machines;
 pub mod packet;
 pub mod policy;
+pub mod pool;
 pub mod pools;
 mod reassembly;
 mod rebind;
 pub mod record;
 pub mod script;
 mod sets;
-pub mod shares;
 pub mod stats;
 mod tables;
 #[cfg(test)]
@@ -47,14 +49,14 @@ use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tracing::warn;
 
-use crate::answer_log::AnswerLog;
 use crate::binding::{Binding, State};
 use crate::bindings::Bindings;
 use crate::command::{Command, Incoming, Now, Told};
-use crate::config::DhcpRole;
-use crate::config::Machine;
+use crate::complaint::Complaints;
+use crate::config::{DhcpRole, Machine};
 use crate::confirmed::Confirmed;
 use crate::dhcp::{Declines, Pending};
+use crate::events::Queue;
 use crate::machines::{Known, Machines};
 use crate::policy::{Differences, Policy};
 use crate::pools::Turned;
@@ -63,14 +65,6 @@ use crate::record::{Lease, LeaseState};
 use crate::sets::{Set, Sets};
 use crate::tables::Tables;
 use crate::unstored::Before;
-
-/// The name of those log lines of which every boot has some. All other kinds are limited to a few within a second.
-pub const STEP: &str = "step";
-
-/// How many different complaints are remembered as made.
-const MOST_SAID: usize = 1000;
-/// After how many seconds one is made again, if it still holds.
-const SAID_AGAIN: u64 = 3600;
 
 /// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
 /// read.
@@ -109,13 +103,13 @@ pub struct Engine {
     adopted: u8,
     confirmed: Confirmed,
     reduced: dhcp::Reduced,
-    answer_log: AnswerLog,
+    /// What has happened since somebody asked last.
+    events: Queue,
     /// The names of machines that have none in the configuration: as they said, or as came with an imported lease.
     hostnames: HashMap<Mac, Box<str>>,
     /// How packets that reached the daemon ended.
     counters: HashMap<Reason, u64>,
-    /// Complaints, and the second in which they were made last.
-    said: HashMap<String, u64>,
+    complaints: Complaints,
 }
 
 impl Engine {
@@ -141,10 +135,10 @@ impl Engine {
             adopted: 0,
             confirmed: Confirmed::default(),
             reduced: dhcp::Reduced::default(),
-            answer_log: AnswerLog::default(),
+            events: Queue::default(),
             hostnames: HashMap::new(),
             counters: HashMap::new(),
-            said: HashMap::new(),
+            complaints: Complaints::default(),
         };
         engine.put_links();
         engine.exclude_own_addresses();
@@ -179,7 +173,7 @@ impl Engine {
                 .and_then(|payload| self.respond(&Incoming { payload: &payload, ..*incoming }, &link, now));
         }
         if let Err(reason) = outcome {
-            self.say_dropped(reason, incoming);
+            self.dropped(reason, incoming, now);
             self.count(reason);
         }
     }
@@ -187,14 +181,15 @@ impl Engine {
     /// A packet that the kernel half answered.
     ///
     /// At half a million a second what this costs is what an answer costs: nothing about the machine is looked up
-    /// unless its answer gets a line in the log.
+    /// unless somebody reads of its answer.
     pub fn kernel_answered(&mut self, event: &Event, now: Now) {
         let Some(reason) = Reason::ALL.get(event.reason as usize).copied() else { return };
         let Some(class) = Class::from_key(event.class) else { return };
         let answered = Answered { reason, address: event.address, class };
         self.meet(event.mac, event.address);
         self.note_ipxe(event.mac, class);
-        self.say(event.mac, &answered, Hook::from_number(event.hook), event.ifindex);
+        let at = Duration::from_nanos(event.at);
+        self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex, at);
         if reason == Reason::Acked {
             self.confirmed.add(event.mac);
             if self.adopted > 0 || self.withdrawn.contains_key(&event.mac) {
@@ -215,7 +210,6 @@ impl Engine {
         });
         self.adopted = self.adopted.saturating_sub(1);
         self.confirmed.next_second();
-        self.end_answer_log();
     }
 
     /// What is to be done, in order.
@@ -492,22 +486,6 @@ impl Engine {
 
     fn count(&mut self, reason: Reason) {
         *self.counters.entry(reason).or_default() += 1;
-    }
-
-    /// True the first time within an hour, as far as is remembered.
-    fn first(&mut self, what: String, now: Now) -> bool {
-        // A flood of different ones must fill no memory, and nothing that comes after it may go unsaid.
-        if self.said.len() >= MOST_SAID {
-            self.said.clear();
-        }
-        match self.said.get_mut(&what) {
-            Some(at) if now.seconds() < *at + SAID_AGAIN => false,
-            Some(at) => {
-                *at = now.seconds();
-                true
-            }
-            None => self.said.insert(what, now.seconds()).is_none(),
-        }
     }
 
     fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link, told: Told) {

@@ -18,7 +18,7 @@ pub struct Port {
     /// The kernel's number for it.
     pub ifindex: u32,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its own Ethernet address.
     pub mac: Mac,
     /// Its IPv4 addresses; the first is the one that answers come from unless a subnet says otherwise.

@@ -1,43 +1,19 @@
-//! How full the pools are, and what is said of those with nothing left.
+//! How full the pools are, and when there is something to say of those with nothing left.
 
 use std::collections::{HashMap, HashSet};
 
 use boot_common::Mac;
-use ipnet::Ipv4Net;
-use tracing::{info, warn};
 
 use crate::Engine;
 use crate::bindings::{in_pool, pool_size};
 use crate::command::Now;
+use crate::events::{Step, TurnedAway};
+pub use crate::pool::Pool;
 
 /// Seconds between two lines about one subnet.
 const BETWEEN_LINES: u64 = 60;
 /// How many machines that were turned away are told apart between two lines.
 const MOST_MACHINES: usize = 65_536;
-
-/// How full the pools of a subnet are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// The subnet, which has no other name.
-    pub subnet: Ipv4Net,
-    /// Addresses that may be given out: without reserved ones, the router's and our own.
-    pub size: u64,
-    /// Those that are some machine's, by a lease or an offer that still runs.
-    pub used: u64,
-    /// Those that nobody gets for a while: somebody else was found to use them, or they are still promised to a machine
-    /// that has another one now.
-    pub resting: u64,
-    /// DISCOVERs that got no address, since the daemon was started.
-    pub refused: u64,
-}
-
-impl Pool {
-    /// Addresses that another machine could get.
-    #[must_use]
-    pub fn free(&self) -> u64 {
-        self.size.saturating_sub(self.used + self.resting)
-    }
-}
 
 /// Who was turned away, by subnet.
 #[derive(Debug, Default)]
@@ -134,49 +110,28 @@ impl Engine {
             let away = self.turned_away.0.get_mut(&index).filter(|away| due(away));
             let Some(away) = away else { continue };
             away.next_line = now.seconds() + BETWEEN_LINES;
-            let Pool { subnet, size, used, resting, refused } = pool;
-            match away.news(&pool) {
-                Some(News::Empty(text)) => {
-                    warn!(step = "exhausted", by = "daemon", %subnet, size, used, resting, refused, "{text}");
-                }
-                Some(News::Room(text)) => {
-                    info!(step = "exhausted", by = "daemon", %subnet, size, used, resting, refused, "{text}");
-                }
-                None => {}
+            if let Some(step) = away.news(&pool) {
+                self.happened(None, step, now);
             }
         }
     }
 }
 
-/// What there is to say about a subnet.
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    Empty(String),
-    Room(String),
-}
-
 impl Away {
-    fn news(&mut self, pool: &Pool) -> Option<News> {
-        let Pool { subnet, size, used, resting, .. } = *pool;
+    fn news(&mut self, pool: &Pool) -> Option<Step> {
         let machines = std::mem::take(&mut self.machines);
-        let who = match machines.len() {
+        let turned_away = match machines.len() {
             // Nobody has asked for a minute.
             0 if pool.free() == 0 => return None,
             0 => {
                 self.is_empty = false;
-                return Some(News::Room(format!("subnet {subnet} has {} addresses again", pool.free())));
+                return Some(Step::PoolHasRoom(*pool));
             }
-            1 => machines.iter().map(Mac::to_string).collect(),
-            many => format!("{many} machines"),
+            1 => machines.into_iter().next().map_or(TurnedAway::Many(1), TurnedAway::One),
+            many => TurnedAway::Many(many),
         };
         self.is_empty = true;
-        let what = match size {
-            0 => format!("it has no pool: give it one, or name {who} in a [[machine]]"),
-            _ => format!(
-                "all {size} of its pool are taken ({used} by leases and offers, {resting} rest): enlarge its pool, or make its leases shorter"
-            ),
-        };
-        Some(News::Empty(format!("subnet {subnet} has no address left for {who}: {what}")))
+        Some(Step::PoolEmpty(*pool, turned_away))
     }
 }
 
@@ -184,30 +139,21 @@ impl Away {
 mod tests {
     use super::*;
 
-    fn pool(size: u64, used: u64, resting: u64) -> Pool {
-        Pool { subnet: "10.1.0.0/16".parse().unwrap(), size, used, resting, refused: 0 }
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    fn pool(used: u64, resting: u64) -> Pool {
+        Pool { subnet: "10.1.0.0/16".parse().unwrap(), size: 10, used, resting, refused: 0 }
     }
 
     #[test]
-    fn what_is_said_names_the_subnet_the_machines_and_what_to_do() {
-        let mut away = Away { machines: HashSet::from([Mac([2, 0, 0, 0, 0, 1])]), ..Away::default() };
-        let text = |news: Option<News>| match news.unwrap() {
-            News::Empty(text) | News::Room(text) => text,
-        };
-        assert_eq!(
-            text(away.news(&pool(10, 9, 1))),
-            "subnet 10.1.0.0/16 has no address left for 02:00:00:00:00:01: all 10 of its pool are taken (9 by leases \
-             and offers, 1 rest): enlarge its pool, or make its leases shorter"
-        );
-        assert_eq!(away.news(&pool(10, 10, 0)), None, "nobody new, nothing new");
+    fn a_pool_is_news_when_somebody_new_gets_nothing_and_when_there_is_room_again() {
+        let mut away = Away { machines: HashSet::from([MAC]), ..Away::default() };
+        assert!(matches!(away.news(&pool(9, 1)), Some(Step::PoolEmpty(_, TurnedAway::One(MAC)))));
+        assert!(away.news(&pool(10, 0)).is_none(), "nobody new, nothing new");
         away.machines = (0..3).map(|last| Mac([2, 0, 0, 0, 0, last])).collect();
-        assert!(text(away.news(&pool(10, 10, 0))).contains("left for 3 machines: all 10"));
-        assert_eq!(
-            away.news(&pool(10, 8, 1)),
-            Some(News::Room("subnet 10.1.0.0/16 has 1 addresses again".to_owned()))
-        );
+        assert!(matches!(away.news(&pool(10, 0)), Some(Step::PoolEmpty(_, TurnedAway::Many(3)))));
+        assert!(away.is_empty);
+        assert!(matches!(away.news(&pool(8, 1)), Some(Step::PoolHasRoom(pool)) if pool.free() == 1));
         assert!(!away.is_empty);
-        away.machines.insert(Mac([2, 0, 0, 0, 0, 1]));
-        assert!(text(away.news(&pool(0, 0, 0))).contains("it has no pool"));
     }
 }

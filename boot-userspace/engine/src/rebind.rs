@@ -36,7 +36,7 @@ impl Engine {
     /// An interface is gone, down, or has no address: nobody is heard there. Gives the number that it had, if it was there
     /// until now.
     pub fn unlink(&mut self, name: &str) -> Option<u32> {
-        let ifindex = self.policy.ports().iter().find(|port| port.name == name)?.ifindex;
+        let ifindex = self.policy.ports().iter().find(|port| &*port.name == name)?.ifindex;
         self.tables.links.remove(&ifindex).map(|_| ifindex)
     }
 

@@ -185,7 +185,7 @@ impl Sets {
         {
             let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
             let place = subnet.map_or_else(String::new, |subnet| format!(" in {}", subnet.cidr));
-            let client = crate::answer_log::describe(class);
+            let client = crate::boot::class_name(class);
             warn!(
                 "{} for {client}{place}: the answer is as long as the client takes, give out fewer or shorter ones",
                 no_room(&left_out)

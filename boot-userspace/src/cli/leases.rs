@@ -295,7 +295,7 @@ impl Api {
         let machines = Machines::new(config.machines.iter().cloned())?;
         let policy = Policy::new(config, machines, Vec::new(), |_| Err(String::new()));
         let engine = Engine::new(policy, &leases, now());
-        let daemon = Daemon::new(engine, store, HashSet::new(), None);
+        let daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
         let router = admin::router(daemon.asks());
         tokio::spawn(daemon.run(Vec::new(), None));
         Ok(router)

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::request::{Ask, Stats};
+use super::engine_events::EngineEvents;
+use super::request::{Ask, EventStream, Stats};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
@@ -25,6 +26,7 @@ use crate::store::{Store, StoreError};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Via};
 use boot_engine::config::DhcpRole;
+use boot_engine::events::{BootEvent, Sink as _, Step};
 use boot_engine::policy::Port;
 use boot_engine::record::Change;
 
@@ -46,6 +48,7 @@ const ASKS: usize = 16;
 /// The daemon's one mover.
 pub struct Daemon {
     pub(super) engine: Engine,
+    pub(super) events: EngineEvents,
     pub(super) store: Store,
     pub(super) sockets: HashMap<u32, Sockets>,
     /// Interfaces whose port 67 is another server's: the kernel half has to leave them to it.
@@ -84,12 +87,19 @@ type Finding = (Mac, Ipv4Addr, Option<String>);
 
 impl Daemon {
     /// Puts the parts together. `beside` are the interfaces whose port 67 is another server's; `tables` are the kernel's,
-    /// where there is a fast path.
+    /// where there is a fast path. `events` gets what happens.
     #[must_use]
-    pub fn new(engine: Engine, store: Store, beside: HashSet<u32>, tables: Option<Tables>) -> Self {
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        beside: HashSet<u32>,
+        tables: Option<Tables>,
+        events: EventStream,
+    ) -> Self {
         let (findings, asks, rebinds) = (mpsc::unbounded_channel(), mpsc::channel(ASKS), mpsc::channel(1));
         Self {
             engine,
+            events: EngineEvents::new(events),
             store,
             sockets: HashMap::new(),
             beside,
@@ -169,8 +179,7 @@ impl Daemon {
                     for event in &events {
                         self.engine.kernel_answered(event, now);
                     }
-                    let commands = self.engine.take_commands();
-                    self.execute(commands).await;
+                    self.act().await;
                 }
                 Some(packet) = packets.recv() => {
                     let mut round = vec![packet];
@@ -187,8 +196,7 @@ impl Daemon {
                     while let Ok((mac, address, in_use_by)) = self.findings.1.try_recv() {
                         self.engine.probed(mac, address, in_use_by, now());
                     }
-                    let commands = self.engine.take_commands();
-                    self.execute(commands).await;
+                    self.act().await;
                 }
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 Some(Rebind { name, to, reply }) = self.rebinds.1.recv() => {
@@ -203,8 +211,8 @@ impl Daemon {
                     self.beat();
                     self.follow_wall_clock().await;
                     self.engine.tick(now());
-                    let commands = self.engine.take_commands();
-                    self.execute(commands).await;
+                    self.act().await;
+                    self.events.next_second(&self.engine, now());
                 }
             }
         }
@@ -295,8 +303,15 @@ impl Daemon {
             };
             self.engine.handle(&incoming, now);
         }
+        self.act().await;
+    }
+
+    /// Does what the engine wants done, and tells what has happened: before it, and of it.
+    pub(super) async fn act(&mut self) {
+        self.events.pass_on(&mut self.engine);
         let commands = self.engine.take_commands();
         self.execute(commands).await;
+        self.events.pass_on(&mut self.engine);
     }
 
     /// Stores everything first: no ACK leaves, and no promise reaches the kernel, before it is on the disk.
@@ -346,7 +361,7 @@ impl Daemon {
                     self.engine.not_sent(&told, Reason::NotStored);
                 }
                 Command::Send { ifindex, frame, via, told } => match self.send(ifindex, &frame, via) {
-                    Ok(()) => self.engine.sent(&told, ifindex),
+                    Ok(()) => self.engine.sent(&told, ifindex, now()),
                     Err(failure) => {
                         warn!(mac = %told.mac, "an answer to {} could not be sent: {failure}", told.mac);
                         self.engine.not_sent(&told, Reason::NotSent);
@@ -361,12 +376,16 @@ impl Daemon {
         let (prober, findings) = (sockets.prober(), self.findings.0.clone());
         // No station has this one.
         let not_counted = if own_answer_counts { Mac([0; 6]) } else { mac };
+        let events = self.events.stream().clone();
         tokio::spawn(async move {
             let in_use_by = match prober.in_use(address, on_link, not_counted, probe::WAIT).await {
                 Verdict::Free => None,
                 Verdict::UsedBy(other) => Some(other.to_string()),
                 Verdict::Answers => Some("a machine that answers ping".to_owned()),
             };
+            if prober.was_just_refused() {
+                events.emit(BootEvent::new(now().boot, Step::CannotProbe));
+            }
             // The daemon is ending, if nobody listens.
             findings.send((mac, address, in_use_by)).ok();
         });

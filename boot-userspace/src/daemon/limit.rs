@@ -9,8 +9,10 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, info, warn};
 use tracing_subscriber::layer::{Context, Layer};
 
-use boot_engine::STEP;
-use boot_engine::shares::Shares;
+use super::shares::Shares;
+
+/// The name of those log lines of which every boot has some. All other kinds are limited to a few within a second.
+pub(super) const STEP: &str = "step";
 
 /// How many lines of a kind may be written at once, and how many more in each second after that: those from one place in
 /// the code are of a kind. So each machine of a row is named, and who goes on and on writes little.

@@ -17,6 +17,7 @@ use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
 use crate::io::{ra, tftp};
 use boot_engine::config::{Config, Interface};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 
 /// How long changes gather: making an interface is several.
@@ -31,6 +32,7 @@ pub(super) struct LinkMonitor {
     /// In the order of the configuration.
     pub(super) monitored: Vec<Monitored>,
     pub(super) machines: Machines,
+    pub(super) events: Events,
     /// Who serves DHCP.
     pub(super) dhcp: mpsc::Sender<Rebind>,
     /// Monitored for its programs, which are put on interfaces that are there again.
@@ -172,9 +174,10 @@ impl LinkMonitor {
         else {
             return;
         };
-        let (link, machines) = (monitored.link.clone(), self.machines.clone());
+        let (link, machines, events) =
+            (monitored.link.clone(), self.machines.clone(), Arc::clone(&self.events));
         let advertiser = tokio::spawn(async move {
-            if let Err(error) = ra::serve(link, machines).await {
+            if let Err(error) = ra::serve(link, machines, events).await {
                 warn!("router solicitations are not answered: {error}");
             }
         });

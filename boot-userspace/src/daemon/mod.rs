@@ -1,5 +1,6 @@
 //! The daemon: its start, its event loop, what may be asked of it, its log and its signals.
 
+mod engine_events;
 mod event_loop;
 mod fast_path;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod notify;
 mod operator;
 mod port;
 pub mod request;
+mod shares;
 mod signals;
 mod start;
 mod unheard;

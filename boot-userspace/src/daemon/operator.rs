@@ -1,14 +1,14 @@
 //! What operators and watchers ask for, and what they change.
 
-use boot_common::Reason;
 use boot_common::tables::Hook;
+use boot_common::{Mac, Reason};
 use tokio::time::Instant;
-use tracing::info;
 
 use super::event_loop::{COUNTED_EVERY, Daemon};
 use super::request::{Ask, AskFailure, Stats};
 use crate::host::clock::now;
 use crate::store::StoreError;
+use boot_engine::events::{BootEvent, By, Machine, Sink as _, Step};
 use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
 use boot_engine::record::{Change, Lease};
 
@@ -65,13 +65,9 @@ impl Daemon {
         self.change(&changes).await?;
         for shown in &mut leases {
             shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-            let (mac, address) = (shown.mac, shown.address);
-            match shown.standing {
-                Standing::OnHold => {
-                    info!(step = "delete", by = "operator", %mac, %address, "{address} rests no longer");
-                }
-                _ => info!(step = "delete", by = "operator", %mac, %address, "took {address} from {mac}"),
-            }
+            let was_resting = shown.standing == Standing::OnHold;
+            let step = Step::LeaseDeleted { address: shown.address, was_resting };
+            self.operated(step, Some(shown.mac));
         }
         Ok(leases)
     }
@@ -81,18 +77,21 @@ impl Daemon {
         let (outcomes, changes) = self.engine.to_import(&entries, now());
         if !dry_run && !changes.is_empty() {
             self.change(&changes).await?;
-            let leases = changes.len();
-            info!(step = "import", by = "operator", leases, "imported {leases} leases");
+            self.operated(Step::LeasesImported(changes.len()), None);
         }
         Ok(outcomes)
+    }
+
+    fn operated(&self, step: Step, mac: Option<Mac>) {
+        let event = BootEvent::new(now().boot, step).of(mac.map(Machine::from));
+        self.events.stream().emit(BootEvent { by: By::Operator, ..event });
     }
 
     /// The store first: when it refuses, nothing has happened.
     async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         self.commit(changes).await?;
         self.engine.change_leases(changes, now());
-        let commands = self.engine.take_commands();
-        self.execute(commands).await;
+        self.act().await;
         Ok(())
     }
 

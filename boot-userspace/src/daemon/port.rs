@@ -10,7 +10,7 @@ use boot_engine::policy::Port;
 pub(super) fn port(config: &Config, interface: &Interface, link: &Link, http_port: u16) -> Port {
     Port {
         ifindex: link.index,
-        name: link.name.clone(),
+        name: link.name.as_str().into(),
         mac: link.mac,
         addresses: link.addresses.clone(),
         role: interface.dhcp,

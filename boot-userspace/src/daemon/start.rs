@@ -19,7 +19,7 @@ use super::misfits::{Misfits, misfits};
 use super::port::port;
 use super::signals::Signals;
 use super::watch::watch;
-use super::{notify, unheard};
+use super::{log, notify, unheard};
 use crate::fastpath::{self, Found};
 use crate::files::BootFiles;
 use crate::host::clock::now;
@@ -32,6 +32,7 @@ use crate::io::tftp::{self, TftpServer};
 use crate::store::Store;
 use boot_engine::Engine;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
 use boot_engine::script::ScriptWriter;
@@ -86,9 +87,12 @@ pub async fn serve(
     for link in &links {
         fastpath::refuse_another(&config.pin_dir, (&link.name, link.index))?;
     }
-    let Started { tables, events, mut hooks, transfers } = start_fast_path(&config, &mut engine, kernel_log)?;
-    let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), transfers)?;
-    let mut daemon = Daemon::new(engine, store, beside, tables);
+    let Started { tables, events: kernel_events, mut hooks, transfers } =
+        start_fast_path(&config, &mut engine, kernel_log)?;
+    let stream = log::events();
+    let events: Events = Arc::new(stream.clone());
+    let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), transfers)?;
+    let mut daemon = Daemon::new(engine, store, beside, tables, stream.clone());
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;
     if stale > 0 {
@@ -132,7 +136,8 @@ pub async fn serve(
     if hooks.is_some() {
         let has_kernel = |interface: &&Interface| interface.fast_path != Hook::Off;
         let watched = config.interfaces.iter().zip(&stats).filter(|(interface, _)| has_kernel(interface));
-        tokio::spawn(unheard::watch(daemon.asks(), watched.map(|(_, stats)| stats.clone()).collect()));
+        let watched = watched.map(|(_, stats)| stats.clone()).collect();
+        tokio::spawn(unheard::watch(daemon.asks(), watched, Arc::clone(&events)));
     }
     let link_monitor = LinkMonitor {
         config: Arc::clone(&config),
@@ -143,6 +148,7 @@ pub async fn serve(
             .map(|(link, tftp)| Monitored::new(link.clone(), tftp.rebinds()))
             .collect(),
         machines: machines.clone(),
+        events: Arc::clone(&events),
         dhcp: daemon.rebinds(),
         fast_path: hooks,
         readiness: readiness.clone(),
@@ -157,15 +163,16 @@ pub async fn serve(
     }
     let scripts = Arc::new(ScriptWriter::new(Arc::clone(&config))?);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
-    let site = Site { files, machines, scripts, trusted_proxies, readiness: readiness.clone() };
+    let site = Site { files, machines, scripts, trusted_proxies, readiness: readiness.clone(), events };
     let connections = Arc::<http::ConnectionStats>::default();
-    let sources = Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: stats };
+    let sources =
+        Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: stats, events: stream.counts() };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });
     tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
-    let dhcp = tokio::spawn(daemon.run(sockets, events));
+    let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();

@@ -10,9 +10,10 @@ use boot_common::Reason;
 use boot_common::tables::Hook;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
-use tracing::warn;
 
 use super::request::Ask;
+use crate::host::clock;
+use boot_engine::events::{BootEvent, Events, Step, Unheard};
 use boot_engine::tftp::TftpStats;
 
 /// How often the counts are compared. Firmware repeats a request several times in so long.
@@ -48,7 +49,7 @@ struct Missing {
 }
 
 /// Compares for as long as the daemon runs. `stats` are those of the interfaces with a kernel half.
-pub(super) async fn watch(asks: mpsc::Sender<Ask>, stats: Vec<(String, Arc<TftpStats>)>) {
+pub(super) async fn watch(asks: mpsc::Sender<Ask>, stats: Vec<(String, Arc<TftpStats>)>, events: Events) {
     let Some(mut before) = count(&asks, &stats).await else { return };
     let mut told = Missing::default();
     loop {
@@ -61,18 +62,19 @@ pub(super) async fn watch(asks: mpsc::Sender<Ask>, stats: Vec<(String, Arc<TftpS
             missing = since(&before, &Counts { tftp: now.tftp, dhcp: (now.dhcp.0, later.dhcp.1), ..later });
             now = Counts { dhcp: (now.dhcp.0, later.dhcp.1), ..now };
         }
-        tell(&missing, &mut told, &before, &now, &stats);
+        tell(&missing, &mut told, &before, &now, &stats, &events);
         before = now;
     }
 }
 
-/// Says what is missing, once until something is heard again.
+/// Tells what is missing, once until something is heard again.
 fn tell(
     missing: &Missing,
     told: &mut Missing,
     before: &Counts,
     now: &Counts,
     stats: &[(String, Arc<TftpStats>)],
+    events: &Events,
 ) {
     let is_heard = |nth: usize| before.heard.get(nth) != now.heard.get(nth);
     if told.tftp.as_ref().is_some_and(|(_, silent)| silent.iter().any(|nth| is_heard(*nth))) {
@@ -84,25 +86,13 @@ fn tell(
     if let (None, Some((requests, silent))) = (&told.tftp, &missing.tftp) {
         let names: Vec<&str> =
             silent.iter().filter_map(|nth| stats.get(*nth)).map(|(name, _)| name.as_str()).collect();
-        let interfaces = names.join(", ");
-        warn!(
-            step = "tftp",
-            by = "daemon",
-            interfaces,
-            requests,
-            "the kernel half passed on {requests} TFTP requests of {interfaces} that never reached the daemon: a firewall \
-             of this host drops UDP port 69; look for it with nft list ruleset, or iptables -S, and let it pass"
-        );
+        let step = Step::Unheard(Unheard::Tftp { links: names.join(", "), requests: *requests });
+        events.emit(BootEvent::new(clock::boot(), step));
         told.tftp.clone_from(&missing.tftp);
     }
     if let (None, Some(requests)) = (told.dhcp, missing.dhcp) {
-        warn!(
-            step = "dhcp",
-            by = "daemon",
-            requests,
-            "the kernel half passed on {requests} DHCP requests that never reached the daemon: a firewall of this host \
-             drops UDP ports 67 and 4011; look for it with nft list ruleset, or iptables -S, and let them pass"
-        );
+        let step = Step::Unheard(Unheard::Dhcp { requests });
+        events.emit(BootEvent::new(clock::boot(), step));
         told.dhcp = missing.dhcp;
     }
 }
@@ -148,14 +138,14 @@ fn no_room(table: &str, port: u16) -> u64 {
     table.lines().skip(1).filter_map(drops).sum()
 }
 
-/// Says everything that there is to say.
+/// Tells everything that there is to tell.
 #[cfg(test)]
-pub(super) fn golden() {
+pub(super) fn golden(events: &Events) {
     let stats = [("eth1".to_owned(), Arc::default()), ("eth2".to_owned(), Arc::default())];
     let missing = Missing { tftp: Some((5, vec![0, 1])), dhcp: Some(7) };
     let (mut told, counts) = (Missing::default(), Counts::default());
-    tell(&missing, &mut told, &counts, &counts, &stats);
-    tell(&missing, &mut told, &counts, &counts, &stats);
+    tell(&missing, &mut told, &counts, &counts, &stats, events);
+    tell(&missing, &mut told, &counts, &counts, &stats, events);
 }
 
 #[cfg(test)]

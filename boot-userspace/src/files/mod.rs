@@ -23,6 +23,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use boot_common::class::Firmware;
@@ -34,6 +35,7 @@ pub use inspect::{Inspection, inspect, is_efi_application};
 pub use loader::MissingLoader;
 
 use crate::host::descriptors;
+use boot_engine::events::{NotServed, WhyNotServed};
 use inspect::{HEAD, Need};
 use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
@@ -137,6 +139,17 @@ pub enum OpenError {
         /// What the system says.
         error: io::Error,
     },
+}
+
+impl From<OpenError> for NotServed {
+    fn from(error: OpenError) -> Self {
+        let why = match &error {
+            OpenError::NotFound { .. } => WhyNotServed::NotFound,
+            OpenError::Outside | OpenError::NotAFile(_) => WhyNotServed::Forbidden,
+            OpenError::Io { .. } => WhyNotServed::Failed,
+        };
+        Self { why, error: Arc::new(error) }
+    }
 }
 
 fn what_to_do_about_a_miss(instead: Option<&str>) -> String {

@@ -5,16 +5,14 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
-use tracing::field::display;
-use tracing::{debug, info, warn};
 
-use boot_engine::STEP;
 use boot_engine::config::parse_uuid;
+use boot_engine::events::{Machine, Script, Step};
 use boot_engine::machines::{Asker, Client};
 use boot_engine::script::{self, Network, ScriptWriter};
 pub use boot_engine::script::{Asked, NoScript};
 
-use super::{Ends, Site, parts, shown};
+use super::{Ends, Site, shown};
 
 /// Longest value taken from a query; what is longer is cut.
 const LONGEST_VALUE: usize = 255;
@@ -60,7 +58,7 @@ pub(super) fn bootstrap_for(
     let is_autoexec = uri.path().ends_with("/autoexec.ipxe");
     let network = if is_autoexec { Network::Firmwares } else { Network::Own };
     let script = site.scripts.bootstrap(&asked, network);
-    answer(&asked, method, uri.path(), Ok(script))
+    answer(site, &asked, method, uri.path(), Ok(script))
 }
 
 pub(super) async fn script(
@@ -72,44 +70,36 @@ pub(super) async fn script(
     let from = ends.client.ip();
     let asked = read_query(ends, &uri, |mac, uuid| site.machines.asker(from, mac, uuid));
     let script = site.scripts.script(&asked);
-    answer(&asked, &method, uri.path(), script)
+    answer(&site, &asked, &method, uri.path(), script)
 }
 
-fn answer(asked: &Asked, method: &Method, path: &str, script: Result<String, NoScript>) -> Response {
-    let path = shown(path);
-    let (client_mac, name) = parts(asked.asker.client.clone());
+fn answer(
+    site: &Site,
+    asked: &Asked,
+    method: &Method,
+    path: &str,
+    script: Result<String, NoScript>,
+) -> Response {
     // The name is that of the client, whose MAC may not be the one that it says.
-    let name = name.filter(|_| asked.mac == client_mac);
-    let (mac, client) = (asked.mac.map(display), asked.client_ip);
-    let (status, text) = match script {
-        Ok(script) if method == Method::HEAD => {
-            debug!(step = "script", by = "daemon", mac, name, %client, "asked for the length of {path}");
-            (StatusCode::OK, script)
-        }
+    let known = asked.asker.client.clone().filter(|client| asked.mac == Some(client.mac));
+    let machine = known.map(Machine::from).or(asked.mac.map(Machine::from));
+    let (end, status, text) = match script {
         Ok(script) => {
-            info!(name: STEP, step = "script", by = "daemon", mac, name, %client, bytes = script.len(), "sent {path}");
-            (StatusCode::OK, script)
+            let is_sent = method != Method::HEAD;
+            let end = if is_sent { Script::Sent { bytes: script.len() } } else { Script::Measured };
+            (end, StatusCode::OK, script)
         }
-        Err(NoScript::NotForYou(why)) => {
-            info!(step = "script", by = "daemon", mac, name, %client, "no {path} for this machine: {why}");
-            // An error would be tried again for ever.
-            (StatusCode::OK, script::not_from_here(&why))
-        }
-        Err(refused @ NoScript::OfAnother { .. }) => {
-            if let NoScript::OfAnother { machine, address } = &refused {
-                warn!(
-                    step = "script", by = "daemon", mac, name, %client,
-                    "refused {path} of {machine} to {client}: the machine has {address}; where machines reach xpxe \
-                     through NAT or a proxy, name that in shared_addresses or trusted_proxies of [http]"
-                );
-            }
-            (StatusCode::FORBIDDEN, refused.to_string() + "\n")
-        }
-        Err(NoScript::Broken(why)) => {
-            warn!(step = "script", by = "daemon", mac, name, %client, "{path} could not be written: {why}");
-            (StatusCode::INTERNAL_SERVER_ERROR, why)
+        Err(no_script) => {
+            let (status, text) = match &no_script {
+                // An error would be tried again for ever.
+                NoScript::NotForYou(why) => (StatusCode::OK, script::not_from_here(why)),
+                NoScript::OfAnother { .. } => (StatusCode::FORBIDDEN, no_script.to_string() + "\n"),
+                NoScript::Broken(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.clone()),
+            };
+            (Script::None(no_script), status, text)
         }
     };
+    site.happened(machine, Step::Script { client: asked.client_ip, path: shown(path), end });
     (status, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 

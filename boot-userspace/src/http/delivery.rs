@@ -1,4 +1,4 @@
-//! A file's bytes on their way to a client, and the log line at their end.
+//! A file's bytes on their way to a client, and what is told of it at their end.
 
 use std::fs::File;
 use std::future::Future;
@@ -12,29 +12,34 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::Body;
-use boot_common::Mac;
 use rustix::io::ReadWriteFlags;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
-use tracing::field::display;
-use tracing::{info, warn};
 
+use crate::host::clock;
 use crate::host::size::human_size;
-use boot_engine::STEP;
+use boot_engine::events::{BootEvent, Events, Http, Machine, Step};
 
 /// Bytes read and handed to the socket at a time; every connection holds a few of these.
 pub(super) const CHUNK: usize = 128 * 1024;
 
-/// What the log line says.
+/// Who gets a file, and who is told of it.
 pub(super) struct Recipient {
-    pub(super) mac: Option<Mac>,
-    pub(super) name: Option<String>,
+    pub(super) machine: Option<Machine>,
     pub(super) client: IpAddr,
-    pub(super) file: String,
+    pub(super) file: Arc<str>,
+    pub(super) events: Events,
 }
 
-/// The body of an answer: `range` of `file`. The log line is written once the last byte has been handed to the
+impl Recipient {
+    pub(super) fn happened(&self, http: Http) {
+        let event = BootEvent::new(clock::boot(), Step::Http(self.client, http));
+        self.events.emit(event.of(self.machine.clone()));
+    }
+}
+
+/// The body of an answer: `range` of `file`. Its end is told once the last byte has been handed to the
 /// connection, or when the connection has ended before.
 pub(super) fn body(file: File, range: Range<u64>, to: Recipient) -> Body {
     let wanted = range.end - range.start;
@@ -108,7 +113,7 @@ impl AsyncRead for Delivery {
 }
 
 impl Delivery {
-    /// The connection ends with that, and the log has to say that the file is to blame.
+    /// The connection ends with that, and it has to be told that the file is to blame.
     fn fail(&mut self, error: io::Error) -> Poll<io::Result<()>> {
         let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
         self.failed = Some(if is_cut { self.cut() } else { error.to_string() });
@@ -132,24 +137,12 @@ fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let Recipient { mac, name, client, file } = &self.to;
-        let (mac, name) = (mac.map(display), name.as_deref());
         let bytes = self.wanted - (self.end - self.at);
-        let seconds = self.started.elapsed().as_secs_f64();
-        let size = human_size(bytes);
-        if bytes == self.wanted {
-            info!(name: STEP, step = "http", by = "daemon", mac, name, %client, file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
-        } else if let Some(why) = &self.failed {
-            warn!(
-                step = "http", by = "daemon", mac, name, %client, file, bytes, seconds,
-                "sending {file} ended after {size}: {why}"
-            );
-        } else {
-            let whole = human_size(self.wanted);
-            info!(
-                step = "http", by = "daemon", mac, name, %client, file, bytes, seconds,
-                "the client left after {size} of {whole} of {file}"
-            );
-        }
+        let (file, took) = (Arc::clone(&self.to.file), self.started.elapsed());
+        self.to.happened(match self.failed.take() {
+            _ if bytes == self.wanted => Http::Sent { file, bytes, took },
+            Some(why) => Http::Broken { file, bytes, took, why },
+            None => Http::Left { file, bytes, whole: self.wanted, took },
+        });
     }
 }

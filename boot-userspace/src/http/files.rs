@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
@@ -13,13 +14,12 @@ use axum::http::header::{
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use tracing::field::display;
-use tracing::{debug, info};
 
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{self, Recipient};
-use super::{Ends, Site, boot, date, parts, shown};
+use super::{Ends, Site, boot, date, shown};
 use crate::files::{OpenError, OpenFile, is_efi_application, percent};
+use boot_engine::events::{Http, Machine, NotServed, Step, WhyNotServed};
 
 pub(super) async fn file(
     State(site): State<Site>,
@@ -34,9 +34,10 @@ pub(super) async fn file(
         let why = "the path has a percent sign without two digits, control characters, or is not UTF-8\n";
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
-    let client = site.machines.client_at(ends.client.ip());
-    let (mac, machine) = parts(client.clone());
-    let to = Recipient { mac, name: machine, client: ends.client.ip(), file: shown(&name) };
+    let known = site.machines.client_at(ends.client.ip());
+    let machine = known.clone().map(Machine::from);
+    let (client, file) = (ends.client.ip(), shown(&name).into());
+    let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
     let files = site.files.clone();
     // Opening may have to wait for a disk.
     let opened = tokio::task::spawn_blocking(move || {
@@ -51,9 +52,9 @@ pub(super) async fn file(
         Ok((opened, content_type)) => answer(&method, &headers, opened, content_type, to),
         // iPXE looks for this beside its own binary, so here if that came from here.
         Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
-            boot::bootstrap_for(&site, ends, &method, &uri, client)
+            boot::bootstrap_for(&site, ends, &method, &uri, known)
         }
-        Err(error) => refuse(&error, &to),
+        Err(error) => refuse(error, to),
     }
 }
 
@@ -63,10 +64,8 @@ pub(super) async fn nothing_there(
     ConnectInfo(ends): ConnectInfo<Ends>,
     uri: Uri,
 ) -> Response {
-    let (mac, name) = parts(site.machines.client_at(ends.client.ip()));
-    let (mac, client) = (mac.map(display), ends.client.ip());
-    let path = shown(uri.path());
-    info!(step = "http", by = "daemon", mac, name, %client, "asked for \"{path}\", which is no path of this server: boot files are under /files/, the script is /boot.ipxe");
+    let step = Step::Http(ends.client.ip(), Http::NoSuchPath(shown(uri.path())));
+    site.happened(site.machines.client_at(ends.client.ip()).map(Machine::from), step);
     (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
 }
 
@@ -100,23 +99,24 @@ fn answer(
     // Set by hand: iPXE is slow and EDK2 fails without a length, so the answer must never be chunked.
     facts.push((CONTENT_LENGTH, (range.end - range.start).to_string()));
     facts.push((CONTENT_TYPE, content_type.to_owned()));
-    debug!(step = "http", by = "daemon", client = %to.client, file = to.file, %method, %status, "asked for");
-    let body = if method == Method::HEAD { Body::empty() } else { delivery::body(file, range, to) };
+    let is_head = method == Method::HEAD;
+    let is_part = status == StatusCode::PARTIAL_CONTENT;
+    to.happened(Http::Asked { file: Arc::clone(&to.file), is_head, is_part });
+    let body = if is_head { Body::empty() } else { delivery::body(file, range, to) };
     let mut response = (status, validators, body).into_response();
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
     response.headers_mut().extend(facts);
     response
 }
 
-fn refuse(error: &OpenError, to: &Recipient) -> Response {
-    let Recipient { mac, name, client, file } = to;
-    let (mac, name) = (mac.map(display), name.as_deref());
-    info!(step = "http", by = "daemon", mac, name, %client, file, "asked for {file}: {error}");
-    let (status, text) = match error {
-        OpenError::NotFound { .. } => (StatusCode::NOT_FOUND, "no such file\n"),
-        OpenError::Outside | OpenError::NotAFile(_) => (StatusCode::FORBIDDEN, "this may not be served\n"),
-        OpenError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
+fn refuse(error: OpenError, to: Recipient) -> Response {
+    let why = NotServed::from(error);
+    let (status, text) = match why.why {
+        WhyNotServed::NotFound => (StatusCode::NOT_FOUND, "no such file\n"),
+        WhyNotServed::Forbidden => (StatusCode::FORBIDDEN, "this may not be served\n"),
+        WhyNotServed::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
     };
+    to.happened(Http::NotServed { file: Arc::clone(&to.file), why });
     (status, text).into_response()
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::daemon::request::{Ask, Stats};
 use crate::http::ConnectionStats as Connections;
+use boot_engine::events::Counts;
 use boot_engine::leases::Standing;
 use boot_engine::tftp::TftpStats;
 
@@ -24,6 +25,8 @@ pub struct Sources {
     pub http: Arc<Connections>,
     /// Each interface's transfers.
     pub tftp: Vec<(String, Arc<TftpStats>)>,
+    /// What has happened.
+    pub events: Arc<Counts>,
 }
 
 /// The route.
@@ -37,14 +40,15 @@ async fn metrics(State(sources): State<Sources>) -> Response {
     let asked = sources.asks.send(Ask::Stats(sender)).await.is_ok();
     match answer.await {
         Ok(stats) if asked => {
-            let page = page(&stats, &sources.http, &sources.tftp);
+            let page = page(&stats, &sources);
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
         }
         _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn page(stats: &Stats, http: &Connections, tftp: &[(String, Arc<TftpStats>)]) -> String {
+fn page(stats: &Stats, sources: &Sources) -> String {
+    let Sources { http, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -52,6 +56,23 @@ fn page(stats: &Stats, http: &Connections, tftp: &[(String, Arc<TftpStats>)]) ->
     page.family("xpxe_packets_total", "counter", "Packets by where and how they ended.");
     for (hook, reason, packets) in &stats.packets {
         page.sample(&[("hook", hook.name()), ("reason", reason.name())], *packets);
+    }
+
+    page.family(
+        "xpxe_events_total",
+        "counter",
+        "Steps of boots, and what kept machines from booting, by the log's step.",
+    );
+    for (kind, count) in events.by_kind() {
+        page.sample(&[("step", kind.name())], count);
+    }
+    page.family(
+        "xpxe_events_lost_total",
+        "counter",
+        "Events that a full queue had no room for, or a slow reader missed.",
+    );
+    for (queue, count) in [("engine", events.lost()), ("readers", events.missed())] {
+        page.sample(&[("queue", queue)], count);
     }
 
     page.family("xpxe_leases", "gauge", "Machines with an address, by subnet and by how far it is theirs.");
@@ -150,8 +171,13 @@ mod tests {
     use boot_common::tables::Hook;
 
     use super::*;
+    use boot_engine::events::Kind;
     use boot_engine::pools::Pool;
     use boot_engine::stats::Held;
+
+    fn sources(tftp: Vec<(String, Arc<TftpStats>)>) -> Sources {
+        Sources { asks: mpsc::channel(1).0, http: Arc::default(), tftp, events: Arc::default() }
+    }
 
     #[test]
     fn the_page_has_a_type_for_each_name_and_a_line_for_each_figure() {
@@ -167,11 +193,17 @@ mod tests {
             }],
             store_failures: 5,
         };
-        let page = page(&stats, &Connections::default(), &[("odd\"name\\".to_owned(), Arc::default())]);
+        let sources = sources(vec![("odd\"name\\".to_owned(), Arc::default())]);
+        sources.events.add(Kind::Offer);
+        sources.events.miss(3);
+        let page = page(&stats, &sources);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
             "xpxe_packets_total{hook=\"daemon\",reason=\"refused\"} 18446744073709551615",
+            "xpxe_events_total{step=\"offer\"} 1",
+            "xpxe_events_total{step=\"other-server\"} 0",
+            "xpxe_events_lost_total{queue=\"readers\"} 3",
             "xpxe_leases{subnet=\"10.1.0.0/16\",state=\"leased\"} 2",
             "xpxe_leases{subnet=\"10.1.0.0/16\",state=\"reserved\"} 4",
             "xpxe_pool_addresses{subnet=\"10.1.0.0/16\",state=\"free\"} 3",
@@ -198,7 +230,7 @@ mod tests {
     async fn a_daemon_that_ends_is_no_page() {
         let (asks, asked) = mpsc::channel(1);
         drop(asked);
-        let answer = metrics(State(Sources { asks, http: Arc::default(), tftp: Vec::new() })).await;
+        let answer = metrics(State(Sources { asks, ..sources(Vec::new()) })).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
-use boot_common::Mac;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use crate::files::BootFiles;
+use crate::host::clock;
 use boot_engine::config::Http;
-use boot_engine::machines::{Client, Machines};
+use boot_engine::events::{BootEvent, Events, Machine, Step};
+use boot_engine::machines::Machines;
 
 pub mod admin;
 pub mod boot;
@@ -47,6 +48,14 @@ pub struct Site {
     pub trusted_proxies: Arc<[IpNet]>,
     /// What `/readyz` says.
     pub readiness: Readiness,
+    /// Gets what happens.
+    pub events: Events,
+}
+
+impl Site {
+    fn happened(&self, machine: Option<Machine>, step: Step) {
+        self.events.emit(BootEvent::new(clock::boot(), step).of(machine));
+    }
 }
 
 /// The routes that machines need to boot; further routers may be merged with it.
@@ -96,11 +105,6 @@ pub struct Ends {
 /// A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// A client in two parts, as the log has them.
-fn parts(client: Option<Client>) -> (Option<Mac>, Option<String>) {
-    client.map_or((None, None), |client| (Some(client.mac), client.name))
 }
 
 /// How many characters of a path are logged.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use boot_common::Mac;
 use boot_engine::config::Config;
 use boot_engine::machines::Machines;
 
@@ -62,6 +63,7 @@ async fn rig() -> Rig {
         scripts: Arc::new(Echo),
         trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
         readiness: Readiness::default(),
+        events: Arc::new(()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -119,6 +119,7 @@ impl Files {
             scripts: Arc::new(ScriptWriter::new(config)?),
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
+            events: Arc::new(()),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

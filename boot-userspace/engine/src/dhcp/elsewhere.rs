@@ -1,4 +1,4 @@
-//! What other DHCP servers do, and machines that are where they should not be: said in the log, each once in an hour.
+//! What other DHCP servers do, and machines that are where they should not be: told once in an hour each.
 
 use std::net::Ipv4Addr;
 
@@ -6,11 +6,12 @@ use boot_common::decide::message;
 use boot_common::tables::role;
 use boot_common::wire::option;
 use boot_common::{Mac, Reason};
-use tracing::{info, warn};
 
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::{Incoming, Now};
+use crate::complaint::Complaint;
+use crate::events::{OtherServer, Step, Through};
 use crate::reassembly::option_of;
 
 /// `op` of an answer (RFC 2131 section 2).
@@ -20,12 +21,9 @@ impl Engine {
     /// A machine takes another server's offer, which may have come beside one from here.
     pub(super) fn chose_another_server(&mut self, asked: &Asked<'_>, server: Ipv4Addr, was_offered: bool) {
         let mac = asked.mac;
-        if self.first(format!("{mac} chose {server}"), asked.now) {
-            let name = self.policy.name(mac).unwrap_or_default();
-            let address = asked.wanted();
-            let not_ours = if was_offered { ", and not the offer from here" } else { "" };
-            info!(step = "other-server", by = "daemon", %mac, name, %server, %address,
-                "{mac} took {address} from another DHCP server, {server}{not_ours}");
+        if self.complaints.is_first(Complaint::ChoseAnother(mac, server), asked.now) {
+            let chosen = OtherServer::Chosen { server, address: asked.wanted(), was_offered };
+            self.happened_to(mac, asked.incoming.ifindex, Step::OtherServer(chosen), asked.now);
         }
     }
 
@@ -38,29 +36,13 @@ impl Engine {
             return;
         }
         let Some(cidr) = self.policy.subnets().get(place.subnet).map(|subnet| subnet.cidr) else { return };
-        if !self.first(format!("{mac} asks in {cidr}"), asked.now) {
+        if !self.complaints.is_first(Complaint::AsksIn(mac, cidr), asked.now) {
             return;
         }
         let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
-        let through = match self.policy.port(asked.incoming.ifindex) {
-            Some((_, port)) if giaddr.is_unspecified() => format!("on {}", port.name),
-            _ => format!("through relay {giaddr}"),
-        };
-        let name = self.policy.name(mac).unwrap_or_default();
-        warn!(step = "stray", by = "daemon", %mac, name, address = %reserved,
-            "{mac} has {reserved} in the configuration, but asks {through}, where {cidr} is: its switch port is in the wrong VLAN, or it was plugged in elsewhere. Until then it gets addresses of {cidr} only");
-    }
-
-    /// What a client says that insists on an address of another network: where that network is, if it is one of ours.
-    pub(super) fn is_of_another_network(&self, wanted: Ipv4Addr) -> String {
-        let other = self.policy.subnet_of(wanted).and_then(|subnet| self.policy.subnets().get(subnet));
-        match other {
-            Some(subnet) => format!(
-                "{wanted} is of {}, not of this network: it has moved, or its switch port is in the wrong VLAN",
-                subnet.cidr
-            ),
-            None => format!("{wanted} is not of this network"),
-        }
+        let through = if giaddr.is_unspecified() { Through::Link } else { Through::Relay(giaddr) };
+        let step = Step::Stray { reserved, through, subnet: cidr };
+        self.happened_to(mac, asked.incoming.ifindex, step, asked.now);
     }
 
     /// Another server's answer that was broadcast where this one gives the addresses.
@@ -91,21 +73,15 @@ impl Engine {
             return Reason::NotOurs;
         }
         let kind = option_of(payload, option::MESSAGE_TYPE).and_then(|kind| kind.first().copied());
-        let name = self.policy.name(mac).unwrap_or_default();
-        let interface =
-            self.policy.port(incoming.ifindex).map_or_else(String::new, |(_, port)| port.name.clone());
-        let instead =
-            format!("stop it, or write dhcp = \"proxy\" for {interface} if it is to give the addresses");
-        match kind {
-            Some(message::NAK) if self.first(format!("{server} refused {mac}"), now) => {
-                warn!(step = "other-server", %mac, name, %server, interface,
-                    "another DHCP server, {server}, refused {mac} on {interface} (NAK), which therefore starts over: {instead}");
+        let (complaint, other) = match kind {
+            Some(message::NAK) => (Complaint::RefusedBy(server, mac), OtherServer::Refused { server }),
+            Some(message::OFFER | message::ACK) => {
+                (Complaint::GivesAddresses(server), OtherServer::Gives { server, address: given })
             }
-            Some(message::OFFER | message::ACK) if self.first(format!("{server} gives addresses"), now) => {
-                warn!(step = "other-server", %mac, name, %server, interface, address = %given,
-                    "another DHCP server, {server}, gives {given} to {mac} on {interface}, where this one gives the addresses: {instead}");
-            }
-            _ => {}
+            _ => return Reason::NotOurs,
+        };
+        if self.complaints.is_first(complaint, now) {
+            self.happened_to(mac, incoming.ifindex, Step::OtherServer(other), now);
         }
         Reason::NotOurs
     }

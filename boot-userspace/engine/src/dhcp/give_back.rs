@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use boot_common::{Mac, Reason};
-use tracing::{info, warn};
 
 use super::Asked;
 use super::probe::Pending;
@@ -17,6 +16,7 @@ use crate::binding::{Binding, State};
 use crate::bindings::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
+use crate::events::{Decline, Doubt, Given, Step};
 use crate::policy::Port;
 use crate::record::LeaseState;
 
@@ -66,14 +66,18 @@ impl Engine {
     /// Has a declined address looked for on the network. The machine keeps it until the answer is there.
     pub(super) fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
-        let binding = self.given_back(asked, "DECLINE", address, Ipv4Addr::UNSPECIFIED)?;
+        let binding = self.given_back(asked, Given::Declined, address, Ipv4Addr::UNSPECIFIED)?;
         let (mac, ifindex) = (asked.mac, asked.incoming.ifindex);
         if self.probing.contains_key(&address) {
             return Err(Reason::Probing);
         }
         if !self.declines.admits(ifindex, binding.subnet, asked.now.seconds()) {
-            warn!(step = "decline", by = "daemon", %mac, %address,
-                "{mac} declines {address}, and keeps it: {MOST_DECLINES} addresses of its subnet were declined within 10 minutes, and more of these are ignored. Find out who uses addresses of the pool, or who forges DECLINEs");
+            self.happened_to(
+                mac,
+                ifindex,
+                Step::Declined(address, Decline::TooMany { most: MOST_DECLINES }),
+                asked.now,
+            );
             return Err(Reason::NotBelieved);
         }
         let port = self.policy.port(ifindex);
@@ -92,35 +96,31 @@ impl Engine {
         mac: Mac,
         address: Ipv4Addr,
         ifindex: u32,
-        in_use_by: Option<&str>,
+        in_use_by: Option<String>,
         now: Now,
     ) {
         let Some(binding) = self.bindings.with(mac, address) else { return };
-        let client = self.policy.client(mac);
-        let name = client.name.as_deref().unwrap_or("");
-        if in_use_by.and_then(|user| user.parse().ok()) == Some(mac) {
-            warn!(step = "decline", by = "daemon", %mac, name, %address,
-                "{address} stays {mac}'s: a DECLINE said that somebody else uses it, but only {mac} does. Somebody forges DECLINEs, or the machine's firmware and its operating system use the address at once");
-            return;
-        }
-        let user = in_use_by.unwrap_or("nobody that answers");
-        if binding.state == State::Reserved {
-            warn!(step = "decline", by = "daemon", %mac, name, %address,
-                "{address} is in use by somebody else, says {mac}, for which it is reserved. Found there: {user}. Find who has it (arping {address})");
-            return;
-        }
-        if in_use_by.is_some() {
-            let pool = self.policy.subnets().get(binding.subnet).map_or(0, pool_size);
-            if !self.declines.may_hold(ifindex, binding.subnet, pool, now.seconds()) {
-                warn!(step = "decline", by = "daemon", %mac, name, %address,
-                    "{address} stays {mac}'s although it was declined and {user} has it: a quarter of the pool rests already because of DECLINEs. Find out who uses addresses of the pool, or who forges DECLINEs");
-                return;
+        let is_in_use = in_use_by.is_some();
+        let outcome = match in_use_by {
+            Some(user) if user.parse() == Ok(mac) => Decline::OnlyItself,
+            user if binding.state == State::Reserved => Decline::Reserved(user),
+            Some(user) => {
+                let pool = self.policy.subnets().get(binding.subnet).map_or(0, pool_size);
+                match self.declines.may_hold(ifindex, binding.subnet, pool, now.seconds()) {
+                    true => Decline::Taken(Some(user)),
+                    false => Decline::Enough(user),
+                }
             }
+            None => Decline::Taken(None),
+        };
+        let is_taken = matches!(outcome, Decline::Taken(_));
+        self.happened_to(mac, ifindex, Step::Declined(address, outcome), now);
+        if !is_taken {
+            return;
+        }
+        if is_in_use {
             self.bindings.quarantine(address, mac, now.seconds());
         }
-        let fate = if in_use_by.is_some() { "It rests for 10 minutes" } else { "It stays in the pool" };
-        warn!(step = "decline", by = "daemon", %mac, name, %address,
-            "{address} is in use by somebody else, says {mac}, which gets another one. Found there: {user}. {fate}; find who has it (arping {address})");
         self.forget(mac, address);
         self.unfit.insert((mac, binding.subnet), address);
         self.store_holds(mac, now);
@@ -128,8 +128,8 @@ impl Engine {
 
     pub(super) fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.request.bootp.ciaddr);
-        let binding = self.given_back(asked, "RELEASE", address, address)?;
-        info!(step = "release", by = "daemon", mac = %asked.mac, %address, "gave {address} back");
+        let binding = self.given_back(asked, Given::Released, address, address)?;
+        self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
         if binding.state == State::Reserved {
             self.held.remove(&asked.mac);
         } else {
@@ -151,9 +151,9 @@ impl Engine {
     /// The binding that a message gives back, if it is for us and comes from where the lease is. `source` is the address
     /// that its sender has: none where it broadcasts.
     fn given_back(
-        &self,
+        &mut self,
         asked: &Asked<'_>,
-        what: &str,
+        what: Given,
         address: Ipv4Addr,
         source: Ipv4Addr,
     ) -> Result<Binding, Reason> {
@@ -163,45 +163,42 @@ impl Engine {
         if !server.is_unspecified() && !self.is_ours(server) && !overridden {
             return Err(Reason::OtherServer);
         }
-        let Some(why) = self.doubt(asked, &binding, source) else { return Ok(binding) };
-        let mac = asked.mac;
-        warn!(step = "not-believed", by = "daemon", %mac, %address,
-            "a {what} of {address} in the name of {mac} is ignored: {why}. If {mac} did not send it, somebody else forges it");
+        let Some(doubt) = self.doubt(asked, &binding, source) else { return Ok(binding) };
+        let step = Step::NotBelieved(what, address, doubt);
+        self.happened_to(asked.mac, asked.incoming.ifindex, step, asked.now);
         Err(Reason::NotBelieved)
     }
 
     /// Why a message does not come from where the lease is.
-    fn doubt(&self, asked: &Asked<'_>, binding: &Binding, source: Ipv4Addr) -> Option<String> {
+    fn doubt(&self, asked: &Asked<'_>, binding: &Binding, source: Ipv4Addr) -> Option<Doubt> {
         if asked.facts.server_id == [0; 4] {
-            return Some("it names no server (option 54)".to_owned());
+            return Some(Doubt::NamesNoServer);
         }
         // Looked at first, and with a relay too: anybody can invent a giaddr, but not the interface.
         let here = |port: &Port| port.ifindex == asked.incoming.ifindex;
         let mut ports = self.policy.ports().iter().filter(|port| self.is_on(port, binding.subnet)).peekable();
         let is_remote = ports.peek().is_none();
         if !is_remote && !ports.any(here) {
-            return Some("it came in on an interface that the subnet of the lease is not on".to_owned());
+            return Some(Doubt::OtherLink);
         }
         let from = *asked.incoming.from.ip();
         let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
         if giaddr.is_unspecified() {
             if from != source {
-                return Some(format!("it comes from {from}, and should come from {source}"));
+                return Some(Doubt::Source { from, should: source });
             }
             // Behind routers: by its address alone it is known where it is.
             let is_nowhere = is_remote && source.is_unspecified();
-            return is_nowhere
-                .then(|| "the subnet of the lease is behind relays, and none sent it on".to_owned());
+            return is_nowhere.then_some(Doubt::NoRelay);
         }
         let selected = Ipv4Addr::from(asked.facts.link_selection);
         let selected = if selected.is_unspecified() { giaddr } else { selected };
         if self.policy.subnet_of(selected) != Some(binding.subnet) {
-            return Some(format!("relay {giaddr} is not in the subnet of the lease"));
+            return Some(Doubt::OtherRelay(giaddr));
         }
         // What a client broadcasts, a relay may send on from any address that it has.
         let is_believed = source.is_unspecified() || from == source || from == giaddr;
-        (!is_believed)
-            .then(|| format!("it comes from {from}, and should come from {source} or relay {giaddr}"))
+        (!is_believed).then_some(Doubt::SourceOrRelay { from, should: source, relay: giaddr })
     }
 
     /// Whether requests from a subnet come in on this interface without a relay.

@@ -5,19 +5,19 @@ use std::net::Ipv4Addr;
 use boot_common::Mac;
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
-use tracing::{info, warn};
 
+use crate::Engine;
 use crate::binding::{Binding, State};
 use crate::command::Now;
+use crate::events::{Recognition, Step};
 use crate::machines::Identities;
-use crate::{Engine, STEP};
 
 /// How many cards are remembered that were recognised and have no address from here.
 const MOST_WITHOUT_ADDRESS: usize = 1024;
 
 impl Engine {
     /// Recognises a machine by its UUID or its switch port, and gives it the address that is reserved for it.
-    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes, now: Now) {
+    pub(super) fn recognise(&mut self, mac: Mac, facts: &Facts, frame: &Bytes, ifindex: u32, now: Now) {
         let uuid = bytes(frame, facts.guid).and_then(|guid| guid.get(3..19)?.try_into().ok());
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
@@ -29,26 +29,21 @@ impl Engine {
         let client = self.policy.client(mac);
         self.machines.know(mac);
         self.store_identity(mac, now);
-        if self.policy.machine(mac).is_none() {
-            info!(step = "recognised", by = "daemon", %mac, "{mac} is at another switch port now: none that the configuration names");
-            return;
-        }
-        let name = client.name.as_deref().unwrap_or("");
-        info!(name: STEP, step = "recognised", by = "daemon", %mac, name, "{mac} is {name}, by its UUID or its switch port");
+        let is_known = self.policy.machine(mac).is_some();
+        let step = if is_known { Recognition::Known } else { Recognition::AtAnotherPort };
+        self.happened_to(client.clone(), ifindex, Step::Recognised(step), now);
         let reserved = self.policy.reserved(mac);
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)
         {
-            let holder = self.bindings.owner(address).filter(|other| *other != mac);
-            if let Some(other) = holder.filter(|other| self.still_has(*other, address, now)) {
-                warn!(step = "recognised", by = "daemon", %mac, name, %address,
-                    "{other} has {address} by a lease that still runs, so {mac} gets another one: the machine has a new card, or two machines show the same UUID or port (xpxe leases delete {other} ends the lease)");
-                return;
-            }
-            if let Some(other) = holder {
-                warn!(step = "recognised", by = "daemon", %mac, name, %address,
-                    "{other} had {address} so far: the machine has a new card, or two machines show the same UUID or port");
-                self.forget(other, address);
+            if let Some(holder) = self.bindings.owner(address).filter(|other| *other != mac) {
+                if self.still_has(holder, address, now) {
+                    let step = Step::Recognised(Recognition::StillLeased { address, holder });
+                    return self.happened_to(client, ifindex, step, now);
+                }
+                let step = Step::Recognised(Recognition::TakenFrom { address, holder });
+                self.happened_to(client, ifindex, step, now);
+                self.forget(holder, address);
             }
             self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
             self.drop_stale_entry(mac);

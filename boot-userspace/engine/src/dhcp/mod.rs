@@ -32,6 +32,7 @@ use crate::answers::lease_seconds;
 use crate::binding::{Binding, State};
 use crate::bindings::OFFER_HOLDS;
 use crate::command::{Command, Incoming, Now};
+use crate::events::Refusal;
 use crate::reassembly::option_of;
 use crate::record::{Change, Lease, LeaseState};
 use crate::{Engine, packet};
@@ -113,7 +114,7 @@ impl Engine {
         let mut facts = *self.scratch.scan.finish()?;
         let mac = client(&request);
         self.break_loop(mac, &mut facts, incoming, now);
-        self.recognise(mac, &facts, &frame, now);
+        self.recognise(mac, &facts, &frame, incoming.ifindex, now);
         if !self.policy.serves(mac) {
             return Err(Reason::UnknownHost);
         }
@@ -183,14 +184,12 @@ impl Engine {
         let on_this_net = subnet.is_some_and(|subnet| subnet.cidr.contains(&wanted));
         let authoritative = subnet.is_some_and(|subnet| subnet.authoritative);
         match self.bindings.get(asked.mac, place.subnet) {
-            _ if wanted.is_unspecified() => {
-                self.refuse(asked, place, "its REQUEST names no address, neither in option 50 nor in ciaddr")
-            }
+            _ if wanted.is_unspecified() => self.refuse(asked, place, Refusal::NamesNone),
             Some(binding)
                 if binding.state != State::Reserved && self.bindings.is_excluded(binding.address) =>
             {
                 self.forget(asked.mac, binding.address);
-                self.refuse(asked, place, &format!("{} is reserved for another machine now", binding.address))
+                self.refuse(asked, place, Refusal::Reserved(binding.address))
             }
             Some(binding) if binding.address == wanted => {
                 if self.is_probed(asked.mac, wanted) {
@@ -198,19 +197,18 @@ impl Engine {
                 }
                 self.acknowledge(asked, place, binding)
             }
-            Some(binding) => {
-                let why = format!("asks for {wanted}, has {}", binding.address);
-                self.refuse(asked, place, &why)
-            }
+            Some(binding) => self.refuse(asked, place, Refusal::Has { wanted, has: binding.address }),
             None if !on_this_net => {
-                let why = self.is_of_another_network(wanted);
-                self.refuse(asked, place, &why)
+                let other =
+                    self.policy.subnet_of(wanted).and_then(|subnet| self.policy.subnets().get(subnet));
+                let other = other.map(|subnet| subnet.cidr);
+                self.refuse(asked, place, Refusal::AnotherNetwork(wanted, other))
             }
             None if self.unfit.get(&(asked.mac, place.subnet)) == Some(&wanted) => {
-                self.refuse(asked, place, &format!("{wanted} was its address, and cannot be any more"))
+                self.refuse(asked, place, Refusal::WasIts(wanted))
             }
-            None if selecting => self.refuse(asked, place, &format!("{wanted} was not offered to it")),
-            None if authoritative => self.refuse(asked, place, &format!("nobody gave it {wanted}")),
+            None if selecting => self.refuse(asked, place, Refusal::NotOffered(wanted)),
+            None if authoritative => self.refuse(asked, place, Refusal::NotGiven(wanted)),
             // INIT-REBOOT or REBINDING of a client that we know nothing of: another server may.
             None => Err(Reason::UnknownHost),
         }

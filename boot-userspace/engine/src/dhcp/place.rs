@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 
 use boot_common::Reason;
 use boot_common::decide::writes_to_us;
-use tracing::warn;
 
 use super::Asked;
 use crate::Engine;
 use crate::binding::{Binding, State};
+use crate::complaint::Complaint;
+use crate::events::{NoSubnet, Step};
 use crate::policy::Port;
 
 /// Where a client is in the network.
@@ -34,22 +35,17 @@ impl Engine {
         if let Some((subnet, server)) = found {
             return Ok(self.placed(asked, position, subnet, server));
         }
-        let (mac, from) = (asked.mac, *asked.incoming.from.ip());
-        if giaddr.is_unspecified() {
-            let interface = port.name.clone();
-            if self.first(format!("{interface} is in no subnet"), asked.now) {
-                warn!(step = "no-subnet", by = "daemon", %mac, interface,
-                    "{interface} has no address in any [[subnet]]: machines there get no address, {mac} among them");
-            }
-            return Err(Reason::NoSubnet);
-        }
-        let selected = Ipv4Addr::from(asked.facts.link_selection);
-        let wanted = if selected.is_unspecified() { giaddr } else { selected };
-        if self.first(format!("{wanted} of relay {giaddr} is in no subnet"), asked.now) {
-            let selects =
-                if wanted == giaddr { String::new() } else { format!(" selects the link {wanted}, which") };
-            warn!(step = "no-subnet", by = "daemon", %mac, relay = %giaddr, %from,
-                "relay {giaddr}{selects} is in no [[subnet]]: machines behind it get no address, {mac} among them (its request came from {from}); write a [[subnet]] with {wanted} in it, or take this server out of the relay's list");
+        let selects = Ipv4Addr::from(asked.facts.link_selection);
+        let selects = if selects.is_unspecified() { giaddr } else { selects };
+        let (complaint, place) = if giaddr.is_unspecified() {
+            (Complaint::NoSubnetOn(port.ifindex), NoSubnet::OnLink)
+        } else {
+            let from = *asked.incoming.from.ip();
+            let complaint = Complaint::NoSubnetBehind { relay: giaddr, selects };
+            (complaint, NoSubnet::Behind { relay: giaddr, selects, from })
+        };
+        if self.complaints.is_first(complaint, asked.now) {
+            self.happened_to(asked.mac, asked.incoming.ifindex, Step::NoSubnet(place), asked.now);
         }
         Err(Reason::NoSubnet)
     }

@@ -6,10 +6,10 @@ use boot_common::classify::client;
 use boot_common::decide::message;
 use boot_common::respond::respond;
 use boot_common::{Mac, Reason};
-use tracing::warn;
 
 use super::{Asked, Place};
 use crate::command::{Command, Incoming, Now};
+use crate::events::Step;
 use crate::{Engine, packet};
 
 /// How many addresses are tried for one machine before it is left to ask again.
@@ -86,10 +86,9 @@ impl Engine {
         }
         let Some(pending) = self.probing.remove(&address) else { return };
         if pending.is_declined {
-            self.declined(mac, address, pending.ifindex, in_use_by.as_deref(), now);
-        } else if let Some(who) = in_use_by {
-            warn!(step = "probe", by = "daemon", %mac, %address,
-                "{address} is used by {who} although nobody got it from here: it rests, find out who gave it");
+            self.declined(mac, address, pending.ifindex, in_use_by, now);
+        } else if let Some(user) = in_use_by {
+            self.happened_to(mac, pending.ifindex, Step::AddressInUse { address, user }, now);
             // It may have been recognised meanwhile, and have another one.
             if let Some(binding) = self.bindings.with(mac, address) {
                 self.forget(mac, address);
@@ -100,7 +99,7 @@ impl Engine {
         }
         pending.with(|incoming| {
             if let Err(reason) = self.after_probe(incoming, address, pending.tries, now) {
-                self.say_dropped(reason, incoming);
+                self.dropped(reason, incoming, now);
                 self.count(reason);
             }
         });

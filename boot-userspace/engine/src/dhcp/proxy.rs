@@ -7,11 +7,12 @@ use boot_common::decide::{Destination, destination, message};
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
-use tracing::warn;
 
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::Now;
+use crate::complaint::Complaint;
+use crate::events::{LoaderProblem, Step};
 
 impl Engine {
     /// What a machine gets that needs no address from us.
@@ -79,9 +80,9 @@ impl Engine {
         let Some(port) = self.policy.ports().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
         if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet)
-            && self.first(missing.clone(), now)
+            && self.complaints.is_first(Complaint::NoLoader(missing.clone()), now)
         {
-            warn!(step = "loader", by = "daemon", %mac, "{missing}");
+            self.happened(Some(mac), Step::Loader(LoaderProblem::Missing(missing)), now);
         }
     }
 }

@@ -9,10 +9,11 @@ use boot_common::class::{Class, Stage};
 use boot_common::decide::message;
 use boot_common::facts::{Facts, feature};
 use boot_common::wire::port;
-use tracing::warn;
 
 use crate::Engine;
 use crate::command::{Incoming, Now};
+use crate::complaint::Complaint;
+use crate::events::{LoaderProblem, Step};
 
 /// So often a machine is sent the full iPXE. Twice, because somebody may have pressed its reset button.
 const MOST_ROUNDS: u32 = 2;
@@ -96,18 +97,11 @@ impl Engine {
         if !self.reduced.loops(mac, message, now.boot) {
             return;
         }
-        let firmware = facts.firmware().name();
-        let lacks = if facts.features & feature::HTTP == 0 {
-            "HTTP (DOWNLOAD_PROTO_HTTP)"
-        } else {
-            "a kernel format (IMAGE_BZIMAGE or IMAGE_EFI)"
-        };
+        let (firmware, lacks_http) = (facts.firmware(), facts.features & feature::HTTP == 0);
         facts.features = 0;
-        let text = format!(
-            "the iPXE that {firmware} machines are sent lacks {lacks} itself: they get their script now, which it may not run; build it with that, and name it in [ipxe] or put it into boot_dir"
-        );
-        if self.first(text.clone(), now) {
-            warn!(step = "loader", by = "daemon", %mac, "{text}");
+        if self.complaints.is_first(Complaint::Reduced(firmware, lacks_http), now) {
+            let problem = LoaderProblem::Reduced { firmware, lacks_http };
+            self.happened_to(mac, incoming.ifindex, Step::Loader(problem), now);
         }
     }
 }

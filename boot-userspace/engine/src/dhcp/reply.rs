@@ -20,6 +20,7 @@ use super::{Asked, Place};
 use crate::answers::{Parts, prepare};
 use crate::binding::Binding;
 use crate::command::{Command, Incoming, Told, Via};
+use crate::events::Refusal;
 use crate::reassembly::option_of;
 use crate::{Engine, packet};
 
@@ -90,7 +91,7 @@ impl Engine {
         self.write(asked, &prepared, host.as_ref(), address.octets(), ciaddr, to, reason)
     }
 
-    pub(super) fn refuse(&mut self, mut asked: Asked<'_>, place: Place, why: &str) -> Result<(), Reason> {
+    pub(super) fn refuse(&mut self, mut asked: Asked<'_>, place: Place, why: Refusal) -> Result<(), Reason> {
         let parts = Parts {
             class: Class::OS,
             message: message::NAK,
@@ -119,7 +120,7 @@ impl Engine {
         };
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)?;
         if let Some(Command::Send { told, .. }) = self.commands.last_mut() {
-            told.refused = Some(why.to_owned());
+            told.refused = Some(why);
         }
         Ok(())
     }

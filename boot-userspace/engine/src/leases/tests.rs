@@ -54,7 +54,7 @@ impl Lab {
     fn new(stored: Vec<Lease>) -> Self {
         let port = Port {
             ifindex: 7,
-            name: "eth1".to_owned(),
+            name: "eth1".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
             addresses: vec![format!("{SERVER}/16").parse().unwrap()],
             role: DhcpRole::Server,

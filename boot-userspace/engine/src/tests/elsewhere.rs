@@ -1,5 +1,4 @@
-//! What the log says of other servers and of machines that are where they should not be. Each line is looked at as it is
-//! written.
+//! What is told of other servers and of machines that are where they should not be.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tracing::Level;
 
 use super::*;
+use crate::events::{Answer, By, Machine, NoSubnet, OtherServer, Step, Through};
 
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 66);
 
@@ -24,7 +24,7 @@ impl io::Write for Log {
 }
 
 /// The lines that something leaves, without what debugging shows.
-pub(super) fn said(act: impl FnOnce()) -> Vec<String> {
+fn said(act: impl FnOnce()) -> Vec<String> {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -37,9 +37,14 @@ pub(super) fn said(act: impl FnOnce()) -> Vec<String> {
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
-pub(super) fn one(lines: &[String], words: &[&str]) {
-    let has = |line: &&String| words.iter().all(|word| line.contains(word));
-    assert_eq!(lines.iter().filter(has).count(), 1, "{words:?} in {lines:#?}");
+/// What has happened to which machine since the last time.
+pub(super) fn told(lab: &mut Lab) -> Vec<(Option<Mac>, Step)> {
+    let mut events = Vec::new();
+    assert_eq!(lab.engine.take_events(&mut events), 0);
+    assert!(events.iter().all(|event| event.at == lab.now.boot && event.by == By::DAEMON));
+    let link = lab.engine.link_name(7);
+    assert!(events.iter().all(|event| event.link.is_none() || event.link == link));
+    events.into_iter().map(|event| (event.machine.map(|machine| machine.mac), event.step)).collect()
 }
 
 /// What another server broadcasts.
@@ -59,13 +64,11 @@ fn a_machine_that_takes_another_server_s_offer_is_named_with_that_server() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.offered(UNKNOWN);
     let theirs = Ipv4Addr::new(10, 1, 7, 7);
-    let lines = said(|| {
-        for _ in 0..5 {
-            assert!(lab.send(&request(UNKNOWN, theirs, Some(FOREIGN))).is_none());
-        }
-    });
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    one(&lines, &["52:54:00:00:00:99 took 10.1.7.7 from another DHCP server, 10.1.0.66"]);
+    for _ in 0..5 {
+        assert!(lab.send(&request(UNKNOWN, theirs, Some(FOREIGN))).is_none());
+    }
+    let [(Some(UNKNOWN), Step::OtherServer(chosen))] = told(&mut lab)[..] else { panic!("another step") };
+    assert_eq!(chosen, OtherServer::Chosen { server: FOREIGN, address: theirs, was_offered: true });
     assert_ne!(address, theirs);
 }
 
@@ -76,18 +79,20 @@ fn another_server_s_refusals_and_addresses_are_named_once_an_hour() {
     let nak = foreign(UNKNOWN, MessageType::Nak, Ipv4Addr::UNSPECIFIED, FOREIGN);
     let offers = [MessageType::Offer, MessageType::Ack].map(|kind| foreign(NODE1, kind, given, FOREIGN));
     let all = |lab: &mut Lab| {
-        said(|| {
-            for answer in [&nak, &nak].into_iter().chain(&offers) {
-                snoop(lab, answer, FOREIGN);
-            }
-        })
+        for answer in [&nak, &nak].into_iter().chain(&offers) {
+            snoop(lab, answer, FOREIGN);
+        }
+        told(lab)
     };
-    let lines = all(&mut lab);
-    assert_eq!(lines.len(), 2, "{lines:#?}");
-    one(&lines, &["WARN", "another DHCP server, 10.1.0.66, refused 52:54:00:00:00:99 on eth1 (NAK)"]);
-    one(&lines, &["WARN", "10.1.0.66, gives 10.1.7.7 to 52:54:00:00:00:01 on eth1"]);
+    let [(Some(UNKNOWN), Step::OtherServer(refused)), (Some(NODE1), Step::OtherServer(gives))] =
+        all(&mut lab)[..]
+    else {
+        panic!("other steps")
+    };
+    assert_eq!(refused, OtherServer::Refused { server: FOREIGN });
+    assert_eq!(gives, OtherServer::Gives { server: FOREIGN, address: given });
     lab.later(3599);
-    assert_eq!(all(&mut lab), [] as [String; 0]);
+    assert!(all(&mut lab).is_empty());
     lab.later(1);
     assert_eq!(all(&mut lab).len(), 2, "it is still so an hour later");
 }
@@ -97,83 +102,89 @@ fn what_is_ours_or_came_by_a_relay_or_a_proxy_hears_is_nobody_s_fault() {
     let mut lab = Lab::new(CONFIG);
     let mut proxy = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
     let ack = |server| foreign(UNKNOWN, MessageType::Ack, Ipv4Addr::new(10, 1, 1, 33), server);
-    let lines = said(|| {
-        snoop(&mut lab, &ack(SERVER), SERVER);
-        snoop(&mut lab, &relayed(ack(FOREIGN), Ipv4Addr::new(10, 1, 0, 1)), FOREIGN);
-        snoop(&mut lab, &discover(UNKNOWN), FOREIGN);
-        snoop(&mut proxy, &ack(FOREIGN), FOREIGN);
-        for length in 0..240 {
-            let bytes = &ack(FOREIGN).to_vec().unwrap()[..length];
-            lab.send_bytes(bytes, 68, SocketAddrV4::new(FOREIGN, 67));
-        }
-    });
-    assert!(lines.len() <= 1, "{lines:#?}");
+    snoop(&mut lab, &ack(SERVER), SERVER);
+    snoop(&mut lab, &relayed(ack(FOREIGN), Ipv4Addr::new(10, 1, 0, 1)), FOREIGN);
+    snoop(&mut lab, &discover(UNKNOWN), FOREIGN);
+    snoop(&mut proxy, &ack(FOREIGN), FOREIGN);
+    for length in 0..240 {
+        let bytes = &ack(FOREIGN).to_vec().unwrap()[..length];
+        lab.send_bytes(bytes, 68, SocketAddrV4::new(FOREIGN, 67));
+    }
+    assert!(told(&mut lab).len() <= 1 && told(&mut proxy).is_empty());
 }
 
 #[test]
 fn a_machine_in_the_wrong_vlan_is_named_with_both_networks() {
     let text = CONFIG.replace("ip = \"10.1.1.50\"", "ip = \"10.2.0.50\"");
     let mut lab = Lab::new(&text);
-    let lines = said(|| {
-        for _ in 0..3 {
-            lab.offered(NODE1);
-        }
-    });
-    one(
-        &lines,
-        &[
-            "WARN",
-            "node1",
-            "has 10.2.0.50 in the configuration, but asks on eth1, where 10.1.0.0/16 is",
-            "VLAN",
-        ],
-    );
-    let lines = said(|| {
-        let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(10, 2, 0, 100), None)).unwrap();
-        assert_eq!(nak.kind(), MessageType::Nak);
-    });
-    assert_eq!(lines, [] as [String; 0], "said only when it has left");
+    for _ in 0..3 {
+        lab.offered(NODE1);
+    }
+    let home = Ipv4Addr::new(10, 2, 0, 50);
+    let [(Some(NODE1), Step::Stray { reserved, through: Through::Link, subnet })] = told(&mut lab)[..] else {
+        panic!("another step")
+    };
+    assert_eq!((reserved, subnet), (home, "10.1.0.0/16".parse().unwrap()));
+    let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(10, 2, 0, 100), None)).unwrap();
+    assert_eq!(nak.kind(), MessageType::Nak);
+    assert!(told(&mut lab).is_empty(), "told only when it has left");
 }
 
 #[test]
 fn an_unknown_relay_is_named_with_a_machine_behind_it_and_again_after_an_hour() {
     let mut lab = Lab::new(CONFIG);
     let relay = Ipv4Addr::new(10, 9, 0, 1);
+    let behind = Ipv4Addr::new(10, 9, 0, 2);
     let ask = |lab: &mut Lab, mac| {
-        said(|| {
-            let message = relayed(discover(mac), relay);
-            assert!(lab.send_to(&message, 67, SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 67)).is_none());
-        })
+        let message = relayed(discover(mac), relay);
+        assert!(lab.send_to(&message, 67, SocketAddrV4::new(behind, 67)).is_none());
+        match told(lab)[..] {
+            [] => None,
+            [(Some(mac), Step::NoSubnet(place))] => Some((mac, place)),
+            ref other => panic!("{other:?}"),
+        }
     };
-    let lines = ask(&mut lab, UNKNOWN);
-    one(
-        &lines,
-        &["relay 10.9.0.1 is in no [[subnet]]", "52:54:00:00:00:99 among them", "came from 10.9.0.2"],
-    );
-    assert_eq!(ask(&mut lab, OTHER), [] as [String; 0]);
+    let place = NoSubnet::Behind { relay, selects: relay, from: behind };
+    assert_eq!(ask(&mut lab, UNKNOWN), Some((UNKNOWN, place)));
+    assert_eq!(ask(&mut lab, OTHER), None);
     lab.later(3600);
-    one(&ask(&mut lab, OTHER), &["relay 10.9.0.1", "52:54:00:00:00:98"]);
+    assert_eq!(ask(&mut lab, OTHER), Some((OTHER, place)));
 }
 
 #[test]
-fn an_answer_without_a_boot_file_does_not_speak_of_one() {
+fn what_an_answer_says_is_told_when_it_has_left_and_looked_up_when_somebody_reads_it() {
     let mut lab = Lab::new(CONFIG);
-    lab.leased(UNKNOWN);
-    let mut inform = message(UNKNOWN, MessageType::Inform);
-    inform.set_ciaddr(Ipv4Addr::new(10, 1, 1, 33));
-    let lines = said(|| {
-        let bytes = inform.to_vec().unwrap();
-        let from = SocketAddrV4::new(inform.ciaddr(), 68);
-        let incoming = Incoming { ifindex: 7, port: 67, from, to: SERVER, payload: &bytes };
+    let mut ask = |message: Message| {
+        let (bytes, from) = (message.to_vec().unwrap(), SocketAddrV4::new(message.ciaddr(), 68));
+        let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &bytes };
         lab.engine.handle(&incoming, lab.now);
+        let mut events = Vec::new();
+        lab.engine.take_events(&mut events);
+        assert!(events.is_empty(), "nothing has left yet");
         for command in lab.engine.take_commands() {
             if let Command::Send { told, ifindex, .. } = command {
-                lab.engine.sent(&told, ifindex);
+                lab.engine.sent(&told, ifindex, lab.now);
             }
         }
-    });
-    one(&lines, &["gave the options to an operating system"]);
-    assert!(!lines[0].contains("boot "), "{lines:?}");
+        assert_eq!(lab.engine.take_events(&mut events), 0);
+        let mut event = events.pop().expect("an event");
+        assert!(events.is_empty());
+        assert_eq!(event.machine, Some(Machine::from(NODE1)));
+        lab.engine.complete(&mut event);
+        assert_eq!(event.machine.unwrap().name.as_deref(), Some("node1"));
+        match event.step {
+            Step::Answered(answered) => answered,
+            other => panic!("{other:?}"),
+        }
+    };
+    let home = Ipv4Addr::new(10, 1, 1, 50);
+    let offered = ask(pxe(discover(NODE1), 7, "PXEClient"));
+    assert_eq!((offered.answer, offered.address), (Answer::Offer, home));
+    assert_eq!(offered.boot.map(|file| file.describe()).as_deref(), Some("snponly.efi"));
+    let mut inform = message(NODE1, MessageType::Inform);
+    inform.set_ciaddr(home);
+    let informed = ask(inform);
+    assert_eq!((informed.answer, informed.boot), (Answer::Options, None));
 }
 
 /// A promise that the kernel's table has and the store has not: the store lost it.
@@ -185,10 +196,8 @@ fn leases_that_the_store_lost_are_taken_from_the_kernel_s_tables() {
     let host = *lab.engine.tables.hosts.get(&key).unwrap();
     let mut again = Lab::new(CONFIG);
     let lines = said(|| assert_eq!(again.engine.adopt(&[(key, host)], again.now), 1));
-    one(
-        &lines,
-        &["WARN", "the store has no lease for 1 machines that the kernel's tables promise an address"],
-    );
+    let says = "the store has no lease for 1 machines that the kernel's tables promise an address";
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains(says), "{lines:?}");
     let commands = again.engine.take_commands();
     let stored = commands.iter().find_map(|command| match command {
         Command::Persist(Change::Put(lease)) => Some(lease),

@@ -82,7 +82,7 @@ const ELSEWHERE: u32 = 8;
 fn with_elsewhere() -> Lab {
     let port = |ifindex, name: &str, address: Ipv4Addr| Port {
         ifindex,
-        name: name.to_owned(),
+        name: name.into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
         addresses: vec![format!("{address}/16").parse().unwrap()],
         role: DhcpRole::Server,

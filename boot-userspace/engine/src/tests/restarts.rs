@@ -119,7 +119,7 @@ fn who_is_not_served_any_more_keeps_what_it_was_promised_over_a_restart() {
 fn port(ifindex: u32, own: Ipv4Addr) -> Port {
     Port {
         ifindex,
-        name: "eth1".to_owned(),
+        name: "eth1".into(),
         mac: Mac([2, 0, 0, 0, 0, 9]),
         addresses: vec![format!("{own}/16").parse().unwrap()],
         role: DhcpRole::Server,
@@ -133,7 +133,7 @@ fn an_interface_that_was_made_again_keeps_machines_and_answers() {
     lab.leased(UNKNOWN);
     let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let (before, answers) = (host(&lab), lab.engine.tables.answers.len());
-    assert_eq!(lab.engine.rebind(Port { name: "eth2".to_owned(), ..port(9, SERVER) }, lab.now), None);
+    assert_eq!(lab.engine.rebind(Port { name: "eth2".into(), ..port(9, SERVER) }, lab.now), None);
     assert_eq!(lab.engine.rebind(port(9, SERVER), lab.now), Some(7));
     assert!(lab.engine.has_link(9) && !lab.engine.has_link(7));
     assert_eq!((host(&lab), lab.engine.tables.answers.len()), (before, answers));

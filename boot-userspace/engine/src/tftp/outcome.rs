@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use boot_common::tables::Hook;
 use boot_common::tftp::Flight;
 
 use super::transfer::Transfer;
@@ -73,6 +74,26 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Of a finished transfer, how many blocks it has.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        match self {
+            Self::Finished { bytes, block_size, .. } => bytes / u64::from(*block_size) + 1,
+            _ => 0,
+        }
+    }
+
+    /// Who has sent the most of a finished transfer; of all others it is the daemon that tells.
+    #[must_use]
+    pub fn sent_by(&self) -> Hook {
+        match *self {
+            Self::Finished { by_xdp, by_tc, .. } if (by_xdp + by_tc) * 2 > self.blocks() => {
+                if by_xdp >= by_tc { Hook::Xdp } else { Hook::Tc }
+            }
+            _ => Hook::Daemon,
+        }
+    }
+
     /// Times are those of the flight, which has the last acknowledgement's whoever took it.
     pub(super) fn finished(transfer: &Transfer, flight: Option<&Flight>, confirmed: bool) -> Self {
         let (Some(course), Some(flight)) = (transfer.course(), flight) else {

@@ -10,11 +10,14 @@ use boot_common::{Mac, Reason};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Now};
 use boot_engine::config::{self, DhcpRole};
+use boot_engine::machines::Machines;
 use boot_engine::policy::{Policy, Port};
 use boot_engine::record::Change;
-use boot_engine::roster::Roster;
 use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption, relay};
+
+use crate::daemon::engine_events::EngineEvents;
+use crate::daemon::log;
 
 const CONFIG: &str = r#"
     [[interface]]
@@ -48,6 +51,7 @@ const ARM64: u16 = 11;
 
 pub(super) struct Lab {
     pub(super) engine: Engine,
+    events: EngineEvents,
     pub(super) now: Now,
     /// Who answers the probe of any address.
     pub(super) squatter: Option<String>,
@@ -62,7 +66,7 @@ impl Lab {
     fn on(config: &str, role: DhcpRole, own: &str) -> Self {
         let port = Port {
             ifindex: 7,
-            name: "eth1".to_owned(),
+            name: "eth1".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
             addresses: vec![own.parse().unwrap()],
             role,
@@ -72,10 +76,18 @@ impl Lab {
             Firmware::EfiArm64 | Firmware::HttpArm64 => Err("install ipxe for arm64".to_owned()),
             _ => Ok("snponly.efi".to_owned()),
         };
-        let policy = Policy::new(config::parse(config, "test").unwrap(), vec![port], loader);
+        let config = config::parse(config, "test").unwrap();
+        let machines = Machines::new(config.machines.iter().cloned()).unwrap();
+        let policy = Policy::new(config, machines, vec![port], loader);
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
-        let engine = Engine::new(policy, &[], Roster::default(), now);
-        let mut lab = Self { engine, now, squatter: None, changes: Vec::new() };
+        let engine = Engine::new(policy, &[], now);
+        let mut lab = Self {
+            engine,
+            events: EngineEvents::new(log::events()),
+            now,
+            squatter: None,
+            changes: Vec::new(),
+        };
         lab.act();
         lab
     }
@@ -85,10 +97,12 @@ impl Lab {
         self.now = Now { boot: self.now.boot + step, wall: self.now.wall + step };
         self.engine.tick(self.now);
         self.act();
+        self.events.next_second(&self.engine, self.now);
     }
 
     /// Does what the engine wants done. Gives the addresses that were offered or acknowledged.
     fn act(&mut self) -> Vec<Ipv4Addr> {
+        self.events.pass_on(&mut self.engine);
         let mut given = Vec::new();
         let mut commands = VecDeque::from(self.engine.take_commands());
         while let Some(command) = commands.pop_front() {
@@ -99,12 +113,13 @@ impl Lab {
                 }
                 Command::Send { told, ifindex, .. } => {
                     given.push(Ipv4Addr::from(told.answered.address));
-                    self.engine.sent(&told, ifindex);
+                    self.engine.sent(&told, ifindex, self.now);
                 }
                 Command::Persist(change) => self.changes.push(change),
                 _ => {}
             }
         }
+        self.events.pass_on(&mut self.engine);
         given
     }
 
@@ -143,6 +158,7 @@ impl Lab {
             class: class.key(),
         };
         self.engine.kernel_answered(&event, self.now);
+        self.events.pass_on(&mut self.engine);
     }
 }
 

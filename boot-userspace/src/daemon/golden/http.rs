@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
-use boot_engine::config::Config;
-use boot_engine::roster::{Client, Roster};
+use boot_engine::config::{self, Config};
+use boot_engine::machines::Machines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::daemon::log;
 use crate::files::BootFiles;
 use crate::http::{self, Asked, NoScript, Readiness, Scripts, Site};
 
@@ -43,15 +44,17 @@ async fn ask_for_everything() {
     std::fs::create_dir_all(boot.join("directory")).unwrap();
     std::fs::write(boot.join("snponly.efi"), "0123456789").unwrap();
     let files = BootFiles::new(boot, BTreeMap::new()).with_system_dirs(Vec::new());
-    let roster = Roster::default();
+    let known = "[[interface]]\nname = \"eth0\"\ndhcp = \"off\"\n[[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"node1\"\n";
+    let machines = Machines::new(config::parse(known, "test").unwrap().machines).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let site = Site {
         files: Arc::new(files),
-        roster: roster.clone(),
+        machines: machines.clone(),
         scripts: Arc::new(Book),
         trusted_proxies: Arc::new([]),
         readiness: Readiness::default(),
+        events: Arc::new(log::events()),
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();
@@ -66,7 +69,7 @@ async fn ask_for_everything() {
         ask(address, request, "").await;
     }
     let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-    roster.put(Ipv4Addr::LOCALHOST, Client { mac, name: Some("node1".to_owned()) });
+    machines.put(Ipv4Addr::LOCALHOST, mac);
     for request in [
         "GET /boot.ipxe",
         "HEAD /boot.ipxe",

@@ -1,22 +1,24 @@
 //! TFTP, operators, and what lies between the kernel half and the daemon.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use boot_engine::events::Events;
 use boot_engine::leases::Which;
 use tokio::sync::oneshot;
 
 use super::dhcp::{Lab, UNKNOWN, discover};
 use crate::daemon::request::Ask;
-use crate::daemon::{Daemon, unheard};
+use crate::daemon::{Daemon, log, unheard};
 use crate::host::clock;
 use crate::store::Store;
 
 pub(super) fn tftp() {
-    crate::io::tftp::golden();
+    crate::io::tftp::golden(Arc::new(log::events()));
 }
 
 pub(super) fn operators_and_host() {
-    unheard::golden();
+    unheard::golden(&(Arc::new(log::events()) as Events));
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(operate());
 }
 
@@ -30,7 +32,7 @@ async fn operate() {
     lab.send(&discover(UNKNOWN));
     store.commit(&lab.changes).await.unwrap();
     let Lab { engine, .. } = lab;
-    let mut daemon = Daemon::new(engine, store, HashSet::new(), None);
+    let mut daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
     let entry = |last: u8| boot_engine::leases::Entry {
         mac: boot_common::Mac([0x52, 0x54, 0, 0, 0, last]),
         address: [10, 1, 1, 37 + last].into(),

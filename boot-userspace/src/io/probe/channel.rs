@@ -105,7 +105,7 @@ where
             Ok(None) => {}
             Ok(Some(claim)) => waiting.hear(claim),
             Err(error) => {
-                tracing::debug!(step = "probe", by = "daemon", %error, "cannot receive answers to probes");
+                tracing::debug!(%error, "cannot receive answers to probes");
                 sleep(SECOND_PROBE).await;
             }
         }

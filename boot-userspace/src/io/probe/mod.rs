@@ -11,7 +11,7 @@ mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Prober {
     behind_relays: Mutex<BehindRelays>,
     slots: Semaphore,
     skipped: AtomicU64,
+    /// The system has not permitted the socket for what is behind relays, and nobody has asked.
+    refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl Prober {
             behind_relays: Mutex::new(BehindRelays::NotYetOpen),
             slots: Semaphore::new(AT_ONCE),
             skipped: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
         })
     }
 
@@ -113,7 +116,7 @@ impl Prober {
             Ok(Err(error)) => {
                 // The interface is down, or nothing leads there.
                 let link = &self.link.name;
-                tracing::debug!(step = "probe", by = "daemon", link, %address, %error, "cannot ask who has {address}");
+                tracing::debug!(link, %address, %error, "cannot ask who has {address}");
                 Verdict::Free
             }
             Err(_nobody_answered) => Verdict::Free,
@@ -126,22 +129,24 @@ impl Prober {
         self.skipped.load(Ordering::Relaxed)
     }
 
+    /// Whether it has turned out since the last time that addresses behind relays cannot be asked for: the system does not
+    /// permit it.
+    #[must_use]
+    pub fn was_just_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
     fn icmp(&self) -> Option<Arc<Icmp>> {
         let mut state = self.behind_relays.lock().unwrap_or_else(PoisonError::into_inner);
         if let BehindRelays::NotYetOpen = *state {
             match Icmp::open() {
                 Ok(icmp) => *state = BehindRelays::Open(Arc::new(icmp)),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::warn!(
-                        step = "probe",
-                        by = "daemon",
-                        "addresses behind relays are offered without asking whether somebody has them: \
-                         that needs the capability CAP_NET_RAW"
-                    );
+                    self.refused.store(true, Ordering::Relaxed);
                     *state = BehindRelays::NotPermitted;
                 }
                 Err(error) => {
-                    tracing::debug!(step = "probe", by = "daemon", %error, "cannot open an ICMP socket");
+                    tracing::debug!(%error, "cannot open an ICMP socket");
                 }
             }
         }

@@ -18,9 +18,11 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::packet;
+use crate::host::clock;
 use crate::host::link::Link;
 use crate::host::socket::filter::{LOAD_BYTE, PACKET_TYPE, RETURN, instruction, jump};
 use crate::host::socket::register;
+use boot_engine::events::{BootEvent, Events, LinkName, Machine, Step};
 use boot_engine::machines::Machines;
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -37,24 +39,26 @@ const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 ///
 /// Silent while the interface forwards IPv6: then this host may be a real router, and an advertisement
 /// with lifetime 0 would take that router from its hosts.
-pub async fn serve(link: Link, machines: Machines) -> io::Result<()> {
+pub async fn serve(link: Link, machines: Machines, events: Events) -> io::Result<()> {
     let socket = register(open(&link)?)?;
     let _membership = join_all_routers_by_ipv6(&link);
     let mut frame = [0; 2048];
     loop {
         match socket.async_io(Interest::READABLE, |socket| receive(socket, &link, &mut frame)).await {
             Ok(None) => {}
-            Ok(Some(len)) => answer(socket.get_ref(), &link, &machines, frame.get(..len).unwrap_or_default()),
+            Ok(Some(len)) => {
+                answer(socket.get_ref(), &link, &machines, &events, frame.get(..len).unwrap_or_default())
+            }
             Err(error) => {
                 // The interface went down; the socket works again when it is back.
-                tracing::debug!(step = "ra", by = "daemon", link = link.name, %error, "cannot receive router solicitations");
+                tracing::debug!(link = link.name, %error, "cannot receive router solicitations");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
 }
 
-fn answer(socket: &Socket, link: &Link, machines: &Machines, frame: &[u8]) {
+fn answer(socket: &Socket, link: &Link, machines: &Machines, events: &Events, frame: &[u8]) {
     let Some(solicitation) = Solicitation::parse(frame) else { return };
     let mac = solicitation.mac;
     if !machines.is_client(mac) || forwards_ipv6(link) {
@@ -62,10 +66,12 @@ fn answer(socket: &Socket, link: &Link, machines: &Machines, frame: &[u8]) {
     }
     match socket.send(solicitation.advertisement(link.mac).as_bytes()) {
         Ok(_) => {
-            tracing::debug!(step = "ra", by = "daemon", %mac, "told the machine that there is no IPv6 router");
+            let link = Some(LinkName { index: link.index, name: link.name.as_str().into() });
+            let event = BootEvent::new(clock::boot(), Step::RouterAdvertised).of(Machine::from(mac));
+            events.emit(BootEvent { link, ..event });
         }
         Err(error) => {
-            tracing::debug!(step = "ra", by = "daemon", %mac, %error, "cannot send a router advertisement");
+            tracing::debug!(%mac, %error, "cannot send a router advertisement");
         }
     }
 }

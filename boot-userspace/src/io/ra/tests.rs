@@ -110,7 +110,8 @@ fn answers_a_client_and_nobody_else() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let machines = Machines::default();
-            let serving = tokio::spawn(serve(find("srv0").unwrap(), machines.clone()));
+            let serving =
+                tokio::spawn(serve(find("srv0").unwrap(), machines.clone(), std::sync::Arc::new(())));
             let client = packet::open(&find("cli0").unwrap(), ETHERTYPE_IPV6).unwrap();
             let ask = async || -> Option<Vec<u8>> {
                 client.send(&SOLICITATION).unwrap();

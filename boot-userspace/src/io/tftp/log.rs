@@ -1,17 +1,17 @@
-//! What the log says of transfers.
+//! What is told of transfers.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
-use tracing::field::display;
-use tracing::{debug, info, warn};
 
 use crate::files::{BootFiles, OpenError, OpenFile, Version};
-use crate::host::size::human_size;
+use crate::host::clock;
+use crate::host::link::Link;
 use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
-use boot_engine::STEP;
+use boot_engine::events::{BootEvent, By, Events, LinkName, Machine, Step, Tftp};
 use boot_engine::machines::{Client, Machines};
 use boot_engine::tftp::{Outcome, Peer, Told};
 
@@ -20,10 +20,12 @@ const MOST_INSPECTED: usize = 1024;
 /// How many machines are remembered that have their address from elsewhere.
 const MOST_UNKNOWN: usize = 4096;
 
-/// Writes the log lines of one interface's transfers.
+/// Tells what one interface's transfers do.
 pub(super) struct Teller {
     machines: Machines,
-    /// What has been said what it is.
+    events: Events,
+    link: LinkName,
+    /// What has been told what it is.
     inspected: HashSet<Version>,
     /// Machines that have their address from elsewhere, where it is known which they are.
     unknown: HashMap<Ipv4Addr, Option<Mac>>,
@@ -31,11 +33,17 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(machines: Machines) -> Self {
-        Self { machines, inspected: HashSet::new(), unknown: HashMap::new(), refusals: Refusals::default() }
+    pub(super) fn new(machines: Machines, events: Events, link: &Link) -> Self {
+        let (inspected, unknown, refusals) = (HashSet::new(), HashMap::new(), Refusals::default());
+        Self { machines, events, link: link_name(link), inspected, unknown, refusals }
     }
 
-    /// Says what is going to be sent, once for each content.
+    /// Goes on at what the interface has become.
+    pub(super) fn rebind(&mut self, link: &Link) {
+        self.link = link_name(link);
+    }
+
+    /// Tells what is going to be sent, once for each content.
     pub(super) fn inspect(&mut self, files: &BootFiles, name: &str, file: &OpenFile) {
         if self.inspected.len() >= MOST_INSPECTED {
             self.inspected.clear();
@@ -45,85 +53,52 @@ impl Teller {
         }
         let inspection = files.inspect_open(name, file);
         let says = inspection.sentence(name, file.size);
-        match inspection.problem {
-            None => info!(step = "tftp", by = "daemon", file = name, "{says}"),
-            Some(_) => warn!(step = "tftp", by = "daemon", file = name, "{says}"),
-        }
+        self.emit(
+            None,
+            Tftp::Inspected { file: name.to_owned(), says, is_wrong: inspection.problem.is_some() },
+        );
     }
 
-    pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, why: &OpenError) {
-        let (mac, name) = self.who(peer, file);
-        let mac = mac.map(display);
-        let client = peer.client;
-        if matches!(why, OpenError::NotFound { .. }) && is_customary_probe(file) {
-            return debug!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}, which is not there");
-        }
-        info!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for {file}: {why}");
+    pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, error: OpenError) {
+        let machine = self.who(peer, file);
+        let is_customary = matches!(error, OpenError::NotFound { .. }) && is_customary_probe(file);
+        let (client, file) = (peer.client, file.to_owned());
+        self.emit(machine, Tftp::NotServed { client, file, why: error.into(), is_customary });
     }
 
-    /// Says which key would have a client answered, once for each network.
-    pub(super) fn tell_refused(&mut self, interface: &str, client: Ipv4Addr) {
+    pub(super) fn tell_unreadable(&self, file: String, error: &io::Error) {
+        self.emit(None, Tftp::Unreadable { file, error: error.to_string() });
+    }
+
+    /// Tells which key would have a client answered, once for each network.
+    pub(super) fn tell_refused(&mut self, client: Ipv4Addr) {
         if let Some(net) = self.refusals.new_of(client) {
-            warn!(
-                step = "tftp", by = "daemon", interface, %client,
-                "a TFTP request from {client} gets no answer: it is of no network of {interface} and of no [[subnet]]; \
-                 if machines are there, write clients = [\"{net}\"] in [tftp]"
-            );
+            self.emit(None, Tftp::Stranger { client, net });
         }
     }
 
     pub(super) fn tell(&mut self, told: Told) {
         let Told { peer, name: file, outcome } = told;
-        let (mac, name) = self.who(peer, &file);
-        let mac = mac.map(display);
-        let client = peer.client;
-        match outcome {
-            Outcome::Finished { bytes, block_size, window, resent, by_xdp, by_tc, took, confirmed } => {
-                let end = if confirmed { "" } else { " (the last acknowledgement did not come)" };
-                let (size, seconds) = (human_size(bytes), took.as_secs_f64());
-                let blocks = bytes / u64::from(block_size) + 1;
-                let by = match (by_xdp + by_tc) * 2 > blocks {
-                    false => "daemon",
-                    true if by_xdp >= by_tc => "xdp",
-                    true => "tc",
-                };
-                info!(
-                    name: STEP, step = "tftp", by, mac, name, %client, file, bytes, seconds, blksize = block_size,
-                    windowsize = window, blocks, resent, by_xdp, by_tc, "sent {file}, {size} in {seconds:.1} s{end}"
-                );
-            }
-            Outcome::Probed => {
-                debug!(step = "tftp", by = "daemon", mac, name, %client, file, "asked for the size of {file}");
-            }
-            Outcome::Aborted { code, message, bytes } => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, bytes, code,
-                "the client gave up {file} after {}: {message}", human_size(bytes)
-            ),
-            Outcome::Stalled { bytes, size, block } => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, bytes, block,
-                "the client fell silent at block {block}, after {} of {} of {file}", human_size(bytes), human_size(size)
-            ),
-            Outcome::Refused(why) => {
-                info!(step = "tftp", by = "daemon", mac, name, %client, file, "request refused: {why}");
-            }
-            // It was told where the reason was known.
-            Outcome::Missing(_) => {}
-            Outcome::Unreadable(why) => {
-                warn!(step = "tftp", by = "daemon", mac, name, %client, file, "sending {file} ended: {why}");
-            }
-            Outcome::StartedOver => {
-                debug!(step = "tftp", by = "daemon", mac, name, %client, file, "the client started over");
-            }
-            Outcome::CrowdedOut => info!(
-                step = "tftp", by = "daemon", mac, name, %client, file, "an idle transfer of {file} made room for others"
-            ),
+        // Of a file that is not there it was told where the reason was known.
+        if matches!(outcome, Outcome::Missing(_)) {
+            return;
         }
+        let machine = self.who(peer, &file);
+        let by = By::Hook(outcome.sent_by());
+        let step = Step::Tftp(Tftp::Ended { client: peer.client, file, outcome });
+        let event = BootEvent::new(clock::boot(), step).of(machine);
+        self.events.emit(BootEvent { by, link: Some(self.link.clone()), ..event });
     }
 
-    fn who(&mut self, peer: Peer, file: &str) -> (Option<Mac>, Option<String>) {
+    fn emit(&self, machine: Option<Machine>, tftp: Tftp) {
+        let event = BootEvent::new(clock::boot(), Step::Tftp(tftp)).of(machine);
+        self.events.emit(BootEvent { link: Some(self.link.clone()), ..event });
+    }
+
+    fn who(&mut self, peer: Peer, file: &str) -> Option<Machine> {
         let address = *peer.client.ip();
         let client = self.machines.client_at(address).or_else(|| self.unknown(address, file));
-        client.map_or((None, None), |client| (Some(client.mac), client.name))
+        client.map(Machine::from)
     }
 
     /// A machine that has its address from another server: by the name of its own file, or by the system's table.
@@ -137,6 +112,10 @@ impl Teller {
         let mac = *self.unknown.entry(address).or_insert_with(|| neighbours::station(address));
         mac.map(|mac| self.machines.client(mac))
     }
+}
+
+fn link_name(link: &Link) -> LinkName {
+    LinkName { index: link.index, name: link.name.as_str().into() }
 }
 
 /// Names that loaders try on every boot before their last one, so that not having them says nothing.
@@ -167,9 +146,9 @@ fn last_part(file: &str) -> &str {
     file.rsplit(['/', '\\']).next().unwrap_or(file)
 }
 
-/// Says everything that there is to say.
+/// Tells everything that there is to tell.
 #[cfg(test)]
-pub(crate) fn golden() {
+pub(crate) fn golden(events: Events) {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -181,10 +160,10 @@ pub(crate) fn golden() {
     put("snponly.efi", b"0123456789");
     std::fs::create_dir(dir.path().join("directory")).unwrap();
     let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
-    let roster = Roster::default();
-    let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-    roster.put(Ipv4Addr::new(10, 1, 1, 50), Client { mac, name: Some("node1".to_owned()) });
-    let mut teller = Teller::new(roster);
+    let (machines, mac) = node1();
+    machines.put(Ipv4Addr::new(10, 1, 1, 50), mac);
+    let link = Link { index: 7, name: "eth1".to_owned(), mac, addresses: Vec::new(), mtu: 1500 };
+    let mut teller = Teller::new(machines, events, &link);
     for name in ["grub.cfg", "grub.cfg", "snponly.efi"] {
         let file = files.open(name).unwrap();
         teller.inspect(&files, name, &file);
@@ -194,15 +173,15 @@ pub(crate) fn golden() {
     let unknown = Peer { client: "192.0.2.7:2001".parse().unwrap(), local };
     let no_file = || OpenError::NotFound { boot_dir: "/boot".into(), instead: None };
     let instead = OpenError::NotFound { boot_dir: "/boot".into(), instead: Some("x64/grub.cfg".to_owned()) };
-    teller.tell_miss(node1, "menu.lst", &instead);
-    teller.tell_miss(unknown, "menu.lst", &no_file());
-    teller.tell_miss(unknown, "../x", &files.open("../x").err().unwrap());
-    teller.tell_miss(node1, "directory", &OpenError::NotAFile("/boot/directory".into()));
+    teller.tell_miss(node1, "menu.lst", instead);
+    teller.tell_miss(unknown, "menu.lst", no_file());
+    teller.tell_miss(unknown, "../x", files.open("../x").err().unwrap());
+    teller.tell_miss(node1, "directory", OpenError::NotAFile("/boot/directory".into()));
     let denied = std::io::Error::from_raw_os_error(13);
-    teller.tell_miss(node1, "secret", &OpenError::Io { path: "/boot/secret".into(), error: denied });
-    teller.tell_miss(node1, "autoexec.ipxe", &no_file());
-    teller.tell_refused("eth1", Ipv4Addr::new(203, 0, 113, 9));
-    teller.tell_refused("eth1", Ipv4Addr::new(203, 0, 113, 10));
+    teller.tell_miss(node1, "secret", OpenError::Io { path: "/boot/secret".into(), error: denied });
+    teller.tell_miss(node1, "autoexec.ipxe", no_file());
+    teller.tell_refused(Ipv4Addr::new(203, 0, 113, 9));
+    teller.tell_refused(Ipv4Addr::new(203, 0, 113, 10));
     let finished = |bytes: u64, resent, by_xdp, by_tc, confirmed| Outcome::Finished {
         bytes,
         block_size: 1468,
@@ -233,8 +212,18 @@ pub(crate) fn golden() {
     }
 }
 
+/// One machine that the configuration names, and its MAC.
+#[cfg(test)]
+fn node1() -> (Machines, Mac) {
+    let config = "[[interface]]\nname = \"eth1\"\ndhcp = \"off\"\n[[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"node1\"\n";
+    let config = boot_engine::config::parse(config, "test").unwrap();
+    (Machines::new(config.machines).unwrap(), Mac([0x52, 0x54, 0, 0, 0, 1]))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -265,12 +254,12 @@ mod tests {
         for other in ["pxelinux.cfg/0A4D", "01-52-54-00-00-00-01", "pxelinux.cfg/01-52-54-00-00-00", ""] {
             assert_eq!(own_file(other), None, "{other}");
         }
-        let config = "[[interface]]\nname = \"eth1\"\ndhcp = \"off\"\n[[machine]]\nmac = \"52:54:00:00:00:01\"\nname = \"node1\"\n";
-        let config = boot_engine::config::parse(config, "test").unwrap();
-        let mut teller = Teller::new(Machines::new(config.machines).unwrap());
+        let (machines, _) = super::node1();
+        let link = Link { index: 7, name: "eth1".to_owned(), mac, addresses: Vec::new(), mtu: 1500 };
+        let mut teller = Teller::new(machines, Arc::new(()), &link);
         let peer = Peer { client: "192.0.2.7:2000".parse().unwrap(), local: Ipv4Addr::new(192, 0, 2, 1) };
-        assert_eq!(teller.who(peer, "pxelinux.0"), (None, None));
-        let node1 = (Some(mac), Some("node1".to_owned()));
+        assert_eq!(teller.who(peer, "pxelinux.0"), None);
+        let node1 = Some(Machine { mac, name: Some("node1".into()) });
         assert_eq!(teller.who(peer, "pxelinux.cfg/01-52-54-00-00-00-01"), node1);
         assert_eq!(teller.who(peer, "pxelinux.cfg/default"), node1);
     }

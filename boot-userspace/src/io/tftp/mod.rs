@@ -18,6 +18,7 @@ use crate::host::descriptors;
 use crate::host::link::Link;
 use crate::io::image_cache::{Content, ImageCache};
 use crate::io::udp::{BindError, UdpSocket};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::tftp::{
     self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, TftpStats, Token, Transfers,
@@ -54,6 +55,8 @@ struct Common {
     files: Arc<BootFiles>,
     /// Who has which address, for the log.
     machines: Machines,
+    /// Gets what happens.
+    events: Events,
     /// The files' contents.
     images: Arc<ImageCache>,
     /// Where transfers stand.
@@ -113,7 +116,7 @@ impl TftpServer {
         let limits = Limits { mtu: link.mtu, window: common.window };
         let transfers = Transfers::new(limits, link.index, common.slots.clone());
         let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
-        let teller = Teller::new(common.machines.clone());
+        let teller = Teller::new(common.machines.clone(), Arc::clone(&common.events), &link);
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
@@ -194,6 +197,7 @@ impl TftpServer {
         }
         let limits = Limits { mtu: link.mtu, window: self.common.window };
         self.transfers.rebind(limits, link.index);
+        self.teller.rebind(&link);
         self.link = link;
         Ok(())
     }
@@ -209,7 +213,7 @@ impl TftpServer {
         let from = *received.from.ip();
         if self.common.clients.standing(from, &self.link) == Standing::Refused {
             self.stats.refuse();
-            return self.teller.tell_refused(&self.link.name, from);
+            return self.teller.tell_refused(from);
         }
         // A transfer with a port of its own is another's on this one; only its request came here.
         let peer = Peer { client: received.from, local: received.to };
@@ -291,8 +295,9 @@ impl TftpServer {
         let file = match self.common.files.open(name) {
             Ok(file) => file,
             Err(error) => {
-                self.teller.tell_miss(peer, name, &error);
-                return self.transfers.opened(token, Err(answer_to(&error)), clock::boot());
+                let answer = answer_to(&error);
+                self.teller.tell_miss(peer, name, error);
+                return self.transfers.opened(token, Err(answer), clock::boot());
             }
         };
         let content = (file.version(), mode);
@@ -324,7 +329,7 @@ impl TftpServer {
                 self.common.images.close(image.id);
             }
             Err(error) => {
-                warn!(step = "tftp", by = "daemon", file = name, "{name} cannot be sent: {error}");
+                self.teller.tell_unreadable(name, &error);
                 for token in waiting {
                     self.transfers.opened(token, Err(tftp::OpenError::Failed), now);
                 }

@@ -22,6 +22,7 @@ use crate::host::size::human_size;
 use crate::io::image_cache::{ImageCache, fingerprint};
 use crate::io::udp::BindError;
 use boot_engine::config::{Config, FastPath as Hook};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::tftp::{Flights, Image, Mode, Place, Slots};
 
@@ -57,6 +58,7 @@ pub fn prepare(
     config: &Config,
     files: Arc<BootFiles>,
     machines: Machines,
+    events: Events,
     kernel: InKernel,
 ) -> Result<Prepared> {
     let path = config.state_dir.join("transfers");
@@ -99,6 +101,7 @@ pub fn prepare(
     let common = Common {
         files,
         machines,
+        events,
         images: Arc::new(images),
         slots,
         window: config.tftp.windowsize,

@@ -1,8 +1,12 @@
 //! What HTTP, the command line and the daemon's own watchers may ask the event loop.
 
+mod events;
+
 use boot_common::Reason;
 use boot_common::tables::Hook;
 use tokio::sync::oneshot;
+
+pub use events::{EventStream, Reader};
 
 use crate::store::StoreError;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};

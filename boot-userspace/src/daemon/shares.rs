@@ -9,7 +9,7 @@ const MOST_MACHINES: usize = 65_536;
 
 /// The lines of the current minute by machine.
 #[derive(Debug)]
-pub struct Shares<M> {
+pub(super) struct Shares<M> {
     most: u32,
     machines: HashMap<M, Share>,
 }
@@ -22,13 +22,12 @@ struct Share {
 
 impl<M: Hash + Eq> Shares<M> {
     /// Lets each machine have so many lines in a minute.
-    #[must_use]
-    pub fn new(most: u32) -> Self {
+    pub(super) fn new(most: u32) -> Self {
         Self { most, machines: HashMap::new() }
     }
 
     /// Whether a line of this machine may be written.
-    pub fn admit(&mut self, machine: M) -> bool {
+    pub(super) fn admit(&mut self, machine: M) -> bool {
         if self.machines.len() >= MOST_MACHINES && !self.machines.contains_key(&machine) {
             return true;
         }
@@ -43,7 +42,7 @@ impl<M: Hash + Eq> Shares<M> {
 
     /// Begins a new minute. Gives the machines that had lines which were not written, with the number of those, the
     /// greatest first.
-    pub fn next_minute(&mut self) -> Vec<(M, u64)> {
+    pub(super) fn next_minute(&mut self) -> Vec<(M, u64)> {
         let machines = std::mem::take(&mut self.machines).into_iter();
         let mut over: Vec<(M, u64)> = machines
             .filter(|(_, share)| share.more > 0)

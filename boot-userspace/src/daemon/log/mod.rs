@@ -1,5 +1,8 @@
 //! Where log lines go and what they look like.
 
+pub(in crate::daemon) mod answers;
+mod text;
+
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
@@ -10,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::limit::Limit;
+use super::request::EventStream;
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,6 +37,12 @@ pub fn start(format: LogFormat) -> Limit {
         }
     }
     limit
+}
+
+/// A stream of events that the log has its lines of.
+#[must_use]
+pub fn events() -> EventStream {
+    EventStream::new(text::write)
 }
 
 /// Warnings and errors only, for people: what a verb that is no daemon has to say beside its answer.

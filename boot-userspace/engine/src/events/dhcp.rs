@@ -1,0 +1,225 @@
+//! What happens where machines get their addresses.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+use boot_common::class::{Class, Firmware};
+use ipnet::Ipv4Net;
+
+use crate::boot::BootFile;
+
+/// What a machine was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The kind of answer.
+    pub answer: Answer,
+    /// What the machine is.
+    pub class: Class,
+    /// Its address; unspecified: none from here.
+    pub address: Ipv4Addr,
+    /// What it is to boot. Looked up only if somebody reads the event: [`Engine::complete`](crate::Engine::complete).
+    pub boot: Option<Box<BootFile>>,
+}
+
+/// The answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// OFFER.
+    Offer,
+    /// ACK to a REQUEST.
+    Ack,
+    /// ACK to an INFORM.
+    Options,
+    /// BOOTP.
+    Bootp,
+    /// The boot server's ACK, or another one without an address.
+    BootFile,
+}
+
+/// Why a REQUEST is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It names no address.
+    NamesNone,
+    /// What it has is another machine's by the configuration now.
+    Reserved(Ipv4Addr),
+    /// It has another one.
+    Has {
+        /// What it asks for.
+        wanted: Ipv4Addr,
+        /// What it has.
+        has: Ipv4Addr,
+    },
+    /// It is of another network: of a subnet of ours, perhaps.
+    AnotherNetwork(Ipv4Addr, Option<Ipv4Net>),
+    /// It was its address, and cannot be any more.
+    WasIts(Ipv4Addr),
+    /// It was not offered to it.
+    NotOffered(Ipv4Addr),
+    /// Nobody gave it to it.
+    NotGiven(Ipv4Addr),
+}
+
+/// How a machine is known by another mark than its MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognition {
+    /// As one of the configuration's.
+    Known,
+    /// As none any more: it is at a switch port that the configuration does not name.
+    AtAnotherPort,
+    /// Its address is still another one's by a lease.
+    StillLeased {
+        /// The address that is reserved for it.
+        address: Ipv4Addr,
+        /// Who has it.
+        holder: Mac,
+    },
+    /// Its address was another one's until now.
+    TakenFrom {
+        /// The address that is reserved for it.
+        address: Ipv4Addr,
+        /// Who had it.
+        holder: Mac,
+    },
+}
+
+/// What is wrong with a loader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoaderProblem {
+    /// There is none, and this provides one.
+    Missing(String),
+    /// The iPXE that machines of this firmware are sent for a full one lacks something.
+    Reduced {
+        /// The firmware.
+        firmware: Firmware,
+        /// HTTP is what it lacks, otherwise a kernel's format.
+        lacks_http: bool,
+    },
+}
+
+/// What another DHCP server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherServer {
+    /// A machine has taken its offer.
+    Chosen {
+        /// The server.
+        server: Ipv4Addr,
+        /// The address that it gives.
+        address: Ipv4Addr,
+        /// There was an offer from here, too.
+        was_offered: bool,
+    },
+    /// It has refused a machine.
+    Refused {
+        /// The server.
+        server: Ipv4Addr,
+    },
+    /// It gives an address where this one gives them.
+    Gives {
+        /// The server.
+        server: Ipv4Addr,
+        /// The address that it gives.
+        address: Ipv4Addr,
+    },
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// Directly, on the event's interface.
+    Link,
+    /// A relay sent it on.
+    Relay(Ipv4Addr),
+}
+
+/// What a DECLINE led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decline {
+    /// There were more of its subnet than are looked into: it is ignored.
+    TooMany {
+        /// So many are.
+        most: u64,
+    },
+    /// Only the machine itself uses the address.
+    OnlyItself,
+    /// It is reserved for the machine, and this was found there.
+    Reserved(Option<String>),
+    /// A quarter of the pool is kept from everybody because of DECLINEs already; this was found there.
+    Enough(String),
+    /// The machine gets another one; this was found there.
+    Taken(Option<String>),
+}
+
+/// What was sent in a machine's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// DECLINE.
+    Declined,
+    /// RELEASE.
+    Released,
+}
+
+/// Why a message does not come from where the lease is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It names no server.
+    NamesNoServer,
+    /// It came in on an interface that the subnet is not on.
+    OtherLink,
+    /// It comes from another address than it should.
+    Source {
+        /// From here.
+        from: Ipv4Addr,
+        /// From here it should.
+        should: Ipv4Addr,
+    },
+    /// The subnet is behind relays, and none sent it.
+    NoRelay,
+    /// The relay is not in the subnet.
+    OtherRelay(Ipv4Addr),
+    /// It comes neither from the machine nor from the relay that it names.
+    SourceOrRelay {
+        /// From here.
+        from: Ipv4Addr,
+        /// From here it should.
+        should: Ipv4Addr,
+        /// Or from here.
+        relay: Ipv4Addr,
+    },
+}
+
+/// What is wrong with a message that has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client, or a relay, writes it wrong.
+    Malformed,
+    /// The client takes too short answers.
+    NoRoom,
+    /// It is BOOTP of a machine that nothing is reserved for.
+    Bootp,
+}
+
+/// Who got no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// This machine.
+    One(Mac),
+    /// So many.
+    Many(usize),
+}
+
+/// Where there is no subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSubnet {
+    /// On the event's interface.
+    OnLink,
+    /// Behind a relay.
+    Behind {
+        /// The relay.
+        relay: Ipv4Addr,
+        /// The link that it selects: itself, mostly.
+        selects: Ipv4Addr,
+        /// Who sent the request.
+        from: Ipv4Addr,
+    },
+}

@@ -1,0 +1,164 @@
+//! What happens where machines get scripts and files.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use crate::script::NoScript;
+use crate::tftp::Outcome;
+
+/// What TFTP does.
+#[derive(Clone, Debug)]
+pub enum Tftp {
+    /// What a file is that is going to be sent.
+    Inspected {
+        /// Its name.
+        file: String,
+        /// What it is, or what is wrong with it and what to do: a sentence.
+        says: String,
+        /// Something is wrong with it.
+        is_wrong: bool,
+    },
+    /// A file is not served.
+    NotServed {
+        /// Who asked.
+        client: SocketAddrV4,
+        /// Its name.
+        file: String,
+        /// Why.
+        why: NotServed,
+        /// Loaders try names like this one on every boot before another.
+        is_customary: bool,
+    },
+    /// A client of no network of ours gets no answer.
+    Stranger {
+        /// The client.
+        client: Ipv4Addr,
+        /// The network to write into the configuration.
+        net: Ipv4Net,
+    },
+    /// A transfer has ended.
+    Ended {
+        /// Whose.
+        client: SocketAddrV4,
+        /// The file.
+        file: String,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A file could not be read.
+    Unreadable {
+        /// Its name.
+        file: String,
+        /// Why.
+        error: String,
+    },
+}
+
+/// Why a file is not served.
+#[derive(Clone, Debug)]
+pub struct NotServed {
+    /// What the client is told.
+    pub why: WhyNotServed,
+    /// The whole reason, for people.
+    pub error: Arc<dyn Error + Send + Sync>,
+}
+
+/// The reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNotServed {
+    /// There is none of that name.
+    NotFound,
+    /// It is none that may be served.
+    Forbidden,
+    /// It could not be opened.
+    Failed,
+}
+
+/// What the daemon does not hear, of what the kernel half saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// TFTP.
+    Tftp {
+        /// The interfaces, as a list.
+        links: String,
+        /// How many requests.
+        requests: u64,
+    },
+    /// DHCP.
+    Dhcp {
+        /// How many requests.
+        requests: u64,
+    },
+}
+
+/// What became of a request for a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// It was sent.
+    Sent {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Only its length was asked for.
+    Measured,
+    /// There is none.
+    None(NoScript),
+}
+
+/// What HTTP does with files.
+#[derive(Clone, Debug)]
+pub enum Http {
+    /// A path was asked for that none of ours is.
+    NoSuchPath(String),
+    /// A file was asked for, and is there.
+    Asked {
+        /// Its name.
+        file: Arc<str>,
+        /// Only its length was asked for.
+        is_head: bool,
+        /// Only a part of it was asked for.
+        is_part: bool,
+    },
+    /// A file is not served.
+    NotServed {
+        /// Its name.
+        file: Arc<str>,
+        /// Why.
+        why: NotServed,
+    },
+    /// A file, or what was asked of it, was sent.
+    Sent {
+        /// Its name.
+        file: Arc<str>,
+        /// How much.
+        bytes: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A file could not be read to its end.
+    Broken {
+        /// Its name.
+        file: Arc<str>,
+        /// How much was sent.
+        bytes: u64,
+        /// How long it took.
+        took: Duration,
+        /// Why.
+        why: String,
+    },
+    /// The client left before it had everything.
+    Left {
+        /// The file's name.
+        file: Arc<str>,
+        /// How much it got.
+        bytes: u64,
+        /// How much it asked for.
+        whole: u64,
+        /// How long it took.
+        took: Duration,
+    },
+}

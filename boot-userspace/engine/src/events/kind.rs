@@ -1,0 +1,71 @@
+//! The kinds of steps, as logs and metrics name them.
+
+/// Makes the enum, the list of all its kinds, and their names.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident $name:literal)*) => {
+        /// The kind of a step: the word after `step=` in the log.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+
+            /// The word in logs and metrics.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// An address was offered.
+    Offer "offer"
+    /// An address was acknowledged, or options or a boot file given.
+    Ack "ack"
+    /// An address was given by BOOTP.
+    Bootp "bootp"
+    /// A REQUEST was refused.
+    Nak "nak"
+    /// A machine is known by another mark than its MAC.
+    Recognised "recognised"
+    /// A boot file is missing, or lacks something.
+    Loader "loader"
+    /// Another DHCP server was heard of.
+    OtherServer "other-server"
+    /// A machine is in the wrong subnet.
+    Stray "stray"
+    /// An address was declined.
+    Decline "decline"
+    /// An address was given back.
+    Release "release"
+    /// A message in a machine's name was not believed.
+    NotBelieved "not-believed"
+    /// An address was found in use.
+    Probe "probe"
+    /// A message that has no answer.
+    Dropped "dropped"
+    /// A subnet has no address left, or has some again.
+    Exhausted "exhausted"
+    /// A machine is in no subnet.
+    NoSubnet "no-subnet"
+    /// A step of TFTP.
+    Tftp "tftp"
+    /// DHCP that the daemon does not hear.
+    Dhcp "dhcp"
+    /// A boot script.
+    Script "script"
+    /// A file by HTTP.
+    Http "http"
+    /// A router advertisement.
+    Ra "ra"
+    /// A machine asks in a loop.
+    Flood "flood"
+    /// An operator took an address.
+    Delete "delete"
+    /// An operator brought leases.
+    Import "import"
+}

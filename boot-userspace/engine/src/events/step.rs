@@ -1,0 +1,135 @@
+//! What can happen: a closed set. Who adds a step gives it its words in the daemon's log, and nothing else has to change.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+
+use boot_common::Reason;
+use ipnet::Ipv4Net;
+
+use super::Kind;
+use super::dhcp::{
+    Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
+    Refusal, Through, TurnedAway,
+};
+use super::files::{Http, Script, Tftp, Unheard};
+use crate::pool::Pool;
+
+/// One step of a boot, or what keeps machines from booting.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// An answer with an address, a boot file or options has left.
+    Answered(Answered),
+    /// A REQUEST was refused, by a NAK.
+    Refused(Refusal),
+    /// A machine is known by another mark than its MAC.
+    Recognised(Recognition),
+    /// There is no loader for a machine, or none that does.
+    Loader(LoaderProblem),
+    /// Another DHCP server has a part in it.
+    OtherServer(OtherServer),
+    /// A machine asks in another subnet than the configuration has it in.
+    Stray {
+        /// The address that the configuration has for it.
+        reserved: Ipv4Addr,
+        /// How its request came.
+        through: Through,
+        /// The subnet that it asks in.
+        subnet: Ipv4Net,
+    },
+    /// A machine said that somebody else uses its address.
+    Declined(Ipv4Addr, Decline),
+    /// A machine gave its address back.
+    Released(Ipv4Addr),
+    /// A machine did not give its address back, though somebody says so in its name.
+    NotBelieved(Given, Ipv4Addr, Doubt),
+    /// An address that a machine was to get is somebody else's.
+    AddressInUse {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who has it.
+        user: String,
+    },
+    /// Addresses behind relays are not looked for, because the system does not permit it.
+    CannotProbe,
+    /// A message that has no answer, and somebody has to see to it.
+    Dropped {
+        /// Why.
+        reason: Reason,
+        /// What is to be done.
+        fault: Fault,
+        /// Who sent it.
+        from: SocketAddrV4,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A subnet has no address left for somebody.
+    PoolEmpty(Pool, TurnedAway),
+    /// A subnet has addresses again.
+    PoolHasRoom(Pool),
+    /// A machine is in no subnet.
+    NoSubnet(NoSubnet),
+    /// What TFTP does.
+    Tftp(Tftp),
+    /// Requests that the kernel half saw and the daemon did not.
+    Unheard(Unheard),
+    /// A boot script was asked for.
+    Script {
+        /// Who asked.
+        client: IpAddr,
+        /// The path as asked, fit for a log.
+        path: String,
+        /// What became of it.
+        end: Script,
+    },
+    /// What HTTP does with files.
+    Http(IpAddr, Http),
+    /// A machine was told that there is no IPv6 router.
+    RouterAdvertised,
+    /// A machine asks in a loop.
+    Flood {
+        /// How many answers it got within a minute.
+        answers: u64,
+    },
+    /// An operator took a machine's address.
+    LeaseDeleted {
+        /// The address.
+        address: Ipv4Addr,
+        /// It was kept from everybody.
+        was_resting: bool,
+    },
+    /// An operator brought leases.
+    LeasesImported(usize),
+}
+
+impl Step {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Answered(answered) => match answered.answer {
+                Answer::Offer => Kind::Offer,
+                Answer::Ack | Answer::Options | Answer::BootFile => Kind::Ack,
+                Answer::Bootp => Kind::Bootp,
+            },
+            Self::Refused(_) => Kind::Nak,
+            Self::Recognised(_) => Kind::Recognised,
+            Self::Loader(_) => Kind::Loader,
+            Self::OtherServer(_) => Kind::OtherServer,
+            Self::Stray { .. } => Kind::Stray,
+            Self::Declined(..) => Kind::Decline,
+            Self::Released(_) => Kind::Release,
+            Self::NotBelieved(..) => Kind::NotBelieved,
+            Self::AddressInUse { .. } | Self::CannotProbe => Kind::Probe,
+            Self::Dropped { .. } => Kind::Dropped,
+            Self::PoolEmpty(..) | Self::PoolHasRoom(_) => Kind::Exhausted,
+            Self::NoSubnet(_) => Kind::NoSubnet,
+            Self::Tftp(_) | Self::Unheard(Unheard::Tftp { .. }) => Kind::Tftp,
+            Self::Unheard(Unheard::Dhcp { .. }) => Kind::Dhcp,
+            Self::Script { .. } => Kind::Script,
+            Self::Http(..) => Kind::Http,
+            Self::RouterAdvertised => Kind::Ra,
+            Self::Flood { .. } => Kind::Flood,
+            Self::LeaseDeleted { .. } => Kind::Delete,
+            Self::LeasesImported(_) => Kind::Import,
+        }
+    }
+}

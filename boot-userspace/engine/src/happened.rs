@@ -1,0 +1,106 @@
+//! What the engine says of its answers, and to whom.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use boot_common::class::Class;
+use boot_common::respond::Answered as Reply;
+use boot_common::tables::Hook;
+use boot_common::{Mac, Reason};
+
+use crate::Engine;
+use crate::boot::BootFile;
+use crate::command::{Now, Told};
+use crate::events::{Answer, Answered, BootEvent, By, LinkName, Machine, Step};
+
+impl Engine {
+    /// Takes down whom the daemon answers, so that its next steps are known for its own.
+    pub(super) fn take_down(&mut self, Told { mac, answered, .. }: &Told) {
+        let address = Ipv4Addr::from(answered.address);
+        self.note_ipxe(*mac, answered.class);
+        if answered.reason == Reason::Refused {
+            return;
+        }
+        if address.is_unspecified() {
+            self.machines.meet(*mac);
+        } else {
+            self.machines.put(address, *mac);
+        }
+    }
+
+    /// Takes down whom the kernel half answered, where that is news: a machine with an address got its entry, and
+    /// was taken down, by the daemon.
+    pub(super) fn meet(&mut self, mac: Mac, address: [u8; 4]) {
+        if address == [0; 4] {
+            self.machines.meet(mac);
+        } else if self.machines.shares_addresses() {
+            self.machines.put(address.into(), mac);
+        }
+    }
+
+    /// An answer has left by this interface.
+    pub fn sent(&mut self, told: &Told, ifindex: u32, now: Now) {
+        let Told { mac, answered, refused } = told;
+        self.count(answered.reason);
+        match refused {
+            Some(why) => self.happened_to(*mac, ifindex, Step::Refused(*why), now),
+            None => self.answered(*mac, answered, Hook::Daemon, ifindex, now.boot),
+        }
+    }
+
+    /// Somebody was answered. What that costs, every answer costs: nothing about the machine is looked up.
+    pub(super) fn answered(&mut self, mac: Mac, reply: &Reply, by: Hook, ifindex: u32, at: Duration) {
+        let answer = match reply.reason {
+            Reason::Offered => Answer::Offer,
+            Reason::Acked => Answer::Ack,
+            Reason::Informed => Answer::Options,
+            Reason::Bootp => Answer::Bootp,
+            _ => Answer::BootFile,
+        };
+        let address = Ipv4Addr::from(reply.address);
+        let step = Step::Answered(Answered { answer, class: reply.class, address, boot: None });
+        let link = self.link_name(ifindex);
+        self.events.push(BootEvent { at, machine: Some(mac.into()), link, by: By::Hook(by), step });
+    }
+
+    /// Something has happened to a machine that was heard on this interface.
+    pub(super) fn happened_to(&mut self, mac: impl Into<Machine>, ifindex: u32, step: Step, now: Now) {
+        let (link, by) = (self.link_name(ifindex), By::DAEMON);
+        self.events.push(BootEvent { at: now.boot, machine: Some(mac.into()), link, by, step });
+    }
+
+    /// Something has happened to a machine, or to no certain one.
+    pub(super) fn happened(&mut self, mac: Option<Mac>, step: Step, now: Now) {
+        self.events.push(BootEvent::new(now.boot, step).of(mac.map(Machine::from)));
+    }
+
+    /// The events since the last time, in their order. Gives how many had no room. Memory of the list is used again.
+    pub fn take_events(&mut self, into: &mut Vec<BootEvent>) -> u64 {
+        self.events.take(into)
+    }
+
+    /// Looks up what an event was excluded: the machine's name, and what it was told to boot.
+    pub fn complete(&self, event: &mut BootEvent) {
+        let Some(machine) = &mut event.machine else { return };
+        if machine.name.is_none() {
+            machine.name = self.policy.name(machine.mac).map(Into::into);
+        }
+        if let (Step::Answered(answered), Some(link)) = (&mut event.step, &event.link) {
+            answered.boot =
+                self.boots(machine.mac, answered.class, link.index, answered.address).map(Box::new);
+        }
+    }
+
+    /// An interface, by its number.
+    #[must_use]
+    pub fn link_name(&self, index: u32) -> Option<LinkName> {
+        let (_, port) = self.policy.port(index)?;
+        Some(LinkName { index, name: port.name.clone() })
+    }
+
+    fn boots(&self, mac: Mac, class: Class, ifindex: u32, address: Ipv4Addr) -> Option<BootFile> {
+        let (_, port) = self.policy.port(ifindex)?;
+        let subnet = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index));
+        self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet).ok().flatten()
+    }
+}

@@ -1,0 +1,147 @@
+//! Where events go, from every part of the daemon, and where readers get them.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver, Sender};
+
+use boot_engine::events::{BootEvent, Counts, Sink};
+
+/// How many events wait for the slowest reader; it misses those before.
+const WAITING: usize = 16_384;
+
+/// The one stream of events. Clones share it.
+///
+/// Each event is counted, then written into the log by whoever emits it, within the log's limits. Whoever reads the stream
+/// beside the log gets all of them, as long as it keeps up: nobody waits for it.
+#[derive(Clone)]
+pub struct EventStream(Arc<Inner>);
+
+struct Inner {
+    log: fn(&BootEvent),
+    counts: Arc<Counts>,
+    /// Made with the first reader: until then an event is copied for nobody.
+    readers: OnceLock<Sender<Arc<BootEvent>>>,
+}
+
+impl EventStream {
+    /// A stream whose events are written by `log`.
+    #[must_use]
+    pub fn new(log: fn(&BootEvent)) -> Self {
+        Self(Arc::new(Inner { log, counts: Arc::default(), readers: OnceLock::new() }))
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.0.counts)
+    }
+
+    /// Reads what happens from now on.
+    #[must_use]
+    pub fn read(&self) -> Reader {
+        let sender = self.0.readers.get_or_init(|| broadcast::channel(WAITING).0);
+        Reader { events: sender.subscribe(), counts: self.counts() }
+    }
+
+    /// Whether anybody reads beside the log.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.sender().is_some()
+    }
+
+    /// Takes an event that has a line in the log only if there is room for it.
+    pub fn pass(&self, event: BootEvent, is_logged: bool) {
+        self.0.counts.add(event.step.kind());
+        if is_logged {
+            (self.0.log)(&event);
+        }
+        if let Some(sender) = self.sender() {
+            // The last reader may have just left.
+            drop(sender.send(Arc::new(event)));
+        }
+    }
+
+    fn sender(&self) -> Option<&Sender<Arc<BootEvent>>> {
+        self.0.readers.get().filter(|sender| sender.receiver_count() > 0)
+    }
+}
+
+impl Sink for EventStream {
+    fn emit(&self, event: BootEvent) {
+        self.pass(event, true);
+    }
+}
+
+/// Reads the stream.
+pub struct Reader {
+    events: Receiver<Arc<BootEvent>>,
+    counts: Arc<Counts>,
+}
+
+impl Reader {
+    /// The next event; none when the daemon ends. Those that this reader came too late for are counted and passed over.
+    pub async fn next(&mut self) -> Option<Arc<BootEvent>> {
+        loop {
+            match self.events.recv().await {
+                Ok(event) => return Some(event),
+                Err(RecvError::Lagged(events)) => self.counts.miss(events),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use boot_engine::events::{Kind, Step};
+
+    thread_local! {
+        static LOGGED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn event(second: usize) -> BootEvent {
+        BootEvent::new(Duration::from_secs(second as u64), Step::RouterAdvertised)
+    }
+
+    #[tokio::test]
+    async fn every_event_is_counted_logged_where_there_is_room_and_read_by_whoever_keeps_up() {
+        let stream = EventStream::new(|_| LOGGED.set(LOGGED.get() + 1));
+        let count = |stream: &EventStream| {
+            let all = stream.counts().by_kind();
+            all.into_iter().find(|(kind, _)| *kind == Kind::Ra).map(|(_, count)| count)
+        };
+        stream.emit(event(0));
+        assert!(!stream.is_read(), "nobody reads yet");
+        let (mut quick, mut late) = (stream.read(), stream.read());
+        assert!(stream.is_read());
+        stream.pass(event(1), false);
+        assert_eq!((count(&stream), LOGGED.get()), (Some(2), 1));
+        assert_eq!(quick.next().await.unwrap().at.as_secs(), 1);
+        for second in 2..WAITING + 4 {
+            stream.emit(event(second));
+            assert_eq!(quick.next().await.unwrap().at.as_secs(), second as u64);
+        }
+        assert_eq!(stream.counts().missed(), 0);
+        // The oldest ones have left, and it is known how many.
+        assert_eq!(late.next().await.unwrap().at.as_secs(), 4);
+        assert_eq!((stream.counts().missed(), stream.counts().lost()), (3, 0));
+        drop((quick, late));
+        assert!(!stream.is_read());
+        drop(stream);
+    }
+
+    #[tokio::test]
+    async fn a_reader_ends_with_the_daemon() {
+        let stream = EventStream::new(|_| ());
+        let mut reader = stream.read();
+        stream.emit(event(7));
+        drop(stream);
+        assert_eq!(reader.next().await.unwrap().at.as_secs(), 7);
+        assert!(reader.next().await.is_none());
+    }
+}
