@@ -158,6 +158,13 @@ fn only_the_fast_path_knows_aya() -> Result<()> {
     none_in("boot-userspace/src", &["aya"], &["boot-userspace/src/fastpath"])
 }
 
+/// What happens is an event; its line is written by the log.
+#[test]
+fn only_the_log_makes_text_of_a_step() -> Result<()> {
+    let log = ["boot-userspace/src/daemon/log", "boot-userspace/src/daemon/limit.rs"];
+    none_in("boot-userspace", &["step = \"", "name: STEP"], &log)
+}
+
 #[test]
 fn the_clock_is_read_in_one_place() -> Result<()> {
     none_in(

@@ -47,7 +47,8 @@ pub async fn serve(link: Link, machines: Machines, events: Events) -> io::Result
         match socket.async_io(Interest::READABLE, |socket| receive(socket, &link, &mut frame)).await {
             Ok(None) => {}
             Ok(Some(len)) => {
-                answer(socket.get_ref(), &link, &machines, &events, frame.get(..len).unwrap_or_default())
+                let frame = frame.get(..len).unwrap_or_default();
+                answer(socket.get_ref(), &link, &machines, &events, frame);
             }
             Err(error) => {
                 // The interface went down; the socket works again when it is back.
