@@ -135,6 +135,7 @@ impl Daemon {
     /// When the kernel refuses.
     pub async fn fill_tables(&mut self, adopted: bool) -> Result<usize> {
         self.beat();
+        self.events.pass_on(&mut self.engine);
         let mut stale = 0;
         if adopted && let Some(tables) = &mut self.tables {
             let engine = &self.engine;

@@ -38,6 +38,12 @@ mod tests {
     use super::*;
     use crate::events::Step;
 
+    /// At half a million answers a second each one is written here once and read once.
+    #[test]
+    fn an_event_is_small() {
+        assert!(size_of::<BootEvent>() <= 192, "{} bytes", size_of::<BootEvent>());
+    }
+
     #[test]
     fn what_has_no_room_is_counted_and_what_has_keeps_its_order() {
         let mut queue = Queue::default();
