@@ -10,12 +10,12 @@ use crate::host::link;
 use boot_engine::config::Config;
 use boot_engine::fits;
 
-/// The flags.
+/// The flags of `xpxe check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
     file: super::ConfigFile,
-    /// Do not look at boot files and interfaces: for the configuration of another host
+    /// Skip the boot files and this host's interfaces: for the configuration of another host
     #[arg(long)]
     no_files: bool,
 }

@@ -7,7 +7,7 @@ use boot_engine::config::{self, Config, Problems};
 /// Reads and checks the file at `path`.
 ///
 /// # Errors
-/// All problems of the file, or the one that it cannot be read.
+/// All problems of the file; if it cannot be read, that one.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let origin = path.display().to_string();
     match std::fs::read(path) {
@@ -20,8 +20,8 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     }
 }
 
-/// What everybody could download because `boot_dir` has it, each as a sentence. Nobody asks for a password there, and the
-/// store, the socket of the administrator and the passwords in kernel arguments are not for everybody.
+/// Private files that everybody could download because they are in `boot_dir`, each as a sentence: the store, the admin
+/// socket, and the configuration with its passwords in kernel arguments.
 pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
     let place = config.boot_dir.display();
     let boot_dir = resolved(&config.boot_dir);
@@ -42,7 +42,7 @@ pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
         .collect()
 }
 
-/// The path without symbolic links and `..`, as far as it exists and may be looked at.
+/// The path without symbolic links and `..`, as far as it exists and is accessible.
 fn resolved(path: &Path) -> PathBuf {
     let known = path.ancestors().find_map(|ancestor| {
         let rest = path.strip_prefix(ancestor).ok()?;

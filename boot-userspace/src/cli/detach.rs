@@ -10,13 +10,13 @@ use crate::fastpath;
 use crate::host::link;
 use boot_engine::config::Config;
 
-/// The flags.
+/// The flags of `xpxe detach`.
 #[derive(Debug, clap::Args)]
 pub struct Detach {
-    /// The configuration file, for its pin_dir
+    /// The configuration file; its pin_dir is removed
     #[arg(long, value_name = "FILE", default_value = super::CONFIG)]
     config: PathBuf,
-    /// Where the programs are pinned, whatever the file says
+    /// Remove this directory's programs and tables instead of those of the file's pin_dir
     #[arg(long, value_name = "DIR")]
     pin_dir: Option<PathBuf>,
 }

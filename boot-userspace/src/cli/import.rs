@@ -17,10 +17,10 @@ mod isc;
 mod kea;
 pub(super) mod reservation;
 
-/// Who wrote the file.
+/// The format of a lease file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// By what is in it
+    /// Recognised by its content
     Auto,
     /// dnsmasq.leases
     Dnsmasq,
@@ -28,24 +28,24 @@ pub(super) enum Format {
     Isc,
     /// kea-leases4.csv of Kea
     Kea,
-    /// What `xpxe leases list --json` writes
+    /// The output of `xpxe leases list --json`
     Json,
 }
 
-/// What a file has.
+/// The content of a lease file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
-    /// Leases that still run, each with where it is in the file.
+    /// Running leases, each with its place in the file.
     pub(super) leases: Vec<(String, ImportedLease)>,
-    /// What is left out: where and why.
+    /// Entries that are left out: place and reason.
     pub(super) skipped: Vec<(String, String)>,
-    /// What cannot be read: where and why.
+    /// Entries that cannot be read: place and reason.
     pub(super) bad: Vec<(String, String)>,
-    /// What the other server has reserved, each with where it is in the file.
+    /// The other server's reservations, each with its place in the file.
     pub(super) reservations: Vec<(String, Reservation)>,
 }
 
-/// A lease as a file has it.
+/// A lease as it stands in a file.
 struct Found {
     line: usize,
     mac: Mac,
@@ -55,13 +55,13 @@ struct Found {
     hostname: Option<String>,
 }
 
-/// What [`newest`] begins with.
+/// The lines of a file, the input of [`newest`].
 #[derive(Default)]
 struct Lines {
     found: Vec<Found>,
-    /// Lines that hold no lease, and why.
+    /// Lines without a lease, and the reason.
     skipped: Vec<(usize, String)>,
-    /// Lines that cannot be read, and why.
+    /// Lines that cannot be read, and the reason.
     bad: Vec<(usize, String)>,
     reservations: Vec<(usize, Reservation)>,
 }
@@ -76,21 +76,21 @@ impl Lines {
     }
 }
 
-/// The lease file as text, with what belongs to it before it.
+/// The lease file as text, behind the text of the files that belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     text: String,
-    /// The files that the text is made of: with which line each begins, and what to call it.
+    /// The files in the text: first line and name of each.
     files: Vec<(usize, String)>,
-    /// Files that are left out, and why.
+    /// Files that are left out, and the reason.
     left_out: Vec<(String, String)>,
 }
 
 impl Source {
-    /// Reads a lease file, and those files beside it that belong to one of Kea's.
+    /// Reads a lease file and, for Kea, the files beside it that belong to it.
     ///
     /// # Errors
-    /// When one of them cannot be read: which, and why.
+    /// The file that cannot be read, and the reason.
     pub(super) fn read(path: &Path, format: Format) -> Result<Self, (PathBuf, io::Error)> {
         let read = |path: &Path| std::fs::read(path).map_err(|error| (path.to_owned(), error));
         // Only names of machines could be anything else than UTF-8.
@@ -124,7 +124,7 @@ impl Source {
         }
     }
 
-    /// Where a line is.
+    /// The place of a line: file and number.
     fn place(&self, line: usize) -> String {
         match self.files.iter().rev().find(|(first, _)| *first < line) {
             Some((first, name)) if !name.is_empty() => format!("{name}: line {}", line - first),
@@ -137,10 +137,10 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Reads what a file has. `subnets` are those of the configuration; `now` is in Unix seconds.
+/// Reads a lease file. `subnets` are those of the configuration; `now` is in Unix seconds.
 ///
 /// # Errors
-/// When nothing in it can be read: one sentence that begins with the line.
+/// If nothing in it can be read: one sentence that begins with the line.
 pub(super) fn parse(source: &Source, format: Format, subnets: &[Subnet], now: u64) -> Result<Parsed, String> {
     let text = source.text.as_str();
     let lines = match format {
@@ -192,7 +192,7 @@ fn guess(text: &str) -> Format {
     }
 }
 
-/// An Ethernet address. What is none is noted: other hardware, or a mistake.
+/// An Ethernet address. Other hardware is noted as skipped, a mistake as bad.
 fn hardware(text: &str, line: usize, lines: &mut Lines) -> Option<Mac> {
     let mac = text.parse().ok();
     let octet = |octet: &str| (1..=2).contains(&octet.len()) && octet.bytes().all(|c| c.is_ascii_hexdigit());
@@ -205,7 +205,7 @@ fn hardware(text: &str, line: usize, lines: &mut Lines) -> Option<Mac> {
     mac
 }
 
-/// Leaves out what has ended, and of the leases that one machine has in one subnet all but that which ends last.
+/// Leaves out expired leases and, if a machine has several leases in one subnet, all but the one that ends last.
 fn newest(lines: Lines, subnets: &[Subnet], now: u64, at: impl Fn(usize) -> String) -> Parsed {
     let Lines { found, mut skipped, bad, reservations } = lines;
     // Never is later than any time.

@@ -1,4 +1,4 @@
-//! `xpxe leases`: through the running daemon, and without one on its store by the daemon's own rules.
+//! `xpxe leases`: through the running daemon or, without one, on its store by the daemon's own rules.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -43,45 +43,45 @@ pub struct Leases {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows every address and who has it
+    /// List every address that a machine has or that is on hold
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Shows every lease of a machine, or who has an address
+    /// Show every lease of a machine, or the machine that has an address
     Show {
-        /// The machine or the address
+        /// A machine's MAC address or an IP address
         #[arg(value_name = "MAC|IP")]
         which: Which,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Takes an address from its machine, or from a machine every address that it has by a lease
+    /// End the lease of an address, or every lease of a machine; frees an address on hold
     Delete {
-        /// The machine or the address
+        /// A machine's MAC address or an IP address
         #[arg(value_name = "MAC|IP")]
         which: Which,
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Takes over the leases of another server; ends with 1 when one cannot be read or is refused
+    /// Import the leases of another server; the exit status is 1 if one cannot be read or is refused
     Import {
-        /// Its lease file
+        /// The other server's lease file
         #[arg(value_name = "FILE")]
         leases: PathBuf,
-        /// Who wrote it
+        /// The format of the file
         #[arg(long, value_enum, default_value = "auto")]
         format: Format,
-        /// Only say what would be done
+        /// Only print the leases that would be imported or refused
         #[arg(long)]
         dry_run: bool,
-        /// Import none unless all can be imported
+        /// Import nothing unless every lease can be imported
         #[arg(long)]
         strict: bool,
         #[command(flatten)]
@@ -94,7 +94,7 @@ impl Leases {
         self.run_with_warnings(std::io::stderr)
     }
 
-    /// Without a daemon the store is this process's, and what it has lost must not be kept to itself.
+    /// Without a daemon this process opens the store, and prints its warnings about lost leases.
     fn run_with_warnings(self, to: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> Result<ExitCode> {
         let _warnings = tracing::subscriber::set_default(log::warnings(to));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -197,7 +197,7 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
     Ok(if is_well(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A daemon may run without a file.
+/// A daemon may run without a configuration file.
 fn configuration(file: &ConfigFile) -> Result<Config> {
     if file.config == Path::new(super::CONFIG) && !file.config.exists() {
         return Ok(Config::empty());
@@ -211,7 +211,7 @@ async fn posted(api: &mut Api, dry_run: bool, body: &str) -> Result<Vec<ImportRe
     Ok(serde_json::from_str(&results)?)
 }
 
-/// What the daemon answered, or the same as a table.
+/// Prints the daemon's answer, as JSON or as a table.
 fn print(answer: &str, json: bool, leases: Vec<Lease>) {
     if json {
         println!("{answer}");
@@ -236,20 +236,20 @@ fn print(answer: &str, json: bool, leases: Vec<Lease>) {
     }
 }
 
-/// What the API is wanted for; it matters where no daemon runs.
+/// The purpose of a command; it matters if no daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Look,
     Change,
-    /// Also before xpxe has ever run.
+    /// A change that may come before xpxe has ever run.
     Import,
 }
 
-/// Who answers.
+/// The answering side of the API.
 enum Api {
     /// The daemon.
     Daemon(SendRequest<Body>),
-    /// A daemon without sockets and kernel half in this process, on the store that the real one has left.
+    /// Without a running daemon: one in this process, without sockets and kernel half, on the store.
     Store(Router),
 }
 
@@ -260,7 +260,7 @@ impl Api {
         match UnixStream::connect(&socket).await {
             Ok(stream) => {
                 let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-                // How it ends is what the request says.
+                // The request reports how the connection ends.
                 tokio::spawn(async { connection.await.ok() });
                 Ok(Self::Daemon(sender))
             }
@@ -335,7 +335,7 @@ mod tests {
 
     use super::*;
 
-    /// What a verb warns of that finds this as its store.
+    /// The warnings of a verb with this store.
     fn warned(database: &[u8], verb: impl FnOnce(ConfigFile) -> Verb) -> String {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join("state");
@@ -345,7 +345,7 @@ mod tests {
         let text = format!("state_dir = {state_dir:?}\n[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n");
         fs::write(&config, text).unwrap();
         let mut log = tempfile::tempfile().unwrap();
-        // Whether it finds a lease is not what this is about.
+        // The verb's result does not matter here.
         Leases { verb: verb(ConfigFile { config }) }.run_with_warnings(log.try_clone().unwrap()).ok();
         let mut said = String::new();
         log.rewind().unwrap();

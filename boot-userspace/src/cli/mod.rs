@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Where the configuration is unless `--config` says otherwise.
+/// The configuration file without `--config`.
 pub const CONFIG: &str = "/etc/xpxe/xpxe.toml";
 
-/// A network-boot server for racks: PXE DHCP and TFTP on the network card, kernels over HTTP.
+/// A network-boot server for racks: PXE DHCP and TFTP on the network card, scripts, kernels and initrds over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "xpxe", version)]
 pub struct Cli {
@@ -26,19 +26,19 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serves DHCP, TFTP and HTTP until it is stopped
+    /// Serve DHCP, TFTP and HTTP until stopped
     Serve(serve::Serve),
-    /// Checks a configuration file, every problem at once with key and line, and the boot files
+    /// Check a configuration file and its boot files; names every problem at once, with key and line
     ///
-    /// Boot files that are known beforehand are opened and looked at: the iPXE binaries of [ipxe], boot_dir and the
-    /// system, and what profiles, boot_file rules and machines name in boot_dir.
+    /// Examines the iPXE binaries of [ipxe], boot_dir and the system, the files in boot_dir that profiles, boot_file
+    /// rules and machines name, and up to 200 other files in boot_dir that have the name of a boot file.
     ///
-    /// Exits with 1 if something is wrong with the configuration or with a file that it names. An iPXE binary that
-    /// it does not name may be missing or wrong: that is a warning, and 0.
+    /// The exit status is 1 if the configuration, a file that it names, or a file that machines get from boot_dir by
+    /// default is wrong. Another boot file that is missing or wrong is a warning, and the exit status is 0.
     Check(check::Check),
-    /// Removes programs, links and tables from the kernel
+    /// Remove xpxe's programs, links and tables from the kernel
     Detach(detach::Detach),
-    /// Shows and changes who has which address
+    /// Show, delete and import leases
     Leases(leases::Leases),
 }
 
@@ -51,7 +51,7 @@ pub struct ConfigFile {
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the command.
     ///
     /// # Errors
     /// One sentence that says what to do.

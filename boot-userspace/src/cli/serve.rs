@@ -1,4 +1,4 @@
-//! `xpxe serve`: the flags, and the settings that they and the file make.
+//! `xpxe serve`: the flags, and the settings from the flags and the file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,34 +14,35 @@ use crate::files::BootFiles;
 use crate::host::descriptors;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface, Profile};
 
-/// The flags.
+/// The flags of `xpxe serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// The configuration file [default: /etc/xpxe/xpxe.toml, where it exists]
+    /// The configuration file [default: /etc/xpxe/xpxe.toml; not read if it is missing and --interface is given]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Serve this interface (may be given again); without a configuration file, or instead of its interfaces
+    /// Serve this interface, not those of the configuration file (may be repeated)
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
-    /// DHCP on the interfaces given by --interface [default without a file: proxy]
+    /// The role in DHCP on all interfaces, whatever the file says [default: as in the file; for an interface that the
+    /// file does not name: server; without a file: proxy]
     #[arg(long, value_enum)]
     dhcp: Option<Role>,
-    /// Kernel that machines without a profile boot
+    /// The kernel that machines without a profile boot
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// Initial RAM disk for --kernel (may be given again)
+    /// An initrd for --kernel (may be repeated)
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Vec<PathBuf>,
     /// The same as --dhcp off
     #[arg(long, conflicts_with = "dhcp")]
     disable_dhcp_proxy: bool,
-    /// What log lines look like
+    /// The format of log lines
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// Also log what the kernel half says (for its developers)
+    /// Also log the messages of the programs in the kernel (for developers)
     #[arg(long)]
     kernel_log: bool,
-    /// Arguments for the kernel, behind `--`
+    /// Kernel arguments, behind `--`: for --kernel; without it, appended to the args of every profile
     #[arg(last = true, value_name = "KERNEL ARGS")]
     args: Vec<String>,
 }
@@ -62,7 +63,7 @@ impl Serve {
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
-        // HTTP has threads of its own: who downloads must never hold up a DHCP answer or a TFTP block.
+        // HTTP has threads of its own: a download must never delay a DHCP answer or a TFTP block.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let delivery = Builder::new_multi_thread()
             .worker_threads(config.http.threads.unwrap_or_else(cores))
@@ -71,13 +72,13 @@ impl Serve {
             .build()?;
         let packets = Builder::new_current_thread().enable_all().build()?;
         let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle()));
-        // What is still being sent ends with the process.
+        // Running downloads end with the process.
         delivery.shutdown_background();
         ended?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The file's settings with what the flags change.
+    /// The file's settings, changed by the flags.
     fn settings(&self) -> Result<(Config, BootFiles)> {
         let default = Path::new(super::CONFIG);
         let path = self
@@ -155,7 +156,7 @@ impl Serve {
     }
 }
 
-/// Name of the profile that the flags make.
+/// The name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";
 
 #[cfg(test)]
