@@ -1,4 +1,4 @@
-//! Writing an answer over the request it belongs to.
+//! Writing an answer over its request.
 
 use core::hint::black_box;
 
@@ -16,16 +16,16 @@ use crate::wire::{ETHERTYPE_IPV4, Head, MAX_FRAME, Request, SNAME_AND_FILE, Sum,
 
 /// Ethernet header.
 const ETHERNET: u32 = 14;
-/// IP and UDP headers: what option 57 counts on top of the DHCP message (RFC 2132 section 9.10 counts the
-/// whole IP packet, so these have to fit in it too).
+/// Bytes of the IP and UDP headers: option 57 counts the whole IP packet (RFC 2132 section 9.10), so these headers
+/// have to fit in it too.
 const IP_AND_UDP: u32 = 28;
 /// Old ROMs and relays drop BOOTP messages of less than 300 bytes (RFC 1542 section 2.1).
 const SHORTEST_FRAME: u32 = ETHERNET + IP_AND_UDP + 300;
-/// The most that is ever missing to that.
+/// The most padding that an answer needs to reach 300 bytes.
 const MAX_PAD: u32 = 300 - (Head::SIZE as u32 - 42) - (SNAME_AND_FILE as u32 + 4);
-/// What every client takes (RFC 2131 section 2).
+/// The length that every client accepts (RFC 2131 section 2).
 const SMALLEST_MAXIMUM: u32 = 576;
-/// The longest of an option's echo: more is left to the daemon.
+/// The longest option that is echoed here; the daemon handles requests with longer ones.
 const MAX_SPAN: u32 = 257;
 /// Words in the longest tail: machine identifier, client identifier, relay information, END.
 const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
@@ -35,8 +35,8 @@ const TAIL_WORDS: u32 = (19 + 2 * MAX_SPAN + 1 + MAX_PAD).div_ceil(2);
 /// # Errors
 /// [`Reason::ReplyTooBig`] and [`Reason::NoTailRoom`] leave the frame as it was;
 /// [`Reason::StoreFailed`] does not.
-// A function of its own: its working memory must not stand on the kernel's 512 bytes of stack beside that of
-// the scan of the options.
+// A function of its own: the kernel's stack of 512 bytes has no room for its working memory beside that of the option
+// scan.
 #[inline(never)]
 pub fn answer<F: Frame>(
     frame: &mut F,
@@ -91,22 +91,22 @@ pub fn answer<F: Frame>(
     if stored { Ok(()) } else { Err(Reason::StoreFailed) }
 }
 
-/// `length` by way of memory that the verifier does not follow. Otherwise it looks at all that comes after once for every
-/// length that it can tell apart, of which the loops over the tail make hundreds: Linux 6.1 gives up.
+/// `length`, read back from memory that the verifier does not track. Otherwise the verifier checks the code behind this once
+/// for each possible length, of which the loops over the tail make hundreds: Linux 6.1 gives up.
 #[inline(always)]
 fn forgotten(scratch: &mut ReplyScratch, length: u32) -> u32 {
     scratch.tail_length = length;
     black_box(scratch).tail_length
 }
 
-/// The largest IP packet the client takes.
+/// The largest IP packet that the client accepts.
 #[inline(always)]
 fn limit(facts: &Facts) -> u32 {
     let asked = u32::from(facts.max_size);
     if asked > SMALLEST_MAXIMUM { asked } else { SMALLEST_MAXIMUM }
 }
 
-/// Puts the options that are returned unaltered into the scratch, and END. Gives their length.
+/// Writes the options that are returned unaltered into the scratch, then END. Returns their length.
 #[inline(always)]
 fn tail<F: Frame>(frame: &F, scratch: &mut ReplyScratch, facts: &Facts) -> Result<u32, Reason> {
     let mut length = echo(frame, scratch, facts.guid, 0)?;
@@ -134,7 +134,7 @@ fn exchanged(body_sum: u16, decision: &Decision<'_>) -> u16 {
     Sum::of(body_sum).word(!a).word(!b).word(!c).word(d).word(e).word(f).folded()
 }
 
-/// Puts zeros behind END until the tail has `wanted` bytes. Gives its new length.
+/// Pads the tail behind END with zeros to `wanted` bytes. Returns its new length.
 #[inline(always)]
 fn pad(scratch: &mut ReplyScratch, length: u32, wanted: u32) -> u32 {
     let mut i = 0;

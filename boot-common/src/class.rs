@@ -1,6 +1,6 @@
-//! What kind of client asks: its firmware and how far its boot has come.
+//! The class of a client: its firmware, and the stage of its boot.
 
-/// What a boot file has to be for a kind of firmware.
+/// The kind of program that a kind of firmware boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// A network boot program for BIOS.
@@ -17,28 +17,28 @@ pub enum Program {
     Riscv64,
     /// An EFI application for 64-bit LoongArch.
     LoongArch64,
-    /// Something else, of which there is no iPXE.
+    /// Another kind, for which there is no iPXE.
     Else,
 }
 
 macro_rules! architectures {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal, $program:ident, $http:literal;)*) => {
-        /// The firmware kind a client names in option 93 (RFC 4578 section 2.1): one for each number in IANA's
-        /// registry "Processor Architecture Types".
+        /// The kind of firmware, from option 93 (RFC 4578 section 2.1): one for each number in IANA's registry
+        /// "Processor Architecture Types".
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Firmware {
-            /// No PXE client at all: an operating system, a switch, a BMC; or a boot loader that names no kind.
+            /// Not a PXE client: an operating system, a switch, a BMC; or a boot loader that names no kind of firmware.
             None = 0,
             $($(#[$doc])* $variant = $code + 1,)*
-            /// A PXE client of a number that is not assigned; it gets the default boot file, not silence.
+            /// A PXE client with an unassigned number; it gets the default boot file, not silence.
             Other = 43,
-            /// The same by HTTP.
+            /// An HTTP Boot client with an unassigned number.
             HttpOther = 44,
         }
 
         impl Firmware {
-            /// Every kind, in the order of its number.
+            /// Every kind, in the order of the numbers.
             pub const ALL: [Self; 45] = [Self::None, $(Self::$variant,)* Self::Other, Self::HttpOther];
 
             /// The kind for a code of option 93.
@@ -51,17 +51,18 @@ macro_rules! architectures {
                 }
             }
 
-            /// One bit for each kind that boots by HTTP: the kernel has no tables for its `match`es.
+            /// One bit for each kind that boots by HTTP: the compiler makes tables of `match`es, which the kernel half
+            /// cannot have.
             const HTTP: u64 = 1 << Self::HttpOther as u8 $(| ($http as u64) << ($code + 1))*;
 
-            /// True for firmware that boots by HTTP, which wants a URL and option 60 "HTTPClient".
+            /// True for firmware that boots by HTTP: it needs a URL and option 60 "HTTPClient".
             #[inline(always)]
             #[must_use]
             pub fn is_http(self) -> bool {
                 Self::HTTP >> (self as u8) & 1 == 1
             }
 
-            /// What it boots. The default for numbers that are not assigned is x86-64, the most common kind.
+            /// The kind of program it boots. For unassigned numbers that is x86-64, the most common kind.
             #[must_use]
             pub fn program(self) -> Program {
                 match self {
@@ -71,7 +72,7 @@ macro_rules! architectures {
                 }
             }
 
-            /// The word for it in logs and metrics.
+            /// Its name in logs and metrics.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -82,7 +83,7 @@ macro_rules! architectures {
                 }
             }
 
-            /// Its code in option 93, where it is a single one.
+            /// Its code in option 93, if it has exactly one.
             #[must_use]
             pub fn arch(self) -> Option<u16> {
                 match self {
@@ -113,7 +114,7 @@ architectures! {
     EfiX64 = 7, "efi-x64", X64, false;
     /// UEFI on XScale.
     EfiXscale = 8, "efi-xscale", Else, false;
-    /// EFI byte code, which early x86-64 firmware says because RFC 4578 had 7 and 9 exchanged.
+    /// EFI byte code. Early x86-64 firmware sends this number, because RFC 4578 had 7 and 9 exchanged.
     EfiBc = 9, "efi-bc", X64, false;
     /// UEFI on 32-bit Arm.
     EfiArm32 = 10, "efi-arm32", Arm32, false;
@@ -177,22 +178,21 @@ architectures! {
     EfiLoongArch64 = 39, "efi-loongarch64", LoongArch64, false;
     /// UEFI HTTP Boot on 64-bit LoongArch.
     HttpLoongArch64 = 40, "http-loongarch64", LoongArch64, true;
-    /// A Raspberry Pi's own firmware, which fetches files by names of its own. Those of models before the Pi 4 say 0,
-    /// and so may later ones: see [`Mac::is_raspberry_pi`](crate::Mac::is_raspberry_pi).
+    /// A Raspberry Pi's own firmware, which fetches files by names of its own. Models before the Pi 4 send 0, and later
+    /// ones may: see [`Mac::is_raspberry_pi`](crate::Mac::is_raspberry_pi).
     RaspberryPi = 41, "raspberry-pi", Else, false;
 }
 
 impl Firmware {
-    /// Whether it looks for files by names of its own, and boots no loader unless the configuration names one: a
-    /// Raspberry Pi's firmware, U-Boot (and what names no kind), Petitboot.
+    /// Whether this firmware looks for files by names of its own, and boots a loader only if the configuration names one:
+    /// a Raspberry Pi's firmware, U-Boot (and loaders that name no kind), Petitboot.
     #[inline(always)]
     #[must_use]
     pub fn has_files_of_its_own(self) -> bool {
         matches!(self, Self::None | Self::RaspberryPi | Self::UbootArm32 | Self::UbootArm64 | Self::PpcOpal)
     }
 
-    /// The kind that boots by HTTP on the same machine: for a client whose option 60 says that it does, whatever its
-    /// option 93.
+    /// The HTTP Boot kind of the same machine: for a client whose option 60 says HTTPClient, whatever its option 93.
     #[inline(always)]
     #[must_use]
     pub fn over_http(self) -> Self {
@@ -218,17 +218,17 @@ impl Firmware {
     }
 }
 
-/// How far the boot has come.
+/// The stage of a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stage {
-    /// The firmware's own network stack: it wants a boot file.
+    /// The firmware's own network stack: it needs a boot file.
     Rom = 0,
-    /// iPXE (option 77 "iPXE" or option 175): it wants a script and never the loader again.
+    /// iPXE (option 77 "iPXE" or option 175): it needs a script, never the loader again.
     Ipxe = 1,
-    /// No PXE client: it wants an address only.
+    /// Not a PXE client: it needs an address only.
     Os = 2,
-    /// An iPXE that lacks what the scripts need, by its own list of features: it wants the full one first.
+    /// An iPXE whose own list of features lacks some that the scripts need: it needs the full iPXE first.
     ReducedIpxe = 3,
 }
 
@@ -237,18 +237,18 @@ pub enum Stage {
 pub struct Class {
     /// The firmware kind.
     pub firmware: Firmware,
-    /// How far the boot has come.
+    /// The stage of the boot.
     pub stage: Stage,
 }
 
 impl Class {
-    /// The class of a client that is no PXE client.
+    /// The class of a client that is not a PXE client.
     pub const OS: Self = Self { firmware: Firmware::None, stage: Stage::Os };
 
     /// The class of a boot loader that names no kind of firmware: U-Boot of many boards, u-root.
     pub const LOADER: Self = Self { firmware: Firmware::None, stage: Stage::Rom };
 
-    /// The class that stands for iPXE on any firmware.
+    /// The class of iPXE on any firmware.
     pub const IPXE: Self = Self { firmware: Firmware::None, stage: Stage::Ipxe };
 
     /// The byte that stands for this class, in events.
@@ -258,7 +258,7 @@ impl Class {
         (self.firmware as u8) << 2 | self.stage as u8
     }
 
-    /// The class whose answers this one gets: iPXE's are the same on all firmware.
+    /// The class whose prepared answers this class gets: iPXE's are the same on all firmware.
     #[inline(always)]
     #[must_use]
     pub fn answered_as(self) -> Self {
@@ -268,7 +268,7 @@ impl Class {
         }
     }
 
-    /// The class a byte of [`key`](Self::key) stands for, if it is one.
+    /// The class with this [`key`](Self::key), if there is one.
     #[must_use]
     pub fn from_key(key: u8) -> Option<Self> {
         let firmware = *Firmware::ALL.get(usize::from(key >> 2))?;
@@ -281,7 +281,7 @@ impl Class {
         Some(Self { firmware, stage })
     }
 
-    /// Whether the daemon alone answers it: what a reduced iPXE gets depends on what it got a minute ago.
+    /// Whether only the daemon answers this class: the answer to a reduced iPXE depends on the answers of the last minutes.
     #[must_use]
     pub fn is_the_daemons(self) -> bool {
         self.stage == Stage::ReducedIpxe

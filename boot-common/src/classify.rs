@@ -1,4 +1,4 @@
-//! What a frame is, and whether it may be believed.
+//! The kind of a frame, and whether to believe it.
 
 use core::hint::black_box;
 
@@ -8,7 +8,7 @@ use crate::tables::Link;
 use crate::wire::{ETHERTYPE_IPV4, HEADERS, IP_UDP, MAGIC, MAX_FRAME, Request, Sum, op, port};
 use crate::{Mac, wire};
 
-/// What is in a frame that is meant for us.
+/// The message in a frame for this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message to the DHCP server, port 67.
@@ -19,12 +19,12 @@ pub enum Kind {
     Tftp,
 }
 
-/// Whether the headers are those of a frame that is worth loading whole. Looks at the first
-/// [`HEADERS`] bytes only, since this runs for every frame on the wire.
+/// The kind of message, if the frame is worth loading whole. Reads only the first [`HEADERS`] bytes, because this runs for
+/// every frame on the wire.
 ///
 /// # Errors
 /// [`Reason::NotOurs`] for all other traffic; [`Reason::IpOptions`] and [`Reason::Fragment`] for packets
-/// that may be ours but have to go through the stack.
+/// that may be for this server but have to go through the stack.
 #[inline(always)]
 pub fn port_of(head: &Request) -> Result<Kind, Reason> {
     if head.eth.ethertype.get() != ETHERTYPE_IPV4 || head.ip.protocol != IP_UDP {
@@ -47,11 +47,10 @@ pub fn port_of(head: &Request) -> Result<Kind, Reason> {
     }
 }
 
-/// Checks everything about a whole frame of `length` bytes that a socket's stack would check.
-/// Gives the offset behind the UDP payload.
+/// Checks a whole frame of `length` bytes as a socket's stack would. Returns the offset behind the UDP payload.
 ///
 /// # Errors
-/// Why the frame is not to be believed, or not for us.
+/// The reason why the frame is not believed or not for this server.
 #[inline(always)]
 pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<u32, Reason> {
     if request.eth.destination != link.mac && request.eth.destination != Mac::BROADCAST {
@@ -80,14 +79,14 @@ pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<u
     if !is_believed::<F>(request, udp_sum(request, udp_length)) {
         return Err(Reason::BadUdpChecksum);
     }
-    // Read again: the verifier would follow the rest for each length that the loop over the bytes could end at.
+    // Read again: otherwise the verifier checks the rest once for each length at which the loop over the bytes could end.
     Ok(wire_ethernet() + u32::from(black_box(request).ip.total_length.get()))
 }
 
 /// Checks the fixed part of a BOOTP request that ends at `end`.
 ///
 /// # Errors
-/// Why it is not one.
+/// The reason why it is not a valid request.
 #[inline(always)]
 pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
     if (end as usize) < Request::OPTIONS {
@@ -96,18 +95,18 @@ pub fn bootp(request: &Request, end: u32) -> Result<(), Reason> {
     if request.bootp.op != op::REQUEST {
         return Err(Reason::NotARequest);
     }
-    // EDK2 built with SendGUID says 16 and puts its GUID there: no address to answer to.
+    // EDK2 built with SendGUID sends hlen 16 and its GUID: that is no address to answer to.
     if request.bootp.htype != 1 || request.bootp.hlen != 6 {
         return Err(Reason::NotEthernet);
     }
     if !client(request).is_station() {
         return Err(Reason::NotEthernet);
     }
-    // Answers go to these, whatever address the packet itself came from.
+    // Answers go to these addresses, whatever address the packet came from.
     if !can_be_a_source(request.bootp.ciaddr) || !can_be_a_source(request.bootp.giaddr) {
         return Err(Reason::BadSource);
     }
-    // Last: without any cookie it is BOOTP as RFC 951 has it, which the daemon may answer.
+    // Last: a request without a cookie is BOOTP (RFC 951), which the daemon may answer.
     if request.magic.get() != MAGIC {
         return Err(Reason::BadCookie);
     }
@@ -127,17 +126,17 @@ const fn wire_ethernet() -> u32 {
     size_of::<wire::Eth>() as u32
 }
 
-/// Not multicast, not broadcast, not loopback. 0.0.0.0 is how a client without an address asks.
+/// Whether a source address is neither multicast, broadcast nor loopback. A client without an address sends from 0.0.0.0.
 #[inline(always)]
 fn can_be_a_source(address: [u8; 4]) -> bool {
     let [first, ..] = address;
     first != 127 && first < 224
 }
 
-/// Whether the UDP checksum is right, or not finished yet where that can be. `sum` is that of the whole packet.
+/// Whether the UDP checksum is right, or may be unfinished at this hook. `sum` is that of the whole packet.
 ///
-/// Where one packet in 65,536 could be either, it is not believed here: the answer has to be finished, or not, as the
-/// request was, and the stack knows what that is.
+/// For one packet in 65,536 the checksum could be either; such a packet is passed on: the answer's checksum must be finished
+/// or unfinished like the request's, and only the stack knows which.
 #[inline(always)]
 pub(crate) fn is_believed<F: Frame>(request: &Request, sum: Sum) -> bool {
     let is_right = sum.folded() == 0xffff;
@@ -145,7 +144,7 @@ pub(crate) fn is_believed<F: Frame>(request: &Request, sum: Sum) -> bool {
 }
 
 /// Whether the sender left the checksum to an offload (Linux: `CHECKSUM_PARTIAL`): then the field has the sum of the
-/// pseudo header, and what leaves the machine in the same skb is finished on its way.
+/// pseudo header, and an answer in the same skb is finished when it leaves the machine.
 #[inline(always)]
 pub(crate) fn is_unfinished<F: Frame>(request: &Request) -> bool {
     F::MAY_BE_UNFINISHED && request.udp.checksum.get() == pseudo(request).folded()

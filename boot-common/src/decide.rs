@@ -1,4 +1,4 @@
-//! What to answer: look-ups in the tables, and nothing else.
+//! The decision about a request: look-ups in the tables, and nothing else.
 
 use crate::class::{Class, Stage};
 use crate::classify::{Kind, client};
@@ -21,7 +21,7 @@ pub mod message {
     pub const ACK: u8 = 5;
     /// Server refuses.
     pub const NAK: u8 = 6;
-    /// Client gives its address back.
+    /// Client releases its address.
     pub const RELEASE: u8 = 7;
     /// Client has an address and wants options only.
     pub const INFORM: u8 = 8;
@@ -29,38 +29,38 @@ pub mod message {
     pub const BOOT_ACK: u8 = 0x85;
 }
 
-/// Seconds that a client may take from an offer to its REQUEST: EDK2 requests at the end of its window, the first ones of
-/// which are 4, 8 and 16 s long.
+/// Seconds that a client may take from an offer to its REQUEST: EDK2 sends the REQUEST at the end of its window, and its
+/// first windows are 4, 8 and 16 s long.
 pub const OFFER_LASTS: u32 = 60;
 
-/// An answer that is to be written.
+/// An answer to write.
 ///
-/// The order of the fields keeps the pointers whole in `Result<Decision, Reason>`: an `Err`'s payload lies where
-/// the second field is. Were that a pointer, the compiler would copy it in halves, and the verifier forbids that.
+/// The order of the fields keeps the pointers whole in `Result<Decision, Reason>`: an `Err`'s payload lies in the place of
+/// the second field. If that were a pointer, the compiler would copy it in halves, and the verifier forbids that.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Decision<'t> {
-    /// How the packet will have ended.
+    /// How the packet ends if the answer can be written.
     pub reason: Reason,
-    /// Our port.
+    /// The server's port.
     pub source_port: u16,
     /// The client's class.
     pub class: Class,
-    /// The prepared part.
+    /// The prepared answer.
     pub answer: &'t Answer,
-    /// The machine's own options, when it has an entry.
+    /// The machine's entry with its own options, if there is one.
     pub host: Option<&'t Host>,
     /// Address given; 0.0.0.0 from a proxy.
     pub yiaddr: [u8; 4],
     /// Copied from an acknowledged request, else 0.
     pub ciaddr: [u8; 4],
-    /// Our address on the interface.
+    /// The server's address on the interface.
     pub source: [u8; 4],
-    /// The server identifier a relay wants instead of the prepared one (RFC 5107), or 0.0.0.0.
+    /// The server identifier that a relay asks for instead of the prepared one (RFC 5107), or 0.0.0.0.
     pub server_id: [u8; 4],
-    /// Where the frame goes.
+    /// The receiver.
     pub to: Destination,
-    /// Our Ethernet address.
+    /// The server's Ethernet address.
     pub source_mac: Mac,
 }
 
@@ -80,7 +80,7 @@ pub struct Destination {
 /// `now` is boot-clock nanoseconds.
 ///
 /// # Errors
-/// Why it is not answered from the tables: the daemon goes on from there.
+/// The reason why the tables have no answer; the daemon continues from there.
 #[inline(always)]
 pub fn decide<'t, T: Tables>(
     request: &Request,
@@ -93,7 +93,7 @@ pub fn decide<'t, T: Tables>(
     if facts.message == 0 {
         return Err(Reason::NoMessageType);
     }
-    // Here once: for the verifier each kind is a way of its own through what follows.
+    // Only here: the verifier checks the rest once for each kind.
     let class = facts.class();
     match (link.role, kind) {
         (role::SERVER | role::PROXY, Kind::Pxe) => boot_server(request, facts, class, link, tables),
@@ -104,7 +104,7 @@ pub fn decide<'t, T: Tables>(
     }
 }
 
-/// An offer, or the ACK in whatever state the client is (RFC 2131 section 4.3.2, table 4).
+/// An offer, or the ACK in any of the client's states (RFC 2131 section 4.3.2, table 4).
 #[inline(always)]
 fn serve<'t, T: Tables>(
     request: &Request,
@@ -161,7 +161,7 @@ fn serve<'t, T: Tables>(
     })
 }
 
-/// Whether a REQUEST asks for what the machine has.
+/// Whether a REQUEST asks for the machine's own address.
 #[inline(always)]
 fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Result<(), Reason> {
     let ciaddr = request.bootp.ciaddr;
@@ -184,8 +184,7 @@ fn port_agrees(facts: &Facts, host: &Host) -> Result<(), Reason> {
     if host.port_decides != 0 && facts.relay.length != 0 { Err(Reason::SwitchPort) } else { Ok(()) }
 }
 
-/// An address in the network the client is on. A relay is believed only when it gives its own address
-/// (RFC 3046 section 2.1).
+/// An address in the client's network. A relay is believed only if it sends its own address (RFC 3046 section 2.1).
 #[inline(always)]
 fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
     if request.bootp.giaddr == [0; 4] {
@@ -197,8 +196,8 @@ fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
     }
 }
 
-/// Whether a client writes to us alone: it has an address, by which it is known where it is, and may be behind routers
-/// (RFC 2131 section 4.3.2, RENEWING).
+/// Whether a client sends to this server alone (RFC 2131 section 4.3.2, RENEWING): it has an address, which shows its
+/// network, and it may be behind routers.
 #[inline(always)]
 #[must_use]
 pub fn writes_to_us(request: &Request, link: &Link) -> bool {
@@ -222,7 +221,7 @@ fn proxy<'t, T: Tables>(
     if !facts.heeds_proxies() {
         return Err(Reason::NotPxe);
     }
-    // A REQUEST on port 67 is for the server whose offer was taken. Ours is never taken: it has no address.
+    // A REQUEST on port 67 is for the server whose offer the client took. A proxy's offer is never taken: it has no address.
     if facts.message != message::DISCOVER {
         return Err(Reason::OtherMessage);
     }
@@ -236,7 +235,7 @@ fn proxy<'t, T: Tables>(
     };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let to = if request.bootp.giaddr == [0; 4] {
-        // There is no address to send to, whatever the broadcast flag says.
+        // The client has no address yet, whatever the broadcast flag says.
         Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
     } else {
         destination(request, facts, [0; 4])?
@@ -256,7 +255,7 @@ fn proxy<'t, T: Tables>(
     })
 }
 
-/// What a machine gets where it needs no entry.
+/// The answer set for answers without an address.
 #[inline(always)]
 fn set_without_address<T: Tables>(
     request: &Request,
@@ -272,7 +271,7 @@ fn set_without_address<T: Tables>(
     }
 }
 
-/// The boot file for a client that has its address and asks on port 4011 (PXE 2.1 section 2.2).
+/// The answer with a boot file to a client that has its address and asks on port 4011 (PXE 2.1 section 2.2).
 ///
 /// iPXE takes the answer only from source port 4011.
 #[inline(always)]
@@ -318,16 +317,16 @@ fn boot_server<'t, T: Tables>(
     })
 }
 
-/// Where an answer goes (RFC 2131 section 4.1).
+/// The receiver of an answer (RFC 2131 section 4.1).
 ///
 /// # Errors
-/// [`Reason::BadSource`] when the frame came from no station, so that there is nobody to send it to.
+/// [`Reason::BadSource`] if the frame's source is not a station's address, so that no answer can be sent there.
 #[inline(always)]
 pub fn destination(request: &Request, facts: &Facts, yiaddr: [u8; 4]) -> Result<Destination, Reason> {
     let sender = request.eth.source;
     let bootp = &request.bootp;
     if bootp.giaddr != [0; 4] {
-        // Back the way it came: the relay, or the router on the way to it.
+        // Back to the frame's sender: the relay, or the router on the way to it.
         if !sender.is_station() {
             return Err(Reason::BadSource);
         }
@@ -345,7 +344,7 @@ pub fn destination(request: &Request, facts: &Facts, yiaddr: [u8; 4]) -> Result<
     })
 }
 
-/// The port of the relay that a request came through (RFC 2131 section 4.1, RFC 8357).
+/// The port of the request's relay (RFC 2131 section 4.1, RFC 8357).
 #[inline(always)]
 #[must_use]
 pub fn relay_port(request: &Request, facts: &Facts) -> u16 {

@@ -1,7 +1,7 @@
-//! What a DHCP request says, as far as an answer depends on it.
+//! The facts in a DHCP request's options that an answer depends on.
 //!
 //! The options are scanned one [`step`](OptionScan::step) at a time, because the kernel half has to drive the loop
-//! by `bpf_loop`: unrolled, the verifier gives up after 16 options.
+//! by `bpf_loop`: if the loop is unrolled, the verifier gives up after 16 options.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,24 +9,24 @@ use crate::Reason;
 use crate::class::{Class, Firmware, Stage};
 use crate::wire::{BUFFER, Request, option};
 
-/// How many [`step`](OptionScan::step)s are taken at most. Firmware needs 12, dhclient 9. What the daemon has put together
-/// of a message with more never needs as many: each option that is read once, and two of 127 sub-options.
+/// The most [`step`](OptionScan::step)s of a scan. Firmware needs 12, dhclient 9. If a message has more options, the daemon
+/// reassembles it to each option that is read, once, and two of 127 sub-options, which needs fewer steps.
 pub const MAX_STEPS: u32 = 288;
 
-/// How many PAD octets one step passes over at most.
+/// The most PAD octets that one step skips.
 const PADS_AT_ONCE: u32 = 16;
 
-/// What starts option 60 of a PXE client (PXE 2.1 section 2.2).
+/// The beginning of a PXE client's option 60 (PXE 2.1 section 2.2).
 const PXE_CLIENT: &[u8; 9] = b"PXEClient";
-/// What starts option 60 of a UEFI HTTP Boot client (UEFI 2.10 section 24.7).
+/// The beginning of a UEFI HTTP Boot client's option 60 (UEFI 2.10 section 24.7).
 const HTTP_CLIENT: &[u8; 10] = b"HTTPClient";
 
-/// What starts option 60 of U-Boot, which boards write with either letter.
+/// The beginning of U-Boot's option 60; boards write it with either letter.
 const UBOOT: [&[u8; 6]; 2] = [b"U-Boot", b"U-boot"];
-/// What starts option 60 of u-root, the Linux in LinuxBoot's firmware.
+/// The beginning of option 60 of u-root, the Linux in LinuxBoot's firmware.
 const UROOT: &[u8; 9] = b"PXE UROOT";
 
-/// A whole option (code, length and data) in the request frame; length 0 when it was not sent.
+/// The place of a whole option (code, length and data) in the request frame; length 0 if it was not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Span {
@@ -36,51 +36,51 @@ pub struct Span {
     pub length: u32,
 }
 
-/// What option 60 says.
+/// The kinds of vendor class in option 60.
 pub mod vendor {
-    /// Nothing, or something else.
+    /// None, or another class.
     pub const OTHER: u8 = 0;
     /// "PXEClient…"
     pub const PXE: u8 = 1;
     /// "HTTPClient…"
     pub const HTTP: u8 = 2;
-    /// The class of a boot loader that is no PXE client: U-Boot, u-root.
+    /// The class of a boot loader that is not a PXE client: U-Boot, u-root.
     pub const LOADER: u8 = 3;
 }
 
-/// What iPXE can do, as far as scripts depend on it: bits of [`Facts::features`] for sub-options of option 175.
+/// The features of iPXE that scripts depend on: bits of [`Facts::features`] for sub-options of option 175.
 pub mod feature {
-    /// It has named features at all: older builds, and others that send option 175, do not.
+    /// The client has named features; older builds, and other clients that send option 175, name none.
     pub const NAMED: u8 = 1;
-    /// It fetches by HTTP (19).
+    /// HTTP (19).
     pub const HTTP: u8 = 2;
-    /// It boots kernels in BIOS (24).
+    /// Kernels in BIOS: bzImage (24).
     pub const BZIMAGE: u8 = 4;
-    /// It boots kernels in EFI (36).
+    /// Kernels in EFI (36).
     pub const EFI: u8 = 8;
 }
 
-/// The options of one request that matter here. Numbers rather than enums: it lives in a kernel map.
+/// The options of one request that an answer depends on. Numbers rather than enums, because they are in a kernel map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Facts {
     /// Client identifier, to be returned unaltered (RFC 6842).
     pub client_id: Span,
-    /// Client machine identifier (97), only when it has its right form.
+    /// Client machine identifier (97), only if it is well-formed.
     pub guid: Span,
     /// Relay agent information (82), to be returned unaltered and last (RFC 3046).
     pub relay: Span,
-    /// Address asked for (50).
+    /// Requested address (50).
     pub requested: [u8; 4],
-    /// Server chosen (54).
+    /// Chosen server (54).
     pub server_id: [u8; 4],
-    /// The subnet a relay names beside its own address (82.5, RFC 3527), 0.0.0.0 if it does not.
+    /// The subnet that a relay selects beside its own address (82.5, RFC 3527), 0.0.0.0 if it does not.
     pub link_selection: [u8; 4],
-    /// The server identifier a relay wants to be used (82.11, RFC 5107), 0.0.0.0 if it does not say.
+    /// The server identifier that a relay asks for (82.11, RFC 5107), 0.0.0.0 if it does not.
     pub server_override: [u8; 4],
     /// Hash of the parameter request list (55), see [`wanted`]; 0 if there is none.
     pub wanted: u32,
-    /// Longest DHCP message the client takes (57), 0 if it does not say.
+    /// The longest DHCP message that the client accepts (57), 0 if it does not say.
     pub max_size: u16,
     /// First architecture code (93).
     pub arch: u16,
@@ -88,7 +88,7 @@ pub struct Facts {
     pub message: u8,
     /// One of [`vendor`].
     pub vendor: u8,
-    /// 1 when option 93 was sent in its right form.
+    /// 1 when option 93 was sent and is well-formed.
     pub has_arch: u8,
     /// 1 when the client is iPXE.
     pub is_ipxe: u8,
@@ -98,7 +98,7 @@ pub struct Facts {
     pub is_raspberry_pi: u8,
     /// 1 when the parameter request list has the host name (12).
     pub wants_name: u8,
-    /// 1 when a relay wants its answers at the port that it sends from (82.19, RFC 8357).
+    /// 1 when a relay asks for answers to its source port (82.19, RFC 8357).
     pub relay_source_port: u8,
     /// Bits of [`feature`].
     pub features: u8,
@@ -107,17 +107,18 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether the client gets its machine's name: if it asks for it, or says nothing of what it wants.
+    /// Whether the client gets its machine's name: if it asks for option 12 or sends no parameter request list.
     #[inline(always)]
     #[must_use]
     pub fn gets_name(&self) -> bool {
         self.wanted == 0 || self.wants_name != 0
     }
 
-    /// Firmware kind and stage.
+    /// The client's class: firmware kind and stage.
     ///
-    /// Firmware is whoever shows an architecture (93) or the class (60) of a PXE client or of a boot loader. iPXE counts
-    /// by user class or option 175 even without one: older builds leave option 60 out of the REQUEST.
+    /// A client is firmware if it sends an architecture (93) or the class (60) of a PXE client or of a boot loader. It is
+    /// iPXE if it sends iPXE's user class or option 175, even without these: older builds leave option 60 out of the
+    /// REQUEST.
     #[inline(always)]
     #[must_use]
     pub fn class(&self) -> Class {
@@ -132,14 +133,15 @@ impl Facts {
         }
     }
 
-    /// Whether a proxy's offer is for it (PXE 2.1 section 2.2): others would take an offer without an address for theirs.
+    /// Whether the client understands a proxy's offer (PXE 2.1 section 2.2): other clients would take an offer without an
+    /// address for an offer of one.
     #[inline(always)]
     #[must_use]
     pub fn heeds_proxies(&self) -> bool {
         self.is_ipxe != 0 || self.vendor == vendor::PXE || self.vendor == vendor::HTTP
     }
 
-    /// Whether it is an iPXE that cannot run the scripts: without HTTP, or without a kernel format of its firmware.
+    /// Whether the client is an iPXE that cannot run the scripts: without HTTP, or without a kernel format.
     #[inline(always)]
     #[must_use]
     pub fn is_reduced(&self) -> bool {
@@ -147,7 +149,7 @@ impl Facts {
         has(feature::NAMED) && !(has(feature::HTTP) && has(feature::BZIMAGE | feature::EFI))
     }
 
-    /// The firmware kind, by option 93; about HTTP option 60 goes before it.
+    /// The firmware kind, from option 93; for HTTP, option 60 takes precedence.
     #[inline(always)]
     #[must_use]
     pub fn firmware(&self) -> Firmware {
@@ -161,10 +163,10 @@ impl Facts {
         if self.vendor == vendor::HTTP {
             named.over_http()
         } else if self.vendor == vendor::LOADER && (self.has_arch == 0 || named == Firmware::Other) {
-            // Many boards' U-Boot says 256, which is nobody's number.
+            // Many boards' U-Boot sends 256, which is not assigned.
             Firmware::None
         } else if named == Firmware::Bios && self.is_raspberry_pi != 0 {
-            // There is no BIOS on these; their boot ROMs say 0 for want of a number of their own.
+            // A Raspberry Pi has no BIOS; its boot ROM sends 0 for want of a number of its own.
             Firmware::RaspberryPi
         } else {
             named
@@ -176,17 +178,17 @@ impl Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct OptionScan {
-    /// What was found.
+    /// The facts found so far.
     pub facts: Facts,
     /// Offset of the next option in the frame.
     at: u32,
-    /// Where the frame ends.
+    /// Offset behind the frame.
     end: u32,
     /// One of the `STATUS_` numbers.
     status: u32,
-    /// One bit for each option that must not come twice.
+    /// One bit for each seen option that must not come twice.
     seen: u32,
-    /// Where option 82 or 175 ends while its sub-options are scanned, else 0.
+    /// Offset behind option 82 or 175 while its sub-options are scanned, otherwise 0.
     inner_end: u32,
     /// The code of that option.
     inner_code: u32,
@@ -228,12 +230,12 @@ fn starts_with<const N: usize>(request: &Request, offset: u32, length: u32, with
     equal
 }
 
-/// The longest parameter request list that is told from others: firmware asks for at most 36 options.
+/// Bytes of a parameter request list that its hash covers: firmware asks for at most 36 options.
 const LONGEST_WANTED: u32 = 64;
 
-/// The number that stands for a parameter request list in an answer's key (FNV-1a, never 0).
+/// The hash of a parameter request list in an answer's key (FNV-1a, never 0).
 ///
-/// Two lists with the same number would get the same options, which does no harm.
+/// Two lists with the same hash would get the same options, which does no harm.
 #[must_use]
 pub fn wanted(list: &[u8]) -> u32 {
     match list.get(..LONGEST_WANTED as usize) {
@@ -245,7 +247,7 @@ pub fn wanted(list: &[u8]) -> u32 {
         | 1
 }
 
-/// The number of a list, and 1 if the host name is in it.
+/// The hash of a list, and 1 if the host name is in it.
 #[inline(always)]
 fn list_in(request: &Request, data: u32, length: u32) -> (u32, u8) {
     let mut hash = FNV_START;
@@ -257,7 +259,7 @@ fn list_in(request: &Request, data: u32, length: u32) -> (u32, u8) {
         }
         let code = byte(request, data + i);
         hash = fnv(hash, code);
-        // Without a branch, each of which doubles what the verifier has to follow: the top bit of 0 - 1.
+        // The top bit of 0 - 1, without a branch: each branch doubles the paths that the verifier has to follow.
         names |= u32::from(code ^ option::HOST_NAME).wrapping_sub(1) >> 31;
         i += 1;
     }
@@ -272,7 +274,7 @@ fn fnv(hash: u32, code: u8) -> u32 {
 }
 
 impl OptionScan {
-    /// Nothing scanned yet.
+    /// A scan that has not begun.
     #[must_use]
     pub fn empty() -> Self {
         zerocopy::FromZeros::new_zeroed()
@@ -302,10 +304,10 @@ impl OptionScan {
         }
     }
 
-    /// Looks at one option and the PAD before it, or at one sub-option of the relay's or iPXE's. True when there is nothing
-    /// more to look at.
+    /// Reads one option and the PAD before it, or one sub-option of the relay's or iPXE's. Returns true at the end of the
+    /// options.
     ///
-    /// A packet that ends without END is taken as it is: some clients do that.
+    /// A packet without END is accepted: some clients send such packets.
     #[inline(always)]
     pub fn step(&mut self, request: &Request) -> bool {
         let mut at = self.at;
@@ -357,8 +359,8 @@ impl OptionScan {
         false
     }
 
-    /// One sub-option of option 82 or 175. What does not fit together ends the look inside, not the scan: option 82 is
-    /// the relay's, and is returned as it came.
+    /// Reads one sub-option of option 82 or 175. A malformed one ends the look inside, not the scan: option 82 is the
+    /// relay's, and is returned as it came.
     #[inline(always)]
     fn step_inside(&mut self, request: &Request, at: u32) {
         let end = self.inner_end;
@@ -383,7 +385,7 @@ impl OptionScan {
         } else {
             match (code, length) {
                 (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = four(request, data),
-                // Only a relay can be in our place.
+                // Only a relay may have clients send to it in the server's place.
                 (RELAY_SERVER_OVERRIDE, 4) if request.bootp.giaddr != [0; 4] => {
                     self.facts.server_override = four(request, data);
                 }
@@ -397,7 +399,7 @@ impl OptionScan {
         }
     }
 
-    /// Takes down an option that matters. Its bit in `seen`, or 0 for the others.
+    /// Notes an option that an answer depends on. Returns its bit in `seen`, or 0 for other options.
     #[inline(always)]
     fn note(&mut self, request: &Request, code: u8, at: u32, length: u32) -> u32 {
         let data = at + 2;
@@ -434,7 +436,7 @@ impl OptionScan {
                 } else if starts_with(request, data, length, HTTP_CLIENT) {
                     facts.vendor = vendor::HTTP;
                 } else if starts_with(request, data, length, UROOT)
-                    // Some boards' have a blank before it.
+                    // Some boards send a blank before it.
                     || UBOOT.iter().any(|name| {
                         starts_with(request, data, length, name)
                             || starts_with(request, data + 1, length.saturating_sub(1), name)
@@ -449,7 +451,7 @@ impl OptionScan {
                 1 << 5
             }
             option::USER_CLASS => {
-                // iPXE sends the bare text; RFC 3004 wants a length octet before it.
+                // iPXE sends the bare text; RFC 3004 requires a length octet before it.
                 if starts_with(request, data, length, b"iPXE")
                     || starts_with(request, data + 1, length.saturating_sub(1), b"iPXE")
                 {

@@ -1,4 +1,4 @@
-//! What an answer needs of a frame: an XDP buffer, an skb, or bytes on the host.
+//! The interface of a frame: an XDP buffer, an skb, or bytes on the host.
 
 use crate::facts::OptionScan;
 use crate::tftp::tables::Chunk;
@@ -11,22 +11,21 @@ pub trait Frame {
     /// Whether copies of the frame can be sent.
     const COPIES: bool;
 
-    /// Whether the UDP checksum may be one that the sender left to an offload and that nobody has finished yet: a virtual
-    /// network card passes such packets on, and only an skb says so.
+    /// Whether a UDP checksum may be unfinished because the sender left it to an offload: a virtual network card passes such
+    /// packets on, and only an skb marks them.
     const MAY_BE_UNFINISHED: bool;
 
     /// Bytes in the frame.
     fn length(&self) -> u32;
 
     /// Copies the first `length` bytes into the buffer, at most [`MAX_FRAME`](crate::wire::MAX_FRAME).
-    /// False when the frame does not have them.
+    /// False if the frame is shorter.
     fn load(&self, length: u32, to: &mut Request) -> bool;
 
-    /// Copies `length` bytes (1–511) from `offset` to `to[at..]`, `at` below 512. False when the frame does
-    /// not have them.
+    /// Copies `length` bytes (1–511) from `offset` to `to[at..]`, `at` below 512. False if the frame is shorter.
     fn load_part(&self, offset: u32, length: u32, to: &mut [u8; 1024], at: u32) -> bool;
 
-    /// Makes the frame `length` bytes long. False, and nothing has changed, when the hook cannot.
+    /// Makes the frame `length` bytes long. If the hook cannot, returns false and changes nothing.
     #[must_use]
     fn resize(&mut self, length: u32) -> bool;
 
@@ -38,7 +37,7 @@ pub trait Frame {
     #[must_use]
     fn store_chunk(&mut self, offset: u32, chunk: &Chunk, from: u32, length: u32) -> bool;
 
-    /// Sends the frame as it stands, back where it came from, and keeps it.
+    /// Sends a copy of the frame as it is now back through its interface.
     #[must_use]
     fn send_copy(&mut self) -> bool;
 

@@ -1,8 +1,8 @@
-//! The identity of a machine.
+//! MAC addresses, by which machines are known.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// An Ethernet address: what a machine is known by from its ROM to its operating system.
+/// An Ethernet address: it identifies a machine from its ROM to its operating system.
 #[derive(
     Clone,
     Copy,
@@ -26,7 +26,7 @@ impl Mac {
     /// ff:ff:ff:ff:ff:ff
     pub const BROADCAST: Self = Self([0xff; 6]);
 
-    /// True for an address that one station can own: not multicast, not broadcast, not all zeros.
+    /// True for an address that one station can have: not multicast, not broadcast, not all zeros.
     #[inline(always)]
     #[must_use]
     pub fn is_station(self) -> bool {

@@ -1,4 +1,4 @@
-//! The tables in the host's memory: the daemon's, and those of tests and benches.
+//! The tables in the host's memory, for the daemon, tests and benches.
 #![cfg(any(test, feature = "user"))]
 
 use std::boxed::Box;
@@ -18,24 +18,24 @@ pub struct Memory {
     pub hosts: HashMap<HostKey, Host>,
     /// By set, request list, class and message.
     pub answers: HashMap<AnswerKey, Answer>,
-    /// Transfers as the kernel half has them; the daemon's own are in memory that both share.
+    /// Transfers as in the kernel's tables; the daemon's own are in memory that both halves share.
     pub transfers: Arc<TransferMemory>,
 }
 
-/// Transfers and what they send.
+/// Transfers, their images and checksums.
 #[derive(Default)]
 pub struct TransferMemory {
-    /// Slots by both ends.
+    /// Slots by client and server address.
     pub slots: HashMap<TransferKey, u32>,
-    /// What is in the slots.
+    /// The transfers in the slots.
     pub flights: Vec<Flight>,
     /// Images.
     pub chunks: Vec<Box<Chunk>>,
-    /// Their blocks' sums.
+    /// The sums of the images' blocks.
     pub sums: Vec<Box<Sums>>,
     /// Boot-clock nanoseconds.
     pub now: u64,
-    /// The daemon's last sign of life.
+    /// The daemon's last heartbeat.
     pub heartbeat: u64,
 }
 

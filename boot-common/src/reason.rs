@@ -1,11 +1,11 @@
-//! Why a packet ended as it did.
+//! How a packet ended, and why.
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $says:literal;)*) => {
-        /// How a packet ended at a hook: answered there, or why it was passed on or dropped.
+        /// How a packet ended at a hook: answered there, or passed on or dropped for a reason.
         ///
-        /// The closed list is at once the counters' index, the metrics' label, the word in logs and in
-        /// `xpxe why`, and what tests assert.
+        /// This closed list gives the counters' index, the metrics' label, the word in logs, and the results that tests
+        /// assert.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Reason { $($(#[$doc])* #[doc = $says] $variant,)* }

@@ -1,4 +1,4 @@
-//! From a request frame and the tables to an answer, or the reason why not.
+//! From a request frame and the tables to an answer, or to the reason why there is none.
 
 use crate::Reason;
 use crate::answer::answer;
@@ -11,10 +11,10 @@ use crate::tables::{Event, Hook, Link, Tables};
 use crate::tftp;
 use crate::wire::{HEADERS, MAX_FRAME, Request};
 
-/// What was answered, for counters and events.
+/// An answer, for counters and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// What kind of answer, for example [`Reason::Offered`]; after [`Reason::TftpDone`] there is nothing to send.
+    /// The kind of answer, for example [`Reason::Offered`]; after [`Reason::TftpDone`] there is nothing to send.
     pub reason: Reason,
     /// Address given.
     pub address: [u8; 4],
@@ -23,7 +23,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// The record of it.
+    /// The event of this answer.
     #[inline(always)]
     #[must_use]
     pub fn event(&self, scratch: &Scratch, hook: Hook, ifindex: u32, at: u64) -> Event {
@@ -40,11 +40,11 @@ impl Answered {
     }
 }
 
-/// Answers the request in `frame` from the tables, in place. `now` gives boot-clock nanoseconds; it is not asked for
-/// frames that are none of ours.
+/// Answers the request in `frame` from the tables, in place. `now` returns boot-clock nanoseconds; it is not called for
+/// frames that are not for this server.
 ///
 /// # Errors
-/// Why not. The frame is then as it was, except after [`Reason::StoreFailed`].
+/// The reason why there is no answer. The frame is then as it was, except after [`Reason::StoreFailed`].
 #[inline(always)]
 pub fn respond<F: Frame, T: Tables>(
     frame: &mut F,
@@ -57,7 +57,7 @@ pub fn respond<F: Frame, T: Tables>(
     if length < HEADERS as u32 {
         return Err(Reason::NotOurs);
     }
-    // At once what is all of a TFTP acknowledgement.
+    // Enough for a whole TFTP acknowledgement.
     let first = if length < tftp::ACK_FRAME { HEADERS as u32 } else { tftp::ACK_FRAME };
     if !frame.load(first, &mut scratch.request) {
         return Err(Reason::NotOurs);

@@ -10,15 +10,15 @@ use crate::wire::{Head, Request};
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Scratch {
-    /// Where the scan of the options is.
+    /// The state of the option scan.
     pub scan: OptionScan,
     /// The request.
     pub request: Request,
-    /// What the reply is put together in.
+    /// The reply scratch.
     pub reply: ReplyScratch,
 }
 
-/// The parts of a reply that are the client's own.
+/// The parts of a reply that depend on the client.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ReplyScratch {

@@ -1,4 +1,4 @@
-//! The tables both halves share: keys, values, names, and the version of all that.
+//! The tables that both halves share: keys, values, names, and their version.
 //!
 //! The structs have no padding and no pointers (`IntoBytes` proves the former), numbers are in the host's
 //! byte order, addresses are bytes in network order.
@@ -10,7 +10,7 @@ use crate::wire::SNAME_AND_FILE;
 use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
-/// numbers. Tables that were pinned by another version are not adopted.
+/// numbers. A daemon does not adopt tables pinned by another version.
 pub const ABI_VERSION: u32 = 7;
 
 /// The tables' names in the kernel and in the pin directory.
@@ -42,26 +42,26 @@ pub mod name {
     pub const TFTP: [&str; 4] = [TRANSFERS, FLIGHTS, IMAGES, SUMS];
 }
 
-/// How many machines the kernel can know.
+/// The most machines in the kernel's table.
 pub const MAX_HOSTS: u32 = 1 << 20;
-/// How many answers can be prepared.
+/// The most prepared answers.
 pub const MAX_ANSWERS: u32 = 1 << 12;
-/// How many interfaces can be served.
+/// The most interfaces.
 pub const MAX_LINKS: u32 = 64;
 /// Bytes of the event ring.
 pub const EVENT_RING: u32 = 1 << 18;
 
-/// What role xpxe has on an interface.
+/// xpxe's role on an interface.
 pub mod role {
-    /// Answers nothing.
+    /// Off: no DHCP.
     pub const OFF: u8 = 0;
-    /// Gives addresses and boot files.
+    /// Server: gives addresses and boot files.
     pub const SERVER: u8 = 1;
-    /// Gives boot files beside another DHCP server.
+    /// Proxy: gives boot files beside another DHCP server.
     pub const PROXY: u8 = 2;
 }
 
-/// An interface we serve.
+/// An interface that xpxe serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Link {
@@ -69,12 +69,12 @@ pub struct Link {
     pub mac: Mac,
     /// One of [`role`].
     pub role: u8,
-    /// 1 when a machine without an entry is the daemon's even where the interface's set would do: because it is to
-    /// be ignored, for example.
+    /// 1 when the daemon answers machines without an entry, although the interface has a set for them: because they are
+    /// to be ignored, for example.
     pub unknown_ask: u8,
-    /// Our address there: source of answers and server identifier.
+    /// The server's address there: source of answers and server identifier.
     pub address: [u8; 4],
-    /// What machines without an entry get as proxy answers and on port 4011.
+    /// The answer set of machines without an entry, for proxy answers and on port 4011.
     pub proxy_set: u32,
 }
 
@@ -97,45 +97,45 @@ impl From<Mac> for HostKey {
     }
 }
 
-/// Room for options that are one machine's own, such as its host name.
+/// Room for a machine's own options, such as its host name.
 pub const HOST_OPTIONS: usize = 80;
 
-/// A known machine: the address bound to it and what else differs from its neighbours.
+/// A known machine: its address, and its differences from other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Host {
     /// Boot-clock nanoseconds up to which the lease is stored; the kernel promises nothing beyond.
     pub durable_until: u64,
-    /// Boot-clock nanoseconds up to which nobody else gets the address; the kernel does not offer it when a REQUEST
-    /// might come later. The greatest number when it is reserved.
+    /// Boot-clock nanoseconds up to which no other machine gets the address; the kernel does not offer it if the REQUEST
+    /// might come later. The greatest number for a reserved address.
     pub bound_until: u64,
-    /// Which answers it gets.
+    /// The machine's answer set.
     pub answer_set: u32,
-    /// The address bound to it; 0.0.0.0 for a machine that a proxy tells what to boot.
+    /// The machine's address; 0.0.0.0 for a machine that gets boot files from a proxy.
     pub address: [u8; 4],
-    /// The mask of that address's subnet: a machine heard anywhere else is the daemon's. All ones for a proxy's.
+    /// The mask of that address's subnet: the daemon answers the machine in other subnets. All ones for a proxy's machine.
     pub mask: [u8; 4],
     /// Bytes of `options` in use, an even number.
     pub options_length: u8,
-    /// 1 when the switch port that a request shows (option 82) tells which machine it is, whatever the MAC was so far:
-    /// such a request is the daemon's.
+    /// 1 when the switch port in a request (option 82) identifies the machine, whatever machine the MAC was before: the
+    /// daemon answers such a request.
     pub port_decides: u8,
-    /// Folded sum over them.
+    /// Folded sum over `options`.
     pub options_sum: u16,
     /// Whole options, padded with PAD to an even length, for clients that
     /// [get the name](crate::facts::Facts::gets_name).
     pub options: [u8; HOST_OPTIONS],
 }
 
-/// Which prepared answer.
+/// The key of a prepared answer.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct AnswerKey {
-    /// A set is what one subnet (or one proxy interface) gives out to machines without differences.
+    /// The answer set: the answers of one subnet (or one proxy interface) for machines without differences.
     pub set: u32,
-    /// [`Facts::wanted`](crate::facts::Facts::wanted) of an operating system; 0 for firmware, which gets everything.
+    /// [`Facts::wanted`](crate::facts::Facts::wanted) of an operating system; 0 for firmware, which gets all options.
     pub wanted: u32,
     /// [`Class::key`](crate::class::Class::key) of [`Class::answered_as`](crate::class::Class::answered_as).
     pub class: u8,
@@ -149,35 +149,35 @@ pub struct AnswerKey {
 /// Room for an answer's prepared options. With the per-client parts the frame stays within 1514 bytes.
 pub const ANSWER_OPTIONS: usize = 768;
 
-/// Where the server identifier's address stands in a body: the message type (53) and it (54) come first.
+/// Offset of the server identifier's address in a body: the message type (53) and the identifier (54) come first.
 pub const SERVER_ID_AT: usize = SNAME_AND_FILE + 4 + 3 + 2;
 
 /// Bytes of an answer's body: `sname`, `file`, magic cookie, options.
 pub const ANSWER_BODY: usize = SNAME_AND_FILE + 4 + ANSWER_OPTIONS;
 
-/// A prepared answer: everything in it that does not depend on the machine.
+/// A prepared answer: every part that does not depend on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Answer {
     /// Boot server (`siaddr`).
     pub siaddr: [u8; 4],
-    /// The server identifier in `body`, and where answers come from.
+    /// The server identifier in `body`, and the source address of answers.
     pub server_id: [u8; 4],
     /// Seconds of the lease in `body`.
     pub lease: u32,
     /// Bytes of `body` in use: an even number, at least 196.
     pub body_length: u16,
-    /// Folded sum over them.
+    /// Folded sum over `body`.
     pub body_sum: u16,
     /// `sname`, `file`, magic cookie, options without END.
     pub body: [u8; ANSWER_BODY],
 }
 
-/// Settings and the daemon's sign of life.
+/// Settings and the daemon's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// [`ABI_VERSION`] of who wrote the tables.
+    /// [`ABI_VERSION`] of the daemon that wrote the tables.
     pub abi_version: u32,
     /// Process id of the daemon that wrote last.
     pub daemon_pid: u32,
@@ -185,7 +185,7 @@ pub struct Settings {
     pub heartbeat: u64,
 }
 
-/// Which hook a packet met.
+/// The hook of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hook {
@@ -198,10 +198,10 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// The hooks the kernel counts.
+    /// The hooks in the kernel.
     pub const KERNEL: [Self; 2] = [Self::Xdp, Self::Tc];
 
-    /// The word in logs and metrics.
+    /// Its name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -211,7 +211,7 @@ impl Hook {
         }
     }
 
-    /// The hook an event's number stands for.
+    /// The hook with an event's number.
     #[must_use]
     pub fn from_number(number: u8) -> Self {
         match number {
@@ -232,7 +232,7 @@ pub fn counter(hook: Hook, reason: Reason) -> u32 {
     hook as u32 * Reason::COUNT as u32 + reason.index()
 }
 
-/// What the kernel half tells the daemon about a packet it answered.
+/// The record of a packet that the kernel half answered, for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Event {
@@ -254,9 +254,9 @@ pub struct Event {
     pub class: u8,
 }
 
-/// The look-ups an answer depends on: the kernel's maps, the daemon's, or a test's.
+/// The look-ups that an answer depends on: in the kernel's maps, the daemon's tables, or a test's.
 pub trait Tables: Transfers {
-    /// The interface a frame came in on.
+    /// The interface on which a frame arrived.
     fn link(&self, ifindex: u32) -> Option<&Link>;
     /// A known machine.
     fn host(&self, key: &HostKey) -> Option<&Host>;

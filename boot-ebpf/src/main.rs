@@ -1,5 +1,5 @@
 //! The kernel half's two entry points. Each wraps its packet as a [`Frame`](boot_common::frame::Frame),
-//! lets [`respond`] do the work, and turns the outcome into the hook's verdict. Nothing is decided here.
+//! calls [`respond`], and turns the outcome into the hook's verdict. No decision is made here.
 #![no_std]
 #![no_main]
 #![feature(adt_const_params, core_intrinsics)]
@@ -48,7 +48,7 @@ fn xpxe_tc(ctx: TcContext) -> i32 {
     // SAFETY: the kernel passes a valid __sk_buff; both fields may be read at this hook.
     let ifindex = unsafe { (*ctx.skb.skb).ifindex };
     let mut frame = skb::SkbFrame::new(&ctx);
-    // XDP finds the tag in the EtherType's place; here the bytes look like those of an untagged frame.
+    // XDP sees the tag in place of the EtherType; at TC the bytes look like those of an untagged frame.
     if frame.is_tagged() {
         maps::count(Hook::Tc, Reason::NotOurs);
         return TCX_NEXT;
@@ -75,7 +75,7 @@ fn run<F: Frame>(frame: &mut F, hook: Hook, ifindex: u32) -> Result<Answered, Re
     match outcome {
         Ok(answered) => {
             maps::count(hook, answered.reason);
-            // A transfer's progress stands in its flight.
+            // The daemon reads a transfer's progress from its flight.
             if !matches!(answered.reason, Reason::TftpBlock | Reason::TftpDone) {
                 maps::tell(&answered.event(scratch, hook, ifindex, Maps.now()));
             }

@@ -1,4 +1,4 @@
-//! The kernel's side of the tables: see [`boot_common::tables`] for what is in them.
+//! The kernel's side of the tables; [`boot_common::tables`] describes their contents.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
@@ -59,7 +59,7 @@ pub(crate) fn count(hook: Hook, reason: Reason) {
     }
 }
 
-/// Tells the daemon; a full ring loses the record, never the packet.
+/// Writes an event for the daemon; a full ring loses the event, never the packet.
 #[inline(always)]
 pub(crate) fn tell(event: &Event) {
     if let Some(mut record) = EVENTS.reserve::<Event>(0) {
@@ -68,7 +68,7 @@ pub(crate) fn tell(event: &Event) {
     }
 }
 
-/// The kernel's maps as the tables that [`respond`](boot_common::respond::respond) looks things up in.
+/// The kernel's maps as the tables of [`respond`](boot_common::respond::respond).
 pub(crate) struct Maps;
 
 impl Tables for Maps {
@@ -126,8 +126,8 @@ impl Transfers for Maps {
 
     #[inline(always)]
     fn exchange(&self, word: &Word, from: u64, to: u64) -> bool {
-        // The target's description denies that BPF can do this, so core has no function for it; the
-        // compiler's backend and kernels since 5.12 can.
+        // rustc's description of the target says that BPF has no compare-and-exchange, so core has no function for it;
+        // LLVM's backend and kernels since 5.12 have it.
         // SAFETY: an aligned u64 of a map.
         unsafe {
             atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(

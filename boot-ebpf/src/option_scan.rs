@@ -1,4 +1,4 @@
-//! Drives the scan of the options with `bpf_loop`.
+//! Runs the option scan with `bpf_loop`.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -17,7 +17,7 @@ pub(crate) fn all() {
     }
 }
 
-/// One option. 1 ends the loop.
+/// Reads one option. 1 ends the loop.
 extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
     match maps::scratch() {
         Some(scratch) => i64::from(scratch.scan.step(&scratch.request)),

@@ -1,5 +1,5 @@
-//! Machines that are booted all at once, each from power-on to an operating system that says, in its own words, which
-//! kernel arguments and which address it got.
+//! Machines that boot all at once, each from power-on to an operating system that prints its kernel arguments and its
+//! address.
 
 use std::time::Duration;
 
@@ -12,31 +12,31 @@ use crate::netns::tail;
 use crate::rack::Segment;
 use crate::settings::{Known, proof};
 
-/// From power-on to power-off: far beyond what a boot takes, the times themselves are printed.
+/// The deadline from power-on to power-off: far longer than a boot; the times themselves are printed.
 const BOOT: Duration = Duration::from_secs(300);
 
-/// An argument for everybody's kernel.
+/// An argument for every machine's kernel.
 pub const EVERYBODY: &str = "xpxe.profile=guest";
 
 /// A machine to power on.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// What it runs first.
+    /// Its firmware.
     pub firmware: Firmware,
-    /// In MB.
+    /// Memory in MB.
     pub memory: u32,
-    /// What the configuration knows of it.
+    /// Its entry in the configuration.
     pub known: Known,
 }
 
 impl Plan {
-    /// With the memory that its firmware needs to boot the guest.
+    /// A machine with the memory that its firmware needs to boot the guest.
     pub const fn new(firmware: Firmware, known: Known) -> Self {
         Self { firmware, memory: firmware.memory(), known }
     }
 }
 
-/// What its operating system said.
+/// The facts that the operating system printed.
 #[derive(Clone, Debug)]
 pub struct Boot {
     /// Its kernel's arguments.
@@ -45,11 +45,11 @@ pub struct Boot {
     pub address: String,
     /// Its name.
     pub hostname: String,
-    /// From power-on to the kernel's first line.
+    /// The time from power-on to the kernel's first line.
     pub kernel: Duration,
 }
 
-/// Powers all on at once and follows each to its end.
+/// Powers all machines on at once and follows each to its power-off.
 pub fn boot(segment: &Segment, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
     let machines: Vec<_> = plans
         .iter()
@@ -91,7 +91,7 @@ fn follow(plan: &Plan, machine: &Machine) -> Result<Boot> {
     Ok(Boot { address: word(2), hostname: word(4), cmdline, kernel: kernel.at })
 }
 
-/// A machine of the configuration got what is configured for it.
+/// Checks that a machine of the configuration got its name, address and argument.
 pub fn known_machine_is_itself(plan: &Plan, boot: &Boot) -> Result<()> {
     let Known { name, address, .. } = plan.known;
     let arguments: Vec<_> = boot.cmdline.split_whitespace().collect();
@@ -101,7 +101,7 @@ pub fn known_machine_is_itself(plan: &Plan, boot: &Boot) -> Result<()> {
     Ok(())
 }
 
-/// ROM, iPXE and operating system got the same one.
+/// Checks that ROM, iPXE and operating system got the same address.
 pub fn one_address_from_rom_to_os(log: &[Event], plan: &Plan, address: &str) -> Result<()> {
     let given: Vec<_> =
         of(log, plan).filter(|event| matches!(event.field("step").as_str(), "offer" | "ack")).collect();
@@ -117,7 +117,7 @@ pub fn one_address_from_rom_to_os(log: &[Event], plan: &Plan, address: &str) -> 
     Ok(())
 }
 
-/// Every offer to this machine, and there was one.
+/// Every offer to this machine; at least one.
 pub fn offers_came_from(log: &[Event], plan: &Plan, by: &[&str]) -> Result<()> {
     let offers: Vec<_> = of(log, plan).filter(|event| event.field("step") == "offer").collect();
     ensure!(!offers.is_empty(), "no offer to {}", plan.known.name);
@@ -127,7 +127,7 @@ pub fn offers_came_from(log: &[Event], plan: &Plan, by: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What the log says about a machine.
+/// The log lines about a machine.
 pub fn of<'log>(log: &'log [Event], plan: &Plan) -> impl Iterator<Item = &'log Event> {
     let mac = plan.known.mac;
     log.iter().filter(move |event| event.field("mac").eq_ignore_ascii_case(mac))

@@ -36,7 +36,7 @@ impl Event {
         Self { at: started + line.at, json }
     }
 
-    /// A field as text; empty when it is not there.
+    /// A field as text; empty if the event does not have it.
     pub fn field(&self, name: &str) -> String {
         match self.json.get(name) {
             None | Some(Value::Null) => String::new(),
@@ -73,7 +73,7 @@ impl<'rack> Xpxe<'rack> {
         Ok(Self { rack, binary, arguments, process, earlier_log: Vec::new() })
     }
 
-    /// Which binary runs.
+    /// The binary that runs.
     pub fn binary(&self) -> &Path {
         &self.binary
     }
@@ -88,7 +88,7 @@ impl<'rack> Xpxe<'rack> {
         self.process.is_running()
     }
 
-    /// Everything logged so far, by earlier runs of this object too.
+    /// Every event so far, those of earlier runs of this object too.
     pub fn log(&self) -> Vec<Event> {
         let started = self.process.started();
         let current = self.process.lines().into_iter().map(|line| Event::parse(started, &line));
@@ -141,7 +141,7 @@ impl<'rack> Xpxe<'rack> {
         Ok(())
     }
 
-    /// Waits until what [`Xpxe::start_again`] started is ready.
+    /// Waits until the process of [`Xpxe::start_again`] is ready.
     pub fn wait_until_ready(&self) -> Result<()> {
         wait_until_ready(&self.process)
     }

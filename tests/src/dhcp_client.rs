@@ -1,6 +1,6 @@
-//! A DHCP client made of single frames: it says exactly what a test wants, once, and judges what comes back.
+//! A DHCP client made of single frames: it sends exactly the message that a test wants, once, and checks the answer.
 //!
-//! [`Wire`] is a packet socket on an interface of a namespace: it hears every frame there, also those for other
+//! [`Wire`] is a packet socket on an interface of a namespace: it receives every frame there, also those for other
 //! stations, so one wire can play many machines. [`Client`] writes messages; [`Reply`] is an answer with the
 //! verdict about its checksums. Nothing is ever sent twice: an answer is the answer to that one frame.
 
@@ -90,8 +90,8 @@ impl Wire {
         Ok(())
     }
 
-    /// The first frame that `wanted` makes something of, or `None` when none came in time. Frames that this
-    /// interface sent are not looked at.
+    /// The first frame for which `wanted` returns a value, or `None` if none came in time. Frames that this interface
+    /// sent are skipped.
     pub fn hear<T>(&self, within: Duration, wanted: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let deadline = Instant::now() + within;
         let mut frame = [0; 2048];
@@ -121,7 +121,7 @@ impl Wire {
         self.hear(within, |frame| Reply::parse(frame).filter(|reply| xids.contains(&reply.message.xid())))
     }
 
-    /// Broadcasts a message and gives the answer, if one comes in time.
+    /// Broadcasts a message and returns the answer, if one comes in time.
     pub fn ask_within(&self, message: &Message, within: Duration) -> Result<Option<Reply>> {
         self.send(&broadcast(message)?)?;
         self.hear_reply(&[message.xid()], within)
@@ -149,7 +149,7 @@ impl Wire {
     }
 }
 
-/// A machine that asks.
+/// A machine that sends requests.
 #[derive(Clone, Debug)]
 pub struct Client {
     mac: Mac,
@@ -163,7 +163,7 @@ impl Client {
         Self { mac, broadcast: false, options: Vec::new() }
     }
 
-    /// The network card's own PXE client, of this architecture (option 93), as EDK2 sends it: it wants broadcasts.
+    /// The PXE client of firmware with this architecture (option 93), as EDK2 sends it: it asks for broadcasts.
     pub fn firmware(mac: Mac, arch: u16) -> Self {
         let kind = if matches!(arch, 15..=20 | 23 | 24 | 26 | 28 | 30 | 38 | 40) {
             "HTTPClient"
@@ -177,7 +177,7 @@ impl Client {
             .with(94, &[1, 3, 0])
     }
 
-    /// With one more option, unless it has that one; the same code again replaces it.
+    /// The message with one more option; an option with the same code is replaced.
     #[must_use]
     pub fn with(mut self, code: u8, value: &[u8]) -> Self {
         self.options.retain(|(other, _)| *other != code);
@@ -228,9 +228,9 @@ impl Client {
 /// A DHCP message from a server.
 #[derive(Clone)]
 pub struct Reply {
-    /// As it was on the wire.
+    /// Its bytes on the wire.
     pub frame: Vec<u8>,
-    /// What it says.
+    /// The parsed message.
     pub message: Message,
     /// The Ethernet receiver.
     pub to_mac: Mac,
@@ -240,12 +240,12 @@ pub struct Reply {
     pub to: Ipv4Addr,
     /// The UDP receiver.
     pub to_port: u16,
-    /// Whether the IP header's and the UDP checksum are there and right.
+    /// Whether the IP header's and the UDP checksum are present and right.
     pub checksums_are_right: bool,
 }
 
 impl fmt::Debug for Reply {
-    /// Without the bytes: it stands in many messages.
+    /// Without the bytes, because it is part of many error messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reply")
             .field("kind", &self.kind())
@@ -290,7 +290,7 @@ impl Reply {
         })
     }
 
-    /// What kind of answer it is.
+    /// The message type.
     pub fn kind(&self) -> Option<MessageType> {
         self.message.opts().msg_type()
     }
@@ -412,7 +412,7 @@ fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
-/// The one's complement sum (RFC 1071): 0xffff over bytes that contain a right checksum. Also for ICMPv6.
+/// The ones' complement sum (RFC 1071): 0xffff over bytes that contain a right checksum. Also used for ICMPv6.
 pub fn sum(bytes: &[u8]) -> u16 {
     fold(raw_sum(bytes))
 }

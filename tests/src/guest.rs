@@ -43,7 +43,7 @@ impl Cpu {
         }
     }
 
-    /// Where its prepared files are.
+    /// The directory of its prepared files.
     fn source(self, name: &str) -> Result<PathBuf> {
         match self {
             Self::X64 => source(name),
@@ -67,7 +67,7 @@ impl Cpu {
     }
 }
 
-/// What the network card needs, in the order to load it.
+/// The modules of the network card, in the order to load them.
 pub const MODULES: [&str; 9] = [
     "virtio_ring",
     "virtio",
@@ -80,11 +80,11 @@ pub const MODULES: [&str; 9] = [
     "e1000",
 ];
 
-/// What the guest's kernel command line starts with on the console.
+/// The beginning of the console line with the guest's kernel command line.
 pub const CMDLINE: &str = "XPXE-GUEST cmdline:";
-/// What the guest's address starts with on the console.
+/// The beginning of the console line with the guest's address.
 pub const ADDRESS: &str = "XPXE-GUEST address:";
-/// What the payload's hash starts with on the console.
+/// The beginning of the console line with the payload's hash.
 pub const PAYLOAD: &str = "XPXE-GUEST payload:";
 /// The kernel's own first line.
 pub const KERNEL_FIRST_LINE: &str = "Linux version";
@@ -135,8 +135,8 @@ pub fn initrd() -> Result<Vec<u8>> {
     Ok(archive(Cpu::X64)?.finish())
 }
 
-/// An initrd of exactly `size` bytes, a multiple of 4, with a payload of what `fill` makes for its length; gives the
-/// initrd and the payload.
+/// An initrd of exactly `size` bytes, a multiple of 4, with a payload that `fill` makes for its length; returns the initrd
+/// and the payload.
 pub fn initrd_of(size: usize, fill: impl Fn(usize) -> Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut archive = archive(Cpu::X64)?;
     let mut empty = Archive { bytes: archive.bytes.clone(), entries: archive.entries };

@@ -19,7 +19,7 @@ use crate::wait::eventually_some;
 
 /// The card on the second segment.
 const SECOND_MAC: &str = "02:78:00:00:00:01";
-/// Where the boot files are in the machine.
+/// The directory of the boot files in the machine.
 pub const BOOT_DIR: &str = "/boot";
 
 const INIT: &str = r#"#!/bin/busybox sh
@@ -47,7 +47,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// One that is prepared, by the name it was asked for with: `6.1`, `newest`.
+    /// A prepared kernel, by the name it was asked for with: `6.1`, `newest`.
     pub fn find(name: &str) -> Result<Self> {
         let all = std::env::var_os("XPXE_KERNELS_DIR")
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernels"), PathBuf::from);
@@ -59,7 +59,7 @@ impl Kernel {
         Ok(Self { version: version.trim().to_owned(), dir })
     }
 
-    /// Whether it is this version or a later one.
+    /// Whether the kernel has this version or a later one.
     pub fn is_at_least(&self, wanted: (u32, u32)) -> bool {
         let mut numbers = self.version.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
@@ -88,7 +88,7 @@ impl Kernel {
             ));
         }
         let qemu = first.namespace.spawn(qemu)?;
-        // QEMU finds its taps where it runs; the second one moves once it is open.
+        // QEMU opens its taps in its own namespace; the second one moves once it is open.
         let [_, tap] = &taps;
         eventually_some(Duration::from_secs(10), "QEMU opens its taps", || {
             let shown = first.namespace.output("ip", &["link", "show", "dev", tap]).ok()?;
@@ -142,7 +142,7 @@ fn relative(path: &Path) -> String {
     path.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
-/// What the dynamic loader would load for a program, the loader too.
+/// The libraries of a program, and the dynamic loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().context("ldd")?;
     ensure!(output.status.success(), "ldd {}: {}", program.display(), output.status);
@@ -150,7 +150,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
-/// That machine, running.
+/// A running machine.
 #[derive(Debug)]
 pub struct Host {
     /// The kernel's full version.
@@ -164,7 +164,7 @@ impl Host {
         self.qemu.started()
     }
 
-    /// What xpxe logged so far.
+    /// xpxe's log so far.
     pub fn log(&self) -> Vec<Event> {
         let started = self.qemu.started();
         self.qemu.lines().iter().map(|line| Event::parse(started, line)).collect()

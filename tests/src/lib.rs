@@ -1,6 +1,6 @@
 //! Racks in network namespaces, real clients and real firmware.
 //!
-//! The fixtures a test is made of, from the ground up:
+//! The fixtures of tests, from the ground up:
 //!
 //! | file | gives |
 //! | --- | --- |
@@ -11,22 +11,22 @@
 //! | [`guest`] | the operating system a machine ends up in |
 //! | [`kernel`] | a machine that runs xpxe on another kernel |
 //! | [`machine`] | a machine with real firmware |
-//! | [`reference`](mod@reference) | the boot server others run: dnsmasq and a plain HTTP server |
-//! | [`boots`] | machines from power-on to what their operating system says |
+//! | [`reference`](mod@reference) | a common boot server: dnsmasq and a plain HTTP server |
+//! | [`boots`] | machines from power-on to their operating system's report |
 //! | [`daemon`] | xpxe itself |
-//! | [`settings`] | its configuration |
+//! | [`settings`] | xpxe's configuration |
 //! | [`place`] | a rack with the usual settings, for tests without firmware |
 //! | [`dhcp_client`] | a DHCP client made of single frames |
-//! | [`engine`] | its engine alone |
+//! | [`engine`] | xpxe's engine alone |
 //! | [`packet`] | requests as real clients send them |
-//! | [`pcap`] | what tcpdump recorded |
-//! | [`source`] | Rust source: code without tests, and what it imports |
-//! | [`tftp_capture`] | the files that a client fetched, by what tcpdump recorded |
+//! | [`pcap`] | the frames that tcpdump recorded |
+//! | [`source`] | Rust source: code without tests, and its imports |
+//! | [`tftp_capture`] | the files that a client fetched, from a recording of tcpdump |
 //! | [`tftp_client`] | a TFTP client made of single frames |
-//! | [`tftp_rack`] | a rack that serves files, and loses packets when told to |
+//! | [`tftp_rack`] | a rack that serves files, and loses packets on request |
 //!
-//! A test enters a [`Sandbox`](sandbox::Sandbox) first, builds a [`Rack`](rack::Rack) in it, and starts what
-//! it needs. Namespaces are anonymous, mounts private, and children die with their parent, so nothing
+//! A test enters a [`Sandbox`](sandbox::Sandbox) first, builds a [`Rack`](rack::Rack) in it, and starts its
+//! programs. Namespaces are anonymous, mounts private, and children die with their parent, so nothing
 //! outlives the test process, however it ends. Everything needs root: a test begins with
 //! [`root_or_skip`](sandbox::root_or_skip).
 

@@ -16,12 +16,12 @@ use crate::netns::{Line, Process};
 use crate::rack::Segment;
 use crate::wait::eventually_some;
 
-/// What a machine runs before its operating system.
+/// The firmware of a machine, with its boot client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
     /// SeaBIOS with iPXE in the card's option ROM.
     BiosIpxe,
-    /// The same with the iPXE of Debian 13, of 2025.
+    /// SeaBIOS with the iPXE of Debian 13, of 2025.
     BiosIpxe2025,
     /// OVMF's own PXE client: it loads a boot file by TFTP.
     OvmfPxe,
@@ -31,7 +31,7 @@ pub enum Firmware {
     OvmfIpxeRom,
     /// OVMF's sibling on 64-bit Arm, by PXE.
     ArmPxe,
-    /// The same by HTTP Boot.
+    /// OVMF's sibling on 64-bit Arm, by HTTP Boot.
     ArmHttp,
     /// U-Boot on 64-bit Arm. It has a MAC of its own, the same on all machines.
     ArmUboot,
@@ -57,8 +57,8 @@ impl Firmware {
         }
     }
 
-    /// The option ROM of the network card; empty for firmware that has a network stack of its own, and would leave the
-    /// card to the ROM.
+    /// The option ROM of the network card; empty for firmware with a network stack of its own, which would otherwise
+    /// leave the card to the ROM.
     fn rom(self) -> Result<PathBuf> {
         match self {
             Self::BiosIpxe => rom("pxe-virtio.rom"),
@@ -70,7 +70,7 @@ impl Firmware {
         }
     }
 
-    /// Of QEMU's command line what makes the board.
+    /// QEMU's arguments for the board.
     fn board(self, dir: &Path, uuid: &str) -> Result<Vec<String>> {
         let mut words = match self {
             // Without graphics SeaBIOS and iPXE write to the serial port.
@@ -111,16 +111,16 @@ impl Firmware {
     }
 }
 
-/// What a machine is made of.
+/// The description of a machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its network card's MAC.
     pub mac: &'a str,
-    /// What it runs first.
+    /// Its firmware.
     pub firmware: Firmware,
-    /// In MB.
+    /// Memory in MB.
     pub memory: u32,
 }
 
@@ -135,7 +135,7 @@ pub struct Machine {
     pub mac: String,
     /// Its SMBIOS UUID.
     pub uuid: String,
-    /// The switch's interface it is plugged into: its frames can be captured here.
+    /// The switch's interface that the machine is plugged into: its frames can be captured there.
     pub tap: String,
     qemu: Process,
 }
@@ -176,24 +176,24 @@ impl Machine {
         self.qemu.started()
     }
 
-    /// Everything it wrote so far.
+    /// Every line of its serial port so far.
     pub fn serial(&self) -> Vec<Line> {
         self.qemu.lines()
     }
 
-    /// The first line with `pattern`, past or future; the failure shows the last lines.
+    /// The first line with `pattern`, past or future; the error shows the last lines.
     pub fn wait_for(&self, pattern: &str, within: Duration) -> Result<Line> {
         self.qemu.wait_for_line(pattern, within).with_context(|| format!("machine {}", self.name))
     }
 
-    /// Waits until the guest has powered it off; gives the time since power-on.
+    /// Waits until the guest has powered the machine off; returns the time since power-on.
     pub fn wait_for_power_off(&self, within: Duration) -> Result<Duration> {
         self.qemu.wait(within).with_context(|| format!("machine {}", self.name))?;
         let what = "the end of the serial port's output";
         eventually_some(Duration::from_secs(5), what, || self.qemu.output_ended())
     }
 
-    /// Whether it is on.
+    /// Whether the machine is on.
     pub fn is_on(&self) -> bool {
         self.qemu.is_running()
     }
@@ -209,7 +209,7 @@ fn rom(name: &str) -> Result<PathBuf> {
     found.with_context(|| format!("no {name} in {}: run `cargo xtask setup`", ROM_DIRS.join(" or ")))
 }
 
-/// UEFI in two flash chips; it writes its variables, so every machine needs a copy.
+/// UEFI in two flash chips; UEFI writes its variables, so every machine needs a copy.
 fn flash(dir: &Path, machine: &str, code: &str, variables: &str) -> Result<[String; 4]> {
     let own = dir.join(format!("{machine}.vars.fd"));
     fs::copy(variables, &own).with_context(|| format!("copy {variables} (run `cargo xtask setup`)"))?;

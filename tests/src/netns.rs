@@ -6,9 +6,9 @@
 //!
 //! Children die with the thread that spawned them (`PR_SET_PDEATHSIG`). [`Namespace::spawn`] therefore spawns
 //! on the namespace's own keeper thread, so such a process lives until its [`Process`] or the namespace is
-//! dropped, whichever is first, no matter which thread asked. A [`Namespace::command`] run by the caller
-//! lives no longer than the caller's thread. What such a child starts itself, and a child that changes its
-//! user, does not inherit this: run daemons in the foreground and as root, and no shell in between.
+//! dropped, whichever is first, no matter which thread started it. A [`Namespace::command`] run by the caller
+//! lives no longer than the caller's thread. Neither the children of such a child nor a child that changes its
+//! user die like this: run daemons in the foreground and as root, without a shell in between.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -57,7 +57,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// The name given to it.
+    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -76,8 +76,8 @@ impl Namespace {
         command
     }
 
-    /// Runs a program to its end and gives its standard output; an exit code other than 0 is an error with
-    /// what it said.
+    /// Runs a program to its end and returns its standard output; an exit code other than 0 is an error with the
+    /// program's output.
     pub fn output(&self, program: &str, args: &[&str]) -> Result<String> {
         let what = || format!("{program} {} (in {})", args.join(" "), self.name);
         let output = self.command(program).args(args).output().with_context(what)?;
@@ -99,7 +99,7 @@ impl Namespace {
         })
     }
 
-    /// Waits until something listens on a TCP port in this namespace.
+    /// Waits until a process listens on a TCP port in this namespace.
     pub fn wait_for_listener(&self, port: u16, within: Duration) -> Result<()> {
         let what = format!("a TCP listener on port {port} in {}", self.name);
         let wanted = format!(":{port:04X} ");
@@ -120,7 +120,7 @@ impl Namespace {
 
     /// Starts a command made by [`Namespace::command`] in the background.
     pub fn spawn(&self, mut command: Command) -> Result<Process> {
-        // A group of its own: dropping the process also ends what it started, and Ctrl-C reaches only this
+        // A process group of its own: dropping the process also ends its children, and Ctrl-C reaches only this
         // process.
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let what = command.get_program().to_string_lossy().into_owned();
@@ -149,9 +149,9 @@ impl Drop for Namespace {
 /// One line a process wrote, and when it was complete.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Since the process was started.
+    /// The time since the start of the process.
     pub at: Duration,
-    /// Without its end, and without terminal control sequences.
+    /// The text, without the line's end and terminal control sequences.
     pub text: String,
 }
 
@@ -269,7 +269,7 @@ impl Process {
         self.wait(within)
     }
 
-    /// SIGKILL to it and to what it started, then waits for the end.
+    /// SIGKILL to the process and its children, then waits for the end.
     pub fn kill(&self) -> Result<ExitStatus> {
         kill_group(&mut self.child());
         self.wait(Duration::from_secs(10))
@@ -280,7 +280,7 @@ impl Process {
         matches!(self.child().try_wait(), Ok(None))
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has ended by itself.
     pub fn wait(&self, within: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {} (pid {})", self.what, self.pid);
         eventually_some(within, &what, || self.child().try_wait().ok().flatten())
@@ -300,7 +300,7 @@ impl Drop for Process {
     }
 }
 
-/// Does nothing to a process that was already reaped, whose id may be somebody else's by now.
+/// Does nothing to a process that was already reaped, because another process may have its id by now.
 fn kill_group(leader: &mut Child) {
     if matches!(leader.try_wait(), Ok(None)) {
         // Fails only when the group has just ended.
@@ -350,8 +350,8 @@ impl Written {
     }
 }
 
-/// Cuts a byte stream into lines the way a person sees them on a terminal: firmware moves the cursor instead
-/// of ending its lines.
+/// Cuts a byte stream into lines as a person sees them on a terminal: firmware moves the cursor instead of ending its
+/// lines.
 #[derive(Default)]
 struct Splitter {
     line: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What tcpdump recorded: [`Segment::capture`](crate::rack::Segment::capture) writes such files.
+//! The frames that tcpdump recorded: [`Segment::capture`](crate::rack::Segment::capture) writes such files.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// One frame, and when it passed since 1970.
+/// One frame, and its time since 1970.
 #[derive(Clone, Debug)]
 pub struct Captured {
     /// To the microsecond.
@@ -30,15 +30,15 @@ pub fn read(file: &Path) -> Result<Vec<Captured>> {
 #[derive(Debug)]
 pub struct Frames<R> {
     source: R,
-    /// What was read and not yet given: no more than [`PIECE`] and a frame.
+    /// Bytes that were read and not yet handed over: no more than [`PIECE`] and a frame.
     unread: Vec<u8>,
 }
 
-/// What is read at once.
+/// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
-/// Before the first frame.
+/// Bytes before the first frame.
 const FILE_HEADER: usize = 24;
-/// Before each frame.
+/// Bytes before each frame.
 const FRAME_HEADER: usize = 16;
 
 impl Frames<File> {
@@ -57,8 +57,8 @@ impl<R: Read> Frames<R> {
         Ok(Self { source, unread: Vec::new() })
     }
 
-    /// Hands over every frame that is complete by now and was not handed over before, with the time when it passed
-    /// since 1970; ends at the first error.
+    /// Hands over every frame that is complete by now and was not handed over before, with its time since 1970; ends at the
+    /// first error.
     pub fn each(&mut self, mut take: impl FnMut(Duration, &[u8]) -> Result<()>) -> Result<()> {
         loop {
             let piece = (&mut self.source).take(PIECE as u64).read_to_end(&mut self.unread)?;

@@ -1,4 +1,4 @@
-//! A rack with the usual settings, and the machines that tests without firmware play in it.
+//! A rack with the usual settings, and the machines that tests without firmware imitate in it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -14,20 +14,20 @@ use crate::rack::{Rack, Station};
 use crate::sandbox::{Sandbox, root_or_skip};
 use crate::settings::{Known, Settings};
 
-/// How long anything that has to happen may take.
+/// The deadline for anything that has to happen.
 pub const SOON: Duration = Duration::from_secs(30);
-/// How long nothing has to come for "no answer": a thousand times what an answer takes.
+/// The silence that counts as "no answer": a thousand times the time of an answer.
 pub const SILENCE: Duration = Duration::from_millis(700);
 
-/// A machine of the file.
+/// A machine of the configuration.
 pub const ALICE: Known = Known { name: "alice", mac: "02:77:00:00:00:10", address: Some("10.77.0.10") };
-/// Another one.
+/// Another machine of the configuration.
 pub const BOB: Known = Known { name: "bob", mac: "02:77:00:00:00:11", address: Some("10.77.0.11") };
-/// Not in any configuration.
+/// A machine in no configuration.
 pub const UNKNOWN: &str = "02:77:00:00:00:99";
-/// Nor is this one.
+/// Another machine in no configuration.
 pub const OTHER_UNKNOWN: &str = "02:77:00:00:00:98";
-/// The client's own card, where that does not matter.
+/// The client's own card, if its MAC does not matter.
 pub const CARD: &str = "02:77:00:00:00:f0";
 /// The loader for EFI firmware.
 pub const SNPONLY: &str = "snponly.efi";
@@ -48,9 +48,9 @@ pub fn in_pool(address: Ipv4Addr) -> bool {
 pub struct Place {
     /// The rack.
     pub rack: Rack,
-    /// What xpxe is started with.
+    /// xpxe's settings.
     pub config: String,
-    /// Where all of it is.
+    /// The sandbox of the rack.
     pub sandbox: Sandbox,
 }
 
@@ -71,7 +71,7 @@ impl Place {
         Xpxe::start(&self.rack, &self.config, &[])
     }
 
-    /// Starts xpxe by way of another command and does not wait for anything.
+    /// Starts xpxe through another command and does not wait for it.
     pub fn spawn(&self, by: &[&str]) -> Result<Process> {
         let file = self.rack.dir().join("xpxe.toml");
         fs::write(&file, &self.config)?;
@@ -84,20 +84,20 @@ impl Place {
         self.rack.server.spawn(command)
     }
 
-    /// A wire that plays every client.
+    /// A wire that imitates every client.
     pub fn client(&self) -> Result<PlayedClients> {
         let station = self.rack.client("client", CARD)?;
         Ok(PlayedClients { wire: Wire::open(&station, "eth0")?, _station: station })
     }
 
-    /// Takes the kernel half away, and gives what that said.
+    /// Detaches the kernel half, and returns the output of `xpxe detach`.
     pub fn detach(&self, xpxe: &Xpxe<'_>) -> Result<String> {
         let file = self.rack.dir().join("xpxe.toml");
         xpxe.command(&["detach", "--config", &file.display().to_string()])
     }
 }
 
-/// A wire, and the station it is at.
+/// A wire, and its station.
 #[derive(Debug)]
 pub struct PlayedClients {
     wire: Wire,

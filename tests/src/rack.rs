@@ -1,4 +1,4 @@
-//! A rack: one server, one switch, and whatever is plugged into it.
+//! A rack: one server, one switch, and the machines plugged into it.
 //!
 //! ```text
 //!   server namespace            segment namespace                 stations, machines
@@ -18,7 +18,7 @@
 //! - A frame answered by `XDP_TX` never shows on the server's interface: capture on the segment's port or
 //!   tap.
 //!
-//! All of it is in anonymous namespaces and vanishes with the process.
+//! The whole rack is in anonymous namespaces and vanishes with the process.
 
 use std::fs;
 use std::ops::Deref;
@@ -44,7 +44,7 @@ pub const SERVER_MAC: &str = "02:77:00:00:00:01";
 /// The switch's port that the server is plugged into.
 pub const SERVER_PORT: &str = "port0";
 
-/// A server and the segment it serves; everything a [`Segment`] can do, a rack can do.
+/// A server and its segment; a rack has all methods of a [`Segment`].
 #[derive(Debug)]
 pub struct Rack {
     /// The server's namespace, with `eth0` on the segment.
@@ -131,7 +131,7 @@ impl Deref for RoutedSegment {
     }
 }
 
-/// A switch and what is plugged into it.
+/// A switch and the stations plugged into it.
 #[derive(Debug)]
 pub struct Segment {
     /// The switch's namespace: bridge `br0`, ports and taps.
@@ -141,7 +141,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// A switch that nothing is plugged into yet.
+    /// A switch without stations.
     pub fn alone(name: &str, sandbox: &Sandbox) -> Result<Self> {
         Self::new(name, sandbox.new_rack_dir()?)
     }
@@ -152,7 +152,7 @@ impl Segment {
             for family in ["default", "all"] {
                 fs::write(format!("/proc/sys/net/ipv6/conf/{family}/disable_ipv6"), "1")?;
             }
-            // Only there when br_netfilter is; it would trim the padding off short frames.
+            // Exists only with br_netfilter, which would trim the padding off short frames.
             let netfilter = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
             if netfilter.exists() {
                 fs::write(netfilter, "0")?;
@@ -177,7 +177,7 @@ impl Segment {
         Ok(Self { namespace, dir, next_port: AtomicU32::new(0) })
     }
 
-    /// A directory for the files of what runs on this segment.
+    /// A directory for the files of the programs on this segment.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -197,7 +197,7 @@ impl Segment {
         Ok(port)
     }
 
-    /// Switches one of the switch's ports `up` or `down`: whoever is plugged in there has a carrier, or none.
+    /// Switches one of the switch's ports `up` or `down`: the station plugged in there has a carrier, or none.
     pub fn set_port(&self, port: &str, state: &str) -> Result<()> {
         self.namespace.output("ip", &["link", "set", port, state]).map(drop)
     }
@@ -225,8 +225,8 @@ impl Segment {
         Ok(station)
     }
 
-    /// Records what passes one of the switch's interfaces into a pcap file, until the process is dropped: of each frame
-    /// the first 2048 bytes, which is all of an Ethernet frame.
+    /// Records the frames on one of the switch's interfaces into a pcap file, until the process is dropped: of each frame
+    /// the first 2048 bytes, which is a whole Ethernet frame.
     pub fn capture(&self, interface: &str, file: &Path) -> Result<Process> {
         let mut tcpdump = self.namespace.command("tcpdump");
         // -Z root: a process that changes its user would not die with this one.
@@ -249,7 +249,7 @@ pub struct Station {
     namespace: Namespace,
     /// The MAC of `eth0`.
     pub mac: String,
-    /// The switch's end of the cable.
+    /// The switch's port at the other end of the cable.
     pub port: String,
 }
 

@@ -1,7 +1,7 @@
-//! The boot server others run: dnsmasq for DHCP and TFTP, busybox for HTTP, with the settings an operator
-//! would write.
+//! A common boot server: dnsmasq for DHCP and TFTP, busybox for HTTP, with the settings an operator would
+//! write.
 //!
-//! It stands in the same place as xpxe (the rack's server namespace, same address, same files), so times can
+//! It runs in the same place as xpxe (the rack's server namespace, same address, same files), so times can
 //! be compared. No tricks in either direction: iPXE gets its script by HTTP, BIOS and EFI firmware get iPXE
 //! by TFTP, EFI HTTP Boot gets iPXE by HTTP.
 
@@ -58,12 +58,12 @@ impl Reference {
         Ok(Self { dnsmasq, http })
     }
 
-    /// What dnsmasq logged.
+    /// dnsmasq's log.
     pub fn dnsmasq_log(&self) -> Vec<Line> {
         self.dnsmasq.lines()
     }
 
-    /// What the HTTP server logged.
+    /// The HTTP server's log.
     pub fn http_log(&self) -> Vec<Line> {
         self.http.lines()
     }

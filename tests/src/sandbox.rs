@@ -5,8 +5,8 @@
 //! and vanish with the last of those threads and processes, so a killed test leaves no file, pin, program or
 //! map behind. Tests of one process that run on threads of their own do not see each other's.
 //!
-//! Enter first: a [`Namespace`](crate::netns::Namespace) created earlier keeps the mounts that were current
-//! then.
+//! Enter the sandbox first: a [`Namespace`](crate::netns::Namespace) created earlier keeps the mounts of that
+//! time.
 
 use std::cell::Cell;
 use std::fs;
@@ -17,11 +17,11 @@ use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// Empty directories every system has: mounted over, they need no mount point that would stay behind.
+/// Empty directories of every system: mounted over, they need no mount point that would stay behind.
 const EMPTY_DIRECTORIES: [&str; 4] = ["/media", "/srv", "/mnt", "/opt"];
 
-/// Whether this test can run. Without root it says that it is skipped; where `XPXE_REQUIRE_ROOT=1` says that
-/// nothing may be skipped, it panics.
+/// Whether this test can run. Without root, prints that the test is skipped; with `XPXE_REQUIRE_ROOT=1`, which forbids
+/// skipping, panics.
 pub fn root_or_skip() -> bool {
     let root = nix::unistd::geteuid().is_root();
     assert!(root || std::env::var("XPXE_REQUIRE_ROOT").as_deref() != Ok("1"), "this test needs root");
@@ -43,7 +43,7 @@ impl Sandbox {
     /// Moves the calling thread into a mount namespace of its own.
     pub fn enter() -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of our own (are you root?)")?;
-        // Else our mounts would travel back to the rest of the system.
+        // Otherwise these mounts would propagate to the rest of the system.
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
             .context("make all mounts private")?;
         let dir = mount_point()?;
@@ -79,7 +79,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // The thread may go on, e.g. with the next test: let it find the directory as it was.
+        // The thread may go on, for example with the next test, which needs the directory as it was.
         for mounted in [self.pin_dir(), self.dir.clone()] {
             if let Err(error) = umount2(&mounted, MntFlags::MNT_DETACH) {
                 eprintln!("unmount {}: {error}", mounted.display());

@@ -1,4 +1,4 @@
-//! xpxe's configuration for a rack, as the tests need it.
+//! xpxe's configuration for a rack of the tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ pub struct Known {
     pub address: Option<&'static str>,
 }
 
-/// What differs from test to test; the rest is the same: network 10.77.0.0/24 with a pool of .100 to .199,
-/// HTTP on port 8080, the guest for everybody.
+/// The settings that differ from test to test; the rest is the same: network 10.77.0.0/24 with a pool of .100 to .199,
+/// HTTP on port 8080, the guest for every machine.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The interface to serve.
@@ -30,9 +30,9 @@ pub struct Settings {
     pub dhcp: &'static str,
     /// `auto`, `xdp`, `tc` or `off`.
     pub fast_path: &'static str,
-    /// How much of boot files the kernel half may hold.
+    /// The memory for boot files in the kernel half.
     pub fast_path_memory: &'static str,
-    /// The machines that are known.
+    /// The known machines.
     pub machines: Vec<Known>,
     /// The profile's kernel arguments.
     pub args: String,
@@ -54,23 +54,23 @@ impl Default for Settings {
     }
 }
 
-/// Where the programs and tables are pinned.
+/// The directory of the pinned programs and tables.
 pub fn pin_dir(sandbox: &Sandbox) -> PathBuf {
     sandbox.pin_dir().join("xpxe")
 }
 
-/// Where the boot files are.
+/// The directory of the boot files.
 pub fn boot_dir(rack: &Rack) -> PathBuf {
     rack.dir().join("boot")
 }
 
-/// The argument that only this machine's kernel gets.
+/// The kernel argument of this machine only.
 pub fn proof(name: &str) -> String {
     format!("xpxe.proof={name}")
 }
 
 impl Settings {
-    /// The file's text, after making the directories it names. A proxy has no network of its own.
+    /// Makes the directories that the file names, and returns its text. A proxy has no network of its own.
     pub fn write(&self, sandbox: &Sandbox, rack: &Rack) -> Result<String> {
         let (state_dir, boot_dir) = (rack.dir().join("state"), boot_dir(rack));
         for dir in [&state_dir, &boot_dir] {

@@ -1,4 +1,4 @@
-//! Rust source as the tests of the architecture read it: code without comments and tests, and what it imports.
+//! Rust source as the tests of the architecture read it: code without comments and tests, and its imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// A path of names: `crate::engine::lease::Bindings` is `["crate", "engine", "lease", "Bindings"]`.
+/// A path of names: `crate::bindings::Bindings` is `["crate", "bindings", "Bindings"]`.
 pub type Names = Vec<String>;
 
-/// The lines of code: without comments, and without items that only tests have.
+/// The lines of code, without comments and items for tests only.
 pub fn code(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut source = text.lines();
@@ -60,7 +60,7 @@ pub fn paths(code: &[String], roots: &BTreeSet<String>) -> BTreeSet<Names> {
     found
 }
 
-/// Reads one path, or one branch of a group, behind `before`. Gives where it ends.
+/// Reads one path, or one branch of a group, behind `before`. Returns its end.
 fn path(tokens: &[String], mut at: usize, before: &mut Names, found: &mut BTreeSet<Names>) -> usize {
     let depth = before.len();
     loop {
@@ -122,20 +122,20 @@ fn tokens(code: &[String]) -> Vec<String> {
     tokens
 }
 
-/// The modules of one crate and what they import of each other.
+/// The modules of one crate and their imports of each other.
 #[derive(Debug, Default)]
 pub struct Crate {
     /// Module path (without `crate`) → file.
     pub modules: BTreeMap<Names, PathBuf>,
-    /// File → files whose items it names. A module's file may name its own submodules: that is no import.
+    /// File → files whose items it names. A module's file may name its own submodules; that does not count as an import.
     pub imports: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
 impl Crate {
-    /// Reads the crate whose `src` this is.
+    /// Reads the crate with this `src`.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// If a file cannot be read.
     pub fn read(src: &Path) -> Result<Self> {
         let mut modules = BTreeMap::new();
         for file in rust_files(src)? {
@@ -220,7 +220,7 @@ fn module_of(src: &Path, file: &Path) -> Names {
 /// Every Rust file in a directory and below it, or the file itself, without files of tests.
 ///
 /// # Errors
-/// When a directory cannot be listed.
+/// If a directory cannot be listed.
 pub fn rust_files(place: &Path) -> Result<Vec<PathBuf>> {
     let mut files = all_rust_files(place)?;
     let is_test = |path: &Path| {
@@ -234,7 +234,7 @@ pub fn rust_files(place: &Path) -> Result<Vec<PathBuf>> {
 /// Every Rust file in a directory and below it, or the file itself.
 ///
 /// # Errors
-/// When a directory cannot be listed.
+/// If a directory cannot be listed.
 pub fn all_rust_files(place: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![place.to_owned()];

@@ -1,6 +1,6 @@
-//! The files that a client fetched by TFTP, by what passed its port of the switch: every byte that it acknowledged.
+//! The files that a client fetched by TFTP, from the frames at its switch port: every byte that the client acknowledged.
 //!
-//! What a [`Fetch`] has is what a client can have: blocks in their order, once each, with right checksums. A capture in
+//! A [`Fetch`] has the blocks that a client can have: in their order, once each, with right checksums. A capture in
 //! which one of them is missing is an error, and so is a block that is repeated with other bytes.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::wait::eventually;
 /// RFC 1350 section 2.
 const DEFAULT_BLOCK: usize = 512;
 
-/// One request of a client, and what came of it.
+/// One request of a client, and its result.
 #[derive(Debug)]
 pub struct Fetch {
     /// The file it asked for.
@@ -27,11 +27,11 @@ pub struct Fetch {
     pub port: u16,
     /// Bytes in a block.
     pub block_size: usize,
-    /// The size that the server said, if it said one.
+    /// The size (tsize) that the server sent, if any.
     pub announced: Option<usize>,
-    /// What arrived.
+    /// The bytes that arrived.
     pub bytes: Vec<u8>,
-    /// In how many blocks: more than a block number can say.
+    /// The number of blocks, which may be beyond 65,535.
     pub blocks: u64,
     /// The last of them that the client acknowledged.
     pub acknowledged: u64,
@@ -39,7 +39,7 @@ pub struct Fetch {
     pub ended: bool,
     /// Code and text of the client's ERROR.
     pub error: Option<(u16, String)>,
-    /// From the request to the last packet of either side.
+    /// The time from the request to the last packet of either side.
     pub took: Duration,
     began: Duration,
 }
@@ -112,7 +112,7 @@ impl Fetch {
                 self.blocks += 1;
                 self.ended = data.len() < self.block_size;
             }
-            // Firmware leaves it, and acknowledges what is before it: it comes again.
+            // Firmware discards it and acknowledges the blocks before it: the block comes again.
             2.. => {}
             behind => {
                 let from = self.blocks.checked_add_signed(i64::from(behind) - 1);
@@ -125,7 +125,7 @@ impl Fetch {
         Ok(())
     }
 
-    /// How far behind the last block another one is; block numbers begin again after 65,535.
+    /// The distance of a block behind the last one; block numbers begin again after 65,535.
     fn distance(&self, number: u16) -> i16 {
         number.wrapping_sub(self.blocks as u16).cast_signed()
     }
@@ -139,7 +139,7 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    /// What the client with this address fetches, by a capture that has begun and may still grow.
+    /// The files that the client with this address fetches, from a capture that may still grow.
     pub fn follow(file: &Path, client: Ipv4Addr) -> Result<Self> {
         Ok(Self { frames: Frames::open(file)?, seen: Seen { client, all: Vec::new() } })
     }
@@ -294,7 +294,7 @@ mod tests {
         let mut wrong = answer(1025);
         *wrong.last_mut().unwrap() ^= 1;
         assert!(look(&wrong).is_err(), "a wrong checksum");
-        // Another client's.
+        // A frame of another client.
         look(&frame(server, PORT, Ipv4Addr::new(10, 77, 0, 3), 1025, &data(1, b"abc"))).unwrap();
         look(&frame(client, 1024, server, PORT, &ack(1))).unwrap();
         let fetched: Vec<_> = seen.all.iter().map(|fetch| (fetch.port, fetch.is_whole())).collect();

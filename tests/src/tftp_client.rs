@@ -1,12 +1,12 @@
-//! A TFTP client made of single frames: the test says when it asks, acknowledges or keeps silent, how long its
-//! frames are on the wire, and which packet gets lost, comes late, twice or in the wrong order.
+//! A TFTP client made of single frames: the test decides when the client asks, acknowledges or keeps silent, how long
+//! its frames are on the wire, and which packet gets lost, comes late, twice or in the wrong order.
 //!
-//! [`Caller`] sends and hears single packets. [`Download`] is a whole transfer with EDK2's habits: it acknowledges a
+//! [`Caller`] sends and receives single packets. [`Download`] is a whole transfer with EDK2's habits: it acknowledges a
 //! window at a time, answers each unexpected block at once with the last one in order, and repeats its own last packet
 //! after 4 s.
 //!
-//! The address a caller uses belongs to no kernel, so nothing but the caller reacts to what comes to it:
-//! [`introduce`] tells the server's kernel which card has it.
+//! A caller's address belongs to no kernel, so only the caller reacts to packets for it: [`introduce`] tells the
+//! server's kernel the MAC of that address.
 
 mod download;
 
@@ -28,7 +28,7 @@ pub use download::{Download, Finished, clean_packets};
 pub const PORT: u16 = 69;
 /// An ordinary Ethernet frame of full size, without its checksum.
 const FULL_FRAME: usize = 1514;
-/// What network cards pad every frame to.
+/// The length to which network cards pad every frame.
 const SHORTEST_FRAME: usize = 60;
 /// EDK2's own timer.
 const REPEAT: Duration = Duration::from_secs(4);
@@ -38,7 +38,7 @@ const ETHERNET: usize = 14;
 const IP: usize = 20;
 const UDP: usize = 8;
 
-/// Tells the server's kernel that these addresses are at this card, so that it need not ask for them.
+/// Tells the server's kernel that these addresses have this MAC, so that the kernel need not ask by ARP.
 pub fn introduce(rack: &Rack, addresses: impl IntoIterator<Item = Ipv4Addr>, card: &str) -> Result<()> {
     let file = rack.dir().join("neighbours");
     let lines = addresses
@@ -48,14 +48,14 @@ pub fn introduce(rack: &Rack, addresses: impl IntoIterator<Item = Ipv4Addr>, car
     rack.server.output("ip", &["-batch", &file.display().to_string()]).map(drop)
 }
 
-/// How long a caller's frames are.
+/// The length of a caller's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// As long as what is in them; an answer needs a longer frame.
+    /// As long as their content; an answer needs a longer frame.
     None,
-    /// 1514 bytes behind an IP packet that is as short as ever: the answer fits into the same frame.
+    /// 1514 bytes with padding behind a short IP packet: the answer fits into the same frame.
     Full,
-    /// Now this, now that.
+    /// Short and full frames at random.
     Mixed,
 }
 
@@ -64,21 +64,20 @@ impl Padding {
     pub const ALL: [Self; 3] = [Self::None, Self::Full, Self::Mixed];
 }
 
-/// What happens to one packet.
+/// A fault of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It does not arrive.
+    /// The packet does not arrive.
     Lost,
-    /// It arrives twice.
+    /// The packet arrives twice.
     Doubled,
-    /// It arrives so much later.
+    /// The packet arrives this much later.
     Late(Duration),
-    /// It arrives behind the next one in its direction.
+    /// The packet arrives behind the next one in its direction.
     Swapped,
 }
 
-/// The packet a [`Fault`] happens to: its number in its direction. Request and OACK have the number 0 unless somebody
-/// repeated them.
+/// The packet of a [`Fault`]: its number in its direction. Request and OACK have the number 0 unless they were repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
     /// Requests and ACKs.
@@ -87,7 +86,7 @@ pub enum Victim {
     FromServer(u64),
 }
 
-/// What a server says.
+/// A packet of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     /// The options it grants, in its order.
@@ -99,7 +98,7 @@ pub enum Packet {
         /// Its bytes.
         bytes: Vec<u8>,
     },
-    /// It will not.
+    /// A refusal or failure.
     Error {
         /// The code of RFC 1350 section 5.
         code: u16,
@@ -179,7 +178,7 @@ impl Caller {
         })
     }
 
-    /// With a fault to come.
+    /// The caller with a fault to come.
     #[must_use]
     pub fn with_fault(mut self, victim: Victim, fault: Fault) -> Self {
         match victim {
@@ -194,7 +193,7 @@ impl Caller {
         self.own
     }
 
-    /// Packets it sent and packets that came for it, before any [`Fault`].
+    /// Packets sent and received, before any [`Fault`].
     pub fn packets(&self) -> u64 {
         self.outgoing.seen + self.incoming.seen
     }
@@ -212,8 +211,8 @@ impl Caller {
         self.wire.send(&frame)
     }
 
-    /// The next packet for this address and port, or `None` when none came in time. A wrong checksum or a packet from
-    /// another port than 69 is an error.
+    /// The next packet for this address and port, or `None` if none came in time. A wrong checksum or a packet from a port
+    /// other than 69 is an error.
     pub fn hear(&mut self, within: Duration) -> Result<Option<Packet>> {
         let deadline = Instant::now() + within;
         loop {
@@ -241,7 +240,7 @@ impl Caller {
         self.hear(Duration::from_secs(30))?.with_context(|| format!("{} hears nothing: {what}", self.own))
     }
 
-    /// Everything that comes until it has been quiet for so long.
+    /// Every packet until none has come for this long.
     pub fn drain(&mut self, quiet: Duration) -> Result<Vec<Packet>> {
         let mut packets = Vec::new();
         while let Some(packet) = self.hear(quiet)? {
@@ -250,7 +249,7 @@ impl Caller {
         Ok(packets)
     }
 
-    /// What came already.
+    /// Packets that have already arrived.
     pub fn already_heard(&mut self) -> Result<Vec<Packet>> {
         self.drain(Duration::from_millis(1))
     }
@@ -294,7 +293,7 @@ pub fn received(frame: &[u8], own: SocketAddrV4, server: SocketAddrV4) -> Option
     })
 }
 
-/// Sender, receiver and payload of a UDP packet in an Ethernet frame, its lengths believed.
+/// Sender, receiver and payload of a UDP packet in an Ethernet frame; trusts its lengths.
 pub fn datagram(frame: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, &[u8])> {
     let packet = frame.get(ETHERNET..)?;
     if frame.get(12..14)? != [0x08, 0x00] || *packet.first()? != 0x45 || *packet.get(9)? != 17 {
@@ -311,7 +310,7 @@ pub fn datagram(frame: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4, &[u8])> {
     ))
 }
 
-/// Lengths and checksums of a UDP packet, which must be there.
+/// Checks the lengths and the checksums of a UDP packet; both checksums must be present.
 pub(crate) fn checked(frame: &[u8]) -> Result<()> {
     let packet = frame.get(ETHERNET..).context("too short")?;
     let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);

@@ -1,4 +1,4 @@
-//! A rack whose server has files to fetch by TFTP, and whose switch loses packets when told to.
+//! A rack whose server has files to fetch by TFTP, and whose switch loses packets on request.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -20,9 +20,9 @@ use crate::settings::{Settings, boot_dir};
 use crate::tftp_capture::Fetches;
 use crate::tftp_client::{Caller, Padding, introduce};
 
-/// Every way to serve: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
+/// The fast paths to test: the daemon alone, the kernel half in TC, the kernel half in XDP and TC.
 pub const FAST_PATHS: [&str; 3] = ["off", "tc", "xdp"];
-/// The card of the station where [`Caller`]s are.
+/// The MAC of the station of the [`Caller`]s.
 pub const CALLERS_CARD: &str = "02:77:00:00:00:c0";
 
 /// The addresses of [`Caller`]s: 10.77.0.16 to 10.77.0.99 and 10.77.0.200 to 10.77.0.253, outside of the pool.
@@ -34,7 +34,7 @@ pub fn callers_addresses() -> impl Iterator<Item = Ipv4Addr> + Clone {
 pub struct TftpRack {
     /// The rack.
     pub rack: Rack,
-    /// Where callers are.
+    /// The station of the callers.
     pub callers: Station,
     settings: Settings,
     sandbox: Sandbox,
@@ -46,14 +46,14 @@ impl TftpRack {
         Self::build_with(Settings { fast_path, ..Settings::default() })
     }
 
-    /// With more settings than the fast path.
+    /// A rack with more settings than the fast path.
     pub fn build_with(settings: Settings) -> Result<Option<Self>> {
         if !root_or_skip() {
             return Ok(None);
         }
         let sandbox = Sandbox::enter()?;
         let rack = Rack::build(&sandbox)?;
-        // Else the daemon's UDP checksums would be left to a card that there is not, and could not be checked.
+        // Otherwise the daemon's UDP checksums would be left to a card that does not exist, and could not be checked.
         rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
         let callers = rack.client("callers", CALLERS_CARD)?;
         introduce(&rack, callers_addresses(), CALLERS_CARD)?;
@@ -73,8 +73,8 @@ impl TftpRack {
         self.power_on_at(self.rack.tap()?, plan)
     }
 
-    /// Presses a machine's power button, after what passes its port of the switch has begun to be recorded. The
-    /// process ends the recording when it is dropped.
+    /// Begins to record the frames at a machine's switch port, then presses its power button. The recording ends when the
+    /// process is dropped.
     pub fn power_on_recorded(&self, plan: &Plan) -> Result<(Machine, Fetches, Process)> {
         let (tap, file) = (self.rack.tap()?, self.rack.dir().join(format!("{}.pcap", plan.name())));
         let tcpdump = self.rack.capture(&tap, &file)?;
@@ -98,12 +98,12 @@ impl TftpRack {
         Settings { fast_path, ..self.settings.clone() }.write(&self.sandbox, &self.rack)
     }
 
-    /// Where a file is.
+    /// The path of a file.
     pub fn path(&self, name: &str) -> PathBuf {
         boot_dir(&self.rack).join(name)
     }
 
-    /// Makes a file of random bytes and gives them.
+    /// Makes a file of random bytes and returns the bytes.
     pub fn file(&self, name: &str, size: usize) -> Result<Vec<u8>> {
         let bytes = random_bytes(name, size);
         let path = self.path(name);
@@ -117,20 +117,20 @@ impl TftpRack {
         Caller::open(&self.callers, caller_address(number), padding)
     }
 
-    /// Loses so many percent of TFTP's packets in each direction, until told otherwise.
+    /// Loses this percentage of TFTP's packets in each direction, until the next call.
     pub fn lose(&self, percent: u32) -> Result<()> {
         let random = format!("numgen random mod 100 < {percent} counter name lost drop");
         self.switch_rules(&[&format!("udp dport 69 {random}"), &format!("udp sport 69 {random}")])
     }
 
-    /// Loses the first packet that each of these words of nftables describe.
+    /// Loses the first packet that each of these nftables expressions matches.
     pub fn lose_first(&self, which: &[&str]) -> Result<()> {
         let rule = |which: &&str| format!("{which} numgen inc mod 1000000000 < 1 counter name lost drop");
         let rules: Vec<String> = which.iter().map(rule).collect();
         self.switch_rules(&rules.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// What the switch saw and took away since it was told to.
+    /// The packets that the switch saw and lost since then.
     pub fn seen(&self) -> Result<Seen> {
         let list =
             self.rack.namespace.output("nft", &["-j", "list", "counters", "table", "bridge", "faults"])?;
@@ -162,16 +162,16 @@ impl TftpRack {
 /// A machine to power on, whose address is reserved.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// What it runs first.
+    /// Its firmware.
     pub firmware: Firmware,
-    /// The last number of its address and of its card's: 2 to 15, as others are [`Caller`]s'.
+    /// The last byte of its IP and MAC addresses: 2 to 15, because [`Caller`]s have the others.
     pub host: u8,
-    /// In MB.
+    /// Memory in MB.
     pub memory: u32,
 }
 
 impl Plan {
-    /// With the memory that its firmware needs.
+    /// A machine with the memory that its firmware needs.
     pub const fn new(firmware: Firmware, host: u8) -> Self {
         Self { firmware, host, memory: firmware.memory() }
     }
@@ -186,7 +186,7 @@ impl Plan {
         Ipv4Addr::new(10, 77, 0, self.host)
     }
 
-    /// Its card.
+    /// Its MAC.
     pub fn mac(&self) -> String {
         format!("52:54:00:77:00:{:02x}", self.host)
     }
@@ -197,7 +197,7 @@ impl Plan {
         format!("\n[[machine]]\nmac = \"{mac}\"\nname = \"{name}\"\nip = \"{address}\"\n{line}\n")
     }
 
-    /// Its tables when what iPXE gets as a kernel is a script, from which on all is TFTP.
+    /// Its tables if iPXE gets a script instead of a kernel, and fetches everything after it by TFTP.
     pub fn scripted(&self) -> String {
         let (name, script) = (self.name(), self.script());
         let profile = format!("\n[[profile]]\nname = \"{name}\"\nkernel = \"{script}\"\n");
@@ -209,7 +209,7 @@ impl Plan {
         format!("{}/script.ipxe", self.name())
     }
 
-    /// Waits until the log says that it has a file.
+    /// Waits until the log says that the machine has a file.
     pub fn wait_until_sent(&self, xpxe: &Xpxe<'_>, file: &str, within: Duration) -> Result<Event> {
         let (what, client) = (format!("{file} sent to {}", self.address()), format!("{}:", self.address()));
         xpxe.wait_for_event(&what, within, |event| {
@@ -225,12 +225,11 @@ impl Plan {
 pub struct Seen {
     /// TFTP packets of both directions, the lost ones too.
     pub packets: u64,
-    /// Those that were taken away.
+    /// The lost ones.
     pub lost: u64,
 }
 
-/// Whether a file came from where it should, by the log line of its end: as long as the kernel half is on, most of a
-/// large one comes from there.
+/// Checks the sender of a file, by the log line of its end: if the kernel half is on, it sends most of a large file.
 pub fn ensure_sent_by(fast_path: &str, sent: &Event) -> Result<()> {
     let field = |name| sent.field(name).parse::<u64>().with_context(|| format!("{name}: {:?}", sent.json));
     let (blocks, by_kernel) = (field("blocks")?, field("by_xdp")? + field("by_tc")?);
@@ -247,7 +246,7 @@ pub fn caller_address(number: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address, 2000 + number)
 }
 
-/// Bytes that are the same for the same name.
+/// Pseudorandom bytes, the same for the same name.
 pub fn random_bytes(name: &str, size: usize) -> Vec<u8> {
     let seed =
         name.bytes().fold(size as u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
@@ -260,7 +259,7 @@ pub fn random_bytes(name: &str, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Whether two contents are the same; the failure says where they differ first.
+/// Checks that two contents are the same; the error has the first difference.
 pub fn same(got: &[u8], expected: &[u8]) -> Result<()> {
     let differs = got.iter().zip(expected).position(|(got, expected)| got != expected);
     ensure!(differs.is_none(), "the content differs from byte {}", differs.unwrap_or_default());
@@ -268,7 +267,7 @@ pub fn same(got: &[u8], expected: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Runs a test with every fast path at once, each on a thread and so in a sandbox of its own.
+/// Runs a test with every fast path at once, each on a thread, and so in a sandbox, of its own.
 pub fn each_fast_path(test: impl Fn(&'static str) -> Result<()> + Sync) -> Result<()> {
     thread::scope(|scope| {
         let running = FAST_PATHS.map(|fast_path| {

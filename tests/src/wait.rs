@@ -1,13 +1,13 @@
 //! Conditions with a deadline.
 //!
-//! A fixture never sleeps for a fixed time: it names what it waits for, and the error after the deadline says
-//! that name.
+//! A fixture never sleeps for a fixed time: it names its condition, and the error after the deadline has that
+//! name.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Short enough that a measured time is not spoilt, long enough to leave the CPU to the machines under test.
+/// Short enough not to spoil a measured time, long enough to leave the CPU to the machines under test.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds; fails with `what` after `within`.
@@ -15,7 +15,7 @@ pub fn eventually(within: Duration, what: &str, mut condition: impl FnMut() -> b
     eventually_some(within, what, || condition().then_some(()))
 }
 
-/// Waits until `condition` gives a value; fails with `what` after `within`.
+/// Waits until `condition` returns a value; fails with `what` after `within`.
 pub fn eventually_some<T>(
     within: Duration,
     what: &str,

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what one answer, one storm and one transfer cost.
+//! `cargo xtask bench`: the cost of an answer, a boot storm, a transfer.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::{
 /// Set up, build and run the benchmarks as root.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure.
+    /// The benchmark to run.
     #[arg(value_enum, default_value = "answer")]
     what: What,
     /// Arguments of the benchmark.
@@ -22,16 +22,16 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 enum What {
-    /// One answer, on the host and at each hook
+    /// The cost of one answer, on the host and at each hook
     Answer,
-    /// Exchanges and storms, side by side with dnsmasq and Kea (install kea-dhcp4-server without its service, or leave
-    /// it out with `-- --servers xpxe,xpxe-off,dnsmasq`)
+    /// DHCP exchanges and boot storms, side by side with dnsmasq and Kea (install kea-dhcp4-server without its service,
+    /// or leave it out with `-- --servers xpxe,xpxe-off,dnsmasq`)
     Dhcp,
-    /// TFTP transfers, side by side with tftpd-hpa, dnsmasq and atftpd, as far as they are here
+    /// TFTP transfers, side by side with tftpd-hpa, dnsmasq and atftpd, if they are installed
     Tftp,
 }
 
-/// Becomes the benchmark.
+/// Replaces this process by the benchmark.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(ws, Scope::Programs)?;
     build::release()?;

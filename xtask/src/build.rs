@@ -8,13 +8,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Installs what building needs, then builds.
+/// Installs the build dependencies, then builds.
 pub(crate) fn run(ws: &Workspace) -> Result<()> {
     setup::ensure(ws, Scope::Build)?;
     release()
 }
 
-/// Builds the daemon and the programs that try it: xpxe, xpxe-demo, xpxe-verify.
+/// Builds the daemon, the demo and the verifier report: xpxe, xpxe-demo, xpxe-verify.
 pub(crate) fn release() -> Result<()> {
     Cmd::line("cargo build --release -p boot-userspace -p boot-tests").run()
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: the quick checks, for the time between two thoughts.
+//! `cargo xtask check`: the quick checks, for the inner loop.
 
 use anyhow::Result;
 
@@ -8,15 +8,15 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Format, lints and unit tests: what needs neither root nor a release build.
+/// Check format and lints, and run the unit tests; needs neither root nor a release build.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What the test binaries get: a part of a test's name, --nocapture, …
+    /// Arguments of the test binaries: a part of a test's name, --nocapture, …
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
 
-/// Runs the stages that take less than two minutes together once everything is compiled.
+/// Runs the stages that together take less than two minutes once everything is compiled.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(ws, Scope::Build)?;
     test::run_stages(ws, &[Stage::Fmt, Stage::Clippy, Stage::Unit], &args.filter)

@@ -1,4 +1,4 @@
-//! Commands as they are shown, run and, when they fail, handed to the reader to run by hand.
+//! Commands: shown, run and, if they fail, printed for the reader to run by hand.
 
 use std::{
     env, fmt, fs,
@@ -18,7 +18,7 @@ pub(crate) struct Cmd {
 }
 
 impl Cmd {
-    /// A command from words separated by blanks; what may itself hold a blank goes to [`Cmd::arg`].
+    /// A command from words separated by blanks; pass arguments that may contain a blank to [`Cmd::arg`].
     pub(crate) fn line(words: &str) -> Self {
         Self { env: Vec::new(), argv: words.split_whitespace().map(String::from).collect(), dir: None }
     }
@@ -43,7 +43,7 @@ impl Cmd {
         self
     }
 
-    /// Runs it as root: through sudo, environment kept, unless we are root already.
+    /// Runs the command as root: through sudo, with the environment kept, unless this process is root.
     pub(crate) fn root(mut self) -> Self {
         if !is_root() {
             self.argv.splice(0..0, ["sudo".into(), "-E".into()]);
@@ -51,14 +51,14 @@ impl Cmd {
         self
     }
 
-    /// Shows the command, runs it and fails when it does.
+    /// Shows the command, runs it, and fails if it fails.
     pub(crate) fn run(&self) -> Result<()> {
         println!("+ {self}");
         let status = self.command()?.status().map_err(|error| self.failed(&error))?;
         if status.success() { Ok(()) } else { Err(self.failed(&status)) }
     }
 
-    /// Runs a question quietly and gives what it wrote, or fails when it does.
+    /// Runs the command quietly and returns its output; fails if it fails.
     pub(crate) fn read(&self) -> Result<String> {
         let out = self.command()?.stderr(Stdio::inherit()).output().map_err(|error| self.failed(&error))?;
         if !out.status.success() {
@@ -67,13 +67,13 @@ impl Cmd {
         String::from_utf8(out.stdout).with_context(|| format!("the output of `{self}`"))
     }
 
-    /// Runs a question to which no answer is an answer: what it wrote to stdout, whatever its exit code.
+    /// Runs the command quietly and returns its standard output, whatever its exit code.
     pub(crate) fn probe(&self) -> Option<String> {
         let out = self.command().ok()?.stderr(Stdio::null()).output().ok()?;
         Some(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Becomes the command: it gets our signals and its exit code is ours.
+    /// Replaces this process by the command, which gets the signals and gives the exit code.
     pub(crate) fn exec(&self) -> Result<()> {
         println!("+ {self}");
         Err(self.failed(&self.command()?.exec()))
@@ -111,7 +111,7 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0)
 }
 
-/// Where a program is found by its name.
+/// The path of a program in PATH.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let found = |dir: PathBuf| Some(dir.join(program)).filter(|path| path.is_file());
     env::split_paths(&env::var_os("PATH")?).find_map(found)

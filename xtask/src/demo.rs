@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a rack in network namespaces, booted before your eyes.
+//! `cargo xtask demo`: a rack in network namespaces that boots two machines.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Set up, build and run the demo as root; Ctrl-C ends it.
+/// Set up, build and run the demo as root; Ctrl-C ends the demo.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Arguments of the demo.
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Becomes the demo, so that signals reach it and its exit code is the verb's.
+/// Replaces this process by the demo, so that signals reach the demo and its exit code is the verb's.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(ws, Scope::Everything)?;
     build::release()?;

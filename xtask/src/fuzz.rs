@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: whatever arrives, guided by what it reaches in the code.
+//! `cargo xtask fuzz`: arbitrary input, guided by the code that it reaches.
 
 use std::fs;
 
@@ -14,33 +14,34 @@ use crate::{
 /// The targets, one process each.
 const TARGETS: [&str; 3] = ["respond", "engine", "tftp"];
 
-/// What cargo-fuzz gives to rustc, without the sanitizers: those need a nightly, and there is next to no unsafe code.
+/// The flags of cargo-fuzz for rustc, without the sanitizers: those need a nightly rustc, and there is next to no unsafe
+/// code.
 const FLAGS: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Build the fuzz targets and let them search, on all cores; what is found stays in the target directory.
+/// Build the fuzz targets and run them on all cores; failing inputs stay in the target directory.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long each target runs.
+    /// How long each target runs, in seconds.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
-    /// Only this target; may be given more than once.
+    /// Run only this target (may be repeated).
     #[arg(long, value_name = "TARGET", value_parser = TARGETS)]
     only: Vec<String>,
-    /// How many processes search, instead of one for each core.
+    /// The number of processes; default: one for each core.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Arguments of libFuzzer: a file with a case to repeat it, -help=1, …
+    /// Arguments of libFuzzer: a file with an input to run again, -help=1, …
     #[arg(last = true)]
     args: Vec<String>,
 }
 
-/// Builds, then runs one target after the other; the first that finds something ends it.
+/// Builds, then runs one target after the other; ends at the first failing input.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(ws, Scope::Build)?;
     let host = Toolchain::ask(ws)?.host;
-    // With --target, so that build scripts and procedural macros are compiled as they always are.
+    // With --target, so that build scripts and procedural macros are compiled as usual.
     let build = Cmd::line("cargo build --release --manifest-path tests/fuzz/Cargo.toml --target").arg(&host);
     build.arg("--target-dir").arg(ws.target.to_string_lossy()).env("RUSTFLAGS", FLAGS).run()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -58,7 +59,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
         run = run.arg(format!("-artifact_prefix={}/", found.display()));
         if args.args.iter().all(|arg| arg.starts_with('-')) {
             run = run.arg(format!("-max_total_time={}", args.seconds)).arg("-max_len=4096");
-            // A run of one process says most.
+            // libFuzzer says most about a run of one process.
             if jobs > 1 {
                 run = run.arg(format!("-fork={jobs}"));
             }

@@ -24,7 +24,7 @@ use crate::workspace::Workspace;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
     Setup(setup::Args),
-    /// Install what building needs and make the release binaries
+    /// Install the build dependencies and build the release binaries
     Build,
     Check(check::Args),
     Demo(demo::Args),
@@ -34,7 +34,7 @@ enum Verb {
     Fuzz(fuzz::Args),
 }
 
-/// The last line of an error is a command to run by hand: nothing may follow it, no backtrace either.
+/// The last line of an error is a command to run by hand: nothing may follow it, not even a backtrace.
 fn main() -> ExitCode {
     match run(Verb::parse()) {
         Ok(()) => ExitCode::SUCCESS,

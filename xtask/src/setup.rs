@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: what a fresh Debian machine lacks to build, show and test xpxe.
+//! `cargo xtask setup`: installs the programs that building, showing and testing xpxe needs on a fresh Debian machine.
 
 mod apt;
 mod bpf_linker;
@@ -17,35 +17,35 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cmd, toolchain::Toolchain, workspace::Workspace};
 
-/// Install what this machine lacks to build, show and test xpxe; a second run does nothing.
+/// Install the missing programs to build, show and test xpxe; a second run does nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only say what is missing; fail if anything is.
+    /// Only name the missing ones; fail if there are any.
     #[arg(long)]
     check: bool,
 }
 
-/// How much is set up; each holds the ones before it.
+/// How much is set up; each scope includes the ones before it.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) enum Scope {
-    /// What building needs.
+    /// The build dependencies.
     Build,
-    /// And what checks the crates that are built in.
+    /// And cargo-deny, which checks the dependencies.
     Lints,
-    /// And the programs that demo, tests and benchmarks start.
+    /// And the programs that the demo, tests and benchmarks start.
     Programs,
-    /// And the kernel that the firmware boots.
+    /// And the kernels that firmware tests boot.
     Everything,
 }
 
-/// What the steps look at.
+/// The facts that the steps look at.
 struct Machine<'a> {
     ws: &'a Workspace,
     toolchain: Toolchain,
     apt: apt::Apt,
 }
 
-/// One thing to have: names what is missing of it, and installs that.
+/// One step of the set-up: names the missing parts and installs them.
 struct Step {
     scope: Scope,
     why: &'static str,
@@ -104,7 +104,7 @@ const STEPS: [Step; 8] = [
     },
 ];
 
-/// The verb.
+/// Runs the verb.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     if !args.check {
         return ensure(ws, Scope::Everything);
@@ -125,7 +125,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing of `scope`.
+/// Installs the missing parts of `scope`.
 pub(crate) fn ensure(ws: &Workspace, scope: Scope) -> Result<()> {
     if env::var_os("XPXE_SETUP").is_some_and(|value| value == "skip") {
         println!("setup: skipped (XPXE_SETUP=skip)");

@@ -13,32 +13,32 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What the names of the tests begin with that boot machines.
+/// The beginning of the names of tests that boot machines.
 const FIRMWARE: &str = "firmware";
 
 /// Set up, then run every check; stops at the first stage that fails.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only this stage, and what it needs; may be given more than once.
+    /// Run only this stage, and the stages that it needs (may be repeated).
     #[arg(long, value_name = "STAGE")]
     only: Vec<Stage>,
-    /// What the test binaries get: a part of a test's name, --nocapture, …
+    /// Arguments of the test binaries: a part of a test's name, --nocapture, …
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
 
-/// The stages, in the order they are run.
+/// The stages, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum Stage {
     /// The source is formatted.
     Fmt,
-    /// No lint complains, except of the kernel half.
+    /// Clippy has no complaints, except for the kernel half.
     Clippy,
-    /// No lint complains of the kernel half.
+    /// Clippy has no complaints about the kernel half.
     ClippyEbpf,
-    /// Licences, sources and known faults of the crates that are built in.
+    /// Licences, sources and advisories of the dependencies.
     Deny,
-    /// The tests that need nothing.
+    /// The tests that need neither root nor other programs.
     Unit,
     /// The release build.
     Build,
@@ -48,7 +48,7 @@ pub(crate) enum Stage {
     Firmware,
 }
 
-/// Sets up what the stages need, and runs them.
+/// Sets up the programs that the stages need, and runs the stages.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let stages = stages(&args.only);
     let last = |stage| stages.last() == Some(&stage);
@@ -65,7 +65,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     run_stages(ws, &stages, &args.filter)
 }
 
-/// Runs these stages, on a machine that is set up for them, and shows what each took.
+/// Runs these stages, on a machine that is set up for them, and shows the time of each.
 pub(crate) fn run_stages(ws: &Workspace, stages: &[Stage], filter: &[String]) -> Result<()> {
     let toolchain = Toolchain::ask(ws)?;
     let mut took = Vec::new();
@@ -99,7 +99,7 @@ impl Stage {
             }
             Self::Build => build::release(),
             Self::Root => {
-                // Beside the code they test, and ignored there so that plain `cargo test` needs nothing.
+                // Root tests beside the code they test; ignored there, so that plain `cargo test` needs no root.
                 let beside = as_root(Cmd::line("cargo test -p boot-userspace --lib"), toolchain);
                 beside
                     .args(["--", "--ignored", "--skip", "throughput", "--skip", "a_full_disk"])
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-/// All stages, or the wanted ones; what needs the daemon is preceded by the build.
+/// All stages, or the wanted ones; the build comes before stages that need the daemon.
 fn stages(only: &[Stage]) -> Vec<Stage> {
     let needs_build = only.contains(&Stage::Root) || only.contains(&Stage::Firmware);
     let wanted =
@@ -131,7 +131,7 @@ fn stages(only: &[Stage]) -> Vec<Stage> {
     Stage::value_variants().iter().copied().filter(wanted).collect()
 }
 
-/// Compiled as the user, run as root; a test that cannot be root fails instead of skipping itself.
+/// Tests compiled as the user and run as root; a test without root fails instead of skipping itself.
 pub(crate) fn root_tests(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
     let cmd = Cmd::line("cargo test --release -p boot-tests")
         .env("XPXE_REQUIRE_ROOT", "1")
@@ -155,8 +155,8 @@ fn clippy_ebpf(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
         .env("RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf"))
 }
 
-/// Licences, bans and sources are ours to decide and fail the stage. Advisories need a database from the network: where it
-/// cannot be reached they are not checked, and the log says so.
+/// Faults in licences, bans and sources fail the stage. Advisories need a database from the network: if it cannot be
+/// reached, they are not checked, and the log says so.
 fn deny() -> Result<()> {
     Cmd::line("cargo deny --offline check licenses bans sources").run()?;
     let fetched = Cmd::line("cargo deny fetch db").run();

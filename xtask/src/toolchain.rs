@@ -6,17 +6,17 @@ use anyhow::{Context, Result};
 
 use crate::{cmd::Cmd, workspace::Workspace};
 
-/// What `rustc -vV` and `rust-toolchain.toml` say.
+/// The facts from `rustc -vV` and `rust-toolchain.toml`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Toolchain {
     pub(crate) channel: String,
     pub(crate) host: String,
-    /// The major version of rustc's LLVM: bpf-linker reads what rustc writes, so it follows this.
+    /// The major version of rustc's LLVM: bpf-linker must be able to read rustc's bitcode.
     pub(crate) llvm: u32,
 }
 
 impl Toolchain {
-    /// Asks the rustc that cargo uses here.
+    /// Asks the rustc that cargo uses in this workspace.
     pub(crate) fn ask(ws: &Workspace) -> Result<Self> {
         let file = ws.root.join("rust-toolchain.toml");
         let pin = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
@@ -32,12 +32,12 @@ impl Toolchain {
         Ok(Self { channel, host, llvm })
     }
 
-    /// Where LLVM's Debian packages put it.
+    /// The directory of LLVM's Debian packages.
     pub(crate) fn llvm_prefix(&self) -> String {
         format!("/usr/lib/llvm-{}", self.llvm)
     }
 
-    /// The lock file of the standard library's source: there when rust-src is.
+    /// The lock file of the standard library's source: it exists if rust-src is installed.
     pub(crate) fn rust_src() -> Result<PathBuf> {
         let sysroot = Cmd::line("rustc --print sysroot").read()?;
         Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock"))

@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: what the kernel's verifier says of the kernel half, here and on other kernels.
+//! `cargo xtask verify`: the kernel verifier's result for the kernel half, on this kernel and on others.
 
 use anyhow::Result;
 
@@ -11,11 +11,11 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Build, then load the kernel half as root and show what the verifier made of it.
+/// Build, then load the kernel half as root and show the verifier's instructions, stack and size.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// On Debian's kernels of these versions (6.1, 6.12, newest; all three if none is named), each in QEMU with xpxe
-    /// inside and real clients outside, instead of on this one.
+    /// Run on Debian's kernels of these versions instead of on this one (6.1, 6.12, newest; all three if none is named),
+    /// each in QEMU with xpxe inside and real clients outside.
     #[arg(long, value_name = "VERSION", num_args = 0..)]
     kernels: Option<Vec<String>>,
     /// Arguments of xpxe-verify.
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Becomes xpxe-verify, or the test that boots the kernels.
+/// Replaces this process by xpxe-verify, or by the test that boots the kernels.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let Some(versions) = &args.kernels else {
         build::run(ws)?;

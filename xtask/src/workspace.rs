@@ -1,4 +1,4 @@
-//! What cargo knows of this workspace.
+//! The workspace, as cargo describes it.
 
 use std::{env, path::PathBuf};
 
@@ -45,12 +45,12 @@ impl Workspace {
         self.target.join("release").join(name).to_string_lossy().into_owned()
     }
 
-    /// Where the kernel that firmware tests boot is kept.
+    /// The directory of the kernel that firmware tests boot.
     pub(crate) fn guest(&self) -> PathBuf {
         self.target.join("guest")
     }
 
-    /// Where the kernels that the fast path is tried on are kept.
+    /// The directory of the kernels that the fast path is tried on.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")
     }

@@ -1,4 +1,4 @@
-//! What the scan takes down of options.
+//! The facts that the option scan reads.
 
 use std::vec::Vec;
 
@@ -106,7 +106,7 @@ fn a_raspberry_pi_is_no_bios() {
     assert_eq!(pi.class(), Class::OS);
 }
 
-/// The classes are as boards and boot loaders write them.
+/// The classes as boards and boot loaders send them.
 #[test]
 fn boot_loaders_are_firmware_and_no_operating_systems() {
     let scanned = |class: &[u8], arch: &[u8]| {
@@ -129,7 +129,7 @@ fn boot_loaders_are_firmware_and_no_operating_systems() {
         assert_eq!(facts.class(), rom, "{} {arch:?}", class.escape_ascii());
         assert!(!facts.heeds_proxies(), "{}", class.escape_ascii());
     }
-    // U-Boot's EFI half says that it is a PXE client, and no more.
+    // U-Boot's EFI half sends PXEClient and no more.
     let efi = scanned(b"PXEClient:Arch:00011:UNDI:003000", &[0, 11]);
     assert_eq!(efi.class(), Class { firmware: Firmware::EfiArm64, stage: Stage::Rom });
     assert!(efi.heeds_proxies());
@@ -206,7 +206,7 @@ fn a_scan_is_as_long_as_the_kernel_may_run_and_padding_is_no_step() {
     }
 }
 
-/// The daemon leaves out of a long message what is not in this list.
+/// When the daemon shortens a long message, it keeps the options in this list only.
 #[test]
 fn every_option_that_is_read_is_in_the_list() {
     for code in 1..=254 {
@@ -221,8 +221,8 @@ fn every_option_that_is_read_is_in_the_list() {
 }
 
 proptest! {
-    /// A list that was put together from options is read back, whatever they are, by the plainest reading
-    /// there is: the option's data, once, if it has the right length.
+    /// Arbitrary options are read back by the plainest reading there is: the option's data, once, if it has the right
+    /// length.
     #[test]
     fn a_scan_reads_what_was_written(
         options in prop::collection::btree_map(

@@ -1,7 +1,7 @@
 //! A transfer under way, in memory that the kernel half and the daemon share.
 //!
-//! What the client has and what was sent are one number, so that whoever moves it forward, a hook on any CPU or
-//! the daemon's timer, has with that the sole right to send what comes next.
+//! The position acknowledged and the position sent are one number. A hook on any CPU, or the daemon's timer, that advances
+//! the number has the sole right to send the next blocks.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -41,8 +41,8 @@ pub struct Flight {
     pub progressed: Word,
     /// Boot-clock nanoseconds when something was last sent, for the first time or again.
     pub sent_at: Word,
-    /// What [`measure`](Self::measure) made of round trips: their mean in the upper half, their mean deviation in the
-    /// lower one, both in units of 1,024 ns. 0: none is known yet.
+    /// The round trips by [`measure`](Self::measure): their mean in the upper half, their mean deviation in the lower one,
+    /// both in units of 1,024 ns. 0: none is known yet.
     round_trip: Word,
     /// Bytes of the file.
     size: Word,
@@ -56,15 +56,15 @@ pub struct Flight {
     pub by_xdp: Word,
     /// Blocks that TC sent.
     pub by_tc: Word,
-    /// Address of the client in the upper half, ours in the lower one; 0 when the slot is free.
+    /// The client's address in the upper half, the server's in the lower one; 0 when the slot is free.
     addresses: Word,
     /// Interface in the upper half, the client's port in the lower one.
     ends: Word,
-    /// What tells the file's content from others; 0 when unknown.
+    /// The fingerprint of the file's content; 0 when unknown.
     pub content: Word,
     /// The file's name for the log, padded with zeros.
     name: [Word; NAME / 8],
-    /// The last position that was sent more than once: its acknowledgement may be of either.
+    /// The last position that was sent more than once: its acknowledgement may belong to either.
     pub resent: Word,
     /// Nanoseconds between repeats that the client asked for (RFC 2349); 0 when it did not.
     pub timeout: Word,
@@ -82,7 +82,7 @@ pub struct RoundTrip {
 /// Nanoseconds in a unit of [`Flight::round_trip`], as a power of two: so both halves fit into 32 bits.
 const ROUND_TRIP_UNIT: u32 = 10;
 
-/// What was sent and what is acknowledged, in positions.
+/// The positions sent and acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// Last position sent.
@@ -92,28 +92,28 @@ pub struct State {
 }
 
 impl State {
-    /// As [`Flight::state`] has it.
+    /// The number in [`Flight::state`].
     #[inline(always)]
     #[must_use]
     pub fn packed(self) -> u64 {
         u64::from(self.sent) << 32 | u64::from(self.acked)
     }
 
-    /// What [`Flight::state`] says.
+    /// The state from the number in [`Flight::state`].
     #[inline(always)]
     #[must_use]
     pub fn of(packed: u64) -> Self {
         Self { sent: (packed >> 32) as u32, acked: packed as u32 }
     }
 
-    /// Positions that are under way.
+    /// The number of positions under way.
     #[inline(always)]
     #[must_use]
     pub fn outstanding(self) -> u32 {
         self.sent.wrapping_sub(self.acked)
     }
 
-    /// What an acknowledgement of `block` means.
+    /// The meaning of an acknowledgement of `block`.
     #[inline(always)]
     #[must_use]
     pub fn judge(self, block: u16) -> Ack {
@@ -131,20 +131,20 @@ impl State {
     }
 }
 
-/// What an acknowledgement says about a transfer.
+/// The meaning of an acknowledgement for a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// Nothing new.
     Repeated,
-    /// So many positions of those under way, but not all.
+    /// This many of the positions under way, but not all.
     Inside(u32),
-    /// All that is under way.
+    /// All positions under way.
     Everything,
-    /// Something that was not sent, or was acknowledged long ago.
+    /// A block that was not sent, or was acknowledged long ago.
     Impossible,
 }
 
-/// What does not change during a transfer.
+/// The properties of a transfer that do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Bytes of the file.
@@ -162,7 +162,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Where a position's block lies in the file, and how long it is. 2 is the first.
+    /// Offset and length of a position's block in the file. Position 2 is the first block.
     #[inline(always)]
     #[must_use]
     pub fn extent(&self, position: u32) -> (u64, u32) {
@@ -179,14 +179,14 @@ impl Shape {
 }
 
 impl Flight {
-    /// What was sent and what is acknowledged.
+    /// The positions sent and acknowledged.
     #[inline(always)]
     #[must_use]
     pub fn state(&self) -> State {
         State::of(self.state.get())
     }
 
-    /// What does not change.
+    /// The properties that do not change.
     #[inline(always)]
     #[must_use]
     pub fn shape(&self) -> Shape {
@@ -215,10 +215,10 @@ impl Flight {
         u32::from((self.shape.get() >> 16) as u16)
     }
 
-    /// Takes in that the block at `position`, which was last sent `nanos` ago, is acknowledged (RFC 6298 section 2).
+    /// Learns from the acknowledgement of the block at `position`, which was last sent `nanos` ago (RFC 6298 section 2).
     ///
-    /// What was sent more than once says nothing (Karn's rule), nor does the OACK: a client that is slow with blocks
-    /// may be quick with that.
+    /// A block that was sent more than once does not count (Karn's rule), nor does the OACK: a client that is slow with
+    /// blocks may be quick with an OACK.
     #[inline(always)]
     pub fn measure(&self, position: u32, nanos: u64) {
         if position < 2 || u64::from(position) <= self.resent.get() {
@@ -238,7 +238,7 @@ impl Flight {
         self.round_trip.set(mean << 32 | deviation);
     }
 
-    /// What is known of how long acknowledgements of blocks take.
+    /// The time that acknowledgements of blocks take, if it is known.
     #[must_use]
     pub fn round_trip(&self) -> Option<RoundTrip> {
         let known = self.round_trip.get();
@@ -246,7 +246,7 @@ impl Flight {
         (known != 0).then_some(RoundTrip { mean: nanos(known >> 32), deviation: nanos(known & 0xffff_ffff) })
     }
 
-    /// What was learned of the client in another flight of the same transfer.
+    /// Takes over the round trips learned in another flight of the same transfer.
     pub fn inherit(&self, before: &Self) {
         let words =
             |of: &Self| [&of.round_trip, &of.resent, &of.timeout, &of.opened, &of.content].map(Word::get);
@@ -258,7 +258,7 @@ impl Flight {
         self.content.set(content);
     }
 
-    /// Whose transfer it is; `None` when the slot is free.
+    /// The transfer's key; `None` when the slot is free.
     #[must_use]
     pub fn key(&self) -> Option<TransferKey> {
         let (addresses, ends) = (self.addresses.get(), self.ends.get());
@@ -271,12 +271,12 @@ impl Flight {
         })
     }
 
-    /// Makes the slot free.
+    /// Frees the slot.
     pub fn end(&self) {
         self.addresses.set(0);
     }
 
-    /// Makes it a new transfer of the file `name`, about which nothing may be known to the kernel half yet.
+    /// Begins a new transfer of the file `name` in this slot. The kernel half must not know the slot yet.
     pub fn begin(&self, key: &TransferKey, shape: &Shape, state: State, name: &str, now: u64) {
         let number = |address| u64::from(u32::from_be_bytes(address));
         self.addresses.set(number(key.client) << 32 | number(key.local));
@@ -300,7 +300,7 @@ impl Flight {
         self.state.set(state.packed());
     }
 
-    /// The file's name, as far as it was kept.
+    /// The file's name, cut to [`NAME`] bytes.
     #[must_use]
     pub fn name(&self) -> [u8; NAME] {
         let mut name = [0; NAME];

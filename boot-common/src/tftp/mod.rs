@@ -1,8 +1,8 @@
 //! TFTP at a hook: an acknowledgement comes in, the next block goes out.
 //!
-//! Only an acknowledgement of everything under way is answered, and only with blocks that were never sent. All
-//! else (requests, repeated acknowledgements, those inside a window, errors) is the daemon's, which also owns the
-//! timer. Answering repeats made 80,000 packets of 150 with EDK2 (RFC 1123 section 4.2.3.1).
+//! The hooks answer only an acknowledgement of everything under way, and only with blocks that were never sent. The daemon
+//! handles the rest (requests, repeated acknowledgements, those inside a window, errors) and owns the timer. Answering
+//! repeats made 80,000 packets of 150 with EDK2 (RFC 1123 section 4.2.3.1).
 
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -21,13 +21,13 @@ pub use flight::{Ack, Flight, NAME, RoundTrip, Shape, State, TransferKey};
 pub use tables::{CHUNK, Chunk, LONGEST_BLOCK, MAX_FLIGHTS, SUMS, Sums, Transfers};
 pub use word::Word;
 
-/// A daemon that gave no sign of life for so long has died. It gives one every second.
+/// A daemon without a heartbeat for this long has died. A heartbeat comes every second.
 const SILENCE: u64 = 3_500_000_000;
-/// How old a block must be before a repeated acknowledgement means that it was lost, while there is no daemon
-/// whose timer would know.
+/// The age of a block from which a repeated acknowledgement means that the block was lost, while no daemon runs whose timer
+/// would know.
 const LOST: u64 = 200_000_000;
 
-/// Bytes of an acknowledgement's frame, and of all that comes before a block's bytes.
+/// Bytes of an acknowledgement's frame, and of the headers before a block's bytes.
 pub const ACK_FRAME: u32 = 46;
 /// Ethernet's shortest frame, without the checksum at its end.
 const SHORTEST_FRAME: u32 = 60;
@@ -49,7 +49,7 @@ pub struct DataHead {
 
 const _: () = assert!(size_of::<DataHead>() == 64);
 
-/// What is sent.
+/// The positions to send.
 #[derive(Clone, Copy)]
 struct Range {
     slot: u32,
@@ -57,7 +57,7 @@ struct Range {
     end: u32,
 }
 
-/// Answers the acknowledgement in `frame`, of which `request` has the headers. Gives the reason it ended with:
+/// Answers the acknowledgement in `frame`; `request` has its headers. Returns how it ended:
 /// [`Reason::TftpBlock`] when an answer stands in the frame, [`Reason::TftpDone`] when there is nothing to say.
 /// After every other reason but [`Reason::TftpRace`] and [`Reason::StoreFailed`] the frame is as it was.
 // A function of its own, with the reason as a number in a register: the kernel's stack has no room for more.
@@ -75,8 +75,8 @@ pub fn answer<F: Frame, T: Transfers>(
     }
 }
 
-/// Reads the acknowledgement and moves its transfer on. Gives what is to be sent; the frame is as long as the
-/// first of it wants.
+/// Reads the acknowledgement and advances its transfer. Returns the positions to send; the frame then has the length of
+/// the first one.
 #[inline(always)]
 fn next<F: Frame, T: Transfers>(
     frame: &mut F,
@@ -120,7 +120,7 @@ fn next<F: Frame, T: Transfers>(
     Ok(range)
 }
 
-/// While there is no daemon: what was sent long enough ago is sent again.
+/// While no daemon runs, sends blocks again that were sent long enough ago.
 #[inline(always)]
 #[expect(
     clippy::too_many_arguments,
@@ -144,7 +144,7 @@ fn again<F: Frame, T: Transfers>(
     }
     let range = Range { slot, first: after.acked.wrapping_add(1), end: after.sent };
     prepare(frame, flight, range)?;
-    // Whoever moves the time on sends.
+    // The CPU that advances the time sends.
     if !tables.exchange(&flight.sent_at, sent_at, now) {
         return Err(Reason::TftpRace);
     }
@@ -155,7 +155,7 @@ fn again<F: Frame, T: Transfers>(
     Ok(range)
 }
 
-/// Checks that this hook can send all of a range, and makes the frame as long as its first block wants.
+/// Checks that this hook can send the whole range, and gives the frame the length of the first block's.
 #[inline(always)]
 fn prepare<F: Frame>(frame: &mut F, flight: &Flight, range: Range) -> Result<(), Reason> {
     if range.first != range.end && !F::COPIES {
@@ -165,7 +165,7 @@ fn prepare<F: Frame>(frame: &mut F, flight: &Flight, range: Range) -> Result<(),
     if frame.resize(frame_length(length)) { Ok(()) } else { Err(Reason::NoTailRoom) }
 }
 
-/// Blocks that are sent at once: the largest window that is granted.
+/// The most blocks that are sent at once: the largest window that is granted.
 pub const MAX_WINDOW: u16 = 64;
 
 /// Writes the range's blocks over the frame, one after the other; all but the last leave as copies.
@@ -217,7 +217,7 @@ fn store<F: Frame, T: Transfers>(
     if !is_first && !frame.resize(frame_length) {
         return None;
     }
-    // The padding of a short frame first, so that nothing that stood in the frame before leaves with it.
+    // The padding of a short frame first, so that no earlier bytes of the frame leave with it.
     let head_length = if frame_length > SHORTEST_FRAME { ACK_FRAME } else { SHORTEST_FRAME };
     let head = <&[u8; 64]>::try_from(head.as_bytes()).ok()?;
     let stored = frame.store(0, head, head_length)
@@ -261,17 +261,18 @@ fn frame_length(block_length: u32) -> u32 {
     if length < SHORTEST_FRAME { SHORTEST_FRAME } else { length }
 }
 
-/// Checks everything about an acknowledgement's frame of `length` bytes that a socket's stack would check.
+/// Checks an acknowledgement's frame of `length` bytes as a socket's stack would.
 ///
 /// # Errors
-/// [`Reason::TftpRequest`] or [`Reason::Tftp`] when it is no plain acknowledgement; else why it is not to be believed, or not for us.
+/// [`Reason::TftpRequest`] or [`Reason::Tftp`] if it is not a plain acknowledgement; otherwise the
+/// reason why the frame is not believed or not for this server.
 #[inline(always)]
 pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<(), Reason> {
     if length < ACK_FRAME {
         return Err(Reason::Tftp);
     }
     let opcode = opcode(request);
-    // Counted by itself only where our sockets should get it: the daemon looks whether they do.
+    // Counted separately only if the daemon's socket should get it: the daemon compares the counts.
     let to_us = request.eth.destination == link.mac && request.ip.destination == link.address;
     if opcode == OPCODE_READ && to_us {
         return Err(Reason::TftpRequest);

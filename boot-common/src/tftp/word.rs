@@ -15,12 +15,12 @@ impl Word {
         self.0.load(core::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Another value.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, core::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Puts `to` where `from` is; false when something else is there.
+    /// Replaces `from` by `to`; false if the word has another value.
     #[must_use]
     pub fn exchange(&self, from: u64, to: u64) -> bool {
         use core::sync::atomic::Ordering::SeqCst;
@@ -28,8 +28,8 @@ impl Word {
     }
 }
 
-// LLVM's BPF backend has no instruction for relaxed atomic accesses, which are plain ones there; a volatile access
-// is what is neither split nor left out.
+// LLVM's BPF backend has no instruction for relaxed atomic accesses, which are plain ones on BPF; a volatile access is
+// neither split nor left out.
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "plain accesses to an atomic's memory")]
 impl Word {
@@ -41,14 +41,14 @@ impl Word {
         unsafe { core::ptr::read_volatile(self.0.as_ptr()) }
     }
 
-    /// Another value.
+    /// Sets the value.
     #[inline(always)]
     pub fn set(&self, value: u64) {
         // SAFETY: an aligned u64, which BPF writes all at once.
         unsafe { core::ptr::write_volatile(self.0.as_ptr(), value) }
     }
 
-    /// Where it is, for a compare-and-exchange.
+    /// Its address, for a compare-and-exchange.
     #[inline(always)]
     #[must_use]
     pub fn as_ptr(&self) -> *mut u64 {

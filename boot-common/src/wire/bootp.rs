@@ -57,7 +57,7 @@ pub mod option {
     pub const IPXE: u8 = 175;
     pub const END: u8 = 255;
 
-    /// What is read of a request.
+    /// The options of a request that are read.
     pub const READ: [u8; 14] = [
         HOST_NAME,
         REQUESTED_ADDRESS,
@@ -86,13 +86,13 @@ pub struct BootpFixed {
     pub htype: u8,
     /// Hardware address length; 6 for Ethernet.
     pub hlen: u8,
-    /// Relays passed.
+    /// Relays on the way.
     pub hops: u8,
-    /// Transaction, chosen by the client.
+    /// Transaction number, chosen by the client.
     pub xid: U32,
     /// Seconds since the client began, by its own account.
     pub secs: U16,
-    /// 0x8000 = the client wants broadcast answers.
+    /// 0x8000 = the client asks for broadcast answers.
     pub flags: U16,
     /// The address the client already has.
     pub ciaddr: [u8; 4],
@@ -108,7 +108,7 @@ pub struct BootpFixed {
 
 const _: () = assert!(size_of::<BootpFixed>() == BOOTP_FIXED);
 
-/// A whole request frame, as it stands in a buffer of [`BUFFER`] bytes.
+/// A whole request frame in a buffer of [`BUFFER`] bytes.
 ///
 /// Bytes behind the frame's own length are left over from earlier frames and mean nothing.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -137,7 +137,7 @@ impl Request {
 
 const _: () = assert!(size_of::<Request>() == BUFFER);
 
-/// The part of an answer that is written anew for every client: all headers and the fixed BOOTP fields.
+/// The part of an answer that is written for each client: all headers and the fixed BOOTP fields.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Head {

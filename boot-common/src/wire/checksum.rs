@@ -14,7 +14,7 @@ impl Sum {
     /// The sum of nothing.
     pub const ZERO: Self = Self(0);
 
-    /// A sum that was computed before, as [`folded`](Self::folded) gives it.
+    /// A sum that [`folded`](Self::folded) returned before.
     #[inline(always)]
     #[must_use]
     pub const fn of(folded: u16) -> Self {
@@ -58,7 +58,7 @@ impl Sum {
 
     /// With `length` bytes of a buffer from an even offset, at most `MAX_WORDS` words.
     ///
-    /// `N` has to be a power of two: offsets are masked with it, which is what the verifier can follow.
+    /// `N` has to be a power of two: offsets are masked with it, and the verifier can follow a mask.
     #[inline(always)]
     #[must_use]
     pub fn range<const N: usize, const MAX_WORDS: u32>(
@@ -79,7 +79,7 @@ impl Sum {
             sum = sum.wrapping_add(u32::from(high) << 8 | u32::from(low));
             word += 1;
         }
-        // Behind the loop: inside it the verifier would have two cases to follow for each word.
+        // Behind the loop: inside it the verifier would follow two cases for each word.
         if length & 1 != 0 {
             sum = sum.wrapping_add(u32::from(at(black_box(from + length - 1))) << 8);
         }

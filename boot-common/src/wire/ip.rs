@@ -15,11 +15,11 @@ pub const IP_UDP: u8 = 17;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Eth {
-    /// Who the frame is for.
+    /// The receiver's MAC address.
     pub destination: Mac,
-    /// Who sent it.
+    /// The sender's MAC address.
     pub source: Mac,
-    /// [`ETHERTYPE_IPV4`] or something else.
+    /// [`ETHERTYPE_IPV4`] or another type.
     pub ethertype: U16,
 }
 
@@ -39,7 +39,7 @@ pub struct Ipv4 {
     pub fragment: U16,
     /// Time to live.
     pub ttl: u8,
-    /// [`IP_UDP`] or something else.
+    /// [`IP_UDP`] or another protocol.
     pub protocol: u8,
     /// Ones' complement sum over the header.
     pub checksum: U16,
@@ -50,7 +50,7 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
-    /// Makes it the header of a UDP datagram of `udp_length` bytes that is not to be fragmented.
+    /// The header of a UDP datagram of `udp_length` bytes that must not be fragmented.
     #[inline(always)]
     pub fn fill(&mut self, udp_length: u16, source: [u8; 4], destination: [u8; 4]) {
         self.version_ihl = 0x45;

@@ -1,8 +1,8 @@
 //! `xpxe-demo`: one rack, two machines with real firmware, booted by xpxe and then by dnsmasq.
 //!
-//! Prints who answered each step of either boot, the guest kernels' own word that their machine's argument
-//! arrived, and both servers' times. Everything is in anonymous namespaces and private mounts: nothing is
-//! left, however it ends. The exit code is 0 only when every machine booted.
+//! Prints each step of both boots with the hook or server that answered, the guest kernels' command lines with their
+//! machine's argument, and both servers' times. Everything is in anonymous namespaces and private mounts: the
+//! demo leaves nothing behind, however it ends. The exit code is 0 only when every machine booted.
 
 use std::fs;
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ const PLANS: [Plan; 2] = [
     },
 ];
 
-/// What a machine's serial port told of a boot.
+/// The facts about a boot from the machine's serial port.
 struct Boot {
     kernel: Line,
     cmdline: Line,
@@ -134,7 +134,7 @@ fn follow(machine: &Machine, proof: &str) -> Result<Boot> {
     Ok(Boot { kernel, cmdline, address, off })
 }
 
-/// All boots; or, when one failed, an error after the last lines of everybody concerned.
+/// All boots; if one failed, prints the last lines of its machine and of the server and returns an error.
 fn all_or_evidence(
     boots: Vec<Result<Boot>>,
     machines: &[Machine],
@@ -164,7 +164,7 @@ fn configuration(sandbox: &Sandbox, rack: &Rack, proof: &str) -> Result<String> 
     Ok(config)
 }
 
-/// One row of a machine's account.
+/// One step of a machine's boot, as printed.
 struct Step {
     at: Duration,
     by: String,

@@ -1,6 +1,6 @@
-//! `xpxe-verify`: what the kernel's verifier makes of the kernel half, beside the kernel's limits.
+//! `xpxe-verify`: the kernel verifier's result for the kernel half, beside the kernel's limits.
 //!
-//! Loads the programs over tables of their own, which are gone again at the end. The exit code is 0 only when
+//! Loads the programs with tables of their own, and removes both at the end. The exit code is 0 only when
 //! every program loads.
 
 #![expect(unsafe_code, reason = "aya does not give out a program's translated instructions")]
@@ -16,7 +16,7 @@ use aya::programs::{Program, ProgramFd, ProgramInfo};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::fastpath::{OBJECT, Sizes, Temporary, load};
 
-/// `BPF_COMPLEXITY_LIMIT_INSNS`: what the verifier looks at before it gives up.
+/// `BPF_COMPLEXITY_LIMIT_INSNS`: the instructions that the verifier checks before it gives up.
 const MOST_VERIFIED: u32 = 1_000_000;
 /// `MAX_BPF_STACK`: for a program and the functions it calls together.
 const MOST_STACK: u32 = 512;
@@ -132,7 +132,7 @@ impl Instruction {
         }
     }
 
-    /// The function that is called (1), or handed to a helper that calls it (4), relative to what follows.
+    /// The function that is called (1), or handed to a helper that calls it (4), relative to the next instruction.
     fn calls(self) -> Option<i32> {
         match (self.code, self.source) {
             // The kernel moves the distance into the offset once the program is compiled.

@@ -8,7 +8,7 @@ pub struct Download {
     caller: Caller,
     block_size: usize,
     window: u64,
-    /// What came, in order.
+    /// The received bytes, in order.
     bytes: Vec<u8>,
     /// Blocks in `bytes`.
     blocks: u64,
@@ -48,14 +48,14 @@ impl Download {
                     download.acknowledge()?;
                     return Ok(download);
                 }
-                // Of an earlier transfer from this port, by the server's timer.
+                // A repeat of an earlier transfer from this port, by the server's timer.
                 Packet::Data { .. } => {}
                 other => bail!("{name} is answered with {other:?}"),
             }
         }
     }
 
-    /// Goes on until so many bytes have come, or the file's end. At most `block_size * window` bytes more come.
+    /// Continues until this many bytes have come, or to the file's end. At most `block_size * window` bytes more come.
     pub fn go_on_to(&mut self, bytes: usize) -> Result<()> {
         while !self.finished && self.bytes.len() < bytes {
             let packet = self.next()?;
@@ -64,7 +64,7 @@ impl Download {
         Ok(())
     }
 
-    /// Takes a packet that was heard from the [`Caller`].
+    /// Handles a packet that the [`Caller`] received.
     pub fn take(&mut self, packet: Packet) -> Result<()> {
         match packet {
             Packet::Data { block, bytes } => self.block(block, &bytes),
@@ -75,7 +75,7 @@ impl Download {
         }
     }
 
-    /// Goes on to the end and stays a little (RFC 1350 section 6), in case the last ACK is lost.
+    /// Continues to the end and stays a little (RFC 1350 section 6), in case the last ACK is lost.
     pub fn finish(mut self) -> Result<Finished> {
         self.go_on_to(usize::MAX)?;
         while self.caller.hear(Duration::from_millis(150))?.is_some() {
@@ -89,7 +89,7 @@ impl Download {
         })
     }
 
-    /// What came so far.
+    /// The bytes so far.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -148,13 +148,13 @@ pub struct Finished {
     pub bytes: Vec<u8>,
     /// Its blocks.
     pub blocks: u64,
-    /// Packets of both sides, those that [`Fault`]s took away too.
+    /// Packets of both sides, including those lost to [`Fault`]s.
     pub packets: u64,
     /// How often the client's own timer ran out.
     pub repeats: u32,
 }
 
-/// Packets of a transfer in which nothing goes wrong: request, OACK and its ACK, the blocks, an ACK for each window.
+/// The number of packets of a transfer without faults: request, OACK and its ACK, the blocks, an ACK for each window.
 pub fn clean_packets(size: usize, block_size: u16, window: u16) -> u64 {
     let blocks = size as u64 / u64::from(block_size) + 1;
     3 + blocks + blocks.div_ceil(u64::from(window))

@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::cmd::Cmd;
 
-/// What demo, tests and benchmarks start. None of them starts a service: of all that they and what they depend on
-/// install, only nftables has a unit, and that one is neither enabled nor started. dhcpcd-base is dhcpcd without its
-/// unit, and kea-admin has perfdhcp without any of Kea's servers.
+/// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
+/// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
+/// dhcpcd without its unit, and kea-admin has perfdhcp without any of Kea's servers.
 pub(super) const PROGRAMS: [&str; 23] = [
     "qemu-system-x86",
     "qemu-system-arm",
@@ -35,7 +35,7 @@ pub(super) const PROGRAMS: [&str; 23] = [
     "xz-utils",
 ];
 
-/// What building needs: a C toolchain, and what bpf-linker is linked with.
+/// The build dependencies: a C toolchain, and the libraries of bpf-linker.
 pub(super) fn build_packages(llvm: u32) -> Vec<String> {
     let llvm = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
     let rest = ["zlib1g-dev", "libzstd-dev", "libxml2-dev", "build-essential", "pkg-config"];
@@ -45,7 +45,7 @@ pub(super) fn build_packages(llvm: u32) -> Vec<String> {
 /// Those of `packages` that are not installed.
 pub(super) fn missing(packages: &[String]) -> Result<Vec<String>> {
     let query = Cmd::line("dpkg-query --show --showformat").arg("${db:Status-Abbrev} ${Package}\n");
-    // It fails when it knows nothing of one of them, and still tells of the others.
+    // dpkg-query fails if it does not know a package, but still reports the others.
     let installed = query.args(packages).probe().unwrap_or_default();
     Ok(not_in(packages, &installed))
 }
@@ -57,14 +57,14 @@ fn not_in(packages: &[String], dpkg: &str) -> Vec<String> {
     packages.iter().filter(|package| !installed.contains(&package.as_str())).cloned().collect()
 }
 
-/// apt-get, which learns what there is at most once a run.
+/// apt-get; it fetches the package lists at most once a run.
 #[derive(Default)]
 pub(super) struct Apt {
     updated: Cell<bool>,
 }
 
 impl Apt {
-    /// Fetches the package lists, if that was not done yet.
+    /// Fetches the package lists, once.
     pub(super) fn update(&self) -> Result<()> {
         if !self.updated.replace(true) {
             Cmd::line("apt-get update").root().run()?;
@@ -81,7 +81,7 @@ impl Apt {
     }
 }
 
-/// The stable release's qemu-system-x86 cannot be beside a qemu-utils from backports.
+/// The stable release's qemu-system-x86 conflicts with a qemu-utils from backports.
 fn arguments(packages: &[String], qemu_utils: &str) -> Vec<String> {
     const QEMU: &str = "qemu-system-x86";
     let mut packages = packages.to_vec();
@@ -93,7 +93,7 @@ fn arguments(packages: &[String], qemu_utils: &str) -> Vec<String> {
     packages
 }
 
-/// What to do on a machine that has no apt.
+/// The remedy on a machine without apt.
 pub(super) fn without(llvm: u32, linker: &Cmd, guest: &Path, files: &[String]) -> String {
     format!(
         "this is no Debian (no apt-get, dpkg-query): install by hand what goes by these names there:\n\

@@ -18,19 +18,19 @@ pub(super) fn missing(toolchain: &Toolchain) -> Vec<String> {
     if fits { vec![] } else { vec![format!("bpf-linker-{VERSION}")] }
 }
 
-/// Whether it is our version and reads what rustc's LLVM writes, which its own or a newer LLVM does. One that has no
-/// LLVM library carries an LLVM inside; which one it does not tell.
+/// Whether bpf-linker has the pinned version and can read rustc's bitcode: its LLVM must be that of rustc or newer. A
+/// bpf-linker without an LLVM library has an LLVM of unknown version inside.
 fn fits(version: &str, ldd: &str, llvm: u32) -> bool {
     let linked = ldd.lines().find_map(|line| line.trim().strip_prefix("libLLVM")).map(major);
     version.trim() == format!("bpf-linker {VERSION}") && linked.is_none_or(|linked| linked >= Some(llvm))
 }
 
-/// The major version in ".so.22.1 => ..." or, as it was written up to LLVM 17, "-17.so.1 => ...".
+/// The major version in ".so.22.1 => ..." or, up to LLVM 17, "-17.so.1 => ...".
 fn major(library: &str) -> Option<u32> {
     library.split(['.', '-', ' ']).find_map(|part| part.parse().ok())
 }
 
-/// Forced, as cargo takes a build with another LLVM for the same.
+/// With --force, because cargo does not notice a change of the LLVM.
 pub(super) fn command(toolchain: &Toolchain) -> Cmd {
     Cmd::line("cargo install bpf-linker --locked --force --no-default-features --version")
         .arg(VERSION)

@@ -1,5 +1,5 @@
-//! What firmware tests boot with besides what is installed: the iPXE of later Debian releases, which behaves unlike this
-//! one's, and a guest for 64-bit Arm.
+//! Files for firmware tests from other Debian releases: their iPXE, which behaves differently from this release's, and a
+//! guest for 64-bit Arm.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use super::{
     unpack::{self, Modules},
 };
 
-/// A directory below the guest's, and what it is made from.
+/// A directory below the guest's, and its packages.
 struct Part {
     /// The directory's name.
     name: &'static str,
@@ -18,9 +18,9 @@ struct Part {
     suite: &'static str,
     /// The architecture of the packages.
     architecture: &'static str,
-    /// Their names; a meta package stands for the first one that it depends on.
+    /// The packages' names; a meta package stands for its first dependency.
     packages: &'static [&'static str],
-    /// Fills the directory with what is unpacked.
+    /// Fills the directory from the unpacked packages.
     fill: fn(unpacked: &Path, to: &Path) -> Result<()>,
 }
 
@@ -44,7 +44,7 @@ const PARTS: [Part; 3] = [
     },
 ];
 
-/// Written last into each directory: what it was made from.
+/// Written last into each directory: the packages it was made from.
 const COMPLETE: &str = "complete";
 
 impl Part {
@@ -81,7 +81,7 @@ pub(super) fn install(guest: &Path, missing: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The loaders, and the ROMs where there are any.
+/// The loaders, and the ROMs if there are any.
 fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
     for (from, name) in [("usr/lib/ipxe", "ipxe"), ("usr/share/qemu", "roms")] {
         let from = unpacked.join(from);
@@ -94,7 +94,7 @@ fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
 
 /// Kernel, modules and busybox.
 fn arm64(unpacked: &Path, to: &Path) -> Result<()> {
-    // The cloud kernel has no other network card's modules.
+    // The cloud kernel has no modules for other network cards.
     unpack::take(unpacked, to, Modules::AsFarAsThere)?;
     unpack::copy(&unpacked.join("bin/busybox"), &to.join("busybox"))
 }

@@ -13,7 +13,7 @@ use crate::cmd::Cmd;
 
 const META: &str = "linux-image-amd64";
 
-/// What is there when the guest is complete; `version` is written last.
+/// The files of a complete guest; `version` is written last.
 pub(super) fn files() -> impl Iterator<Item = String> {
     let modules = MODULES.iter().map(|name| format!("modules/{name}.ko"));
     modules.chain(["vmlinuz", "version"].map(String::from))
@@ -32,7 +32,7 @@ pub(super) fn install(guest: &Path, apt: &Apt) -> Result<()> {
     unpack::finish(guest, &image)
 }
 
-/// The package that the meta package stands for.
+/// The package that the meta package depends on.
 fn image(depends: &str) -> Result<String> {
     let of = |line: &str| line.trim().strip_prefix("Depends: ").map(String::from);
     let image = depends.lines().filter_map(of).find(|name| name.starts_with("linux-image-"));

@@ -1,7 +1,7 @@
 //! Debian's kernels of several releases, to run xpxe on in QEMU: unpacked, not installed.
 //!
-//! apt gets a root of its own for them, with the package lists of all those releases, so that nothing of this machine's
-//! own apt changes.
+//! apt gets a root of its own for them, with the package lists of all those releases, so that this machine's own apt does
+//! not change.
 
 use std::{
     fs,
@@ -13,14 +13,14 @@ use anyhow::{Context, Result, bail};
 use super::unpack;
 use crate::cmd::Cmd;
 
-/// The releases that are looked through.
+/// The releases to search.
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
-/// The one whose kernel is the newest.
+/// The release with the newest kernel.
 pub(crate) const NEWEST: &str = "newest";
-/// What CI runs: the oldest kernel that the fast path is for, and one with both hooks.
+/// The versions that CI runs: the oldest kernel that the fast path supports, and one with both hooks.
 pub(crate) const USUAL: [&str; 2] = ["6.1", "6.12"];
 
-/// The usual ones that are not there.
+/// The usual kernels that are missing.
 pub(super) fn missing(dir: &Path) -> Vec<String> {
     USUAL.map(String::from).into_iter().filter(|version| !is_there(dir, version)).collect()
 }
@@ -29,10 +29,10 @@ fn is_there(dir: &Path, version: &str) -> bool {
     dir.join(version).join("version").is_file()
 }
 
-/// Makes `DIR/VERSION` for each version that is not there: the kernel, its modules and its full version.
+/// Makes `DIR/VERSION` for each missing version: the kernel, its modules and its full version.
 ///
 /// # Errors
-/// No sources to take them from, or no kernel of that version in them.
+/// No package sources, or no kernel of that version in them.
 pub(crate) fn install(dir: &Path, versions: &[String]) -> Result<()> {
     let wanted: Vec<&String> = versions.iter().filter(|version| !is_there(dir, version)).collect();
     if wanted.is_empty() {
@@ -145,7 +145,7 @@ fn available(names: &str) -> Vec<String> {
 }
 
 const PREFIX: &str = "linux-image-";
-/// Small, and with everything that virtual machines have.
+/// Small kernels with all drivers of virtual machines.
 const FLAVOUR: &str = "-cloud-amd64";
 
 /// Kernel packages with their numbers, by which they are ordered.

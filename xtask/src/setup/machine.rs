@@ -1,4 +1,4 @@
-//! What only another kernel or another machine can give.
+//! Warnings about features that this machine's kernel lacks.
 
 use std::{fs, path::Path};
 

@@ -9,7 +9,7 @@ pub(super) fn missing() -> Result<Vec<String>> {
     Ok(if there { vec![] } else { vec!["rust-src".into()] })
 }
 
-/// Names the toolchain: rustup may be told not to pick the pinned one by itself.
+/// Names the toolchain, because rustup may be set not to pick the pinned one by itself.
 pub(super) fn install(toolchain: &Toolchain) -> Result<()> {
     Cmd::line("rustup component add rust-src --toolchain").arg(&toolchain.channel).run()
 }

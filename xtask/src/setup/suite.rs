@@ -1,5 +1,5 @@
 //! Packages of other Debian suites and architectures, unpacked and never installed: each suite has an apt of its own,
-//! whose lists, cache and sources are in one directory. The mirror is the one this machine's apt has.
+//! whose lists, cache and sources are in one directory. The mirror is that of this machine's apt.
 
 use std::{
     fs,
@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 
 use crate::cmd::Cmd;
 
-/// What signs every suite of Debian's archive.
+/// The keys that sign every suite of Debian's archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One suite of Debian's archive, with the packages of these architectures.
 pub(super) struct Suite {
-    /// Where apt's lists, cache and configuration are.
+    /// The directory of apt's lists, cache and configuration.
     root: PathBuf,
 }
 
@@ -27,7 +27,7 @@ impl Suite {
             let dir = root.join(dir);
             fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         }
-        // Relative names would be below /var or /etc.
+        // Relative names would mean directories below /var or /etc.
         let root = fs::canonicalize(root).with_context(|| format!("find {}", root.display()))?;
         let mirror = mirror(&Cmd::line("apt-get indextargets --format").arg("$(REPO_URI)").read()?)?;
         let write = |name: &str, text: String| {
@@ -67,7 +67,7 @@ impl Suite {
         }
         fs::create_dir_all(&downloads).with_context(|| format!("make {}", downloads.display()))?;
         fs::create_dir_all(into).with_context(|| format!("make {}", into.display()))?;
-        // As root it warns that it cannot download as another user into this directory, and downloads as root.
+        // As root, apt warns that it cannot download as another user into this directory, and downloads as root.
         self.apt("apt-get download").arg(package).dir(&downloads).run()?;
         let into = fs::canonicalize(into).with_context(|| format!("find {}", into.display()))?;
         for entry in fs::read_dir(&downloads)? {
@@ -78,7 +78,7 @@ impl Suite {
         Ok(())
     }
 
-    /// This machine's apt settings hold (a proxy, say), and behind them the suite's own.
+    /// An apt command with this machine's settings (a proxy, for example), then the suite's own.
     fn apt(&self, words: &str) -> Cmd {
         Cmd::line(words).arg("--config-file").arg(self.root.join("apt.conf").to_string_lossy())
     }
@@ -103,8 +103,7 @@ fn configuration(root: &Path, architectures: &str) -> String {
     )
 }
 
-/// Where this machine's apt finds Debian itself: one of the sources that has it all, so neither security updates nor
-/// other people's packages.
+/// The source of this machine's apt that has all of Debian: neither security updates nor third-party packages.
 fn mirror(index_targets: &str) -> Result<String> {
     let is_debian = |uri: &&str| uri.trim_end_matches('/').ends_with("/debian");
     let mirror = index_targets.lines().map(str::trim).find(is_debian);

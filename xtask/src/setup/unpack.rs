@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cmd::Cmd;
 
-/// The network cards' modules and what those stand on.
+/// The network cards' modules and their dependencies.
 pub(super) const MODULES: [&str; 9] = [
     "virtio",
     "virtio_ring",
@@ -22,10 +22,10 @@ pub(super) const MODULES: [&str; 9] = [
     "e1000",
 ];
 
-/// Which modules have to be there.
+/// The modules that have to be there.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Modules {
-    /// Each.
+    /// All of them.
     All,
     /// Those that the kernel does not have built in.
     AsFarAsThere,
@@ -36,10 +36,10 @@ pub(super) fn kernel(to: &Path, download: &Cmd, wanted: Modules) -> Result<()> {
     let unpacked = to.join("unpacked");
     remove(&unpacked)?;
     fs::create_dir_all(&unpacked).with_context(|| format!("make {}", unpacked.display()))?;
-    // As root it warns that it cannot download as another user into this directory, and downloads as root.
+    // As root, apt warns that it cannot download as another user into this directory, and downloads as root.
     download.clone().dir(&unpacked).run()?;
     let patterns = MODULES.map(|name| format!("*/{name}.ko*"));
-    // tar complains of each pattern that a package has nothing for; what has to be there is looked for below.
+    // tar complains about each pattern without a match; the code below checks that the needed files are there.
     for package in tree(&unpacked)? {
         let archive = Cmd::line("sh -c").arg("dpkg-deb --fsys-tarfile \"$0\" | tar -x --wildcards --no-anchored 'vmlinuz*' \"$@\" 2>/dev/null || true");
         archive.arg(package.to_string_lossy()).args(patterns.clone()).dir(&unpacked).run()?;
@@ -70,7 +70,7 @@ pub(super) fn take(unpacked: &Path, to: &Path, wanted: Modules) -> Result<()> {
     Ok(())
 }
 
-/// Writes the version that the package's name has: what is there is complete then.
+/// Writes the version from the package's name, which marks the directory as complete.
 pub(super) fn finish(to: &Path, image: &str) -> Result<()> {
     let version = image.trim_start_matches("linux-image-");
     fs::write(to.join("version"), format!("{version}\n")).context("write the kernel's version")
