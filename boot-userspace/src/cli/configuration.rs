@@ -68,7 +68,7 @@ mod tests {
         fs::write(at("etc/xpxe.toml"), "").unwrap();
         symlink(at("etc"), at("link")).unwrap();
         symlink("/", at("root")).unwrap();
-        // What the configuration is called says nothing of where it is.
+        // The file behind a symbolic link counts, not the link.
         symlink(at("etc/xpxe.toml"), at("xpxe.toml")).unwrap();
         let found = |boot_dir: PathBuf| {
             let config = Config { boot_dir, state_dir: at("state"), pin_dir: at("pins"), ..Config::empty() };

@@ -78,7 +78,7 @@ enum Verb {
         /// The format of the file
         #[arg(long, value_enum, default_value = "auto")]
         format: Format,
-        /// Only print the leases that would be imported or refused
+        /// Report the result of the import, and change nothing
         #[arg(long)]
         dry_run: bool,
         /// Import nothing unless every lease can be imported

@@ -11,24 +11,23 @@ use boot_common::Mac;
 use super::reservation::Reservation;
 use super::{Found, Lines};
 
-/// A line, and what is wrong with it.
+/// A line, and its fault.
 type Wrong = (usize, String);
 
-/// What a server writes for itself, of no machine.
+/// Statements of the server itself, without a machine.
 const ITS_OWN: [&str; 4] = ["authoring-byte-order", "server-duid", "failover", "default-duid"];
 
-/// What the file says in the end.
+/// The content of the file, after all overrides.
 #[derive(Default)]
 struct Journal {
     leases: HashMap<Ipv4Addr, Entry>,
-    /// By their names; none where it was deleted.
+    /// Hosts by name; none if the host was deleted.
     hosts: BTreeMap<String, Option<Host>>,
-    /// What is neither.
+    /// Entries that are neither leases nor hosts.
     others: Vec<(usize, String)>,
 }
 
-/// Reads every lease and host, and names what else the file has. Behind what cannot be read it goes on with the next of
-/// them.
+/// Reads every lease and host, and notes other entries. After an unreadable one it continues with the next lease or host.
 pub(super) fn leases(text: &str) -> Lines {
     let mut lines = Lines::default();
     let mut journal = Journal::default();
@@ -95,7 +94,7 @@ fn one(words: &mut Words<'_>, journal: &mut Journal) -> Result<bool, Wrong> {
             let Ok(address) = address.parse() else {
                 return Err((line, format!("{address:?} is no IPv4 address")));
             };
-            // Whatever follows, it overrides what was said before.
+            // Even if unreadable, this entry overrides an earlier one.
             journal.leases.remove(&address);
             let (line_of_brace, Word::Open) = words.needed("{")? else {
                 return Err((line, format!("no {{ behind lease {address}")));
@@ -128,7 +127,7 @@ fn one(words: &mut Words<'_>, journal: &mut Journal) -> Result<bool, Wrong> {
     Ok(true)
 }
 
-/// What a lease's block says.
+/// The content of a lease's block.
 #[derive(Default)]
 struct Entry {
     line: usize,
@@ -175,7 +174,7 @@ fn entry(words: &mut Words<'_>, line: usize) -> Result<Entry, Wrong> {
     }
 }
 
-/// What a host's block says.
+/// The content of a host's block.
 #[derive(Default)]
 struct Host {
     line: usize,
@@ -322,7 +321,7 @@ impl Words<'_> {
         text
     }
 
-    /// Escapes are left as they are: they stand in identifiers only, which nobody asks for.
+    /// Escapes are left as they are: they occur only in identifiers, which the import does not use.
     fn quoted(&mut self, line: usize) -> Result<String, Wrong> {
         let mut text = String::new();
         self.take();
@@ -355,7 +354,7 @@ impl Words<'_> {
         }
     }
 
-    /// Passes over a block whose `{` has been read.
+    /// Skips a block whose `{` has been read.
     fn block(&mut self, line: usize) -> Result<(), Wrong> {
         let mut open = 1;
         while open > 0 {

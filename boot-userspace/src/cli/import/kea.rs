@@ -1,21 +1,21 @@
 //! `kea-leases4.csv` of Kea's memfile: a journal, in which later lines override earlier ones.
 //!
-//! Kea's lease file clean-up (LFC) moves what has been written to a file beside it: `.1` waits to be cleaned up, `.2` is
-//! what the last clean-up left, `.completed` is what one has finished that nobody has renamed to `.2` yet, and `.output` is
-//! what one has not finished. A server reads `.completed`, or else `.2` and `.1`, and then the file itself; so do we.
+//! Kea's lease file clean-up (LFC) uses files beside the lease file: `.1` waits for the clean-up, `.2` is the result of the
+//! last clean-up, `.completed` is a finished result that is not renamed to `.2` yet, and `.output` is an unfinished one. Kea
+//! reads `.completed`, or else `.2` and `.1`, and then the lease file itself; so does the import.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{Found, Lines, hardware};
 
-/// What the first line begins with; the columns behind these differ between versions.
+/// The beginning of the first line; the columns behind these differ between versions.
 pub(super) const HEAD: &str = "address,hwaddr,";
 /// A lifetime without an end.
 const FOREVER: u32 = u32::MAX;
 
 /// The files beside a lease file that belong to it, in the order in which a server reads them, and those that are left
-/// out, with why. `exists` says whether there is a file with this ending.
+/// out, with the reason. `exists` returns whether there is a file with this ending.
 pub(super) fn beside(
     exists: impl Fn(&str) -> bool,
 ) -> (Vec<&'static str>, Vec<(&'static str, &'static str)>) {
@@ -36,7 +36,7 @@ pub(super) fn beside(
     ([".2", ".1"].into_iter().filter(found).collect(), left_out)
 }
 
-/// Which column has what.
+/// The numbers of the columns.
 struct Columns {
     hwaddr: usize,
     lifetime: usize,
@@ -63,12 +63,12 @@ impl Columns {
     }
 }
 
-/// What a line says of its address.
+/// The meaning of a line for its address.
 enum Entry {
     Lease(Found),
     /// No lease, for this reason.
     None(String),
-    /// It is forgotten.
+    /// The lease was removed.
     Deleted,
     Bad(String),
 }

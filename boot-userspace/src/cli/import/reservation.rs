@@ -1,4 +1,4 @@
-//! What other servers have reserved for machines. It is no lease: its place is the configuration.
+//! Reservations of other servers. They are not leases: they belong into the configuration.
 
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -10,26 +10,26 @@ use boot_engine::config::{Config, is_machine_name};
 /// A machine of another server's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
-    /// What the other server calls it.
+    /// The other server's name for the machine.
     pub(crate) label: String,
-    /// Its host name, where the file has one.
+    /// The host name, if the file has one.
     pub(crate) hostname: Option<String>,
     pub(crate) mac: Mac,
-    /// None where only the machine is known.
+    /// The reserved address, if the file has one.
     pub(crate) address: Option<Ipv4Addr>,
-    /// What else the file says of it, which has no place here.
+    /// Other statements in the file, which have no key in the configuration.
     pub(crate) beside: Vec<String>,
 }
 
 impl Reservation {
-    /// Whether the configuration has it.
+    /// Whether the configuration has this reservation.
     pub(crate) fn is_in(&self, config: &Config) -> bool {
         config.machines.iter().any(|machine| {
             machine.macs.contains(&self.mac) && (self.address.is_none() || machine.ip == self.address)
         })
     }
 
-    /// The name that it can have in the configuration: of a name with a domain only the first part.
+    /// The name for the configuration: the first part of a name with a domain.
     fn name(&self) -> Option<&str> {
         let names = [self.hostname.as_deref(), Some(self.label.as_str())];
         let hosts = names.into_iter().flatten().filter_map(|name| name.split('.').next());
@@ -49,7 +49,7 @@ impl fmt::Display for Reservation {
             writeln!(f, "ip = \"{address}\"")?;
         }
         for beside in &self.beside {
-            // In a comment no character of a file may end it.
+            // No character from the file may end the comment.
             f.write_str("# left out: ")?;
             beside.chars().filter(|c| !c.is_control()).try_for_each(|c| f.write_char(c))?;
             f.write_char('\n')?;
