@@ -397,6 +397,7 @@ fn without_the_capability_everything_behind_relays_is_free() {
             }
             assert!(start.elapsed() < WAIT);
             assert!(matches!(*prober.behind_relays.lock().unwrap(), BehindRelays::NotPermitted));
+            assert!(prober.was_just_refused() && !prober.was_just_refused(), "it is told once");
         });
         return;
     }
