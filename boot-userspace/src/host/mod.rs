@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod link;
 pub mod mapping;
 pub mod memory;
+pub mod reserved;
 pub mod size;
 pub(crate) mod socket;
 pub mod vlan;

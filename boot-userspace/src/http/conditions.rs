@@ -22,6 +22,8 @@ pub(super) struct Subject<'a> {
 pub(super) enum Verdict {
     Whole,
     Part(Range<u64>),
+    /// Several, in the order they were asked for.
+    Parts(Vec<Range<u64>>),
     NotModified,
     /// 412: the file is not the one the client means, so it must not go on where it stopped.
     Changed,
@@ -64,23 +66,43 @@ fn any_tag(headers: &HeaderMap, name: &HeaderName, matches: impl Fn(&str) -> boo
     lists.flat_map(|list| list.split(',')).map(str::trim).any(|tag| tag == "*" || matches(tag))
 }
 
-/// A single range; several, or what is no range at all, get the whole file, as the RFC allows.
-fn part(range: &str, size: u64) -> Verdict {
+/// More ranges than this are answered with the whole file: nobody has so many gaps to fill.
+const MOST_RANGES: usize = 16;
+
+/// What the header asks for. What is no list of ranges gets the whole file, and so does who asks for more ranges, or
+/// for more bytes by them, than the file is worth (RFC 9110 section 14.2).
+fn part(header: &str, size: u64) -> Verdict {
+    let unit_and_ranges = header.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let Some((_, list)) = unit_and_ranges else { return Verdict::Whole };
+    if list.split(',').count() > MOST_RANGES {
+        return Verdict::Whole;
+    }
+    let ranges: Option<Vec<_>> = list.split(',').map(|range| read(range.trim(), size)).collect();
+    let Some(mut ranges) = ranges else { return Verdict::Whole };
+    ranges.retain(|range| !range.is_empty());
+    if let [only] = ranges.as_slice() {
+        return Verdict::Part(only.clone());
+    }
+    if ranges.is_empty() {
+        return Verdict::Unsatisfiable;
+    }
+    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    if bytes > size { Verdict::Whole } else { Verdict::Parts(ranges) }
+}
+
+/// One range, empty where the file has none of it; none if it is no range.
+fn read(range: &str, size: u64) -> Option<Range<u64>> {
     let number = |text: &str| {
         (!text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()))
             .then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
-    let unit_and_range = range.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
-    let Some((first, last)) = unit_and_range.and_then(|(_, range)| range.trim().split_once('-')) else {
-        return Verdict::Whole;
-    };
-    let range = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
-        (Some(first), None) if last.is_empty() => first..size,
-        (None, Some(length)) if first.is_empty() => size.saturating_sub(length)..size,
-        _ => return Verdict::Whole,
-    };
-    if range.is_empty() { Verdict::Unsatisfiable } else { Verdict::Part(range) }
+    let (first, last) = range.split_once('-')?;
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Some(first..last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => Some(first..size),
+        (None, Some(length)) if first.is_empty() => Some(size.saturating_sub(length)..size),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +133,14 @@ mod tests {
             ("bytes=-0", Verdict::Unsatisfiable),
             ("bytes=99999999999999999999999-", Verdict::Unsatisfiable),
             ("bytes=5-4", Verdict::Whole),
-            ("bytes=0-1,5-6", Verdict::Whole),
+            ("bytes=0-1,5-6", Verdict::Parts(vec![0..2, 5..7])),
+            ("bytes=50-, 0-1 ,-1", Verdict::Parts(vec![50..100, 0..2, 99..100])),
+            ("bytes=0-1,100-", Verdict::Part(0..2)),
+            ("bytes=100-,200-300", Verdict::Unsatisfiable),
+            ("bytes=0-1,5-4", Verdict::Whole),
+            ("bytes=0-1,,5-6", Verdict::Whole),
+            ("bytes=0-,1-", Verdict::Whole),
+            ("bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8,9-9,1-1,1-1,1-1,1-1,1-1,1-1,1-1", Verdict::Whole),
             ("bytes=-", Verdict::Whole),
             ("bytes=+1-2", Verdict::Whole),
             ("lines=0-1", Verdict::Whole),

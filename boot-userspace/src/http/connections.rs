@@ -1,7 +1,7 @@
 //! Accepted connections: bounded in number, and closed when nothing moves.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
+use super::outbox::{Outbox, Sender};
 use crate::host::{descriptors, memory};
 use boot_engine::config::Http;
 
@@ -143,7 +144,7 @@ impl Connections {
                 debug!(%client, %error, "TCP_NODELAY");
             }
             let timer = Box::pin(sleep(IDLE));
-            return (Connection { stream, timer, place, leave }, client);
+            return (Connection { stream, sender: Sender::default(), timer, place, leave }, client);
         }
     }
 
@@ -248,6 +249,7 @@ impl Answering {
 /// A connection that fails when nothing moves.
 pub(super) struct Connection {
     stream: TcpStream,
+    sender: Sender,
     timer: Pin<Box<Sleep>>,
     place: Place,
     leave: Arc<Notify>,
@@ -265,6 +267,11 @@ impl Connection {
 
     pub(super) fn answering(&self) -> Answering {
         self.place.answering()
+    }
+
+    /// Where the bytes of files go that are sent on it.
+    pub(super) fn outbox(&self) -> Outbox {
+        self.sender.outbox()
     }
 
     fn watch<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -305,26 +312,23 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(result, context)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let Self { stream, sender, .. } = &mut *self;
+        let result = sender.poll_write(stream, slices, context);
         self.wrote(result, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        // Else hyper would copy stand-ins.
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

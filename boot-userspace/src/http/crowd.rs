@@ -38,7 +38,8 @@ struct Holder {
     source: IpAddr,
     /// Since when it waits for a request; while one is answered: when a byte left last.
     since: Instant,
-    answering: bool,
+    /// How many requests are being answered: the next one may be read while the last one's answer is leaving.
+    answering: u32,
     leave: Arc<Notify>,
 }
 
@@ -124,7 +125,7 @@ impl Crowd {
         self.entered += 1;
         let leave = Arc::new(Notify::new());
         let number = self.entered;
-        let holder = Holder { number, source, since: now, answering: false, leave: Arc::clone(&leave) };
+        let holder = Holder { number, source, since: now, answering: 0, leave: Arc::clone(&leave) };
         let place = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         match self.places.get_mut(place) {
             Some(free) => *free = Some(holder),
@@ -155,7 +156,8 @@ impl Crowd {
     /// A request has come, or its answer has been handed over.
     pub(super) fn set_answering(&mut self, ticket: Ticket, answering: bool, now: Instant) {
         if let Some(holder) = self.holder(ticket) {
-            holder.answering = answering;
+            holder.answering =
+                if answering { holder.answering + 1 } else { holder.answering.saturating_sub(1) };
             holder.since = now;
         }
     }
@@ -179,9 +181,9 @@ impl Crowd {
 
 /// Where the connection is that can be spared first.
 fn idlest<'a>(holders: impl Iterator<Item = (usize, &'a Holder)>, now: Instant) -> Option<usize> {
-    let idle = |holder: &Holder| !holder.answering || now.duration_since(holder.since) >= STALLED;
+    let idle = |holder: &Holder| holder.answering == 0 || now.duration_since(holder.since) >= STALLED;
     let idle = holders.filter(|(_, holder)| idle(holder));
-    idle.min_by_key(|(_, holder)| (holder.answering, holder.since)).map(|(place, _)| place)
+    idle.min_by_key(|(_, holder)| (holder.answering > 0, holder.since)).map(|(place, _)| place)
 }
 
 #[cfg(test)]

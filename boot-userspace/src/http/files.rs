@@ -2,22 +2,23 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
+use super::body::{self, Segment};
 use super::conditions::{Subject, Verdict, judge};
-use super::delivery::{self, Recipient};
-use super::{Ends, Site, boot, date, shown};
+use super::delivery::{Delivery, Recipient, has_no_disk};
+use super::outbox::Outbox;
+use super::{Ends, Site, boot, date, multipart, shown};
 use crate::files::{OpenError, OpenFile, is_efi_application, percent};
 use boot_engine::events::{Http, Machine, NotServed, Step, WhyNotServed};
 
@@ -26,6 +27,7 @@ pub(super) async fn file(
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,
+    outbox: Option<Extension<Outbox>>,
     headers: HeaderMap,
 ) -> Response {
     // Not axum's own parameter, which may not be decoded in the same way.
@@ -43,13 +45,14 @@ pub(super) async fn file(
     let opened = tokio::task::spawn_blocking(move || {
         let opened = files.open_plain(&name)?;
         let content_type = content_type(&name, &opened.file);
-        Ok((opened, content_type))
+        let in_memory = has_no_disk(&opened.file);
+        Ok(Found { opened, content_type, in_memory })
     });
     let opened = opened.await.unwrap_or_else(|error| {
         Err(OpenError::Io { path: site.files.boot_dir().to_path_buf(), error: io::Error::other(error) })
     });
     match opened {
-        Ok((opened, content_type)) => answer(&method, &headers, opened, content_type, to),
+        Ok(found) => answer(&method, &headers, found, to, outbox.map(|Extension(outbox)| outbox)),
         // iPXE looks for this beside its own binary, so here if that came from here.
         Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
             boot::bootstrap_for(&site, ends, &method, &uri, known)
@@ -69,40 +72,58 @@ pub(super) async fn nothing_there(
     (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
 }
 
+/// A file, and what has to be known before anything is sent of it.
+struct Found {
+    opened: OpenFile,
+    content_type: &'static str,
+    in_memory: bool,
+}
+
 fn answer(
     method: &Method,
     headers: &HeaderMap,
-    opened: OpenFile,
-    content_type: &'static str,
+    found: Found,
     to: Recipient,
+    outbox: Option<Outbox>,
 ) -> Response {
-    let OpenFile { file, size, modified, identity: (_, inode), .. } = opened;
+    let Found { opened, content_type, in_memory } = found;
+    let OpenFile { size, modified, identity: (_, inode), .. } = opened;
     let nanoseconds = modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     let etag = format!("\"{inode:x}-{size:x}-{nanoseconds:x}\"");
     let subject = Subject { etag: &etag, modified, size };
     let verdict = judge(headers, &subject, method == Method::GET);
     let validators = [(ETAG, etag.clone()), (LAST_MODIFIED, date::format(modified))];
     let mut facts: Vec<(HeaderName, String)> = vec![(ACCEPT_RANGES, "bytes".to_owned())];
-    let (status, range): (StatusCode, Range<u64>) = match verdict {
+    let (status, content_type, segments) = match verdict {
         Verdict::NotModified => return (StatusCode::NOT_MODIFIED, validators).into_response(),
         Verdict::Changed => return (StatusCode::PRECONDITION_FAILED, validators).into_response(),
         Verdict::Unsatisfiable => {
             let whole = [(CONTENT_RANGE, format!("bytes */{size}"))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, whole).into_response();
         }
-        Verdict::Whole => (StatusCode::OK, 0..size),
+        Verdict::Whole => (StatusCode::OK, content_type.to_owned(), vec![Segment::File(0..size)]),
         Verdict::Part(range) => {
-            facts.push((CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1)));
-            (StatusCode::PARTIAL_CONTENT, range)
+            facts.push((CONTENT_RANGE, multipart::content_range(&range, size)));
+            (StatusCode::PARTIAL_CONTENT, content_type.to_owned(), vec![Segment::File(range)])
+        }
+        Verdict::Parts(ranges) => {
+            let boundary = multipart::boundary();
+            let segments = multipart::segments(ranges, size, content_type, &boundary);
+            (StatusCode::PARTIAL_CONTENT, multipart::content_type(&boundary), segments)
         }
     };
     // Set by hand: iPXE is slow and EDK2 fails without a length, so the answer must never be chunked.
-    facts.push((CONTENT_LENGTH, (range.end - range.start).to_string()));
-    facts.push((CONTENT_TYPE, content_type.to_owned()));
+    facts.push((CONTENT_LENGTH, segments.iter().map(Segment::length).sum::<u64>().to_string()));
+    facts.push((CONTENT_TYPE, content_type));
     let is_head = method == Method::HEAD;
     let is_part = status == StatusCode::PARTIAL_CONTENT;
     to.happened(Http::Asked { file: Arc::clone(&to.file), is_head, is_part });
-    let body = if is_head { Body::empty() } else { delivery::body(file, range, to) };
+    let body = if is_head {
+        Body::empty()
+    } else {
+        let wanted = segments.iter().map(Segment::of_file).sum();
+        body::body(Delivery::new(opened, in_memory, wanted, to), segments, outbox)
+    };
     let mut response = (status, validators, body).into_response();
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
     response.headers_mut().extend(facts);

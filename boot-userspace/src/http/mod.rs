@@ -15,6 +15,7 @@ use boot_engine::events::{BootEvent, Events, Machine, Step};
 use boot_engine::machines::Machines;
 
 pub mod admin;
+mod body;
 pub mod boot;
 mod conditions;
 mod connections;
@@ -24,6 +25,8 @@ mod delivery;
 mod files;
 mod health;
 pub mod metrics;
+mod multipart;
+mod outbox;
 mod protocol;
 mod proxied;
 #[cfg(test)]
@@ -34,6 +37,7 @@ pub use connections::{ConnectionStats, listen, reserve};
 pub use health::Readiness;
 
 use connections::Connections;
+use protocol::Tcp;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -82,8 +86,9 @@ pub async fn serve(listener: TcpListener, router: Router, settings: &Http, stats
         let client = canonical(client);
         // A socket whose own address is unknown is closed already.
         let server = connection.local_addr().map_or(client, canonical);
-        let (leave, answering) = (connection.leave(), connection.answering());
-        let answers = protocol::speak(connection, router.clone(), Ends { client, server }, Some(answering));
+        let leave = connection.leave();
+        let tcp = Tcp { answering: connection.answering(), outbox: connection.outbox() };
+        let answers = protocol::speak(connection, router.clone(), Ends { client, server }, Some(tcp));
         tokio::spawn(async move {
             tokio::select! {
                 () = answers => {}

@@ -17,22 +17,33 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connections::Answering;
-use super::delivery::CHUNK;
+use super::outbox::Outbox;
 
 /// A request's headers have to be there within this time; so long a connection stays open without a request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a request's line and headers together.
 const LARGEST_HEADERS: usize = 16 * 1024;
 
-/// Answers the requests of one connection until it ends. `answering` is told when each begins and ends; handlers may
-/// ask for `info` as [`ConnectInfo`].
+/// What there is to know about a connection whose bytes leave as they are.
+#[derive(Clone)]
+pub(super) struct Tcp {
+    /// Is told when each request begins and ends.
+    pub(super) answering: Answering,
+    /// Where handlers may put files; they find it among a request's extensions.
+    pub(super) outbox: Outbox,
+}
+
+/// Bytes that are held for a connection before it is waited until it takes some.
+const MOST_HELD: usize = 128 * 1024;
+
+/// Answers the requests of one connection until it ends. Handlers may ask for `info` as [`ConnectInfo`].
 pub(super) async fn speak<Info: Clone + Send + Sync + 'static>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send,
     router: Router,
     info: Info,
-    answering: Option<Answering>,
+    tcp: Option<Tcp>,
 ) {
-    let service = Routes { router: TowerToHyperService::new(router), info, answering };
+    let service = Routes { router: TowerToHyperService::new(router), info, tcp };
     let connection = settings().serve_connection(TokioIo::new(io), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "an HTTP connection ended");
@@ -47,14 +58,14 @@ fn settings() -> http1::Builder {
     settings.half_close(true);
     settings.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     // Every connection may hold this much, whoever it is from.
-    settings.max_header_size(LARGEST_HEADERS).max_buf_size(CHUNK);
+    settings.max_header_size(LARGEST_HEADERS).max_buf_size(MOST_HELD);
     settings
 }
 
 struct Routes<Info> {
     router: TowerToHyperService<Router>,
     info: Info,
-    answering: Option<Answering>,
+    tcp: Option<Tcp>,
 }
 
 impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<Info> {
@@ -64,13 +75,16 @@ impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(ConnectInfo(self.info.clone()));
-        let answer = self.router.call(request);
-        let Some(answering) = self.answering.clone() else { return Box::pin(answer) };
+        let Some(Tcp { answering, outbox }) = self.tcp.clone() else {
+            return Box::pin(self.router.call(request));
+        };
+        request.extensions_mut().insert(outbox.clone());
         answering.set(true);
         let until_sent = UntilSent(answering);
+        let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Body::new(Watched { body, _until_sent: until_sent })))
+            Ok(answer.map(|body| Body::new(Watched { body, outbox, until_sent: Some(until_sent) })))
         })
     }
 }
@@ -86,7 +100,15 @@ impl Drop for UntilSent {
 /// A body whose end is told.
 struct Watched {
     body: Body,
-    _until_sent: UntilSent,
+    outbox: Outbox,
+    until_sent: Option<UntilSent>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // hyper has got all of it; what stands in for a file may still have to be sent.
+        self.outbox.keep(self.until_sent.take());
+    }
 }
 
 impl HttpBody for Watched {

@@ -13,6 +13,8 @@ use boot_common::Mac;
 use boot_engine::config::Config;
 use boot_engine::machines::Machines;
 
+mod sending;
+
 /// Answers with what it was asked, so that a test can read it.
 struct Echo;
 
