@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -31,8 +32,10 @@ impl Group {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         mount(Some("xpxe-bench"), dir, Some("cgroup2"), MsFlags::empty(), None::<&str>)
             .context("mount the control groups")?;
-        let group =
-            Self { mounted: dir.to_owned(), dir: dir.join(format!("xpxe-bench-{}", std::process::id())) };
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xpxe-bench-{}-{number}", std::process::id());
+        let group = Self { mounted: dir.to_owned(), dir: dir.join(name) };
         match fs::create_dir(&group.dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(error).context("make a control group")
@@ -48,6 +51,15 @@ impl Group {
     pub fn add(&self, pid: u32) -> Result<()> {
         fs::write(self.dir.join("cgroup.procs"), pid.to_string())
             .context("put a process into a control group")
+    }
+
+    /// Who is in it.
+    ///
+    /// # Errors
+    /// As the system gives them.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        let text = fs::read_to_string(self.dir.join("cgroup.procs")).context("read a control group")?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     /// Where [`used`] reads the CPU time of all that were ever in it.

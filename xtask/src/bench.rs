@@ -29,6 +29,8 @@ enum What {
     Dhcp,
     /// TFTP transfers, side by side with tftpd-hpa, dnsmasq and atftpd, if they are installed
     Tftp,
+    /// Downloads and scripts, side by side with nginx, and DHCP and TFTP beside downloads
+    Http,
 }
 
 /// Replaces this process by the benchmark.
@@ -40,6 +42,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
         What::Answer => "boot-bench",
         What::Dhcp => "xpxe-bench-dhcp",
         What::Tftp => "xpxe-bench-tftp",
+        What::Http => "xpxe-bench-http",
     };
     let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
     bench.env("XPXE_BIN", ws.release("xpxe")).root().exec()

@@ -1,0 +1,232 @@
+//! DHCP and TFTP while 64 downloads run as fast as they can, and while none does.
+//!
+//! All of the server is on its one core, so that a download that delays an answer shows. Machines ask one after another,
+//! each for the first time; TFTP is one client, block after block. Both have a cable of their own, and a higher priority
+//! than the downloads' clients, which share their core.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use boot_bench::cable::{Cable, SERVER_INTERFACE};
+use boot_bench::frame::{SERVER, mac};
+use boot_bench::place::Place;
+use boot_tests::dhcp_client::{Client, Wire};
+use boot_tests::wait::eventually;
+use nix::unistd::gettid;
+use serde_json::{Value, json};
+
+use super::lane::{clients_of, pin_generator};
+use super::load::{self, Plan, Reuse};
+use super::server::{FILE, Kind, Role, Server};
+
+const DOWNLOADS: u32 = 64;
+/// Machines of a run.
+const MACHINES: u32 = 300;
+/// A packet is repeated after this time, and then counts with all the time.
+const PATIENCE: Duration = Duration::from_secs(1);
+const BLOCK: usize = 1432;
+
+/// What was measured beside so many downloads.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) fast_path: &'static str,
+    pub(crate) downloads: u32,
+    /// Nanoseconds of exchanges, of each run.
+    pub(crate) exchanges: Vec<Vec<u64>>,
+    /// Packets that were repeated.
+    pub(crate) repeated: u32,
+    /// Nanoseconds from an ACK to the next block, of each run.
+    pub(crate) blocks: Vec<Vec<u64>>,
+    /// Bytes a second that the downloads had.
+    pub(crate) downloaded: Vec<f64>,
+}
+
+impl Row {
+    /// The median over the runs of what this share took at most, in seconds.
+    pub(crate) fn quantile(runs: &[Vec<u64>], share: f64) -> f64 {
+        let of_run = |run: &Vec<u64>| {
+            let mut all = run.clone();
+            all.sort_unstable();
+            let last = all.len().saturating_sub(1);
+            all.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+        };
+        let mut all: Vec<u64> = runs.iter().map(of_run).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or_default() as f64 / 1e9
+    }
+
+    /// Likewise.
+    pub(crate) fn downloaded(&self) -> f64 {
+        let mut all = self.downloaded.clone();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let of = |runs: &[Vec<u64>]| json!({ "p50_seconds": Self::quantile(runs, 0.5), "p99_seconds": Self::quantile(runs, 0.99) });
+        json!({
+            "fast_path": self.fast_path, "downloads": self.downloads, "exchange": of(&self.exchanges),
+            "repeated": self.repeated, "block": of(&self.blocks), "downloaded_bytes_per_second": self.downloaded(),
+        })
+    }
+}
+
+/// Measures xpxe with and without the kernel's half.
+pub(crate) fn measure(place: &Place, content: &[u8], runs: usize, during: Duration) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for fast_path in ["auto", "off"] {
+        eprintln!("beside downloads, fast_path {fast_path}");
+        rows.extend(with(&place.join(&format!("beside-{fast_path}")), content, runs, during, fast_path)?);
+    }
+    Ok(rows)
+}
+
+fn with(
+    place: &Place,
+    content: &[u8],
+    runs: usize,
+    during: Duration,
+    fast_path: &'static str,
+) -> Result<[Row; 2]> {
+    let cable = Cable::new()?;
+    let _pass = cable.pass()?;
+    let client = "10.0.0.2/8";
+    cable.clients.output("ip", &["address", "add", client, "dev", SERVER_INTERFACE])?;
+    let downloads = clients_of(&cable.server)?;
+    fs::create_dir_all(&place.dir)?;
+    let role = Role::Everything(fast_path);
+    let _server = Server::start(Kind::Xpxe, (&cable.server, &downloads), place, content, role)?;
+    let wire = Wire::open_for_ip(&cable.clients, SERVER_INTERFACE)?;
+    let row = |downloads| Row {
+        fast_path,
+        downloads,
+        exchanges: Vec::new(),
+        repeated: 0,
+        blocks: Vec::new(),
+        downloaded: Vec::new(),
+    };
+    let mut rows = [row(0), row(DOWNLOADS)];
+    let mut machines = 0..;
+    for _ in 0..runs {
+        for row in &mut rows {
+            let machines: Vec<u32> = machines.by_ref().take(MACHINES as usize).collect();
+            run(row, &cable, &downloads, &wire, &machines, during)?;
+        }
+    }
+    Ok(rows)
+}
+
+fn run(
+    row: &mut Row,
+    cable: &Cable,
+    downloads: &boot_tests::netns::Namespace,
+    wire: &Wire,
+    machines: &[u32],
+    during: Duration,
+) -> Result<()> {
+    let plan = Plan {
+        path: FILE.to_owned(),
+        connections: row.downloads,
+        reuse: Reuse::KeepAlive,
+        during: 2 * during + Duration::from_secs(1),
+    };
+    let outcome = std::thread::scope(|scope| -> Result<load::Outcome> {
+        let load = scope.spawn(|| {
+            downloads.run(|| {
+                pin_generator()?;
+                load::run(&plan)
+            })?
+        });
+        let probe = cable.clients.run(|| -> Result<()> {
+            pin_generator()?;
+            prefer_this_thread()?;
+            row.exchanges.push(exchanges(wire, machines, during, &mut row.repeated)?);
+            row.blocks.push(blocks(during)?);
+            Ok(())
+        })?;
+        let outcome = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        probe.map(|()| outcome)
+    })?;
+    ensure!(row.downloads == 0 || outcome.bytes > 0, "the downloads got nothing");
+    row.downloaded.push(outcome.bytes as f64 / outcome.measured.as_secs_f64());
+    Ok(())
+}
+
+fn prefer_this_thread() -> Result<()> {
+    let thread = gettid().to_string();
+    let done = Command::new("renice").args(["--priority", "-10", "--pid", &thread]).output()?;
+    ensure!(done.status.success(), "renice: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// DISCOVER, OFFER, REQUEST, ACK of machines that are new, evenly over the time.
+fn exchanges(wire: &Wire, machines: &[u32], during: Duration, repeated: &mut u32) -> Result<Vec<u64>> {
+    let started = Instant::now();
+    let mut took = Vec::new();
+    for (turn, machine) in machines.iter().enumerate() {
+        let due = during.mul_f64(turn as f64 / machines.len() as f64);
+        std::thread::sleep(due.saturating_sub(started.elapsed()));
+        let client = Client::new(mac(*machine));
+        let began = Instant::now();
+        let mut ask = |message: &_| {
+            for _ in 0..10 {
+                if let Some(reply) = wire.ask_within(message, PATIENCE)? {
+                    return Ok(reply);
+                }
+                *repeated += 1;
+            }
+            bail!("machine {machine} got no answer");
+        };
+        let offer = ask(&client.discover())?;
+        ask(&client.request(&offer))?;
+        took.push(u64::try_from(began.elapsed().as_nanos())?);
+    }
+    Ok(took)
+}
+
+/// TFTP, one block at a time.
+fn blocks(during: Duration) -> Result<Vec<u64>> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("\0\u{1}image\0octet\0blksize\0{BLOCK}\0");
+    socket.send_to(request.as_bytes(), (SERVER, 69))?;
+    let mut packet = [0; 2048];
+    let (_, server) = socket.recv_from(&mut packet).context("no OACK")?;
+    ensure!(packet.starts_with(&[0, 6]), "no OACK but {:?}", packet.get(..20));
+    let started = Instant::now();
+    let mut took = Vec::new();
+    let mut block = 0_u16;
+    let mut sent = ack(&socket, server, block)?;
+    while started.elapsed() < during {
+        match socket.recv_from(&mut packet) {
+            Ok((length, from)) if from == server && packet.starts_with(&[0, 3]) => {
+                if packet.get(2..4) != Some(&block.wrapping_add(1).to_be_bytes()) {
+                    continue;
+                }
+                took.push(u64::try_from(sent.elapsed().as_nanos())?);
+                ensure!(length == BLOCK + 4, "the file ended: let it be larger, or the runs shorter");
+                block = block.wrapping_add(1);
+            }
+            Ok(_) => bail!("an ERROR, or not the server's"),
+            Err(_) => {}
+        }
+        sent = ack(&socket, server, block)?;
+    }
+    socket.send_to(b"\0\x05\0\0done\0", server)?;
+    // Nothing of this transfer shall be met by the next.
+    eventually(PATIENCE, "silence", || {
+        socket.set_read_timeout(Some(Duration::from_millis(20))).is_ok() && socket.recv(&mut packet).is_err()
+    })?;
+    Ok(took)
+}
+
+fn ack(socket: &UdpSocket, server: SocketAddr, block: u16) -> Result<Instant> {
+    let [high, low] = block.to_be_bytes();
+    let now = Instant::now();
+    socket.send_to(&[0, 4, high, low], server)?;
+    Ok(now)
+}
