@@ -45,5 +45,6 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
         What::Http => "xpxe-bench-http",
     };
     let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
-    bench.env("XPXE_BIN", ws.release("xpxe")).root().exec()
+    let nginx = setup::nginx::program(&ws.nginx());
+    bench.env("XPXE_BIN", ws.release("xpxe")).env("XPXE_NGINX", nginx.to_string_lossy()).root().exec()
 }

@@ -7,6 +7,7 @@ mod firmware;
 mod guest;
 pub(crate) mod kernels;
 mod machine;
+pub(crate) mod nginx;
 mod rust_src;
 mod suite;
 mod unpack;
@@ -53,7 +54,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -83,6 +84,12 @@ const STEPS: [Step; 8] = [
         why: "demo, tests and benchmarks start them",
         missing: |_| apt::missing(&apt::PROGRAMS.map(String::from)),
         install: |machine, packages| machine.apt.install(packages),
+    },
+    Step {
+        scope: Scope::Programs,
+        why: "`cargo xtask bench http` measures it beside xpxe",
+        missing: |machine| Ok(nginx::missing(&machine.ws.nginx())),
+        install: |machine, packages| nginx::install(&machine.ws.nginx(), &machine.apt, packages),
     },
     Step {
         scope: Scope::Everything,

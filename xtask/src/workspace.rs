@@ -50,6 +50,11 @@ impl Workspace {
         self.target.join("guest")
     }
 
+    /// The directory that nginx is unpacked in.
+    pub(crate) fn nginx(&self) -> PathBuf {
+        self.target.join("nginx")
+    }
+
     /// The directory of the kernels that the fast path is tried on.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")

@@ -3,6 +3,7 @@
 //! xpxe logs at its default level to nowhere; nginx logs no requests at all. nginx's script is a file, of the same length
 //! as the one that xpxe writes for each machine.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use boot_bench::cable::SERVER_INTERFACE;
+use boot_bench::frame::{address, mac_text};
 use boot_bench::group::Group;
 use boot_bench::meter::Meter;
 use boot_bench::place::Place;
@@ -45,7 +47,9 @@ impl Kind {
     fn program(self) -> Result<PathBuf> {
         Ok(match self {
             Self::Xpxe => boot_tests::daemon::binary()?,
-            Self::Nginx => PathBuf::from("/usr/sbin/nginx"),
+            Self::Nginx => {
+                std::env::var_os("XPXE_NGINX").map_or_else(|| "/usr/sbin/nginx".into(), PathBuf::from)
+            }
         })
     }
 
@@ -64,7 +68,7 @@ impl Kind {
     pub(crate) const fn remedy(self) -> &'static str {
         match self {
             Self::Xpxe => "`cargo xtask build` makes it",
-            Self::Nginx => "it is in the package nginx; `cargo xtask setup` installs it",
+            Self::Nginx => "`cargo xtask setup` fetches it from Debian; XPXE_NGINX names another one",
         }
     }
 }
@@ -74,8 +78,13 @@ impl Kind {
 pub(crate) enum Role {
     /// Nothing
     HttpOnly,
-    /// DHCP and TFTP on [`SERVER_INTERFACE`], with this fast path
-    Everything(&'static str),
+    /// DHCP and TFTP on [`SERVER_INTERFACE`]
+    Everything {
+        /// `auto` or `off`
+        fast_path: &'static str,
+        /// Machines with an address of their own
+        machines: u32,
+    },
 }
 
 /// A server that answers; killed when dropped.
@@ -177,17 +186,21 @@ fn xpxe(command: &mut Command, place: &Place, files: &Path, role: Role) -> Resul
         Role::HttpOnly => {
             config += "[[interface]]\nname = \"http0\"\ndhcp = \"off\"\nfast_path = \"off\"\n";
         }
-        Role::Everything(fast_path) => {
-            config += &format!(
+        Role::Everything { fast_path, machines } => {
+            write!(
+                config,
                 "[[interface]]\n\
                  name = \"{SERVER_INTERFACE}\"\n\
                  dhcp = \"server\"\n\
                  fast_path = \"{fast_path}\"\n\
                  [[subnet]]\n\
                  cidr = \"10.0.0.0/8\"\n\
-                 pool = [\"10.128.0.0-10.129.255.255\"]\n\
                  lease = \"10m\"\n"
-            );
+            )?;
+            for machine in 0..machines {
+                let (mac, ip) = (mac_text(machine), address(machine));
+                write!(config, "[[machine]]\nmac = \"{mac}\"\nname = \"node{machine}\"\nip = \"{ip}\"\n")?;
+            }
         }
     }
     let file = place.dir.join("xpxe.toml");

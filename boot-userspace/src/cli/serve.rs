@@ -68,6 +68,9 @@ impl Serve {
         let delivery = Builder::new_multi_thread()
             .worker_threads(config.http.threads.unwrap_or_else(cores))
             .thread_name("xpxe-http")
+            // By default a worker looks for new connections and requests after 61 turns: with a turn of half a MiB each
+            // that is long.
+            .event_interval(8)
             .enable_all()
             .build()?;
         let packets = Builder::new_current_thread().enable_all().build()?;

@@ -236,6 +236,15 @@ impl BootFiles {
         }
     }
 
+    /// Opens a file as [`BootFiles::open_plain`] does, if nothing has to come from a disk for that. None says nothing: it
+    /// may be there all the same.
+    #[must_use]
+    pub fn open_at_hand(&self, name: &str) -> Option<OpenFile> {
+        let name = tidy(name).ok().filter(|name| !self.named.contains_key(name))?;
+        let file = Root::open_at_hand(&self.boot_dir, Path::new(&name)).ok()?;
+        regular(File::from(file), self.boot_dir.join(name)).ok()
+    }
+
     /// Also by names that have the boot directory's own before them, as servers without a root of their own want them.
     fn find_anywhere(&self, name: &str) -> Result<OpenFile, OpenError> {
         match (self.find(name), self.within(name)) {

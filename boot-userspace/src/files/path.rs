@@ -33,6 +33,10 @@ pub(super) fn tidy(name: &str) -> Result<String, OpenError> {
     Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
+/// NONBLOCK keeps a named pipe from holding the daemon.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
 /// An open boot directory.
 pub(super) struct Root<'a> {
     dir: OwnedFd,
@@ -45,6 +49,13 @@ impl<'a> Root<'a> {
         Ok(Self { dir: rustix::fs::open(path, flags, Mode::empty())?, path })
     }
 
+    /// Opens a file beneath a boot directory with what the kernel remembers of both paths; EAGAIN where that is not enough.
+    pub(super) fn open_at_hand(path: &Path, inside: &Path) -> Result<OwnedFd, Errno> {
+        let (flags, cached) = (OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, ResolveFlags::CACHED);
+        let dir = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), cached)?;
+        rustix::fs::openat2(&dir, inside, FLAGS, Mode::empty(), RESOLVE | cached)
+    }
+
     /// Opens beneath it. A link that leads out and in again, as one does that names a place inside by its whole path,
     /// is followed as every other program would, and what it leads to is opened as if it had been asked for.
     pub(super) fn beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -54,11 +65,8 @@ impl<'a> Root<'a> {
         }
     }
 
-    /// NONBLOCK keeps a named pipe from holding the daemon.
     fn strictly_beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let open = || rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve);
+        let open = || rustix::fs::openat2(&self.dir, path, flags | FLAGS, Mode::empty(), RESOLVE);
         // EAGAIN means that something was renamed meanwhile, so the kernel could not prove where the path leads.
         (0..8)
             .map(|_| open())

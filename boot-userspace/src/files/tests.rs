@@ -141,6 +141,26 @@ fn only_regular_files_are_served() {
 }
 
 #[test]
+fn what_is_at_hand_is_what_would_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = files_in(dir.path());
+    let boot = dir.path().join("boot");
+    symlink("../secret", boot.join("climbs")).unwrap();
+    symlink("Talos/v1/vmlinuz", boot.join("inside")).unwrap();
+    nix::unistd::mkfifo(&boot.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["Talos/v1/vmlinuz", "/Talos/../Talos\\v1/vmlinuz", "inside"] {
+        let opened = files.open_plain(name).unwrap();
+        assert_eq!(files.open_at_hand(name).map(|file| file.version()), Some(opened.version()), "{name}");
+    }
+    for name in ["climbs", "pipe", "Talos", "../secret", "missing", "talos/v1/VMLINUZ", ""] {
+        assert!(files.open_at_hand(name).is_none(), "{name}");
+    }
+    // A file that was named on the command line comes before it.
+    files.put("inside", dir.path().join("secret"));
+    assert!(files.open_at_hand("inside").is_none());
+}
+
+#[test]
 fn loaders_come_from_boot_dir_then_configuration_then_system() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = files_in(dir.path());

@@ -1,7 +1,6 @@
 //! Boot files.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,13 +12,14 @@ use axum::http::header::{
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::body::{self, Segment};
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{Delivery, Recipient, has_no_disk};
 use super::outbox::Outbox;
 use super::{Ends, Site, boot, date, multipart, shown};
-use crate::files::{OpenError, OpenFile, is_efi_application, percent};
+use crate::files::{BootFiles, OpenError, OpenFile, is_efi_application, percent};
 use boot_engine::events::{Http, Machine, NotServed, Step, WhyNotServed};
 
 pub(super) async fn file(
@@ -40,17 +40,10 @@ pub(super) async fn file(
     let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), shown(&name).into());
     let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
-    let files = site.files.clone();
-    // Opening may have to wait for a disk.
-    let opened = tokio::task::spawn_blocking(move || {
-        let opened = files.open_plain(&name)?;
-        let content_type = content_type(&name, &opened.file);
-        let in_memory = has_no_disk(&opened.file);
-        Ok(Found { opened, content_type, in_memory })
-    });
-    let opened = opened.await.unwrap_or_else(|error| {
-        Err(OpenError::Io { path: site.files.boot_dir().to_path_buf(), error: io::Error::other(error) })
-    });
+    let opened = match find_at_hand(&site.files, &name) {
+        Some(found) => Ok(found),
+        None => find(&site.files, name).await,
+    };
     match opened {
         Ok(found) => answer(&method, &headers, found, to, outbox.map(|Extension(outbox)| outbox)),
         // iPXE looks for this beside its own binary, so here if that came from here.
@@ -77,6 +70,31 @@ struct Found {
     opened: OpenFile,
     content_type: &'static str,
     in_memory: bool,
+}
+
+/// What can be had without waiting for a disk; none says nothing.
+fn find_at_hand(files: &BootFiles, name: &str) -> Option<Found> {
+    let opened = files.open_at_hand(name)?;
+    let in_memory = has_no_disk(&opened.file);
+    let at_hand = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
+    let content_type = content_type(name, |bytes, at| {
+        preadv2(&opened.file, &mut [IoSliceMut::new(bytes)], at, at_hand).map_err(io::Error::from)
+    });
+    Some(Found { content_type: content_type.ok()?, opened, in_memory })
+}
+
+/// The same, and waits as long as it takes.
+async fn find(files: &Arc<BootFiles>, name: String) -> Result<Found, OpenError> {
+    let waiting = Arc::clone(files);
+    let found = tokio::task::spawn_blocking(move || {
+        let opened = waiting.open_plain(&name)?;
+        let content_type = content_type(&name, |bytes, at| opened.file.read_at(bytes, at));
+        let in_memory = has_no_disk(&opened.file);
+        Ok(Found { content_type: content_type.unwrap_or(ANYTHING), opened, in_memory })
+    });
+    found.await.unwrap_or_else(|error| {
+        Err(OpenError::Io { path: files.boot_dir().to_path_buf(), error: io::Error::other(error) })
+    })
 }
 
 fn answer(
@@ -141,26 +159,25 @@ fn refuse(error: OpenError, to: Recipient) -> Response {
     (status, text).into_response()
 }
 
-/// UEFI HTTP Boot goes by this header before it looks at the name (UEFI 2.10 section 24.7).
-fn content_type(name: &str, file: &File) -> &'static str {
-    let begins = |offset: u64, bytes: &[u8]| {
-        let mut found = vec![0; bytes.len()];
-        file.read_exact_at(&mut found, offset).is_ok() && found == bytes
+const ANYTHING: &str = "application/octet-stream";
+
+/// UEFI HTTP Boot goes by this header before it looks at the name (UEFI 2.10 section 24.7). Fails as `read` does.
+fn content_type(name: &str, read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<&'static str> {
+    let begins = |at: u64, wanted: &[u8]| {
+        let mut found = vec![0; wanted.len()];
+        Ok::<_, io::Error>(read(&mut found, at)? == wanted.len() && found == wanted)
     };
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
     match extension.as_str() {
-        "efi" => return "application/efi",
-        "ipxe" | "cfg" | "conf" | "txt" | "lst" | "yaml" | "yml" => return "text/plain",
-        "json" => return "application/json",
-        "iso" if begins(32_769, b"CD001") => return "application/vnd.efi-iso",
-        "img" if begins(510, b"\x55\xaa") => return "application/vnd.efi-img",
+        "efi" => return Ok("application/efi"),
+        "ipxe" | "cfg" | "conf" | "txt" | "lst" | "yaml" | "yml" => return Ok("text/plain"),
+        "json" => return Ok("application/json"),
+        "iso" if begins(32_769, b"CD001")? => return Ok("application/vnd.efi-iso"),
+        "img" if begins(510, b"\x55\xaa")? => return Ok("application/vnd.efi-img"),
         _ => {}
     }
     let mut head = [0; 4096];
-    let read = file.read_at(&mut head, 0).unwrap_or(0);
-    if is_efi_application(head.get(..read).unwrap_or_default()) {
-        "application/efi"
-    } else {
-        "application/octet-stream"
-    }
+    let length = read(&mut head, 0)?;
+    let is_efi = is_efi_application(head.get(..length).unwrap_or_default());
+    Ok(if is_efi { "application/efi" } else { ANYTHING })
 }

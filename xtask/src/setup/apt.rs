@@ -8,8 +8,9 @@ use crate::cmd::Cmd;
 
 /// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
-/// dhcpcd without its unit, and kea-admin has perfdhcp without any of Kea's servers.
-pub(super) const PROGRAMS: [&str; 23] = [
+/// dhcpcd without its unit, and kea-admin has perfdhcp without any of Kea's servers. nginx is unpacked beside, and needs
+/// libpcre2-8-0.
+pub(super) const PROGRAMS: [&str; 24] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -33,6 +34,7 @@ pub(super) const PROGRAMS: [&str; 23] = [
     "busybox-static",
     "curl",
     "xz-utils",
+    "libpcre2-8-0",
 ];
 
 /// The build dependencies: a C toolchain, and the libraries of bpf-linker.
