@@ -55,10 +55,11 @@ pub(crate) fn clients_of(server: &Namespace) -> Result<Namespace> {
     Ok(clients)
 }
 
-/// A command whose process stays on the servers' core.
-pub(crate) fn pinned(server: &Namespace, program: &str) -> Command {
-    let mut command = server.command("taskset");
-    command.args(["--cpu-list", &SERVER_CORE.to_string(), program]);
+/// A command whose process stays on the servers' core, and has this niceness.
+pub(crate) fn pinned(server: &Namespace, niceness: i8, program: &str) -> Command {
+    let mut command = server.command("nice");
+    command.args(["--adjustment", &niceness.to_string()]);
+    command.args(["taskset", "--cpu-list", &SERVER_CORE.to_string(), program]);
     command
 }
 

@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(30);
 /// The file that is fetched.
 pub(crate) const FILE: &str = "/files/image";
 /// The script that is fetched.
-pub(crate) const SCRIPT: &str = "/ipxe/boot.ipxe?mac=52-54-00-00-00-01";
+pub(crate) const SCRIPT: &str = "/ipxe/boot.ipxe?mac=02-00-00-00-00-01";
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -105,7 +105,9 @@ impl Server {
         let files = place.dir.join("files");
         fs::create_dir_all(&files).with_context(|| format!("create {}", files.display()))?;
         fs::write(files.join("image"), content)?;
-        let mut command = pinned(server, &kind.program()?.display().to_string());
+        // As in xpxe's systemd unit: its HTTP threads have the niceness that nginx has.
+        let niceness = if kind == Kind::Xpxe { -5 } else { 0 };
+        let mut command = pinned(server, niceness, &kind.program()?.display().to_string());
         match kind {
             Kind::Xpxe => xpxe(&mut command, place, &files, role)?,
             Kind::Nginx => nginx(&mut command, place, &files)?,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::Builder;
 
 use crate::cli::configuration;
@@ -63,6 +64,7 @@ impl Serve {
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
+        let niceness = getpriority_process(None).unwrap_or(0);
         // HTTP has threads of its own: a download must never delay a DHCP answer or a TFTP block.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let delivery = Builder::new_multi_thread()
@@ -71,6 +73,7 @@ impl Serve {
             // By default a worker looks for new connections and requests after 61 turns: with a turn of half a MiB each
             // that is long.
             .event_interval(8)
+            .on_thread_start(move || give_way(niceness))
             .enable_all()
             .build()?;
         let packets = Builder::new_current_thread().enable_all().build()?;
@@ -156,6 +159,14 @@ impl Serve {
             }
         }
         Ok((config, files))
+    }
+}
+
+/// Has this thread wait where one of this niceness wants the same core: a packet is answered before a download goes on.
+fn give_way(niceness: i32) {
+    // Not relative: a thread begins with the niceness of the one that starts it.
+    if let Err(error) = setpriority_process(None, (niceness + 5).min(19)) {
+        tracing::debug!(%error, "HTTP has the same priority as DHCP and TFTP");
     }
 }
 
