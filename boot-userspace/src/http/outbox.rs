@@ -136,8 +136,16 @@ impl Sender {
         loop {
             ready!(stream.poll_write_ready(context))?;
             let length = ready!(self.poll_at_hand(&delivery, at, rest.len(), context))?;
-            let send = || delivery.send(stream, at, length);
-            match stream.try_io(Interest::WRITABLE, send) {
+            let mut part = None;
+            let send = || {
+                let sent = delivery.send(stream, at, length)?;
+                // Less than it was to be, and not for want of the file's bytes: the socket is full. Who is told so here need
+                // not be told by a further call.
+                part = (sent < length && delivery.is_at_hand(at + sent as u64, 1)).then_some(sent);
+                if part.is_some() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
+            };
+            let result = stream.try_io(Interest::WRITABLE, send);
+            match part.map_or(result, Ok) {
                 Ok(sent) => {
                     self.turn += sent;
                     if self.outbox.take(sent) {
