@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use tracing::{info, warn};
 
 use crate::fastpath::{
-    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, Sizes, Tables,
-    Transfers, Wanted,
+    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, PinsInUse, Sizes,
+    Tables, Transfers, Wanted,
 };
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
@@ -28,6 +28,7 @@ pub(super) struct Started {
 /// Loads the kernel half and takes over what an earlier daemon left, where any interface wants it.
 pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
+        let _pins = fastpath::lock(&config.pin_dir)?;
         let left = Transfers::inherit(&config.pin_dir)?;
         // Where there is no bpffs, nothing can have been left.
         let detached = fastpath::detach(&config.pin_dir)
@@ -42,7 +43,7 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
     let (mut fast_path, mut tables, transfers) = match FastPath::start(&config.pin_dir, kernel_log, sizes) {
         Ok(started) => started,
         // An optimisation, never a dependency, where nobody insists on it.
-        Err(error) if is_optional(config) && !error.is::<NoPermission>() && !error.is::<NotInBpffs>() => {
+        Err(error) if is_optional(config) && !is_mistake(&error) => {
             warn!(
                 "no fast path on Linux {}: {error:#}. The daemon answers everything: slower, and not while it restarts",
                 fastpath::kernel_release()
@@ -87,6 +88,11 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
         hooks: Some(fast_path),
         transfers: InKernel { live: Some(transfers), left: None },
     })
+}
+
+/// Whoever set xpxe up can mend it, and has to.
+fn is_mistake(error: &Error) -> bool {
+    error.is::<NoPermission>() || error.is::<NotInBpffs>() || error.is::<PinsInUse>()
 }
 
 /// No interface insists on a hook.

@@ -29,7 +29,7 @@ use crate::http::metrics::Sources;
 use crate::http::{self, Site};
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
-use crate::store::Store;
+use crate::store::{self, Store};
 use boot_engine::Engine;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
 use boot_engine::events::Events;
@@ -50,6 +50,8 @@ pub async fn serve(
 ) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let signals = Signals::listen()?;
+    // A daemon that runs is named before anything of its is touched.
+    let _state = store::lock(&config.state_dir)?;
     let files = Arc::new(files);
     let links = config
         .interfaces

@@ -66,9 +66,7 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
     if let Pinned::Whole(found) = pinned {
         return tables(pin_dir, &found);
     }
-    pins::detach(pin_dir).context("removing the tables of another version of xpxe")?;
-    // That took the directory away, too.
-    pins::prepare(pin_dir)?;
+    pins::remove(pin_dir).context("removing the tables of another version of xpxe")?;
     match pinned {
         Pinned::Unfinished => {
             info!(

@@ -20,13 +20,15 @@ use aya::Ebpf;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::host::lock::Lock;
+
 /// Why a table did not take an entry.
 pub use aya::maps::MapError as TableError;
 
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
 pub use crate::fastpath::load::{NotInBpffs, OBJECT, load};
-pub use crate::fastpath::pins::{Detached, Temporary, detach};
+pub use crate::fastpath::pins::{Detached, PinsInUse, Temporary, detach, lock};
 pub use crate::fastpath::present::refuse_another;
 pub use crate::fastpath::refusal::{NoPermission, kernel_release};
 pub use crate::fastpath::tables::Tables;
@@ -54,6 +56,8 @@ pub enum Found {
 /// The kernel half, loaded and with its tables open.
 pub struct FastPath {
     ebpf: Ebpf,
+    /// Nobody else writes to the tables meanwhile.
+    _pins: Option<Lock>,
     /// What was there before.
     pub found: Found,
 }
@@ -63,9 +67,11 @@ impl FastPath {
     /// [`follow_log`](Self::follow_log). `sizes`: room for images.
     ///
     /// # Errors
-    /// No bpffs, no permission, or a kernel that refuses the programs; the text says what to do.
+    /// No bpffs, no permission, another daemon's `pin_dir`, or a kernel that refuses the programs; the text says what to
+    /// do.
     pub fn start(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<(Self, Tables, Transfers)> {
         pins::prepare(pin_dir)?;
+        let pins = pins::lock(pin_dir)?;
         let found = load::look(pin_dir)?;
         if transfers::fit(pin_dir, sizes)? {
             tracing::warn!("fast_path_memory is another than before: TFTP transfers under way start over");
@@ -73,7 +79,7 @@ impl FastPath {
         let mut ebpf = load::load(pin_dir, with_log, sizes)?;
         let tables = Tables::open(&mut ebpf)?;
         let transfers = Transfers::open(&mut ebpf, sizes)?;
-        Ok((Self { ebpf, found }, tables, transfers))
+        Ok((Self { ebpf, _pins: pins, found }, tables, transfers))
     }
 
     /// Takes the programs off an interface, if an earlier daemon left any there.

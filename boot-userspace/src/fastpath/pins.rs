@@ -10,6 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::fastpath::{NoPermission, NotInBpffs, sys};
+use crate::host::lock::{Lock, LockError, with_pid};
 
 /// Where bpffs usually is.
 pub(super) const USUAL: &str = "/sys/fs/bpf";
@@ -38,6 +39,34 @@ fn is_bpffs(dir: &Path) -> Result<bool> {
         == BPF_FS_MAGIC)
 }
 
+/// Another daemon's tables are in `pin_dir`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another xpxe{} uses pin_dir {}, whose tables in the kernel can be one daemon's only: stop it, or set another pin_dir",
+    with_pid(*.pid), .pin_dir.display()
+)]
+pub struct PinsInUse {
+    /// The directory.
+    pub pin_dir: PathBuf,
+    /// The daemon's process, where the kernel tells.
+    pub pid: Option<u32>,
+}
+
+/// Takes `pin_dir` for this process, as long as what is given lives; nothing where there is no such directory.
+///
+/// # Errors
+/// [`PinsInUse`], or the directory cannot be opened.
+pub fn lock(pin_dir: &Path) -> Result<Option<Lock>> {
+    match Lock::directory(pin_dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held(pid)) => Err(PinsInUse { pin_dir: pin_dir.to_path_buf(), pid }.into()),
+        Err(LockError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(LockError::Io(error)) => {
+            Err(error).with_context(|| format!("locking pin_dir {}", pin_dir.display()))
+        }
+    }
+}
+
 /// What the names of links begin with.
 const LINKS: [&str; 2] = ["link-xdp-", "link-tc-"];
 
@@ -62,6 +91,24 @@ pub struct Detached {
 /// The directory is in no bpffs, so that no pins of ours can be in it. The first file that cannot be removed; the others are
 /// removed all the same.
 pub fn detach(pin_dir: &Path) -> Result<Detached> {
+    let detached = remove(pin_dir)?;
+    match fs::remove_dir(pin_dir) {
+        // Other people's pins, or the bpffs itself; or there was nothing.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy | ErrorKind::NotFound
+            ) => {}
+        other => other.with_context(|| format!("removing {}", pin_dir.display()))?,
+    }
+    Ok(detached)
+}
+
+/// The same, and the directory stays: with it stays its lock.
+///
+/// # Errors
+/// As [`detach`].
+pub(super) fn remove(pin_dir: &Path) -> Result<Detached> {
     if pin_dir.exists() && !is_bpffs(pin_dir)? {
         return Err(NotInBpffs(pin_dir.to_path_buf()).into());
     }
@@ -89,11 +136,6 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
     }
     if let Some((path, error)) = failed {
         return Err(error).with_context(|| format!("removing {}", path.display()));
-    }
-    match fs::remove_dir(pin_dir) {
-        // Other people's pins, or the bpffs itself.
-        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {}
-        other => other.with_context(|| format!("removing {}", pin_dir.display()))?,
     }
     Ok(detached)
 }

@@ -7,6 +7,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use sqlx::migrate::MigrateError;
 
 use super::Location;
+use crate::host::lock::with_pid;
 
 /// Why the store cannot be used. Its text is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,14 @@ pub enum StoreError {
     ReadOnly {
         /// The database.
         path: PathBuf,
+    },
+    /// Another xpxe uses the directory.
+    #[error("another xpxe{} uses state_dir {}: stop it, or set another state_dir", with_pid(*.pid), .state_dir.display())]
+    InUse {
+        /// The directory.
+        state_dir: PathBuf,
+        /// That xpxe's process, where the kernel tells.
+        pid: Option<u32>,
     },
     /// Another process does not let go of it.
     #[error("{path} is locked by another process: is a second xpxe running, or a backup?")]

@@ -29,6 +29,8 @@ pub use boot_engine::record::{Change, Lease, LeaseState};
 pub use error::StoreError;
 use loss::Loss;
 
+use crate::host::lock::{Lock, LockError};
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const FILE: &str = "xpxe.db";
 /// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
@@ -45,10 +47,26 @@ pub struct Store {
 #[derive(Clone, Debug)]
 struct Location(std::sync::Arc<Path>);
 
+impl Location {
+    fn of(state_dir: &Path) -> Self {
+        Self(state_dir.join(FILE).into())
+    }
+}
+
+/// Takes `state_dir`, which is made where it is not there, for this process: as long as what is given lives.
+pub fn lock(state_dir: &Path) -> Result<Lock, StoreError> {
+    let location = Location::of(state_dir);
+    create_directory(state_dir).map_err(|error| location.explain_io(error))?;
+    Lock::directory(state_dir).map_err(|error| match error {
+        LockError::Held(pid) => StoreError::InUse { state_dir: state_dir.to_path_buf(), pid },
+        LockError::Io(error) => location.explain_io(error),
+    })
+}
+
 impl Store {
     /// Opens `xpxe.db` in `state_dir`, creates both if they are missing, and brings the tables up to date.
     pub async fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let location = Location(state_dir.join(FILE).into());
+        let location = Location::of(state_dir);
         let loss = loss::look(&location.0);
         create_file(state_dir, &location.0).map_err(|error| location.explain_io(error))?;
         let options = SqliteConnectOptions::new()
@@ -166,12 +184,16 @@ fn warn_of(loss: Loss, database: &Path) {
 
 /// Leases tell who is where, so only the owner may read them. A directory that exists keeps its mode.
 fn create_file(state_dir: &Path, file: &Path) -> io::Result<()> {
+    create_directory(state_dir)?;
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file).map(drop)
+}
+
+fn create_directory(state_dir: &Path) -> io::Result<()> {
     if let Some(parent) = state_dir.parent() {
         std::fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(state_dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file).map(drop)
 }

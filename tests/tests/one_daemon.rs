@@ -1,0 +1,84 @@
+//! No two daemons share a `state_dir` or a `pin_dir`, and nobody takes a running one's programs by accident.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use boot_tests::daemon::{Xpxe, binary};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{ALICE, Place, SOON, known};
+use boot_tests::settings::pin_dir;
+use boot_tests::wait::eventually;
+
+/// The configuration of a second daemon on the same host, for an interface of its own.
+fn second(place: &Place, fast_path: &str) -> Result<String> {
+    let server = &place.rack.server;
+    if server.output("ip", &["link", "show", "dev", "spare"]).is_err() {
+        server.output("ip", &["link", "add", "spare", "type", "bridge"])?;
+        server.output("ip", &["address", "add", "10.88.0.1/24", "dev", "spare"])?;
+        server.output("ip", &["link", "set", "spare", "up"])?;
+    }
+    let from =
+        format!("[[interface]]\nname = \"eth0\"\ndhcp = \"server\"\nfast_path = \"{}\"", known().fast_path);
+    let to = format!("[[interface]]\nname = \"spare\"\ndhcp = \"server\"\nfast_path = \"{fast_path}\"");
+    ensure!(place.config.contains(&from), "{}", place.config);
+    Ok(place.config.replace(&from, &to).replace(":8080", ":8090"))
+}
+
+/// Starts it, and gives what it says when it ends with 1.
+fn refused(place: &Place, config: &str) -> Result<String> {
+    let file = place.rack.dir().join("second.toml");
+    fs::write(&file, config)?;
+    let mut command = place.rack.server.command(&binary()?.display().to_string());
+    command.arg("serve").arg("--config").arg(file);
+    let process = place.rack.server.spawn(command)?;
+    let status = process.wait(SOON)?;
+    eventually(SOON, "the end of its output", || process.output_ended().is_some())?;
+    let lines: Vec<_> = process.lines().into_iter().map(|line| line.text).collect();
+    ensure!(status.code() == Some(1), "{lines:#?}");
+    Ok(lines.join("\n"))
+}
+
+/// The first one's tables and programs are where they were, and answer.
+fn still_serves(place: &Place, xpxe: &Xpxe<'_>) -> Result<()> {
+    for pin in ["SETTINGS", "link-xdp-eth0", "link-tc-eth0"] {
+        ensure!(pin_dir(&place.sandbox).join(pin).exists(), "{pin} is gone");
+    }
+    let wire = place.client()?;
+    wire.lease(&Client::new(mac(ALICE.mac)?)).with_context(|| xpxe.last_lines(20))?;
+    xpxe.wait_for_event("an answer by the kernel half", SOON, |event| event.field("by") == "xdp").map(drop)
+}
+
+#[test]
+fn a_second_daemon_with_the_same_pin_dir_is_refused_by_name() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    for fast_path in ["auto", "off"] {
+        let config = second(&place, fast_path)?.replace("/state\"", "/state2\"");
+        let said = refused(&place, &config)?;
+        let words =
+            format!("another xpxe (pid {}) uses pin_dir {}", xpxe.pid(), pin_dir(&place.sandbox).display());
+        ensure!(said.contains(&words) && said.contains("set another pin_dir"), "{fast_path}: {said}");
+    }
+    still_serves(&place, &xpxe)?;
+    xpxe.stop()
+}
+
+#[test]
+fn a_second_daemon_with_the_same_state_dir_is_refused_by_name_until_the_first_is_gone() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let pins = pin_dir(&place.sandbox).display().to_string();
+    let config = second(&place, "auto")?.replace(&pins, &format!("{pins}2"));
+    let said = refused(&place, &config)?;
+    let state_dir = place.rack.dir().join("state");
+    let words = format!("another xpxe (pid {}) uses state_dir {}", xpxe.pid(), state_dir.display());
+    ensure!(said.contains(&words) && said.contains("set another state_dir"), "{said}");
+    still_serves(&place, &xpxe)?;
+    for _ in 0..5 {
+        xpxe.kill9()?;
+        xpxe.restart().context("right after a kill")?;
+    }
+    xpxe.kill9()?;
+    let next = Xpxe::start(&place.rack, &config, &[]).context("with the first one gone")?;
+    next.stop()
+}
