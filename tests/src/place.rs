@@ -92,8 +92,13 @@ impl Place {
 
     /// Detaches the kernel half, and returns the output of `xpxe detach`.
     pub fn detach(&self, xpxe: &Xpxe<'_>) -> Result<String> {
-        let file = self.rack.dir().join("xpxe.toml");
-        xpxe.command(&["detach", "--config", &file.display().to_string()])
+        self.detach_with(xpxe, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn detach_with(&self, xpxe: &Xpxe<'_>, more: &[&str]) -> Result<String> {
+        let file = self.rack.dir().join("xpxe.toml").display().to_string();
+        xpxe.command(&[&["detach", "--config", &file], more].concat())
     }
 }
 

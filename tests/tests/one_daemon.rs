@@ -3,10 +3,11 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use boot_tests::daemon::{Xpxe, binary};
+use boot_tests::daemon::{Event, Xpxe, binary};
 use boot_tests::dhcp_client::{Client, mac};
 use boot_tests::place::{ALICE, Place, SOON, known};
-use boot_tests::settings::pin_dir;
+use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
+use boot_tests::settings::{Settings, pin_dir};
 use boot_tests::wait::eventually;
 
 /// The configuration of a second daemon on the same host, for an interface of its own.
@@ -81,4 +82,39 @@ fn a_second_daemon_with_the_same_state_dir_is_refused_by_name_until_the_first_is
     xpxe.kill9()?;
     let next = Xpxe::start(&place.rack, &config, &[]).context("with the first one gone")?;
     next.stop()
+}
+
+#[test]
+fn detach_refuses_under_a_running_daemon_and_after_a_forced_one_the_programs_come_back() -> Result<()> {
+    let Some(place) = Place::build(&Settings { fast_path: "tc", ..known() })? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let pins = pin_dir(&place.sandbox);
+    let said = place.detach(&xpxe).err().context("detach under a running daemon")?.to_string();
+    let words = format!("xpxe (pid {}) runs with pin_dir {}", xpxe.pid(), pins.display());
+    ensure!(said.contains(&words) && said.contains("stop it first") && said.contains("--force"), "{said}");
+    ensure!(pins.join("SETTINGS").exists() && pins.join("link-tc-eth0").exists(), "something is gone");
+
+    place.detach_with(&xpxe, &["--force"])?;
+    ensure!(!pins.join("SETTINGS").exists() && pins.is_dir(), "the daemon's lock is gone with the directory");
+    ensure!(place.detach(&xpxe).is_err(), "the daemon is forgotten");
+    // An interface that is made again has its program again.
+    let server = &place.rack.server;
+    server.output("ip", &["link", "delete", "eth0"])?;
+    xpxe.wait_for_event("that eth0 is gone", SOON, |event| {
+        event.message().contains("there is no interface")
+    })?;
+    server.output("ip", &["link", "add", "spare", "type", "bridge"])?;
+    place.rack.plug(server, "eth0", SERVER_MAC)?;
+    server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
+    xpxe.wait_for_event("that eth0 is back", SOON, |event| event.message().contains("served as it is"))?;
+    ensure!(pins.join("link-tc-eth0").exists(), "{}", xpxe.last_lines(20));
+    xpxe.restart()?;
+    let wire = place.client()?;
+    let alice = Client::new(mac(ALICE.mac)?);
+    // The switch forwards a little later.
+    eventually(SOON, "alice's address", || wire.lease(&alice).is_ok())?;
+    xpxe.wait_for_event("an answer by TC", SOON, |event| event.field("by") == "tc")?;
+    let said: Vec<_> = xpxe.log().iter().map(Event::message).collect();
+    ensure!(!said.iter().any(|line| line.contains("6.6") || line.contains("no TC")), "{said:#?}");
+    xpxe.stop()
 }

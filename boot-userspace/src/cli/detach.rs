@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::cli::configuration;
-use crate::fastpath;
+use crate::fastpath::{self, PinsInUse};
 use crate::host::link;
+use crate::host::lock::with_pid;
 use boot_engine::config::Config;
 
 /// The flags of `xpxe detach`.
@@ -19,12 +20,33 @@ pub struct Detach {
     /// Remove this directory's programs and tables instead of those of the file's pin_dir
     #[arg(long, value_name = "DIR")]
     pin_dir: Option<PathBuf>,
+    /// Also while xpxe runs, which answers everything by itself then, until it is started anew
+    #[arg(long)]
+    force: bool,
 }
 
 impl Detach {
     pub(super) fn run(self) -> Result<ExitCode> {
+        let force = self.force;
         let (pin_dir, interfaces) = self.what()?;
-        let detached = fastpath::detach(&pin_dir)?;
+        let detached = match fastpath::lock(&pin_dir) {
+            Ok(_lock) => fastpath::detach(&pin_dir)?,
+            Err(error) => match error.downcast::<PinsInUse>()? {
+                PinsInUse { pid, .. } if force => {
+                    eprintln!(
+                        "xpxe{} runs: it answers everything by itself until it is started anew",
+                        with_pid(pid)
+                    );
+                    fastpath::remove(&pin_dir)?
+                }
+                PinsInUse { pid, .. } => bail!(
+                    "xpxe{} runs with pin_dir {}: stop it first (systemctl stop xpxe); or, to have it answer everything by \
+                     itself until it is started anew, use --force",
+                    with_pid(pid),
+                    pin_dir.display()
+                ),
+            },
+        };
         if detached == fastpath::Detached::default() {
             println!("nothing is pinned in {}", pin_dir.display());
         } else {

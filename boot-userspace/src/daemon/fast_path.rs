@@ -6,8 +6,8 @@ use anyhow::{Error, Result};
 use tracing::{info, warn};
 
 use crate::fastpath::{
-    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, PinsInUse, Sizes,
-    Tables, Transfers, Wanted,
+    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, PinsDenied, PinsInUse,
+    Sizes, Tables, Transfers, Wanted,
 };
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
@@ -92,7 +92,10 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
 
 /// Whoever set xpxe up can mend it, and has to.
 fn is_mistake(error: &Error) -> bool {
-    error.is::<NoPermission>() || error.is::<NotInBpffs>() || error.is::<PinsInUse>()
+    error.is::<NoPermission>()
+        || error.is::<NotInBpffs>()
+        || error.is::<PinsInUse>()
+        || error.is::<PinsDenied>()
 }
 
 /// No interface insists on a hook.
@@ -138,11 +141,7 @@ pub(super) fn attach(
         warn!(interface = name, "{name}: no XDP{instead}: {why}");
     }
     if let Some(why) = no_tc {
-        warn!(
-            interface = name,
-            "{name}: no TC hook, which needs Linux 6.6 (this is {}): {why}",
-            fastpath::kernel_release()
-        );
+        warn!(interface = name, "{name}: no TC: {why}");
     }
     if xdp && vlan::is_stripped(name).unwrap_or(false) {
         let says = format!(
@@ -155,16 +154,17 @@ pub(super) fn attach(
             info!(interface = name, "{says}");
         }
     }
+    let instead = if tc { "TC" } else { "the daemon" };
     if interface.fast_path == Hook::Xdp && is_deaf {
         warn!(
             interface = name,
-            "{name}: TC instead of XDP, because the other end of this veth runs no native XDP program, and answers by \
+            "{name}: {instead} instead of XDP, because the other end of this veth runs no native XDP program, and answers by \
              XDP would be lost there: give it one before xpxe starts, or set fast_path = \"tc\""
         );
     } else if wanted == Wanted::AutoTc {
         info!(
             interface = name,
-            "{name}: TC only, because on a veth answers by XDP arrive only if the other end of {name} runs a \
+            "{name}: {instead} only, because on a veth answers by XDP arrive only if the other end of {name} runs a \
              native XDP program: where it does, set fast_path = \"xdp\""
         );
     } else if xdp && is_veth {

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::Ebpf;
+use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 
 use crate::fastpath::load::{TC, XDP};
+use crate::fastpath::refusal::kernel_release;
 use crate::fastpath::{pins, present, sys};
 
 /// Which hooks an interface is to have.
@@ -76,9 +78,7 @@ pub(super) fn attach(
             attached.adopted |= adopted;
         }
         Err(error) if wanted == Wanted::Tc => {
-            bail!(
-                "{interface} has no TC hook ({error:#}; it needs Linux 6.6): set fast_path = \"auto\" or \"off\" for it"
-            )
+            bail!("{interface} gets no TC: {error:#}; set fast_path = \"auto\" or \"off\" for it")
         }
         Err(error) => attached.no_tc = Some(format!("{error:#}")),
     }
@@ -116,7 +116,7 @@ fn attach_xdp(ebpf: &mut Ebpf, pin_dir: &Path, (interface, ifindex): (&str, u32)
         .map_err(|error| anyhow!("its driver has no native XDP ({})", reason(error)))?;
     let link = FdLink::try_from(program.take_link(id)?)
         .map_err(|_| anyhow!("this kernel has no XDP links (5.9 has)"))?;
-    link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
+    pin_link(link, pin)?;
     Ok(false)
 }
 
@@ -135,10 +135,36 @@ fn attach_tc(ebpf: &mut Ebpf, pin: &Path, interface: &str) -> Result<bool> {
         drop_pin(pin)?;
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program.attach_with_options(interface, TcAttachType::Ingress, options).map_err(reason)?;
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, options).map_err(|error| {
+        let (error, release) = (reason(error), kernel_release());
+        if has_tcx(&release) {
+            anyhow!("the kernel does not put the program there ({error})")
+        } else {
+            anyhow!("it needs Linux 6.6, and this is {release} ({error})")
+        }
+    })?;
     let link = FdLink::try_from(program.take_link(id)?)?;
-    link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
+    pin_link(link, pin)?;
     Ok(false)
+}
+
+/// Without its pin a link ends with the process, and its program leaves the interface.
+fn pin_link(link: FdLink, pin: &Path) -> Result<()> {
+    match link.pin(pin) {
+        Ok(_pinned) => Ok(()),
+        Err(PinError::SyscallError(error)) => Err(pins::failed("pinning", pin, error.io_error)),
+        Err(error) => Err(error).with_context(|| format!("pinning {}", pin.display())),
+    }
+}
+
+/// Whether a kernel of this release has tcx links, as "6.1.0-49-amd64" has not.
+fn has_tcx(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 6),
+        // Of unknown release: what it says itself has to do.
+        _ => true,
+    }
 }
 
 fn pinned(pin: &Path) -> Option<FdLink> {
@@ -151,7 +177,7 @@ fn drop_pin(pin: &Path) -> Result<()> {
     match std::fs::remove_file(pin) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("removing {}", pin.display())),
+        Err(error) => Err(pins::failed("removing", pin, error)),
     }
 }
 
@@ -162,4 +188,24 @@ fn reason(error: aya::programs::ProgramError) -> anyhow::Error {
         source = next;
     }
     anyhow!("{source}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_kernel_before_6_6_is_said_to_lack_the_tc_hook() {
+        for (release, has) in [
+            ("6.1.0-49-amd64", false),
+            ("5.18.0", false),
+            ("6.5.13", false),
+            ("6.6.0-rc1", true),
+            ("6.12.1", true),
+            ("7.0-arch1", true),
+            ("of unknown version", true),
+        ] {
+            assert_eq!(has_tcx(release), has, "{release}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub use aya::maps::MapError as TableError;
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
 pub use crate::fastpath::load::{NotInBpffs, OBJECT, load};
-pub use crate::fastpath::pins::{Detached, PinsInUse, Temporary, detach, lock};
+pub use crate::fastpath::pins::{Detached, PinsDenied, PinsInUse, Temporary, detach, lock, remove};
 pub use crate::fastpath::present::refuse_another;
 pub use crate::fastpath::refusal::{NoPermission, kernel_release};
 pub use crate::fastpath::tables::Tables;

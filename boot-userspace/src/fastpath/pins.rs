@@ -1,7 +1,7 @@
 //! What outlives the daemon: files in a bpffs, and taking them away.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use boot_common::tables::name;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::fastpath::{NoPermission, NotInBpffs, sys};
+use crate::fastpath::{NotInBpffs, sys};
 use crate::host::lock::{Lock, LockError, with_pid};
 
 /// Where bpffs usually is.
@@ -28,15 +28,57 @@ pub(super) fn prepare(pin_dir: &Path) -> Result<()> {
         mount(Some("bpf"), USUAL, Some("bpf"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("mounting a bpffs on {USUAL} needs CAP_SYS_ADMIN: do it once by hand (mount -t bpf bpf {USUAL})"))?;
     }
-    match fs::create_dir_all(pin_dir) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(NoPermission.into()),
-        other => other.with_context(|| format!("making {}", pin_dir.display())),
-    }
+    fs::create_dir_all(pin_dir).map_err(|error| failed("making", pin_dir, error))?;
+    let pins = names(pin_dir)?.into_iter().filter(|name| is_ours(name)).map(|name| pin_dir.join(name));
+    let whole = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    let denied = |(path, access): (PathBuf, _)| {
+        let asked = rustix::fs::accessat(rustix::fs::CWD, &path, access, rustix::fs::AtFlags::EACCESS);
+        asked.err().map(|error| failed("using", &path, error.into()))
+    };
+    let dir = (pin_dir.to_path_buf(), whole | rustix::fs::Access::EXEC_OK);
+    std::iter::once(dir).chain(pins.map(|pin| (pin, whole))).find_map(denied).map_or(Ok(()), Err)
 }
 
 fn is_bpffs(dir: &Path) -> Result<bool> {
-    Ok(statfs(dir).with_context(|| format!("looking at {}", dir.display()))?.filesystem_type()
-        == BPF_FS_MAGIC)
+    let about = statfs(dir).map_err(|error| failed("looking at", dir, error.into()))?;
+    Ok(about.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// What the process may not do with a file of the bpffs. Capabilities for BPF are no help: the files have owners and modes.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no permission to use {} in pin_dir ({}): run xpxe as root or through its systemd unit, or set pin_dir to a directory of \
+     a bpffs that the user xpxe runs as may enter and write to (mount -t bpf bpf DIR; chown USER DIR)",
+    .path.display(), .answer
+)]
+pub struct PinsDenied {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The system's answer.
+    pub answer: io::Error,
+}
+
+/// What did not work with a path in the bpffs.
+pub(super) fn failed(doing: &str, path: &Path, answer: io::Error) -> anyhow::Error {
+    match answer.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            PinsDenied { path: path.to_path_buf(), answer }.into()
+        }
+        _ => anyhow::Error::new(answer).context(format!("{doing} {}", path.display())),
+    }
+}
+
+/// The files of a directory; none where it is not there.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| failed("reading", dir, error))?,
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn is_ours(pin: &str) -> bool {
+    name::ALL.contains(&pin) || LINKS.iter().any(|link| pin.starts_with(link))
 }
 
 /// Another daemon's tables are in `pin_dir`.
@@ -61,9 +103,7 @@ pub fn lock(pin_dir: &Path) -> Result<Option<Lock>> {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Held(pid)) => Err(PinsInUse { pin_dir: pin_dir.to_path_buf(), pid }.into()),
         Err(LockError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(LockError::Io(error)) => {
-            Err(error).with_context(|| format!("locking pin_dir {}", pin_dir.display()))
-        }
+        Err(LockError::Io(error)) => Err(failed("locking", pin_dir, error)),
     }
 }
 
@@ -99,7 +139,7 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
                 error.kind(),
                 ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy | ErrorKind::NotFound
             ) => {}
-        other => other.with_context(|| format!("removing {}", pin_dir.display()))?,
+        other => other.map_err(|error| failed("removing", pin_dir, error))?,
     }
     Ok(detached)
 }
@@ -108,21 +148,15 @@ pub fn detach(pin_dir: &Path) -> Result<Detached> {
 ///
 /// # Errors
 /// As [`detach`].
-pub(super) fn remove(pin_dir: &Path) -> Result<Detached> {
+pub fn remove(pin_dir: &Path) -> Result<Detached> {
     if pin_dir.exists() && !is_bpffs(pin_dir)? {
         return Err(NotInBpffs(pin_dir.to_path_buf()).into());
     }
-    let mut names = match fs::read_dir(pin_dir) {
-        Ok(entries) => entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<Vec<_>>>()?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Detached::default()),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", pin_dir.display())),
-    };
-    names.retain(|pin| name::ALL.contains(&pin.as_str()) || LINKS.iter().any(|link| pin.starts_with(link)));
+    let mut names = names(pin_dir)?;
+    names.retain(|pin| is_ours(pin));
     names.sort_by_key(|name| (!name.starts_with("link-"), name.clone()));
     let mut detached = Detached::default();
-    let mut failed = None;
+    let mut not_removed = None;
     for name in names {
         let path = pin_dir.join(&name);
         if name.starts_with("link-") {
@@ -131,13 +165,13 @@ pub(super) fn remove(pin_dir: &Path) -> Result<Detached> {
         match fs::remove_file(&path) {
             Ok(()) if name.starts_with("link-") => detached.links.push(name),
             Ok(()) => detached.tables.push(name),
-            Err(error) => failed = failed.or(Some((path, error))),
+            Err(error) => not_removed = not_removed.or(Some((path, error))),
         }
     }
-    if let Some((path, error)) = failed {
-        return Err(error).with_context(|| format!("removing {}", path.display()));
+    match not_removed {
+        Some((path, error)) => Err(failed("removing", &path, error)),
+        None => Ok(detached),
     }
-    Ok(detached)
 }
 
 /// Takes a pinned link's program off its interface at once: a link whose last pin goes would linger a little.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::daemon::Event;
+use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::dhcp_client::{Client, Wire, mac};
 use boot_tests::netns::{Namespace, ending};
 use boot_tests::place::{
@@ -149,7 +149,7 @@ fn detach_under_a_running_daemon_costs_speed_and_not_service() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };
     let xpxe = place.serve()?;
     let wire = place.client()?;
-    place.detach(&xpxe)?;
+    place.detach_with(&xpxe, &["--force"])?;
     let alice = Client::new(mac(ALICE.mac)?);
     let by_daemon = |event: &Event| {
         event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "daemon"
