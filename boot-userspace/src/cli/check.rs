@@ -35,12 +35,14 @@ impl Check {
         // Where the file of another host is here says nothing.
         let own_file = (!self.no_files).then_some(self.file.config.as_path());
         errors.extend(configuration::exposed(&config, own_file));
+        // They may come later, as bonds and VLANs do.
+        let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
         let name = self.file.config.display();
         if errors.is_empty() {
             println!("{name}: fine ({})", summary(&config));
         }
         errors.iter().for_each(|sentence| println!("{name}: {sentence}"));
-        warnings.iter().for_each(|sentence| println!("warning: {sentence}"));
+        warnings.iter().chain(&absent).for_each(|sentence| println!("warning: {sentence}"));
         for sentence in fits::left_out(&config) {
             println!("warning: {sentence}");
         }
@@ -52,6 +54,12 @@ impl Check {
         let is_bad = !errors.is_empty() || findings.iter().any(|finding| finding.verdict == Verdict::Error);
         ExitCode::from(u8::from(is_bad))
     }
+}
+
+/// Interfaces that cannot be served as they are.
+fn absent(config: &Config) -> Vec<String> {
+    let found = config.interfaces.iter().map(|interface| link::find(&interface.name));
+    found.filter_map(|found| Some(format!("{}; xpxe does not start before that", found.err()?))).collect()
 }
 
 fn summary(config: &Config) -> String {
@@ -92,5 +100,18 @@ mod tests {
         same(check(&dir.path().join("boot"), false), fine);
         same(check(dir.path(), false), wrong);
         same(check(dir.path(), true), fine);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named() {
+        let of = |name: &str| {
+            let text = format!("[[interface]]\nname = {name:?}\ndhcp = 'proxy'\n");
+            absent(&boot_engine::config::parse(&text, "test").unwrap())
+        };
+        let said = of("absent0").join("\n");
+        assert!(
+            said.contains("there is no interface \"absent0\"") && said.contains("does not start"),
+            "{said}"
+        );
     }
 }

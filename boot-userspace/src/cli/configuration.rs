@@ -20,8 +20,9 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     }
 }
 
-/// Private files that everybody could download because they are in `boot_dir`, each as a sentence: the store, the admin
-/// socket, and the configuration with its passwords in kernel arguments.
+/// Faults of the directories, each as a sentence: private files that everybody could download because they are in
+/// `boot_dir` (the store, the admin
+/// socket, the configuration with its passwords in kernel arguments), and directories that overlap `pin_dir`.
 pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
     let place = config.boot_dir.display();
     let boot_dir = resolved(&config.boot_dir);
@@ -34,12 +35,30 @@ pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
         Some(("state_dir", &config.state_dir)),
         Some(("pin_dir", &config.pin_dir)),
     ];
-    private
+    let exposed = private
         .into_iter()
         .flatten()
         .filter(|(_, path)| resolved(path).starts_with(&boot_dir))
-        .map(|(what, path)| format!("boot_dir {place} has {what} in it ({}): {remedy}", path.display()))
-        .collect()
+        .map(|(what, path)| format!("boot_dir {place} has {what} in it ({}): {remedy}", path.display()));
+    exposed.chain(among_pins(config)).collect()
+}
+
+/// Directories with files that cannot be in a bpffs, or that would have one in them.
+fn among_pins(config: &Config) -> impl Iterator<Item = String> {
+    let pins = resolved(&config.pin_dir);
+    let place = config.pin_dir.display();
+    [("state_dir", &config.state_dir), ("boot_dir", &config.boot_dir)].into_iter().filter_map(move |(what, dir)| {
+        let other = resolved(dir);
+        let is_said = what == "boot_dir" && pins.starts_with(&other);
+        let overlap = !is_said && (other.starts_with(&pins) || pins.starts_with(&other));
+        overlap.then(|| {
+            format!(
+                "pin_dir {place} and {what} {} are one in the other: pin_dir is for programs and tables in a bpffs, which has \
+                 no files; give it a directory of its own, /sys/fs/bpf/xpxe for example",
+                dir.display()
+            )
+        })
+    })
 }
 
 /// The path without symbolic links and `..`, as far as it exists and is accessible.
@@ -74,7 +93,7 @@ mod tests {
             let config = Config { boot_dir, state_dir: at("state"), pin_dir: at("pins"), ..Config::empty() };
             exposed(&config, Some(&at("xpxe.toml")))
         };
-        for fine in ["boot", "state/boot", "missing/boot", "stat", "pins/boot"] {
+        for fine in ["boot", "state/boot", "missing/boot", "stat", "pin"] {
             assert_eq!(found(at(fine)), [""; 0], "{fine}");
         }
         for (wrong, what) in [
@@ -98,5 +117,31 @@ mod tests {
         assert_eq!(exposed(&Config::empty(), Some(Path::new("/etc/xpxe/xpxe.toml"))), [""; 0]);
         let whole = Config { boot_dir: "/".into(), ..Config::empty() };
         assert_eq!(exposed(&whole, None).len(), 1);
+    }
+
+    #[test]
+    fn pin_dir_is_apart_from_directories_with_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("state")).unwrap();
+        symlink(at("state"), at("link")).unwrap();
+        let found = |pin_dir: &str| {
+            let (state_dir, boot_dir) = (at("state"), at("files/boot"));
+            exposed(&Config { boot_dir, state_dir, pin_dir: at(pin_dir), ..Config::empty() }, None)
+        };
+        for fine in ["pins", "files/pins", "state2"] {
+            assert_eq!(found(fine), [""; 0], "{fine}");
+        }
+        for (wrong, what) in [
+            ("state", "state_dir"),
+            ("link", "state_dir"),
+            ("state/pins", "state_dir"),
+            ("files", "boot_dir"),
+            ("files/boot", "boot_dir"),
+        ] {
+            let said = found(wrong).join("\n");
+            assert!(said.contains(what) && said.contains("pin_dir"), "{wrong}: {said}");
+        }
+        assert_eq!(found("").len(), 2, "above both");
     }
 }

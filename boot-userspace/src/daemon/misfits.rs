@@ -41,14 +41,12 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
         on(interface, config, addresses, &mut misfits);
     }
     let reserved: HashSet<Ipv4Addr> = config.machines.iter().filter_map(|machine| machine.ip).collect();
-    misfits.warnings.extend(config.subnets.iter().filter(|subnet| has_no_address(subnet, &reserved)).map(
-        |subnet| {
-            format!(
-                "no address of the pool of {} can be given: all are the router's or reserved",
-                subnet.cidr
-            )
-        },
-    ));
+    let own = addresses.iter().map(|(_, net)| net.addr());
+    let own: HashSet<Ipv4Addr> = own.chain(told.into_iter().flatten().filter_map(only_v4)).collect();
+    if config.interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server) {
+        let nobodys = config.subnets.iter().filter_map(|subnet| without_address(subnet, &reserved, &own));
+        misfits.warnings.extend(nobodys);
+    }
     misfits
 }
 
@@ -132,11 +130,31 @@ fn on(interface: &Interface, config: &Config, addresses: &[(String, Ipv4Net)], m
     }
 }
 
-/// A pool that is there, but small and taken.
-fn has_no_address(subnet: &Subnet, reserved: &HashSet<Ipv4Addr>) -> bool {
-    let taken = |address: Ipv4Addr| subnet.router == Some(address) || reserved.contains(&address);
-    let mut pool = subnet.pool.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
-    !subnet.pool.is_empty() && pool.all(|address| taken(Ipv4Addr::from_bits(address)))
+fn only_v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// A subnet in which machines that are not in the configuration, or none at all, get an address.
+fn without_address(
+    Subnet { cidr, pool, router, .. }: &Subnet,
+    reserved: &HashSet<Ipv4Addr>,
+    own: &HashSet<Ipv4Addr>,
+) -> Option<String> {
+    if pool.is_empty() {
+        let is_for_nobody = !reserved.iter().any(|address| cidr.contains(address));
+        return is_for_nobody.then(|| {
+            format!("[[subnet]] {cidr} gives no address: it has no pool, and no [[machine]] has an ip in it")
+        });
+    }
+    let taken =
+        |address: Ipv4Addr| *router == Some(address) || reserved.contains(&address) || own.contains(&address);
+    let mut addresses = pool.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
+    addresses.all(|address| taken(Ipv4Addr::from_bits(address))).then(|| {
+        format!("no address of the pool of {cidr} can be given: all are the router's, reserved, or this server's own")
+    })
 }
 
 fn called(machine: &Machine) -> String {
@@ -224,12 +242,23 @@ mod tests {
         assert!(without.errors.is_empty() && without.warnings.len() == 2, "{without:?}");
         assert!(without.warnings[0].contains("[[subnet]] 10.1.0.0/16 gives no address"), "{without:?}");
         assert!(without.warnings[1].contains("the ip of [[machine]] node1"), "{without:?}");
-        let beside = format!("[[interface]]\nname = 'eth2'\n[[subnet]]\ncidr = '10.2.0.0/16'\n{proxy}");
+        let beside = format!(
+            "[[interface]]\nname = 'eth2'\n[[subnet]]\ncidr = '10.2.0.0/16'\npool = ['10.2.0.9-10.2.0.10']\n{proxy}"
+        );
         let addresses = [("eth1", "10.1.0.2/16"), ("eth2", "10.2.0.2/16")];
         one(&found(&beside, &addresses).warnings, "gives no address to machines on eth1");
         one(&found(SERVER, &[("eth1", "10.3.0.2/16")]).warnings, "eth1 has no address in any [[subnet]]");
         let full = found(&format!("{SERVER}{MACHINE}ip = '10.1.1.34'\n"), &[("eth1", "10.1.0.2/16")]);
         one(&full.warnings, "no address of the pool of 10.1.0.0/16 can be given");
+        let own = found(SERVER, &[("eth1", "10.1.1.34/16")]);
+        one(&own.warnings, "all are the router's, reserved, or this server's own");
+        let empty = format!("[[subnet]]\ncidr = '10.9.0.0/16'\n{SERVER}");
+        one(
+            &found(&empty, &[("eth1", "10.1.0.2/16")]).warnings,
+            "10.9.0.0/16 gives no address: it has no pool",
+        );
+        let reserved = found(&format!("{empty}{MACHINE}ip = '10.9.0.9'\n"), &[("eth1", "10.1.0.2/16")]);
+        assert_eq!(reserved, Misfits::default());
         let nothing = found("[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n", &[("eth1", "10.1.0.2/16")]);
         assert_eq!(nothing, Misfits::default());
     }
