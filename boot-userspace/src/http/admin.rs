@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,6 +20,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::protocol;
 use crate::daemon::request::{Ask, AskFailure};
@@ -185,13 +187,13 @@ struct How {
 type Asks = State<mpsc::Sender<Ask>>;
 
 async fn list(State(asks): Asks) -> Result<Response, Failed> {
-    let leases = ask(&asks, Ask::List).await?;
+    let leases = ask(&asks, LOOK, Ask::List).await?;
     Ok(json(StatusCode::OK, &listed(leases)))
 }
 
 async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
-    let shown = which.find(ask(&asks, Ask::List).await?);
+    let shown = which.find(ask(&asks, LOOK, Ask::List).await?);
     if shown.is_empty() {
         return Err(AskFailure::Refused(Refusal::Unknown(which)).into());
     }
@@ -200,7 +202,7 @@ async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, 
 
 async fn delete(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
-    let shown = ask(&asks, |reply| Ask::Delete(which, reply)).await?;
+    let shown = ask(&asks, CHANGE, |reply| Ask::Delete(which, reply)).await?;
     Ok(json(StatusCode::OK, &listed(shown)))
 }
 
@@ -214,7 +216,7 @@ async fn import(State(asks): Asks, Query(how): Query<How>, body: Bytes) -> Resul
     let read: Vec<Result<Entry, String>> = leases.iter().map(ImportedLease::read).collect();
     let entries = read.iter().flatten().cloned().collect();
     let dry_run = how.dry_run;
-    let mut outcomes = ask(&asks, |reply| Ask::Import { entries, dry_run, reply }).await?.into_iter();
+    let mut outcomes = ask(&asks, CHANGE, |reply| Ask::Import { entries, dry_run, reply }).await?.into_iter();
     let results: Vec<ImportResult> = leases
         .into_iter()
         .zip(read)
@@ -238,15 +240,34 @@ fn read(which: &str) -> Result<Which, Failed> {
     which.parse().map_err(|wrong| Failed(StatusCode::BAD_REQUEST, format!("{wrong}")))
 }
 
-/// Has the owner of the leases do something, and waits for the end of it.
+/// How long the owner of the leases may take to show them, a million of them as well.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long a change of as many may take.
+const CHANGE: Duration = Duration::from_secs(300);
+
+/// Has the owner of the leases do something, and waits for the end of it, but not for ever.
 async fn ask<T>(
     asks: &mpsc::Sender<Ask>,
+    patience: Duration,
     wanted: impl FnOnce(oneshot::Sender<Result<T, AskFailure>>) -> Ask,
 ) -> Result<T, Failed> {
     let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping: ask again later".to_owned());
     let (reply, answer) = oneshot::channel();
-    asks.send(wanted(reply)).await.map_err(|_| stopping())?;
-    Ok(answer.await.map_err(|_| stopping())??)
+    let asked = timeout(patience, async {
+        asks.send(wanted(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    });
+    let silent = |_| {
+        let seconds = patience.as_secs();
+        Failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "the DHCP server has not answered within {seconds} s: look whether the disk of state_dir hangs (/readyz and \
+                 the log say so), else restart xpxe. A change that was asked for may be made yet"
+            ),
+        )
+    };
+    Ok(asked.await.map_err(silent)???)
 }
 
 /// An error as HTTP has it.
@@ -323,5 +344,18 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let said = listen(dir.path()).unwrap_err().to_string();
         assert!(said.contains(&format!("another xpxe is running (pid {})", std::process::id())), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_answer_is_said_to_be_silent() {
+        let (asks, _asked) = mpsc::channel(1);
+        let patience = Duration::from_millis(50);
+        for _ in ["the question is taken", "the queue is full"] {
+            let asked =
+                timeout(100 * patience, ask(&asks, patience, Ask::List)).await.expect("an answer in time");
+            let Err(Failed(status, said)) = asked else { panic!("leases from nowhere") };
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(said.contains("the disk of state_dir hangs"), "{said}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What is counted, as Prometheus reads it (text exposition format 0.0.4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::daemon::request::{Ask, Stats};
 use crate::http::ConnectionStats as Connections;
@@ -34,45 +36,51 @@ pub fn router(sources: Sources) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(sources)
 }
 
+/// How long the DHCP server may take to give its stats: less than who asks waits (Prometheus: 10 s).
+const PATIENCE: Duration = Duration::from_secs(3);
+
 async fn metrics(State(sources): State<Sources>) -> Response {
     let (sender, answer) = oneshot::channel();
-    // Both fail only while the daemon ends.
-    let asked = sources.asks.send(Ask::Stats(sender)).await.is_ok();
-    match answer.await {
-        Ok(stats) if asked => {
-            let page = page(&stats, &sources);
-            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
-        }
-        _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+    let asked = timeout(PATIENCE, async {
+        sources.asks.send(Ask::Stats(sender)).await.ok()?;
+        answer.await.ok()
+    });
+    let stats = match asked.await {
+        Ok(Some(stats)) => Some(stats),
+        // The daemon ends.
+        Ok(None) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        // Its disk hangs, for example: a reason to be watched, and not to be missing.
+        Err(_) => None,
+    };
+    let page = page(stats.as_ref(), &sources);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 
-fn page(stats: &Stats, sources: &Sources) -> String {
+/// Without `stats` it has what does not need the DHCP server.
+fn page(stats: Option<&Stats>, sources: &Sources) -> String {
     let Sources { http, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.family(
+        "xpxe_dhcp_answers",
+        "gauge",
+        "1, or 0 while the DHCP server does not answer: then packets, leases, pools and store failures are missing.",
+    );
+    page.sample(&[], u64::from(stats.is_some()));
+    if let Some(stats) = stats {
+        of_dhcp(&mut page, stats);
+    }
+    of_events(&mut page, events);
+    of_http(&mut page, http);
+    of_tftp(&mut page, tftp);
+    page.text
+}
 
+fn of_dhcp(page: &mut Page, stats: &Stats) {
     page.family("xpxe_packets_total", "counter", "Packets by where and how they ended.");
     for (hook, reason, packets) in &stats.packets {
         page.sample(&[("hook", hook.name()), ("reason", reason.name())], *packets);
-    }
-
-    page.family(
-        "xpxe_events_total",
-        "counter",
-        "Steps of boots, and what kept machines from booting, by the log's step.",
-    );
-    for (kind, count) in events.by_kind() {
-        page.sample(&[("step", kind.name())], count);
-    }
-    page.family(
-        "xpxe_events_lost_total",
-        "counter",
-        "Events that a full queue had no room for, or a slow reader missed.",
-    );
-    for (queue, count) in [("engine", events.lost()), ("readers", events.missed())] {
-        page.sample(&[("queue", queue)], count);
     }
 
     page.family("xpxe_leases", "gauge", "Machines with an address, by subnet and by how far it is theirs.");
@@ -98,7 +106,28 @@ fn page(stats: &Stats, sources: &Sources) -> String {
 
     page.family("xpxe_store_failures_total", "counter", "How often leases could not be stored.");
     page.sample(&[], stats.store_failures);
+}
 
+fn of_events(page: &mut Page, events: &Counts) {
+    page.family(
+        "xpxe_events_total",
+        "counter",
+        "Steps of boots, and what kept machines from booting, by the log's step.",
+    );
+    for (kind, count) in events.by_kind() {
+        page.sample(&[("step", kind.name())], count);
+    }
+    page.family(
+        "xpxe_events_lost_total",
+        "counter",
+        "Events that a full queue had no room for, or a slow reader missed.",
+    );
+    for (queue, count) in [("engine", events.lost()), ("readers", events.missed())] {
+        page.sample(&[("queue", queue)], count);
+    }
+}
+
+fn of_http(page: &mut Page, http: &Connections) {
     page.family("xpxe_http_connections", "gauge", "Open HTTP connections.");
     page.sample(&[], http.open());
     page.family(
@@ -113,7 +142,9 @@ fn page(stats: &Stats, sources: &Sources) -> String {
         "HTTP connections that were refused because their address had too many.",
     );
     page.sample(&[], http.refused());
+}
 
+fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
     page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
     for (interface, stats) in tftp {
         page.sample(&[("interface", interface)], stats.running());
@@ -140,7 +171,6 @@ fn page(stats: &Stats, sources: &Sources) -> String {
     for (interface, stats) in tftp {
         page.sample(&[("interface", interface)], stats.crowded_out());
     }
-    page.text
 }
 
 /// The text, and the name that its next samples have.
@@ -196,7 +226,7 @@ mod tests {
         let sources = sources(vec![("odd\"name\\".to_owned(), Arc::default())]);
         sources.events.add(Kind::Offer);
         sources.events.miss(3);
-        let page = page(&stats, &sources);
+        let page = page(Some(&stats), &sources);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
@@ -209,6 +239,7 @@ mod tests {
             "xpxe_pool_addresses{subnet=\"10.1.0.0/16\",state=\"free\"} 3",
             "xpxe_pool_refused_total{subnet=\"10.1.0.0/16\"} 7",
             "xpxe_store_failures_total 5",
+            "xpxe_dhcp_answers 1",
             "xpxe_http_connections 0",
             "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
             "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",
@@ -232,5 +263,26 @@ mod tests {
         drop(asked);
         let answer = metrics(State(Sources { asks, ..sources(Vec::new()) })).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_whose_disk_hangs_is_a_page_with_what_is_known() {
+        // Somebody takes the question, and answers nobody.
+        let (asks, _asked) = mpsc::channel(1);
+        let tftp = vec![("eth0".to_owned(), Arc::default())];
+        let answer = metrics(State(Sources { asks, ..sources(tftp) }));
+        let answer = timeout(3 * PATIENCE, answer).await.expect("an answer in time");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let page = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        for line in
+            ["xpxe_dhcp_answers 0", "xpxe_http_connections 0", "xpxe_tftp_transfers{interface=\"eth0\"} 0"]
+        {
+            assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+        }
+        assert!(
+            !page.contains("xpxe_packets_total") && !page.contains("xpxe_store_failures_total"),
+            "{page}"
+        );
     }
 }
