@@ -119,6 +119,30 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     xpxe.stop()
 }
 
+/// As many as a provider's server has, at once and through the daemon, which goes on serving.
+#[test]
+fn four_hundred_thousand_leases_are_imported() -> Result<()> {
+    const LEASES: u32 = 400_000;
+    let more = "\n[[subnet]]\ncidr = \"10.128.0.0/9\"\npool = [\"10.128.0.1-10.159.255.254\"]\n".to_owned();
+    let settings = Settings { fast_path: "off", machines: vec![ALICE], more, ..Settings::default() };
+    let Some(place) = Place::build(&settings)?.map(Desk) else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let lines = (1..=LEASES).map(|number| {
+        let [_, a, b, c] = number.to_be_bytes();
+        format!("0 02:78:00:{a:02x}:{b:02x}:{c:02x} 10.{}.{b}.{c} node{number} *\n", 128 + a)
+    });
+    let file = place.write("many.leases", &lines.collect::<String>())?;
+    let started = Instant::now();
+    let said = place.said(&xpxe, &["import", &file])?;
+    println!("imported in {:.1?}", started.elapsed());
+    ensure!(said == format!("imported {LEASES}, unchanged 0, skipped 0, refused 0\n"), "{said}");
+    let listed = place.said(&xpxe, &["list"])?;
+    let count = listed.lines().filter(|line| line.contains("02:78:00:")).count();
+    ensure!(count == LEASES as usize, "{count} are listed");
+    place.client()?.lease(&Client::new(mac(UNKNOWN)?))?;
+    xpxe.stop()
+}
+
 #[test]
 fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()> {
     let Some(place) = Desk::build("auto")? else { return Ok(()) };

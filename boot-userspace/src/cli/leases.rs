@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode};
 use clap::Subcommand;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::service::Service as _;
@@ -24,6 +24,7 @@ use crate::cli::import::{self, Format, Source};
 use crate::daemon::{Daemon, log};
 use crate::host::clock;
 use crate::host::clock::now;
+use crate::host::size::human_size;
 use crate::http::admin::{self, ImportResult, Lease, Problem};
 use crate::store::Store;
 use boot_engine::Engine;
@@ -323,6 +324,10 @@ impl Api {
         }
         match serde_json::from_str(&body) {
             Ok(Problem { error }) => bail!(error),
+            Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => bail!(
+                "these are too many leases for one import, which may have {}: split the lease file",
+                human_size(admin::LARGEST_IMPORT as u64)
+            ),
             Err(_) => bail!("the daemon answered {status}: {body}"),
         }
     }

@@ -28,8 +28,8 @@ use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 
 /// The socket's name in `state_dir`.
 const SOCKET: &str = "api.sock";
-/// A hundred thousand leases, written generously.
-const LARGEST_IMPORT: usize = 32 << 20;
+/// Bytes of an import: four million leases. Who may use the socket may fill the daemon's memory by other ways, too.
+pub(crate) const LARGEST_IMPORT: usize = 512 << 20;
 
 /// Where the socket is.
 #[must_use]
