@@ -22,6 +22,12 @@ const GRUB: Plan =
 const REDUCED: Plan = plan(Firmware::OvmfPxe, "reduced", "52:54:00:77:00:32", "10.77.0.32");
 
 const GRUB_FILE: &str = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
+/// Of Debian 13, 2.12.
+const GRUB_13_HTTP: Plan =
+    Plan { memory: 1024, ..plan(Firmware::OvmfPxe, "grubhttp", "52:54:00:77:00:33", "10.77.0.33") };
+const GRUB_13_TFTP: Plan =
+    Plan { memory: 1024, ..plan(Firmware::OvmfPxe, "grubtftp", "52:54:00:77:00:34", "10.77.0.34") };
+
 /// Not in that file: GRUB fetches it by TFTP.
 const GRUB_HTTP: &str = "/usr/lib/grub/x86_64-efi/http.mod";
 /// Of Debian 13: the one of 2019 cannot leave the firmware's services when it runs in another iPXE.
@@ -81,6 +87,43 @@ fn grub_and_u_boot_and_a_reduced_ipxe_boot() -> Result<()> {
         .collect();
     let wanted = ["efi-x64", "a reduced iPXE on efi-x64", "iPXE on efi-x64", "an operating system"];
     ensure!(classes == wanted, "{classes:?}");
+    Ok(())
+}
+
+/// Kernel and initrd come by HTTP to one machine and by TFTP to the other.
+#[test]
+fn the_grub_of_debian_13_boots_by_http_and_by_tftp() -> Result<()> {
+    let machines = [(GRUB_13_HTTP, "grub.efi"), (GRUB_13_TFTP, "grub.efi")];
+    let Some(place) = Place::build(&machines, String::new())? else { return Ok(()) };
+    fs::copy(guest::source("trixie/grub/monolithic/grubnetx64.efi")?, place.path("grub.efi"))?;
+    fs::create_dir_all(place.path("grub/x86_64-efi"))?;
+    for module in ["http.mod", "tftp.mod"] {
+        let from = guest::source(&format!("trixie/grub/{module}"))?;
+        fs::copy(from, place.path("grub/x86_64-efi").join(module))?;
+    }
+    for (plan, module, device) in
+        [(GRUB_13_HTTP, "http", "(http,SERVER)/files"), (GRUB_13_TFTP, "tftp", "(tftp,SERVER)")]
+    {
+        let from = device.replace("SERVER", SERVER_ADDRESS);
+        let script = format!(
+            "insmod {module}\nlinux {from}/{} console=ttyS0 {EVERYBODY} {}\ninitrd {from}/{}\nboot\n",
+            guest::KERNEL,
+            proof(plan.known.name),
+            guest::INITRD
+        );
+        // GRUB looks for its machine's own file first.
+        let own = format!("grub/grub.cfg-01-{}", plan.known.mac.replace(':', "-"));
+        fs::write(place.path(&own), script)?;
+    }
+    let log = place.boot(&[GRUB_13_HTTP, GRUB_13_TFTP])?;
+    for (plan, step) in [(GRUB_13_HTTP, "http"), (GRUB_13_TFTP, "tftp")] {
+        for file in [guest::KERNEL, guest::INITRD] {
+            let sent = of(&log, &plan).any(|event| {
+                event.field("step") == step && event.message().starts_with(&format!("sent {file}"))
+            });
+            ensure!(sent, "{file} was not sent to {} by {step}", plan.known.name);
+        }
+    }
     Ok(())
 }
 

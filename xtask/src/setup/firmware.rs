@@ -1,5 +1,5 @@
-//! Files for firmware tests from other Debian releases: their iPXE, which behaves differently from this release's, and a
-//! guest for 64-bit Arm.
+//! Files for firmware tests from other Debian releases: their iPXE and GRUB, which behave differently from this release's, and
+//! a guest for 64-bit Arm.
 
 use std::{fs, path::Path};
 
@@ -25,12 +25,12 @@ struct Part {
 }
 
 const PARTS: [Part; 3] = [
-    // iPXE 1.21.1 of 2025 for x86 and Arm, and as the option ROMs of QEMU's cards.
+    // iPXE 1.21.1 of 2025 for x86 and Arm, and as the option ROMs of QEMU's cards; GRUB 2.12.
     Part {
         name: "trixie",
         suite: "trixie",
         architecture: "amd64",
-        packages: &["ipxe", "ipxe-qemu"],
+        packages: &["ipxe", "ipxe-qemu", "grub-efi-amd64-bin", "grub-efi-amd64-unsigned"],
         fill: ipxe,
     },
     // iPXE 2.0.
@@ -81,9 +81,11 @@ pub(super) fn install(guest: &Path, missing: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The loaders, and the ROMs if there are any.
+/// The loaders, and the ROMs and GRUB if there are any.
 fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
-    for (from, name) in [("usr/lib/ipxe", "ipxe"), ("usr/share/qemu", "roms")] {
+    for (from, name) in
+        [("usr/lib/ipxe", "ipxe"), ("usr/share/qemu", "roms"), ("usr/lib/grub/x86_64-efi", "grub")]
+    {
         let from = unpacked.join(from);
         if from.is_dir() {
             fs::rename(&from, to.join(name)).with_context(|| format!("move {}", from.display()))?;
