@@ -101,27 +101,30 @@ fn the_grub_of_debian_13_boots_by_http_and_by_tftp() -> Result<()> {
         let from = guest::source(&format!("trixie/grub/{module}"))?;
         fs::copy(from, place.path("grub/x86_64-efi").join(module))?;
     }
-    for (plan, module, device) in
-        [(GRUB_13_HTTP, "http", "(http,SERVER)/files"), (GRUB_13_TFTP, "tftp", "(tftp,SERVER)")]
-    {
-        let from = device.replace("SERVER", SERVER_ADDRESS);
-        let script = format!(
-            "insmod {module}\nlinux {from}/{} console=ttyS0 {EVERYBODY} {}\ninitrd {from}/{}\nboot\n",
+    // It looks for no file of its machine's own.
+    let script = |plan: &Plan, module: &str, from: &str| {
+        format!(
+            "if [ \"$net_default_mac\" = \"{}\" ]; then\ninsmod {module}\nlinux {from}/{} console=ttyS0 {EVERYBODY} {}\n\
+             initrd {from}/{}\nboot\nfi\n",
+            plan.known.mac,
             guest::KERNEL,
             proof(plan.known.name),
             guest::INITRD
-        );
-        // GRUB looks for its machine's own file first.
-        let own = format!("grub/grub.cfg-01-{}", plan.known.mac.replace(':', "-"));
-        fs::write(place.path(&own), script)?;
-    }
+        )
+    };
+    let by_http = script(&GRUB_13_HTTP, "http", &format!("(http,{SERVER_ADDRESS})/files"));
+    let by_tftp = script(&GRUB_13_TFTP, "tftp", &format!("(tftp,{SERVER_ADDRESS})"));
+    fs::write(place.path("grub/grub.cfg"), by_http + &by_tftp)?;
     let log = place.boot(&[GRUB_13_HTTP, GRUB_13_TFTP])?;
     for (plan, step) in [(GRUB_13_HTTP, "http"), (GRUB_13_TFTP, "tftp")] {
         for file in [guest::KERNEL, guest::INITRD] {
-            let sent = of(&log, &plan).any(|event| {
-                event.field("step") == step && event.message().starts_with(&format!("sent {file}"))
-            });
-            ensure!(sent, "{file} was not sent to {} by {step}", plan.known.name);
+            // By TFTP the name has a slash before it.
+            let is_sent = |event: &Event| {
+                event.field("step") == step
+                    && event.field("file").trim_start_matches('/') == file
+                    && event.message().starts_with("sent")
+            };
+            ensure!(of(&log, &plan).any(is_sent), "{file} was not sent to {} by {step}", plan.known.name);
         }
     }
     Ok(())
