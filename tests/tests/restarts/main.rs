@@ -374,7 +374,7 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         })?;
         // Stored again: the next daemon knows it without the kernel half.
         xpxe.kill9()?;
-        place.detach(&xpxe)?;
+        place.detach_with(&xpxe, &["--force"])?;
         xpxe.restart()?;
         let newcomer = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
         ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());

@@ -15,13 +15,15 @@ fn an_interface_that_must_have_xdp_and_has_none_is_refused_in_one_sentence() -> 
 
 #[test]
 fn another_server_on_a_port_is_named_with_the_port_and_the_way_out() -> Result<()> {
-    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
     {
         let _other = dnsmasq_plain_dhcp(&place.rack.server, place.rack.dir(), "10.77.0.100,10.77.0.199")?;
         refused(&place, &[], &["port 67", "dnsmasq", "stop that server"])?;
     }
     // A second xpxe meets the first one's HTTP port.
-    let xpxe = place.serve()?;
+    let first = place.config.clone();
+    let xpxe = Xpxe::start(&place.rack, &first, &[])?;
+    place.config = first.replace("/state\"", "/state2\"");
     refused(&place, &[], &["8080", "listen"])?;
     // And the first one goes on.
     place.client()?.lease(&Client::new(mac(UNKNOWN)?))?;
@@ -108,4 +110,28 @@ fn a_machine_with_the_servers_own_address_is_refused_by_check_and_serve() -> Res
     let why = format!("{:#}", checked.err().context("check calls it fine")?);
     ensure!(why.contains("own address on eth0"), "{why}");
     Ok(())
+}
+
+#[test]
+fn pins_that_xpxe_may_not_use_are_named_with_their_path() -> Result<()> {
+    let Some(mut place) = Place::build(&Settings { fast_path: "auto", ..known() })? else { return Ok(()) };
+    let pins = pin_dir(&place.sandbox);
+    // Root as a service has it: not allowed to use what is somebody else's.
+    let by = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+    let nobodys = |path: &Path| std::os::unix::fs::chown(path, Some(65_534), None);
+    {
+        let xpxe = place.serve()?;
+        xpxe.stop()?;
+        nobodys(&pins.join("HOSTS"))?;
+        let hosts = pins.join("HOSTS").display().to_string();
+        refused(&place, &by, &["no permission to use", &hosts, "chown"])?;
+        place.detach(&xpxe)?;
+    }
+    let closed = place.sandbox.pin_dir().join("closed");
+    fs::create_dir(&closed)?;
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    nobodys(&closed)?;
+    let below = closed.join("xpxe").display().to_string();
+    place.config = place.config.replace(&pins.display().to_string(), &below);
+    refused(&place, &by, &["no permission to use", &below, "chown"])
 }
