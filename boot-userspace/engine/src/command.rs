@@ -78,7 +78,7 @@ pub struct Told {
 /// What the daemon is to do, in this order.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Store it. Unless this succeeded, the engine hears of it by [`not_stored`](crate::Engine::not_stored), nothing
+    /// Store it. Unless this succeeded, the engine hears of it by [`take_back`](crate::Engine::take_back), nothing
     /// is sent to the machine, and the kernel is told what the engine has then.
     Persist(Change),
     /// Tell the kernel of a machine.

@@ -34,7 +34,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
-mod unstored;
+pub mod unstored;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;

@@ -3,6 +3,9 @@
 //! The engine decides as if every change were stored. When the disk refuses, each machine that was to be promised
 //! something has again what it had before, and its answer is not sent.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
 use boot_common::tables::{Host, HostKey};
 use boot_common::{Mac, Reason};
 use tracing::debug;
@@ -23,8 +26,19 @@ pub(super) struct Before {
 }
 
 impl Before {
-    fn is_of(&self, lease: &Lease) -> bool {
-        self.mac == lease.mac && self.binding.address == lease.address
+    fn place(&self) -> (Mac, Ipv4Addr) {
+        (self.mac, self.binding.address)
+    }
+}
+
+/// What machines had before some commands promise them more.
+#[derive(Debug, Default)]
+pub struct Promised(Vec<Before>);
+
+impl Promised {
+    /// Adds what was promised later.
+    pub fn extend(&mut self, later: Self) {
+        self.0.extend(later.0);
     }
 }
 
@@ -36,9 +50,21 @@ impl Engine {
         self.promised.push(Before { mac, binding, held, host });
     }
 
+    /// What the commands that were taken last promise.
+    pub fn promised(&mut self) -> Promised {
+        Promised(std::mem::take(&mut self.unstored))
+    }
+
     /// Takes back what the commands that were taken last promise: their changes could not be stored.
     pub fn not_stored(&mut self, changes: &[Change]) {
-        let promised = std::mem::take(&mut self.unstored);
+        let promised = self.promised();
+        self.take_back(changes, promised);
+    }
+
+    /// Takes back what commands promise whose changes could not be stored: the latest that were taken, in their order,
+    /// without a gap for any machine that they are about.
+    pub fn take_back(&mut self, changes: &[Change], Promised(promised): Promised) {
+        let places: HashSet<(Mac, Ipv4Addr)> = promised.iter().map(Before::place).collect();
         for change in changes {
             match change {
                 Change::Put(Lease { mac, address, state: LeaseState::OnHold, expires, .. }) => {
@@ -47,19 +73,18 @@ impl Engine {
                     self.bindings.holds.begin(*address, Hold { mac: *mac, until });
                 }
                 Change::Put(lease)
-                    if lease.state == LeaseState::Leased
-                        && promised.iter().any(|before| before.is_of(lease)) => {}
+                    if lease.state == LeaseState::Leased && places.contains(&(lease.mac, lease.address)) => {}
                 Change::Put(lease) => self.withdraw(lease.mac, lease.address),
                 Change::Delete(..) | Change::Lift(_) => {}
             }
         }
         // A machine may be in it twice: what it had first counts.
         for before in promised.into_iter().rev() {
-            self.take_back(before);
+            self.take_one_back(before);
         }
     }
 
-    fn take_back(&mut self, Before { mac, binding, held, host }: Before) {
+    fn take_one_back(&mut self, Before { mac, binding, held, host }: Before) {
         // Within the same round it may have lost the address.
         if self.bindings.with(mac, binding.address).is_none() {
             return;

@@ -1,7 +1,4 @@
 //! The event loop: packets, kernel events and time go into the engine, its commands come out.
-//!
-//! What has arrived while the last round was written to the store makes up the next round, and a round has one
-//! commit: so the commits per second are the disk's, and the leases per commit the storm's.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -12,9 +9,10 @@ use anyhow::Result;
 use boot_common::tables::role;
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
+use super::commits::Commits;
 use super::engine_events::EngineEvents;
 use super::request::{Ask, EventStream, Stats};
 use crate::fastpath::{AsyncEvents, TableError, Tables};
@@ -22,20 +20,15 @@ use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
 use crate::io::probe::{self, Verdict};
 use crate::io::sockets::{Packet, Sockets};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Via};
 use boot_engine::config::DhcpRole;
 use boot_engine::events::{BootEvent, Sink as _, Step};
 use boot_engine::policy::Port;
-use boot_engine::record::Change;
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
-/// Behind a commit of fewer leases than this, packets gather for so long: each commit costs the disk as much, and
-/// firmware waits for seconds.
-const FEW: usize = 6;
-const PACKETS_GATHER: Duration = Duration::from_millis(2);
 /// How many batches of the kernel half's events wait.
 const BATCHES: usize = 4;
 /// How many packets wait for the next round; more stay in the sockets' buffers.
@@ -60,8 +53,8 @@ pub struct Daemon {
     pub(super) rebinds: (mpsc::Sender<Rebind>, mpsc::Receiver<Rebind>),
     /// What operators want.
     pub(super) asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
-    /// Until when packets gather.
-    pub(super) gather_until: Instant,
+    /// What waits for the disk.
+    pub(super) commits: Commits,
     pub(super) store_failures: u64,
     /// Why nothing can be stored, since the last time that failed.
     pub(super) store_trouble: Option<String>,
@@ -107,7 +100,7 @@ impl Daemon {
             findings,
             rebinds,
             asks,
-            gather_until: Instant::now(),
+            commits: Commits::default(),
             store_failures: 0,
             store_trouble: None,
             counted: Stats::default(),
@@ -146,7 +139,7 @@ impl Daemon {
             )?;
         }
         let (machines, answers) = self.engine.take_first_commands();
-        self.execute(machines).await;
+        self.execute(machines);
         for (ifindex, mut link) in self.engine.links() {
             if self.beside.contains(&ifindex) {
                 link.role = role::OFF;
@@ -155,7 +148,8 @@ impl Daemon {
                 tables.put_link(ifindex, &link)?;
             }
         }
-        self.execute(answers).await;
+        self.execute(answers);
+        self.settle().await;
         Ok(stale)
     }
 
@@ -180,24 +174,22 @@ impl Daemon {
                     for event in &events {
                         self.engine.kernel_answered(event, now);
                     }
-                    self.act().await;
+                    self.act();
                 }
-                Some(packet) = packets.recv() => {
-                    let mut round = vec![packet];
-                    if self.gather_until > Instant::now() {
-                        sleep_until(self.gather_until).await;
+                ended = self.commits.end() => self.committed(ended),
+                Some(packet) = packets.recv(), if self.commits.have_room() => {
+                    self.hear(&packet);
+                    for _ in 1..ROUND {
+                        let Ok(packet) = packets.try_recv() else { break };
+                        self.hear(&packet);
                     }
-                    while round.len() < ROUND && let Ok(packet) = packets.try_recv() {
-                        round.push(packet);
-                    }
-                    self.round(&round).await;
                 }
                 Some((mac, address, in_use_by)) = self.findings.1.recv() => {
                     self.engine.probed(mac, address, in_use_by, now());
                     while let Ok((mac, address, in_use_by)) = self.findings.1.try_recv() {
                         self.engine.probed(mac, address, in_use_by, now());
                     }
-                    self.act().await;
+                    self.act();
                 }
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 Some(Rebind { name, to, reply }) = self.rebinds.1.recv() => {
@@ -212,15 +204,19 @@ impl Daemon {
                     self.beat();
                     self.follow_wall_clock().await;
                     self.engine.tick(now());
-                    self.act().await;
+                    self.act();
                     self.events.next_second(&self.engine, now());
                 }
             }
+            self.commit_next();
+            // Of what a commit has let go.
+            self.events.pass_on(&mut self.engine);
         }
     }
 
     /// Serves an interface that is another one now.
     async fn rebind(&mut self, link: &Link, port: Port, sender: &mpsc::Sender<Packet>) -> Result<()> {
+        self.settle().await;
         let role = port.role;
         let old = self.engine.rebind(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
         if role != DhcpRole::Off {
@@ -254,24 +250,6 @@ impl Daemon {
         }
     }
 
-    /// The store has the wall clock's time, which the next daemon will begin with.
-    pub(super) async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let later: Vec<Change>;
-        let changes = if self.set_by == 0 {
-            changes
-        } else {
-            later = changes.iter().map(|change| change.clone().later_by(self.set_by)).collect();
-            &later
-        };
-        let committed = self.store.commit(changes).await;
-        match &committed {
-            Err(failure) => self.store_trouble = Some(failure.to_string()),
-            Ok(()) if changes.is_empty() => {}
-            Ok(()) => self.store_trouble = None,
-        }
-        committed
-    }
-
     /// When the wall clock has been set, leases in the store go with it: they last as long as before.
     async fn follow_wall_clock(&mut self) {
         let set_by = was_set_by();
@@ -280,6 +258,7 @@ impl Daemon {
         if by.abs() < 2 {
             return;
         }
+        self.settle().await;
         let old = i64::try_from(now().seconds()).unwrap_or(i64::MAX).saturating_add(self.set_by);
         match self.store.shift(by, old).await {
             Ok(()) => {
@@ -292,55 +271,28 @@ impl Daemon {
         }
     }
 
-    async fn round(&mut self, packets: &[Packet]) {
-        let now = now();
-        for packet in packets {
-            let incoming = Incoming {
-                ifindex: packet.ifindex,
-                port: packet.port,
-                from: packet.from,
-                to: packet.to,
-                payload: &packet.payload,
-            };
-            self.engine.handle(&incoming, now);
-        }
-        self.act().await;
+    fn hear(&mut self, packet: &Packet) {
+        let incoming = Incoming {
+            ifindex: packet.ifindex,
+            port: packet.port,
+            from: packet.from,
+            to: packet.to,
+            payload: &packet.payload,
+        };
+        self.engine.handle(&incoming, now());
+        self.act();
     }
 
     /// Does what the engine wants done, and tells what has happened: before it, and of it.
-    pub(super) async fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         self.events.pass_on(&mut self.engine);
         let commands = self.engine.take_commands();
-        self.execute(commands).await;
+        self.execute(commands);
         self.events.pass_on(&mut self.engine);
     }
 
-    /// Stores everything first: no ACK leaves, and no promise reaches the kernel, before it is on the disk.
-    pub(super) async fn execute(&mut self, commands: Vec<Command>) {
-        if commands.is_empty() {
-            return;
-        }
-        let changes: Vec<Change> = commands
-            .iter()
-            .filter_map(
-                |command| if let Command::Persist(change) = command { Some(change.clone()) } else { None },
-            )
-            .collect();
-        let committed = self.commit(&changes).await;
-        if (1..FEW).contains(&changes.len()) {
-            self.gather_until = Instant::now() + PACKETS_GATHER;
-        }
-        let stored = match committed {
-            Ok(()) => true,
-            Err(failure) => {
-                error!("{failure}: no lease is confirmed until this is mended");
-                self.store_failures += 1;
-                self.engine.not_stored(&changes);
-                false
-            }
-        };
-        let unstored: HashSet<Mac> =
-            if stored { HashSet::new() } else { changes.iter().filter_map(Change::machine).collect() };
+    /// Does what is stored, or what cannot be: then these machines are told nothing, and the kernel what the engine has.
+    pub(super) fn carry_out(&mut self, commands: Vec<Command>, unstored: &HashSet<Mac>, stored: bool) {
         for command in commands {
             match command {
                 Command::Persist(_) => {}

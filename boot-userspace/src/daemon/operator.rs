@@ -89,9 +89,10 @@ impl Daemon {
 
     /// The store first: when it refuses, nothing has happened.
     async fn change(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.settle().await;
         self.commit(changes).await?;
         self.engine.change_leases(changes, now());
-        self.act().await;
+        self.act();
         Ok(())
     }
 
@@ -103,9 +104,13 @@ impl Daemon {
 
     /// What failed is tried again: nobody may come by whose lease would show that it works.
     async fn trouble(&mut self) -> Option<String> {
+        let waits = self.commits.trouble();
+        if waits.is_some() {
+            return waits;
+        }
         if self.store_trouble.is_some() {
             self.store_trouble = self.store.try_to_write().await.err().map(|failure| failure.to_string());
         }
-        self.store_trouble.clone()
+        self.store_trouble.clone().or_else(|| self.store.trouble())
     }
 }

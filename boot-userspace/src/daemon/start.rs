@@ -51,7 +51,7 @@ pub async fn serve(
     // Before anything is started: a signal must never find the daemon unprepared.
     let signals = Signals::listen()?;
     // A daemon that runs is named before anything of its is touched.
-    let _state = store::lock(&config.state_dir)?;
+    let lock = store::lock(&config.state_dir)?;
     let files = Arc::new(files);
     let links = config
         .interfaces
@@ -76,7 +76,7 @@ pub async fn serve(
     }
     let config = Arc::new(config);
 
-    let store = Store::open(&config.state_dir).await?;
+    let store = Store::open_alone(&config.state_dir, lock).await?;
     let admin = http::admin::listen(&config.state_dir)?;
     let interfaces = config.interfaces.iter().zip(&links);
     let ports = interfaces.map(|(interface, link)| port(&config, interface, link, http_port)).collect();

@@ -1,12 +1,12 @@
 //! What can go wrong with the store, as sentences that say what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use sqlx::migrate::MigrateError;
 
-use super::Location;
+use super::{FILE, Location};
 use crate::host::lock::with_pid;
 
 /// Why the store cannot be used. Its text is one sentence that says what to do.
@@ -53,7 +53,7 @@ pub enum StoreError {
     Disk {
         /// The database.
         path: PathBuf,
-        /// SQLite's answer.
+        /// SQLite's or the system's answer.
         source: sqlx::Error,
     },
     /// It is no SQLite database, or a broken one.
@@ -84,6 +84,11 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A bug.
+    #[error(
+        "the thread that stores leases has ended: restart xpxe, and report what the log says before this"
+    )]
+    Gone,
     /// Anything else SQLite said.
     #[error("the database {path} failed: {source}")]
     Database {
@@ -115,6 +120,24 @@ impl Location {
             io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
             _ => StoreError::File { path, source },
         }
+    }
+
+    /// What a journal's file said.
+    pub(super) fn explain_write(&self, source: io::Error) -> StoreError {
+        match self.explain_io(source) {
+            StoreError::File { path, source } => StoreError::Disk { path, source: source.into() },
+            other => other,
+        }
+    }
+
+    /// Another process may change the store.
+    pub(super) fn busy(&self) -> StoreError {
+        StoreError::Busy { path: self.0.to_path_buf() }
+    }
+
+    /// The database of a `state_dir`.
+    pub(super) fn in_dir(state_dir: &Path) -> Self {
+        Self(state_dir.join(FILE).into())
     }
 
     pub(super) fn explain(&self, source: sqlx::Error) -> StoreError {

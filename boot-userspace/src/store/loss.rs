@@ -23,6 +23,24 @@ pub(super) enum Loss {
     Cut { committed: u32, there: u32 },
 }
 
+impl Loss {
+    /// What was lost, what follows from it, and what helps.
+    pub(super) fn warn(self, database: &Path) {
+        let path = database.display();
+        match self {
+            Self::Nothing => {}
+            Self::Emptied => tracing::warn!(
+                "{path} was there and is empty: no lease is known, unless the kernel's tables have some. Machines may be given other addresses than they have; put a backup in its place if there is one"
+            ),
+            Self::Cut { committed, there } => tracing::warn!(
+                committed,
+                there,
+                "{path}-wal was cut off or damaged: of {committed} pages that were committed to it {there} are there. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+            ),
+        }
+    }
+}
+
 /// Looks at the files beside the database.
 pub(super) fn look(database: &Path) -> Loss {
     let beside = |ending: &str| {

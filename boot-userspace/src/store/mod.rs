@@ -1,62 +1,59 @@
-//! What survives a restart: the leases, in SQLite under `state_dir`.
+//! What survives a restart: the leases, in SQLite under `state_dir`, and before it in a journal.
 //!
-//! There is one connection, because SQLite has one writer at a time. A commit returns when its data is on the
-//! disk (WAL with `synchronous = FULL`: one fsync for each commit), so an address may be promised after it;
-//! changes that are committed together share that one fsync.
-//!
-//! A connection on which anything failed is closed, and the next use opens another. After a full disk SQLite has ended the
-//! transaction by itself and sqlx believes it to be open, and after a disk that was read-only the file is open for reading
-//! only: such a connection would refuse every later commit.
+//! A commit returns when its data is on the disk: in the journal, which costs one small write and one fdatasync. From there
+//! it goes into the database when there is time. Who opens the store brings into the database what an earlier process has
+//! left in the journal. One process at a time may change anything; others read both and see the same.
 
+mod database;
+mod encoding;
 mod error;
+mod journal;
 mod lease;
 mod loss;
+mod overlay;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writer;
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::oneshot;
+
+use database::Database;
+use journal::Found;
+use loss::Loss;
+use writer::Writer;
 
 pub use boot_engine::record::{Change, Lease, LeaseState};
 pub use error::StoreError;
-use loss::Loss;
 
 use crate::host::lock::{Lock, LockError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const FILE: &str = "xpxe.db";
-/// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The open database.
+/// The journals are named as the database is, so that whoever moves `xpxe.db*` moves them too.
+const JOURNALS: [&str; 2] = ["xpxe.db-leases0", "xpxe.db-leases1"];
+/// The open store.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: SqlitePool,
+    database: Database,
+    /// None while another process may change the store: this one only reads.
+    writer: Option<Writer>,
     location: Location,
 }
 
 /// Which file an error is about.
 #[derive(Clone, Debug)]
-struct Location(std::sync::Arc<Path>);
+struct Location(Arc<Path>);
 
-impl Location {
-    fn of(state_dir: &Path) -> Self {
-        Self(state_dir.join(FILE).into())
-    }
-}
+/// What is waited for: that changes are durable, or why they cannot be.
+pub type Committed = oneshot::Receiver<Result<(), StoreError>>;
 
 /// Takes `state_dir`, which is made where it is not there, for this process: as long as what is given lives.
 pub fn lock(state_dir: &Path) -> Result<Lock, StoreError> {
-    let location = Location::of(state_dir);
-    create_directory(state_dir).map_err(|error| location.explain_io(error))?;
+    let location = Location::in_dir(state_dir);
+    database::create_directory(state_dir).map_err(|error| location.explain_io(error))?;
     Lock::directory(state_dir).map_err(|error| match error {
         LockError::Held(pid) => StoreError::InUse { state_dir: state_dir.to_path_buf(), pid },
         LockError::Io(error) => location.explain_io(error),
@@ -64,136 +61,167 @@ pub fn lock(state_dir: &Path) -> Result<Lock, StoreError> {
 }
 
 impl Store {
-    /// Opens `xpxe.db` in `state_dir`, creates both if they are missing, and brings the tables up to date.
+    /// Opens `xpxe.db` in `state_dir`, creates both if they are missing, and brings the tables up to date. While another
+    /// process has it, it can only be read.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what helps.
     pub async fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let location = Location::of(state_dir);
-        let loss = loss::look(&location.0);
-        create_file(state_dir, &location.0).map_err(|error| location.explain_io(error))?;
-        let options = SqliteConnectOptions::new()
-            .filename(&location.0)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(|error| location.explain(error))?;
-        MIGRATIONS.run(&writer).await.map_err(|error| location.explain_migration(error))?;
-        warn_of(loss, &location.0);
-        Ok(Self { writer, location })
-    }
-
-    /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
-    pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let mut leases = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let rows = self.with(async |connection| lease::page(connection, after.as_deref()).await).await?;
-            leases.extend(rows.iter().filter_map(lease::read_or_report));
-            // Damaged keys come last, because they are no text: they are no place to go on from.
-            let last = rows.iter().rev().find_map(lease::key);
-            if rows.len() < lease::PAGE || last.is_none() || last == after {
-                return Ok(leases);
-            }
-            after = last;
+        match lock(state_dir) {
+            Ok(lock) => Self::open_with(state_dir, Some(lock)).await,
+            Err(StoreError::InUse { .. }) => Self::open_with(state_dir, None).await,
+            Err(error) => Err(error),
         }
     }
 
+    /// The same for the process that has the lock, which may change it.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub async fn open_alone(state_dir: &Path, lock: Lock) -> Result<Self, StoreError> {
+        Self::open_with(state_dir, Some(lock)).await
+    }
+
+    async fn open_with(state_dir: &Path, lock: Option<Lock>) -> Result<Self, StoreError> {
+        let location = Location::in_dir(state_dir);
+        let loss = prepare(state_dir, &location)?;
+        let explain = |error| location.explain_io(error);
+        let database = Database::open(location.clone()).await?;
+        let Some(lock) = lock else { return Ok(Self { database, writer: None, location }) };
+        let paths = JOURNALS.map(|name| state_dir.join(name));
+        let found = look(&paths).map_err(explain)?;
+        loss.warn(&location.0);
+        for (found, path) in found.iter().zip(&paths).filter(|(found, _)| found.is_damaged) {
+            let changes = found.changes.len();
+            let path = path.display();
+            tracing::warn!(
+                changes,
+                "{path} was cut off or damaged: {changes} changes of leases could be read from it. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+            );
+        }
+        database.commit(&in_order(&found)).await?;
+        let latest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
+        let writer = Writer::start(paths.clone(), latest, database.clone(), location.clone(), lock);
+        let writer = Some(writer.map_err(|error| location.explain_write(error))?);
+        Ok(Self { database, writer, location })
+    }
+
+    /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
+    ///
+    /// # Errors
+    /// When the database or the journal cannot be read.
+    pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        let paths = JOURNALS.map(|name| self.location.0.with_file_name(name));
+        loop {
+            let before = self.look(&paths).await?;
+            let leases = self.database.leases().await?;
+            // What leaves a journal meanwhile may be in neither.
+            let after = self.look(&paths).await?;
+            let epochs = |found: &[Found; 2]| found.each_ref().map(|found| found.epoch);
+            if epochs(&before) == epochs(&after) {
+                return Ok(overlay::overlay(leases, &in_order(&before)));
+            }
+        }
+    }
+
+    /// What the journals have. Reading them is done elsewhere: it may wait for the disk.
+    async fn look(&self, paths: &[PathBuf; 2]) -> Result<[Found; 2], StoreError> {
+        let paths = paths.clone();
+        let found = tokio::task::spawn_blocking(move || look(&paths)).await;
+        found.unwrap_or_else(|_| Ok(<[Found; 2]>::default())).map_err(|error| self.location.explain_io(error))
+    }
+
+    /// Begins to make all changes, in their order, or none. `Ok` comes when they survive a power cut.
+    #[must_use]
+    pub fn begin(&self, changes: Vec<Change>) -> Committed {
+        if let Some(writer) = &self.writer {
+            return writer.begin(changes);
+        }
+        let (reply, answer) = oneshot::channel();
+        drop(reply.send(Err(self.location.busy())));
+        answer
+    }
+
     /// Makes all changes, in their order, or none. When it returns `Ok` they survive a power cut.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
     pub async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.with(async |connection| {
-            // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            write::changes(&mut transaction, changes).await?;
-            transaction.commit().await
-        })
-        .await
+        self.wait(self.begin(changes.to_vec())).await
+    }
+
+    /// Waits for what was begun.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn wait(&self, begun: Committed) -> Result<(), StoreError> {
+        begun.await.unwrap_or(Err(StoreError::Gone))
     }
 
     /// Writes to the disk as [`Store::commit`] does, and changes nothing.
+    ///
+    /// # Errors
+    /// Why that is not possible.
     pub async fn try_to_write(&self) -> Result<(), StoreError> {
-        self.with(async |connection| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            let row = "INSERT INTO leases (mac, address, subnet, state, expires, updated) \
-                       VALUES ('', '', '', 'resting', 0, 0)";
-            sqlx::query(row).execute(&mut *transaction).await?;
-            sqlx::query("DELETE FROM leases WHERE address = ''").execute(&mut *transaction).await?;
-            transaction.commit().await
-        })
-        .await
+        // Nobody ever has this address.
+        self.commit(&[Change::Lift([0; 4].into())]).await?;
+        self.database.try_to_write().await
+    }
+
+    /// Why the database does not take what is in the journal, if it does not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.as_ref().and_then(Writer::trouble)
     }
 
     /// Makes the times of a clock later by so many seconds, which was set when it said `old`, in seconds since the Unix
-    /// epoch. What was stored at a later time than that was so by another clock: at the start this one was wrong.
+    /// epoch. What was stored at a later time than that was so by another clock: at the start this one was wrong. Nothing
+    /// may be committed meanwhile.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
     pub async fn shift(&self, seconds: i64, old: i64) -> Result<(), StoreError> {
-        let shift = "UPDATE leases SET expires = expires + $1, updated = updated + $1 WHERE updated <= $2";
-        self.with(async |connection| {
-            sqlx::query(shift).bind(seconds).bind(old).execute(connection).await.map(drop)
-        })
-        .await
+        self.settle().await?;
+        self.database.shift(seconds, old).await
     }
 
-    /// Uses the connection, and closes it if that fails.
-    async fn with<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> sqlx::Result<T>,
-    ) -> Result<T, StoreError> {
-        let explain = |error| self.location.explain(error);
-        let mut connection = self.writer.acquire().await.map_err(explain)?;
-        match work(&mut connection).await {
-            Ok(done) => Ok(done),
-            Err(error) => {
-                if let Err(error) = connection.close().await {
-                    tracing::debug!("closing the store after a failure: {error}");
-                }
-                Err(explain(error))
-            }
-        }
+    /// Waits until the database has everything that was committed.
+    ///
+    /// # Errors
+    /// When it does not take it: then the journal keeps it.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let writer = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
+        self.wait(writer.settle()).await
     }
 
-    /// Closes the database, so that one file without a write-ahead log is left.
+    /// Closes the store, so that the database has everything and no write-ahead log is left.
     pub async fn close(&self) {
-        self.writer.close().await;
+        if let Some(writer) = &self.writer {
+            // What fails stays in the journal.
+            drop(self.settle().await);
+            writer.end().await;
+        }
+        self.database.disconnect().await;
     }
 }
 
-/// What was lost, what follows from it, and what helps.
-fn warn_of(loss: Loss, database: &Path) {
-    let path = database.display();
-    match loss {
-        Loss::Nothing => {}
-        Loss::Emptied => tracing::warn!(
-            "{path} was there and is empty: no lease is known, unless the kernel's tables have some. Machines may be given other addresses than they have; put a backup in its place if there is one"
-        ),
-        Loss::Cut { committed, there } => tracing::warn!(
-            committed,
-            there,
-            "{path}-wal was cut off or damaged: of {committed} pages that were committed to it {there} are there. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
-        ),
-    }
+/// Makes the files that are missing, and says what of them has been lost before.
+fn prepare(state_dir: &Path, location: &Location) -> Result<Loss, StoreError> {
+    let loss = loss::look(&location.0);
+    database::create_file(state_dir).map_err(|error| location.explain_io(error))?;
+    Ok(loss)
 }
 
-/// Leases tell who is where, so only the owner may read them. A directory that exists keeps its mode.
-fn create_file(state_dir: &Path, file: &Path) -> io::Result<()> {
-    create_directory(state_dir)?;
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file).map(drop)
+fn look([first, second]: &[PathBuf; 2]) -> std::io::Result<[Found; 2]> {
+    Ok([journal::read(first)?, journal::read(second)?])
 }
 
-fn create_directory(state_dir: &Path) -> io::Result<()> {
-    if let Some(parent) = state_dir.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(state_dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
+/// What was committed first comes first.
+fn in_order(found: &[Found; 2]) -> Vec<Change> {
+    let mut found = found.each_ref();
+    found.sort_by_key(|found| found.epoch);
+    found.into_iter().flat_map(|found| found.changes.iter().cloned()).collect()
 }

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use boot_common::Mac;
 use boot_engine::config::RelayPort;
@@ -28,6 +30,13 @@ fn lease(machine: u8, address: u8) -> Lease {
         recognised_by: None,
         updated: 1_799_999_400,
     }
+}
+
+async fn run_sql(store: &Store, statement: String) {
+    let run = async |connection: &mut sqlx::SqliteConnection| {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(connection).await
+    };
+    store.database.with(run).await.unwrap();
 }
 
 async fn sorted(store: &Store) -> Vec<Lease> {
@@ -166,6 +175,7 @@ fn killed(dir: &Path) -> PathBuf {
         let store = Store::open(&living).await.unwrap();
         for number in 1..20 {
             store.commit(&[Change::Put(lease(number, number))]).await.unwrap();
+            store.settle().await.unwrap();
         }
         for ending in ["", "-wal", "-shm"] {
             let name = format!("{FILE}{ending}");
@@ -247,8 +257,9 @@ fn an_unreadable_row_is_left_out_and_the_rest_loads() {
         {
             let n = n as u8 + 100;
             store.commit(&[Change::Put(lease(n, n))]).await.unwrap();
+            store.settle().await.unwrap();
             let statement = format!("UPDATE leases SET {damage} WHERE mac = '{}'", lease(n, n).mac);
-            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&store.writer).await.unwrap();
+            run_sql(&store, statement).await;
         }
         assert_eq!(store.leases().await.unwrap(), [lease(1, 1)]);
     });
@@ -264,7 +275,7 @@ fn errors_say_what_to_do() {
         let store = Store::open(&dir.path().join("newer")).await.unwrap();
         let applied = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
             VALUES (99, 'later', true, x'00', 0)";
-        sqlx::query(applied).execute(&store.writer).await.unwrap();
+        run_sql(&store, applied.to_owned()).await;
         store.close().await;
         let text = error(&dir.path().join("newer")).await;
         let expected = format!(
