@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use tokio::runtime::Handle;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use super::event_loop::Daemon;
@@ -36,6 +36,9 @@ use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
 use boot_engine::script::ScriptWriter;
+
+/// How long the database may take to get what is in the journal when the daemon ends.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`.
 ///
@@ -94,7 +97,7 @@ pub async fn serve(
     let stream = log::events();
     let events: Events = Arc::new(stream.clone());
     let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), transfers)?;
-    let mut daemon = Daemon::new(engine, store, beside, tables, stream.clone());
+    let mut daemon = Daemon::new(engine, store.clone(), beside, tables, stream.clone());
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;
     if stale > 0 {
@@ -188,6 +191,8 @@ pub async fn serve(
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
     }
+    // A backup, or an older xpxe, knows only the database. What it does not take now stays in the journal.
+    drop(timeout(LAST, store.settle()).await);
     // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");

@@ -17,8 +17,8 @@ const MAGIC: [u8; 8] = *b"xpxe\0LJ1";
 /// Bytes of a file's head, and of a record's.
 const HEAD: u64 = 64;
 const RECORD_HEAD: usize = 12;
-/// By how many bytes a file grows.
-const CHUNK: u64 = 128 << 10;
+/// A file has whole chunks of so many bytes.
+const CHUNK: u64 = 32 << 10;
 /// How many bytes a file has at most: some 25,000 leases.
 const CAPACITY: u64 = 1 << 20;
 
@@ -196,10 +196,10 @@ impl Journal {
     }
 }
 
-/// Gives a file room up to there, in whole chunks of zeros.
+/// Gives a file room up to there, in whole chunks of zeros, and twice what it had: growing is what takes long.
 fn grow(file: &File, length: &mut u64, end: u64) -> io::Result<()> {
-    let wanted = end.next_multiple_of(CHUNK).max(*length);
-    if wanted > *length {
+    if end > *length {
+        let wanted = end.next_multiple_of(CHUNK).max(*length * 2).min(CAPACITY);
         let zeros = vec![0; usize::try_from(wanted - *length).map_err(io::Error::other)?];
         file.write_all_at(&zeros, *length)?;
         file.sync_all()?;

@@ -146,6 +146,80 @@ fn what_rests_because_of_a_machine_is_beside_its_lease() {
     });
 }
 
+/// Two journals of a daemon that was killed, the first one written later.
+#[test]
+fn what_was_left_in_the_journals_is_brought_into_the_database_in_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, epoch, changes: &[Change]| {
+        let mut journal = journal::Journal::empty(dir.path().join(name), epoch).unwrap();
+        changes.iter().for_each(|change| journal.append(&encoding::encode(&[change.clone()])).unwrap());
+    };
+    let delete = |machine, address| Change::Delete(lease(machine, 0).mac, lease(0, address).address);
+    let earlier = [Change::Put(lease(1, 1)), Change::Put(lease(2, 2)), Change::Put(lease(3, 3))];
+    let later = [delete(2, 2), Change::Put(lease(4, 2)), Change::Put(lease(1, 5)), delete(3, 3)];
+    write(JOURNALS[1], 8, &earlier);
+    write(JOURNALS[0], 9, &later);
+    run(async {
+        let expected = [lease(1, 5), lease(4, 2)];
+        let store = Store::open(dir.path()).await.unwrap();
+        assert_eq!(sorted(&store).await, expected);
+        assert_eq!(store.database.leases().await.unwrap().len(), 2, "they are in the database");
+        let found = look(&JOURNALS.map(|name| dir.path().join(name))).unwrap();
+        assert!(found.iter().all(|found| found.changes.is_empty() && found.epoch > 9), "{found:?}");
+        store.close().await;
+        // A power cut between the database's commit and the emptying of a journal: it is brought in once more.
+        write(JOURNALS[0], 20, &later);
+        let store = Store::open(dir.path()).await.unwrap();
+        assert_eq!(sorted(&store).await, expected);
+        store.close().await;
+    });
+}
+
+#[test]
+fn another_process_reads_what_was_committed_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        let other = Store::open(dir.path()).await.unwrap();
+        for (number, settles) in [(1, false), (2, true), (3, false)] {
+            store.commit(&[Change::Put(lease(number, number))]).await.unwrap();
+            if settles {
+                store.settle().await.unwrap();
+            }
+            assert_eq!(sorted(&other).await, sorted(&store).await);
+            assert_eq!(sorted(&other).await.len(), usize::from(number));
+        }
+        let refused = other.commit(&[Change::Put(lease(4, 4))]).await.unwrap_err().to_string();
+        assert!(refused.contains("is locked by another process"), "{refused}");
+        store.close().await;
+        let other = Store::open(dir.path()).await.unwrap();
+        other.commit(&[Change::Put(lease(4, 4))]).await.unwrap();
+        other.close().await;
+    });
+}
+
+#[test]
+fn more_than_two_journals_hold_is_committed_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = Store::open(dir.path()).await.unwrap();
+        let long = |number: u8| Lease { hostname: Some("x".repeat(200_000)), ..lease(number, number) };
+        for number in 0..20 {
+            store.commit(&[Change::Put(long(number))]).await.unwrap();
+        }
+        let too_long = Lease { hostname: Some("y".repeat(2 << 20)), ..lease(0, 0) };
+        store.commit(&[Change::Put(too_long.clone())]).await.unwrap();
+        store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
+        store.close().await;
+        let store = Store::open(dir.path()).await.unwrap();
+        let expected: Vec<Lease> = (2..20).map(long).collect();
+        assert_eq!(sorted(&store).await, [vec![too_long, lease(1, 1)], expected].concat());
+        for name in JOURNALS {
+            assert!(dir.path().join(name).metadata().unwrap().len() <= 1 << 20);
+        }
+    });
+}
+
 /// The file of a daemon that kept no resting addresses.
 #[test]
 fn leases_of_the_first_version_are_taken_over() {

@@ -15,20 +15,20 @@ const ROWS_PER_STATEMENT: usize = 500;
 
 /// Makes the changes inside the caller's transaction.
 pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change]) -> sqlx::Result<()> {
-    let Outcome { rows, places, deleted, lifted } = Outcome::of(changes);
+    let outcome = Outcome::of(changes);
     let text = |address: &Ipv4Addr| address.to_string();
-    let places = places.keys().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
-    let deleted = deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
-    let addresses: Vec<String> = rows.keys().map(text).collect();
-    let lifted: Vec<String> = lifted.iter().map(text).collect();
-    // All rows that are in the way go first, so that two machines can swap their addresses.
+    let places = outcome.places_left().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
+    let deleted = outcome.deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
+    let lifted: Vec<String> = outcome.lifted.iter().map(text).collect();
+    let emptied = outcome.rows.iter().filter(|(_, row)| row.is_none());
+    let emptied: Vec<String> = emptied.map(|(address, _)| text(address)).collect();
     delete_pairs(connection, ["mac", "subnet"], places).await?;
     delete_pairs(connection, ["address", "mac"], deleted).await?;
     delete(connection, "state = 'resting' AND address", &lifted).await?;
-    delete(connection, "address", &addresses).await?;
-    let leases: Vec<&Lease> = rows.into_values().flatten().collect();
+    delete(connection, "address", &emptied).await?;
+    let leases: Vec<&Lease> = outcome.rows.into_values().flatten().collect();
     for some in leases.chunks(ROWS_PER_STATEMENT) {
-        insert(connection, some).await?;
+        replace(connection, some).await?;
     }
     Ok(())
 }
@@ -72,6 +72,15 @@ impl<'a> Outcome<'a> {
         outcome
     }
 
+    /// Those of the places whose machine has no row there in the end.
+    fn places_left(&self) -> impl Iterator<Item = (Mac, Ipv4Net)> {
+        let has_row = |(mac, subnet): (Mac, Ipv4Net), address: &Ipv4Addr| {
+            let row = self.rows.get(address).copied().flatten();
+            row.is_some_and(|lease| is_of(lease, mac) && lease.subnet == subnet)
+        };
+        self.places.iter().filter(move |(place, address)| !has_row(**place, address)).map(|(place, _)| *place)
+    }
+
     /// Takes an address's row back where this batch has one like that.
     fn take(&mut self, address: Ipv4Addr, is_it: impl Fn(&Lease) -> bool) {
         if let Some(row) = self.rows.get_mut(&address) {
@@ -84,8 +93,6 @@ impl<'a> Outcome<'a> {
 fn is_of(lease: &Lease, mac: Mac) -> bool {
     lease.mac == mac && lease.state != LeaseState::OnHold
 }
-
-// The statements are valid for SQLite and for PostgreSQL.
 
 /// `which` ends with the column that the values are of.
 async fn delete(connection: &mut SqliteConnection, which: &str, values: &[String]) -> sqlx::Result<()> {
@@ -126,8 +133,10 @@ async fn delete_pairs(
     Ok(())
 }
 
-async fn insert(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {
-    let into = "INSERT INTO leases (mac, address, subnet, state, expires, hostname, recognised_by, updated) ";
+/// Inserts rows. What is in the way of one, by its address or as its machine's row in its subnet, goes; of those that are
+/// inserted, none is in the way of another.
+async fn replace(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {
+    let into = "INSERT OR REPLACE INTO leases (mac, address, subnet, state, expires, hostname, recognised_by, updated) ";
     let mut statement = QueryBuilder::<Sqlite>::new(into);
     statement.push_values(leases, |mut row, lease| {
         row.push_bind(lease.mac.to_string())
