@@ -13,6 +13,7 @@ use boot_tests::sandbox::Sandbox;
 use boot_tests::sys::restore_default_signals;
 use clap::Parser;
 
+use storm::boots;
 use storm::compare::{self, Extent};
 use storm::report;
 use storm::scale;
@@ -21,16 +22,25 @@ use storm::server::Kind;
 /// Boot storms against DHCP servers, side by side.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How many machines a server knows
-    #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000])]
+    /// How many machines a server knows, for the loops; none for no loops
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [1000, 5000])]
     machines: Vec<u32>,
+    /// First boots with so many machines at once; none for none
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [1, 8, 20, 100])]
+    windows: Vec<usize>,
+    /// How many machines boot first, in each of those
+    #[arg(long, default_value_t = 5000)]
+    boots: u32,
+    /// How often first boots are measured; the median counts
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
     /// How long each loop is measured, all its runs together
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Which servers
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Xpxe, Kind::XpxeOff, Kind::Dnsmasq, Kind::Kea])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Xpxe, Kind::XpxeOff, Kind::Dnsmasq, Kind::Kea, Kind::Dhcpd, Kind::Freeradius])]
     servers: Vec<Kind>,
-    /// How many machines begin within one second [default: the largest of --machines]
+    /// How many machines begin within one second [default: the largest of --machines, or as many as --boots]
     #[arg(long)]
     storm: Option<u32>,
     /// With how many known machines xpxe is measured alone; 0 for none
@@ -49,9 +59,13 @@ fn main() -> Result<()> {
     restore_default_signals()?;
     let versions =
         args.servers.iter().map(|kind| Ok((kind.name(), kind.version()?))).collect::<Result<_>>()?;
-    let largest = *args.machines.iter().max().context("--machines is empty")?;
-    if args.machines.contains(&0) || args.storm == Some(0) || !(0.1..=600.0).contains(&args.seconds) {
-        bail!("there must be machines, and 0.1 to 600 seconds");
+    let largest = args.machines.iter().max().copied();
+    let (no_boots, no_storm) = (args.boots == 0 || args.runs == 0, args.storm == Some(0));
+    if args.machines.contains(&0) || args.windows.contains(&0) || no_boots || no_storm {
+        bail!("there must be machines");
+    }
+    if !(0.1..=600.0).contains(&args.seconds) {
+        bail!("a loop is measured for 0.1 to 600 seconds");
     }
     let sandbox = Sandbox::enter()?;
     let dir = args.state.clone().unwrap_or_else(|| sandbox.dir().to_owned());
@@ -60,10 +74,28 @@ fn main() -> Result<()> {
     let machine = Machine::look(versions)?;
     machine.print();
 
-    let mut rows = vec![compare::reflector(largest, during)?];
+    let extent = boots::Extent {
+        windows: args.windows.clone(),
+        machines: args.boots,
+        storm: Some(args.storm.unwrap_or(args.boots)).filter(|_| !args.windows.is_empty()),
+        runs: args.runs,
+    };
+    let mut first_boots = Vec::new();
+    for kind in args.servers.iter().filter(|_| !args.windows.is_empty()) {
+        first_boots.extend(boots::boots(*kind, &place.join(&format!("{kind:?}-first")), &extent)?);
+    }
+    if !first_boots.is_empty() {
+        boots::print(&first_boots);
+    }
+
+    let mut rows = Vec::new();
+    if let Some(largest) = largest {
+        rows.push(compare::reflector(largest, during)?);
+    }
     for kind in &args.servers {
         for machines in &args.machines {
-            let storm = (*machines == largest).then_some(args.storm.unwrap_or(largest));
+            let largest = args.machines.iter().max() == Some(machines);
+            let storm = largest.then_some(args.storm.unwrap_or(*machines));
             let place = place.join(&format!("{kind:?}-{machines}"));
             eprintln!("{}, {machines} machines", kind.name());
             rows.push(compare::server(*kind, &place, Extent { machines: *machines, storm, during })?);
@@ -71,7 +103,9 @@ fn main() -> Result<()> {
             fs::remove_dir(&place.dir)?;
         }
     }
-    report::print(&rows);
+    if !rows.is_empty() {
+        report::print(&rows);
+    }
 
     let mut sizes = Vec::new();
     for machines in args.scale.iter().filter(|machines| **machines > 0) {
@@ -82,7 +116,7 @@ fn main() -> Result<()> {
         report::print_sizes(&sizes);
     }
     if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report::json(&machine, &rows, &sizes))?;
+        let text = serde_json::to_string_pretty(&report::json(&machine, &rows, &first_boots, &sizes))?;
         fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
     }
     Ok(())

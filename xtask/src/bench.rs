@@ -24,8 +24,7 @@ pub(crate) struct Args {
 enum What {
     /// The cost of one answer, on the host and at each hook
     Answer,
-    /// DHCP exchanges and boot storms, side by side with dnsmasq and Kea (install kea-dhcp4-server without its service,
-    /// or leave it out with `-- --servers xpxe,xpxe-off,dnsmasq`)
+    /// DHCP exchanges and boot storms, side by side with dnsmasq, Kea, dhcpd and FreeRADIUS
     Dhcp,
     /// TFTP transfers, side by side with tftpd-hpa, dnsmasq and atftpd, if they are installed
     Tftp,
@@ -35,7 +34,7 @@ enum What {
 
 /// Replaces this process by the benchmark.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
-    setup::ensure(ws, Scope::Programs)?;
+    setup::ensure(ws, if matches!(args.what, What::Dhcp | What::Http) { Scope::Servers } else { Scope::Programs })?;
     build::release()?;
     Cmd::line("cargo build --release -p boot-bench").run()?;
     let program = match args.what {
@@ -46,5 +45,6 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     };
     let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
     let nginx = setup::nginx::program(&ws.nginx());
-    bench.env("XPXE_BIN", ws.release("xpxe")).env("XPXE_NGINX", nginx.to_string_lossy()).root().exec()
+    let bench = bench.env("XPXE_BIN", ws.release("xpxe")).env("XPXE_NGINX", nginx.to_string_lossy());
+    bench.env("XPXE_PEERS", ws.peers().to_string_lossy()).root().exec()
 }

@@ -8,6 +8,7 @@ mod guest;
 pub(crate) mod kernels;
 mod machine;
 pub(crate) mod nginx;
+mod peers;
 mod rust_src;
 mod suite;
 mod unpack;
@@ -35,6 +36,8 @@ pub(crate) enum Scope {
     Lints,
     /// And the programs that the demo, tests and benchmarks start.
     Programs,
+    /// And the servers that xpxe is measured beside.
+    Servers,
     /// And the kernels that firmware tests boot.
     Everything,
 }
@@ -54,7 +57,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -86,10 +89,16 @@ const STEPS: [Step; 9] = [
         install: |machine, packages| machine.apt.install(packages),
     },
     Step {
-        scope: Scope::Programs,
+        scope: Scope::Servers,
         why: "`cargo xtask bench http` measures it beside xpxe",
         missing: |machine| Ok(nginx::missing(&machine.ws.nginx())),
         install: |machine, packages| nginx::install(&machine.ws.nginx(), &machine.apt, packages),
+    },
+    Step {
+        scope: Scope::Servers,
+        why: "xpxe is measured beside them",
+        missing: |machine| Ok(peers::missing(&machine.ws.peers())),
+        install: |machine, _| peers::install(&machine.ws.peers(), &machine.apt),
     },
     Step {
         scope: Scope::Everything,

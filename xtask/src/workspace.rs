@@ -50,6 +50,11 @@ impl Workspace {
         self.target.join("guest")
     }
 
+    /// The directory of the servers that xpxe is measured beside.
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.target.join("peers")
+    }
+
     /// The directory that nginx is unpacked in.
     pub(crate) fn nginx(&self) -> PathBuf {
         self.target.join("nginx")

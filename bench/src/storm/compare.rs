@@ -12,6 +12,7 @@ use super::generator::{Pace, Plan, Work};
 use super::lane::Lane;
 use super::outcome::Outcome;
 use super::server::{Kind, Server};
+use super::settings::Clients;
 
 /// How many clients are at it at once, in the closed loops.
 const WINDOW: usize = 64;
@@ -103,12 +104,12 @@ pub(crate) struct Extent {
 pub(crate) fn server(kind: Kind, place: &Place, extent: Extent) -> Result<Row> {
     let Extent { machines, storm, during } = extent;
     let storm = match storm {
-        Some(storm) => Some(with(kind, &place.join("storm"), storm, |lane, meter, _| {
+        Some(storm) => Some(with(kind, &place.join("storm"), storm, Clients::Known, |lane, meter, _| {
             once(lane, meter, &first(storm, Pace::PerSecond(storm)))
         })?),
         None => None,
     };
-    with(kind, &place.join("loops"), machines, |lane, meter, start| {
+    with(kind, &place.join("loops"), machines, Clients::Known, |lane, meter, start| {
         Ok(Row {
             server: kind.name(),
             kind: Some(kind),
@@ -122,18 +123,19 @@ pub(crate) fn server(kind: Kind, place: &Place, extent: Extent) -> Result<Row> {
     })
 }
 
-/// Starts a server that knows so many machines, for one measurement.
-fn with<T>(
+/// Starts a server for so many machines, for one measurement.
+pub(crate) fn with<T>(
     kind: Kind,
     place: &Place,
     machines: u32,
+    clients: Clients,
     measure: impl FnOnce(&mut Lane, &Meter, Duration) -> Result<T>,
 ) -> Result<T> {
     let mut lane = Lane::new()?;
     let dir = &place.dir;
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     lane.cable.introduce(machines, &dir.join("neighbours"))?;
-    let server = Server::start(kind, &mut lane, place, machines, START)?;
+    let server = Server::start(kind, &mut lane, place, machines, clients, START)?;
     let meter = Meter::new(server.pid())?;
     let measured = measure(&mut lane, &meter, server.start)?;
     server.stop()?;
@@ -141,7 +143,7 @@ fn with<T>(
     Ok(measured)
 }
 
-fn first(machines: u32, pace: Pace) -> Plan<'static> {
+pub(crate) fn first(machines: u32, pace: Pace) -> Plan<'static> {
     Plan {
         work: Work::Exchange,
         pace,

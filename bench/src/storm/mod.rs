@@ -6,11 +6,14 @@
 //! | [`generator`] | many clients at once: a window of them, or a paced storm |
 //! | [`outcome`] | what became of them |
 //! | [`lane`] | a cable with the clients at its end |
-//! | [`server`] | the servers, with the settings an operator would write |
+//! | [`server`] | the servers |
+//! | [`settings`] | their settings, as an operator would write them |
+//! | [`boots`] | first boots by how many machines are at it at once |
 //! | [`compare`] | one server through all measures |
 //! | [`scale`] | xpxe with many known machines |
 //! | [`report`] | the tables |
 
+pub(crate) mod boots;
 pub(crate) mod compare;
 pub(crate) mod generator;
 pub(crate) mod lane;
@@ -19,3 +22,4 @@ pub(crate) mod packet;
 pub(crate) mod report;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod settings;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use boot_bench::machine::Machine;
 use serde_json::{Value, json};
 
+use super::boots::Boots;
 use super::compare::{Figures, Row};
 use super::scale::{self, Size};
 use super::server::Kind;
@@ -14,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the columns contain.
 const LEGEND: &str = "\
 first/s     DISCOVER, OFFER, REQUEST, ACK with EDK2's PXE options, 64 machines at once, each once, of a server
-            without leases: every server writes every lease
+            without leases: every server but FreeRADIUS writes every lease
 again/s     the same, each machine again and again, milliseconds apart: Kea and dnsmasq write a lease each time,
             xpxe does not while the one that it has stored reaches far enough. p50, p99, CPU and ratios are of these
 renew/s     REQUEST with ciaddr to the server alone; its kernel knows the machines' Ethernet addresses already
@@ -28,10 +29,11 @@ bad         lost, refused, an address given twice or other than offered, no boot
 ";
 
 /// Everything for programs.
-pub(crate) fn json(machine: &Machine, rows: &[Row], sizes: &[Size]) -> Value {
+pub(crate) fn json(machine: &Machine, rows: &[Row], boots: &[Boots], sizes: &[Size]) -> Value {
     let rows: Vec<Value> = rows.iter().map(Row::json).collect();
     let sizes: Vec<Value> = sizes.iter().map(Size::json).collect();
-    json!({ "machine": machine.json(), "rows": rows, "scale": sizes })
+    let boots: Vec<Value> = boots.iter().map(Boots::json).collect();
+    json!({ "machine": machine.json(), "rows": rows, "first_boots": boots, "scale": sizes })
 }
 
 /// The comparison for people.

@@ -19,6 +19,7 @@ use super::compare::{Figures, once, reflector};
 use super::generator::{Pace, Plan, Work};
 use super::lane::Lane;
 use super::server::{Kind, Server};
+use super::settings::Clients;
 use boot_bench::frame::{address, mac};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -89,7 +90,7 @@ fn measure(place: &Place, machines: u32) -> Result<Measured> {
     let cable_alone = reflector(machines, RUNS as u32 * SECOND / 2)?.exchange;
     let mut lane = Lane::new()?;
     lease(&place.dir.join("state"), machines)?;
-    let server = Server::start(Kind::Xpxe, &mut lane, place, machines, START)?;
+    let server = Server::start(Kind::Xpxe, &mut lane, place, machines, Clients::Known, START)?;
     let meter = Meter::new(server.pid())?;
     let plan = |work| Plan {
         work,

@@ -8,7 +8,7 @@ use crate::cmd::Cmd;
 
 /// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
-/// dhcpcd without its unit, and kea-admin has perfdhcp without any of Kea's servers. nginx is unpacked beside, and needs
+/// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0.
 pub(super) const PROGRAMS: [&str; 24] = [
     "qemu-system-x86",

@@ -76,7 +76,7 @@ pub(super) fn finish(to: &Path, image: &str) -> Result<()> {
     fs::write(to.join("version"), format!("{version}\n")).context("write the kernel's version")
 }
 
-fn tree(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn tree(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
         let path = entry?.path();
