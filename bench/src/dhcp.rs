@@ -82,7 +82,11 @@ fn main() -> Result<()> {
     };
     let mut first_boots = Vec::new();
     for kind in args.servers.iter().filter(|_| !args.windows.is_empty()) {
-        first_boots.extend(boots::boots(*kind, &place.join(&format!("{kind:?}-first")), &extent)?);
+        match boots::boots(*kind, &place.join(&format!("{kind:?}-first")), &extent) {
+            Ok(figures) => first_boots.extend(figures),
+            // The others' figures are worth as much.
+            Err(failure) => eprintln!("{}: {failure:#}", kind.name()),
+        }
     }
     if !first_boots.is_empty() {
         boots::print(&first_boots);

@@ -83,8 +83,10 @@ pub(crate) fn boots(kind: Kind, place: &Place, extent: &Extent) -> Result<Vec<Bo
         let storm = extent.storm.map(|storm| (storm, Pace::PerSecond(storm)));
         for (machines, pace) in windows.chain(storm) {
             eprintln!("{}, {} machines, {}, {pace:?}", kind.name(), machines, clients.name());
-            let run = |_| {
-                with(kind, place, machines, clients, |lane, meter, _| {
+            let run = |run| {
+                // xpxe adopts what an earlier one has pinned in the same place.
+                let place = place.join(&format!("{}-{pace:?}-{run}", clients.name()));
+                with(kind, &place, machines, clients, |lane, meter, _| {
                     once(lane, meter, &first(machines, pace))
                 })
             };

@@ -276,20 +276,23 @@ fn freeradius(server: &Namespace, dir: &Path, machines: u32) -> Result<Command> 
         )
     };
     let config = format!(
-        "libdir = {libraries}\n\
-         raddbdir = {dir}\n\
-         run_dir = {dir}\n\
-         logdir = {dir}\n\
+        "prefix = {dir}\nlocalstatedir = {dir}\nraddbdir = {dir}\nrun_dir = {dir}\nlogdir = {dir}\n\
+         libdir = {libraries}\n\
          max_requests = 65536\n\
-         log {{ destination = files\n file = /dev/null }}\n\
-         security {{ allow_vulnerable_openssl = yes }}\n\
-         thread pool {{ start_servers = 1\n max_servers = 1\n min_spare_servers = 1\n max_spare_servers = 1\n max_queue_size = 65536 }}\n\
-         modules {{ files hosts {{ filename = {hosts}\n key = \"%{{DHCP-Client-Hardware-Address}}\" }}\n always ok {{ rcode = ok }} }}\n\
+         log {{\ndestination = files\nfile = /dev/null\n}}\n\
+         security {{\nallow_vulnerable_openssl = yes\n}}\n\
+         thread pool {{\nstart_servers = 1\nmax_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 1\n\
+         max_queue_size = 65536\n}}\n\
+         modules {{\n\
+         files hosts {{\nfilename = {hosts}\nkey = \"%{{DHCP-Client-Hardware-Address}}\"\n}}\n\
+         always ok {{\nrcode = ok\n}}\n\
+         }}\n\
          server dhcp {{\n\
-         listen {{ type = dhcp\n ipaddr = 255.255.255.255\n src_ipaddr = {SERVER}\n port = 67\n \
-                   interface = {SERVER_INTERFACE}\n broadcast = yes\n performance {{ skip_duplicate_checks = yes }} }}\n\
-         dhcp DHCP-Discover {{ {offer} }}\n\
-         dhcp DHCP-Request {{ {ack} }}\n\
+         listen {{\ntype = dhcp\nipaddr = 255.255.255.255\nsrc_ipaddr = {SERVER}\nport = 67\n\
+         interface = {SERVER_INTERFACE}\nbroadcast = yes\n\
+         performance {{\nskip_duplicate_checks = yes\n}}\n}}\n\
+         dhcp DHCP-Discover {{\n{offer}}}\n\
+         dhcp DHCP-Request {{\n{ack}}}\n\
          }}\n",
         libraries = root.join("usr/lib/freeradius").display(),
         dir = dir.display(),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 
-use crate::files::{BootFiles, OpenError, OpenFile, Version};
+use crate::files::{Inspection, OpenError, OpenFile, Version};
 use crate::host::clock;
 use crate::host::link::Link;
 use crate::io::neighbours;
@@ -43,20 +43,18 @@ impl Teller {
         self.link = link_name(link);
     }
 
-    /// Tells what is going to be sent, once for each content.
-    pub(super) fn inspect(&mut self, files: &BootFiles, name: &str, file: &OpenFile) {
+    /// Whether nothing was told of this file yet.
+    pub(super) fn is_new(&mut self, file: &OpenFile) -> bool {
         if self.inspected.len() >= MOST_INSPECTED {
             self.inspected.clear();
         }
-        if !self.inspected.insert(file.version()) {
-            return;
-        }
-        let inspection = files.inspect_open(name, file);
-        let says = inspection.sentence(name, file.size);
-        self.emit(
-            None,
-            Tftp::Inspected { file: name.to_owned(), says, is_wrong: inspection.problem.is_some() },
-        );
+        self.inspected.insert(file.version())
+    }
+
+    /// Tells what a file is.
+    pub(super) fn tell_inspection(&self, name: &str, inspection: &Inspection, size: u64) {
+        let (file, says) = (name.to_owned(), inspection.sentence(name, size));
+        self.emit(None, Tftp::Inspected { file, says, is_wrong: inspection.problem.is_some() });
     }
 
     pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, error: OpenError) {
@@ -159,14 +157,16 @@ pub(crate) fn golden(events: Events) {
     put("grub.cfg", b"set timeout=1\n");
     put("snponly.efi", b"0123456789");
     std::fs::create_dir(dir.path().join("directory")).unwrap();
-    let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
+    let files = crate::files::BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
     let (machines, mac) = node1();
     machines.put(Ipv4Addr::new(10, 1, 1, 50), mac);
     let link = Link { index: 7, name: "eth1".to_owned(), mac, addresses: Vec::new(), mtu: 1500 };
     let mut teller = Teller::new(machines, events, &link);
     for name in ["grub.cfg", "grub.cfg", "snponly.efi"] {
         let file = files.open(name).unwrap();
-        teller.inspect(&files, name, &file);
+        if teller.is_new(&file) {
+            teller.tell_inspection(name, &files.inspect_open(name, &file), file.size);
+        }
     }
     let local = Ipv4Addr::new(10, 1, 0, 2);
     let node1 = Peer { client: "10.1.1.50:2000".parse().unwrap(), local };

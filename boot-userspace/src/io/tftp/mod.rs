@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::fastpath::Published;
-use crate::files::{BootFiles, OpenError};
+use crate::files::{BootFiles, Inspection, OpenError, OpenFile};
 use crate::host::clock;
 use crate::host::descriptors;
 use crate::host::link::Link;
@@ -45,6 +45,8 @@ const READ: [u8; 2] = [0, 1];
 const LONGEST_PACKET: usize = 2048;
 /// Packets taken in before the timers get their turn again.
 const BURST: usize = 64;
+/// Files being opened at once. Who asks for more has to ask again, and is counted with those whose request failed.
+const MOST_OPENING: usize = 64;
 /// So long a socket that gives errors only is left alone between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -85,6 +87,9 @@ pub struct TftpServer {
     teller: Teller,
     /// The ports of transfers that have one of their own.
     ports: Ports,
+    opened: (mpsc::UnboundedSender<Opened>, mpsc::UnboundedReceiver<Opened>),
+    /// How many files are being opened.
+    opening: usize,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
     crowded_out: u64,
     stats: Arc<TftpStats>,
@@ -94,7 +99,19 @@ pub struct TftpServer {
 
 /// A file, and the block size it is wanted in.
 type Wanted = (Content, u16);
-type Fetched = (Wanted, io::Result<Image>);
+/// With what it is and its size, when that was not said yet.
+type Fetched = (Wanted, Option<(Inspection, u64)>, io::Result<Image>);
+
+/// A file that a client asked for.
+struct Asked {
+    token: Token,
+    peer: Peer,
+    name: String,
+    mode: Mode,
+    block_size: u16,
+}
+
+type Opened = (Asked, Result<OpenFile, OpenError>);
 
 /// Who waits for a file, by the name that the first of them asked for.
 struct Waiting {
@@ -115,7 +132,8 @@ impl TftpServer {
     fn new(socket: UdpSocket, link: Link, common: Common, kernel: Option<Arc<Published>>) -> Self {
         let limits = Limits { mtu: link.mtu, window: common.window };
         let transfers = Transfers::new(limits, link.index, common.slots.clone());
-        let (waiting, fetched) = (HashMap::new(), mpsc::unbounded_channel());
+        let (waiting, opened, fetched) =
+            (HashMap::new(), mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let teller = Teller::new(common.machines.clone(), Arc::clone(&common.events), &link);
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
@@ -130,6 +148,8 @@ impl TftpServer {
             waiting,
             teller,
             ports,
+            opened,
+            opening: 0,
             fetched,
             crowded_out,
             stats,
@@ -178,7 +198,10 @@ impl TftpServer {
                     let Datagram { peer, bytes } = received;
                     self.transfers.handle(&bytes, peer.client, peer.local, clock::boot());
                 }
-                Some((wanted, result)) = self.fetched.1.recv() => self.fetched(wanted, result),
+                Some((asked, file)) = self.opened.1.recv() => self.opened(asked, file),
+                Some((wanted, inspection, result)) = self.fetched.1.recv() => {
+                    self.fetched(wanted, inspection, result);
+                }
                 Some((link, reply)) = self.rebinds.1.recv() => {
                     // Nobody waits for it when the daemon ends.
                     drop(reply.send(self.rebind(link)));
@@ -247,7 +270,7 @@ impl TftpServer {
         while let Some(action) = self.transfers.next_action() {
             match action {
                 Action::Open { token, peer, name, mode, block_size } => {
-                    self.open(token, peer, &name, mode, block_size);
+                    self.open(Asked { token, peer, name, mode, block_size });
                 }
                 Action::Publish { key, slot } => self.publish(&key, slot),
                 Action::Withdraw { key } => self.withdraw(&key),
@@ -284,7 +307,8 @@ impl TftpServer {
         self.stats.set_running(self.transfers.len(), crowded_out);
     }
 
-    fn open(&mut self, token: Token, peer: Peer, name: &str, mode: Mode, block_size: u16) {
+    fn open(&mut self, asked: Asked) {
+        let Asked { token, peer, .. } = asked;
         if self.has_own_port(*peer.client.ip())
             && let Err(error) = self.ports.open(peer)
         {
@@ -292,11 +316,27 @@ impl TftpServer {
             warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
             return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
         }
-        let file = match self.common.files.open(name) {
+        if self.opening >= MOST_OPENING {
+            return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
+        }
+        self.opening += 1;
+        let (files, to) = (Arc::clone(&self.common.files), self.opened.0.clone());
+        // A disk that takes its time, or hangs, holds up nobody else. Whoever waits for the answer is gone with the server.
+        tokio::task::spawn_blocking(move || {
+            let file = files.open(&asked.name);
+            to.send((asked, file)).ok()
+        });
+    }
+
+    /// A file is open, or cannot be.
+    fn opened(&mut self, asked: Asked, file: Result<OpenFile, OpenError>) {
+        self.opening -= 1;
+        let Asked { token, peer, name, mode, block_size } = asked;
+        let file = match file {
             Ok(file) => file,
             Err(error) => {
                 let answer = answer_to(&error);
-                self.teller.tell_miss(peer, name, error);
+                self.teller.tell_miss(peer, &name, error);
                 return self.transfers.opened(token, Err(answer), clock::boot());
             }
         };
@@ -305,21 +345,27 @@ impl TftpServer {
             return self.transfers.opened(token, Ok(image), clock::boot());
         }
         let wanted = (content, block_size);
-        let new = || Waiting { name: name.to_owned(), tokens: Vec::new() };
+        let new = || Waiting { name: name.clone(), tokens: Vec::new() };
         let waiting = self.waiting.entry(wanted).or_insert_with(new);
         waiting.tokens.push(token);
         if waiting.tokens.len() == 1 {
-            self.teller.inspect(&self.common.files, name, &file);
-            let (images, to) = (Arc::clone(&self.common.images), self.fetched.0.clone());
-            // Whoever waits for the answer is gone with the server.
-            tokio::task::spawn_blocking(move || to.send((wanted, images.fetch(file, mode, block_size))).ok());
+            let is_new = self.teller.is_new(&file);
+            let Common { files, images, .. } = &self.common;
+            let (files, images, to) = (Arc::clone(files), Arc::clone(images), self.fetched.0.clone());
+            tokio::task::spawn_blocking(move || {
+                let inspection = is_new.then(|| (files.inspect_open(&name, &file), file.size));
+                to.send((wanted, inspection, images.fetch(file, mode, block_size))).ok()
+            });
         }
     }
 
     /// A file is in memory, or will not be.
-    fn fetched(&mut self, wanted: Wanted, result: io::Result<Image>) {
+    fn fetched(&mut self, wanted: Wanted, inspection: Option<(Inspection, u64)>, result: io::Result<Image>) {
         let now = clock::boot();
         let Some(Waiting { name, tokens: waiting }) = self.waiting.remove(&wanted) else { return };
+        if let Some((inspection, size)) = inspection {
+            self.teller.tell_inspection(&name, &inspection, size);
+        }
         match result {
             Ok(image) => {
                 for token in waiting {
