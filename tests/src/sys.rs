@@ -1,6 +1,6 @@
 //! System calls that have no safe wrapper. All `unsafe` of this crate is in this file.
 
-#![expect(unsafe_code, reason = "bpf(2), pre_exec and signal(2) have no safe wrappers")]
+#![expect(unsafe_code, reason = "bpf(2), ptrace(2), pre_exec and signal(2) have no safe wrappers")]
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -40,6 +40,48 @@ pub fn restore_default_signals() -> io::Result<()> {
         unsafe { signal(number, SigHandler::SigDfl) }?;
     }
     Ok(())
+}
+
+/// A thread of another process that stands still until this is dropped, by the thread that stopped it.
+#[derive(Debug)]
+pub struct Stopped(libc::pid_t);
+
+impl Stopped {
+    /// Stops the thread of this name.
+    pub fn thread(process: u32, name: &str) -> io::Result<Self> {
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?;
+            if std::fs::read_to_string(task.path().join("comm"))?.trim_end() != name {
+                continue;
+            }
+            let thread = task.file_name().to_string_lossy().parse().map_err(io::Error::other)?;
+            ptrace(libc::PTRACE_SEIZE, thread)?;
+            let stopped = Self(thread);
+            ptrace(libc::PTRACE_INTERRUPT, thread)?;
+            // SAFETY: without a place for the status nothing is written.
+            if unsafe { libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) } != thread {
+                return Err(io::Error::last_os_error());
+            }
+            return Ok(stopped);
+        }
+        Err(io::Error::other(format!("process {process} has no thread {name}")))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended.
+        ptrace(libc::PTRACE_DETACH, self.0).ok();
+    }
+}
+
+fn ptrace(request: libc::c_uint, thread: libc::pid_t) -> io::Result<()> {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: these requests read and write no memory of ours.
+    match unsafe { libc::ptrace(request, thread, none, none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 const BPF_PROG_LOAD: libc::c_int = 5;

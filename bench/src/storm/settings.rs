@@ -240,7 +240,7 @@ fn dhcpd(server: &Namespace, dir: &Path, machines: u32, clients: Clients) -> Res
          option routers {SERVER};\n\
          option domain-name-servers {SERVER};\n\
          option domain-name \"bench\";\n\
-         if option arch = 7 {{ next-server {SERVER}; filename \"{LOADER}\"; }}\n\
+         if option arch = 00:07 {{ next-server {SERVER}; filename \"{LOADER}\"; }}\n\
          subnet 10.0.0.0 netmask 255.0.0.0 {{ {range} }}\n"
     );
     for machine in (0..machines).filter(|_| clients == Clients::Known) {

@@ -1,0 +1,55 @@
+//! A disk that does not answer holds up those whose lease is to be stored, and nobody else.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{ALICE, OTHER_UNKNOWN, Place, SILENCE, SOON, UNKNOWN, known};
+use boot_tests::settings::Settings;
+use boot_tests::sys::Stopped;
+use boot_tests::wait::eventually;
+use dhcproto::v4::MessageType;
+
+/// The thread that waits for the disk.
+const WRITER: &str = "xpxe-store";
+
+#[test]
+fn while_the_disk_hangs_only_those_wait_whose_lease_is_to_be_stored() -> Result<()> {
+    for fast_path in ["off", "xdp"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        let [alice, early, late] = [ALICE.mac, UNKNOWN, OTHER_UNKNOWN].map(mac);
+        let (alice, early, late) = (Client::new(alice?), Client::new(early?), Client::new(late?));
+        let held = wire.lease(&early)?;
+        {
+            let _hanging = Stopped::thread(xpxe.pid(), WRITER)?;
+            let offer = wire.discover(&late)?;
+            let asks = late.request(&offer);
+            for _ in 0..2 {
+                let ack = wire.ask_within(&asks, SILENCE)?;
+                ensure!(ack.is_none(), "{fast_path}: acknowledged before it is stored: {ack:?}");
+            }
+            // Whom the store has nothing to do with, and whom it has stored.
+            ensure!(wire.ask_within(&alice.discover(), SILENCE)?.is_some(), "{fast_path}: no offer");
+            let renewed =
+                wire.ask_within(&early.request(&held), SILENCE)?.context("what is stored is promised")?;
+            ensure!(renewed.kind() == Some(MessageType::Ack) && renewed.address() == held.address());
+            eventually(SOON, "/readyz to name the disk", || {
+                readiness(&place).is_ok_and(|says| says.contains("leases wait for the disk of state_dir"))
+            })?;
+        }
+        let ack = wire.lease(&late)?;
+        ensure!(ack.address() != held.address(), "{fast_path}: one address for two");
+        eventually(Duration::from_secs(15), "/readyz to say that it is well again", || {
+            readiness(&place).is_ok_and(|says| says.starts_with("ready"))
+        })?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+/// From the server itself.
+fn readiness(place: &Place) -> Result<String> {
+    place.rack.server.output("curl", &["-sS", "--max-time", "5", "http://127.0.0.1:8080/readyz"])
+}
