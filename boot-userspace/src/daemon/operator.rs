@@ -2,6 +2,9 @@
 
 use boot_common::tables::Hook;
 use boot_common::{Mac, Reason};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::event_loop::{COUNTED_EVERY, Daemon};
@@ -16,7 +19,10 @@ impl Daemon {
     pub(super) async fn answer(&mut self, ask: Ask) {
         // A client that has hung up wants no answer; the change it asked for is made all the same.
         match ask {
-            Ask::List(reply) => drop(reply.send(self.leases().await)),
+            Ask::List(reply) => self.read_leases(reply),
+            Ask::Listed(stored, reply) => {
+                drop(reply.send(stored.map(|stored| self.leases(stored)).map_err(AskFailure::from)));
+            }
             Ask::Delete(which, reply) => drop(reply.send(self.delete_leases(which).await)),
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
@@ -50,12 +56,23 @@ impl Daemon {
         Stats { packets: self.packets(), held, pools, store_failures: self.store_failures }
     }
 
-    async fn leases(&self) -> Result<Vec<Shown>, AskFailure> {
-        let mut leases = self.engine.leases(&self.stored().await?, now());
+    /// Reads what is stored elsewhere: with many leases that takes longer than a machine should wait.
+    fn read_leases(&self, reply: oneshot::Sender<Result<Vec<Shown>, AskFailure>>) {
+        let (store, back, runtime) = (self.store.clone(), self.asks(), Handle::current());
+        spawn_blocking(move || {
+            let stored = runtime.block_on(store.leases());
+            // The daemon is ending, if nobody listens.
+            back.blocking_send(Ask::Listed(stored, reply)).ok();
+        });
+    }
+
+    fn leases(&self, stored: Vec<Lease>) -> Vec<Shown> {
+        let stored: Vec<Lease> = stored.into_iter().map(|lease| lease.later_by(-self.set_by)).collect();
+        let mut leases = self.engine.leases(&stored, now());
         for lease in &mut leases {
             lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
         }
-        Ok(leases)
+        leases
     }
 
     async fn delete_leases(&mut self, which: Which) -> Result<Vec<Shown>, AskFailure> {

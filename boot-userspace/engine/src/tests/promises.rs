@@ -4,6 +4,7 @@ use boot_common::Reason;
 
 use super::*;
 use crate::leases::Standing;
+use crate::unstored::Promised;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
@@ -311,4 +312,29 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     assert_eq!(standing(&lab), Some(Standing::Leased));
     lab.later(600);
     assert_eq!(standing(&lab), Some(Standing::Released), "the stored lease ran out");
+}
+
+/// While a commit is under way more is decided on top of it, and then the disk refuses it.
+#[test]
+fn what_was_decided_while_a_refused_commit_was_under_way_is_taken_back_with_it() {
+    let mut lab = Lab::new(CONFIG);
+    let (mine, others) = (lab.offered(UNKNOWN), lab.offered(OTHER));
+    let entries = |lab: &Lab| [UNKNOWN, OTHER].map(|mac| lab.engine.host_of(&HostKey::from(mac)));
+    let before = entries(&lab);
+    let (mut promised, mut changes) = (Promised::default(), Vec::new());
+    let again = request(UNKNOWN, mine, Some(SERVER));
+    for message in [&again, &request(OTHER, others, Some(SERVER)), &again, &release(UNKNOWN, mine), &again] {
+        lab.send(message);
+        promised.extend(lab.engine.promised());
+        changes.append(&mut lab.changes);
+    }
+    assert!(changes.len() >= 3, "{changes:?}");
+    assert_ne!(entries(&lab), before);
+    lab.engine.take_back(&changes, promised);
+    assert_eq!(entries(&lab), before, "they have offers, as before");
+    assert!(lab.send(&discover(THIRD)).is_none(), "the pool has two");
+    for (mac, address) in [(UNKNOWN, mine), (OTHER, others)] {
+        let ack = lab.send(&request(mac, address, Some(SERVER))).expect("an answer");
+        assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
+    }
 }

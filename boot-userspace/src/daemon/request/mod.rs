@@ -11,6 +11,7 @@ pub use events::{EventStream, Reader};
 use crate::store::StoreError;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use boot_engine::pools::Pool;
+use boot_engine::record::Lease;
 use boot_engine::stats::Held;
 
 /// What an operator, or who watches, wants, and where the answer goes.
@@ -18,6 +19,8 @@ use boot_engine::stats::Held;
 pub enum Ask {
     /// Every lease, in the order of the addresses.
     List(oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
+    /// What is stored has been read for that.
+    Listed(Result<Vec<Lease>, StoreError>, oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
     /// Free an address, or all of a machine; the answer is the leases as they were.
     Delete(Which, oneshot::Sender<Result<Vec<Shown>, AskFailure>>),
     /// Take over leases, or only say what would become of them.
