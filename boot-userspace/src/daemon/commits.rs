@@ -115,17 +115,23 @@ impl Daemon {
 
     /// Begins to store what has gathered, unless a commit is under way.
     pub(super) fn commit_next(&mut self) {
-        if self.commits.under_way.is_some() || self.commits.gathered.commands.is_empty() {
-            return;
+        if self.commits.under_way.is_none() && !self.begin_next() {
+            // What has waited for a commit of others needs none of its own.
+            let waited = std::mem::take(&mut self.commits.gathered);
+            self.carry_out(waited.commands, &HashSet::new(), true);
         }
-        let batch = std::mem::take(&mut self.commits.gathered);
-        let changes = batch.changes();
+    }
+
+    /// Hands what has gathered to the disk; false when there is nothing to be stored.
+    fn begin_next(&mut self) -> bool {
+        let changes = self.commits.gathered.changes();
         if changes.is_empty() {
-            // It has waited for others'.
-            return self.carry_out(batch.commands, &HashSet::new(), true);
+            return false;
         }
         let committed = self.store.begin(self.in_wall_time(changes));
+        let batch = std::mem::take(&mut self.commits.gathered);
         self.commits.under_way = Some((batch, committed, Instant::now()));
+        true
     }
 
     /// The commit under way has ended. The disk goes on with the next one first.
@@ -133,7 +139,7 @@ impl Daemon {
         let Some((mut batch, ..)) = self.commits.under_way.take() else { return };
         self.note(&ended);
         let Err(failure) = ended else {
-            self.commit_next();
+            self.begin_next();
             return self.carry_out(batch.commands, &HashSet::new(), true);
         };
         error!("{failure}: no lease is confirmed until this is mended");
