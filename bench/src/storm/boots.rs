@@ -114,7 +114,7 @@ pub(crate) fn print(all: &[Boots]) {
         let ratio = kea.map_or_else(String::new, |kea| {
             format!("{:.2}, {:.1}", median.rate / kea.median().rate, kea.cost() / boots.cost())
         });
-        let bad: u64 = boots.runs.iter().map(|run| bad(run)).sum();
+        let bad: u64 = boots.runs.iter().map(bad).sum();
         println!(
             "{:<20} {:>8} {:>14} {:>8.0} {:>8.3} {:>8.2} {:>8.2} {:>6.1}% {:>6} {:>14}",
             boots.kind.name(),

@@ -152,7 +152,9 @@ fn what_was_left_in_the_journals_is_brought_into_the_database_in_its_order() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, epoch, changes: &[Change]| {
         let mut journal = journal::Journal::empty(dir.path().join(name), epoch).unwrap();
-        changes.iter().for_each(|change| journal.append(&encoding::encode(&[change.clone()])).unwrap());
+        changes
+            .iter()
+            .for_each(|change| journal.append(&encoding::encode(std::slice::from_ref(change))).unwrap());
     };
     let delete = |machine, address| Change::Delete(lease(machine, 0).mac, lease(0, address).address);
     let earlier = [Change::Put(lease(1, 1)), Change::Put(lease(2, 2)), Change::Put(lease(3, 3))];
