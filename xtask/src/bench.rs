@@ -34,7 +34,10 @@ enum What {
 
 /// Replaces this process by the benchmark.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
-    setup::ensure(ws, if matches!(args.what, What::Dhcp | What::Http) { Scope::Servers } else { Scope::Programs })?;
+    setup::ensure(
+        ws,
+        if matches!(args.what, What::Dhcp | What::Http) { Scope::Servers } else { Scope::Programs },
+    )?;
     build::release()?;
     Cmd::line("cargo build --release -p boot-bench").run()?;
     let program = match args.what {

@@ -357,13 +357,18 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         let wire = place.client()?;
         let stranger = Client::new(mac(UNKNOWN)?);
         let had = wire.lease(&stranger)?;
-        xpxe.kill9()?;
         let state = place.rack.dir().join("state");
+        let log = state.join("xpxe.db-wal");
+        eventually(SOON, "the lease in the database", || {
+            let has_it = |log: Vec<u8>| log.windows(UNKNOWN.len()).any(|bytes| bytes == UNKNOWN.as_bytes());
+            fs::read(&log).is_ok_and(has_it)
+        })?;
+        xpxe.kill9()?;
         let file = state.join(format!("xpxe.db{what}"));
         let half = if what.is_empty() { 0 } else { fs::metadata(&file)?.len() / 2 };
         fs::OpenOptions::new().write(true).open(&file)?.set_len(half)?;
         if what.is_empty() {
-            for beside in ["xpxe.db-wal", "xpxe.db-shm"] {
+            for beside in ["xpxe.db-wal", "xpxe.db-shm", "xpxe.db-leases0", "xpxe.db-leases1"] {
                 fs::remove_file(state.join(beside))?;
             }
         }
@@ -374,7 +379,7 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         })?;
         // Stored again: the next daemon knows it without the kernel half.
         xpxe.kill9()?;
-        place.detach_with(&xpxe, &["--force"])?;
+        place.detach(&xpxe)?;
         xpxe.restart()?;
         let newcomer = wire.lease(&Client::new(mac(OTHER_UNKNOWN)?))?;
         ensure!(newcomer.address() != had.address(), "{} has two owners", had.address());

@@ -157,7 +157,8 @@ pub(crate) fn golden(events: Events) {
     put("grub.cfg", b"set timeout=1\n");
     put("snponly.efi", b"0123456789");
     std::fs::create_dir(dir.path().join("directory")).unwrap();
-    let files = crate::files::BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
+    let files =
+        crate::files::BootFiles::new(dir.path().to_path_buf(), BTreeMap::new()).with_system_dirs(Vec::new());
     let (machines, mac) = node1();
     machines.put(Ipv4Addr::new(10, 1, 1, 50), mac);
     let link = Link { index: 7, name: "eth1".to_owned(), mac, addresses: Vec::new(), mtu: 1500 };
