@@ -15,7 +15,8 @@ use boot_bench::frame::{SERVER, address, mac_text};
 use boot_bench::place::Place;
 use boot_tests::netns::Namespace;
 
-use super::server::Kind;
+use super::kind::Kind;
+use super::peers::{libraries, peers, unpacked};
 
 /// What a server knows of its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +55,6 @@ pub(crate) fn command(
         Kind::Dhcpd => dhcpd(server, dir, machines, clients),
         Kind::Freeradius => freeradius(server, dir, machines),
     }
-}
-
-/// Where `cargo xtask setup` unpacks servers, without installing them.
-fn peers() -> Option<PathBuf> {
-    std::env::var_os("XPXE_PEERS").map(PathBuf::from).filter(|dir| dir.is_dir())
-}
-
-/// A server's program: unpacked, or else of this machine.
-pub(crate) fn unpacked(name: &str) -> PathBuf {
-    let unpacked = peers().map(|dir| dir.join("usr/sbin").join(name));
-    unpacked.filter(|program| program.is_file()).unwrap_or_else(|| PathBuf::from(name))
-}
-
-/// Where FreeRADIUS's libraries are unpacked.
-pub(crate) fn libraries() -> Option<String> {
-    let dir = peers()?.join("usr/lib");
-    Some(format!("{0}/freeradius:{0}/{1}-linux-gnu", dir.display(), std::env::consts::ARCH))
 }
 
 /// A pool with more addresses than machines.

@@ -3,6 +3,7 @@
 mod commits;
 mod engine_events;
 mod event_loop;
+mod execute;
 mod fast_path;
 #[cfg(test)]
 mod golden;
