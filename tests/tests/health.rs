@@ -21,7 +21,7 @@ fn only_signals_that_mean_the_end_end_it() -> Result<()> {
     let xpxe = place.serve()?;
     let pid = Pid::from_raw(xpxe.pid().cast_signed());
     for (signal, says) in [
-        (Signal::SIGHUP, "restart xpxe (systemctl restart xpxe)"),
+        (Signal::SIGHUP, "nothing that is served has changed"),
         (Signal::SIGUSR1, "SIGUSR1 means nothing"),
         (Signal::SIGUSR2, "SIGUSR2 means nothing"),
         (Signal::SIGPIPE, ""),

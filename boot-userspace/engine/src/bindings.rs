@@ -186,6 +186,25 @@ impl Bindings {
         self.note_freed(address);
     }
 
+    /// Gives subnets other indices. Forgets what is bound in subnets that have none any more, and gives it.
+    pub fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> Vec<(Mac, Binding)> {
+        let removed = self.machines.renumber(&new);
+        for (mac, binding) in &removed {
+            if self.owner.get(&binding.address) == Some(mac) {
+                self.owner.remove(&binding.address);
+            }
+        }
+        self.next = self.next.drain().filter_map(|(old, next)| Some((new(old)?, next))).collect();
+        self.exhausted.clear();
+        removed
+    }
+
+    /// The pools of a subnet are others now: it is looked for never used addresses from their beginning.
+    pub fn search_anew(&mut self, subnet: usize) {
+        self.next.remove(&subnet);
+        self.exhausted.remove(&subnet);
+    }
+
     /// Addresses that nobody has and that rest at this second.
     pub fn held(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Hold)> {
         self.holds.iter(now).filter(|(address, _)| !self.owner.contains_key(address))
@@ -207,8 +226,9 @@ impl Bindings {
         now: u64,
     ) -> Bound {
         if let Some(binding) = self.get(mac, subnet) {
-            if self.is_excluded(binding.address) && binding.state != State::Reserved {
-                // By the configuration it is to be another machine's, and this one asks anew.
+            let fits = in_pool(pools, binding.address) && !self.is_excluded(binding.address);
+            if !fits && binding.state != State::Reserved {
+                // By the configuration it is to be another machine's or nobody's, and this one asks anew.
                 self.remove(mac, binding.address);
             } else {
                 return Bound::To(self.extended(mac, binding, now));

@@ -28,6 +28,20 @@ impl ByMachine {
         self.first.iter().map(|(mac, binding)| (*mac, *binding)).chain(further)
     }
 
+    /// Gives subnets other indices. The bindings in subnets that have none any more are removed.
+    pub(super) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> Vec<(Mac, Binding)> {
+        let all: Vec<(Mac, Binding)> = self.iter().collect();
+        *self = Self::default();
+        let mut removed = Vec::new();
+        for (mac, binding) in all {
+            match new(binding.subnet) {
+                Some(subnet) => drop(self.insert(mac, Binding { subnet, ..binding })),
+                None => removed.push((mac, binding)),
+            }
+        }
+        removed
+    }
+
     /// How many machines have a binding.
     pub(super) fn len(&self) -> usize {
         self.first.len()
@@ -94,5 +108,11 @@ mod tests {
         assert!(all.further.is_empty(), "no memory for a machine with one binding");
         assert_eq!(all.remove(one, 2), Some(binding(2, 7)));
         assert_eq!((all.remove(one, 2), all.len()), (None, 1));
+        assert_eq!(all.insert(two, binding(0, 3)), None);
+        // The first subnet is gone, and another one has come before the second.
+        let removed = all.renumber(|subnet| (subnet == 1).then_some(2));
+        assert_eq!(removed, [(two, binding(0, 3))]);
+        let moved = Binding { subnet: 2, ..binding(1, 2) };
+        assert_eq!(all.of(two).collect::<Vec<_>>(), [moved]);
     }
 }

@@ -87,6 +87,8 @@ pub enum Command {
     DeleteHost(HostKey),
     /// Tell the kernel of a prepared answer.
     PutAnswer(AnswerKey, Box<Answer>),
+    /// Take a prepared answer from the kernel.
+    DeleteAnswer(AnswerKey),
     /// Ask the network whether somebody has this address, and tell the engine by
     /// [`probed`](crate::Engine::probed).
     Probe {

@@ -15,6 +15,7 @@ mod confirmed;
 mod dhcp;
 mod dropped;
 pub mod events;
+pub mod explain;
 pub mod fits;
 mod happened;
 pub mod holds;
@@ -27,6 +28,7 @@ pub mod pools;
 mod reassembly;
 mod rebind;
 pub mod record;
+pub mod reload;
 pub mod script;
 mod sets;
 pub mod stats;
@@ -98,6 +100,8 @@ pub struct Engine {
     /// Machines whose promise was taken back a moment ago, and the seconds for which this is remembered: the kernel
     /// half may have made it once more before it knew.
     withdrawn: HashMap<Mac, u8>,
+    /// Until which second offers from before the last reload are honoured, though the configuration has it otherwise now.
+    honoured_until: Option<u64>,
     /// For how many seconds any machine may be one of them: the last daemon may have ended while it took a promise
     /// back.
     adopted: u8,
@@ -133,6 +137,7 @@ impl Engine {
             unstored: Vec::new(),
             withdrawn: HashMap::new(),
             adopted: 0,
+            honoured_until: None,
             confirmed: Confirmed::default(),
             reduced: dhcp::Reduced::default(),
             events: Queue::default(),
@@ -202,6 +207,7 @@ impl Engine {
     pub fn tick(&mut self, now: Now) {
         self.bindings.free_offers(now.seconds());
         self.end_holds(now);
+        self.end_honouring(now);
         self.watch_pools(now);
         self.forget_cards();
         self.withdrawn.retain(|_, seconds| {

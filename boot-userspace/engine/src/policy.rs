@@ -46,12 +46,20 @@ struct Own<'a> {
     profile: Option<&'a Profile>,
 }
 
+/// The boot file for each kind of firmware, or what provides it.
+pub type Loaders = HashMap<Firmware, Result<String, String>>;
+
+/// The boot file for each kind of firmware, by asking for each.
+pub fn loaders(loader: impl Fn(Firmware) -> Result<String, String>) -> Loaders {
+    Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect()
+}
+
 /// Configuration, interfaces and loaders.
 pub struct Policy {
     config: Arc<Config>,
     ports: Vec<Port>,
     machines: Machines,
-    loaders: HashMap<Firmware, Result<String, String>>,
+    loaders: Loaders,
 }
 
 impl Policy {
@@ -62,8 +70,23 @@ impl Policy {
         ports: Vec<Port>,
         loader: impl Fn(Firmware) -> Result<String, String>,
     ) -> Self {
-        let loaders = Firmware::ALL.into_iter().map(|firmware| (firmware, loader(firmware))).collect();
-        Self { config: config.into(), machines, ports, loaders }
+        Self { config: config.into(), machines, ports, loaders: loaders(loader) }
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Puts another configuration in the place of the one that there is, and gives what was there.
+    pub(super) fn replace(&mut self, config: Arc<Config>, loaders: Loaders) -> (Arc<Config>, Loaders) {
+        (std::mem::replace(&mut self.config, config), std::mem::replace(&mut self.loaders, loaders))
+    }
+
+    /// The boot files by kind of firmware.
+    pub(super) fn loaders(&self) -> &Loaders {
+        &self.loaders
     }
 
     /// Gives an interface one more address.
@@ -175,7 +198,12 @@ impl Policy {
     /// What makes a machine's answers different.
     #[must_use]
     pub fn differences(&self, mac: Mac) -> Differences {
-        let known = self.machines.by_mac(mac);
+        self.differences_of(self.machines.by_mac(mac), mac)
+    }
+
+    /// The same for a machine that was found otherwise than by this MAC.
+    #[must_use]
+    pub fn differences_of(&self, known: Option<Known>, mac: Mac) -> Differences {
         let machine = known.as_ref().map(|known| &*known.machine);
         let own = |known: &&Known| !known.machine.options.is_empty() || known.machine.boot_file.is_some();
         let [a, b, c, ..] = mac.0;
@@ -273,7 +301,7 @@ impl Policy {
         // What the configuration has for iPXE is for the full one, which comes first.
         let configured =
             (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, &own, differences, subnet));
-        let configured = configured.flatten();
+        let configured = configured.flatten().map(|(configured, _)| configured);
         if let Some(Configured::Key(name)) = configured {
             return Ok(Some(named(class, http, name)));
         }
@@ -298,6 +326,17 @@ impl Policy {
         Ok(Some(file))
     }
 
+    /// Which setting names the boot file of a class of clients; none if it is the built-in choice.
+    #[must_use]
+    pub fn boot_file_source(
+        &self,
+        class: Class,
+        differences: &Differences,
+        subnet: Option<&Subnet>,
+    ) -> Option<BootFileSource> {
+        self.configured(class, &self.own(differences), differences, subnet).map(|(_, source)| source)
+    }
+
     /// The boot file that the configuration names: for the machine, its profile, by the first rule that fits, or for
     /// its subnet; on each of these levels by `boot_file` or by option 67. A URL there is for HTTP Boot and anything
     /// else for TFTP, because an option is not for one kind of firmware as a rule is.
@@ -307,7 +346,7 @@ impl Policy {
         own: &'a Own<'_>,
         differences: &Differences,
         subnet: Option<&'a Subnet>,
-    ) -> Option<Configured<'a>> {
+    ) -> Option<(Configured<'a>, BootFileSource)> {
         let Own { machine, profile } = own;
         let [of_machine, of_profile, of_subnet] = own.option_lists(subnet).map(|list| {
             let name = of_code(list, BOOT_FILE, stage)?.name()?;
@@ -316,17 +355,51 @@ impl Policy {
         let key = |name: Option<&'a String>| {
             name.filter(|_| stage == Stage::Rom).map(|name| Configured::Key(name.as_str()))
         };
-        let rule = self.config.boot_files.iter().find(|rule| {
+        let rule = self.config.boot_files.iter().enumerate().find(|(_, rule)| {
             let kinds = rule.kinds();
             (kinds.is_empty() || kinds.contains(&firmware))
                 && (rule.oui.is_none() || rule.oui == differences.oui)
         });
+        let by = |source: BootFileSource| move |configured: Configured<'a>| (configured, source);
+        let rule_number = rule.map_or(0, |(number, _)| number);
         key(machine.as_ref().and_then(|machine| machine.boot_file.as_ref()))
-            .or(of_machine)
-            .or_else(|| key(profile.and_then(|profile| profile.boot_file.as_ref())))
-            .or(of_profile)
-            .or_else(|| key(rule.map(|rule| &rule.file)))
-            .or(of_subnet)
+            .map(by(BootFileSource::Machine))
+            .or_else(|| of_machine.map(by(BootFileSource::MachineOption)))
+            .or_else(|| {
+                key(profile.and_then(|profile| profile.boot_file.as_ref())).map(by(BootFileSource::Profile))
+            })
+            .or_else(|| of_profile.map(by(BootFileSource::ProfileOption)))
+            .or_else(|| key(rule.map(|(_, rule)| &rule.file)).map(by(BootFileSource::Rule(rule_number))))
+            .or_else(|| of_subnet.map(by(BootFileSource::SubnetOption)))
+    }
+}
+
+/// What names a boot file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootFileSource {
+    /// `boot_file` of the machine.
+    Machine,
+    /// Its option 67.
+    MachineOption,
+    /// `boot_file` of its profile.
+    Profile,
+    /// Option 67 of its profile.
+    ProfileOption,
+    /// The `[[boot_file]]` with this position.
+    Rule(usize),
+    /// Option 67 of the subnet.
+    SubnetOption,
+}
+
+impl Differences {
+    /// The machine that answers are different for.
+    pub(super) fn machine(&self) -> Option<MachineId> {
+        self.machine
+    }
+
+    /// The profile that answers are different for.
+    pub(super) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
     }
 }
 

@@ -19,6 +19,13 @@ const MOST_MACHINES: usize = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct Turned(HashMap<usize, Away>);
 
+impl Turned {
+    /// Gives subnets other indices.
+    pub(super) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) {
+        self.0 = self.0.drain().filter_map(|(old, away)| Some((new(old)?, away))).collect();
+    }
+}
+
 #[cfg(test)]
 impl Turned {
     /// Whether a subnet had nothing left, and how many machines are yet to be mentioned.

@@ -45,7 +45,7 @@ impl Engine {
         (self.policy.direct(port).collect(), self.policy.own_address(port), port.http)
     }
 
-    fn is_own(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
         self.policy.ports().iter().any(|port| port.addresses.iter().any(|own| own.addr() == address))
     }
 

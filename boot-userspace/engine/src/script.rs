@@ -6,7 +6,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use crate::config::{Config, Machine, Profile, Unknown};
+use crate::config::{Arch, Config, Machine, Profile, Unknown};
 use crate::machines::Asker;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
@@ -22,6 +22,8 @@ pub struct Asked {
     pub domain: Option<String>,
     /// Host name, as it says.
     pub hostname: Option<String>,
+    /// `${platform}` of iPXE, as it says.
+    pub platform: Option<String>,
     /// Serial number, as it says.
     pub serial: Option<String>,
     /// iPXE's build architecture: x86_64, i386, arm64, …
@@ -87,7 +89,7 @@ pub fn bootstrap(server: SocketAddr, network: Network) -> String {
          :script\n\
          chain --replace http://{server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
          &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
-         &arch=${{buildarch}} ||\n\
+         &arch=${{buildarch}}&platform=${{platform}} ||\n\
          :again\n\
          echo xpxe: no boot script from http://{server}, trying again in 5 seconds\n\
          sleep 5\n\
@@ -203,23 +205,19 @@ impl ScriptWriter {
         profile_name: &str,
         profile: &Profile,
     ) -> Result<String, NoScript> {
+        let arch = asked.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, asked.platform.as_deref()));
         let initrds: Vec<Value> = profile
-            .initrd
+            .initrd_of(arch)
             .iter()
             .enumerate()
             .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(asked.server, path) })
             .collect();
-        let own = machine.map_or("", |machine| machine.args.as_str());
-        let args = [profile.args.as_str(), own]
-            .into_iter()
-            .filter(|args| !args.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
+        let args = profile.args_of(arch, machine.map_or("", |machine| machine.args.as_str()));
         let name = machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked));
         self.render(
             "boot",
             context! {
-                name, args, initrds, profile => profile_name, kernel => url(asked.server, &profile.kernel),
+                name, args, initrds, profile => profile_name, kernel => url(asked.server, profile.kernel_of(arch)),
                 again => again(asked),
             },
         )
@@ -324,6 +322,7 @@ mod tests {
             hostname: None,
             serial: None,
             arch: None,
+            platform: None,
             client_ip: "10.1.1.40".parse().unwrap(),
             server: "10.1.0.2:8080".parse().unwrap(),
         }
@@ -344,6 +343,30 @@ mod tests {
             script.contains("\nchain --replace http://10.1.0.2:8080/boot.ipxe || goto retry\n"),
             "{script}"
         );
+    }
+
+    #[test]
+    fn each_architecture_boots_its_own_kernel_from_one_profile() {
+        let arch = "[profile.arch.arm64]\nkernel = \"talos/arm64\"\ninitrd = [\"talos/arm64.xz\"]\nargs = \"earlycon\"\n\
+            console = \"ttyAMA0\"\n[profile.arch.bios]\nkernel = \"talos/bios\"\n[default]";
+        let config = CONFIG.replace("args = \"console=ttyS0\"", "args = \"a=1\"\nconsole = \"ttyS0\"");
+        let scripts = scripts(&config.replace("[default]", arch));
+        for (arch, platform, kernel, initrds, args) in [
+            (None, None, "vm%20linuz", 2, "console=ttyS0 a=1 extra=1"),
+            (Some("x86_64"), Some("efi"), "vm%20linuz", 2, "console=ttyS0 a=1 extra=1"),
+            (Some("arm64"), Some("efi"), "arm64", 1, "console=ttyAMA0 a=1 earlycon extra=1"),
+            (Some("i386"), Some("pcbios"), "bios", 2, "console=ttyS0 a=1 extra=1"),
+            (Some("i386"), Some("efi"), "vm%20linuz", 2, "console=ttyS0 a=1 extra=1"),
+            (Some("${evil}"), Some("efi"), "vm%20linuz", 2, "console=ttyS0 a=1 extra=1"),
+        ] {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let asked = Asked { arch: text(arch), platform: text(platform), ..asked("52:54:00:00:00:01") };
+            let script = scripts.script(&asked).unwrap();
+            let line = script.lines().find(|line| line.starts_with("kernel")).unwrap();
+            assert!(line.contains(&format!("/files/talos/{kernel} ")), "{arch:?}: {line}");
+            assert!(line.contains(&format!(" {args} ||")), "{arch:?}: {line}");
+            assert_eq!(script.matches("\ninitrd --name").count(), initrds, "{arch:?}: {script}");
+        }
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub(super) struct Sets {
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
+    /// The parameter request lists of the answers that are by one, by their hash in the key.
+    by_hash: HashMap<u32, Box<[u8]>>,
+    /// Numbers of sets that are no more. They are given again only after the next reload: by then no machine's entry in
+    /// the kernel has one of them.
+    gone: Vec<u32>,
+    free: Vec<u32>,
     /// What was said about options that do not fit: by set, and which.
     said: HashSet<(u32, Vec<u8>)>,
 }
@@ -68,24 +74,22 @@ impl Sets {
         if let Some(number) = self.numbers.get(&set) {
             return *number;
         }
-        let number = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        let messages: &[u8] = if set.subnet.is_some() {
-            &[message::OFFER, message::ACK, message::INFORM, message::BOOT_ACK]
-        } else {
-            &[message::OFFER, message::BOOT_ACK]
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => u32::try_from(self.sets.len()).unwrap_or(u32::MAX),
         };
-        for class in Class::answered().filter(|class| is_common(*class)) {
-            for &message in messages {
-                // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
-                let prepared = compose(&set, policy, class, message, None, ANSWER_OPTIONS);
-                let Some(answer) = self.taken(number, &set, class, policy, prepared) else { continue };
-                let key = AnswerKey { set: number, wanted: 0, class: class.key(), message, reserved: [0; 2] };
+        match self.sets.get_mut(number as usize) {
+            Some(place) => *place = set.clone(),
+            None => self.sets.push(set.clone()),
+        }
+        for key in common_keys(number, &set) {
+            // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
+            if let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) {
                 tables.answers.insert(key, answer);
                 commands.push(Command::PutAnswer(key, Box::new(answer)));
             }
         }
         let lists = if set.subnet.is_some() { &COMMON_LISTS[..] } else { &[] };
-        self.sets.push(set.clone());
         self.numbers.insert(set, number);
         for list in lists {
             for message in [message::OFFER, message::ACK, message::INFORM] {
@@ -133,6 +137,93 @@ impl Sets {
         });
     }
 
+    /// Gives subnets other indices. Sets of subnets that have none any more are no more.
+    pub(super) fn renumber(
+        &mut self,
+        new: impl Fn(usize) -> Option<usize>,
+        tables: &mut Tables,
+    ) -> Vec<AnswerKey> {
+        let mut gone = HashSet::new();
+        for (set, number) in std::mem::take(&mut self.numbers) {
+            let subnet = set.subnet.map(&new);
+            let Some(place) = self.sets.get_mut(number as usize).filter(|_| subnet != Some(None)) else {
+                gone.insert(number);
+                continue;
+            };
+            place.subnet = subnet.flatten();
+            self.numbers.insert(place.clone(), number);
+        }
+        self.drop(&gone, tables)
+    }
+
+    /// What a set is of.
+    pub(super) fn get(&self, number: u32) -> Option<&Set> {
+        self.sets.get(number as usize)
+    }
+
+    /// Prepares the answers of sets anew that are not as they were, and writes those that are others now. Gives the answers
+    /// that there are no more.
+    pub(super) fn prepare_anew(
+        &mut self,
+        is_stale: impl Fn(&Set) -> bool,
+        policy: &Policy,
+        tables: &mut Tables,
+        commands: &mut Vec<Command>,
+    ) -> Vec<AnswerKey> {
+        let stale: HashMap<u32, Set> = self
+            .numbers
+            .iter()
+            .filter(|(set, _)| is_stale(set))
+            .map(|(set, number)| (*number, set.clone()))
+            .collect();
+        let mut keys: HashSet<AnswerKey> =
+            tables.answers.keys().filter(|key| stale.contains_key(&key.set)).copied().collect();
+        keys.extend(stale.iter().flat_map(|(number, set)| common_keys(*number, set)));
+        self.said.retain(|(number, _)| !stale.contains_key(number));
+        let mut gone = Vec::new();
+        for key in keys {
+            let list = self.by_hash.get(&key.wanted).cloned().filter(|_| key.wanted != 0);
+            let prepared = match (key.wanted, list) {
+                (0, _) => self.in_room(key, None, policy, ANSWER_OPTIONS),
+                (_, Some(list)) => self.in_room(key, Some(&list), policy, ANSWER_OPTIONS),
+                (_, None) => None,
+            };
+            match prepared {
+                Some(answer) => {
+                    if tables.answers.insert(key, answer) != Some(answer) {
+                        commands.push(Command::PutAnswer(key, Box::new(answer)));
+                    }
+                }
+                None => gone.extend(tables.answers.remove(&key).map(|_| key)),
+            }
+        }
+        self.lists -= gone.iter().filter(|key| key.wanted != 0).count();
+        gone
+    }
+
+    /// Drops the sets that nobody uses. Gives their answers.
+    pub(super) fn keep(&mut self, used: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
+        let gone: HashSet<u32> =
+            self.numbers.extract_if(|_, number| !used.contains(number)).map(|(_, number)| number).collect();
+        self.drop(&gone, tables)
+    }
+
+    /// Has the numbers given again of sets that were dropped before: nobody has them any more.
+    pub(super) fn free_numbers(&mut self) {
+        self.free.append(&mut self.gone);
+    }
+
+    fn drop(&mut self, numbers: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
+        self.gone.extend(numbers);
+        let of_gone: Vec<AnswerKey> =
+            tables.answers.extract_if(|key, _| numbers.contains(&key.set)).map(|(key, _)| key).collect();
+        self.lists -= of_gone.iter().filter(|key| key.wanted != 0).count();
+        let used: HashSet<u32> = tables.answers.keys().map(|key| key.wanted).collect();
+        self.by_hash.retain(|hash, _| used.contains(hash));
+        self.said.retain(|(number, _)| !numbers.contains(number));
+        of_gone
+    }
+
     /// Whether a set is of an interface.
     pub(super) fn is_of(&self, number: u32, position: usize) -> bool {
         let set = usize::try_from(number).ok().and_then(|number| self.sets.get(number));
@@ -151,6 +242,7 @@ impl Sets {
         let answer = self.in_room(key, Some(list), policy, ANSWER_OPTIONS)?;
         if self.lists < MOST_LISTS {
             self.lists += 1;
+            self.by_hash.entry(key.wanted).or_insert_with(|| list.into());
             tables.answers.insert(key, answer);
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
@@ -193,6 +285,26 @@ impl Sets {
         }
         Some(answer)
     }
+}
+
+/// The answers that a set has from the start.
+fn common_keys(number: u32, set: &Set) -> impl Iterator<Item = AnswerKey> + use<> {
+    let messages: &[u8] = if set.subnet.is_some() {
+        &[message::OFFER, message::ACK, message::INFORM, message::BOOT_ACK]
+    } else {
+        &[message::OFFER, message::BOOT_ACK]
+    };
+    let classes = Class::answered().filter(|class| is_common(*class));
+    classes.flat_map(move |class| {
+        let key = move |message: &u8| AnswerKey {
+            set: number,
+            wanted: 0,
+            class: class.key(),
+            message: *message,
+            reserved: [0; 2],
+        };
+        messages.iter().map(key)
+    })
 }
 
 /// Whether machines of a class may ask at any time: half of the architectures have no iPXE, and hardly a machine.

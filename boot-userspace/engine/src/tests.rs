@@ -7,6 +7,7 @@ mod places;
 mod pools;
 mod ports;
 mod promises;
+mod reload;
 mod restarts;
 mod subnets;
 mod wire;
@@ -174,7 +175,10 @@ impl Lab {
                     let message = Message::from_bytes(payload(&frame)).unwrap();
                     reply = Some(Reply { message, via, frame });
                 }
-                Command::PutHost(..) | Command::DeleteHost(_) | Command::PutAnswer(..) => {}
+                Command::PutHost(..)
+                | Command::DeleteHost(_)
+                | Command::PutAnswer(..)
+                | Command::DeleteAnswer(_) => {}
             }
         }
         reply

@@ -1,23 +1,81 @@
-//! The configuration file.
+//! The configuration: its file, and those in `conf.d` beside it.
 
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use boot_engine::config::{self, Config, Problems};
+use boot_engine::config::{self, Config, Problems, Source};
 
-/// Reads and checks the file at `path`.
+/// The directory of further files, beside the configuration file.
+const FURTHER: &str = "conf.d";
+
+/// Reads and checks the file at `path`, and those in `conf.d` beside it, as one.
 ///
 /// # Errors
-/// All problems of the file; if it cannot be read, that one.
+/// All problems of all files, or the one that a file cannot be read.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    let origin = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => config::parse_bytes(bytes, &origin),
+    config::parse_files(&sources(path)?)
+}
+
+/// The `state_dir` of a configuration that may have mistakes.
+///
+/// # Errors
+/// Which file cannot be read.
+pub(super) fn state_dir(path: &Path) -> Result<PathBuf, Problems> {
+    // A daemon may run without a file.
+    if path == Path::new(super::CONFIG) && !path.exists() {
+        return Ok(Config::empty().state_dir);
+    }
+    let sources = sources(path)?;
+    Ok(config::state_dir(&sources).unwrap_or_else(|| Config::empty().state_dir))
+}
+
+/// The file at `path` and those in `conf.d` beside it, in the order of their names.
+///
+/// # Errors
+/// Which one cannot be read.
+pub(super) fn sources(path: &Path) -> Result<Vec<Source>, Problems> {
+    let read = |path: &Path, remedy: &str| match fs::read(path) {
+        Ok(bytes) => Ok(Source { name: path.display().to_string(), bytes }),
         Err(error) => {
-            let message =
-                format!("cannot read the configuration: {error}; name another file with --config FILE");
-            Err(Problems::one(&origin, None, message))
+            let message = format!("cannot read the configuration: {error}; {remedy}");
+            Err(Problems::one(&path.display().to_string(), None, message))
+        }
+    };
+    let mut sources = vec![read(path, "name another file with --config FILE")?];
+    let dir = further_dir(path);
+    let names = further(&dir).map_err(|error| {
+        let message = format!(
+            "cannot read this directory of the configuration: {error}; let xpxe read it, or remove it"
+        );
+        Problems::one(&dir.display().to_string(), None, message)
+    })?;
+    for name in names {
+        sources.push(read(&name, "let xpxe read it, or give it a name that does not end in .toml")?);
+    }
+    Ok(sources)
+}
+
+fn further_dir(path: &Path) -> PathBuf {
+    path.with_file_name(FURTHER)
+}
+
+/// What ends in `.toml`, and is no editor's or package manager's copy.
+fn further(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension().is_some_and(|extension| extension == "toml") && !is_hidden {
+            files.push(path);
         }
     }
+    files.sort();
+    Ok(files)
 }
 
 /// Faults of the directories, each as a sentence: private files that everybody could download because they are in
@@ -30,8 +88,10 @@ pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
     if boot_dir == Path::new("/") {
         return vec![format!("boot_dir {place} is the whole file system: {remedy}")];
     }
+    let further = file.map(further_dir);
     let private = [
         file.map(|file| ("the configuration", file)),
+        further.as_deref().filter(|dir| dir.exists()).map(|dir| ("the configuration", dir)),
         Some(("state_dir", &config.state_dir)),
         Some(("pin_dir", &config.pin_dir)),
     ];
@@ -72,10 +132,34 @@ fn resolved(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn files_in_conf_d_are_read_in_the_order_of_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("xpxe.toml");
+        fs::write(&file, "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n").unwrap();
+        assert_eq!(sources(&file).unwrap().len(), 1, "without the directory");
+        let further = dir.path().join("conf.d");
+        fs::create_dir(&further).unwrap();
+        for (name, mac) in
+            [("20.toml", 2), ("10.toml", 1), ("30.toml~", 3), (".40.toml", 4), ("50.toml.dpkg-dist", 5)]
+        {
+            let text = format!("[[machine]]\nmac = '52:54:00:00:00:0{mac}'\n");
+            fs::write(further.join(name), text).unwrap();
+        }
+        let macs: Vec<u8> =
+            load(&file).unwrap().machines.iter().map(|machine| machine.macs[0].0[5]).collect();
+        assert_eq!(macs, [1, 2]);
+        fs::create_dir(further.join("60.toml")).unwrap();
+        let said = load(&file).unwrap_err().to_string();
+        assert!(said.contains("conf.d/60.toml: cannot read the configuration"), "{said}");
+        let boot_dir = further.clone();
+        let config = Config { boot_dir, ..Config::empty() };
+        assert_eq!(exposed(&config, Some(&file)).len(), 1, "passwords in conf.d are not for everybody");
+    }
 
     #[test]
     fn boot_dir_has_nothing_that_is_not_for_everybody() {

@@ -1,39 +1,33 @@
 //! `xpxe leases`: through the running daemon or, without one, on its store by the daemon's own rules.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{Method, Request, StatusCode};
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
 use clap::Subcommand;
-use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::service::Service as _;
-use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::ConfigFile;
 use crate::cli::configuration;
+use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::import::{self, Format, Source};
 use crate::daemon::{Daemon, log};
 use crate::host::clock;
 use crate::host::clock::now;
 use crate::host::size::human_size;
-use crate::http::admin::{self, ImportResult, Lease, Problem};
+use crate::http::admin::{self, ImportResult, LEASES, Lease, Problem};
 use crate::store::Store;
 use boot_engine::Engine;
 use boot_engine::config::Config;
 use boot_engine::leases::Which;
 use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
-
-const LEASES: &str = "/api/v1/leases";
 
 /// `xpxe leases …`
 #[derive(Debug, clap::Args)]
@@ -249,7 +243,7 @@ enum Purpose {
 /// The answering side of the API.
 enum Api {
     /// The daemon.
-    Daemon(SendRequest<Body>),
+    Daemon(DaemonApi),
     /// Without a running daemon: one in this process, without sockets and kernel half, on the store.
     Store(Router),
 }
@@ -257,29 +251,11 @@ enum Api {
 impl Api {
     async fn open(file: &ConfigFile, purpose: Purpose) -> Result<Self> {
         let config = configuration(file)?;
-        let socket = admin::socket(&config.state_dir);
-        match UnixStream::connect(&socket).await {
-            Ok(stream) => {
-                let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-                // The request reports how the connection ends.
-                tokio::spawn(async { connection.await.ok() });
-                Ok(Self::Daemon(sender))
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                eprintln!(
-                    "xpxe: the daemon is not running: this is its store in {}",
-                    config.state_dir.display()
-                );
-                Ok(Self::Store(Self::stored(config, purpose).await?))
-            }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                bail!(
-                    "no permission to use {}: run this as root, or as the user xpxe runs as",
-                    socket.display()
-                )
-            }
-            Err(error) => Err(error).with_context(|| format!("cannot use {}", socket.display())),
+        if let Some(daemon) = DaemonApi::open(&admin::socket(&config.state_dir)).await? {
+            return Ok(Self::Daemon(daemon));
         }
+        eprintln!("xpxe: the daemon is not running: this is its store in {}", config.state_dir.display());
+        Ok(Self::Store(Self::stored(config, purpose).await?))
     }
 
     async fn stored(config: Config, purpose: Purpose) -> Result<Router> {
@@ -304,21 +280,12 @@ impl Api {
 
     /// The answer's body; a refusal is an error with the reason that the API gives.
     async fn call(&mut self, method: Method, path: &str, body: impl Into<Body>) -> Result<String> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "xpxe")
-            .header(CONTENT_TYPE, "application/json")
-            .body(body.into())?;
+        let request = daemon_api::request(method, path, body)?;
         let answer = match self {
-            Self::Daemon(sender) => {
-                sender.send_request(request).await.context("the daemon did not answer")?.map(Body::new)
-            }
+            Self::Daemon(daemon) => daemon.send(request).await?,
             Self::Store(router) => TowerToHyperService::new(router.clone()).call(request).await?,
         };
-        let status = answer.status();
-        let body = to_bytes(answer.into_body(), usize::MAX).await.context("the daemon's answer is cut")?;
-        let body = String::from_utf8_lossy(&body).into_owned();
+        let (status, body) = daemon_api::read(answer).await?;
         if status.is_success() {
             return Ok(body);
         }

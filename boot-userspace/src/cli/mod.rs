@@ -2,9 +2,12 @@
 
 pub mod check;
 pub mod configuration;
+mod daemon_api;
 pub mod detach;
+mod explain;
 mod import;
 pub mod leases;
+mod reload;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -36,6 +39,16 @@ enum Verb {
     /// The exit status is 1 if the configuration, a file that it names, or a file that machines get from boot_dir by
     /// default is wrong. Another boot file that is missing or wrong is a warning, and the exit status is 0.
     Check(check::Check),
+    /// Show what a machine gets, and which line of the configuration decides it
+    ///
+    /// Address, boot file for each kind of firmware, script, kernel, initrds and each argument, as the files are now (a
+    /// running daemon has them since its start or last reload), and the machine's leases if a daemon is running.
+    Explain(explain::Explain),
+    /// Let the running daemon read its configuration anew; prints what that changes
+    ///
+    /// Machines under way are not disturbed. What needs a restart is named and stays as it is. If anything is wrong with
+    /// the configuration, every problem is named, nothing changes, and the command exits with 1.
+    Reload(reload::Reload),
     /// Remove xpxe's programs, links and tables from the kernel
     Detach(detach::Detach),
     /// Show, delete and import leases
@@ -59,6 +72,8 @@ impl Cli {
         match self.verb {
             Verb::Serve(serve) => serve.run(),
             Verb::Check(check) => Ok(check.run()),
+            Verb::Explain(explain) => explain.run(),
+            Verb::Reload(reload) => reload.run(),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
         }

@@ -1,5 +1,6 @@
 //! `xpxe serve`: the flags, and the settings from the flags and the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -77,7 +78,8 @@ impl Serve {
             .enable_all()
             .build()?;
         let packets = Builder::new_current_thread().enable_all().build()?;
-        let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle()));
+        let load = Box::new(move || self.settings().map(|(config, _)| config));
+        let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle(), load));
         // Running downloads end with the process.
         delivery.shutdown_background();
         ended?;
@@ -150,7 +152,8 @@ impl Serve {
             let kernel = name(kernel)?;
             let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
             let args = self.args.join(" ");
-            let profile = Profile { kernel, initrd, args, boot_file: None, options: Vec::new() };
+            let (console, arch, boot_file, options) = (None, BTreeMap::new(), None, Vec::new());
+            let profile = Profile { kernel, initrd, args, console, arch, boot_file, options };
             config.profiles.insert(COMMAND_LINE.to_owned(), profile);
             config.default.profile = Some(COMMAND_LINE.to_owned());
         } else if !self.args.is_empty() {

@@ -102,6 +102,6 @@ fn machine(command: &Command) -> Option<Mac> {
         Command::Persist(change) => change.machine(),
         Command::PutHost(key, _) | Command::DeleteHost(key) => Some(key.mac),
         Command::Send { told, .. } => Some(told.mac),
-        Command::PutAnswer(..) | Command::Probe { .. } => None,
+        Command::PutAnswer(..) | Command::DeleteAnswer(_) | Command::Probe { .. } => None,
     }
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::tables::role;
+use boot_common::tables::{Link as KernelLink, role};
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -140,10 +140,8 @@ impl Daemon {
         }
         let (machines, answers) = self.engine.take_first_commands();
         self.execute(machines);
-        for (ifindex, mut link) in self.engine.links() {
-            if self.beside.contains(&ifindex) {
-                link.role = role::OFF;
-            }
+        for (ifindex, link) in self.engine.links() {
+            let link = self.as_kernel_has(ifindex, link);
             if let Some(tables) = &mut self.tables {
                 tables.put_link(ifindex, &link)?;
             }
@@ -151,6 +149,18 @@ impl Daemon {
         self.execute(answers);
         self.settle().await;
         Ok(stale)
+    }
+
+    /// An interface whose port 67 is another server's the kernel half leaves to it.
+    fn as_kernel_has(&self, ifindex: u32, link: KernelLink) -> KernelLink {
+        let role = if self.beside.contains(&ifindex) { role::OFF } else { link.role };
+        KernelLink { role, ..link }
+    }
+
+    /// Tells the kernel of an interface.
+    pub(super) fn tell_link(&mut self, ifindex: u32, link: KernelLink) {
+        let link = self.as_kernel_has(ifindex, link);
+        self.tell("interface", |tables| tables.put_link(ifindex, &link));
     }
 
     /// Runs until the sockets' tasks end, which they do not. What the sockets have heard since they were opened is
@@ -307,6 +317,7 @@ impl Daemon {
                 Command::PutAnswer(key, answer) => {
                     self.tell("answer", |tables| tables.put_answer(&key, &answer));
                 }
+                Command::DeleteAnswer(key) => self.tell("answer", |tables| tables.delete_answer(&key)),
                 Command::Probe { ifindex, address, mac, on_link, own_answer_counts } => {
                     self.probe(ifindex, address, mac, on_link, own_answer_counts);
                 }

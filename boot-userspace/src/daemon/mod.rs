@@ -14,6 +14,7 @@ pub mod misfits;
 mod notify;
 mod operator;
 mod port;
+mod reload;
 pub mod request;
 mod shares;
 mod signals;
@@ -23,4 +24,5 @@ mod watch;
 
 pub use event_loop::Daemon;
 pub use limit::Limit;
+pub use reload::Load;
 pub use start::serve;

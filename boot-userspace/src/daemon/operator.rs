@@ -1,19 +1,27 @@
 //! What operators and watchers ask for, and what they change.
 
-use boot_common::tables::Hook;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use boot_common::tables::{Hook, Link};
 use boot_common::{Mac, Reason};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::event_loop::{COUNTED_EVERY, Daemon};
 use super::request::{Ask, AskFailure, Stats};
 use crate::host::clock::now;
 use crate::store::StoreError;
+use boot_engine::command::Command;
+use boot_engine::config::Config;
 use boot_engine::events::{BootEvent, By, Machine, Sink as _, Step};
 use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
+use boot_engine::policy::Loaders;
 use boot_engine::record::{Change, Lease};
+use boot_engine::reload::may_restore;
 
 impl Daemon {
     pub(super) async fn answer(&mut self, ask: Ask) {
@@ -27,6 +35,7 @@ impl Daemon {
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
+            Ask::Reload { config, loaders, reply } => drop(reply.send(self.reload(config, loaders).await)),
             Ask::Packets(reply) => drop(reply.send(self.packets())),
             Ask::Stats(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
@@ -37,6 +46,31 @@ impl Daemon {
             }
             Ask::Trouble(reply) => drop(reply.send(self.trouble().await)),
         }
+    }
+
+    /// The kernel's tables are written where they change: first the answers, then the machines and links, and at last the
+    /// answers that are no longer used are removed.
+    async fn reload(&mut self, config: Arc<Config>, loaders: Loaders) -> Result<(), AskFailure> {
+        self.settle().await;
+        let is_needed = may_restore(self.engine.policy().config(), &config);
+        let leases = if is_needed { self.stored().await? } else { Vec::new() };
+        let before: HashMap<u32, Link> = self.engine.links().collect();
+        self.engine.reload(config, loaders, &leases, now());
+        let commands = self.engine.take_commands();
+        let (gone, written): (Vec<Command>, Vec<Command>) =
+            commands.into_iter().partition(|command| matches!(command, Command::DeleteAnswer(_)));
+        debug!(written = written.len(), removed = gone.len(), "tables after the reload");
+        self.execute(written);
+        self.settle().await;
+        let links: Vec<(u32, Link)> =
+            self.engine.links().filter(|(ifindex, link)| before.get(ifindex) != Some(link)).collect();
+        for (ifindex, link) in links {
+            self.tell_link(ifindex, link);
+        }
+        self.execute(gone);
+        self.settle().await;
+        self.events.pass_on(&mut self.engine);
+        Ok(())
     }
 
     fn packets(&self) -> Vec<(Hook, Reason, u64)> {

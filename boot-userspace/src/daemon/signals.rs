@@ -1,8 +1,12 @@
-//! What signals do to the daemon: SIGTERM and SIGINT end it, no other one that people or tools send does.
+//! What signals do to the daemon: SIGTERM and SIGINT end it, SIGHUP reloads its configuration, no other one that people or
+//! tools send does anything.
 
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use super::request::ReloadRequest;
 
 /// The signals, from when it is made: none of them finds the daemon unprepared after that. (Of SIGPIPE nothing has to be
 /// said: Rust ignores it.)
@@ -25,16 +29,17 @@ impl Signals {
     }
 
     /// Waits until the daemon has to end.
-    pub(super) async fn end(mut self) {
+    pub(super) async fn end(mut self, reloads: mpsc::Sender<ReloadRequest>) {
         let [first, second] = &mut self.user;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => warn!(
-                    "SIGHUP: xpxe goes on with the configuration it has, because it cannot reload it yet; to apply a \
-                     changed one, restart xpxe (systemctl restart xpxe): leases and the kernel half stay"
-                ),
+                _ = self.hangup.recv() => {
+                    info!("SIGHUP: reading the configuration anew");
+                    // Where several wait already, the last of them reads it as it is now.
+                    reloads.try_send(oneshot::channel().0).ok();
+                }
                 _ = first.recv() => info!("SIGUSR1 means nothing to xpxe"),
                 _ = second.recv() => info!("SIGUSR2 means nothing to xpxe"),
             }

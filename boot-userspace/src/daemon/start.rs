@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
@@ -17,6 +18,7 @@ use super::limit::Limit;
 use super::link_monitor::{LinkMonitor, Monitored};
 use super::misfits::{Misfits, misfits};
 use super::port::port;
+use super::reload::{Load, REQUESTS, Reloader};
 use super::signals::Signals;
 use super::watch::watch;
 use super::{log, notify, unheard};
@@ -24,6 +26,7 @@ use crate::fastpath::{self, Found};
 use crate::files::BootFiles;
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
+use crate::host::live::Live;
 use crate::host::memory;
 use crate::http::metrics::Sources;
 use crate::http::{self, Site};
@@ -40,7 +43,8 @@ use boot_engine::script::ScriptWriter;
 /// How long the database may take to get what is in the journal when the daemon ends.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`.
+/// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`. `load` reads
+/// the configuration anew.
 ///
 /// # Errors
 /// One sentence that says what to do.
@@ -50,6 +54,7 @@ pub async fn serve(
     kernel_log: bool,
     limit: Limit,
     delivery: &Handle,
+    load: Load,
 ) -> Result<()> {
     // Before anything is started: a signal must never find the daemon unprepared.
     let signals = Signals::listen()?;
@@ -97,6 +102,7 @@ pub async fn serve(
     let stream = log::events();
     let events: Events = Arc::new(stream.clone());
     let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), transfers)?;
+    let tftp_clients = tftp.clients();
     let mut daemon = Daemon::new(engine, store.clone(), beside, tables, stream.clone());
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
     let stale = daemon.fill_tables(adopted).await?;
@@ -166,7 +172,18 @@ pub async fn serve(
             readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
         });
     }
-    let scripts = Arc::new(ScriptWriter::new(Arc::clone(&config))?);
+    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?);
+    let (reloads, requests) = mpsc::channel(REQUESTS);
+    let reloader = Reloader {
+        load: Arc::new(load),
+        running: Arc::clone(&config),
+        files: Arc::clone(&files),
+        asks: daemon.asks(),
+        scripts: scripts.clone(),
+        tftp_clients,
+    };
+    tokio::spawn(reloader.run(requests));
+    let scripts = Arc::new(scripts);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
     let site = Site { files, machines, scripts, trusted_proxies, readiness: readiness.clone(), events };
     let connections = Arc::<http::ConnectionStats>::default();
@@ -175,7 +192,8 @@ pub async fn serve(
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });
-    tokio::spawn(http::admin::serve(admin, http::admin::router(daemon.asks())));
+    let routes = http::admin::router(daemon.asks()).merge(http::admin::reload_router(reloads.clone()));
+    tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();
@@ -186,7 +204,7 @@ pub async fn serve(
     tokio::spawn(keep_short(limit));
     tokio::spawn(link_monitor.run());
     tokio::select! {
-        () = signals.end() => {}
+        () = signals.end(reloads) => {}
         // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),

@@ -80,6 +80,17 @@ impl Tables {
         self.answers.insert(key, answer, 0)
     }
 
+    /// Removes a prepared answer; none there is fine.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn delete_answer(&mut self, key: &AnswerKey) -> Result<(), MapError> {
+        match self.answers.remove(key) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Every machine the kernel knows.
     #[must_use]
     pub fn hosts(&self) -> Vec<(HostKey, Host)> {

@@ -1,5 +1,7 @@
 //! The boot files that the configuration names, and what each has to be.
 
+use std::collections::BTreeMap;
+
 use super::BootFiles;
 use super::inspect::Need;
 use super::path::tidy;
@@ -19,13 +21,20 @@ impl BootFiles {
     /// The files of a configuration, which knows more of some names than they say: what they are there for.
     #[must_use]
     pub fn configured(config: &Config) -> Self {
-        let mut files = Self::new(config.boot_dir.clone(), config.ipxe.clone());
+        let files = Self::new(config.boot_dir.clone(), config.ipxe.clone());
+        files.follow(config);
+        files
+    }
+
+    /// What another configuration says of names counts from now on. Where the files are stays as it is.
+    pub fn follow(&self, config: &Config) {
+        let mut all: BTreeMap<String, Vec<Need>> = BTreeMap::new();
         for Named { name, needs, .. } in named(config) {
             if let Ok(name) = tidy(&name) {
-                files.needs.entry(name.to_ascii_lowercase()).or_default().extend(needs);
+                all.entry(name.to_ascii_lowercase()).or_default().extend(needs);
             }
         }
-        files
+        self.needs.replace(all);
     }
 }
 
@@ -41,6 +50,14 @@ pub(super) fn named(config: &Config) -> Vec<Named> {
         add(&profile.kernel, format!("kernel of profile {name}"), vec![Need::Ipxe]);
         for initrd in &profile.initrd {
             add(initrd, format!("initrd of profile {name}"), vec![Need::Ipxe]);
+        }
+        for (arch, of) in &profile.arch {
+            if let Some(kernel) = &of.kernel {
+                add(kernel, format!("kernel of profile {name} on {arch}"), vec![Need::Ipxe]);
+            }
+            for initrd in of.initrd.iter().flatten() {
+                add(initrd, format!("initrd of profile {name} on {arch}"), vec![Need::Ipxe]);
+            }
         }
         if let Some(file) = &profile.boot_file {
             add(file, format!("boot_file of profile {name}"), vec![Need::Firmware]);

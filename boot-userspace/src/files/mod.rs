@@ -35,6 +35,7 @@ pub use inspect::{Inspection, inspect, is_efi_application};
 pub use loader::MissingLoader;
 
 use crate::host::descriptors;
+use crate::host::live::Live;
 use boot_engine::events::{NotServed, WhyNotServed};
 use inspect::{HEAD, Need};
 use listing::Listings;
@@ -177,7 +178,7 @@ pub struct BootFiles {
     named: BTreeMap<String, PathBuf>,
     system_dirs: Vec<PathBuf>,
     /// What the configuration says of names, tidy and in lower case: what they have to be.
-    needs: BTreeMap<String, Vec<Need>>,
+    needs: Live<BTreeMap<String, Vec<Need>>>,
     listings: Listings,
 }
 
@@ -187,7 +188,7 @@ impl BootFiles {
     #[must_use]
     pub fn new(boot_dir: PathBuf, configured_ipxe: BTreeMap<String, PathBuf>) -> Self {
         let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
-        let (named, needs) = (BTreeMap::new(), BTreeMap::new());
+        let (named, needs) = (BTreeMap::new(), Live::new(BTreeMap::new()));
         let listings = Listings::default();
         Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs, listings }
     }
@@ -281,10 +282,11 @@ impl BootFiles {
     #[must_use]
     pub fn inspect_open(&self, name: &str, file: &OpenFile) -> Inspection {
         let tidy = |name: &str| tidy(name).unwrap_or_default().to_ascii_lowercase();
-        let decoded = percent::decode(name).filter(|_| !self.needs.contains_key(&tidy(name)));
+        let needs = self.needs.get();
+        let decoded = percent::decode(name).filter(|_| !needs.contains_key(&tidy(name)));
         let name = tidy(decoded.as_deref().unwrap_or(name));
         let name = self.within(&name).unwrap_or(&name);
-        let configured = self.needs.get(name).map(Vec::as_slice).unwrap_or_default();
+        let configured = needs.get(name).map(Vec::as_slice).unwrap_or_default();
         // An iPXE binary goes to its own kind of firmware whatever else it is named for.
         let is_loader = loader::served_to(name).is_some();
         let by_name = is_loader || !configured.iter().any(|need| need.is_exact());

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod descriptors;
 pub mod link;
+pub mod live;
 pub mod lock;
 pub mod mapping;
 pub mod memory;

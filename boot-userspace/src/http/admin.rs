@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, Path as Name, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::Listener;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::protocol;
-use crate::daemon::request::{Ask, AskFailure};
+use crate::daemon::request::{Ask, AskFailure, ReloadRequest};
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use boot_engine::reload::Changes;
 
+/// The path of all leases.
+pub const LEASES: &str = "/api/v1/leases";
+/// The path of [`reload_router`].
+pub const RELOAD: &str = "/api/v1/reload";
 /// The socket's name in `state_dir`.
 const SOCKET: &str = "api.sock";
 /// Bytes of an import: four million leases. Who may use the socket may fill the daemon's memory by other ways, too.
@@ -83,10 +88,44 @@ pub async fn serve(mut listener: UnixListener, router: Router) {
 /// The routes. `asks` leads to the owner of the leases.
 pub fn router(asks: mpsc::Sender<Ask>) -> Router {
     Router::new()
-        .route("/api/v1/leases", get(list).post(import))
+        .route(LEASES, get(list).post(import))
         .route("/api/v1/leases/{which}", get(show).delete(delete))
         .layer(DefaultBodyLimit::max(LARGEST_IMPORT))
         .with_state(asks)
+}
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Each in a few words.
+    pub changed: Vec<String>,
+    /// The keys that wait for a restart.
+    pub waiting: Vec<String>,
+}
+
+/// Why nothing was reloaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotReloaded {
+    /// Every problem of the configuration, with file, line and key.
+    pub errors: Vec<String>,
+}
+
+/// The route of `xpxe reload`.
+pub fn reload_router(reloads: mpsc::Sender<ReloadRequest>) -> Router {
+    Router::new().route(RELOAD, post(reload)).with_state(reloads)
+}
+
+async fn reload(State(reloads): State<mpsc::Sender<ReloadRequest>>) -> Response {
+    let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned()).into_response();
+    let (reply, answer) = oneshot::channel();
+    if reloads.send(reply).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(Changes { changed, waiting })) => json(StatusCode::OK, &Reloaded { changed, waiting }),
+        Ok(Err(errors)) => json(StatusCode::UNPROCESSABLE_ENTITY, &NotReloaded { errors }),
+        Err(_) => stopping(),
+    }
 }
 
 /// A lease.

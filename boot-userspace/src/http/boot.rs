@@ -13,6 +13,7 @@ use boot_engine::script::{self, Network, ScriptWriter};
 pub use boot_engine::script::{Asked, NoScript};
 
 use super::{Ends, Site, shown};
+use crate::host::live::Live;
 
 /// Longest value taken from a query; what is longer is cut.
 const LONGEST_VALUE: usize = 255;
@@ -31,6 +32,12 @@ pub trait Scripts {
 impl Scripts for ScriptWriter {
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         Self::script(self, asked)
+    }
+}
+
+impl Scripts for Live<ScriptWriter> {
+    fn script(&self, asked: &Asked) -> Result<String, NoScript> {
+        self.get().script(asked)
     }
 }
 
@@ -121,6 +128,7 @@ fn read_query(ends: Ends, uri: &Uri, look_up: impl FnOnce(Option<Mac>, Option<[u
         hostname: value("hostname"),
         serial: value("serial"),
         arch: value("arch"),
+        platform: value("platform"),
         client_ip: ends.client.ip(),
         server: ends.server,
     }

@@ -166,7 +166,10 @@ impl Rig {
                     tables.answers.insert(key, *answer);
                     kernel.put_answer(&key, &answer)?;
                 }
-                Command::Persist(_) | Command::Probe { .. } | Command::Send { .. } => {}
+                Command::DeleteAnswer(_)
+                | Command::Persist(_)
+                | Command::Probe { .. }
+                | Command::Send { .. } => {}
             }
         }
         ensure!(tables.links.len() == 3 && tables.hosts.len() == 3 && tables.answers.len() > 50);

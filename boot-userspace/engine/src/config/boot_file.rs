@@ -20,6 +20,12 @@ pub(super) struct Written {
     file: Option<At<String>>,
 }
 
+impl Written {
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
 /// The rules in the file.
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
     let tables = top.tables("boot_file", &["arch", "oui", "file"], report);
@@ -49,6 +55,7 @@ pub(super) fn check(from: &[Written], boot_dir: &Path, report: &mut Report<'_>) 
         }
         let conditions = Conditions { kinds: kinds(&arch, oui), oui };
         if let Some((_, place)) = before.iter().find(|(before, _)| before.cover(&conditions)) {
+            let place = report.name(place, &written.place);
             let message = format!(
                 "is never used, because {place} is for all of its machines; remove it or put it first"
             );

@@ -66,7 +66,7 @@ fn tftp(file: &file::File, default: Tftp, report: &mut Report<'_>) -> Tftp {
     let windowsize = file.windowsize.as_ref().and_then(|at| u16::try_from(at.value).ok());
     Tftp {
         windowsize: windowsize.unwrap_or(default.windowsize),
-        single_port: file.single_port.unwrap_or(default.single_port),
+        single_port: file.single_port.as_ref().map_or(default.single_port, |at| at.value),
         clients: tftp_clients(&file.clients, report),
     }
 }

@@ -11,6 +11,7 @@ use boot_common::class::{Firmware, Stage};
 use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
+use super::arch::{Arch, ArchProfile};
 use super::http::Http;
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
@@ -236,11 +237,44 @@ pub struct Profile {
     pub initrd: Vec<String>,
     /// `args`: the kernel command line; one line, at most 2000 bytes. Default: empty.
     pub args: String,
+    /// `console`: what the kernel gets as `console=`, before all arguments. Default: none.
+    pub console: Option<String>,
+    /// `arch`: what is otherwise on some architectures. Default: nothing.
+    pub arch: BTreeMap<Arch, ArchProfile>,
     /// `boot_file`: what firmware gets instead of the built-in choice; like `kernel`, but short enough for a DHCP
     /// answer: a path of at most 127 bytes or a URL of at most 254. Default: none.
     pub boot_file: Option<String>,
     /// `options`: see [`CustomOption`]. Default: none.
     pub options: Vec<CustomOption>,
+}
+
+impl Profile {
+    /// The kernel of an architecture.
+    #[must_use]
+    pub fn kernel_of(&self, arch: Option<Arch>) -> &str {
+        self.of(arch).and_then(|of| of.kernel.as_ref()).unwrap_or(&self.kernel)
+    }
+
+    /// The initrds of an architecture.
+    #[must_use]
+    pub fn initrd_of(&self, arch: Option<Arch>) -> &[String] {
+        self.of(arch).and_then(|of| of.initrd.as_ref()).unwrap_or(&self.initrd)
+    }
+
+    /// The whole command line of an architecture: the console, the profile's arguments, the architecture's, then `own` of the
+    /// machine.
+    #[must_use]
+    pub fn args_of(&self, arch: Option<Arch>, own: &str) -> String {
+        let of = self.of(arch);
+        let console = of.and_then(|of| of.console.as_ref()).or(self.console.as_ref());
+        let console = console.map(|console| format!("console={console}")).unwrap_or_default();
+        let parts = [console.as_str(), &self.args, of.map_or("", |of| &of.args), own];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn of(&self, arch: Option<Arch>) -> Option<&ArchProfile> {
+        self.arch.get(&arch?)
+    }
 }
 
 /// `[[boot_file]]`: a file for some kinds of firmware or of cards.

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{boot_file, http, option, relay_port};
+use super::{arch, boot_file, http, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -14,7 +14,7 @@ pub(super) struct File {
     pub(super) pin_dir: Text,
     pub(super) fast_path_memory: Text,
     pub(super) windowsize: Option<At<u32>>,
-    pub(super) single_port: Option<bool>,
+    pub(super) single_port: Option<At<bool>>,
     pub(super) http: http::Written,
     pub(super) clients: Vec<At<String>>,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
@@ -63,6 +63,8 @@ pub(super) struct Profile {
     pub(super) kernel: Text,
     pub(super) initrd: Vec<At<String>>,
     pub(super) args: Text,
+    pub(super) console: Text,
+    pub(super) arch: Vec<arch::Written>,
     pub(super) boot_file: Text,
     pub(super) options: Vec<option::Written>,
 }
@@ -117,7 +119,7 @@ impl File {
             pin_dir: top.text("pin_dir", "/sys/fs/bpf/xpxe", report),
             fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),
             windowsize: tftp.as_ref().and_then(|tftp| tftp.number("windowsize", 1..=64, "16", report)),
-            single_port: tftp.as_ref().and_then(|tftp| tftp.flag("single_port", report)),
+            single_port: tftp.as_ref().and_then(|tftp| tftp.flag_at("single_port", report)),
             clients: tftp
                 .as_ref()
                 .map(|tftp| tftp.one_or_more_texts("clients", "10.2.0.0/16", report))
@@ -188,13 +190,15 @@ fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
 }
 
 fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
-    let known = ["name", "kernel", "initrd", "args", "boot_file", "options"];
+    let known = ["name", "kernel", "initrd", "args", "console", "arch", "boot_file", "options"];
     let tables = top.tables("profile", &known, report);
     let profile = |table: Table<'_>| Profile {
         name: table.required_text("name", "talos", report),
         kernel: table.required_text("kernel", "talos/vmlinuz", report),
         initrd: table.texts("initrd", "talos/initramfs.xz", report),
         args: table.text("args", "console=ttyS0", report),
+        console: table.text("console", "ttyS0", report),
+        arch: arch::read(&table, report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
     };

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::address;
 use super::reader::Table;
-use super::report::{At, Report};
+use super::report::{At, Report, one, one_list};
 use super::value::quoted;
 
 /// How many HTTP connections one address may have unless the file says otherwise: a row of machines behind one NAT.
@@ -67,6 +67,18 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         threads: http.number("threads", 1..=256, "4", report),
         trusted_proxies: http.texts("trusted_proxies", "10.1.0.5", report),
         shared_addresses: http.texts("shared_addresses", "10.1.0.1", report),
+    }
+}
+
+impl Written {
+    /// Adds what a further file says.
+    pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
+        one(&mut self.listen, more.listen, report);
+        one(&mut self.advertise, more.advertise, report);
+        one(&mut self.connections_per_address, more.connections_per_address, report);
+        one(&mut self.threads, more.threads, report);
+        one_list(&mut self.trusted_proxies, more.trusted_proxies, report);
+        one_list(&mut self.shared_addresses, more.shared_addresses, report);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod address;
 mod amount;
+mod arch;
 mod boot_file;
 mod bytes;
 mod check;
@@ -17,8 +18,10 @@ mod file;
 mod http;
 mod leaf;
 mod machine;
+mod merge;
 mod name;
 mod option;
+mod origins;
 mod problem;
 mod profile;
 mod reader;
@@ -32,8 +35,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use arch::{Arch, ArchProfile};
 pub use bytes::uuid as parse_uuid;
 pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
 pub use checked::{
@@ -42,6 +47,7 @@ pub use checked::{
     Subnet, Tftp, TftpClients, Unknown,
 };
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
+pub use origins::Origins;
 pub use problem::{Problem, Problems};
 
 /// Checks the TOML in `bytes`; `origin` is what problems call it, usually the name of the file.
@@ -50,18 +56,7 @@ pub use problem::{Problem, Problems};
 ///
 /// All problems of the text, or the line that is not UTF-8.
 pub fn parse_bytes(bytes: Vec<u8>, origin: &str) -> Result<Config, Problems> {
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, origin),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count();
-            Err(Problems::one(
-                origin,
-                Some(line),
-                "this line is not UTF-8; save the file as UTF-8".to_owned(),
-            ))
-        }
-    }
+    parse_files(&[Source { name: origin.to_owned(), bytes }])
 }
 
 /// Checks the TOML in `text`; `origin` is what problems call it, usually the name of the file.
@@ -70,17 +65,96 @@ pub fn parse_bytes(bytes: Vec<u8>, origin: &str) -> Result<Config, Problems> {
 ///
 /// All problems of the text.
 pub fn parse(text: &str, origin: &str) -> Result<Config, Problems> {
-    let mut report = report::Report::new(text);
-    let config = syntax::read(text, &mut report).map(|tree| {
-        let file = file::File::read(&tree, &mut report);
-        // With many machines it is large, and not needed any more.
-        drop(tree);
-        check::check(&file, &mut report)
-    });
-    let (mut config, mut machines) = report.finish(origin, config)?;
+    parse_bytes(text.as_bytes().to_vec(), origin)
+}
+
+/// One of the files of a configuration.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What problems call it.
+    pub name: String,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+/// Checks several files as one: interfaces, subnets, profiles, `boot_file` rules and machines may be in any of them, all
+/// other keys in one only.
+///
+/// # Errors
+///
+/// All problems of all files.
+pub fn parse_files(sources: &[Source]) -> Result<Config, Problems> {
+    let (mut config, mut machines, file) = checked(sources)?;
+    // With many machines it is large, and not needed any more.
+    drop(file);
     compact::compact(&mut machines);
     config.machines = machines.into_iter().map(Arc::new).collect();
     Ok(config)
+}
+
+/// The same, with where each setting stands.
+///
+/// # Errors
+///
+/// All problems of all files.
+pub fn parse_with_origins(sources: &[Source]) -> Result<(Config, Origins), Problems> {
+    let (mut config, machines, file) = checked(sources)?;
+    config.machines = machines.into_iter().map(Arc::new).collect();
+    let names = sources.iter().map(|source| source.name.clone()).collect();
+    Ok((config, Origins::new(names, file)))
+}
+
+/// `state_dir` of a configuration that may have mistakes, as far as it can be read.
+#[must_use]
+pub fn state_dir(sources: &[Source]) -> Option<PathBuf> {
+    sources.iter().find_map(|source| {
+        let text = std::str::from_utf8(&source.bytes).ok()?;
+        let (tree, _) = toml::de::DeTable::parse_recoverable(text);
+        let (_, value) = tree.get_ref().iter().find(|(key, _)| key.get_ref() == "state_dir")?;
+        value.get_ref().as_str().map(PathBuf::from)
+    })
+}
+
+fn checked(sources: &[Source]) -> Result<(Config, Vec<Machine>, file::File), Problems> {
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    let mut report = report::Report::new(names);
+    let mut whole: Option<file::File> = None;
+    let mut are_all_read = true;
+    for (number, source) in (0..).zip(sources) {
+        match read(number, source, &mut report) {
+            None => are_all_read = false,
+            Some(file) => match &mut whole {
+                None => whole = Some(file),
+                Some(whole) => whole.add(file, &mut report),
+            },
+        }
+    }
+    // What a file that cannot be read says may be missing in the others.
+    let checked = whole.filter(|_| are_all_read).map(|file| {
+        let (config, machines) = check::check(&file, &mut report);
+        (config, machines, file)
+    });
+    report.finish(checked)
+}
+
+/// One file; nothing if it is no TOML.
+fn read<'t>(number: u16, source: &'t Source, report: &mut report::Report<'t>) -> Option<file::File> {
+    let text = match std::str::from_utf8(&source.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = source.bytes.iter().take(error.valid_up_to());
+            let line = 1 + good.filter(|byte| **byte == b'\n').count();
+            let line = report::Line { file: number, number: u32::try_from(line).unwrap_or(u32::MAX) };
+            let place = report::Place { key: String::new(), line: Some(line) };
+            report.add(&place, "this line is not UTF-8; save the file as UTF-8");
+            return None;
+        }
+    };
+    report.begin(number, text);
+    let tree = syntax::read(text, report);
+    let file = tree.map(|tree| file::File::read(&tree, report));
+    report.end();
+    file
 }
 
 /// Whether a `[[machine]]` can have this name.

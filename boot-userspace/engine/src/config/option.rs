@@ -35,6 +35,13 @@ enum Value {
     Number(Vec<u8>),
 }
 
+impl Written {
+    /// Where it stands, if it has this code.
+    pub(super) fn place_of(&self, code: u32) -> Option<&Place> {
+        self.code.as_ref().is_some_and(|at| at.value == code).then_some(&self.place)
+    }
+}
+
 /// The list of options in a table, if there is one.
 pub(super) fn read(table: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
     let tables = table.inline_tables("options", &KEYS, EXAMPLE, report);

@@ -1,10 +1,12 @@
-//! What is wrong with a file, for the person who wrote it.
+//! What is wrong with a configuration, for the person who wrote it.
 
 use std::fmt;
 
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The name of the file that it is in.
+    pub file: String,
     /// The line it is on, from 1; none if it is about something that is not there at all.
     pub line: Option<usize>,
     /// The path of the key, such as `subnet[0].pool[1]`, counting from 0; empty if it is about the whole file or
@@ -14,38 +16,39 @@ pub struct Problem {
     pub message: String,
 }
 
-/// All mistakes in a configuration, in the order of their lines; at least one.
+/// All mistakes in a configuration, file by file in the order in which they are read, and there in the order of their
+/// lines; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>, String);
+pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(origin: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| problem.line);
-        Self(problems, origin.to_owned())
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        let mut files: Vec<String> = Vec::new();
+        for problem in &problems {
+            if !files.contains(&problem.file) {
+                files.push(problem.file.clone());
+            }
+        }
+        let order = |file: &String| files.iter().position(|other| other == file);
+        problems.sort_by_key(|problem| (order(&problem.file), problem.line));
+        Self(problems)
     }
 
     /// A single mistake; without a line, one of the whole file.
     #[must_use]
     pub fn one(origin: &str, line: Option<usize>, message: String) -> Self {
-        Self::new(origin, vec![Problem { line, key: String::new(), message }])
-    }
-
-    /// The name of the file, as it was given to [`parse`](super::parse).
-    #[must_use]
-    pub fn origin(&self) -> &str {
-        &self.1
+        Self(vec![Problem { file: origin.to_owned(), line, key: String::new(), message }])
     }
 }
 
 impl fmt::Display for Problems {
     /// One line for each problem, such as `xpxe.toml:12: interface[0].dhcp: …`, without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(problems, origin) = self;
-        for (position, Problem { line, key, message }) in problems.iter().enumerate() {
+        for (position, Problem { file, line, key, message }) in self.0.iter().enumerate() {
             if position > 0 {
                 f.write_str("\n")?;
             }
-            f.write_str(origin)?;
+            f.write_str(file)?;
             if let Some(line) = line {
                 write!(f, ":{line}")?;
             }
@@ -66,19 +69,20 @@ mod tests {
 
     #[test]
     fn prints_one_line_each_in_order() {
-        let problem =
-            |line, key: &str, message: &str| Problem { line, key: key.into(), message: message.into() };
-        let problems = Problems::new(
-            "xpxe.toml",
-            vec![
-                problem(Some(12), "interface[0].dhcp", "wrong"),
-                problem(Some(3), "", "not TOML"),
-                problem(None, "interface", "missing"),
-            ],
-        );
-        let expected =
-            "xpxe.toml: interface: missing\nxpxe.toml:3: not TOML\nxpxe.toml:12: interface[0].dhcp: wrong";
+        let problem = |file: &str, line, key: &str, message: &str| Problem {
+            file: file.into(),
+            line,
+            key: key.into(),
+            message: message.into(),
+        };
+        let problems = Problems::new(vec![
+            problem("xpxe.toml", Some(12), "interface[0].dhcp", "wrong"),
+            problem("a.toml", Some(7), "machine[0].mac", "wrong"),
+            problem("xpxe.toml", Some(3), "", "not TOML"),
+            problem("xpxe.toml", None, "interface", "missing"),
+        ]);
+        let expected = "xpxe.toml: interface: missing\nxpxe.toml:3: not TOML\nxpxe.toml:12: interface[0].dhcp: \
+            wrong\na.toml:7: machine[0].mac: wrong";
         assert_eq!(problems.to_string(), expected);
-        assert_eq!(problems.origin(), "xpxe.toml");
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checked::Profile;
 use super::report::{Report, once};
 use super::value::{did_you_mean, quoted};
-use super::{file, name, option, value};
+use super::{arch, file, name, option, value};
 
 /// The names of the profiles, with where they stand and how long their arguments are.
 pub(super) struct ProfileNames<'f> {
@@ -29,6 +29,8 @@ pub(super) fn profiles<'f>(
         let images = from.initrd.iter().filter_map(|at| at.read(report, |text| value::image(text, boot_dir)));
         let initrd = images.collect();
         let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+        let console = from.console.as_ref().and_then(|at| at.read(report, value::console));
+        let arch = arch::check(&from.arch, boot_dir, report);
         let boot_file = from.boot_file.as_ref();
         let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, boot_dir)));
         let options = option::check(&from.options, false, report);
@@ -36,11 +38,20 @@ pub(super) fn profiles<'f>(
             names.complete = false;
             continue;
         };
-        names.known.insert(&at.value, args.len());
+        let profile = Profile { kernel: String::new(), initrd, args, console, arch, boot_file, options };
+        let architectures = profile.arch.keys().copied().map(Some).chain([None]);
+        let longest = architectures.map(|arch| profile.args_of(arch, "").len()).max().unwrap_or(0);
+        names.known.insert(&at.value, longest);
+        if longest > value::MAX_ARGS {
+            let most = value::MAX_ARGS;
+            let message = format!(
+                "has {longest} bytes of arguments with its console and those of an architecture; shorten them to at most {most}"
+            );
+            report.add(&at.place, message);
+        }
         if let Some(name) = at.read(report, name::profile) {
             once(&mut seen, name.clone(), at, "profile", report);
-            let profile = |kernel| (name, Profile { kernel, initrd, args, boot_file, options });
-            profiles.extend(kernel.map(profile));
+            profiles.extend(kernel.map(|kernel| (name, Profile { kernel, ..profile })));
         }
     }
     (profiles, names)

@@ -124,13 +124,18 @@ impl<'t> Table<'t> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, name: &str, report: &mut Report<'_>) -> Option<bool> {
+        self.flag_at(name, report).map(|at| at.value)
+    }
+
+    /// The same with its place.
+    pub(super) fn flag_at(&self, name: &str, report: &mut Report<'_>) -> Option<At<bool>> {
         let (place, value) = self.find(name, report)?;
         let spoilt = report.take_spoilt(&value.span()).is_some();
         let flag = value.get_ref().as_bool().filter(|_| !spoilt);
         if flag.is_none() {
             report.add(&place, format!("has to be true or false, without quotes; write {name} = true"));
         }
-        flag
+        Some(At { value: flag?, place })
     }
 
     /// A list of texts; empty if it is not there. `example` is one of them, without its quotes.

@@ -53,6 +53,7 @@ pub(super) fn check<'f>(
     }
     let port = RelayPort { circuit_id: circuit_id?, remote_id };
     if let Some(before) = seen.ports.get(&port) {
+        let before = report.name(before, &written.place);
         report.add(&written.place, format!("this relay port is already at {before}; remove one"));
         return Some(port);
     }
@@ -61,6 +62,7 @@ pub(super) fn check<'f>(
         None => seen.circuits.get(&port.circuit_id),
     };
     if let Some(before) = overlapping {
+        let before = report.name(before, &written.place);
         let message = format!(
             "{before} has the same circuit_id, and one of them is for every relay; write remote_id in both"
         );

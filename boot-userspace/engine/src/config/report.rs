@@ -1,4 +1,4 @@
-//! Collects the problems of one file.
+//! Collects the problems of the files that make up a configuration.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,18 +6,27 @@ use std::ops::Range;
 
 use super::problem::{Problem, Problems};
 
-/// Where something stands in the file.
+/// A line of one of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Which file, from 0; the first is the configuration file itself.
+    pub(super) file: u16,
+    /// From 1.
+    pub(super) number: u32,
+}
+
+/// Where something stands in the files.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Path of the key; empty for the file itself.
+    /// Path of the key in its file; empty for the file itself.
     pub(super) key: String,
-    pub(super) line: Option<usize>,
+    pub(super) line: Option<Line>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            Some(line) => write!(f, "{} (line {line})", self.key),
+            Some(line) => write!(f, "{} (line {})", self.key, line.number),
             None => f.write_str(&self.key),
         }
     }
@@ -42,8 +51,12 @@ impl At<String> {
 }
 
 pub(super) struct Report<'t> {
+    /// The files' names, the configuration file's first.
+    files: Vec<String>,
+    /// The file that is read now.
+    file: u16,
     text: &'t str,
-    /// Byte positions of the newlines.
+    /// Byte positions of its newlines.
     newlines: Vec<usize>,
     problems: Vec<Problem>,
     /// Values that are not TOML, waiting for the walk to find out which key they belong to.
@@ -51,15 +64,45 @@ pub(super) struct Report<'t> {
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        let newlines =
-            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
-        Self { text, newlines, problems: Vec::new(), spoilt: Vec::new() }
+    pub(super) fn new(files: Vec<String>) -> Self {
+        Self { files, file: 0, text: "", newlines: Vec::new(), problems: Vec::new(), spoilt: Vec::new() }
     }
 
-    /// The line of a byte position, from 1.
-    pub(super) fn line(&self, position: usize) -> usize {
-        1 + self.newlines.partition_point(|newline| *newline < position)
+    /// Positions are those of this text from now on.
+    pub(super) fn begin(&mut self, file: u16, text: &'t str) {
+        self.file = file;
+        self.text = text;
+        self.newlines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    }
+
+    /// Reports the values of this text that are not TOML and belong to no key.
+    pub(super) fn end(&mut self) {
+        for (span, message) in std::mem::take(&mut self.spoilt) {
+            let place = Place { key: String::new(), line: Some(self.line(span.start)) };
+            self.add(&place, message);
+        }
+    }
+
+    /// The line of a byte position.
+    pub(super) fn line(&self, position: usize) -> Line {
+        let before = self.newlines.partition_point(|newline| *newline < position);
+        Line { file: self.file, number: u32::try_from(before + 1).unwrap_or(u32::MAX) }
+    }
+
+    /// A place as something is told of it at another one: with the file's name if that is another file.
+    pub(super) fn name(&self, place: &Place, from: &Place) -> String {
+        let file = |place: &Place| place.line.map_or(0, |line| line.file);
+        match (place.line, self.file_name(place)) {
+            (Some(line), Some(name)) if file(place) != file(from) => {
+                format!("{} (line {} of {name})", place.key, line.number)
+            }
+            _ => place.to_string(),
+        }
+    }
+
+    fn file_name(&self, place: &Place) -> Option<&String> {
+        self.files.get(usize::from(place.line.map_or(0, |line| line.file)))
     }
 
     /// The text as it was written.
@@ -68,7 +111,9 @@ impl<'t> Report<'t> {
     }
 
     pub(super) fn add(&mut self, place: &Place, message: impl Into<String>) {
-        self.problems.push(Problem { line: place.line, key: place.key.clone(), message: message.into() });
+        let file = self.file_name(place).cloned().unwrap_or_default();
+        let line = place.line.and_then(|line| usize::try_from(line.number).ok());
+        self.problems.push(Problem { file, line, key: place.key.clone(), message: message.into() });
     }
 
     pub(super) fn add_spoilt(&mut self, span: Range<usize>, message: String) {
@@ -89,14 +134,10 @@ impl<'t> Report<'t> {
     }
 
     /// The configuration if there was no problem; `None` is only given together with problems.
-    pub(super) fn finish<T>(mut self, origin: &str, config: Option<T>) -> Result<T, Problems> {
-        for (span, message) in std::mem::take(&mut self.spoilt) {
-            let place = Place { key: String::new(), line: Some(self.line(span.start)) };
-            self.add(&place, message);
-        }
+    pub(super) fn finish<T>(self, config: Option<T>) -> Result<T, Problems> {
         match config {
             Some(config) if self.problems.is_empty() => Ok(config),
-            _ => Err(Problems::new(origin, self.problems)),
+            _ => Err(Problems::new(self.problems)),
         }
     }
 }
@@ -110,6 +151,7 @@ pub(super) fn once<'f, K: std::hash::Hash + Eq>(
     report: &mut Report<'_>,
 ) {
     if let Some(before) = seen.get(&key) {
+        let before = report.name(before, &at.place);
         report.add(
             &at.place,
             format!("{what} {} is already at {before}; remove one", super::value::quoted(&at.value)),
@@ -117,4 +159,28 @@ pub(super) fn once<'f, K: std::hash::Hash + Eq>(
     } else {
         seen.insert(key, &at.place);
     }
+}
+
+/// A key that may be there once.
+pub(super) fn one<T>(known: &mut Option<At<T>>, more: Option<At<T>>, report: &mut Report<'_>) {
+    match (&known, more) {
+        (Some(before), Some(again)) => twice(&before.place, &again.place, report),
+        (None, Some(first)) => *known = Some(first),
+        (_, None) => {}
+    }
+}
+
+/// A list that may be there once.
+pub(super) fn one_list<T>(known: &mut Vec<At<T>>, more: Vec<At<T>>, report: &mut Report<'_>) {
+    match (known.first(), more.first()) {
+        (Some(before), Some(again)) => twice(&before.place, &again.place, report),
+        (None, Some(_)) => *known = more,
+        (_, None) => {}
+    }
+}
+
+/// Reports a key that two files have.
+pub(super) fn twice(before: &Place, again: &Place, report: &mut Report<'_>) {
+    let before = report.name(before, again);
+    report.add(again, format!("is already set by {before}; write it in one of these files only"));
 }

@@ -25,6 +25,7 @@ pub(super) fn check(from: &[file::Subnet], report: &mut Report<'_>) -> (Vec<Subn
         let cidr = from.cidr.as_ref().and_then(|at| Some((at.read(report, address::cidr)?, &at.place)));
         if let Some((cidr, place)) = cidr {
             if let Some((other, at)) = before.iter().find(|(other, _)| overlap(*other, cidr)) {
+                let at = report.name(at, place);
                 report.add(place, format!("{cidr} overlaps {other} of {at}; write subnets that do not"));
             }
             before.push((cidr, place));

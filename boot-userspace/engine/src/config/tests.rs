@@ -1,6 +1,7 @@
 //! Whole files.
 
 mod answers;
+mod files;
 mod identity;
 mod mistakes;
 mod packaged;
@@ -174,6 +175,8 @@ fn the_example_of_the_design() {
         kernel: "talos/vmlinuz".into(),
         initrd: vec!["talos/initramfs.xz".into()],
         args: "console=ttyS0 talos.platform=metal".into(),
+        console: None,
+        arch: std::collections::BTreeMap::new(),
         boot_file: None,
         options: Vec::new(),
     };

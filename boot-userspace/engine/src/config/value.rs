@@ -145,6 +145,15 @@ pub(super) fn label_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// What follows `console=`: one word.
+pub(super) fn console(text: &str) -> Result<String, String> {
+    let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if !is_word || text.starts_with("console=") || text.len() > 63 {
+        return Err(format!("{} is no console; write a device such as \"ttyS0,115200\"", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,12 +67,12 @@ impl Engine {
 
     /// How far the kernel may promise a machine this address. What is stored for another one, in another subnet perhaps,
     /// is no promise of it.
-    pub(super) fn durable_until(&self, mac: Mac, binding: &Binding) -> u64 {
+    pub(crate) fn durable_until(&self, mac: Mac, binding: &Binding) -> u64 {
         self.entry(mac, binding.address).map_or(0, |host| host.durable_until)
     }
 
     /// The machine's entry, if it is for this address.
-    pub(super) fn entry(&self, mac: Mac, address: Ipv4Addr) -> Option<Host> {
+    pub(crate) fn entry(&self, mac: Mac, address: Ipv4Addr) -> Option<Host> {
         let host = self.tables.hosts.get(&HostKey::from(mac));
         host.filter(|host| host.address == address.octets()).copied()
     }
@@ -96,7 +96,7 @@ impl Engine {
 
     /// A machine that has got another address in a subnet must not be offered its old one, which may be somebody else's by
     /// now. What it has in another subnet stays.
-    pub(super) fn drop_stale_entry(&mut self, mac: Mac) {
+    pub(crate) fn drop_stale_entry(&mut self, mac: Mac) {
         if let Some(host) = self.tables.hosts.get(&HostKey::from(mac))
             && self.bindings.with(mac, Ipv4Addr::from(host.address)).is_none()
         {
@@ -122,11 +122,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {
+    pub(crate) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {
         let subnet = self.policy.subnets().get(binding.subnet);
         let mut host = Host::new_zeroed();
         host.durable_until = durable_until;
-        host.bound_until = binding.bound_until(now);
+        // The kernel offers nobody an address that is to become another one.
+        host.bound_until = if self.is_to_move(mac, binding) { 0 } else { binding.bound_until(now) };
         host.answer_set = set;
         host.port_decides = u8::from(self.policy.port_decides(mac));
         host.address = binding.address.octets();

@@ -38,6 +38,12 @@ struct Lately {
 }
 
 impl Declines {
+    /// Gives subnets other indices.
+    pub(crate) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) {
+        let moved = self.0.drain().filter_map(|((link, old), lately)| Some(((link, new(old)?), lately)));
+        self.0 = moved.collect();
+    }
+
     fn lately(&mut self, ifindex: u32, subnet: usize, now: u64) -> &mut Lately {
         let lately = self.0.entry((ifindex, subnet)).or_default();
         if now >= lately.since + QUARANTINE {

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Whether a machine was promised an address for longer, or the configuration has it for its MAC.
-    pub(super) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
+    pub(crate) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
         let is_named = self.machines.is_named(mac);
         match self.bindings.with(mac, address) {
             None => false,

@@ -186,7 +186,9 @@ impl Engine {
         match self.bindings.get(asked.mac, place.subnet) {
             _ if wanted.is_unspecified() => self.refuse(asked, place, Refusal::NamesNone),
             Some(binding)
-                if binding.state != State::Reserved && self.bindings.is_excluded(binding.address) =>
+                if binding.state != State::Reserved
+                    && self.bindings.is_excluded(binding.address)
+                    && !self.honours_offers() =>
             {
                 self.forget(asked.mac, binding.address);
                 self.refuse(asked, place, Refusal::Reserved(binding.address))

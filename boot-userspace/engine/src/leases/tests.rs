@@ -82,7 +82,7 @@ impl Lab {
                     self.engine.probed(mac, address, in_use_by, self.now);
                     self.obey();
                 }
-                Command::PutAnswer(..) | Command::Send { .. } => {}
+                Command::PutAnswer(..) | Command::DeleteAnswer(_) | Command::Send { .. } => {}
             }
         }
     }

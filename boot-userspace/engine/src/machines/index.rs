@@ -1,6 +1,6 @@
 //! Every machine, and what finds it: its identities and the address that is reserved for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -76,6 +76,14 @@ pub(super) struct Found {
     pub(super) by_port: bool,
 }
 
+/// What makes other machines of those that are there.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) removed: Vec<MachineId>,
+    pub(super) changed: Vec<(MachineId, Arc<Machine>)>,
+    pub(super) added: Vec<Arc<Machine>>,
+}
+
 /// The machines. What a change costs does not depend on how many there are.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -96,11 +104,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn add(&mut self, machine: Arc<Machine>) -> Result<MachineId, ConflictError> {
         self.check(&machine, None)?;
-        self.last += 1;
-        let id = MachineId(self.last);
-        self.link(id, &machine);
-        self.machines.insert(id, machine);
-        Ok(id)
+        Ok(self.put_new(machine))
     }
 
     /// Puts a machine in the place of what it was, and gives that.
@@ -121,6 +125,51 @@ impl Index {
         let machine = self.machines.remove(&id)?;
         self.unlink(&machine);
         Some(machine)
+    }
+
+    /// What is to be done for these machines to be there. Who has an identity or the name of a machine is that machine,
+    /// unless an earlier one of them is it already.
+    pub(super) fn compare(&self, machines: &[Arc<Machine>]) -> Changes {
+        let mut changes = Changes::default();
+        let mut left: HashSet<MachineId> = self.machines.keys().copied().collect();
+        // What is as it was must not be taken for another one that has changed.
+        let mut others = Vec::new();
+        for machine in machines {
+            let same = Identity::all(machine).find_map(|identity| Some(self.having(&identity)?.id));
+            match same.filter(|id| self.get(*id) == Some(machine)) {
+                Some(id) => drop(left.remove(&id)),
+                None => others.push(machine),
+            }
+        }
+        let named = |id: &MachineId| Some((self.get(*id)?.name.as_ref()?, *id));
+        let by_name: HashMap<&String, MachineId> = left.iter().filter_map(named).collect();
+        for machine in others {
+            let mut same = Identity::all(machine).filter_map(|identity| Some(self.having(&identity)?.id));
+            let by_name = || by_name.get(machine.name.as_ref()?).copied();
+            match same.find(|id| left.contains(id)).or_else(|| by_name().filter(|id| left.contains(id))) {
+                Some(id) => {
+                    left.remove(&id);
+                    changes.changed.push((id, Arc::clone(machine)));
+                }
+                None => changes.added.push(Arc::clone(machine)),
+            }
+        }
+        changes.removed = left.into_iter().collect();
+        changes
+    }
+
+    /// Adds a machine that has nothing in common with another one.
+    pub(super) fn put_new(&mut self, machine: Arc<Machine>) -> MachineId {
+        self.last += 1;
+        let id = MachineId(self.last);
+        self.put(id, machine);
+        id
+    }
+
+    /// The same for one that was removed.
+    pub(super) fn put(&mut self, id: MachineId, machine: Arc<Machine>) {
+        self.link(id, &machine);
+        self.machines.insert(id, machine);
     }
 
     pub(super) fn get(&self, id: MachineId) -> Option<&Arc<Machine>> {

@@ -22,7 +22,7 @@ use boot_common::Mac;
 
 use crate::config::Machine;
 use addresses::Addresses;
-use index::{Found, Index};
+use index::{Changes, Found, Index};
 use recognition::Recognitions;
 
 pub use addresses::MOST_UNKNOWN;
@@ -48,6 +48,15 @@ pub struct Asker {
     pub known: Option<Known>,
     /// The address that the machine that is meant has, if it is known and the asker has none of its addresses.
     pub elsewhere: Option<Ipv4Addr>,
+}
+
+/// What became of machines that others were put in the place of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// The MACs that may be another machine's now, or the same one's with another configuration.
+    pub touched: Vec<Mac>,
+    /// The machines that stay who they are and have another configuration.
+    pub changed: Vec<MachineId>,
 }
 
 /// All machines. Clones are the same.
@@ -94,6 +103,12 @@ impl Machines {
     /// Removes a machine. Gives the MACs that were its own; none if it was not there any more.
     pub fn remove(&self, id: MachineId) -> Option<Vec<Mac>> {
         self.write().remove(id)
+    }
+
+    /// Has these machines in the place of those that are there, all at once. Who has an identity that a machine had stays
+    /// that machine. They must have nothing in common with each other, as [`Machines::new`] sees to.
+    pub fn replace(&self, machines: &[Arc<Machine>]) -> Replaced {
+        self.write().replace(machines)
     }
 
     /// A machine.
@@ -319,6 +334,44 @@ impl State {
         touched.sort_unstable();
         touched.dedup();
         Ok(touched)
+    }
+
+    fn replace(&mut self, machines: &[Arc<Machine>]) -> Replaced {
+        let mut replaced = Replaced::default();
+        let Changes { removed, changed, added } = self.index.compare(machines);
+        let gone = removed.iter().chain(changed.iter().map(|(id, _)| id));
+        let before: Vec<(MachineId, Arc<Machine>)> =
+            gone.filter_map(|id| Some((*id, self.index.remove(*id)?))).collect();
+        for (id, machine) in &changed {
+            self.index.put(*id, Arc::clone(machine));
+        }
+        for machine in added {
+            replaced.touched.extend(&machine.macs);
+            self.claim(&machine);
+            self.index.put_new(machine);
+        }
+        for (id, before) in before {
+            let now = self.index.get(id).cloned();
+            for mac in self.recognitions.of(id).collect::<Vec<_>>() {
+                let by_port = self.recognitions.get(mac).is_some_and(|found| found.by_port);
+                let is_kept = now.as_ref().is_some_and(|now| {
+                    if by_port { before.relay_port == now.relay_port } else { before.uuid == now.uuid }
+                });
+                if !is_kept {
+                    self.recognitions.forget(mac);
+                }
+                replaced.touched.push(mac);
+            }
+            replaced.touched.extend(&before.macs);
+            if let Some(now) = now {
+                self.claim(&now);
+                replaced.touched.extend(&now.macs);
+                replaced.changed.push(id);
+            }
+        }
+        replaced.touched.sort_unstable();
+        replaced.touched.dedup();
+        replaced
     }
 
     fn remove(&mut self, id: MachineId) -> Option<Vec<Mac>> {

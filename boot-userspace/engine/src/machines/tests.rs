@@ -54,6 +54,56 @@ fn name(machines: &Machines, mac: Mac) -> Option<String> {
     machines.client(mac).name
 }
 
+/// Two machines that exchange what only one can have, which one after the other they could not.
+#[test]
+fn machines_are_replaced_all_at_once() {
+    let at = |name, mac, last| Machine { ip: Some(Ipv4Addr::new(10, 1, 1, last)), ..with_macs(name, &[mac]) };
+    let [one, two, three] = [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 1, last]));
+    let machines = Machines::default();
+    let first = add(&machines, at("node1", one, 1));
+    let second = add(&machines, at("node2", two, 2));
+    let third = add(&machines, with_uuid("node3", UUID));
+    let fourth = add(&machines, with_macs("node4", &[CARD]));
+    show_uuid(&machines, three, UUID);
+    let list = |list: Vec<Machine>| list.into_iter().map(Arc::new).collect::<Vec<_>>();
+    let same = list(vec![
+        at("node1", one, 1),
+        at("node2", two, 2),
+        with_uuid("node3", UUID),
+        with_macs("node4", &[CARD]),
+    ]);
+    assert_eq!(machines.replace(&same), Replaced::default());
+    assert_eq!(machines.recognised(three), Some(third), "nobody has changed");
+
+    let replaced =
+        machines.replace(&list(vec![at("node1", one, 2), at("node2", two, 1), at("new", three, 3)]));
+    assert_eq!(
+        replaced.touched,
+        [one, two, three]
+            .into_iter()
+            .chain([CARD])
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    let mut changed = replaced.changed;
+    changed.sort_unstable();
+    assert_eq!(changed, [first, second], "they are who they were");
+    let owner = |last| machines.by_reserved(Ipv4Addr::new(10, 1, 1, last)).map(|known| known.id);
+    assert_eq!((owner(1), owner(2)), (Some(second), Some(first)));
+    assert_eq!((machines.get(third), machines.get(fourth)), (None, None));
+    assert_eq!(machines.recognised(three), None, "it is a machine of its own now");
+    assert_eq!(name(&machines, three).as_deref(), Some("new"));
+    assert_eq!(name(&machines, CARD), None);
+
+    // A new card: its name says that it is the same.
+    let replaced =
+        machines.replace(&list(vec![at("node1", CARD, 2), at("node2", two, 1), at("new", three, 3)]));
+    assert_eq!(replaced.changed, [first]);
+    assert_eq!(machines.by_mac(CARD).map(|known| known.id), Some(first));
+    assert_eq!(machines.by_mac(one), None);
+}
+
 #[test]
 fn two_machines_with_one_identity_are_an_error_that_names_both() {
     let machines = Machines::default();

@@ -20,6 +20,7 @@ fn apply(kernel: &mut tables::Tables, command: Command) {
         Command::PutHost(key, host) => drop(kernel.hosts.insert(key, host)),
         Command::DeleteHost(key) => kernel.hosts.remove(&key),
         Command::PutAnswer(key, answer) => drop(kernel.answers.insert(key, *answer)),
+        Command::DeleteAnswer(key) => drop(kernel.answers.remove(&key)),
         Command::Persist(_) | Command::Probe { .. } | Command::Send { .. } => {}
     }
 }

@@ -2,6 +2,8 @@
 
 mod events;
 
+use std::sync::Arc;
+
 use boot_common::Reason;
 use boot_common::tables::Hook;
 use tokio::sync::oneshot;
@@ -9,10 +11,16 @@ use tokio::sync::oneshot;
 pub use events::{EventStream, Reader};
 
 use crate::store::StoreError;
+use boot_engine::config::Config;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use boot_engine::policy::Loaders;
 use boot_engine::pools::Pool;
 use boot_engine::record::Lease;
+use boot_engine::reload::Changes;
 use boot_engine::stats::Held;
+
+/// Asks for a reload, and gets what it has changed, or every problem.
+pub type ReloadRequest = oneshot::Sender<Result<Changes, Vec<String>>>;
 
 /// What an operator, or who watches, wants, and where the answer goes.
 #[derive(Debug)]
@@ -31,6 +39,15 @@ pub enum Ask {
         dry_run: bool,
         /// Gets what became of each.
         reply: oneshot::Sender<Result<Vec<Outcome>, AskFailure>>,
+    },
+    /// Serve by another configuration.
+    Reload {
+        /// It names the same interfaces as before.
+        config: Arc<Config>,
+        /// The boot files that there are now.
+        loaders: Loaders,
+        /// Gets whether that is done.
+        reply: oneshot::Sender<Result<(), AskFailure>>,
     },
     /// How packets ended at each hook.
     Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),

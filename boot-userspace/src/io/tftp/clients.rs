@@ -5,11 +5,11 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
 use crate::host::link::Link;
+use crate::host::live::Live;
 use boot_engine::config::{Config, TftpClients};
 
 /// How many networks are remembered as refused, so that each has one line in the log.
@@ -26,30 +26,45 @@ pub(super) enum Standing {
     Refused,
 }
 
-/// The networks that are served beside the interfaces' own.
+/// The networks that are served beside the interfaces' own. Clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Clients {
-    networks: Arc<[Ipv4Net]>,
+pub struct Clients(Live<Networks>);
+
+#[derive(Debug)]
+struct Networks {
+    named: Vec<Ipv4Net>,
     are_all: bool,
 }
 
 impl Clients {
     pub(super) fn of(config: &Config) -> Self {
+        Self(Live::new(Networks::of(config)))
+    }
+
+    /// From now on those of another configuration. Transfers under way go on.
+    pub fn follow(&self, config: &Config) {
+        self.0.replace(Networks::of(config));
+    }
+
+    pub(super) fn standing(&self, address: Ipv4Addr, link: &Link) -> Standing {
+        let networks = self.0.get();
+        let mut ours = link.addresses.iter().chain(&networks.named);
+        match ours.any(|net| net.contains(&address)) {
+            true => Standing::Served,
+            false if networks.are_all => Standing::Foreign,
+            false => Standing::Refused,
+        }
+    }
+}
+
+impl Networks {
+    fn of(config: &Config) -> Self {
         let subnets = config.subnets.iter().map(|subnet| subnet.cidr);
         let (named, are_all) = match &config.tftp.clients {
             TftpClients::Served(named) => (named.as_slice(), false),
             TftpClients::Any => (&[][..], true),
         };
-        Self { networks: subnets.chain(named.iter().copied()).collect(), are_all }
-    }
-
-    pub(super) fn standing(&self, address: Ipv4Addr, link: &Link) -> Standing {
-        let mut ours = link.addresses.iter().chain(&*self.networks);
-        match ours.any(|net| net.contains(&address)) {
-            true => Standing::Served,
-            false if self.are_all => Standing::Foreign,
-            false => Standing::Refused,
-        }
+        Self { named: subnets.chain(named.iter().copied()).collect(), are_all }
     }
 }
 

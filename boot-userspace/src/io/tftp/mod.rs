@@ -29,12 +29,13 @@ mod log;
 mod ports;
 mod start;
 
-use clients::{Clients, Standing};
+use clients::Standing;
 use log::Teller;
 #[cfg(test)]
 pub(crate) use log::golden;
 use ports::{Datagram, Ports};
 
+pub use clients::Clients;
 pub use start::{InKernel, Prepared, prepare};
 
 /// The port of every request, and of every packet where there is a single port.

@@ -112,6 +112,12 @@ pub fn prepare(
 }
 
 impl Prepared {
+    /// Who gets files.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        self.common.clients.clone()
+    }
+
     /// Opens port 69 of the interfaces. What arrives from now on waits for [`TftpServer::run`].
     ///
     /// # Errors

@@ -232,6 +232,9 @@ impl World {
                 Command::PutAnswer(key, answer) => {
                     self.kernel.as_mut().map(|kernel| kernel.answers.insert(key, *answer));
                 }
+                Command::DeleteAnswer(key) => {
+                    self.kernel.as_mut().map(|kernel| kernel.answers.remove(&key));
+                }
                 Command::Probe { address, mac, .. } => self.probes.push_back((mac, address)),
                 Command::Send { ifindex, mut frame, via, .. } => {
                     assert_eq!(ifindex, IFINDEX);

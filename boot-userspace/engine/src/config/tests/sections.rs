@@ -103,6 +103,39 @@ fn pools() {
 }
 
 #[test]
+fn architectures_of_a_profile() {
+    let text = "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n[[profile]]\nname = 'a'\nkernel = 'k'\nconsole = 'ttyS0,115200'\n\
+        [profile.arch.arm64]\nkernel = 'arm/k'\ninitrd = []\nargs = 'b=1'\nconsole = 'ttyAMA0'\n\
+        [profile.arch.x64]\nargs = 'c=1'\n[[profile]]\nname = 'b'\nkernel = 'k'\narch.riscv64 = { kernel = 'r' }\n";
+    let config = parse(text, "test").unwrap();
+    let (a, b) = (&config.profiles["a"], &config.profiles["b"]);
+    assert_eq!((a.kernel_of(Some(Arch::Arm64)), a.initrd_of(Some(Arch::Arm64)).len()), ("arm/k", 0));
+    assert_eq!(a.args_of(Some(Arch::Arm64), "own"), "console=ttyAMA0 b=1 own");
+    assert_eq!(a.args_of(Some(Arch::X64), ""), "console=ttyS0,115200 c=1");
+    assert_eq!((a.kernel_of(None), b.kernel_of(Some(Arch::Riscv64))), ("k", "r"));
+    let wrong = text
+        .replace("arm/k", "/arm/k")
+        .replace("ttyAMA0", "console=ttyAMA0")
+        .replace("arch.x64", "arch.amd64");
+    let problems = parse(&wrong, "test").unwrap_err().to_string();
+    let lines: Vec<&str> = problems.lines().collect();
+    assert_eq!(lines.len(), 3, "{problems}");
+    assert!(lines[0].starts_with("test:9: profile[0].arch.arm64.kernel: "), "{problems}");
+    assert!(lines[1].starts_with("test:12: profile[0].arch.arm64.console: "), "{problems}");
+    assert!(
+        lines[2].starts_with("test:13: profile[0].arch.amd64: there is no such key; write bios, "),
+        "{problems}"
+    );
+    let long = text.replace("b=1", &"x".repeat(1995));
+    assert!(
+        parse(&long, "test")
+            .unwrap_err()
+            .to_string()
+            .contains("with its console and those of an architecture")
+    );
+}
+
+#[test]
 fn profiles() {
     let long = "x".repeat(2001);
     bad_after_base(

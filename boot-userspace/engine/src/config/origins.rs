@@ -1,0 +1,141 @@
+//! Where each setting stands: in which file, by which key, on which line.
+
+use super::arch::Arch;
+use super::file::{File, Machine, Profile, Subnet};
+use super::option;
+use super::report::{At, Place};
+
+/// Where the settings of a configuration stand, each as `FILE:LINE: KEY`. Positions are those in
+/// [`Config`](super::Config).
+pub struct Origins {
+    files: Vec<String>,
+    file: File,
+}
+
+impl Origins {
+    pub(super) fn new(files: Vec<String>, file: File) -> Self {
+        Self { files, file }
+    }
+
+    /// A `[[machine]]`.
+    #[must_use]
+    pub fn machine(&self, position: usize) -> Option<String> {
+        self.of_machine(position).map(|machine| self.place(&machine.place))
+    }
+
+    /// A key of a `[[machine]]`: `ip`, `profile`, `args` or `boot_file`.
+    #[must_use]
+    pub fn machine_key(&self, position: usize, key: &str) -> Option<String> {
+        let Machine { ip, profile, args, boot_file, .. } = self.of_machine(position)?;
+        let at = match key {
+            "ip" => ip,
+            "profile" => profile,
+            "args" => args,
+            "boot_file" => boot_file,
+            _ => return None,
+        };
+        self.at(at.as_ref())
+    }
+
+    /// An option of a `[[machine]]`.
+    #[must_use]
+    pub fn machine_option(&self, position: usize, code: u8) -> Option<String> {
+        self.option(&self.of_machine(position)?.options, code)
+    }
+
+    /// A key of a `[[profile]]`: `kernel`, `args`, `console` or `boot_file`.
+    #[must_use]
+    pub fn profile_key(&self, name: &str, key: &str) -> Option<String> {
+        let Profile { kernel, args, console, boot_file, .. } = self.of_profile(name)?;
+        let at = match key {
+            "kernel" => kernel,
+            "args" => args,
+            "console" => console,
+            "boot_file" => boot_file,
+            _ => return None,
+        };
+        self.at(at.as_ref())
+    }
+
+    /// A key of an architecture of a `[[profile]]`: `kernel`, `initrd`, `args` or `console`.
+    #[must_use]
+    pub fn arch_key(&self, name: &str, arch: Arch, key: &str) -> Option<String> {
+        let of = self.of_profile(name)?.arch.iter().find(|of| of.is_for(arch))?;
+        match key {
+            "kernel" => self.at(of.kernel.as_ref()),
+            "initrd" => self.at(of.initrd.first()),
+            "args" => self.at(of.args.as_ref()),
+            "console" => self.at(of.console.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// One of `initrd` of a `[[profile]]`.
+    #[must_use]
+    pub fn initrd(&self, name: &str, position: usize) -> Option<String> {
+        self.at(self.of_profile(name)?.initrd.get(position))
+    }
+
+    /// An option of a `[[profile]]`.
+    #[must_use]
+    pub fn profile_option(&self, name: &str, code: u8) -> Option<String> {
+        self.option(&self.of_profile(name)?.options, code)
+    }
+
+    /// The pool of a `[[subnet]]`, or the subnet if it has none.
+    #[must_use]
+    pub fn pool(&self, position: usize) -> Option<String> {
+        let Subnet { pool, cidr, .. } = self.file.subnets.get(position)?;
+        self.at(pool.first()).or_else(|| self.at(cidr.as_ref()))
+    }
+
+    /// An option of a `[[subnet]]`.
+    #[must_use]
+    pub fn subnet_option(&self, position: usize, code: u8) -> Option<String> {
+        self.option(&self.file.subnets.get(position)?.options, code)
+    }
+
+    /// A `[[boot_file]]`.
+    #[must_use]
+    pub fn rule(&self, position: usize) -> Option<String> {
+        self.file.boot_files.get(position).map(|rule| self.place(rule.place()))
+    }
+
+    /// `profile` of `[default]`.
+    #[must_use]
+    pub fn default_profile(&self) -> Option<String> {
+        self.at(self.file.default_profile.as_ref())
+    }
+
+    /// `unknown` of `[default]`.
+    #[must_use]
+    pub fn unknown(&self) -> Option<String> {
+        self.at(self.file.unknown.as_ref())
+    }
+
+    fn of_machine(&self, position: usize) -> Option<&Machine> {
+        self.file.machines.get(position)
+    }
+
+    fn of_profile(&self, name: &str) -> Option<&Profile> {
+        let named = |profile: &&Profile| profile.name.as_ref().is_some_and(|at| at.value == name);
+        self.file.profiles.iter().find(named)
+    }
+
+    fn option(&self, options: &[option::Written], code: u8) -> Option<String> {
+        options.iter().find_map(|option| option.place_of(code.into())).map(|place| self.place(place))
+    }
+
+    fn at<T>(&self, at: Option<&At<T>>) -> Option<String> {
+        at.map(|at| self.place(&at.place))
+    }
+
+    fn place(&self, place: &Place) -> String {
+        let name = self.files.get(usize::from(place.line.map_or(0, |line| line.file)));
+        let name = name.map_or("", String::as_str);
+        match place.line {
+            Some(line) => format!("{name}:{}: {}", line.number, place.key),
+            None => format!("{name}: {}", place.key),
+        }
+    }
+}

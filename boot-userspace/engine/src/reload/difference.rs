@@ -1,0 +1,169 @@
+//! What a new configuration changes, in words, and which of it waits for a restart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Config, Http, Interface, Machine, Profile, Subnet, Tftp};
+
+/// How many machines are named of those that were added, changed or removed.
+const MOST_NAMED: usize = 20;
+
+/// What is different in a new configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What has changed, each as a few words.
+    pub changed: Vec<String>,
+    /// The keys that stay as they were until xpxe is restarted.
+    pub waiting: Vec<String>,
+}
+
+/// The new configuration as far as it can be served without a restart; the rest is that of the running one.
+#[must_use]
+pub fn live(running: &Config, new: Config) -> Config {
+    let Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, .. } = running.clone();
+    let http = Http { shared_addresses: new.http.shared_addresses, ..running.http.clone() };
+    let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
+    Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, http, tftp, ..new }
+}
+
+/// What a new configuration changes of the running one.
+#[must_use]
+pub fn changes(running: &Config, new: &Config) -> Changes {
+    let mut changed = machines(&running.machines, &new.machines);
+    changed.extend(subnets(&running.subnets, &new.subnets));
+    changed.extend(profiles(running, new));
+    let mut note = |differs: bool, what: &str| {
+        if differs {
+            changed.push(format!("changed {what}"));
+        }
+    };
+    note(running.boot_files != new.boot_files, "[[boot_file]]");
+    note(running.default.profile != new.default.profile, "default.profile");
+    note(running.default.unknown != new.default.unknown, "default.unknown");
+    note(running.http.shared_addresses != new.http.shared_addresses, "http.shared_addresses");
+    note(running.tftp.clients != new.tftp.clients, "tftp.clients");
+    Changes { changed, waiting: waiting(running, new) }
+}
+
+fn waiting(running: &Config, new: &Config) -> Vec<String> {
+    let (http, tftp) = (&running.http, &running.tftp);
+    let keys = [
+        ("state_dir", running.state_dir != new.state_dir),
+        ("boot_dir", running.boot_dir != new.boot_dir),
+        ("pin_dir", running.pin_dir != new.pin_dir),
+        ("fast_path_memory", running.fast_path_memory != new.fast_path_memory),
+        ("http.listen", http.listen != new.http.listen),
+        ("http.advertise", http.advertise != new.http.advertise),
+        ("http.connections_per_address", http.connections_per_address != new.http.connections_per_address),
+        ("http.trusted_proxies", http.trusted_proxies != new.http.trusted_proxies),
+        ("http.threads", http.threads != new.http.threads),
+        ("tftp.windowsize", tftp.windowsize != new.tftp.windowsize),
+        ("tftp.single_port", tftp.single_port != new.tftp.single_port),
+        ("ipxe", running.ipxe != new.ipxe),
+    ];
+    let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
+    let of = |config: &Config, name: &str| -> Option<Interface> {
+        config.interfaces.iter().find(|interface| interface.name == name).cloned()
+    };
+    let mut interfaces: Vec<&str> =
+        running.interfaces.iter().chain(&new.interfaces).map(|interface| interface.name.as_str()).collect();
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    let interfaces = interfaces.into_iter().filter(|name| of(running, name) != of(new, name));
+    keys.chain(interfaces.map(|name| format!("[[interface]] {name}"))).collect()
+}
+
+fn machines(running: &[Arc<Machine>], new: &[Arc<Machine>]) -> Vec<String> {
+    let by_name = |machines: &[Arc<Machine>]| -> HashMap<String, Arc<Machine>> {
+        machines.iter().map(|machine| (called(machine), Arc::clone(machine))).collect()
+    };
+    let (before, now) = (by_name(running), by_name(new));
+    let not_in = |machines: &[Arc<Machine>], others: &HashMap<String, Arc<Machine>>| -> Vec<String> {
+        machines.iter().map(|machine| called(machine)).filter(|name| !others.contains_key(name)).collect()
+    };
+    let changed = new.iter().map(|machine| called(machine));
+    let changed = changed.filter(|name| before.get(name).is_some_and(|was| now.get(name) != Some(was)));
+    let mut said = Vec::new();
+    for (verb, names) in
+        [("added", not_in(new, &before)), ("changed", changed.collect()), ("removed", not_in(running, &now))]
+    {
+        said.extend(names.iter().take(MOST_NAMED).map(|name| format!("{verb} machine {name}")));
+        if names.len() > MOST_NAMED {
+            said.push(format!("{verb} {} more machines", names.len() - MOST_NAMED));
+        }
+    }
+    said
+}
+
+/// A machine's name, or else what it is known by.
+fn called(machine: &Machine) -> String {
+    let identity = || {
+        let identity = crate::machines::Identity::all(machine).next();
+        identity.map_or_else(String::new, |identity| identity.to_string())
+    };
+    machine.name.clone().unwrap_or_else(identity)
+}
+
+fn subnets(running: &[Subnet], new: &[Subnet]) -> Vec<String> {
+    let mut said = Vec::new();
+    for subnet in new {
+        match running.iter().find(|was| was.cidr == subnet.cidr) {
+            None => said.push(format!("added subnet {}", subnet.cidr)),
+            Some(was) if was != subnet => {
+                said.push(format!(
+                    "changed subnet {}: {}",
+                    subnet.cidr,
+                    keys_of_subnet(was, subnet).join(", ")
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = running.iter().filter(|was| new.iter().all(|subnet| subnet.cidr != was.cidr));
+    said.extend(gone.map(|was| format!("removed subnet {}", was.cidr)));
+    said
+}
+
+fn keys_of_subnet(was: &Subnet, now: &Subnet) -> Vec<&'static str> {
+    let keys = [
+        ("pool", was.pool != now.pool),
+        ("router", was.router != now.router),
+        ("dns", was.dns != now.dns),
+        ("domain", was.domain != now.domain),
+        ("lease", was.lease != now.lease),
+        ("boot_lease", was.boot_lease != now.boot_lease),
+        ("probe", was.probe != now.probe),
+        ("authoritative", was.authoritative != now.authoritative),
+        ("options", was.options != now.options),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+fn profiles(running: &Config, new: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    for (name, profile) in &new.profiles {
+        match running.profiles.get(name) {
+            None => said.push(format!("added profile {name}")),
+            Some(was) if was != profile => {
+                said.push(format!("changed profile {name}: {}", keys_of_profile(was, profile).join(", ")));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = running.profiles.keys().filter(|name| !new.profiles.contains_key(*name));
+    said.extend(gone.map(|name| format!("removed profile {name}")));
+    said
+}
+
+fn keys_of_profile(was: &Profile, now: &Profile) -> Vec<&'static str> {
+    let keys = [
+        ("kernel", was.kernel != now.kernel),
+        ("initrd", was.initrd != now.initrd),
+        ("args", was.args != now.args),
+        ("console", was.console != now.console),
+        ("arch", was.arch != now.arch),
+        ("boot_file", was.boot_file != now.boot_file),
+        ("options", was.options != now.options),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}

@@ -1,0 +1,116 @@
+//! The tables after a reload.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use boot_common::Mac;
+use boot_common::tables::{AnswerKey, Host, HostKey};
+
+use crate::Engine;
+use crate::binding::State;
+use crate::command::{Command, Now};
+use crate::config::{DhcpRole, Machine};
+use crate::policy::Differences;
+
+impl Engine {
+    /// Interfaces that are served: which answers strangers get there, and by which address.
+    pub(super) fn refresh_links(&mut self) {
+        for position in 0..self.policy.ports().len() {
+            let ifindex = self.policy.ports().get(position).map(|port| port.ifindex);
+            if ifindex.is_some_and(|ifindex| self.tables.links.contains_key(&ifindex)) {
+                self.put_link(position);
+            }
+        }
+    }
+
+    /// Every machine's entry. What is as it was is not written. With `strangers_speak`, machines that nothing is known of
+    /// lose theirs: their next word tells whether they are one that is known by its UUID or switch port.
+    pub(super) fn refresh_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
+        let known: Vec<(Mac, Host)> = self.tables.hosts.iter().map(|(key, host)| (key.mac, *host)).collect();
+        let proxied: HashSet<Mac> = self.proxied.iter().copied().collect();
+        for (mac, host) in known {
+            let is_stranger = self.machines.by_mac(mac).is_none();
+            if is_stranger && strangers_speak {
+                self.drop_host(mac);
+                continue;
+            }
+            if host.address == [0; 4] {
+                if self.policy.serves(mac) && (!is_stranger || proxied.contains(&mac)) {
+                    self.put_proxied_host(mac);
+                } else {
+                    self.drop_host(mac);
+                }
+                continue;
+            }
+            let binding = self.bindings.with(mac, Ipv4Addr::from(host.address));
+            let set = self.sets.get(host.answer_set).cloned();
+            let (Some(binding), Some(set)) = (binding, set) else {
+                self.drop_host(mac);
+                continue;
+            };
+            let is_given_up = self.is_unfit(&binding) && !self.honours_offers();
+            if !self.policy.serves(mac) || is_given_up {
+                self.drop_host(mac);
+                continue;
+            }
+            let number = self.set(set.position, set.subnet, set.server, self.policy.differences(mac));
+            let mut entry = self.host(mac, &binding, number, host.durable_until, now);
+            entry.bound_until = match (binding.state, host.bound_until) {
+                (State::Reserved, _) => u64::MAX,
+                _ if entry.bound_until == 0 => 0,
+                // It was taken back, and whoever comes back for it has to be bound anew.
+                (State::Idle | State::Released(_), 0) => 0,
+                (_, 0 | u64::MAX) => entry.bound_until,
+                (_, kept) => kept,
+            };
+            self.insert_host(mac, entry);
+        }
+        self.put_missing_hosts(machines, strangers_speak, now);
+    }
+
+    /// Machines that have no entry and would have one from the start.
+    fn put_missing_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
+        let is_proxy = self.policy.ports().iter().any(|port| port.role == DhcpRole::Proxy);
+        for mac in machines.iter().filter(|_| is_proxy).flat_map(|machine| &machine.macs) {
+            if !self.tables.hosts.contains_key(&HostKey::from(*mac)) {
+                self.put_proxied_host(*mac);
+            }
+        }
+        let has_to_speak = |mac: Mac| strangers_speak && self.machines.by_mac(mac).is_none();
+        let has_none = |mac: Mac| !self.tables.hosts.contains_key(&HostKey::from(mac));
+        let is_ready = |mac: Mac| has_none(mac) && self.policy.serves(mac) && !has_to_speak(mac);
+        let missing: Vec<(Mac, usize)> = self
+            .bindings
+            .iter()
+            .filter(|(mac, binding)| is_ready(*mac) && !self.is_to_move(*mac, binding))
+            .map(|(mac, binding)| (mac, binding.subnet))
+            .collect();
+        for (mac, subnet) in missing {
+            self.put_direct_host(mac, subnet, 0, now);
+        }
+    }
+
+    fn drop_host(&mut self, mac: Mac) {
+        let key = HostKey::from(mac);
+        self.tables.hosts.remove(&key);
+        self.commands.push(Command::DeleteHost(key));
+    }
+
+    /// Drops the sets that no machine and no interface uses. Gives their answers.
+    pub(super) fn drop_unused_sets(&mut self) -> Vec<AnswerKey> {
+        let mut used: HashSet<u32> = self.tables.hosts.iter().map(|(_, host)| host.answer_set).collect();
+        used.extend(self.tables.links.values().map(|link| link.proxy_set));
+        // Those of strangers on an interface are there from the start.
+        let ports: Vec<_> = self.policy.ports().iter().cloned().enumerate().collect();
+        for (position, port) in ports {
+            if port.role == DhcpRole::Server && self.tables.links.contains_key(&port.ifindex) {
+                let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
+                for (subnet, server) in direct {
+                    used.insert(self.set(position, Some(subnet), server, Differences::default()));
+                }
+            }
+        }
+        self.sets.keep(&used, &mut self.tables)
+    }
+}

@@ -1,0 +1,171 @@
+//! Who has which address after a reload.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot_common::Mac;
+
+use crate::Engine;
+use crate::binding::{Binding, State};
+use crate::bindings::{OFFER_HOLDS, in_pool};
+use crate::command::Now;
+use crate::config::Machine;
+use crate::record::Lease;
+
+impl Engine {
+    /// Whether a machine is to have another address than this one, as soon as it asks for one.
+    pub(crate) fn is_to_move(&self, mac: Mac, binding: &Binding) -> bool {
+        if binding.state == State::Reserved {
+            return false;
+        }
+        let reserved = self.policy.reserved(mac).filter(|address| *address != binding.address);
+        self.is_unfit(binding) || reserved.is_some_and(|address| self.is_instead(address, binding))
+    }
+
+    /// Whether an address is to be nobody's, or another machine's.
+    pub(super) fn is_unfit(&self, binding: &Binding) -> bool {
+        binding.state != State::Reserved
+            && (!self.fits(binding) || self.bindings.is_excluded(binding.address))
+    }
+
+    /// Whether an address would be in the place of a binding: in its subnet, or another one on the same wire.
+    fn is_instead(&self, address: Ipv4Addr, binding: &Binding) -> bool {
+        let subnet = self.policy.subnet_of(address);
+        subnet.is_some_and(|other| {
+            other == binding.subnet || self.policy.are_on_one_wire(other, binding.subnet)
+        })
+    }
+
+    fn fits(&self, binding: &Binding) -> bool {
+        let subnet = self.policy.subnets().get(binding.subnet);
+        subnet.is_some_and(|subnet| in_pool(subnet, binding.address))
+    }
+
+    /// Gives everybody what the configuration says. With `honour`, who was promised or offered an address keeps it for now;
+    /// it has the addresses whose machine is the same as before, and only has other cards perhaps. True if anybody waits.
+    pub(super) fn settle(&mut self, honour: Option<&HashSet<Ipv4Addr>>, now: Now) -> bool {
+        let mut waits = false;
+        let all: Vec<(Mac, Binding)> = self.bindings.iter().collect();
+        for (mac, binding) in all {
+            let binding = match binding.state {
+                State::Reserved if self.policy.reserved(mac) != Some(binding.address) => {
+                    let is_card_gone = honour.is_none_or(|same| same.contains(&binding.address));
+                    self.unreserve(mac, binding, is_card_gone, now)
+                }
+                _ => binding,
+            };
+            if self.is_unfit(&binding) {
+                let is_live = !binding.is_free(now.seconds());
+                waits |= is_live;
+                if !is_live || !(honour.is_some() || self.fits(&binding)) {
+                    self.free(mac, binding.address);
+                    self.unfit.insert((mac, binding.subnet), binding.address);
+                }
+            }
+        }
+        // Cards that were recognised by something else get what is reserved when they ask next.
+        let config = Arc::clone(self.policy.config());
+        // Who has left its address for one of its own leaves it to a machine that may have been looked at before.
+        let rounds = if honour.is_some() { 1 } else { 2 };
+        for machine in std::iter::repeat_n(&config.machines, rounds).flatten() {
+            for mac in &machine.macs {
+                waits |= machine
+                    .ip
+                    .is_some_and(|address| self.reserve(*mac, address, machine, honour.is_some(), now));
+            }
+        }
+        self.forget_unfit(now);
+        waits
+    }
+
+    /// Binds what is reserved for a machine to it. True if that has to wait for what it, or another one, was promised.
+    fn reserve(&mut self, mac: Mac, address: Ipv4Addr, machine: &Machine, honour: bool, now: Now) -> bool {
+        let Some(subnet) = self.policy.subnet_of(address) else { return false };
+        let binding = Binding { address, subnet, state: State::Reserved };
+        if self.bindings.with(mac, address).is_some_and(|own| own.state == State::Reserved) {
+            return false;
+        }
+        let other = self.bindings.owner(address).filter(|other| !machine.macs.contains(other));
+        if other.is_some_and(|other| self.still_has(other, address, now)) {
+            return true;
+        }
+        let instead: Vec<Binding> = self
+            .bindings
+            .of(mac)
+            .filter(|other| other.address != address && self.is_instead(address, other))
+            .collect();
+        let is_live = |other: &Binding| other.state != State::Reserved && !other.is_free(now.seconds());
+        if honour && instead.iter().any(is_live) {
+            return true;
+        }
+        if let Some(other) = other {
+            self.free(other, address);
+        }
+        let until = self.bindings.with(mac, address).map_or(0, |own| own.ends());
+        for other in instead.iter().filter(|other| other.subnet != subnet) {
+            self.free(mac, other.address);
+            if other.is_promised() && is_live(other) {
+                self.bindings.hold_address(other.address, mac, other.ends());
+            }
+        }
+        // The kernel may go on with what it has of this very address.
+        let durable_until = self.durable_until(mac, &binding);
+        self.bindings.put(mac, binding);
+        self.hold(mac, &binding, until);
+        self.machines.put(address, mac);
+        self.drop_stale_entry(mac);
+        self.put_direct_host(mac, subnet, durable_until, now);
+        false
+    }
+
+    /// What is no machine's address because of the configuration may be one again.
+    fn forget_unfit(&mut self, now: Now) {
+        let unfit = std::mem::take(&mut self.unfit);
+        let stays = |((_, subnet), address): &((Mac, usize), Ipv4Addr)| {
+            let binding = Binding { address: *address, subnet: *subnet, state: State::Idle };
+            self.is_unfit(&binding) || self.bindings.holds.has(*address, now.seconds())
+        };
+        let unfit = unfit.into_iter().filter(stays).collect();
+        self.unfit = unfit;
+    }
+
+    /// What was reserved for a machine is a lease like any other, as long as it was promised or may be offered.
+    fn unreserve(&mut self, mac: Mac, binding: Binding, is_card_gone: bool, now: Now) -> Binding {
+        let left = match self.entry(mac, binding.address) {
+            Some(host) => Duration::from_nanos(host.durable_until).saturating_sub(now.boot),
+            // Where the kernel has no entry nobody knows: it may have been promised as much as anything is.
+            None => {
+                self.policy.subnets().get(binding.subnet).map_or(Duration::ZERO, |subnet| subnet.lease * 2)
+            }
+        };
+        self.held.remove(&mac);
+        // The cards of one machine share what is reserved; only one of them can have it by a lease.
+        let is_over = left.as_secs() == 0 && is_card_gone;
+        if is_over || self.bindings.owner(binding.address) != Some(mac) {
+            self.free(mac, binding.address);
+            return binding;
+        }
+        let state = match left.as_secs() {
+            0..OFFER_HOLDS if !is_card_gone => State::Offered(now.seconds() + OFFER_HOLDS),
+            left => State::Leased(now.seconds() + left + 1),
+        };
+        let binding = Binding { state, ..binding };
+        self.bindings.put(mac, binding);
+        binding
+    }
+
+    /// Leases that the store kept for when they fit again.
+    pub(super) fn restore_what_fits(&mut self, leases: &[Lease], now: Now) {
+        let missing: Vec<&Lease> = leases
+            .iter()
+            .filter(|lease| {
+                let subnet = self.policy.subnet_of(lease.address);
+                subnet.is_some_and(|subnet| self.bindings.get(lease.mac, subnet).is_none())
+            })
+            .collect();
+        let missing: Vec<Lease> = missing.into_iter().cloned().collect();
+        self.restore(&missing, now);
+    }
+}

@@ -1,0 +1,60 @@
+//! The running daemon's API, on its Unix socket.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{Method, Request, Response, StatusCode};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+/// A connection to the daemon.
+pub(super) struct DaemonApi(SendRequest<Body>);
+
+impl DaemonApi {
+    /// Connects; nothing if no daemon listens there.
+    pub(super) async fn open(socket: &Path) -> Result<Option<Self>> {
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(cannot_use(socket, error)),
+        };
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // How it ends is what the request says.
+        tokio::spawn(async { connection.await.ok() });
+        Ok(Some(Self(sender)))
+    }
+
+    /// The daemon's answer.
+    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>> {
+        Ok(self.0.send_request(request).await.context("the daemon did not answer")?.map(Body::new))
+    }
+}
+
+/// A request of the API.
+pub(super) fn request(method: Method, path: &str, body: impl Into<Body>) -> Result<Request<Body>> {
+    let request = Request::builder().method(method).uri(path).header(HOST, "xpxe");
+    Ok(request.header(CONTENT_TYPE, "application/json").body(body.into())?)
+}
+
+/// The answer's body.
+pub(super) async fn read(answer: Response<Body>) -> Result<(StatusCode, String)> {
+    let status = answer.status();
+    let body = to_bytes(answer.into_body(), usize::MAX).await.context("the daemon's answer is cut")?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+fn cannot_use(socket: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::PermissionDenied => anyhow!(
+            "no permission to use {}: run this as root, or as the user xpxe runs as",
+            socket.display()
+        ),
+        _ => Error::new(error).context(format!("cannot use {}", socket.display())),
+    }
+}

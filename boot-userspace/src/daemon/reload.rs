@@ -1,0 +1,117 @@
+//! Reads the configuration anew and has it served, whole or not at all.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use super::misfits::misfits;
+use super::request::{Ask, ReloadRequest};
+use crate::files::BootFiles;
+use crate::host::link;
+use crate::host::live::Live;
+use crate::io::tftp::Clients;
+use boot_engine::config::Config;
+use boot_engine::machines::Machines;
+use boot_engine::policy::{Loaders, loaders};
+use boot_engine::reload::{Changes, changes, live};
+use boot_engine::script::ScriptWriter;
+
+/// Reads the configuration that the daemon was started with, as it is now. An error has a line for each problem.
+pub type Load = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// How many wait for a reload at once; further ones wait at their connections.
+pub(super) const REQUESTS: usize = 4;
+
+/// What a reload reads, and all that it changes.
+pub(super) struct Reloader {
+    pub(super) load: Arc<Load>,
+    /// The configuration that is served.
+    pub(super) running: Arc<Config>,
+    pub(super) files: Arc<BootFiles>,
+    /// Who serves DHCP.
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) scripts: Live<ScriptWriter>,
+    pub(super) tftp_clients: Clients,
+}
+
+impl Reloader {
+    /// Reloads whenever it is asked to.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        while let Some(reply) = requests.recv().await {
+            let done = self.reload().await;
+            say(&done);
+            // Who asked by a signal, or has hung up, wants no answer.
+            drop(reply.send(done));
+        }
+    }
+
+    async fn reload(&mut self) -> Result<Changes, Vec<String>> {
+        let (load, files) = (Arc::clone(&self.load), Arc::clone(&self.files));
+        // With many machines it takes a while, and machines are served meanwhile.
+        let read = spawn_blocking(move || read(&load, &files)).await;
+        let (new, loaders) =
+            read.map_err(|failure| vec![format!("the configuration was not read: {failure}")])??;
+        let changes = changes(&self.running, &new);
+        let config = Arc::new(live(&self.running, new));
+        let scripts = ScriptWriter::new(Arc::clone(&config)).map_err(|error| vec![format!("{error:#}")])?;
+        let (reply, done) = oneshot::channel();
+        let stopping = |_| vec!["xpxe is stopping: reload it when it runs again".to_owned()];
+        let ask = Ask::Reload { config: Arc::clone(&config), loaders, reply };
+        self.asks.send(ask).await.map_err(|_| stopping(()))?;
+        done.await.map_err(|_| stopping(()))?.map_err(|failure| vec![failure.to_string()])?;
+        self.scripts.replace(scripts);
+        self.tftp_clients.follow(&config);
+        self.files.follow(&config);
+        self.running = config;
+        Ok(changes)
+    }
+}
+
+/// The configuration as it is in its files now, if it is good, and the boot files by kind of firmware.
+fn read(load: &Load, files: &BootFiles) -> Result<(Config, Loaders), Vec<String>> {
+    let lines = |error: anyhow::Error| format!("{error:#}").lines().map(str::to_owned).collect::<Vec<_>>();
+    let config = load().map_err(lines)?;
+    let addresses = link::addresses().map_err(|error| lines(error.into()))?;
+    let misfits = misfits(&config, &addresses);
+    if !misfits.errors.is_empty() {
+        return Err(misfits.errors);
+    }
+    misfits.warnings.iter().for_each(|sentence| warn!("{sentence}"));
+    // Two machines with something in common are found before anything is changed.
+    Machines::new(config.machines.iter().cloned()).map_err(|conflict| lines(anyhow!(conflict)))?;
+    let loader =
+        |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
+    Ok((config, loaders(loader)))
+}
+
+fn say(done: &Result<Changes, Vec<String>>) {
+    match done {
+        Ok(Changes { changed, waiting }) => {
+            if changed.is_empty() {
+                info!("reloaded the configuration: nothing that is served has changed");
+            }
+            for change in changed {
+                info!("reloaded the configuration: {change}");
+            }
+            if !waiting.is_empty() {
+                warn!(
+                    "{} changed in the configuration and take effect when xpxe is restarted (systemctl restart xpxe)",
+                    waiting.join(", ")
+                );
+            }
+        }
+        Err(problems) => {
+            for problem in problems {
+                error!("{problem}");
+            }
+            error!(
+                "the configuration is not reloaded, and xpxe goes on with the one it has: correct what is named above \
+                 ({} problems) and reload again",
+                problems.len()
+            );
+        }
+    }
+}
