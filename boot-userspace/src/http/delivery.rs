@@ -144,6 +144,10 @@ impl Delivery {
         if self.open.is_unchanged().map_err(|error| self.fail(error))? {
             return Ok(());
         }
+        // Seen here as a rule, and only sometimes as the file's end.
+        if self.open.file.metadata().is_ok_and(|facts| facts.len() < self.open.size) {
+            return Err(self.fail(io::ErrorKind::UnexpectedEof.into()));
+        }
         let why = "the file was written to meanwhile; replace boot files by renaming new ones over them";
         self.failed.get_or_init(|| why.to_owned());
         Err(io::Error::other(why))
