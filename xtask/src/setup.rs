@@ -27,7 +27,7 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// How much is set up; each scope includes the ones before it.
+/// How much is set up; each scope includes the ones before it, but [`Servers`](Self::Servers) is in no other.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) enum Scope {
     /// The build dependencies.
@@ -127,7 +127,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     }
     let machine = look(ws)?;
     let mut missing = machine::lacks();
-    for step in &STEPS {
+    for step in STEPS.iter().filter(|step| is_part(step, Scope::Everything)) {
         let found = (step.missing)(&machine)?;
         missing.extend(found.iter().map(|name| format!("{name} ({})", step.why)));
     }
@@ -141,6 +141,11 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Whether a scope has this step. Only benchmarks need other servers: tests must not wait for their packages.
+fn is_part(step: &Step, scope: Scope) -> bool {
+    step.scope <= scope && (step.scope != Scope::Servers || scope == Scope::Servers)
+}
+
 /// Installs the missing parts of `scope`.
 pub(crate) fn ensure(ws: &Workspace, scope: Scope) -> Result<()> {
     if env::var_os("XPXE_SETUP").is_some_and(|value| value == "skip") {
@@ -149,7 +154,7 @@ pub(crate) fn ensure(ws: &Workspace, scope: Scope) -> Result<()> {
     }
     let machine = look(ws)?;
     let mut idle = true;
-    for step in STEPS.iter().filter(|step| step.scope <= scope) {
+    for step in STEPS.iter().filter(|step| is_part(step, scope)) {
         let missing = (step.missing)(&machine)?;
         if !missing.is_empty() {
             idle = false;

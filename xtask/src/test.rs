@@ -94,9 +94,10 @@ impl Stage {
             }
             Self::ClippyEbpf => clippy_ebpf(ws, toolchain).run(),
             Self::Deny => deny(),
-            Self::Unit => {
-                test(Cmd::line("cargo test -p boot-common -p boot-engine -p boot-userspace -p xtask")).run()
-            }
+            Self::Unit => test(Cmd::line(
+                "cargo test -p boot-common -p boot-engine -p boot-fixtures -p boot-userspace -p xtask",
+            ))
+            .run(),
             Self::Build => build::release(),
             Self::Root => {
                 // Root tests beside the code they test; ignored there, so that plain `cargo test` needs no root.
