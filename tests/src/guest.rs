@@ -100,6 +100,8 @@ const INIT: &str = r#"#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
+# The kernel's own lines would end in the middle of ours.
+$b dmesg -n 1
 echo "XPXE-GUEST cmdline: $($b cat /proc/cmdline)"
 [ -f /payload ] && echo "XPXE-GUEST payload: $($b sha256sum < /payload)"
 while read module; do $b insmod /modules/$module.ko; done < /modules/order
