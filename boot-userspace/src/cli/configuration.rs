@@ -79,8 +79,8 @@ fn further(dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Faults of the directories, each as a sentence: private files that everybody could download because they are in
-/// `boot_dir` (the store, the admin
-/// socket, the configuration with its passwords in kernel arguments), and directories that overlap `pin_dir`.
+/// `boot_dir` (the store, the admin socket, the configuration with its passwords in kernel arguments), and directories that
+/// overlap `pin_dir`.
 pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
     let place = config.boot_dir.display();
     let boot_dir = resolved(&config.boot_dir);
