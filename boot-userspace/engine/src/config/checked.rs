@@ -351,7 +351,7 @@ pub struct Machine {
     pub profile: Option<String>,
     /// `args`: appended to those of the profile; one line, at most 2000 bytes with them. Default: empty.
     pub args: String,
-    /// `labels`: free text for boot scripts and people. Default: none.
+    /// `labels`: free text for people and for scripts that read the file. Default: none.
     pub labels: BTreeMap<String, String>,
     /// `boot_file`: like [`Profile::boot_file`], before it. Default: none.
     pub boot_file: Option<String>,
