@@ -29,7 +29,6 @@ mod reassembly;
 mod rebind;
 pub mod record;
 pub mod reload;
-pub mod script;
 mod sets;
 pub mod stats;
 mod tables;

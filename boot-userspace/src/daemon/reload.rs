@@ -13,11 +13,11 @@ use crate::files::BootFiles;
 use crate::host::link;
 use crate::host::live::Live;
 use crate::io::tftp::Clients;
+use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::Config;
 use boot_engine::machines::Machines;
 use boot_engine::policy::{Loaders, loaders};
 use boot_engine::reload::{Changes, changes, live};
-use boot_engine::script::ScriptWriter;
 
 /// Reads the configuration that the daemon was started with, as it is now. An error has a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Config> + Send + Sync>;

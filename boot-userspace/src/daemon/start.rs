@@ -34,11 +34,11 @@ use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
 use crate::store::{self, Store};
 use boot_engine::Engine;
+use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
 use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
-use boot_engine::script::ScriptWriter;
 
 /// How long the database may take to get what is in the journal when the daemon ends.
 const LAST: Duration = Duration::from_secs(2);

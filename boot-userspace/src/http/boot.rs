@@ -6,11 +6,11 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
 
+pub use boot_engine::boot::plan::{Asked, NoScript};
+use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::parse_uuid;
 use boot_engine::events::{Machine, Script, Step};
 use boot_engine::machines::{Asker, Client};
-use boot_engine::script::{self, Network, ScriptWriter};
-pub use boot_engine::script::{Asked, NoScript};
 
 use super::{Ends, Site, shown};
 use crate::host::live::Live;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::script::NoScript;
+use crate::boot::plan::NoScript;
 use crate::tftp::Outcome;
 
 /// What TFTP does.

@@ -13,12 +13,12 @@ use tracing::{debug, info, warn};
 use crate::daemon::limit::STEP;
 use crate::host::size::human_size;
 use boot_engine::boot::class_name;
+use boot_engine::boot::plan::NoScript;
 use boot_engine::events::{
     Answer, Answered, BootEvent, Decline, Doubt, Fault, Given, Http, LoaderProblem, NoSubnet, OtherServer,
     Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
 };
 use boot_engine::pool::Pool;
-use boot_engine::script::NoScript;
 use boot_engine::tftp::Outcome;
 
 /// Whose line it is: the fields that most lines have.

@@ -1,57 +1,12 @@
 //! The iPXE script of each machine.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use boot_common::Mac;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use crate::config::{Arch, Config, Machine, Profile, Unknown};
-use crate::machines::Asker;
-
-/// What is known about a machine that asks for its script. Everything it says about itself may be false.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// SMBIOS UUID, as it says.
-    pub uuid: Option<String>,
-    /// As it says; if it says nothing, the machine that has its address.
-    pub mac: Option<Mac>,
-    /// Who that is, and which machine is meant.
-    pub asker: Asker,
-    /// Domain, as it says.
-    pub domain: Option<String>,
-    /// Host name, as it says.
-    pub hostname: Option<String>,
-    /// `${platform}` of iPXE, as it says.
-    pub platform: Option<String>,
-    /// Serial number, as it says.
-    pub serial: Option<String>,
-    /// iPXE's build architecture: x86_64, i386, arm64, …
-    pub arch: Option<String>,
-    /// The address it asks from.
-    pub client_ip: IpAddr,
-    /// The address of this server that it reached; URLs in the script should have it.
-    pub server: SocketAddr,
-}
-
-/// Why there is no script.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoScript {
-    /// This machine is not to be booted from here. Says why.
-    #[error("{0}")]
-    NotForYou(String),
-    /// The configuration names the machine, which has another address than the one that asks.
-    #[error("{machine} has another address: its script is for itself only; the server's log says more")]
-    OfAnother {
-        /// Its name, or its MAC.
-        machine: String,
-        /// The address it has. Not for the one that asks.
-        address: Ipv4Addr,
-    },
-    /// The script should exist and could not be written: an error in a template, for example.
-    #[error("{0}")]
-    Broken(String),
-}
+use super::plan::{Asked, BootPlan, NoScript, Plan, Planner, url};
+use crate::config::Config;
 
 /// Whose network iPXE has fetched its first script with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +84,7 @@ chain --replace {{ again }} || goto wait
 
 /// Writes the scripts.
 pub struct ScriptWriter {
-    config: Arc<Config>,
+    planner: Planner,
     templates: Environment<'static>,
 }
 
@@ -143,7 +98,7 @@ impl ScriptWriter {
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("boot", BOOT)?;
         templates.add_template("wait", WAIT)?;
-        Ok(Self { config: config.into(), templates })
+        Ok(Self { planner: Planner::new(config), templates })
     }
 
     /// The script of one machine.
@@ -151,76 +106,22 @@ impl ScriptWriter {
     /// # Errors
     /// When the machine is not to be booted, or a template is broken.
     pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
-        let machine = asked.asker.known.as_ref().map(|known| &*known.machine);
-        if let Some(machine) = machine {
-            self.refuse_others(asked, machine)?;
-        }
-        if machine.is_none() {
-            match self.config.default.unknown {
-                Unknown::Boot => {}
-                Unknown::Discover => {
-                    let text = format!("{} is not in the configuration yet: waiting", who(asked));
-                    return self.wait(asked, &text);
-                }
-                Unknown::Ignore => {
-                    let text =
-                        format!("{} is not in the configuration, and unknown = \"ignore\"", who(asked));
-                    return Err(NoScript::NotForYou(text));
-                }
-            }
-        }
-        let profile =
-            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref());
-        match profile.and_then(|name| Some((name, self.config.profiles.get(name)?))) {
-            Some((name, profile)) => self.boot(asked, machine, name, profile),
-            None => {
-                let text = format!(
-                    "{} has no profile: give it one in [[machine]], or set profile in [default]",
-                    who(asked)
-                );
-                self.wait(asked, &text)
-            }
+        match self.planner.plan(asked)? {
+            Plan::Boot(plan) => self.boot(asked, &plan),
+            Plan::Wait(why) => self.wait(asked, &why),
         }
     }
 
-    /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
-    fn refuse_others(&self, asked: &Asked, machine: &Machine) -> Result<(), NoScript> {
-        let asker = asked.client_ip;
-        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
-            return Ok(());
-        }
-        match asked.asker.elsewhere {
-            None => Ok(()),
-            Some(address) => {
-                let machine = machine.name.clone().unwrap_or_else(|| who(asked));
-                Err(NoScript::OfAnother { machine, address })
-            }
-        }
-    }
-
-    fn boot(
-        &self,
-        asked: &Asked,
-        machine: Option<&Machine>,
-        profile_name: &str,
-        profile: &Profile,
-    ) -> Result<String, NoScript> {
-        let arch = asked.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, asked.platform.as_deref()));
-        let initrds: Vec<Value> = profile
-            .initrd_of(arch)
+    fn boot(&self, asked: &Asked, plan: &BootPlan) -> Result<String, NoScript> {
+        let initrds: Vec<Value> = plan
+            .initrds
             .iter()
             .enumerate()
             .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(asked.server, path) })
             .collect();
-        let args = profile.args_of(arch, machine.map_or("", |machine| machine.args.as_str()));
-        let name = machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked));
-        self.render(
-            "boot",
-            context! {
-                name, args, initrds, profile => profile_name, kernel => url(asked.server, profile.kernel_of(arch)),
-                again => again(asked),
-            },
-        )
+        let kernel = url(asked.server, &plan.kernel);
+        let BootPlan { name, profile, args, .. } = plan;
+        self.render("boot", context! { name, args, initrds, profile, kernel, again => again(asked) })
     }
 
     fn wait(&self, asked: &Asked, why: &str) -> Result<String, NoScript> {
@@ -237,35 +138,18 @@ impl ScriptWriter {
 }
 
 fn again(asked: &Asked) -> String {
-    format!("http://{}{}", asked.server, super::boot::SCRIPT)
-}
-
-fn who(asked: &Asked) -> String {
-    asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
-}
-
-/// A path in the boot directory as a URL; URLs stay as they are.
-fn url(server: SocketAddr, path: &str) -> String {
-    if path.starts_with("http://") || path.starts_with("https://") {
-        return path.to_owned();
-    }
-    let mut url = format!("http://{server}/files/");
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(byte));
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
+    format!("http://{}{}", asked.server, super::SCRIPT)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use boot_common::Mac;
+
     use super::*;
     use crate::config::parse_uuid;
-    use crate::machines::{Identities, Machines};
+    use crate::machines::{Asker, Identities, Machines};
 
     const CONFIG: &str = r#"
         [[interface]]

@@ -1,0 +1,7 @@
+//! What a machine boots: its boot file over DHCP, its kernel, and the iPXE script that fetches it.
+
+mod files;
+pub mod plan;
+pub mod script;
+
+pub use files::{BootFile, Loaders, SCRIPT, boot_file, class_name, is_url, named};

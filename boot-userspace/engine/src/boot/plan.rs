@@ -1,0 +1,176 @@
+//! What a machine boots: the one answer that iPXE's script and every other format are written from.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use boot_common::Mac;
+
+use super::is_url;
+use crate::config::{Arch, Config, Machine, Profile, Unknown};
+use crate::machines::Asker;
+
+/// What is known about a machine that asks for its script. Everything it says about itself may be false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// SMBIOS UUID, as it says.
+    pub uuid: Option<String>,
+    /// As it says; if it says nothing, the machine that has its address.
+    pub mac: Option<Mac>,
+    /// Who that is, and which machine is meant.
+    pub asker: Asker,
+    /// Domain, as it says.
+    pub domain: Option<String>,
+    /// Host name, as it says.
+    pub hostname: Option<String>,
+    /// `${platform}` of iPXE, as it says.
+    pub platform: Option<String>,
+    /// Serial number, as it says.
+    pub serial: Option<String>,
+    /// iPXE's build architecture: x86_64, i386, arm64, …
+    pub arch: Option<String>,
+    /// The address it asks from.
+    pub client_ip: IpAddr,
+    /// The address of this server that it reached; URLs in the script should have it.
+    pub server: SocketAddr,
+}
+
+/// Why there is no script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoScript {
+    /// This machine is not to be booted from here. Says why.
+    #[error("{0}")]
+    NotForYou(String),
+    /// The configuration names the machine, which has another address than the one that asks.
+    #[error("{machine} has another address: its script is for itself only; the server's log says more")]
+    OfAnother {
+        /// Its name, or its MAC.
+        machine: String,
+        /// The address it has. Not for the one that asks.
+        address: Ipv4Addr,
+    },
+    /// The script should exist and could not be written: an error in a template, for example.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What a machine does after its firmware and boot loader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It boots a kernel.
+    Boot(BootPlan),
+    /// It waits and asks again, until somebody has decided about it. The text is for its console.
+    Wait(String),
+}
+
+/// A kernel with all that it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootPlan {
+    /// The machine's name, or its MAC, or its address: for its console.
+    pub name: String,
+    /// The profile that this comes from.
+    pub profile: String,
+    /// A path in the boot directory, or a URL.
+    pub kernel: String,
+    /// In the order in which the kernel gets them; each a path in the boot directory, or a URL.
+    pub initrds: Vec<String>,
+    /// The kernel's arguments; may be empty.
+    pub args: String,
+}
+
+/// Plans what machines boot, by a configuration.
+pub struct Planner {
+    config: Arc<Config>,
+}
+
+impl Planner {
+    /// The plans of a configuration.
+    #[must_use]
+    pub fn new(config: impl Into<Arc<Config>>) -> Self {
+        Self { config: config.into() }
+    }
+
+    /// What the machine that asks boots. A machine's plan is for its own addresses only.
+    ///
+    /// # Errors
+    /// When the machine is not to be booted from here.
+    pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
+        let machine = asked.asker.known.as_ref().map(|known| &*known.machine);
+        if let Some(machine) = machine {
+            self.refuse_others(asked, machine)?;
+        }
+        if machine.is_none() {
+            match self.config.default.unknown {
+                Unknown::Boot => {}
+                Unknown::Discover => {
+                    let text = format!("{} is not in the configuration yet: waiting", who(asked));
+                    return Ok(Plan::Wait(text));
+                }
+                Unknown::Ignore => {
+                    let text =
+                        format!("{} is not in the configuration, and unknown = \"ignore\"", who(asked));
+                    return Err(NoScript::NotForYou(text));
+                }
+            }
+        }
+        let profile =
+            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref());
+        match profile.and_then(|name| Some((name, self.config.profiles.get(name)?))) {
+            Some((name, profile)) => Ok(Plan::Boot(boot(asked, machine, name, profile))),
+            None => {
+                let text = format!(
+                    "{} has no profile: give it one in [[machine]], or set profile in [default]",
+                    who(asked)
+                );
+                Ok(Plan::Wait(text))
+            }
+        }
+    }
+
+    /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
+    fn refuse_others(&self, asked: &Asked, machine: &Machine) -> Result<(), NoScript> {
+        let asker = asked.client_ip;
+        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
+            return Ok(());
+        }
+        match asked.asker.elsewhere {
+            None => Ok(()),
+            Some(address) => {
+                let machine = machine.name.clone().unwrap_or_else(|| who(asked));
+                Err(NoScript::OfAnother { machine, address })
+            }
+        }
+    }
+}
+
+fn boot(asked: &Asked, machine: Option<&Machine>, profile_name: &str, profile: &Profile) -> BootPlan {
+    let arch = asked.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, asked.platform.as_deref()));
+    BootPlan {
+        name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked)),
+        profile: profile_name.to_owned(),
+        kernel: profile.kernel_of(arch).to_owned(),
+        initrds: profile.initrd_of(arch).to_vec(),
+        args: profile.args_of(arch, machine.map_or("", |machine| machine.args.as_str())),
+    }
+}
+
+fn who(asked: &Asked) -> String {
+    asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
+}
+
+/// A path in the boot directory as a URL; URLs stay as they are.
+#[must_use]
+pub fn url(server: SocketAddr, path: &str) -> String {
+    if is_url(path) {
+        return path.to_owned();
+    }
+    let mut url = format!("http://{server}/files/");
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(char::from(byte));
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
