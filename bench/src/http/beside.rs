@@ -100,7 +100,6 @@ fn with(
     let machines = u32::try_from(2 * runs)? * MACHINES;
     let role = Role::Everything { fast_path, machines };
     let _server = Server::start(Kind::Xpxe, (&cable.server, &downloads), place, content, role)?;
-    let wire = Wire::open_for_ip(&cable.clients, SERVER_INTERFACE)?;
     let row = |downloads| Row {
         fast_path,
         downloads,
@@ -114,7 +113,7 @@ fn with(
     for _ in 0..runs {
         for row in &mut rows {
             let machines: Vec<u32> = machines.by_ref().take(MACHINES as usize).collect();
-            run(row, &cable, &downloads, &wire, &machines, during)?;
+            run(row, &cable, &downloads, &machines, during)?;
         }
     }
     Ok(rows)
@@ -124,7 +123,6 @@ fn run(
     row: &mut Row,
     cable: &Cable,
     downloads: &boot_tests::netns::Namespace,
-    wire: &Wire,
     machines: &[u32],
     during: Duration,
 ) -> Result<()> {
@@ -144,7 +142,10 @@ fn run(
         let probe = cable.clients.run(|| -> Result<()> {
             pin_generator()?;
             prefer_this_thread()?;
-            row.exchanges.push(exchanges(wire, machines, during, &mut row.repeated)?);
+            // It hears TFTP too, so one that stayed open would be full of the last run's blocks, and lose the first offer.
+            let wire = Wire::open_for_ip(&cable.clients, SERVER_INTERFACE)?;
+            row.exchanges.push(exchanges(&wire, machines, during, &mut row.repeated)?);
+            drop(wire);
             row.blocks.push(blocks(during)?);
             Ok(())
         })?;
