@@ -1,5 +1,7 @@
 //! What a machine gets by the configuration, and which setting decides each part of it (`xpxe explain`).
 
+mod script;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use boot_common::class::{Class, Firmware, Stage};
 
-use crate::config::{Config, Machine, Origins, Profile, Subnet, Unknown};
+use crate::config::{Config, Machine, Origins, Subnet, Unknown};
 use crate::machines::{ConflictError, Identity, Known, Machines};
 use crate::policy::{BootFileSource, Differences, Loaders, Policy};
 
@@ -107,7 +109,7 @@ pub fn explain(
     });
     let differences = policy.differences_of(known.clone(), mac.unwrap_or_default());
     let explained =
-        Explained { config, origins, policy: &policy, position, known: known.as_ref(), differences };
+        Explained { config, origins, policy: &policy, position, mac, known: known.as_ref(), differences };
     Ok(explained.rows(mac))
 }
 
@@ -117,6 +119,8 @@ struct Explained<'a> {
     policy: &'a Policy,
     /// In the configuration.
     position: Option<usize>,
+    /// Of its cards, the one that asks.
+    mac: Option<Mac>,
     known: Option<&'a Known>,
     differences: Differences,
 }
@@ -146,6 +150,7 @@ impl Explained<'_> {
             rows.add("answers", "none: it is ignored", place);
             return rows;
         }
+        self.groups(&mut rows);
         self.addresses(&mut rows);
         self.boot_files(&mut rows);
         self.script(&mut rows);
@@ -238,10 +243,11 @@ impl Explained<'_> {
             Err(missing) => return ("none".to_owned(), missing),
         };
         let source = self.policy.boot_file_source(class, &self.differences, subnet);
-        let (position, profile) = (self.position, self.profile().map(|(name, _)| name));
+        let (position, profile) = (self.position, self.profile());
         let why = source.and_then(|source| match source {
             BootFileSource::Machine => self.of_machine("boot_file"),
             BootFileSource::MachineOption => self.origins.machine_option(position?, 67),
+            BootFileSource::GroupOption(number) => self.origins.group_option(number, 67),
             BootFileSource::Profile => self.origins.profile_key(profile?, "boot_file"),
             BootFileSource::ProfileOption => self.origins.profile_option(profile?, 67),
             BootFileSource::Rule(number) => self.origins.rule(number),
@@ -249,71 +255,6 @@ impl Explained<'_> {
         });
         (value, why.unwrap_or_else(|| BUILT_IN.to_owned()))
     }
-
-    fn profile(&self) -> Option<(&String, &Profile)> {
-        let own = self.machine().and_then(|machine| machine.profile.as_ref());
-        self.config.profiles.get_key_value(own.or(self.config.default.profile.as_ref())?)
-    }
-
-    fn script(&self, rows: &mut Rows) {
-        if self.known.is_none() && self.config.default.unknown == Unknown::Discover {
-            let place = self.origins.unknown().unwrap_or_default();
-            return rows.add("script", "waits until the machine is in the configuration", place);
-        }
-        let Some((name, profile)) = self.profile() else {
-            let why = "neither [[machine]] nor [default] names a profile";
-            return rows.add("script", "waits", why);
-        };
-        let own = self.of_machine("profile");
-        let place = own.or_else(|| self.origins.default_profile()).unwrap_or_default();
-        rows.add("script", format!("boots profile {name}"), place);
-        rows.add("kernel", &*profile.kernel, self.origins.profile_key(name, "kernel").unwrap_or_default());
-        for (number, initrd) in profile.initrd.iter().enumerate() {
-            rows.add("initrd", initrd, self.origins.initrd(name, number).unwrap_or_default());
-        }
-        if let Some(console) = &profile.console {
-            let place = self.origins.profile_key(name, "console").unwrap_or_default();
-            rows.add("argument", format!("console={console}"), place);
-        }
-        let of_profile = self.origins.profile_key(name, "args").unwrap_or_default();
-        for argument in words(&profile.args) {
-            rows.add("argument", argument, &of_profile);
-        }
-        let of_machine = self.of_machine("args").unwrap_or_default();
-        for argument in words(self.machine().map_or("", |machine| &machine.args)) {
-            rows.add("argument", argument, &of_machine);
-        }
-        for (arch, of) in &profile.arch {
-            let place = |key: &str| self.origins.arch_key(name, *arch, key).unwrap_or_default();
-            if let Some(kernel) = &of.kernel {
-                rows.add(format!("kernel on {arch}"), kernel, place("kernel"));
-            }
-            for initrd in of.initrd.iter().flatten() {
-                rows.add(format!("initrd on {arch}"), initrd, place("initrd"));
-            }
-            if let Some(console) = &of.console {
-                rows.add(format!("argument on {arch}"), format!("console={console}"), place("console"));
-            }
-            for argument in words(&of.args) {
-                rows.add(format!("argument on {arch}"), argument, place("args"));
-            }
-        }
-    }
-}
-
-/// Arguments as the kernel tells them apart: blanks in double quotes belong to one.
-fn words(args: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_quoted = false;
-    for character in args.chars() {
-        is_quoted ^= character == '"';
-        match words.last_mut() {
-            Some(word) if is_quoted || !character.is_whitespace() => word.push(character),
-            _ => words.push(String::new()),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 #[cfg(test)]
@@ -385,6 +326,23 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
     fn a_machine_without_a_mac() {
         let said = explained(MAIN, "node2");
         assert_eq!(said, include_str!("explain/node2.txt"), "\n{said}");
+    }
+
+    /// Each argument names the profile, the group or the machine that it is of, and what depends on the boot says so.
+    #[test]
+    fn a_machine_in_groups() {
+        let main = MAIN.replace(
+            "[[boot_file]]",
+            "[[profile]]\nname = \"base\"\nconsole = \"ttyS0\"\nargs = \"a=base\"\n[[profile]]\nname = \"worker\"\ninherit = \"base\"\n\
+             kernel = \"worker/vmlinuz\"\nargs = \"a=worker\"\n[[group]]\nname = \"workers\"\nprofile = \"worker\"\nargs = \"role=worker\"\n\
+             match = { labels = { role = \"worker\" } }\noptions = [{ code = 67, text = \"group.efi\" }]\n\
+             [[group]]\nname = \"arm\"\nmatch = { arch = \"arm64\", mac = \"52:54\" }\nprofile = \"talos\"\nargs = \"arm=1\"\n\
+             [[group]]\nname = \"switch\"\nmatch = { remote_id = \"sw7\" }\n\
+             [[group]]\nname = \"away\"\nmatch = { subnet = \"10.2.0.0/24\" }\n[[machine]]\nmac = \"52:54:00:00:00:03\"\n\
+             name = \"node3\"\nip = \"10.1.1.53\"\nlabels = { role = \"worker\" }\nargs = \"own=1\"\n[[boot_file]]",
+        );
+        let said = explained(&main, "node3");
+        assert_eq!(said, include_str!("explain/node3.txt"), "\n{said}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn sentence(
     // As long as addresses can be.
     let server = Ipv4Addr::new(255, 255, 255, 255);
     let boot = policy.boot_file(class, SocketAddrV4::new(server, 65535), differences, subnet).ok()?;
-    let custom = policy.options(differences, subnet, class.stage);
+    let custom = policy.options(differences, subnet, class);
     let left_out = |room: usize| {
         let parts = Parts {
             class,

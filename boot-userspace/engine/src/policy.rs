@@ -8,8 +8,9 @@ use boot_common::Mac;
 use boot_common::class::{Class, Firmware, Stage};
 use ipnet::Ipv4Net;
 
+use crate::boot::choice::Booting;
 use crate::boot::{BootFile, boot_file, is_url, named};
-use crate::config::{Config, CustomOption, DhcpRole, Machine, Profile, Subnet, Unknown};
+use crate::config::{Arch, Config, CustomOption, DhcpRole, Group, Machine, Profile, Subnet, Unknown};
 use crate::machines::{Client, Known, MachineId, Machines};
 
 /// An interface as the engine sees it.
@@ -34,15 +35,21 @@ pub struct Port {
 pub struct Differences {
     /// The machine, if it has options or a boot file of its own.
     machine: Option<MachineId>,
-    /// Its profile, if that has.
+    /// Its profile, or that of `[default]`, if that has.
     profile: Option<String>,
+    /// The profile is the machine's own, so that no group's stands before it, and there are such groups.
+    is_own_profile: bool,
+    /// The positions of the groups that it is in, of those that make a difference and are of machines.
+    groups: Vec<usize>,
     /// The first half of its MAC, if there is a rule for that maker.
     oui: Option<[u8; 3]>,
 }
 
-/// The machine and the profile that answers are different for.
+/// The machine, the groups and the profile that answers are different for.
 struct Own<'a> {
     machine: Option<Arc<Machine>>,
+    /// With their positions.
+    groups: Vec<(usize, &'a Group)>,
     profile: Option<&'a Profile>,
 }
 
@@ -172,7 +179,21 @@ impl Policy {
     /// Whether it depends on the switch port which machine a MAC is.
     #[must_use]
     pub fn port_decides(&self, mac: Mac) -> bool {
-        self.machines.has_ports() && !self.machines.is_named(mac)
+        (self.machines.has_ports() && !self.machines.is_named(mac)) || self.has_groups_by_port()
+    }
+
+    /// Whether any group is chosen by the switch port.
+    #[must_use]
+    pub fn has_groups_by_port(&self) -> bool {
+        self.config.groups.iter().any(|group| group.fits.is_of_port())
+    }
+
+    /// Whether a group makes a difference to DHCP's answers.
+    fn changes_answers(&self, group: &Group) -> bool {
+        let has = |name: &String| self.config.profiles.get(name).is_some_and(differs);
+        let default = self.config.default.profile.as_ref();
+        !group.options.is_empty()
+            || group.profile.as_ref().is_some_and(|name| has(name) || default.is_some_and(has))
     }
 
     /// As logs name it.
@@ -192,6 +213,9 @@ impl Policy {
     pub fn unknown_ask(&self) -> bool {
         self.config.default.unknown == Unknown::Ignore
             || self.config.boot_files.iter().any(|rule| rule.oui.is_some())
+            || self.config.groups.iter().any(|group| {
+                (!group.fits.mac.is_empty() || group.fits.is_of_port()) && self.changes_answers(group)
+            })
             || self.machines.has_without_mac()
     }
 
@@ -208,14 +232,41 @@ impl Policy {
         let own = |known: &&Known| !known.machine.options.is_empty() || known.machine.boot_file.is_some();
         let [a, b, c, ..] = mac.0;
         let oui = [a, b, c];
+        let booting = |port| Booting { machine, mac: Some(mac), switch_port: port, ..Booting::default() };
+        let port = self.has_groups_by_port().then(|| self.machines.seen_port(mac)).flatten();
+        let booting = booting(port.as_ref());
+        let makes = |(_, group): &(usize, &Group)| {
+            group.fits.is_of_machine()
+                && group.fits.fits_machine(&booting.described())
+                && self.changes_answers(group)
+        };
         Differences {
             machine: known.as_ref().filter(own).map(|known| known.id),
             profile: self
-                .profile(machine)
-                .filter(|(_, profile)| !profile.options.is_empty() || profile.boot_file.is_some())
-                .map(|(name, _)| name.clone()),
+                .without_groups(machine)
+                .filter(|name| self.config.profiles.get(*name).is_some_and(differs))
+                .cloned(),
+            is_own_profile: machine.is_some_and(|machine| machine.profile.is_some())
+                && self
+                    .config
+                    .groups
+                    .iter()
+                    .any(|group| group.profile.is_some() && self.changes_answers(group)),
+            groups: self
+                .config
+                .groups
+                .iter()
+                .enumerate()
+                .filter(makes)
+                .map(|(position, _)| position)
+                .collect(),
             oui: self.config.boot_files.iter().any(|rule| rule.oui == Some(oui)).then_some(oui),
         }
+    }
+
+    /// The profile of a machine that is in no group.
+    fn without_groups<'a>(&'a self, machine: Option<&'a Machine>) -> Option<&'a String> {
+        machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref())
     }
 
     /// What makes answers different, of each machine and profile that has options, with its name and its address if that is
@@ -229,36 +280,38 @@ impl Policy {
             let differences = Differences { profile: Some(profile(name)?), ..Differences::default() };
             Some((format!("profile {name}"), differences, None))
         });
+        let groups = self.config.groups.iter().enumerate();
+        let groups = groups.filter(|(_, group)| !group.options.is_empty());
+        let groups = groups.map(|(position, group)| {
+            let differences = Differences { groups: vec![position], ..Differences::default() };
+            (format!("group {}", group.name), differences, None)
+        });
         let machines = self.machines.all().into_iter().enumerate();
         let machines = machines.filter(|(_, known)| !known.machine.options.is_empty());
         let machines = machines.map(|(index, Known { id, machine })| {
-            let profile = self.profile(Some(&machine)).and_then(|(name, _)| profile(name));
+            let mac = machine.macs.first().copied().unwrap_or_default();
             let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
-            (name, Differences { machine: Some(id), profile, oui: None }, machine.ip)
+            let ip = machine.ip;
+            (name, Differences { oui: None, ..self.differences_of(Some(Known { id, machine }), mac) }, ip)
         });
         std::iter::once((String::new(), Differences::default(), None))
             .chain(profiles)
+            .chain(groups)
             .chain(machines)
             .collect()
     }
 
-    fn profile(&self, machine: Option<&Machine>) -> Option<(&String, &Profile)> {
-        let name =
-            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref())?;
-        self.config.profiles.get_key_value(name)
-    }
-
-    /// Options beyond the subnet's own keys for clients at a stage, each code once: the machine's before its profile's
-    /// before its subnet's, and in each of these lists one for this kind of client before one for all.
+    /// Options beyond the subnet's own keys for a class of clients, each code once: the machine's before its groups' before
+    /// its profile's before its subnet's, and in each of these lists one for this kind of client before one for all.
     #[must_use]
     pub fn options(
         &self,
         differences: &Differences,
         subnet: Option<&Subnet>,
-        stage: Stage,
+        Class { firmware, stage }: Class,
     ) -> Vec<CustomOption> {
         let mut chosen: Vec<CustomOption> = Vec::new();
-        for list in self.own(differences).option_lists(subnet) {
+        for list in self.own(differences, subnet, Some(firmware)).option_lists(subnet) {
             for CustomOption { code, .. } in list {
                 if !chosen.iter().any(|before| before.code == *code) {
                     chosen.extend(of_code(list, *code, stage).cloned());
@@ -271,16 +324,28 @@ impl Policy {
     /// Whether an option is configured, for whatever clients.
     #[must_use]
     pub fn has_option(&self, differences: &Differences, subnet: Option<&Subnet>, code: u8) -> bool {
-        self.own(differences)
+        self.own(differences, subnet, None)
             .option_lists(subnet)
             .iter()
             .any(|list| list.iter().any(|option| option.code == code))
     }
 
-    fn own(&self, differences: &Differences) -> Own<'_> {
+    /// What is different for a kind of firmware in a subnet; without a kind, for any.
+    fn own(&self, differences: &Differences, subnet: Option<&Subnet>, firmware: Option<Firmware>) -> Own<'_> {
         let machine = differences.machine.and_then(|id| self.machines.get(id));
-        let profile = differences.profile.as_ref().and_then(|name| self.config.profiles.get(name));
-        Own { machine, profile }
+        let is_in = |(position, group): &(usize, &Group)| {
+            let fits = &group.fits;
+            (!fits.is_of_machine() || differences.groups.contains(position))
+                // DHCP tells no serial numbers.
+                && fits.serial.is_empty()
+                && fits.fits_subnet(subnet.map(|subnet| subnet.cidr))
+                && firmware.is_none_or(|firmware| fits.fits_arch(Arch::of_firmware(firmware)))
+        };
+        let groups: Vec<(usize, &Group)> = self.config.groups.iter().enumerate().filter(is_in).collect();
+        let of_groups = groups.iter().rev().find_map(|(_, group)| group.profile.as_ref());
+        let of_groups = of_groups.filter(|_| !differences.is_own_profile);
+        let profile = of_groups.or(differences.profile.as_ref());
+        Own { machine, groups, profile: profile.and_then(|name| self.config.profiles.get(name)) }
     }
 
     /// Where a class of clients on an interface continues.
@@ -297,7 +362,7 @@ impl Policy {
         if class.stage == Stage::Os {
             return Ok(None);
         }
-        let own = self.own(differences);
+        let own = self.own(differences, subnet, Some(class.firmware));
         // What the configuration has for iPXE is for the full one, which comes first.
         let configured =
             (class.stage != Stage::ReducedIpxe).then(|| self.configured(class, &own, differences, subnet));
@@ -334,10 +399,11 @@ impl Policy {
         differences: &Differences,
         subnet: Option<&Subnet>,
     ) -> Option<BootFileSource> {
-        self.configured(class, &self.own(differences), differences, subnet).map(|(_, source)| source)
+        let own = self.own(differences, subnet, Some(class.firmware));
+        self.configured(class, &own, differences, subnet).map(|(_, source)| source)
     }
 
-    /// The boot file that the configuration names: for the machine, its profile, by the first rule that fits, or for
+    /// The boot file that the configuration names: for the machine, its groups, its profile, by the first rule that fits, or for
     /// its subnet; on each of these levels by `boot_file` or by option 67. A URL there is for HTTP Boot and anything
     /// else for TFTP, because an option is not for one kind of firmware as a rule is.
     fn configured<'a>(
@@ -347,10 +413,16 @@ impl Policy {
         differences: &Differences,
         subnet: Option<&'a Subnet>,
     ) -> Option<(Configured<'a>, BootFileSource)> {
-        let Own { machine, profile } = own;
-        let [of_machine, of_profile, of_subnet] = own.option_lists(subnet).map(|list| {
+        let Own { machine, groups, profile } = own;
+        let in_list = |list: &'a [CustomOption]| {
             let name = of_code(list, BOOT_FILE, stage)?.name()?;
             (stage == Stage::Ipxe || is_url(name) == firmware.is_http()).then_some(Configured::Option(name))
+        };
+        let of_machine = in_list(machine.as_ref().map_or(&[], |machine| &machine.options));
+        let of_profile = in_list(profile.map_or(&[], |profile| &profile.options));
+        let of_subnet = in_list(subnet.map_or(&[], |subnet| &subnet.options));
+        let of_groups = groups.iter().rev().find_map(|(position, group)| {
+            Some((in_list(&group.options)?, BootFileSource::GroupOption(*position)))
         });
         let key = |name: Option<&'a String>| {
             name.filter(|_| stage == Stage::Rom).map(|name| Configured::Key(name.as_str()))
@@ -365,6 +437,7 @@ impl Policy {
         key(machine.as_ref().and_then(|machine| machine.boot_file.as_ref()))
             .map(by(BootFileSource::Machine))
             .or_else(|| of_machine.map(by(BootFileSource::MachineOption)))
+            .or(of_groups)
             .or_else(|| {
                 key(profile.and_then(|profile| profile.boot_file.as_ref())).map(by(BootFileSource::Profile))
             })
@@ -381,6 +454,8 @@ pub enum BootFileSource {
     Machine,
     /// Its option 67.
     MachineOption,
+    /// Option 67 of the `[[group]]` with this position.
+    GroupOption(usize),
     /// `boot_file` of its profile.
     Profile,
     /// Option 67 of its profile.
@@ -405,13 +480,18 @@ impl Differences {
 
 impl Own<'_> {
     /// The most specific list first.
-    fn option_lists<'a>(&'a self, subnet: Option<&'a Subnet>) -> [&'a [CustomOption]; 3] {
-        [
-            self.machine.as_ref().map_or(&[], |machine| &machine.options),
-            self.profile.map_or(&[], |profile| &profile.options),
-            subnet.map_or(&[], |subnet| &subnet.options),
-        ]
+    fn option_lists<'a>(&'a self, subnet: Option<&'a Subnet>) -> Vec<&'a [CustomOption]> {
+        let machine = self.machine.as_ref().map(|machine| machine.options.as_slice());
+        let groups = self.groups.iter().rev().map(|(_, group)| group.options.as_slice());
+        let profile = self.profile.map(|profile| profile.options.as_slice());
+        let subnet = subnet.map(|subnet| subnet.options.as_slice());
+        machine.into_iter().chain(groups).chain(profile).chain(subnet).collect()
     }
+}
+
+/// Whether a profile makes a difference to DHCP's answers.
+fn differs(profile: &Profile) -> bool {
+    !profile.options.is_empty() || profile.boot_file.is_some()
 }
 
 /// The option with this code that clients at a stage get from a list: the one that is for them alone before the one that

@@ -341,7 +341,7 @@ fn compose(
     let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
     let boot = policy.boot_file(class, http, &set.differences, subnet).ok()?;
     let stage = if class.stage == Stage::ReducedIpxe { Stage::Ipxe } else { class.stage };
-    let custom = policy.options(&set.differences, subnet, stage);
+    let custom = policy.options(&set.differences, subnet, Class { stage, ..class });
     let parts = Parts {
         class,
         message,

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod give_back;
+mod groups;
 mod loaders;
 mod places;
 mod pools;

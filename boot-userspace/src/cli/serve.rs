@@ -1,6 +1,5 @@
 //! `xpxe serve`: the flags, and the settings from the flags and the file.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -152,8 +151,7 @@ impl Serve {
             let kernel = name(kernel)?;
             let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
             let args = self.args.join(" ");
-            let (console, arch, boot_file, options) = (None, BTreeMap::new(), None, Vec::new());
-            let profile = Profile { kernel, initrd, args, console, arch, boot_file, options };
+            let profile = Profile { kernel, initrd, args, ..Profile::default() };
             config.profiles.insert(COMMAND_LINE.to_owned(), profile);
             config.default.profile = Some(COMMAND_LINE.to_owned());
         } else if !self.args.is_empty() {

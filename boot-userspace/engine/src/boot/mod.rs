@@ -1,5 +1,6 @@
 //! What a machine boots: its boot file over DHCP, its kernel, and the iPXE script that fetches it.
 
+pub mod choice;
 mod files;
 pub mod plan;
 pub mod script;

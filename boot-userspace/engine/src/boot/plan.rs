@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use boot_common::Mac;
 
+use super::choice::{Booting, Choice};
 use super::is_url;
-use crate::config::{Arch, Config, Machine, Profile, Unknown};
+use crate::config::{Arch, Config, Machine, Unknown, tame};
 use crate::machines::Asker;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
@@ -32,6 +33,30 @@ pub struct Asked {
     pub client_ip: IpAddr,
     /// The address of this server that it reached; URLs in the script should have it.
     pub server: SocketAddr,
+}
+
+impl Asked {
+    /// The configuration's machine that is meant.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Machine> {
+        self.asker.known.as_ref().map(|known| &*known.machine)
+    }
+
+    /// What it boots as, as it says.
+    #[must_use]
+    pub fn arch(&self) -> Option<Arch> {
+        self.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, self.platform.as_deref()))
+    }
+
+    /// The address that the machine has: not the one it asks from where somebody else stands for it.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let own = self.asker.elsewhere.or_else(|| self.machine()?.ip);
+        match self.client_ip {
+            IpAddr::V4(from) => own.or(Some(from)),
+            IpAddr::V6(_) => own,
+        }
+    }
 }
 
 /// Why there is no script.
@@ -94,7 +119,7 @@ impl Planner {
     /// # Errors
     /// When the machine is not to be booted from here.
     pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        let machine = asked.asker.known.as_ref().map(|known| &*known.machine);
+        let machine = asked.machine();
         if let Some(machine) = machine {
             self.refuse_others(asked, machine)?;
         }
@@ -112,18 +137,38 @@ impl Planner {
                 }
             }
         }
-        let profile =
-            machine.and_then(|machine| machine.profile.as_ref()).or(self.config.default.profile.as_ref());
-        match profile.and_then(|name| Some((name, self.config.profiles.get(name)?))) {
-            Some((name, profile)) => Ok(Plan::Boot(boot(asked, machine, name, profile))),
-            None => {
-                let text = format!(
-                    "{} has no profile: give it one in [[machine]], or set profile in [default]",
-                    who(asked)
-                );
-                Ok(Plan::Wait(text))
-            }
-        }
+        let arch = asked.arch();
+        let choice = self.choice(asked);
+        let Some((name, profile)) = choice.profile else {
+            let text = format!(
+                "{} has no profile: give it one in [[machine]] or in a [[group]], or set profile in [default]",
+                who(asked)
+            );
+            return Ok(Plan::Wait(text));
+        };
+        Ok(Plan::Boot(BootPlan {
+            name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked)),
+            profile: name.to_owned(),
+            kernel: profile.kernel_of(arch).to_owned(),
+            initrds: profile.initrd_of(arch).to_vec(),
+            args: profile.args_of(arch, &choice.own_args(machine)),
+        }))
+    }
+
+    /// The profile and the groups of the machine that asks.
+    fn choice(&self, asked: &Asked) -> Choice<'_> {
+        let serial = asked.serial.as_deref().map(tame);
+        Choice::new(
+            &self.config,
+            &Booting {
+                machine: asked.machine(),
+                mac: asked.mac,
+                switch_port: asked.asker.switch_port.as_ref(),
+                address: asked.address(),
+                arch: asked.arch(),
+                serial: serial.as_deref(),
+            },
+        )
     }
 
     /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
@@ -139,17 +184,6 @@ impl Planner {
                 Err(NoScript::OfAnother { machine, address })
             }
         }
-    }
-}
-
-fn boot(asked: &Asked, machine: Option<&Machine>, profile_name: &str, profile: &Profile) -> BootPlan {
-    let arch = asked.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, asked.platform.as_deref()));
-    BootPlan {
-        name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked)),
-        profile: profile_name.to_owned(),
-        kernel: profile.kernel_of(arch).to_owned(),
-        initrds: profile.initrd_of(arch).to_vec(),
-        args: profile.args_of(arch, machine.map_or("", |machine| machine.args.as_str())),
     }
 }
 

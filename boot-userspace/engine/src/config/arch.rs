@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use boot_common::class::{Firmware, Program};
+
 use super::reader::Table;
 use super::report::{At, Report};
 use super::value;
@@ -53,6 +55,26 @@ impl Arch {
             ("riscv64", _) => Self::Riscv64,
             ("loong64", _) => Self::Loongarch64,
             _ => return None,
+        })
+    }
+}
+
+impl Arch {
+    /// What firmware of a kind boots; none where only iPXE tells.
+    #[must_use]
+    pub fn of_firmware(firmware: Firmware) -> Option<Self> {
+        Some(match firmware {
+            Firmware::None | Firmware::Other | Firmware::HttpOther => return None,
+            _ => match firmware.program() {
+                Program::Bios => Self::Bios,
+                Program::Ia32 => Self::Ia32,
+                Program::X64 => Self::X64,
+                Program::Arm32 => Self::Arm32,
+                Program::Arm64 => Self::Arm64,
+                Program::Riscv64 => Self::Riscv64,
+                Program::LoongArch64 => Self::Loongarch64,
+                Program::Else => return None,
+            },
         })
     }
 }

@@ -79,6 +79,16 @@ pub(super) fn oui(text: &str) -> Result<[u8; 3], String> {
     Ok(oui)
 }
 
+/// How MAC addresses begin: one to six bytes.
+pub(super) fn mac_prefix(text: &str) -> Result<Vec<u8>, String> {
+    pairs(text).filter(|bytes| (1..=6).contains(&bytes.len())).ok_or_else(|| {
+        format!(
+            "{} is not how MAC addresses begin; write one to six pairs of hexadecimal digits, such as \"52:54:00\"",
+            quoted(text)
+        )
+    })
+}
+
 /// A UUID in the canonical form; the bytes are in the order of the digits.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Machine, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report, once};
 use super::value::quoted;
-use super::{address, amount, boot_file, file, http, machine, name, profile, subnet, value};
+use super::{address, amount, boot_file, file, group, http, machine, name, profile, subnet, value};
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
 pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<Machine>) {
@@ -24,15 +24,22 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<
     config.subnets = subnets;
     let (profiles, names) = profile::profiles(file, &config.boot_dir, report);
     config.profiles = profiles;
+    let default_profile = file.default_profile.as_ref().map(|at| at.value.as_str());
+    let others = group::Others { profiles: &names, default_profile, subnets: &config.subnets };
+    config.groups = group::check(&file.groups, &others, report);
     config.boot_files = boot_file::check(&file.boot_files, &config.boot_dir, report);
     let default = file.default_profile.as_ref();
     config.default = Default {
         profile: default.and_then(|at| at.read(report, |text| names.find(text))),
         unknown: chosen(file.unknown.as_ref(), &UNKNOWN, Unknown::Boot, report),
     };
-    let default_profile = default.map(|at| at.value.as_str());
-    let others =
-        machine::Others { nets: &nets, profiles: &names, default_profile, boot_dir: &config.boot_dir };
+    let others = machine::Others {
+        nets: &nets,
+        profiles: &names,
+        default_profile,
+        groups: &config.groups,
+        boot_dir: &config.boot_dir,
+    };
     let machines = machine::check(&file.machines, &others, report);
     (config, machines)
 }

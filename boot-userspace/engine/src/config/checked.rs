@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use super::arch::{Arch, ArchProfile};
 use super::http::Http;
+use super::matching::{Match, PortSeen};
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(600);
@@ -53,6 +54,9 @@ pub struct Config {
     pub subnets: Vec<Subnet>,
     /// `[[profile]]` by name. Default: none.
     pub profiles: BTreeMap<String, Profile>,
+    /// `[[group]]`, in file order; their names differ. What a later one says stands before what an earlier one says.
+    /// Default: none.
+    pub groups: Vec<Group>,
     /// `[[boot_file]]`, in file order: the first rule that fits a machine wins, before the built-in choice. No rule
     /// is hidden by one before it. Default: none.
     pub boot_files: Vec<BootFileRule>,
@@ -85,10 +89,26 @@ impl Config {
             interfaces: Vec::new(),
             subnets: Vec::new(),
             profiles: BTreeMap::new(),
+            groups: Vec::new(),
             boot_files: Vec::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
             machines: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// The profile of a machine that is in these groups, and its name.
+    #[must_use]
+    pub fn profile_of<'c>(
+        &'c self,
+        machine: Option<&Machine>,
+        groups: impl DoubleEndedIterator<Item = &'c Group>,
+    ) -> Option<(&'c str, &'c Profile)> {
+        let own = machine.and_then(|machine| machine.profile.as_ref());
+        let of_groups = || groups.rev().find_map(|group| group.profile.as_ref());
+        let name = own.or_else(of_groups).or(self.default.profile.as_ref())?;
+        self.profiles.get_key_value(name).map(|(name, profile)| (name.as_str(), profile))
     }
 }
 
@@ -227,8 +247,9 @@ impl CustomOption {
     }
 }
 
-/// `[[profile]]`: what to boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `[[profile]]`: what to boot, with what it inherits: `kernel`, `initrd`, `console`, `boot_file` and each option of the last
+/// profile that has them, and the arguments of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// `kernel`: a path relative to `boot_dir` without `..`, or an `http://` or `https://` URL (the
     /// scheme in lower case).
@@ -275,6 +296,21 @@ impl Profile {
     fn of(&self, arch: Option<Arch>) -> Option<&ArchProfile> {
         self.arch.get(&arch?)
     }
+}
+
+/// `[[group]]`: what the machines of a description get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `name`: for people.
+    pub name: String,
+    /// `match`: which machines belong to it.
+    pub fits: Match,
+    /// `profile`: for machines that name none; it exists. Default: that of a group before, or of `[default]`.
+    pub profile: Option<String>,
+    /// `args`: behind those of the profile and of groups before, and before the machine's. Default: empty.
+    pub args: String,
+    /// `options`: see [`CustomOption`]; before the profile's and those of groups before. Default: none.
+    pub options: Vec<CustomOption>,
 }
 
 /// `[[boot_file]]`: a file for some kinds of firmware or of cards.
@@ -347,11 +383,11 @@ pub struct Machine {
     /// `ip`: its address. In one of the subnets if there are any, but not their router, network or broadcast
     /// address. Default: one from a pool.
     pub ip: Option<Ipv4Addr>,
-    /// `profile`: it exists. Default: the one in `[default]`.
+    /// `profile`: it exists. Default: that of the last `[[group]]` that has one, or the one in `[default]`.
     pub profile: Option<String>,
-    /// `args`: appended to those of the profile; one line, at most 2000 bytes with them. Default: empty.
+    /// `args`: behind those of the profile and of the groups; one line, at most 2000 bytes with them. Default: empty.
     pub args: String,
-    /// `labels`: free text for people and for scripts that read the file. Default: none.
+    /// `labels`: what groups are chosen by, and what templates may say. Default: none.
     pub labels: BTreeMap<String, String>,
     /// `boot_file`: like [`Profile::boot_file`], before it. Default: none.
     pub boot_file: Option<String>,
@@ -368,4 +404,12 @@ pub struct RelayPort {
     pub circuit_id: Vec<u8>,
     /// `remote_id`: sub-option 2. Default: any, or none.
     pub remote_id: Option<Vec<u8>>,
+}
+
+impl RelayPort {
+    /// As a relay names it.
+    #[must_use]
+    pub fn seen(&self) -> PortSeen<'_> {
+        (&self.circuit_id, self.remote_id.as_deref())
+    }
 }

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{arch, boot_file, http, option, relay_port};
+use super::{arch, boot_file, group, http, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) interfaces: Vec<Interface>,
     pub(super) subnets: Vec<Subnet>,
     pub(super) profiles: Vec<Profile>,
+    pub(super) groups: Vec<group::Written>,
     pub(super) boot_files: Vec<boot_file::Written>,
     pub(super) default_profile: Text,
     pub(super) unknown: Text,
@@ -59,8 +60,14 @@ pub(super) struct Subnet {
 }
 
 pub(super) struct Profile {
+    pub(super) place: Place,
     pub(super) name: Text,
+    pub(super) inherit: Vec<At<String>>,
     pub(super) kernel: Text,
+    /// The file says something about it, even if it could not be read.
+    pub(super) has_kernel: bool,
+    /// The file says something about it, even if it is an empty list.
+    pub(super) has_initrd: bool,
     pub(super) initrd: Vec<At<String>>,
     pub(super) args: Text,
     pub(super) console: Text,
@@ -105,6 +112,7 @@ impl File {
             "interface",
             "subnet",
             "profile",
+            "group",
             "boot_file",
             "default",
             "machine",
@@ -129,6 +137,7 @@ impl File {
             interfaces: interfaces(&top, report),
             subnets: subnets(&top, report),
             profiles: profiles(&top, report),
+            groups: group::read(&top, report),
             boot_files: boot_file::read(&top, report),
             default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
@@ -190,17 +199,21 @@ fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
 }
 
 fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
-    let known = ["name", "kernel", "initrd", "args", "console", "arch", "boot_file", "options"];
+    let known = ["name", "inherit", "kernel", "initrd", "args", "console", "arch", "boot_file", "options"];
     let tables = top.tables("profile", &known, report);
     let profile = |table: Table<'_>| Profile {
         name: table.required_text("name", "talos", report),
-        kernel: table.required_text("kernel", "talos/vmlinuz", report),
+        inherit: table.one_or_more_texts("inherit", "base", report),
+        kernel: table.text("kernel", "talos/vmlinuz", report),
+        has_kernel: table.has("kernel"),
+        has_initrd: table.has("initrd"),
         initrd: table.texts("initrd", "talos/initramfs.xz", report),
         args: table.text("args", "console=ttyS0", report),
         console: table.text("console", "ttyS0", report),
         arch: arch::read(&table, report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
+        place: table.place,
     };
     tables.into_iter().map(profile).collect()
 }

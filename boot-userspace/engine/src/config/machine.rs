@@ -6,11 +6,11 @@ use std::path::Path;
 
 use boot_common::Mac;
 
-use super::checked::Machine;
+use super::checked::{Group, Machine, RelayPort};
+use super::matching::Described;
 use super::profile::ProfileNames;
 use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
-use super::value::MAX_ARGS;
 use super::{address, bytes, file, name, option, relay_port, value};
 
 /// What machines have to know about the rest of the file.
@@ -18,6 +18,7 @@ pub(super) struct Others<'o> {
     pub(super) nets: &'o Nets,
     pub(super) profiles: &'o ProfileNames<'o>,
     pub(super) default_profile: Option<&'o str>,
+    pub(super) groups: &'o [Group],
     pub(super) boot_dir: &'o Path,
 }
 
@@ -76,28 +77,26 @@ fn machine<'f>(
         Some(ip)
     });
     let profile = from.profile.as_ref().and_then(|at| at.read(report, |text| others.profiles.find(text)));
-    let args = from.args.as_ref().and_then(|at| {
-        let args = at.read(report, value::args)?;
-        let profile = from.profile.as_ref().map(|at| at.value.as_str()).or(others.default_profile);
-        together(at, profile, others.profiles, report);
-        Some(args)
-    });
     let label = |(key, at): &(String, At<String>)| Some((key.clone(), at.read(report, value::label_text)?));
     let labels = from.labels.iter().filter_map(label).collect();
+    let args = from.args.as_ref().and_then(|at| {
+        let args = at.read(report, value::args)?;
+        let machine = Described {
+            labels: Some(&labels),
+            mac: macs.first().copied(),
+            switch_port: relay_port.as_ref().map(RelayPort::seen),
+        };
+        let groups = others.groups.iter().filter(|group| group.fits.fits_machine(&machine));
+        let between =
+            groups.clone().map(|group| group.args.len() + usize::from(!group.args.is_empty())).sum();
+        let of_groups = groups.filter_map(|group| group.profile.as_deref()).next_back();
+        let own = from.profile.as_ref().map(|at| at.value.as_str());
+        others.profiles.with_args(at, own.or(of_groups).or(others.default_profile), between, report);
+        Some(args)
+    });
     let boot_file = from.boot_file.as_ref();
     let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, others.boot_dir)));
     let options = option::check(&from.options, from.has_name, report);
     let args = args.unwrap_or_default();
     Machine { macs, uuid, relay_port, name, ip, profile, args, labels, boot_file, options }
-}
-
-/// The kernel gets the arguments of the profile, a space, and those of the machine.
-fn together(args: &At<String>, profile: Option<&str>, profiles: &ProfileNames<'_>, report: &mut Report<'_>) {
-    let Some(of_profile) = profile.and_then(|name| profiles.known.get(name)) else { return };
-    let total = of_profile + 1 + args.value.len();
-    if total > MAX_ARGS {
-        let message =
-            format!("has {total} bytes with the arguments of its profile; shorten it to at most {MAX_ARGS}");
-        report.add(&args.place, message);
-    }
 }

@@ -4,7 +4,7 @@ use super::file::File;
 use super::report::{Report, one, one_list, twice};
 
 impl File {
-    /// Adds what a further file says. Interfaces, subnets, profiles, rules and machines come behind those that are there;
+    /// Adds what a further file says. Interfaces, subnets, profiles, groups, rules and machines come behind those that are there;
     /// any other key may be in one file only.
     pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
         self.http.add(more.http, report);
@@ -26,6 +26,7 @@ impl File {
         self.interfaces.extend(more.interfaces);
         self.subnets.extend(more.subnets);
         self.profiles.extend(more.profiles);
+        self.groups.extend(more.groups);
         self.boot_files.extend(more.boot_files);
         self.machines.extend(more.machines);
         self.has_interfaces |= more.has_interfaces;

@@ -15,9 +15,12 @@ mod check;
 mod checked;
 mod compact;
 mod file;
+mod group;
 mod http;
+mod inherit;
 mod leaf;
 mod machine;
+mod matching;
 mod merge;
 mod name;
 mod option;
@@ -30,6 +33,7 @@ mod report;
 mod subnet;
 mod suggest;
 mod syntax;
+mod template;
 mod value;
 
 #[cfg(test)]
@@ -43,12 +47,14 @@ pub use bytes::uuid as parse_uuid;
 pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
-    DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Interface, Machine, Profile, RelayPort,
-    Subnet, Tftp, TftpClients, Unknown,
+    DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Group, Interface, Machine, Profile,
+    RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
+pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};
+pub use template::tame;
 
 /// Checks the TOML in `bytes`; `origin` is what problems call it, usually the name of the file.
 ///
@@ -77,7 +83,7 @@ pub struct Source {
     pub bytes: Vec<u8>,
 }
 
-/// Checks several files as one: interfaces, subnets, profiles, `boot_file` rules and machines may be in any of them, all
+/// Checks several files as one: interfaces, subnets, profiles, groups, `boot_file` rules and machines may be in any of them, all
 /// other keys in one only.
 ///
 /// # Errors

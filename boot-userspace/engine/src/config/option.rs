@@ -36,10 +36,20 @@ enum Value {
 }
 
 impl Written {
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Where it stands, if it has this code.
     pub(super) fn place_of(&self, code: u32) -> Option<&Place> {
         self.code.as_ref().is_some_and(|at| at.value == code).then_some(&self.place)
     }
+}
+
+/// How many bytes of data options have together, if that is more than they may have.
+pub(super) fn too_long(options: &[CustomOption]) -> Option<usize> {
+    let total = options.iter().map(|option| option.data.len()).sum();
+    (total > MAX_DATA).then_some(total)
 }
 
 /// The list of options in a table, if there is one.

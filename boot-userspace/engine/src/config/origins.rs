@@ -1,7 +1,8 @@
 //! Where each setting stands: in which file, by which key, on which line.
 
-use super::arch::Arch;
+use super::arch::{self, Arch};
 use super::file::{File, Machine, Profile, Subnet};
+use super::inherit::lineage;
 use super::option;
 use super::report::{At, Place};
 
@@ -43,43 +44,75 @@ impl Origins {
         self.option(&self.of_machine(position)?.options, code)
     }
 
-    /// A key of a `[[profile]]`: `kernel`, `args`, `console` or `boot_file`.
+    /// A key of a `[[profile]]`, or of the one that it inherits it from: `kernel`, `console` or `boot_file`.
     #[must_use]
     pub fn profile_key(&self, name: &str, key: &str) -> Option<String> {
-        let Profile { kernel, args, console, boot_file, .. } = self.of_profile(name)?;
-        let at = match key {
-            "kernel" => kernel,
-            "args" => args,
-            "console" => console,
-            "boot_file" => boot_file,
-            _ => return None,
-        };
-        self.at(at.as_ref())
+        self.lineage(name).rev().find_map(|Profile { kernel, console, boot_file, .. }| {
+            let at = match key {
+                "kernel" => kernel,
+                "console" => console,
+                "boot_file" => boot_file,
+                _ => return None,
+            };
+            self.at(at.as_ref())
+        })
     }
 
-    /// A key of an architecture of a `[[profile]]`: `kernel`, `initrd`, `args` or `console`.
+    /// The arguments of a `[[profile]]` and of those that it inherits, in their order, each with where they stand.
+    pub fn profile_args(&self, name: &str) -> impl Iterator<Item = (&str, String)> {
+        self.lineage(name).filter_map(|profile| self.args_at(profile.args.as_ref()))
+    }
+
+    /// Those of an architecture.
+    pub fn arch_args(&self, name: &str, arch: Arch) -> impl Iterator<Item = (&str, String)> {
+        self.arches(name, arch).filter_map(|of| self.args_at(of.args.as_ref()))
+    }
+
+    /// A `[[group]]`.
     #[must_use]
-    pub fn arch_key(&self, name: &str, arch: Arch, key: &str) -> Option<String> {
-        let of = self.of_profile(name)?.arch.iter().find(|of| of.is_for(arch))?;
+    pub fn group(&self, position: usize) -> Option<String> {
+        self.file.groups.get(position).map(|group| self.place(&group.place))
+    }
+
+    /// A key of a `[[group]]`: `profile` or `args`.
+    #[must_use]
+    pub fn group_key(&self, position: usize, key: &str) -> Option<String> {
+        let group = self.file.groups.get(position)?;
         match key {
-            "kernel" => self.at(of.kernel.as_ref()),
-            "initrd" => self.at(of.initrd.first()),
-            "args" => self.at(of.args.as_ref()),
-            "console" => self.at(of.console.as_ref()),
+            "profile" => self.at(group.profile.as_ref()),
+            "args" => self.at(group.args.as_ref()),
             _ => None,
         }
+    }
+
+    /// An option of a `[[group]]`.
+    #[must_use]
+    pub fn group_option(&self, position: usize, code: u8) -> Option<String> {
+        self.option(&self.file.groups.get(position)?.options, code)
+    }
+
+    /// A key of an architecture of a `[[profile]]`: `kernel`, `initrd` or `console`.
+    #[must_use]
+    pub fn arch_key(&self, name: &str, arch: Arch, key: &str) -> Option<String> {
+        self.arches(name, arch).rev().find_map(|of| match key {
+            "kernel" => self.at(of.kernel.as_ref()),
+            "initrd" => self.at(of.initrd.first()),
+            "console" => self.at(of.console.as_ref()),
+            _ => None,
+        })
     }
 
     /// One of `initrd` of a `[[profile]]`.
     #[must_use]
     pub fn initrd(&self, name: &str, position: usize) -> Option<String> {
-        self.at(self.of_profile(name)?.initrd.get(position))
+        let profile = self.lineage(name).rfind(|profile| profile.has_initrd)?;
+        self.at(profile.initrd.get(position))
     }
 
     /// An option of a `[[profile]]`.
     #[must_use]
     pub fn profile_option(&self, name: &str, code: u8) -> Option<String> {
-        self.option(&self.of_profile(name)?.options, code)
+        self.lineage(name).rev().find_map(|profile| self.option(&profile.options, code))
     }
 
     /// The pool of a `[[subnet]]`, or the subnet if it has none.
@@ -117,9 +150,20 @@ impl Origins {
         self.file.machines.get(position)
     }
 
-    fn of_profile(&self, name: &str) -> Option<&Profile> {
-        let named = |profile: &&Profile| profile.name.as_ref().is_some_and(|at| at.value == name);
-        self.file.profiles.iter().find(named)
+    /// What a profile inherits, and itself last.
+    fn lineage(&self, name: &str) -> impl DoubleEndedIterator<Item = &Profile> {
+        let named = |profile: &Profile| profile.name.as_ref().is_some_and(|at| at.value == name);
+        let position = self.file.profiles.iter().position(named);
+        let lineage = position.map(|position| lineage(&self.file.profiles, position));
+        lineage.unwrap_or_default().into_iter().filter_map(|position| self.file.profiles.get(position))
+    }
+
+    fn arches(&self, name: &str, arch: Arch) -> impl DoubleEndedIterator<Item = &arch::Written> {
+        self.lineage(name).filter_map(move |profile| profile.arch.iter().find(|of| of.is_for(arch)))
+    }
+
+    fn args_at<'f>(&self, at: Option<&'f At<String>>) -> Option<(&'f str, String)> {
+        at.map(|at| (at.value.as_str(), self.place(&at.place)))
     }
 
     fn option(&self, options: &[option::Written], code: u8) -> Option<String> {

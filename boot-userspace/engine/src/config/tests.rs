@@ -2,6 +2,7 @@
 
 mod answers;
 mod files;
+mod groups;
 mod identity;
 mod mistakes;
 mod packaged;
@@ -175,10 +176,7 @@ fn the_example_of_the_design() {
         kernel: "talos/vmlinuz".into(),
         initrd: vec!["talos/initramfs.xz".into()],
         args: "console=ttyS0 talos.platform=metal".into(),
-        console: None,
-        arch: std::collections::BTreeMap::new(),
-        boot_file: None,
-        options: Vec::new(),
+        ..Profile::default()
     };
     assert_eq!(config.profiles, [("talos".to_owned(), profile)].into());
     assert_eq!(config.default, Default { profile: Some("talos".into()), unknown: Unknown::Boot });

@@ -12,6 +12,7 @@ mod identity;
 mod index;
 mod ports;
 mod recognition;
+mod seen_ports;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use boot_common::Mac;
 
-use crate::config::Machine;
+use crate::config::{Machine, PortSeen, RelayPort};
 use addresses::Addresses;
 use index::{Changes, Found, Index};
 use recognition::Recognitions;
+use seen_ports::SeenPorts;
 
 pub use addresses::MOST_UNKNOWN;
 pub use identity::{Identities, Identity, NotAnIdentity};
@@ -48,6 +50,8 @@ pub struct Asker {
     pub known: Option<Known>,
     /// The address that the machine that is meant has, if it is known and the asker has none of its addresses.
     pub elsewhere: Option<Ipv4Addr>,
+    /// The switch port of the card that is meant, as a relay has named it, if that is kept.
+    pub switch_port: Option<RelayPort>,
 }
 
 /// What became of machines that others were put in the place of.
@@ -68,6 +72,7 @@ struct State {
     index: Index,
     recognitions: Recognitions,
     addresses: Addresses,
+    seen_ports: SeenPorts,
 }
 
 impl Machines {
@@ -255,7 +260,23 @@ impl Machines {
         // By its UUID last: another server may have given it its address.
         let known = by_mac.or_else(by_uuid).and_then(|id| state.known(id));
         let elsewhere = known.as_ref().and_then(|known| state.has_another_address(known, from));
-        Asker { client: at.map(|mac| state.client(mac)), known, elsewhere }
+        let switch_port = mac.or(at).and_then(|mac| state.seen_ports.get(mac).cloned());
+        Asker { client: at.map(|mac| state.client(mac)), known, elsewhere, switch_port }
+    }
+
+    /// Takes down at which switch port a MAC is, as a relay says.
+    pub fn see_port(&self, mac: Mac, (circuit, remote): PortSeen<'_>) {
+        let is_old = self.read().seen_ports.get(mac).is_some_and(|port| port.seen() == (circuit, remote));
+        if !is_old {
+            let port = RelayPort { circuit_id: circuit.to_vec(), remote_id: remote.map(<[u8]>::to_vec) };
+            self.write().seen_ports.put(mac, port);
+        }
+    }
+
+    /// The switch port at which a MAC was seen last.
+    #[must_use]
+    pub fn seen_port(&self, mac: Mac) -> Option<RelayPort> {
+        self.read().seen_ports.get(mac).cloned()
     }
 
     /// True for a MAC that is configured or has asked to boot.

@@ -303,7 +303,7 @@ fn one_look_up_tells_all_that_a_request_needs() {
     machines.put(home, card);
     machines.put(ELSEWHERE, recognised);
     let find = |from: Ipv4Addr, mac, uuid| {
-        let Asker { client, known, elsewhere } = machines.asker(from.into(), mac, uuid);
+        let Asker { client, known, elsewhere, .. } = machines.asker(from.into(), mac, uuid);
         (client.map(|client| client.mac), known.map(|known| known.id), elsewhere)
     };
     assert_eq!(find(home, None, None), (Some(card), Some(first), None), "by its address");

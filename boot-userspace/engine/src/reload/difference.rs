@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Config, Http, Interface, Machine, Profile, Subnet, Tftp};
+use crate::config::{Config, Group, Http, Interface, Machine, Profile, Subnet, Tftp};
 
 /// How many machines are named of those that were added, changed or removed.
 const MOST_NAMED: usize = 20;
@@ -32,6 +32,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     let mut changed = machines(&running.machines, &new.machines);
     changed.extend(subnets(&running.subnets, &new.subnets));
     changed.extend(profiles(running, new));
+    changed.extend(groups(&running.groups, &new.groups));
     let mut note = |differs: bool, what: &str| {
         if differs {
             changed.push(format!("changed {what}"));
@@ -152,6 +153,34 @@ fn profiles(running: &Config, new: &Config) -> Vec<String> {
     }
     let gone = running.profiles.keys().filter(|name| !new.profiles.contains_key(*name));
     said.extend(gone.map(|name| format!("removed profile {name}")));
+    said
+}
+
+fn groups(running: &[Group], new: &[Group]) -> Vec<String> {
+    let of = |groups: &[Group], name: &str| groups.iter().find(|group| group.name == name).cloned();
+    let mut said = Vec::new();
+    for group in new {
+        match of(running, &group.name) {
+            None => said.push(format!("added group {}", group.name)),
+            Some(was) if was != *group => {
+                let keys = [
+                    ("match", was.fits != group.fits),
+                    ("profile", was.profile != group.profile),
+                    ("args", was.args != group.args),
+                    ("options", was.options != group.options),
+                ];
+                let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
+                said.push(format!("changed group {}: {}", group.name, keys.collect::<Vec<_>>().join(", ")));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = running.iter().filter(|was| of(new, &was.name).is_none());
+    said.extend(gone.map(|was| format!("removed group {}", was.name)));
+    let order = |groups: &[Group]| groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
+    if said.is_empty() && order(running) != order(new) {
+        said.push("changed the order of the groups".to_owned());
+    }
     said
 }
 

@@ -69,7 +69,15 @@ impl Engine {
                 self.bindings.search_anew(index);
             }
         }
-        let are_others = before.boot_files != config.boot_files || old_loaders != *self.policy.loaders();
+        let of_groups = |config: &Config| -> Vec<_> {
+            let names = config.groups.iter().filter_map(|group| group.profile.as_ref());
+            let profiles = names.filter_map(|name| config.profiles.get(name));
+            profiles.map(|profile| (profile.options.clone(), profile.boot_file.clone())).collect()
+        };
+        let are_others = before.boot_files != config.boot_files
+            || old_loaders != *self.policy.loaders()
+            || before.groups != config.groups
+            || of_groups(&before) != of_groups(&config);
         let is_stale = |set: &Set| {
             let subnet = set.subnet.and_then(|index| config.subnets.get(index));
             let was = subnet.and_then(|subnet| before.subnets.iter().find(|was| was.cidr == subnet.cidr));

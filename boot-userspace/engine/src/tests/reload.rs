@@ -80,9 +80,9 @@ impl Lab {
             let machine = set.differences.machine().and_then(|id| engine.machines.get(id));
             let machine = machine.map(|machine| machine.macs.clone());
             let differences = format!("{:?}", set.differences);
-            let oui = differences.rsplit_once("oui: ").unwrap().1.to_owned();
+            let rest = differences.rsplit_once("is_own_profile: ").unwrap().1.to_owned();
             let cidr = subnet.map(|subnet| subnet.cidr);
-            format!("{cidr:?} {} {machine:?} {:?} {oui}", set.server, set.differences.profile())
+            format!("{cidr:?} {} {machine:?} {:?} {rest}", set.server, set.differences.profile())
         };
         let now = self.now.nanos();
         let mut picture = BTreeMap::new();
@@ -316,6 +316,7 @@ fn any_config() -> impl Strategy<Value = String> {
             Just("boot_file = 'own.efi'\n"),
             Just("options = [{ code = 43, hex = '01' }]\n"),
             Just("profile = 'two'\n"),
+            Just("labels = { role = 'worker' }\n"),
         ];
         let named = any::<bool>();
         prop::option::of((ip, extra, named)).prop_map(move |some| {
@@ -342,8 +343,22 @@ fn any_config() -> impl Strategy<Value = String> {
         Just("[[boot_file]]\narch = 7\nfile = 'rule.efi'\n"),
         Just("[[boot_file]]\noui = '02:00:00'\nfile = 'rule.efi'\n")
     ];
-    (subnets, machines, profile("one"), profile("two"), default, rules).prop_map(
-        |((a, b, c, reversed), (m, n, o, p), one, two, default, rules)| {
+    let group = prop_oneof![
+        Just("match = { labels = { role = 'worker' } }\noptions = [{ code = 43, hex = '02' }]\n"),
+        Just("match = { labels = { role = 'worker' } }\nprofile = 'two'\n"),
+        Just("match = { mac = '02:00:00' }\nargs = 'x'\n"),
+        Just(
+            "match = { mac = ['02:00:00:00:00:01', '02:00:00:00:00:05'] }\noptions = [{ code = 66, text = 'g' }]\n"
+        ),
+        Just("match = { arch = 'x64' }\nprofile = 'one'\n"),
+        Just("match = { subnet = '10.2.0.0/24' }\noptions = [{ code = 67, text = 'g.efi' }]\n"),
+    ];
+    let groups = prop::collection::vec(group, 0..3).prop_map(|groups| {
+        let numbered = groups.iter().enumerate();
+        numbered.map(|(number, text)| format!("[[group]]\nname = 'g{number}'\n{text}")).collect::<String>()
+    });
+    (subnets, machines, profile("one"), profile("two"), default, (rules, groups)).prop_map(
+        |((a, b, c, reversed), (m, n, o, p), one, two, default, (rules, groups))| {
             let mut subnets: Vec<String> = [a, b, c].into_iter().flatten().collect();
             if subnets.is_empty() {
                 subnets.push("[[subnet]]\ncidr = '10.4.0.0/24'\npool = ['10.4.0.9-10.4.0.10']\n".to_owned());
@@ -364,7 +379,7 @@ fn any_config() -> impl Strategy<Value = String> {
                 })
                 .collect();
             let (subnets, machines) = (subnets.concat(), machines.concat());
-            format!("[[interface]]\nname = 'eth1'\n{subnets}{one}{two}[default]\n{default}{rules}{machines}")
+            format!("[[interface]]\nname = 'eth1'\n{subnets}{one}{two}[default]\n{default}{rules}{groups}{machines}")
         },
     )
 }

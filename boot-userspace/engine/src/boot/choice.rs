@@ -1,0 +1,145 @@
+//! Which profile and which groups a machine has: default → profile → groups → machine.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+use ipnet::Ipv4Net;
+
+use crate::config::{Arch, Config, Described, Group, Machine, Profile, RelayPort};
+
+/// A machine that boots, as far as the choice depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Booting<'a> {
+    /// Its `[[machine]]`.
+    pub machine: Option<&'a Machine>,
+    /// The card that asks.
+    pub mac: Option<Mac>,
+    /// The switch port that a relay has named, for a machine whose `[[machine]]` names none.
+    pub switch_port: Option<&'a RelayPort>,
+    /// Its address.
+    pub address: Option<Ipv4Addr>,
+    /// What it boots as.
+    pub arch: Option<Arch>,
+    /// Its serial number, as it says, [tamed](crate::config::tame).
+    pub serial: Option<&'a str>,
+}
+
+/// What is chosen for a machine.
+#[derive(Clone, Debug)]
+pub struct Choice<'c> {
+    /// Its profile, by name.
+    pub profile: Option<(&'c str, &'c Profile)>,
+    /// The groups that it is in, in their order.
+    pub groups: Vec<&'c Group>,
+}
+
+impl<'a> Booting<'a> {
+    /// What groups can be chosen by that belongs to the machine itself.
+    #[must_use]
+    pub fn described(&self) -> Described<'a> {
+        let own = self.machine.and_then(|machine| machine.relay_port.as_ref());
+        Described {
+            labels: self.machine.map(|machine| &machine.labels),
+            mac: self.mac,
+            switch_port: own.or(self.switch_port).map(RelayPort::seen),
+        }
+    }
+
+    /// Whether it is in a group.
+    #[must_use]
+    pub fn is_in(&self, group: &Group) -> bool {
+        let net = self.address.map(Ipv4Net::from);
+        group.fits.fits_machine(&self.described())
+            && group.fits.fits_subnet(net)
+            && group.fits.fits_arch(self.arch)
+            && group.fits.fits_serial(self.serial)
+    }
+}
+
+impl<'c> Choice<'c> {
+    /// What the configuration has for a machine.
+    #[must_use]
+    pub fn new(config: &'c Config, booting: &Booting<'_>) -> Self {
+        let groups: Vec<&Group> = config.groups.iter().filter(|group| booting.is_in(group)).collect();
+        Self { profile: config.profile_of(booting.machine, groups.iter().copied()), groups }
+    }
+
+    /// The arguments of the groups, then those of the machine.
+    #[must_use]
+    pub fn own_args(&self, machine: Option<&Machine>) -> String {
+        let groups = self.groups.iter().map(|group| group.args.as_str());
+        let all = groups.chain(machine.map(|machine| machine.args.as_str()));
+        all.filter(|args| !args.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [[interface]]
+        name = "eth1"
+        dhcp = "proxy"
+        [[profile]]
+        name = "one"
+        kernel = "k"
+        args = "one"
+        [[profile]]
+        name = "two"
+        kernel = "k"
+        args = "two"
+        [default]
+        profile = "one"
+        [[group]]
+        name = "all"
+        match = {}
+        args = "all"
+        [[group]]
+        name = "workers"
+        match = { labels = { role = "worker" } }
+        profile = "two"
+        args = "worker"
+        [[group]]
+        name = "arm"
+        match = { arch = "arm64", subnet = "10.1.0.0/16" }
+        profile = "one"
+        [[group]]
+        name = "cz"
+        match = { serial = ["CZ-17", "CZ-18"] }
+        args = "serial"
+        [[machine]]
+        mac = "52:54:00:00:00:01"
+        labels = { role = "worker", rack = "7" }
+        args = "own"
+        [[machine]]
+        mac = "52:54:00:00:00:02"
+        profile = "one"
+        labels = { role = "worker" }
+    "#;
+
+    #[test]
+    fn default_then_groups_then_the_machine() {
+        let config = crate::config::parse(CONFIG, "test").unwrap();
+        let [first, second] = &config.machines[..] else { panic!() };
+        let arm = Booting {
+            arch: Some(Arch::Arm64),
+            address: Some(Ipv4Addr::new(10, 1, 2, 3)),
+            ..Booting::default()
+        };
+        let elsewhere = Some(Ipv4Addr::new(10, 2, 2, 3));
+        for (booting, args) in [
+            (Booting::default(), "one all"),
+            (Booting { machine: Some(first), ..Booting::default() }, "two all worker own"),
+            (Booting { machine: Some(second), ..Booting::default() }, "one all worker"),
+            (Booting { machine: Some(first), ..arm }, "one all worker own"),
+            (Booting { machine: Some(first), address: elsewhere, ..arm }, "two all worker own"),
+            (Booting { serial: Some("CZ-18"), ..arm }, "one all serial"),
+            (Booting { serial: Some("CZ-19"), ..arm }, "one all"),
+        ] {
+            let choice = Choice::new(&config, &booting);
+            let (_, profile) = choice.profile.unwrap();
+            assert_eq!(profile.args_of(booting.arch, &choice.own_args(booting.machine)), args, "{booting:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The groups that a machine is in, its script, its kernel and each of its arguments.
+
+use super::{Explained, Rows};
+use crate::boot::choice::Booting;
+use crate::config::{Group, Match, Unknown};
+
+/// A group that a machine is in, or may be in.
+struct In<'c> {
+    position: usize,
+    group: &'c Group,
+    /// Where and how it has to boot; empty: anyhow.
+    condition: String,
+}
+
+impl Explained<'_> {
+    fn booting(&self) -> Booting<'_> {
+        let machine = self.machine();
+        let address = machine.and_then(|machine| machine.ip);
+        Booting { machine, mac: self.mac, address, ..Booting::default() }
+    }
+
+    /// The groups that fit the machine, as far as that does not depend on how it boots.
+    fn in_groups(&self) -> Vec<In<'_>> {
+        let booting = self.booting();
+        let groups = self.config.groups.iter().enumerate();
+        let fits = groups.filter(|(_, group)| group.fits.fits_machine(&booting.described()));
+        let fits = fits.filter(|(_, group)| {
+            booting.address.is_none_or(|address| group.fits.fits_subnet(Some(address.into())))
+        });
+        let condition = |fits: &Match| {
+            let list = |word: &str, items: Vec<String>| match &items[..] {
+                [] => None,
+                items => Some(format!("{word} {}", items.join(" or "))),
+            };
+            let subnets = fits.subnet.iter().filter(|_| booting.address.is_none());
+            let parts = [
+                list("in", subnets.map(ToString::to_string).collect()),
+                list("on", fits.arch.iter().map(ToString::to_string).collect()),
+                list("with serial", fits.serial.clone()),
+            ];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        };
+        fits.map(|(position, group)| In { position, group, condition: condition(&group.fits) }).collect()
+    }
+
+    pub(super) fn groups(&self, rows: &mut Rows) {
+        for In { position, group, condition } in self.in_groups() {
+            let place = self.origins.group(position).unwrap_or_default();
+            rows.add(with("in group", &condition), &*group.name, place);
+        }
+        if self.machine().is_none_or(|machine| machine.relay_port.is_none()) {
+            for group in self.config.groups.iter().filter(|group| group.fits.is_of_port()) {
+                let why = "a relay tells the switch port when the machine boots";
+                rows.add("in group", format!("{}, perhaps", group.name), why);
+            }
+        }
+    }
+
+    /// The profile, as far as it does not depend on how the machine boots.
+    pub(super) fn profile(&self) -> Option<&str> {
+        let groups = self.in_groups();
+        let sure = groups.iter().filter(|one| one.condition.is_empty()).map(|one| one.group);
+        self.config.profile_of(self.machine(), sure).map(|(name, _)| name)
+    }
+
+    pub(super) fn script(&self, rows: &mut Rows) {
+        if self.known.is_none() && self.config.default.unknown == Unknown::Discover {
+            let place = self.origins.unknown().unwrap_or_default();
+            return rows.add("script", "waits until the machine is in the configuration", place);
+        }
+        let groups = self.in_groups();
+        let own = self.of_machine("profile");
+        match self.profile() {
+            None => {
+                let why = "neither [[machine]] nor [[group]] nor [default] names a profile";
+                rows.add("script", "waits", why);
+            }
+            Some(name) => {
+                let of_group = groups.iter().rev().filter(|one| one.condition.is_empty());
+                let of_group = of_group.map(|one| self.origins.group_key(one.position, "profile"));
+                let of_group = of_group.flatten().next();
+                let place = own.clone().or(of_group).or_else(|| self.origins.default_profile());
+                rows.add("script", format!("boots profile {name}"), place.unwrap_or_default());
+                self.boots(rows, name, "");
+            }
+        }
+        // A later group that fits in any case stands before it.
+        let last_sure =
+            groups.iter().rposition(|one| one.condition.is_empty() && one.group.profile.is_some());
+        let unsure = groups.iter().skip(last_sure.map_or(0, |last| last + 1));
+        for In { position, group, condition } in unsure {
+            if let Some(name) = group.profile.as_ref().filter(|_| !condition.is_empty() && own.is_none()) {
+                let place = self.origins.group_key(*position, "profile").unwrap_or_default();
+                rows.add(with("script", condition), format!("boots profile {name}"), place);
+                self.boots(rows, name, condition);
+            }
+        }
+        for In { position, group, condition } in &groups {
+            let place = self.origins.group_key(*position, "args").unwrap_or_default();
+            for argument in words(&group.args) {
+                rows.add(with("argument", condition), argument, &place);
+            }
+        }
+        let of_machine = self.of_machine("args").unwrap_or_default();
+        for argument in words(self.machine().map_or("", |machine| &machine.args)) {
+            rows.add("argument", argument, &of_machine);
+        }
+    }
+
+    /// What a profile boots.
+    fn boots(&self, rows: &mut Rows, name: &str, condition: &str) {
+        let Some(profile) = self.config.profiles.get(name) else { return };
+        let place = |key: &str| self.origins.profile_key(name, key).unwrap_or_default();
+        rows.add(with("kernel", condition), &*profile.kernel, place("kernel"));
+        for (number, initrd) in profile.initrd.iter().enumerate() {
+            rows.add(
+                with("initrd", condition),
+                initrd,
+                self.origins.initrd(name, number).unwrap_or_default(),
+            );
+        }
+        if let Some(console) = &profile.console {
+            rows.add(with("argument", condition), format!("console={console}"), place("console"));
+        }
+        for (args, place) in self.origins.profile_args(name) {
+            for argument in words(args) {
+                rows.add(with("argument", condition), argument, &place);
+            }
+        }
+        for (arch, of) in &profile.arch {
+            let place = |key: &str| self.origins.arch_key(name, *arch, key).unwrap_or_default();
+            let what = |what: &str| with(&with(what, &format!("on {arch}")), condition);
+            if let Some(kernel) = &of.kernel {
+                rows.add(what("kernel"), kernel, place("kernel"));
+            }
+            for initrd in of.initrd.iter().flatten() {
+                rows.add(what("initrd"), initrd, place("initrd"));
+            }
+            if let Some(console) = &of.console {
+                rows.add(what("argument"), format!("console={console}"), place("console"));
+            }
+            for (args, place) in self.origins.arch_args(name, *arch) {
+                for argument in words(args) {
+                    rows.add(what("argument"), argument, &place);
+                }
+            }
+        }
+    }
+}
+
+fn with(what: &str, condition: &str) -> String {
+    if condition.is_empty() { what.to_owned() } else { format!("{what} {condition}") }
+}
+
+/// Arguments as the kernel tells them apart: blanks in double quotes belong to one.
+fn words(args: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for character in args.chars() {
+        is_quoted ^= character == '"';
+        match words.last_mut() {
+            Some(word) if is_quoted || !character.is_whitespace() => word.push(character),
+            _ => words.push(String::new()),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
