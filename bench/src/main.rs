@@ -23,7 +23,7 @@ use boot_common::tables::{Hook, Host};
 use boot_common::{Mac, Reason};
 use boot_engine::command::Command;
 use boot_engine::config::{self, DhcpRole};
-use boot_tests::engine::{engine, now, port};
+use boot_tests::engine::{engine, now, served_link};
 use boot_tests::packet::{Client, foreign};
 use boot_tests::sandbox::Sandbox;
 use boot_userspace::fastpath::{FastPath, Sizes, Temporary, load};
@@ -117,10 +117,10 @@ struct Bench(Memory);
 impl Bench {
     fn new(machines: u32) -> Result<Self> {
         let config = config::parse(CONFIG, "bench.toml")?;
-        let port = port("bench", IFINDEX, Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1/8", DhcpRole::Server)?;
+        let link = served_link("bench", IFINDEX, Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1/8", DhcpRole::Server)?;
         let loader = |firmware: Firmware| Ok(format!("ipxe-{}.efi", firmware.name()));
-        let mut engine = engine(config, vec![port], loader, &[], now())?;
-        let mut bench = Memory { links: engine.links().collect(), ..Memory::default() };
+        let mut engine = engine(config, vec![link], loader, &[], now())?;
+        let mut bench = Memory { links: engine.link_entries().collect(), ..Memory::default() };
         for command in engine.take_commands() {
             match command {
                 Command::PutAnswer(key, answer) => {

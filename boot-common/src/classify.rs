@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use crate::frame::Frame;
 use crate::reason::Reason;
-use crate::tables::Link;
+use crate::tables::LinkEntry;
 use crate::wire::{ETHERTYPE_IPV4, HEADERS, IP_UDP, MAGIC, MAX_FRAME, Request, Sum, op, port};
 use crate::{Mac, wire};
 
@@ -52,7 +52,7 @@ pub fn port_of(head: &Request) -> Result<Kind, Reason> {
 /// # Errors
 /// The reason why the frame is not believed or not for this server.
 #[inline(always)]
-pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<u32, Reason> {
+pub fn intact<F: Frame>(request: &Request, length: u32, link: &LinkEntry) -> Result<u32, Reason> {
     if request.eth.destination != link.mac && request.eth.destination != Mac::BROADCAST {
         return Err(Reason::ForeignMac);
     }

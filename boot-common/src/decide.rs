@@ -3,7 +3,7 @@
 use crate::class::{Class, Stage};
 use crate::classify::{Kind, client};
 use crate::facts::Facts;
-use crate::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables, role};
+use crate::tables::{Answer, AnswerKey, Host, HostKey, LinkEntry, Tables, role};
 use crate::wire::{Request, port};
 use crate::{Mac, Reason};
 
@@ -86,7 +86,7 @@ pub fn decide<'t, T: Tables>(
     request: &Request,
     kind: Kind,
     facts: &Facts,
-    link: &Link,
+    link: &LinkEntry,
     tables: &'t T,
     now: u64,
 ) -> Result<Decision<'t>, Reason> {
@@ -110,7 +110,7 @@ fn serve<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
     class: Class,
-    link: &Link,
+    link: &LinkEntry,
     tables: &'t T,
     now: u64,
 ) -> Result<Decision<'t>, Reason> {
@@ -163,7 +163,7 @@ fn serve<'t, T: Tables>(
 
 /// Whether a REQUEST asks for the machine's own address.
 #[inline(always)]
-fn confirms(request: &Request, facts: &Facts, link: &Link, host: &Host) -> Result<(), Reason> {
+fn confirms(request: &Request, facts: &Facts, link: &LinkEntry, host: &Host) -> Result<(), Reason> {
     let ciaddr = request.bootp.ciaddr;
     let asks = if facts.requested != [0; 4] { facts.requested } else { ciaddr };
     if facts.server_id != [0; 4] {
@@ -186,7 +186,7 @@ fn port_agrees(facts: &Facts, host: &Host) -> Result<(), Reason> {
 
 /// An address in the client's network. A relay is believed only if it sends its own address (RFC 3046 section 2.1).
 #[inline(always)]
-fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
+fn place(request: &Request, facts: &Facts, link: &LinkEntry) -> [u8; 4] {
     if request.bootp.giaddr == [0; 4] {
         if writes_to_us(request, link) { request.bootp.ciaddr } else { link.address }
     } else if facts.link_selection != [0; 4] {
@@ -200,7 +200,7 @@ fn place(request: &Request, facts: &Facts, link: &Link) -> [u8; 4] {
 /// network, and it may be behind routers.
 #[inline(always)]
 #[must_use]
-pub fn writes_to_us(request: &Request, link: &Link) -> bool {
+pub fn writes_to_us(request: &Request, link: &LinkEntry) -> bool {
     request.bootp.ciaddr != [0; 4] && request.ip.destination == link.address
 }
 
@@ -215,7 +215,7 @@ fn proxy<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
     class: Class,
-    link: &Link,
+    link: &LinkEntry,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
     if !facts.heeds_proxies() {
@@ -260,7 +260,7 @@ fn proxy<'t, T: Tables>(
 fn set_without_address<T: Tables>(
     request: &Request,
     facts: &Facts,
-    link: &Link,
+    link: &LinkEntry,
     tables: &T,
 ) -> Result<u32, Reason> {
     match tables.host(&HostKey::from(client(request))) {
@@ -279,7 +279,7 @@ fn boot_server<'t, T: Tables>(
     request: &Request,
     facts: &Facts,
     class: Class,
-    link: &Link,
+    link: &LinkEntry,
     tables: &'t T,
 ) -> Result<Decision<'t>, Reason> {
     if !facts.heeds_proxies() {

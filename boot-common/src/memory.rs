@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use crate::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables};
+use crate::tables::{Answer, AnswerKey, Host, HostKey, LinkEntry, Tables};
 use crate::tftp::{Chunk, Flight, Sums, TransferKey, Transfers, Word};
 
 /// Interfaces, machines, prepared answers and transfers.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// By ifindex.
-    pub links: HashMap<u32, Link>,
+    pub links: HashMap<u32, LinkEntry>,
     /// By MAC.
     pub hosts: HashMap<HostKey, Host>,
     /// By set, request list, class and message.
@@ -46,7 +46,7 @@ impl core::fmt::Debug for TransferMemory {
 }
 
 impl Tables for Memory {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
+    fn link(&self, ifindex: u32) -> Option<&LinkEntry> {
         self.links.get(&ifindex)
     }
 

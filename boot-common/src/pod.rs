@@ -2,7 +2,7 @@
 #![cfg(feature = "aya")]
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
-use crate::tables::{Answer, AnswerKey, Event, Host, HostKey, Link, Settings};
+use crate::tables::{Answer, AnswerKey, Event, Host, HostKey, LinkEntry, Settings};
 use crate::tftp::TransferKey;
 
 macro_rules! pod {
@@ -13,4 +13,4 @@ macro_rules! pod {
     )*};
 }
 
-pod!(Answer, AnswerKey, Event, Host, HostKey, Link, Settings, TransferKey);
+pod!(Answer, AnswerKey, Event, Host, HostKey, LinkEntry, Settings, TransferKey);

@@ -7,7 +7,7 @@ use crate::classify::{Kind, bootp, client, intact, port_of};
 use crate::decide::decide;
 use crate::frame::Frame;
 use crate::scratch::Scratch;
-use crate::tables::{Event, Hook, Link, Tables};
+use crate::tables::{Event, Hook, LinkEntry, Tables};
 use crate::tftp;
 use crate::wire::{HEADERS, MAX_FRAME, Request};
 
@@ -94,7 +94,7 @@ fn acknowledged<F: Frame, T: Tables>(
     tables: &T,
     ifindex: u32,
     length: u32,
-    link: &Link,
+    link: &LinkEntry,
 ) -> Result<Answered, Reason> {
     tftp::intact::<F>(&scratch.request, length, link)?;
     match tftp::answer(frame, &scratch.request, &mut scratch.reply.data, ifindex, tables) {

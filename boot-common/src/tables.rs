@@ -15,7 +15,7 @@ pub const ABI_VERSION: u32 = 7;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
-    /// ifindex → [`Link`](super::Link)
+    /// ifindex → [`LinkEntry`](super::LinkEntry)
     pub const LINKS: &str = "LINKS";
     /// [`HostKey`](super::HostKey) → [`Host`](super::Host)
     pub const HOSTS: &str = "HOSTS";
@@ -64,7 +64,7 @@ pub mod role {
 /// An interface that xpxe serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Link {
+pub struct LinkEntry {
     /// Its own Ethernet address.
     pub mac: Mac,
     /// One of [`role`].
@@ -257,7 +257,7 @@ pub struct Event {
 /// The look-ups that an answer depends on: in the kernel's maps, the daemon's tables, or a test's.
 pub trait Tables: Transfers {
     /// The interface on which a frame arrived.
-    fn link(&self, ifindex: u32) -> Option<&Link>;
+    fn link(&self, ifindex: u32) -> Option<&LinkEntry>;
     /// A known machine.
     fn host(&self, key: &HostKey) -> Option<&Host>;
     /// A prepared answer.

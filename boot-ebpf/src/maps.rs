@@ -9,13 +9,13 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use boot_common::Reason;
 use boot_common::scratch::Scratch;
 use boot_common::tables::{
-    Answer, AnswerKey, COUNTERS_LENGTH, EVENT_RING, Event, Hook, Host, HostKey, Link, MAX_ANSWERS, MAX_HOSTS,
-    MAX_LINKS, Settings, Tables, counter,
+    Answer, AnswerKey, COUNTERS_LENGTH, EVENT_RING, Event, Hook, Host, HostKey, LinkEntry, MAX_ANSWERS,
+    MAX_HOSTS, MAX_LINKS, Settings, Tables, counter,
 };
 use boot_common::tftp::{Chunk, Flight, MAX_FLIGHTS, Sums, TransferKey, Transfers, Word};
 
 #[map(name = "LINKS")]
-static LINKS: HashMap<u32, Link> = HashMap::pinned(MAX_LINKS, BPF_F_RDONLY_PROG);
+static LINKS: HashMap<u32, LinkEntry> = HashMap::pinned(MAX_LINKS, BPF_F_RDONLY_PROG);
 #[map(name = "HOSTS")]
 static HOSTS: HashMap<HostKey, Host> = HashMap::pinned(MAX_HOSTS, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 #[map(name = "ANSWERS")]
@@ -73,7 +73,7 @@ pub(crate) struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
-    fn link(&self, ifindex: u32) -> Option<&Link> {
+    fn link(&self, ifindex: u32) -> Option<&LinkEntry> {
         // SAFETY: an entry is replaced as a whole, and stays valid until this program returns (RCU).
         unsafe { LINKS.get(ifindex) }
     }

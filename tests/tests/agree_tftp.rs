@@ -12,7 +12,7 @@ use boot_common::frame::{Bytes, Copies, Frame};
 use boot_common::memory::{Memory, TransferMemory};
 use boot_common::respond::respond;
 use boot_common::scratch::Scratch;
-use boot_common::tables::{Hook, Link, role};
+use boot_common::tables::{Hook, LinkEntry, role};
 use boot_common::tftp::{CHUNK, Chunk, Flight, SUMS, Shape, State, Sums, TransferKey};
 use boot_common::wire::Sum;
 use boot_common::{Mac, Reason};
@@ -84,7 +84,7 @@ impl Rig {
     fn new(pins: &Temporary, ifindex: u32) -> Result<Self> {
         let (_, mut kernel, transfers) = FastPath::start(pins.path(), false, SIZES)?;
         let ebpf = load(pins.path(), false, SIZES)?;
-        let link = Link { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
+        let link = LinkEntry { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
         kernel.put_link(ifindex, &link)?;
         transfers.published.put(&key(ifindex), SLOT)?;
         let mut memory = TransferMemory::default();

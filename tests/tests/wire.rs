@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use boot_common::Mac;
-use boot_engine::record::{Change, Lease, LeaseState};
+use boot_engine::leases::{Change, Lease, LeaseState};
 use boot_tests::dhcp_client::{Client, Datagram, Reply, Wire, broadcast, mac, payload};
 use boot_tests::packet;
 use boot_tests::place::{ALICE, CARD, Place, SILENCE, SOON, known};

@@ -9,7 +9,7 @@ use crate::Mac;
 use crate::decide::message;
 use crate::frame::Bytes;
 use crate::memory::Memory;
-use crate::tables::{Answer, AnswerKey, Host, Link, role};
+use crate::tables::{Answer, AnswerKey, Host, LinkEntry, role};
 use crate::wire::{MAGIC, SNAME_AND_FILE, Sum, op};
 
 const SERVER: u32 = 2;
@@ -23,7 +23,7 @@ const YOU: [u8; 4] = [10, 0, 0, 7];
 fn rack() -> Memory {
     let mut rack = Memory::default();
     for (ifindex, role) in [(SERVER, role::SERVER), (PROXY, role::PROXY), (4, role::OFF)] {
-        let link = Link { mac: OUR_MAC, role, unknown_ask: 0, address: US, proxy_set: 9 };
+        let link = LinkEntry { mac: OUR_MAC, role, unknown_ask: 0, address: US, proxy_set: 9 };
         rack.links.insert(ifindex, link);
     }
     let mut host = Host::new_zeroed();

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::Reason;
 use crate::classify::{is_believed, is_unfinished};
 use crate::frame::Frame;
-use crate::tables::Link;
+use crate::tables::LinkEntry;
 use crate::wire::{ETHERTYPE_IPV4, Eth, Ipv4, Request, Sum, Udp, port};
 
 mod flight;
@@ -267,7 +267,7 @@ fn frame_length(block_length: u32) -> u32 {
 /// [`Reason::TftpRequest`] or [`Reason::Tftp`] if it is not a plain acknowledgement; otherwise the
 /// reason why the frame is not believed or not for this server.
 #[inline(always)]
-pub fn intact<F: Frame>(request: &Request, length: u32, link: &Link) -> Result<(), Reason> {
+pub fn intact<F: Frame>(request: &Request, length: u32, link: &LinkEntry) -> Result<(), Reason> {
     if length < ACK_FRAME {
         return Err(Reason::Tftp);
     }

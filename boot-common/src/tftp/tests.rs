@@ -55,7 +55,7 @@ fn rack(file: &[u8], block_size: u16, window: u16, state: State) -> Memory {
     tables.flights.push(flight);
     tables.slots.insert(key, 1);
     let mut rack = Memory { transfers: Arc::new(tables), ..Memory::default() };
-    let link = Link { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
+    let link = LinkEntry { mac: OUR_MAC, role: role::OFF, unknown_ask: 0, address: US, proxy_set: 0 };
     rack.links.insert(LINK, link);
     rack
 }

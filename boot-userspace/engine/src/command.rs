@@ -8,7 +8,7 @@ use boot_common::respond::Answered;
 use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
 
 use crate::events::Refusal;
-use crate::record::Change;
+use crate::leases::record::Change;
 
 /// The time, as an argument: the engine reads no clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,68 +4,47 @@
 //! answered by the very function that runs in the kernel; only what they cannot goes on to [`dhcp`].
 
 pub mod answers;
-pub mod binding;
-pub mod bindings;
 pub mod boot;
-mod by_machine;
 pub mod command;
-mod complaint;
 pub mod config;
-mod confirmed;
-mod dhcp;
-mod dropped;
+pub mod dhcp;
 pub mod events;
 pub mod explain;
-pub mod fits;
-mod happened;
-pub mod holds;
 pub mod leases;
 pub mod machines;
-pub mod packet;
 pub mod policy;
-pub mod pool;
-pub mod pools;
-mod reassembly;
-mod rebind;
-pub mod record;
 pub mod reload;
-mod sets;
-pub mod stats;
-mod tables;
+mod restore;
 #[cfg(test)]
 mod tests;
 pub mod tftp;
-pub mod unstored;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::class::Class;
 use boot_common::respond::Answered;
 use boot_common::scratch::Scratch;
-use boot_common::tables::{Answer, AnswerKey, Event, Hook, Host, HostKey, Link, role};
+use boot_common::tables::{Answer, AnswerKey, Event, Hook, HostKey, LinkEntry, role};
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
-use tracing::warn;
 
-use crate::binding::{Binding, State};
-use crate::bindings::Bindings;
+use crate::answers::sets::{Set, Sets};
+use crate::answers::tables::Tables;
 use crate::command::{Command, Incoming, Now, Told};
-use crate::complaint::Complaints;
-use crate::config::{DhcpRole, Machine};
-use crate::confirmed::Confirmed;
+use crate::config::DhcpRole;
+use crate::dhcp::reassembly::reassemble;
 use crate::dhcp::{Declines, Pending};
 use crate::events::Queue;
-use crate::machines::{Known, Machines};
+use crate::events::complaint::Complaints;
+use crate::leases::bindings::Bindings;
+use crate::leases::confirmed::Confirmed;
+use crate::leases::pools::Turned;
+use crate::leases::record::Lease;
+use crate::leases::unstored::Before;
+use crate::machines::Machines;
 use crate::policy::{Differences, Policy};
-use crate::pools::Turned;
-use crate::reassembly::reassemble;
-use crate::record::{Lease, LeaseState};
-use crate::sets::{Set, Sets};
-use crate::tables::Tables;
-use crate::unstored::Before;
 
 /// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
 /// read.
@@ -263,18 +242,18 @@ impl Engine {
     }
 
     /// The interfaces, for the kernel's table.
-    pub fn links(&self) -> impl Iterator<Item = (u32, Link)> {
+    pub fn link_entries(&self) -> impl Iterator<Item = (u32, LinkEntry)> {
         self.tables.links.iter().map(|(ifindex, link)| (*ifindex, *link))
     }
 
     fn put_links(&mut self) {
-        (0..self.policy.ports().len()).for_each(|position| self.put_link(position));
+        (0..self.policy.links().len()).for_each(|position| self.put_link(position));
     }
 
     fn put_link(&mut self, position: usize) {
-        let Some(port) = self.policy.ports().get(position).cloned() else { return };
-        let Some(address) = self.policy.own_address(&port) else { return };
-        let role = match port.role {
+        let Some(link) = self.policy.links().get(position).cloned() else { return };
+        let Some(address) = self.policy.own_address(&link) else { return };
+        let role = match link.role {
             DhcpRole::Server => role::SERVER,
             DhcpRole::Proxy => role::PROXY,
             DhcpRole::Off => role::OFF,
@@ -282,10 +261,10 @@ impl Engine {
         let unknown_ask = u8::from(self.policy.unknown_ask());
         let proxy_set =
             if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
-        let link = Link { mac: port.mac, role, unknown_ask, address: address.octets(), proxy_set };
-        self.tables.links.insert(port.ifindex, link);
-        if port.role == DhcpRole::Server {
-            let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
+        let entry = LinkEntry { mac: link.mac, role, unknown_ask, address: address.octets(), proxy_set };
+        self.tables.links.insert(link.ifindex, entry);
+        if link.role == DhcpRole::Server {
+            let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&link).collect();
             for (subnet, address) in direct {
                 self.set(position, Some(subnet), address, Differences::default());
             }
@@ -304,196 +283,11 @@ impl Engine {
         self.sets.number(set, &self.policy, &mut self.tables, &mut self.commands)
     }
 
-    /// A pool may contain our own addresses; nobody gets them.
-    fn exclude_own_addresses(&mut self) {
-        let own: Vec<Ipv4Addr> = self
-            .policy
-            .ports()
-            .iter()
-            .flat_map(|port| port.addresses.iter().map(ipnet::Ipv4Net::addr))
-            .collect();
-        for address in own {
-            self.bindings.exclude(address);
-        }
-    }
-
-    /// Machines with a fixed address, or that a proxy boots, are known to the kernel from the start.
-    fn put_reservations(&mut self, now: Now) {
-        let machines = self.machines.all();
-        for mac in machines.iter().flat_map(|known| &known.machine.macs) {
-            self.put_proxied_host(*mac);
-        }
-        let reserved = |known: &Known| Some((Arc::clone(&known.machine), known.machine.ip?));
-        let reserved: Vec<(Arc<Machine>, Ipv4Addr)> = machines.iter().filter_map(reserved).collect();
-        // By UUID or switch port, too.
-        for (_, address) in &reserved {
-            self.bindings.exclude(*address);
-        }
-        let reserved = reserved.iter().flat_map(|(machine, ip)| machine.macs.iter().map(|mac| (*mac, *ip)));
-        for (mac, address) in reserved {
-            let Some(subnet) = self.policy.subnet_of(address) else { continue };
-            self.bindings.put(mac, Binding { address, subnet, state: State::Reserved });
-            self.machines.put(address, mac);
-            self.put_direct_host(mac, subnet, 0, now);
-        }
-    }
-
-    /// Leases that still fit the configuration. The others are left in the store: an operator may have made a
-    /// mistake in the file, and takes it back.
-    fn restore(&mut self, leases: &[Lease], now: Now) {
-        // Where a machine was last is what the kernel half gets to know.
-        let mut leases: Vec<&Lease> = leases.iter().collect();
-        leases.sort_by_key(|lease| lease.updated);
-        for lease in leases {
-            self.restore_one(lease, now);
-        }
-    }
-
-    fn restore_one(&mut self, lease: &Lease, now: Now) {
-        let Lease { mac, address, .. } = *lease;
-        let Some(subnet) = self.policy.subnet_of(address) else { return };
-        let expires = u64::try_from(lease.expires).unwrap_or(0);
-        // No more is left than there was when it was stored: the wall clock may have been set back since.
-        let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
-        let left = expires.saturating_sub(now.seconds()).min(whole);
-        let expires = now.seconds() + left;
-        if lease.state == LeaseState::OnHold {
-            self.bindings.restore_hold(address, mac, expires);
-            return;
-        }
-        match &lease.recognised_by {
-            Some(identity) => self.machines.remember(mac, identity),
-            None => self.machines.remember_by_address(mac, address),
-        }
-        if self.machines.recognised(mac).is_some() {
-            self.machines.know(mac);
-        }
-        let mut durable_until = 0;
-        if lease.state == LeaseState::Leased && left > 0 {
-            // Both are whole seconds, and a promise must not be the longer one.
-            let left = Duration::from_secs(left - 1);
-            durable_until = u64::try_from((now.boot + left).as_nanos()).unwrap_or(0);
-        }
-        if !self.policy.serves(mac) {
-            // It is no machine until it shows by what it is known, or the configuration has it no longer. What it was promised
-            // is nobody else's all the same.
-            if durable_until > 0 {
-                self.put_off_reservation(address, mac);
-                self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
-            }
-            return;
-        }
-        let has_it = self.bindings.with(mac, address).is_some();
-        let has_reserved_instead = self.bindings.of(mac).any(|binding| {
-            let is_here = binding.subnet == subnet || self.policy.are_on_one_wire(binding.subnet, subnet);
-            binding.state == State::Reserved && is_here
-        });
-        if !has_it && has_reserved_instead {
-            // It has another address by the configuration now, but was promised this one.
-            if durable_until > 0 && self.bindings.owner(address).is_none() {
-                self.bindings.hold_address(address, mac, expires);
-            }
-            return;
-        }
-        if !has_it {
-            let pools = self.policy.subnets().get(subnet);
-            let reserved = self.policy.reserved(mac) == Some(address);
-            let in_pool = pools.is_some_and(|pools| bindings::in_pool(pools, address));
-            if durable_until > 0 && in_pool && !reserved && self.bindings.is_excluded(address) {
-                self.put_off_reservation(address, mac);
-                self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
-                // Without an entry: its next word is for the daemon.
-                return;
-            }
-            if self.bindings.owner(address).is_some() || !(in_pool || reserved) {
-                self.unfit.insert((mac, subnet), address);
-                return;
-            }
-            let state = match lease.state {
-                _ if reserved => State::Reserved,
-                LeaseState::Leased if durable_until > 0 => State::Leased(expires),
-                _ => State::Idle,
-            };
-            let binding = Binding { address, subnet, state };
-            self.bindings.put(mac, binding);
-            if durable_until > 0 {
-                self.hold(mac, &binding, expires);
-            }
-            self.machines.put(address, mac);
-        }
-        self.put_direct_host(mac, subnet, durable_until, now);
-        self.keep_hostname(mac, lease.hostname.as_deref());
-    }
-
-    /// A reservation of an address that was promised to another machine waits until that asks again, or the promise ends.
-    fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
-        let Some(owner) = self.bindings.owner(address) else { return };
-        warn!(%address, "{address} is reserved for {owner}, but {holder} has a lease of it that still runs: {owner} gets another address until {holder} asks again");
-        // All of its cards share the address.
-        for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
-            self.free(mac, address);
-        }
-    }
-
-    /// Takes over what the kernel's table has beyond the store: machines that were offered an address when the
-    /// last daemon ended, and are about to request it. Gives their number.
-    pub fn adopt(&mut self, hosts: &[(HostKey, Host)], now: Now) -> usize {
-        self.adopted = WITHDRAWN;
-        let mut adopted = 0;
-        let mut lost = 0;
-        for (HostKey { mac, .. }, host) in hosts {
-            let address = Ipv4Addr::from(host.address);
-            let Some(subnet) = self.policy.subnet_of(address) else { continue };
-            let in_pool =
-                self.policy.subnets().get(subnet).is_some_and(|pools| bindings::in_pool(pools, address));
-            if !in_pool || !self.policy.serves(*mac) {
-                continue;
-            }
-            let promised = Duration::from_nanos(host.durable_until).saturating_sub(now.boot).as_secs();
-            match self.bindings.get(*mac, subnet) {
-                // It has run out by the wall clock only, which was set: nobody else gets it before the promise ends.
-                Some(binding)
-                    if binding == (Binding { address, subnet, state: State::Idle }) && promised > 0 =>
-                {
-                    let state = State::Leased(now.seconds() + promised + 1);
-                    self.bindings.put(*mac, Binding { state, ..binding });
-                    continue;
-                }
-                Some(_) => continue,
-                None if self.bindings.owner(address).is_some() => continue,
-                None if self.bindings.holds.has(address, now.seconds()) => continue,
-                None => {}
-            }
-            let state = if promised > 0 {
-                // Nothing is promised before it is stored: the store has lost it.
-                lost += 1;
-                State::Leased(now.seconds() + promised + 1)
-            } else {
-                State::Offered(now.seconds() + bindings::OFFER_HOLDS)
-            };
-            let binding = Binding { address, subnet, state };
-            self.bindings.put(*mac, binding);
-            self.machines.put(address, *mac);
-            self.put_direct_host(*mac, subnet, if promised > 0 { host.durable_until } else { 0 }, now);
-            if promised > 0 {
-                self.store_again(*mac, &binding, now.seconds() + promised, now);
-            }
-            adopted += 1;
-        }
-        if lost > 0 {
-            warn!(
-                lost,
-                "the store has no lease for {lost} machines that the kernel's tables promise an address: the database was emptied, cut off or replaced by an older one. These leases are stored again, those that only the store had are gone: their machines may be given other addresses, and theirs to others (an address that answers ARP or ping is not given)"
-            );
-        }
-        adopted
-    }
-
     fn count(&mut self, reason: Reason) {
         *self.counters.entry(reason).or_default() += 1;
     }
 
-    fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &Link, told: Told) {
+    fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &LinkEntry, told: Told) {
         self.take_down(&told);
         let via = dhcp::via(&frame, incoming, link);
         self.commands.push(Command::Send { ifindex: incoming.ifindex, frame, via, told });

@@ -15,7 +15,7 @@ use crate::machines::{Client, Known, MachineId, Machines};
 
 /// An interface as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct ServedLink {
     /// The kernel's number for it.
     pub ifindex: u32,
     /// Its name.
@@ -64,7 +64,7 @@ pub fn loaders(loader: impl Fn(Firmware) -> Result<String, String>) -> Loaders {
 /// Configuration, interfaces and loaders.
 pub struct Policy {
     config: Arc<Config>,
-    ports: Vec<Port>,
+    links: Vec<ServedLink>,
     machines: Machines,
     loaders: Loaders,
 }
@@ -74,10 +74,10 @@ impl Policy {
     pub fn new(
         config: impl Into<Arc<Config>>,
         machines: Machines,
-        ports: Vec<Port>,
+        links: Vec<ServedLink>,
         loader: impl Fn(Firmware) -> Result<String, String>,
     ) -> Self {
-        Self { config: config.into(), machines, ports, loaders: loaders(loader) }
+        Self { config: config.into(), machines, links, loaders: loaders(loader) }
     }
 
     /// What the configuration says.
@@ -99,26 +99,26 @@ impl Policy {
     /// Gives an interface one more address.
     #[cfg(test)]
     pub(super) fn add_address(&mut self, ifindex: u32, address: Ipv4Addr) {
-        let ports = self.ports.iter_mut().filter(|port| port.ifindex == ifindex);
-        ports.for_each(|port| port.addresses.extend(Ipv4Net::new(address, 16)));
+        let links = self.links.iter_mut().filter(|link| link.ifindex == ifindex);
+        links.for_each(|link| link.addresses.extend(Ipv4Net::new(address, 16)));
     }
 
     /// The interfaces.
     #[must_use]
-    pub fn ports(&self) -> &[Port] {
-        &self.ports
+    pub fn links(&self) -> &[ServedLink] {
+        &self.links
     }
 
     /// Puts an interface in the place of what had its name so far, and gives the position and what was there.
-    pub(super) fn replace_port(&mut self, port: Port) -> Option<(usize, Port)> {
-        let (position, old) = self.ports.iter_mut().enumerate().find(|(_, other)| other.name == port.name)?;
-        Some((position, std::mem::replace(old, port)))
+    pub(super) fn replace_link(&mut self, link: ServedLink) -> Option<(usize, ServedLink)> {
+        let (position, old) = self.links.iter_mut().enumerate().find(|(_, other)| other.name == link.name)?;
+        Some((position, std::mem::replace(old, link)))
     }
 
     /// An interface and its position.
     #[must_use]
-    pub fn port(&self, ifindex: u32) -> Option<(usize, &Port)> {
-        self.ports.iter().enumerate().find(|(_, port)| port.ifindex == ifindex)
+    pub fn link(&self, ifindex: u32) -> Option<(usize, &ServedLink)> {
+        self.links.iter().enumerate().find(|(_, link)| link.ifindex == ifindex)
     }
 
     /// The configured subnets.
@@ -134,22 +134,22 @@ impl Policy {
     }
 
     /// The subnets directly on an interface, in the order of its addresses, each with our address in it.
-    pub fn direct<'a>(&'a self, port: &'a Port) -> impl Iterator<Item = (usize, Ipv4Addr)> + 'a {
-        port.addresses.iter().filter_map(|net| Some((self.subnet_of(net.addr())?, net.addr())))
+    pub fn direct<'a>(&'a self, link: &'a ServedLink) -> impl Iterator<Item = (usize, Ipv4Addr)> + 'a {
+        link.addresses.iter().filter_map(|net| Some((self.subnet_of(net.addr())?, net.addr())))
     }
 
     /// Our address on an interface: the first one in a subnet, else the first one.
     #[must_use]
-    pub fn own_address(&self, port: &Port) -> Option<Ipv4Addr> {
-        let direct = self.direct(port).map(|(_, address)| address).next();
-        direct.or_else(|| port.addresses.first().map(Ipv4Net::addr))
+    pub fn own_address(&self, link: &ServedLink) -> Option<Ipv4Addr> {
+        let direct = self.direct(link).map(|(_, address)| address).next();
+        direct.or_else(|| link.addresses.first().map(Ipv4Net::addr))
     }
 
     /// Whether one interface has addresses in both subnets.
     #[must_use]
     pub fn are_on_one_wire(&self, one: usize, other: usize) -> bool {
-        let has = |port: &Port, subnet| self.direct(port).any(|(direct, _)| direct == subnet);
-        self.ports.iter().any(|port| has(port, one) && has(port, other))
+        let has = |link: &ServedLink, subnet| self.direct(link).any(|(direct, _)| direct == subnet);
+        self.links.iter().any(|link| has(link, one) && has(link, other))
     }
 
     /// The machines.

@@ -7,8 +7,8 @@ use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::link;
+use boot_engine::answers;
 use boot_engine::config::Config;
-use boot_engine::fits;
 
 /// The flags of `xpxe check`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ impl Check {
         }
         errors.iter().for_each(|sentence| println!("{name}: {sentence}"));
         warnings.iter().chain(&absent).for_each(|sentence| println!("warning: {sentence}"));
-        for sentence in fits::left_out(&config) {
+        for sentence in answers::left_out(&config) {
             println!("warning: {sentence}");
         }
         if self.no_files {

@@ -12,8 +12,8 @@ use boot_common::Mac;
 
 use crate::store::{Committed, StoreError};
 use boot_engine::command::Command;
-use boot_engine::record::Change;
-use boot_engine::unstored::Promised;
+use boot_engine::leases::Change;
+use boot_engine::leases::Promised;
 
 /// How many commands gather before packets stay in the sockets' buffers: those of some 10,000 machines, while a disk hangs.
 const MOST: usize = 32_768;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::tables::{Link as KernelLink, role};
+use boot_common::tables::{LinkEntry, role};
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -25,7 +25,7 @@ use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Via};
 use boot_engine::config::DhcpRole;
 use boot_engine::events::{BootEvent, Sink as _, Step};
-use boot_engine::policy::Port;
+use boot_engine::policy::ServedLink;
 
 /// How many packets a round takes at most.
 const ROUND: usize = 512;
@@ -70,7 +70,7 @@ pub struct Rebind {
     /// Its name.
     pub name: String,
     /// What it is now, and the same for the engine; nothing if it is gone, down, or has no address.
-    pub to: Option<(Link, Port)>,
+    pub to: Option<(Link, ServedLink)>,
     /// Gets whether it is served as it is now.
     pub reply: oneshot::Sender<Result<()>>,
 }
@@ -140,7 +140,7 @@ impl Daemon {
         }
         let (machines, answers) = self.engine.take_first_commands();
         self.execute(machines);
-        for (ifindex, link) in self.engine.links() {
+        for (ifindex, link) in self.engine.link_entries() {
             let link = self.as_kernel_has(ifindex, link);
             if let Some(tables) = &mut self.tables {
                 tables.put_link(ifindex, &link)?;
@@ -152,13 +152,13 @@ impl Daemon {
     }
 
     /// An interface whose port 67 is another server's the kernel half leaves to it.
-    fn as_kernel_has(&self, ifindex: u32, link: KernelLink) -> KernelLink {
+    fn as_kernel_has(&self, ifindex: u32, link: LinkEntry) -> LinkEntry {
         let role = if self.beside.contains(&ifindex) { role::OFF } else { link.role };
-        KernelLink { role, ..link }
+        LinkEntry { role, ..link }
     }
 
     /// Tells the kernel of an interface.
-    pub(super) fn tell_link(&mut self, ifindex: u32, link: KernelLink) {
+    pub(super) fn tell_link(&mut self, ifindex: u32, link: LinkEntry) {
         let link = self.as_kernel_has(ifindex, link);
         self.tell("interface", |tables| tables.put_link(ifindex, &link));
     }
@@ -204,7 +204,7 @@ impl Daemon {
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 Some(Rebind { name, to, reply }) = self.rebinds.1.recv() => {
                     let done = match to {
-                        Some((link, port)) => self.rebind(&link, port, &sender).await,
+                        Some((link, served)) => self.rebind(&link, served, &sender).await,
                         None => self.unlink(&name),
                     };
                     // Nobody waits for it when the daemon ends.
@@ -225,10 +225,10 @@ impl Daemon {
     }
 
     /// Serves an interface that is another one now.
-    async fn rebind(&mut self, link: &Link, port: Port, sender: &mpsc::Sender<Packet>) -> Result<()> {
+    async fn rebind(&mut self, link: &Link, served: ServedLink, sender: &mpsc::Sender<Packet>) -> Result<()> {
         self.settle().await;
-        let role = port.role;
-        let old = self.engine.rebind(port, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
+        let role = served.role;
+        let old = self.engine.rebind(served, now()).and_then(|ifindex| self.sockets.remove(&ifindex));
         if role != DhcpRole::Off {
             let mut sockets = match old {
                 // Of other addresses its ports know nothing.

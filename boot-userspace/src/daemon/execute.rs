@@ -8,7 +8,7 @@ use tracing::error;
 use super::event_loop::Daemon;
 use crate::store::StoreError;
 use boot_engine::command::Command;
-use boot_engine::record::Change;
+use boot_engine::leases::Change;
 
 impl Daemon {
     /// Does what the engine wants, now or when it is stored: no ACK leaves, and no promise reaches the kernel, before it

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::event_loop::Rebind;
 use super::fast_path::attach;
-use super::port::port;
+use super::served_link::served_link;
 use crate::fastpath::FastPath;
 use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
@@ -150,8 +150,8 @@ impl LinkMonitor {
         monitored.tftp.send((link.clone(), reply)).ok().context("the TFTP server has ended")?;
         done.await.context("the TFTP server has ended")??;
         let (reply, done) = oneshot::channel();
-        let port = port(&self.config, interface, &link, self.http_port);
-        let rebind = Rebind { name: link.name.clone(), to: Some((link.clone(), port)), reply };
+        let served = served_link(&self.config, interface, &link, self.http_port);
+        let rebind = Rebind { name: link.name.clone(), to: Some((link.clone(), served)), reply };
         self.dhcp.send(rebind).await.ok().context("the DHCP server has ended")?;
         done.await.context("the DHCP server has ended")??;
         if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use boot_common::tables::{Hook, Link};
+use boot_common::tables::{Hook, LinkEntry};
 use boot_common::{Mac, Reason};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -18,9 +18,9 @@ use crate::store::StoreError;
 use boot_engine::command::Command;
 use boot_engine::config::Config;
 use boot_engine::events::{BootEvent, By, Machine, Sink as _, Step};
+use boot_engine::leases::{Change, Lease};
 use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
 use boot_engine::policy::Loaders;
-use boot_engine::record::{Change, Lease};
 use boot_engine::reload::may_restore;
 
 impl Daemon {
@@ -54,7 +54,7 @@ impl Daemon {
         self.settle().await;
         let is_needed = may_restore(self.engine.policy().config(), &config);
         let leases = if is_needed { self.stored().await? } else { Vec::new() };
-        let before: HashMap<u32, Link> = self.engine.links().collect();
+        let before: HashMap<u32, LinkEntry> = self.engine.link_entries().collect();
         self.engine.reload(config, loaders, &leases, now());
         let commands = self.engine.take_commands();
         let (gone, written): (Vec<Command>, Vec<Command>) =
@@ -62,8 +62,8 @@ impl Daemon {
         debug!(written = written.len(), removed = gone.len(), "tables after the reload");
         self.execute(written);
         self.settle().await;
-        let links: Vec<(u32, Link)> =
-            self.engine.links().filter(|(ifindex, link)| before.get(ifindex) != Some(link)).collect();
+        let links: Vec<(u32, LinkEntry)> =
+            self.engine.link_entries().filter(|(ifindex, link)| before.get(ifindex) != Some(link)).collect();
         for (ifindex, link) in links {
             self.tell_link(ifindex, link);
         }

@@ -17,8 +17,8 @@ use super::fast_path::{Started, attach, start_fast_path};
 use super::limit::Limit;
 use super::link_monitor::{LinkMonitor, Monitored};
 use super::misfits::{Misfits, misfits};
-use super::port::port;
 use super::reload::{Load, REQUESTS, Reloader};
+use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
 use super::{log, notify, unheard};
@@ -87,11 +87,12 @@ pub async fn serve(
     let store = Store::open_alone(&config.state_dir, lock).await?;
     let admin = http::admin::listen(&config.state_dir)?;
     let interfaces = config.interfaces.iter().zip(&links);
-    let ports = interfaces.map(|(interface, link)| port(&config, interface, link, http_port)).collect();
+    let served =
+        interfaces.map(|(interface, link)| served_link(&config, interface, link, http_port)).collect();
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let machines = Machines::new(config.machines.iter().cloned())?;
-    let policy = Policy::new(Arc::clone(&config), machines.clone(), ports, loader);
+    let policy = Policy::new(Arc::clone(&config), machines.clone(), served, loader);
     let mut engine = Engine::new(policy, &store.leases().await?, now());
 
     for link in &links {

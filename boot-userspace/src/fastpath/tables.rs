@@ -5,14 +5,14 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use boot_common::Reason;
 use boot_common::tables::{
-    ABI_VERSION, Answer, AnswerKey, Hook, Host, HostKey, Link, Settings, counter, name,
+    ABI_VERSION, Answer, AnswerKey, Hook, Host, HostKey, LinkEntry, Settings, counter, name,
 };
 
 use crate::fastpath::Events;
 
 /// Typed handles of the kernel's tables.
 pub struct Tables {
-    links: HashMap<MapData, u32, Link>,
+    links: HashMap<MapData, u32, LinkEntry>,
     hosts: HashMap<MapData, HostKey, Host>,
     answers: HashMap<MapData, AnswerKey, Answer>,
     counters: PerCpuArray<MapData, u64>,
@@ -49,7 +49,7 @@ impl Tables {
     ///
     /// # Errors
     /// As the kernel gives them.
-    pub fn put_link(&mut self, ifindex: u32, link: &Link) -> Result<(), MapError> {
+    pub fn put_link(&mut self, ifindex: u32, link: &LinkEntry) -> Result<(), MapError> {
         self.links.insert(ifindex, link, 0)
     }
 

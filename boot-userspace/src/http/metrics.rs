@@ -202,8 +202,8 @@ mod tests {
 
     use super::*;
     use boot_engine::events::Kind;
-    use boot_engine::pools::Pool;
-    use boot_engine::stats::Held;
+    use boot_engine::leases::Held;
+    use boot_engine::leases::Pool;
 
     fn sources(tftp: Vec<(String, Arc<TftpStats>)>) -> Sources {
         Sources { asks: mpsc::channel(1).0, http: Arc::default(), tftp, events: Arc::default() }

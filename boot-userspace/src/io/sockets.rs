@@ -18,7 +18,7 @@ use super::udp::{BindError, UdpSocket, owned_by};
 use crate::host::link::Link;
 use boot_engine::command::Via;
 use boot_engine::config::DhcpRole;
-use boot_engine::packet::payload;
+use boot_engine::dhcp::packet::payload;
 
 /// All sockets of one interface.
 pub struct Sockets {

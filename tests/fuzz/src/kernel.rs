@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use boot_common::tables::{Answer, AnswerKey, Host, HostKey, Link, Tables};
+use boot_common::tables::{Answer, AnswerKey, Host, HostKey, LinkEntry, Tables};
 
 /// The kernel half: its tables, and nothing else.
 #[derive(Default)]
 pub struct Kernel {
     /// Interfaces by number.
-    pub links: HashMap<u32, Link>,
+    pub links: HashMap<u32, LinkEntry>,
     /// Machines.
     pub hosts: HashMap<HostKey, Host>,
     /// Prepared answers.
@@ -18,7 +18,7 @@ pub struct Kernel {
 impl boot_common::tftp::Transfers for Kernel {}
 
 impl Tables for Kernel {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
+    fn link(&self, ifindex: u32) -> Option<&LinkEntry> {
         self.links.get(&ifindex)
     }
 

@@ -146,7 +146,7 @@ impl Rig {
         let mut engine = engine(interfaces)?;
         lease(&mut engine, interfaces.server, LEASED)?;
         lease(&mut engine, interfaces.server, POOLED)?;
-        for (ifindex, link) in engine.links() {
+        for (ifindex, link) in engine.link_entries() {
             tables.links.insert(ifindex, link);
             kernel.put_link(ifindex, &link)?;
         }
@@ -390,20 +390,20 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
     use boot_common::class::Firmware;
 
     let config = config::parse(CONFIG, "agree.toml")?;
-    let port = |name: &str, ifindex: u32, last: u8, address: Ipv4Addr, role: DhcpRole| {
-        fixture::port(name, ifindex, Mac([2, 0, 0, 0, 1, last]), &format!("{address}/24"), role)
+    let link = |name: &str, ifindex: u32, last: u8, address: Ipv4Addr, role: DhcpRole| {
+        fixture::served_link(name, ifindex, Mac([2, 0, 0, 0, 1, last]), &format!("{address}/24"), role)
     };
     let off = Ipv4Addr::new(10, 79, 0, 1);
-    let ports = vec![
-        port("server", interfaces.server, 1, SERVER, DhcpRole::Server)?,
-        port("proxy", interfaces.proxy, 2, PROXY, DhcpRole::Proxy)?,
-        port("off", interfaces.off, 3, off, DhcpRole::Off)?,
+    let links = vec![
+        link("server", interfaces.server, 1, SERVER, DhcpRole::Server)?,
+        link("proxy", interfaces.proxy, 2, PROXY, DhcpRole::Proxy)?,
+        link("off", interfaces.off, 3, off, DhcpRole::Off)?,
     ];
     let loader = |firmware| match firmware {
         Firmware::EfiArm64 => Err("none for arm64".to_owned()),
         firmware => Ok(format!("ipxe-{}.efi", firmware.name())),
     };
-    fixture::engine(config, ports, loader, &[], fixture::now())
+    fixture::engine(config, links, loader, &[], fixture::now())
 }
 
 /// Lets the engine give a machine its lease, so that the kernel may promise it again.

@@ -26,7 +26,7 @@ use boot_engine::boot::script::ScriptWriter;
 use boot_engine::command::{Command, Incoming, Now};
 use boot_engine::config::{self, DhcpRole, Http};
 use boot_engine::machines::Machines;
-use boot_engine::policy::Port;
+use boot_engine::policy::ServedLink;
 use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, Packet, checksums_are_right};
 use boot_userspace::files::{BootFiles, MissingLoader};
@@ -72,7 +72,7 @@ impl Filled {
     fn new(role: DhcpRole) -> Result<Self> {
         let files = Files::with_loaders(BootFiles::names())?;
         let mut engine = engine(&files.boot_files, SocketAddrV4::new(US, 8080), role)?;
-        let mut filled = Memory { links: engine.links().collect(), ..Memory::default() };
+        let mut filled = Memory { links: engine.link_entries().collect(), ..Memory::default() };
         // What an operating system wants is prepared when the first one asks.
         for client in Client::ALL {
             for packet in [client.discover(MAC), client.request(MAC, IP, US)] {

@@ -138,11 +138,12 @@ impl Files {
 
 /// The engine of a daemon with this role, which has just started.
 pub(super) fn engine(files: &Arc<BootFiles>, server: SocketAddrV4, role: DhcpRole) -> Result<Engine> {
-    let port = Port { http: server, ..fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", role)? };
+    let link =
+        ServedLink { http: server, ..fixture::served_link("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", role)? };
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let config = config::parse(CONFIG, "contract.toml")?;
-    fixture::engine(config, vec![port], loader, &[], fixture::now())
+    fixture::engine(config, vec![link], loader, &[], fixture::now())
 }
 
 /// Every answer that has a boot file, and the file.

@@ -6,8 +6,8 @@ use boot_common::Reason;
 
 use super::{Asked, Place};
 use crate::Engine;
-use crate::binding::{Binding, State};
-use crate::bindings::Bound;
+use crate::leases::binding::{Binding, State};
+use crate::leases::bindings::Bound;
 
 impl Engine {
     /// Binds an address to a machine, from another subnet on the same wire where its own has none left. Gives the subnet

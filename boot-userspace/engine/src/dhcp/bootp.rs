@@ -5,13 +5,13 @@ use boot_common::class::{Class, Stage};
 use boot_common::classify::client;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
-use boot_common::tables::{Answer, Host, Link, role};
+use boot_common::tables::{Answer, Host, LinkEntry, role};
 use boot_common::wire::{BOOTP_FIXED, MAGIC, Request, SNAME_AND_FILE, Sum, port};
 
 use super::Asked;
 use crate::Engine;
-use crate::binding::{Binding, State};
 use crate::command::{Incoming, Now};
+use crate::leases::binding::{Binding, State};
 
 /// The key of the answer to BOOTP, which is never in the tables.
 pub(super) const BOOTP: u8 = 0;
@@ -45,7 +45,7 @@ impl Engine {
         &mut self,
         frame: Bytes,
         incoming: &Incoming<'_>,
-        link: &Link,
+        link: &LinkEntry,
         now: Now,
     ) -> Result<(), Reason> {
         let request = Box::new(self.scratch.request);

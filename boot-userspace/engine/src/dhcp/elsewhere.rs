@@ -10,9 +10,9 @@ use boot_common::{Mac, Reason};
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::{Incoming, Now};
-use crate::complaint::Complaint;
+use crate::dhcp::reassembly::option_of;
+use crate::events::complaint::Complaint;
 use crate::events::{OtherServer, Step, Through};
-use crate::reassembly::option_of;
 
 /// `op` of an answer (RFC 2131 section 2).
 const BOOTREPLY: u8 = 2;

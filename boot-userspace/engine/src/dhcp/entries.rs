@@ -6,10 +6,10 @@ use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
 
-use crate::answers::put_own_options;
-use crate::binding::Binding;
+use crate::answers::prepare::put_own_options;
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
+use crate::leases::binding::Binding;
 use crate::machines::MOST_UNKNOWN;
 use crate::{Engine, WITHDRAWN};
 
@@ -17,9 +17,9 @@ impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
     pub(crate) fn put_direct_host(&mut self, mac: Mac, subnet: usize, durable_until: u64, now: Now) {
         let Some(binding) = self.bindings.get(mac, subnet) else { return };
-        let found = self.policy.ports().iter().enumerate().find_map(|(position, port)| {
-            let (_, address) = self.policy.direct(port).find(|(subnet, _)| *subnet == binding.subnet)?;
-            (port.role == DhcpRole::Server).then_some((position, address))
+        let found = self.policy.links().iter().enumerate().find_map(|(position, link)| {
+            let (_, address) = self.policy.direct(link).find(|(subnet, _)| *subnet == binding.subnet)?;
+            (link.role == DhcpRole::Server).then_some((position, address))
         });
         if let Some((position, address)) = found {
             let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
@@ -29,10 +29,10 @@ impl Engine {
 
     /// Writes the entry of a machine that a proxy boots otherwise than its neighbours.
     pub(crate) fn put_proxied_host(&mut self, mac: Mac) {
-        let proxy = self.policy.ports().iter().enumerate().find(|(_, port)| port.role == DhcpRole::Proxy);
-        let Some((position, port)) = proxy else { return };
-        let Some(link) = self.tables.links.get(&port.ifindex).copied() else { return };
-        let set = self.set(position, None, Ipv4Addr::from(link.address), self.policy.differences(mac));
+        let proxy = self.policy.links().iter().enumerate().find(|(_, link)| link.role == DhcpRole::Proxy);
+        let Some((position, link)) = proxy else { return };
+        let Some(entry) = self.tables.links.get(&link.ifindex).copied() else { return };
+        let set = self.set(position, None, Ipv4Addr::from(entry.address), self.policy.differences(mac));
         let mut host = Host::new_zeroed();
         host.answer_set = set;
         host.mask = [255; 4];

@@ -12,13 +12,13 @@ use boot_common::{Mac, Reason};
 use super::Asked;
 use super::probe::Pending;
 use crate::Engine;
-use crate::binding::{Binding, State};
-use crate::bindings::{QUARANTINE, RELEASE_HOLDS, pool_size};
 use crate::command::{Command, Now};
 use crate::config::DhcpRole;
 use crate::events::{Decline, Doubt, Given, Step};
-use crate::policy::Port;
-use crate::record::LeaseState;
+use crate::leases::binding::{Binding, State};
+use crate::leases::bindings::{QUARANTINE, RELEASE_HOLDS, pool_size};
+use crate::leases::record::LeaseState;
+use crate::policy::ServedLink;
 
 /// How many DECLINEs of one subnet on one interface are looked into within [`QUARANTINE`] seconds.
 const MOST_DECLINES: u64 = 16;
@@ -86,9 +86,9 @@ impl Engine {
             );
             return Err(Reason::NotBelieved);
         }
-        let port = self.policy.port(ifindex);
+        let link = self.policy.link(ifindex);
         // With a relay in between too: only by ARP it is known who answers.
-        let on_link = port.is_some_and(|(_, port)| self.is_on(port, binding.subnet));
+        let on_link = link.is_some_and(|(_, link)| self.is_on(link, binding.subnet));
         // Until then a machine that asks anew is the daemon's, which waits with its answer.
         self.withdraw(mac, address);
         self.probing.insert(address, Pending::of_decline(asked));
@@ -181,10 +181,10 @@ impl Engine {
             return Some(Doubt::NamesNoServer);
         }
         // Looked at first, and with a relay too: anybody can invent a giaddr, but not the interface.
-        let here = |port: &Port| port.ifindex == asked.incoming.ifindex;
-        let mut ports = self.policy.ports().iter().filter(|port| self.is_on(port, binding.subnet)).peekable();
-        let is_remote = ports.peek().is_none();
-        if !is_remote && !ports.any(here) {
+        let here = |link: &ServedLink| link.ifindex == asked.incoming.ifindex;
+        let mut links = self.policy.links().iter().filter(|link| self.is_on(link, binding.subnet)).peekable();
+        let is_remote = links.peek().is_none();
+        if !is_remote && !links.any(here) {
             return Some(Doubt::OtherLink);
         }
         let from = *asked.incoming.from.ip();
@@ -208,7 +208,7 @@ impl Engine {
     }
 
     /// Whether requests from a subnet come in on this interface without a relay.
-    fn is_on(&self, port: &Port, subnet: usize) -> bool {
-        port.role == DhcpRole::Server && self.policy.direct(port).any(|(direct, _)| direct == subnet)
+    fn is_on(&self, link: &ServedLink, subnet: usize) -> bool {
+        link.role == DhcpRole::Server && self.policy.direct(link).any(|(direct, _)| direct == subnet)
     }
 }

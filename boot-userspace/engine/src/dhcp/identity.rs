@@ -7,9 +7,9 @@ use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 
 use crate::Engine;
-use crate::binding::{Binding, State};
 use crate::command::Now;
 use crate::events::{Recognition, Step};
+use crate::leases::binding::{Binding, State};
 use crate::machines::Identities;
 
 /// How many cards are remembered that were recognised and have no address from here.

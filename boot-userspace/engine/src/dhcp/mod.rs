@@ -5,13 +5,16 @@
 
 mod bind;
 mod bootp;
+mod dropped;
 mod elsewhere;
 mod entries;
 mod give_back;
 mod identity;
+pub mod packet;
 mod place;
 mod probe;
 mod proxy;
+pub(crate) mod reassembly;
 mod reduced;
 mod reply;
 
@@ -24,18 +27,18 @@ use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
-use boot_common::tables::{Event, Link, role};
+use boot_common::tables::{Event, LinkEntry, role};
 use boot_common::wire::{Request, option, port};
 use boot_common::{Mac, Reason};
 
-use crate::answers::lease_seconds;
-use crate::binding::{Binding, State};
-use crate::bindings::OFFER_HOLDS;
+use crate::Engine;
+use crate::answers::prepare::lease_seconds;
 use crate::command::{Command, Incoming, Now};
+use crate::dhcp::reassembly::option_of;
 use crate::events::Refusal;
-use crate::reassembly::option_of;
-use crate::record::{Change, Lease, LeaseState};
-use crate::{Engine, packet};
+use crate::leases::binding::{Binding, State};
+use crate::leases::bindings::OFFER_HOLDS;
+use crate::leases::record::{Change, Lease, LeaseState};
 
 pub(super) use give_back::Declines;
 use place::Place;
@@ -50,7 +53,7 @@ const HORIZON: u64 = 2;
 /// A request on its way through the policy.
 struct Asked<'a> {
     incoming: &'a Incoming<'a>,
-    link: Link,
+    link: LinkEntry,
     frame: Bytes,
     facts: Facts,
     mac: Mac,
@@ -74,7 +77,12 @@ impl Engine {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(super) fn respond(&mut self, incoming: &Incoming<'_>, link: &Link, now: Now) -> Result<(), Reason> {
+    pub(super) fn respond(
+        &mut self,
+        incoming: &Incoming<'_>,
+        link: &LinkEntry,
+        now: Now,
+    ) -> Result<(), Reason> {
         let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
         let mut frame = request.clone();
         match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
@@ -91,7 +99,7 @@ impl Engine {
         reason: Reason,
         frame: Bytes,
         incoming: &Incoming<'_>,
-        link: &Link,
+        link: &LinkEntry,
         now: Now,
     ) -> Result<(), Reason> {
         match reason {
@@ -300,7 +308,7 @@ impl Engine {
     }
 
     fn is_ours(&self, address: Ipv4Addr) -> bool {
-        self.policy.ports().iter().any(|port| port.addresses.iter().any(|net| net.addr() == address))
+        self.policy.links().iter().any(|link| link.addresses.iter().any(|net| net.addr() == address))
     }
 
     fn persist(&mut self, mac: Mac, binding: &Binding, state: LeaseState, expires: u64, now: Now) {

@@ -7,10 +7,10 @@ use boot_common::decide::writes_to_us;
 
 use super::Asked;
 use crate::Engine;
-use crate::binding::{Binding, State};
-use crate::complaint::Complaint;
+use crate::events::complaint::Complaint;
 use crate::events::{NoSubnet, Step};
-use crate::policy::Port;
+use crate::leases::binding::{Binding, State};
+use crate::policy::ServedLink;
 
 /// Where a client is in the network.
 #[derive(Clone, Copy)]
@@ -24,9 +24,9 @@ impl Engine {
     /// Finds the subnet a client is on, and prepares its answers.
     pub(super) fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
         let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
-        let (position, port) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+        let (position, link) = self.policy.link(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
         let found = if giaddr.is_unspecified() {
-            self.on_link(asked, port)
+            self.on_link(asked, link)
         } else {
             let selected = Ipv4Addr::from(asked.facts.link_selection);
             let selected = if selected.is_unspecified() { giaddr } else { selected };
@@ -38,7 +38,7 @@ impl Engine {
         let selects = Ipv4Addr::from(asked.facts.link_selection);
         let selects = if selects.is_unspecified() { giaddr } else { selects };
         let (complaint, place) = if giaddr.is_unspecified() {
-            (Complaint::NoSubnetOn(port.ifindex), NoSubnet::OnLink)
+            (Complaint::NoSubnetOn(link.ifindex), NoSubnet::OnLink)
         } else {
             let from = *asked.incoming.from.ip();
             let complaint = Complaint::NoSubnetBehind { relay: giaddr, selects };
@@ -53,8 +53,8 @@ impl Engine {
     /// The subnet of a client that no relay speaks for, and our address in it. Where the interface has several: that of
     /// the address it has there, the most firmly bound one if there are several, of the one that is reserved for it, of the
     /// one it asks for, else the first.
-    fn on_link(&self, asked: &Asked<'_>, port: &Port) -> Option<(usize, Ipv4Addr)> {
-        let here = |subnet: usize| self.policy.direct(port).find(|(other, _)| *other == subnet);
+    fn on_link(&self, asked: &Asked<'_>, link: &ServedLink) -> Option<(usize, Ipv4Addr)> {
+        let here = |subnet: usize| self.policy.direct(link).find(|(other, _)| *other == subnet);
         if writes_to_us(&asked.request, &asked.link)
             && let Some(own) = self.policy.subnet_of(Ipv4Addr::from(asked.request.bootp.ciaddr))
         {
@@ -75,17 +75,17 @@ impl Engine {
             .and_then(|binding| here(binding.subnet))
             .or_else(|| self.policy.reserved(asked.mac).and_then(of))
             .or_else(|| of(asked.wanted()))
-            .or_else(|| self.policy.direct(port).next())
+            .or_else(|| self.policy.direct(link).next())
     }
 
     /// The subnets that a client may as well be given an address of: they are on the same wire.
     pub(super) fn others_on_link(&mut self, asked: &Asked<'_>, but: Place) -> Vec<Place> {
-        let Some((position, port)) = self.policy.port(asked.incoming.ifindex) else { return Vec::new() };
+        let Some((position, link)) = self.policy.link(asked.incoming.ifindex) else { return Vec::new() };
         if asked.request.bootp.giaddr != [0; 4] {
             return Vec::new();
         }
         let others: Vec<(usize, Ipv4Addr)> =
-            self.policy.direct(port).filter(|(subnet, _)| *subnet != but.subnet).collect();
+            self.policy.direct(link).filter(|(subnet, _)| *subnet != but.subnet).collect();
         others.into_iter().map(|(subnet, server)| self.placed(asked, position, subnet, server)).collect()
     }
 

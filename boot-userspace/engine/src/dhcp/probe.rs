@@ -8,9 +8,10 @@ use boot_common::respond::respond;
 use boot_common::{Mac, Reason};
 
 use super::{Asked, Place};
+use crate::Engine;
 use crate::command::{Command, Incoming, Now};
+use crate::dhcp::packet;
 use crate::events::Step;
-use crate::{Engine, packet};
 
 /// How many addresses are tried for one machine before it is left to ask again.
 const MOST_PROBES: u8 = 3;

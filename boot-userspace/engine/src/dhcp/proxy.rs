@@ -11,14 +11,14 @@ use boot_common::{Mac, Reason};
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::Now;
-use crate::complaint::Complaint;
+use crate::events::complaint::Complaint;
 use crate::events::{LoaderProblem, Step};
 
 impl Engine {
     /// What a machine gets that needs no address from us.
     pub(super) fn without_address(&mut self, asked: &Asked<'_>, kind: u8) -> Result<Answer, Reason> {
         let class = asked.facts.class();
-        let (position, _) = self.policy.port(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
+        let (position, _) = self.policy.link(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
         let differences = self.policy.differences(asked.mac);
         let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
         let key =
@@ -77,9 +77,9 @@ impl Engine {
 
     /// Says once in an hour per firmware kind which loader is missing.
     pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>, now: Now) {
-        let Some(port) = self.policy.ports().first() else { return };
+        let Some(link) = self.policy.links().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
-        if let Err(missing) = self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet)
+        if let Err(missing) = self.policy.boot_file(class, link.http, &self.policy.differences(mac), subnet)
             && self.complaints.is_first(Complaint::NoLoader(missing.clone()), now)
         {
             self.happened(Some(mac), Step::Loader(LoaderProblem::Missing(missing)), now);

@@ -12,7 +12,7 @@ use boot_common::wire::port;
 
 use crate::Engine;
 use crate::command::{Incoming, Now};
-use crate::complaint::Complaint;
+use crate::events::complaint::Complaint;
 use crate::events::{LoaderProblem, Step};
 
 /// So often a machine is sent the full iPXE. Twice, because somebody may have pressed its reset button.

@@ -10,19 +10,20 @@ use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;
 use boot_common::respond::Answered;
 use boot_common::scratch::Scratch;
-use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, Link};
+use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, LinkEntry};
 use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
 use zerocopy::FromBytes as _;
 
 use super::bootp::{self, BOOTP};
 use super::{Asked, Place};
-use crate::answers::{Parts, prepare};
-use crate::binding::Binding;
+use crate::Engine;
+use crate::answers::prepare::{Parts, prepare};
 use crate::command::{Command, Incoming, Told, Via};
+use crate::dhcp::packet;
+use crate::dhcp::reassembly::option_of;
 use crate::events::Refusal;
-use crate::reassembly::option_of;
-use crate::{Engine, packet};
+use crate::leases::binding::Binding;
 
 impl Engine {
     /// Answers with what is prepared for the client's class and list, or, where its loader is missing, with an
@@ -171,14 +172,20 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, incoming: &Incoming<'_>, link: &Link, frame: Bytes, answered: Answered) {
+    pub(super) fn finish(
+        &mut self,
+        incoming: &Incoming<'_>,
+        link: &LinkEntry,
+        frame: Bytes,
+        answered: Answered,
+    ) {
         let mac = client(&self.scratch.request);
         self.send(incoming, frame.0, link, Told { mac, answered, refused: None });
     }
 }
 
 /// How an answer leaves: RFC 2131 section 4.1, read back from its headers.
-pub(crate) fn via(frame: &[u8], incoming: &Incoming<'_>, link: &Link) -> Via {
+pub(crate) fn via(frame: &[u8], incoming: &Incoming<'_>, link: &LinkEntry) -> Via {
     let Ok((head, _)) = Head::read_from_prefix(frame) else { return Via::Frame };
     let destination = Ipv4Addr::from(head.ip.destination);
     let has_no_address_yet = head.bootp.giaddr == [0; 4]

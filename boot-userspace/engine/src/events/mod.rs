@@ -4,9 +4,11 @@
 //! An event is written where something happens, as plain values: nothing is formatted here, and what costs a look-up waits
 //! until somebody reads it. The engine queues its events, because it does nothing but decide; everybody else has a [`Sink`].
 
+pub(crate) mod complaint;
 mod counts;
 mod dhcp;
 mod files;
+mod happened;
 mod kind;
 mod machine;
 mod queue;

@@ -11,7 +11,7 @@ use super::dhcp::{
     Refusal, Through, TurnedAway,
 };
 use super::files::{Http, Script, Tftp, Unheard};
-use crate::pool::Pool;
+use crate::leases::pool::Pool;
 
 /// One step of a boot, or what keeps machines from booting.
 #[derive(Clone, Debug)]

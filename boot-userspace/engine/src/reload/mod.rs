@@ -5,6 +5,7 @@
 //! refusal, and what was promised to a machine stays promised.
 
 mod difference;
+mod rebind;
 mod refresh;
 mod settle;
 
@@ -18,13 +19,13 @@ use ipnet::Ipv4Net;
 pub use difference::{Changes, changes, live};
 
 use crate::Engine;
-use crate::bindings::OFFER_HOLDS;
+use crate::answers::sets::Set;
 use crate::command::{Command, Now};
 use crate::config::{Config, Subnet};
+use crate::leases::bindings::OFFER_HOLDS;
+use crate::leases::record::Lease;
 use crate::machines::MachineId;
 use crate::policy::Loaders;
-use crate::record::Lease;
-use crate::sets::Set;
 
 /// Which index subnets have now, by their networks.
 struct Moved(Vec<Option<usize>>);

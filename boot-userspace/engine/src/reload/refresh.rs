@@ -8,16 +8,16 @@ use boot_common::Mac;
 use boot_common::tables::{AnswerKey, Host, HostKey};
 
 use crate::Engine;
-use crate::binding::State;
 use crate::command::{Command, Now};
 use crate::config::{DhcpRole, Machine};
+use crate::leases::binding::State;
 use crate::policy::Differences;
 
 impl Engine {
     /// Interfaces that are served: which answers strangers get there, and by which address.
     pub(super) fn refresh_links(&mut self) {
-        for position in 0..self.policy.ports().len() {
-            let ifindex = self.policy.ports().get(position).map(|port| port.ifindex);
+        for position in 0..self.policy.links().len() {
+            let ifindex = self.policy.links().get(position).map(|link| link.ifindex);
             if ifindex.is_some_and(|ifindex| self.tables.links.contains_key(&ifindex)) {
                 self.put_link(position);
             }
@@ -71,7 +71,7 @@ impl Engine {
 
     /// Machines that have no entry and would have one from the start.
     fn put_missing_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
-        let is_proxy = self.policy.ports().iter().any(|port| port.role == DhcpRole::Proxy);
+        let is_proxy = self.policy.links().iter().any(|link| link.role == DhcpRole::Proxy);
         for mac in machines.iter().filter(|_| is_proxy).flat_map(|machine| &machine.macs) {
             if !self.tables.hosts.contains_key(&HostKey::from(*mac)) {
                 self.put_proxied_host(*mac);
@@ -102,10 +102,10 @@ impl Engine {
         let mut used: HashSet<u32> = self.tables.hosts.iter().map(|(_, host)| host.answer_set).collect();
         used.extend(self.tables.links.values().map(|link| link.proxy_set));
         // Those of strangers on an interface are there from the start.
-        let ports: Vec<_> = self.policy.ports().iter().cloned().enumerate().collect();
-        for (position, port) in ports {
-            if port.role == DhcpRole::Server && self.tables.links.contains_key(&port.ifindex) {
-                let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&port).collect();
+        let links: Vec<_> = self.policy.links().iter().cloned().enumerate().collect();
+        for (position, link) in links {
+            if link.role == DhcpRole::Server && self.tables.links.contains_key(&link.ifindex) {
+                let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&link).collect();
                 for (subnet, server) in direct {
                     used.insert(self.set(position, Some(subnet), server, Differences::default()));
                 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use boot_common::Mac;
 
 use crate::Engine;
-use crate::binding::{Binding, State};
-use crate::bindings::{OFFER_HOLDS, in_pool};
 use crate::command::Now;
 use crate::config::Machine;
-use crate::record::Lease;
+use crate::leases::binding::{Binding, State};
+use crate::leases::bindings::{OFFER_HOLDS, in_pool};
+use crate::leases::record::Lease;
 
 impl Engine {
     /// Whether a machine is to have another address than this one, as soon as it asks for one.

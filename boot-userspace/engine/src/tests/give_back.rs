@@ -80,7 +80,7 @@ const ELSEWHERE: u32 = 8;
 
 /// With that interface, where somebody can send what he likes, from his own address.
 fn with_elsewhere() -> Lab {
-    let port = |ifindex, name: &str, address: Ipv4Addr| Port {
+    let link = |ifindex, name: &str, address: Ipv4Addr| ServedLink {
         ifindex,
         name: name.into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -88,11 +88,11 @@ fn with_elsewhere() -> Lab {
         role: DhcpRole::Server,
         http: SocketAddrV4::new(address, 8080),
     };
-    let ports = vec![port(7, "eth1", SERVER), port(ELSEWHERE, "eth2", Ipv4Addr::new(10, 3, 0, 2))];
+    let links = vec![link(7, "eth1", SERVER), link(ELSEWHERE, "eth2", Ipv4Addr::new(10, 3, 0, 2))];
     let config = format!("{CONFIG}\n[[interface]]\nname = \"eth2\"\n[[subnet]]\ncidr = \"10.3.0.0/16\"\n");
     let mut lab = Lab::new(&config);
     let config = config::parse(&config, "test").unwrap();
-    let policy = Policy::new(config.clone(), machines(&config), ports, |_| Ok("snponly.efi".to_owned()));
+    let policy = Policy::new(config.clone(), machines(&config), links, |_| Ok("snponly.efi".to_owned()));
     lab.engine = Engine::new(policy, &[], lab.now);
     lab.engine.take_commands();
     lab

@@ -1,7 +1,7 @@
 //! Pools that have nothing left.
 
 use super::*;
-use crate::pools::Pool;
+use crate::leases::Pool;
 
 fn machine(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 1, last])
@@ -56,4 +56,12 @@ fn who_is_turned_away_is_counted_and_said_once_a_minute() {
     assert_eq!(waiting(&lab), (false, 0), "there is room again");
     assert_eq!(pool(&lab).refused, 6);
     lab.offered(machine(1));
+}
+
+#[test]
+fn pools_exclude_the_router_and_our_own_address() {
+    let config = CONFIG.replace("10.1.1.33-10.1.1.34", "10.1.0.1-10.1.0.3");
+    let mut lab = Lab::new(&config);
+    assert_eq!(lab.offered(UNKNOWN), Ipv4Addr::new(10, 1, 0, 3));
+    assert!(lab.send(&discover(OTHER)).is_none());
 }

@@ -2,7 +2,7 @@
 
 use super::promises::store_after;
 use super::*;
-use crate::leases::Which;
+use crate::leases::operator::Which;
 use crate::machines::SECOND_RELAY;
 
 const SLOT: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 61);

@@ -3,8 +3,8 @@
 use boot_common::Reason;
 
 use super::*;
-use crate::leases::Standing;
-use crate::unstored::Promised;
+use crate::leases::operator::Standing;
+use crate::leases::unstored::Promised;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
@@ -337,4 +337,43 @@ fn what_was_decided_while_a_refused_commit_was_under_way_is_taken_back_with_it()
         let ack = lab.send(&request(mac, address, Some(SERVER))).expect("an answer");
         assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, address));
     }
+}
+
+#[test]
+fn an_ack_that_could_not_be_stored_is_no_promise() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
+    assert!(lab.engine.tables.hosts.get(&key).unwrap().durable_until > lab.now.nanos());
+    let changes = lab.changes.clone();
+    lab.engine.not_stored(&changes);
+    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0);
+}
+
+#[test]
+fn a_promise_for_one_address_is_none_for_another() {
+    let mut lab = Lab::new(CONFIG);
+    let giaddr = Ipv4Addr::new(10, 2, 0, 1);
+    lab.leased(NODE1);
+    let elsewhere = lab.send(&relayed(discover(NODE1), giaddr)).unwrap().message.yiaddr();
+    assert_eq!(elsewhere, Ipv4Addr::new(10, 2, 0, 100), "its reserved address is of no use there");
+    let key = HostKey::from(NODE1);
+    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0, "nothing is stored for this one");
+    assert_eq!(lab.offered(NODE1), Ipv4Addr::new(10, 1, 1, 50), "and back");
+}
+
+#[test]
+fn the_kernel_promises_no_longer_than_the_store_has() {
+    let mut lab = Lab::new(CONFIG);
+    lab.now.wall += Duration::from_millis(900);
+    lab.leased(UNKNOWN);
+    let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
+    let until = |lab: &Lab| {
+        Duration::from_nanos(lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until)
+    };
+    let stored = Duration::from_secs(u64::try_from(lease.expires).unwrap()) - lab.now.wall;
+    assert!(until(&lab) - lab.now.boot <= stored);
+    let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(lease), DhcpRole::Server);
+    again.now = lab.now;
+    assert!(until(&again) - Duration::from_secs(1000) <= Duration::from_secs(1200));
 }

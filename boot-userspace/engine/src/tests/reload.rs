@@ -50,7 +50,7 @@ impl Lab {
         let policy = Policy::new(
             config::parse(text, "test").unwrap(),
             machines(&config::parse(text, "test").unwrap()),
-            self.engine.policy.ports().to_vec(),
+            self.engine.policy.links().to_vec(),
             |firmware| loaders_of_the_lab().get(&firmware).cloned().unwrap(),
         );
         lab.now = self.now;

@@ -5,12 +5,13 @@ use boot_common::scratch::Scratch;
 
 use super::promises::THIRD;
 use super::*;
-use crate::{packet, tables};
+use crate::answers::tables;
+use crate::dhcp::packet;
 
 /// The kernel's tables as this engine fills them in one go.
 fn kernel_of(engine: &mut Engine) -> tables::Tables {
     let mut kernel = tables::Tables::default();
-    kernel.links.extend(engine.links());
+    kernel.links.extend(engine.link_entries());
     engine.take_commands().into_iter().for_each(|command| apply(&mut kernel, command));
     kernel
 }
@@ -117,8 +118,8 @@ fn who_is_not_served_any_more_keeps_what_it_was_promised_over_a_restart() {
     assert_eq!(again.offered(THIRD), address, "the promise is over");
 }
 
-fn port(ifindex: u32, own: Ipv4Addr) -> Port {
-    Port {
+fn link(ifindex: u32, own: Ipv4Addr) -> ServedLink {
+    ServedLink {
         ifindex,
         name: "eth1".into(),
         mac: Mac([2, 0, 0, 0, 0, 9]),
@@ -134,12 +135,12 @@ fn an_interface_that_was_made_again_keeps_machines_and_answers() {
     lab.leased(UNKNOWN);
     let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let (before, answers) = (host(&lab), lab.engine.tables.answers.len());
-    assert_eq!(lab.engine.rebind(Port { name: "eth2".into(), ..port(9, SERVER) }, lab.now), None);
-    assert_eq!(lab.engine.rebind(port(9, SERVER), lab.now), Some(7));
+    assert_eq!(lab.engine.rebind(ServedLink { name: "eth2".into(), ..link(9, SERVER) }, lab.now), None);
+    assert_eq!(lab.engine.rebind(link(9, SERVER), lab.now), Some(7));
     assert!(lab.engine.has_link(9) && !lab.engine.has_link(7));
     assert_eq!((host(&lab), lab.engine.tables.answers.len()), (before, answers));
     assert!(lab.engine.take_commands().is_empty());
-    assert_eq!(lab.engine.links().next().map(|(_, link)| link.mac), Some(Mac([2, 0, 0, 0, 0, 9])));
+    assert_eq!(lab.engine.link_entries().next().map(|(_, link)| link.mac), Some(Mac([2, 0, 0, 0, 0, 9])));
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn an_interface_with_another_address_answers_with_it() {
     let promised = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until;
 
     let new = Ipv4Addr::new(10, 1, 0, 3);
-    assert_eq!(lab.engine.rebind(port(7, new), lab.now), Some(7));
+    assert_eq!(lab.engine.rebind(link(7, new), lab.now), Some(7));
     kernel.answers.retain(|key, answer| lab.engine.has_answer(key, answer));
     assert!(kernel.answers.is_empty(), "they all named the old address");
     let (machines, answers) = lab.engine.take_first_commands();
@@ -173,7 +174,7 @@ fn an_interface_with_another_address_answers_with_it() {
 fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines_and_answers() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(UNKNOWN);
-    lab.engine.rebind(port(7, SERVER), lab.now);
+    lab.engine.rebind(link(7, SERVER), lab.now);
     lab.engine.take_commands();
     let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     let before = host(&lab);
@@ -182,7 +183,7 @@ fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines
     assert_eq!(lab.engine.unlink("eth1"), Some(7));
     assert_eq!(lab.engine.unlink("eth1"), None, "it is gone already");
     assert!(!lab.engine.has_link(7));
-    let mut more = port(7, SERVER);
+    let mut more = link(7, SERVER);
     more.addresses.push("10.78.0.1/24".parse().unwrap());
     assert_eq!(lab.engine.rebind(more, lab.now), Some(7));
     assert!(lab.engine.has_link(7));
@@ -194,10 +195,56 @@ fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines
 fn an_address_that_is_ours_no_longer_is_given_out() {
     let mut lab = Lab::new(CONFIG);
     let of_the_pool = Ipv4Addr::new(10, 1, 1, 33);
-    let mut more = port(7, SERVER);
+    let mut more = link(7, SERVER);
     more.addresses.push(format!("{of_the_pool}/16").parse().unwrap());
     lab.engine.rebind(more, lab.now);
     assert_ne!(lab.offered(UNKNOWN), of_the_pool);
-    lab.engine.rebind(port(7, SERVER), lab.now);
+    lab.engine.rebind(link(7, SERVER), lab.now);
     assert_eq!(lab.offered(OTHER), of_the_pool);
+}
+
+#[test]
+fn stored_leases_are_kept_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    let first = lab.leased(UNKNOWN);
+    let second = lab.leased(OTHER);
+    let leases: Vec<Lease> = lab
+        .changes
+        .iter()
+        .filter_map(|change| if let Change::Put(lease) = change { Some(lease.clone()) } else { None })
+        .collect();
+    let mut lab = Lab::with_leases(CONFIG, &leases, DhcpRole::Server);
+    assert_eq!(lab.offered(OTHER), second);
+    assert_eq!(lab.offered(UNKNOWN), first);
+    assert_eq!(lab.send(&renewal(OTHER, second)).unwrap().kind(), MessageType::Ack);
+}
+
+#[test]
+fn an_address_that_a_machine_was_promised_before_it_got_a_reserved_one_rests_over_a_restart() {
+    let mut lab = Lab::new(CONFIG);
+    let before = lab.leased(UNKNOWN);
+    let Some(Change::Put(lease)) = lab.changes.pop() else { panic!("nothing stored") };
+    let reserved = format!("{CONFIG}\n[[machine]]\nmac = \"{UNKNOWN}\"\nip = \"10.1.1.60\"\n");
+    let mut lab = Lab::with_leases(&reserved, &[lease], DhcpRole::Server);
+    assert_eq!(lab.offered(UNKNOWN), Ipv4Addr::new(10, 1, 1, 60));
+    lab.engine.change_leases(&[Change::Delete(UNKNOWN, before)], lab.now);
+    assert!(lab.engine.has_host(&HostKey::from(UNKNOWN)), "the old lease's row is not the reservation");
+    let second = lab.leased(OTHER);
+    assert_ne!(second, before);
+    let third = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
+    assert!(lab.send(&discover(third)).is_none(), "the pool has no third one");
+    lab.later(24 * 3600);
+    assert_eq!(lab.leased(third), before);
+}
+
+#[test]
+fn what_the_kernel_offered_last_is_adopted() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.offered(UNKNOWN);
+    let key = HostKey::from(UNKNOWN);
+    let host = *lab.engine.tables.hosts.get(&key).unwrap();
+    let mut lab = Lab::new(CONFIG);
+    assert_eq!(lab.engine.adopt(&[(key, host)], lab.now), 1);
+    let ack = lab.send(&request(UNKNOWN, address, Some(SERVER))).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack, "no NAK because of a restart between OFFER and REQUEST");
 }

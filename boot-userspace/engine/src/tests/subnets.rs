@@ -109,7 +109,7 @@ fn the_kernel_half_answers_where_the_machine_was_heard_last() {
 
 #[test]
 fn an_operator_sees_and_deletes_each_lease_of_a_machine() {
-    use crate::leases::Which;
+    use crate::leases::operator::Which;
     let mut lab = Lab::new(CONFIG);
     let (here, there) = (lab.leased(UNKNOWN), leased_behind_relay(&mut lab, UNKNOWN));
     let stored = store_after(&lab.changes);

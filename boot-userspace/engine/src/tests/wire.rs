@@ -219,3 +219,69 @@ fn decoded(sub_options: &[u8]) -> relay::RelayAgentInformation {
     }
     all
 }
+
+#[test]
+fn options_in_pieces_and_in_file_and_sname_are_read() {
+    let mut lab = Lab::new(CONFIG);
+    let mut bytes = discover(NODE1).to_vec().unwrap();
+    let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+    // The client identifier in two pieces (RFC 3396).
+    bytes.splice(end.., [61, 2, 0, 1, 61, 3, 2, 3, 4, 255]);
+    let offer = lab.send_bytes(&bytes, 67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    let echoed = offer.option(OptionCode::ClientIdentifier);
+    assert_eq!(echoed, Some(&DhcpOption::ClientIdentifier(vec![0, 1, 2, 3, 4])));
+}
+
+#[test]
+fn short_answers_are_padded_to_300_bytes() {
+    let mut lab = Lab::new(CONFIG);
+    let nak = lab.send(&request(UNKNOWN, Ipv4Addr::new(192, 168, 1, 1), None)).unwrap();
+    assert_eq!(payload(&nak.frame).len(), 300);
+}
+
+#[test]
+fn options_in_file_and_sname_are_read() {
+    let mut lab = Lab::new(CONFIG);
+    let mut bytes = discover(NODE1).to_vec().unwrap();
+    let end = bytes.iter().rposition(|byte| *byte == 255).unwrap();
+    bytes.splice(end.., [52, 1, 3, 255]);
+    bytes[44..50].copy_from_slice(&[61, 3, 7, 8, 9, 255]);
+    bytes[108..113].copy_from_slice(&[57, 2, 5, 220, 255]);
+    let offer = lab.send_bytes(&bytes, 67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    assert_eq!(
+        offer.option(OptionCode::ClientIdentifier),
+        Some(&DhcpOption::ClientIdentifier(vec![7, 8, 9]))
+    );
+    assert!(offer.message.sname().is_none_or(|name| name.iter().all(|byte| *byte == 0)));
+}
+
+#[test]
+fn other_flags_are_copied_and_mean_nothing() {
+    let mut lab = Lab::new(CONFIG);
+    let mut message = discover(NODE1);
+    message.set_flags(Flags::new(0x7fff));
+    let offer = lab.send(&message).unwrap();
+    assert_eq!(u16::from(offer.message.flags()), 0x7fff);
+    assert_eq!(offer.ip_destination(), Ipv4Addr::new(10, 1, 1, 50), "no broadcast");
+}
+
+#[test]
+fn what_only_clients_may_send_never_comes_back() {
+    let mut lab = Lab::new(CONFIG);
+    let address = Ipv4Addr::new(10, 1, 1, 50);
+    let wishes = |mut message: Message| {
+        let options = message.opts_mut();
+        options.insert(DhcpOption::RequestedIpAddress(address));
+        options.insert(DhcpOption::MaxMessageSize(1400));
+        let list = [50, 55, 57, 1, 3].map(OptionCode::from).to_vec();
+        options.insert(DhcpOption::ParameterRequestList(list));
+        message
+    };
+    for message in [wishes(discover(NODE1)), wishes(request(NODE1, address, Some(SERVER)))] {
+        let reply = lab.send(&message).unwrap();
+        for code in [50, 55, 57] {
+            assert!(reply.option(OptionCode::from(code)).is_none(), "{code}");
+        }
+        assert!(reply.option(OptionCode::ClientIdentifier).is_none(), "none was sent");
+    }
+}

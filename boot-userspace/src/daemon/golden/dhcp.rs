@@ -10,11 +10,15 @@ use boot_common::{Mac, Reason};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Now};
 use boot_engine::config::{self, DhcpRole};
+use boot_engine::leases::Change;
 use boot_engine::machines::Machines;
-use boot_engine::policy::{Policy, Port};
-use boot_engine::record::Change;
+use boot_engine::policy::{Policy, ServedLink};
+use boot_fixtures::message::{
+    self, NODE1, OTHER, SERVER, UNKNOWN, at_switch_port, decline, discover, inform, message, relayed,
+    release, request, unknown_option,
+};
 use dhcproto::Encodable as _;
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption, relay};
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, relay};
 
 use crate::daemon::engine_events::EngineEvents;
 use crate::daemon::log;
@@ -37,14 +41,10 @@ const CONFIG: &str = r#"
     name = "slot7"
     ip = "10.1.1.61"
 "#;
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 66);
 /// For so long a second relay's word for a machine's switch port is not believed.
 const SECOND_RELAY: u64 = 5;
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
-const NODE1: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-pub(super) const UNKNOWN: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x99]);
-const OTHER: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x98]);
 /// EFI for x86-64, EFI for arm64, which has no loader here.
 const X64: u16 = 7;
 const ARM64: u16 = 11;
@@ -64,7 +64,7 @@ impl Lab {
     }
 
     fn on(config: &str, role: DhcpRole, own: &str) -> Self {
-        let port = Port {
+        let link = ServedLink {
             ifindex: 7,
             name: "eth1".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -78,7 +78,7 @@ impl Lab {
         };
         let config = config::parse(config, "test").unwrap();
         let machines = Machines::new(config.machines.iter().cloned()).unwrap();
-        let policy = Policy::new(config, machines, vec![port], loader);
+        let policy = Policy::new(config, machines, vec![link], loader);
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
         let engine = Engine::new(policy, &[], now);
         let mut lab = Self {
@@ -167,26 +167,8 @@ fn machine(number: u32) -> Mac {
     Mac([2, 0, a, b, c, d])
 }
 
-fn message(mac: Mac, kind: MessageType) -> Message {
-    let mut message = Message::default();
-    message.set_xid(0x1234_5678).set_chaddr(&mac.0);
-    message.opts_mut().insert(DhcpOption::MessageType(kind));
-    message
-}
-
-pub(super) fn discover(mac: Mac) -> Message {
-    message(mac, MessageType::Discover)
-}
-
-fn unknown(code: u8, bytes: &[u8]) -> DhcpOption {
-    DhcpOption::Unknown(UnknownOption::new(OptionCode::Unknown(code), bytes.to_vec()))
-}
-
-fn pxe(mut message: Message, arch: u16) -> Message {
-    let options = message.opts_mut();
-    options.insert(DhcpOption::ClassIdentifier(b"PXEClient:Arch:00007:UNDI:003016".to_vec()));
-    options.insert(unknown(93, &arch.to_be_bytes()));
-    message
+fn pxe(message: Message, arch: u16) -> Message {
+    message::pxe(message, arch, "PXEClient:Arch:00007:UNDI:003016")
 }
 
 /// iPXE with these features, version 1 each.
@@ -194,48 +176,7 @@ fn ipxe(message: Message, arch: u16, features: &[u8]) -> Message {
     let mut message = pxe(message, arch);
     message.opts_mut().insert(DhcpOption::UserClass(b"iPXE".to_vec()));
     let encapsulated: Vec<u8> = features.iter().flat_map(|code| [*code, 1, 1]).collect();
-    message.opts_mut().insert(unknown(175, &encapsulated));
-    message
-}
-
-fn request(mac: Mac, address: Ipv4Addr, server: Option<Ipv4Addr>) -> Message {
-    let mut message = message(mac, MessageType::Request);
-    message.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
-    if let Some(server) = server {
-        message.opts_mut().insert(DhcpOption::ServerIdentifier(server));
-    }
-    message
-}
-
-fn inform(mac: Mac, address: Ipv4Addr) -> Message {
-    let mut message = message(mac, MessageType::Inform);
-    message.set_ciaddr(address);
-    message
-}
-
-fn release(mac: Mac, address: Ipv4Addr) -> Message {
-    let mut message = message(mac, MessageType::Release);
-    message.set_ciaddr(address);
-    message.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
-    message
-}
-
-fn decline(mac: Mac, address: Ipv4Addr) -> Message {
-    let mut message = message(mac, MessageType::Decline);
-    message.opts_mut().insert(DhcpOption::RequestedIpAddress(address));
-    message.opts_mut().insert(DhcpOption::ServerIdentifier(SERVER));
-    message
-}
-
-fn relayed(mut message: Message, giaddr: Ipv4Addr) -> Message {
-    message.set_giaddr(giaddr);
-    message
-}
-
-fn at_port(port: &str, mut message: Message) -> Message {
-    let mut info = relay::RelayAgentInformation::default();
-    info.insert(relay::RelayInfo::AgentCircuitId(port.as_bytes().to_vec()));
-    message.opts_mut().insert(DhcpOption::RelayAgentInformation(info));
+    message.opts_mut().insert(unknown_option(175, &encapsulated));
     message
 }
 
@@ -411,18 +352,18 @@ pub(super) fn pools() {
 
 pub(super) fn recognised() {
     let mut lab = Lab::new(CONFIG);
-    let slot = lab.send(&at_port("port 7", discover(UNKNOWN))).unwrap();
-    lab.send(&at_port("port 7", request(UNKNOWN, slot, Some(SERVER)))).unwrap();
-    lab.send(&at_port("port 7", discover(OTHER)));
+    let slot = lab.send(&at_switch_port(discover(UNKNOWN), "port 7")).unwrap();
+    lab.send(&at_switch_port(request(UNKNOWN, slot, Some(SERVER)), "port 7")).unwrap();
+    lab.send(&at_switch_port(discover(OTHER), "port 7"));
     lab.later(SECOND_RELAY + 1);
-    lab.send(&at_port("port 8", discover(UNKNOWN)));
+    lab.send(&at_switch_port(discover(UNKNOWN), "port 8"));
     lab.later(SECOND_RELAY + 1);
-    lab.send(&at_port("port 8", discover(UNKNOWN)));
+    lab.send(&at_switch_port(discover(UNKNOWN), "port 8"));
     lab.later(3600);
-    lab.send(&at_port("port 7", discover(UNKNOWN)));
+    lab.send(&at_switch_port(discover(UNKNOWN), "port 7"));
     lab.later(SECOND_RELAY + 1);
     lab.later(3600);
-    lab.send(&at_port("port 7", discover(machine(1))));
+    lab.send(&at_switch_port(discover(machine(1)), "port 7"));
 }
 
 pub(super) fn loaders() {

@@ -7,7 +7,9 @@ use boot_engine::events::Events;
 use boot_engine::leases::Which;
 use tokio::sync::oneshot;
 
-use super::dhcp::{Lab, UNKNOWN, discover};
+use boot_fixtures::message::{UNKNOWN, discover};
+
+use super::dhcp::Lab;
 use crate::daemon::request::Ask;
 use crate::daemon::{Daemon, log, unheard};
 use crate::host::clock;

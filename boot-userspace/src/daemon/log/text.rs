@@ -18,7 +18,7 @@ use boot_engine::events::{
     Answer, Answered, BootEvent, Decline, Doubt, Fault, Given, Http, LoaderProblem, NoSubnet, OtherServer,
     Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
 };
-use boot_engine::pool::Pool;
+use boot_engine::leases::Pool;
 use boot_engine::tftp::Outcome;
 
 /// Whose line it is: the fields that most lines have.

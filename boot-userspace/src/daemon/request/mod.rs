@@ -12,12 +12,12 @@ pub use events::{EventStream, Reader};
 
 use crate::store::StoreError;
 use boot_engine::config::Config;
+use boot_engine::leases::Held;
+use boot_engine::leases::Lease;
+use boot_engine::leases::Pool;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use boot_engine::policy::Loaders;
-use boot_engine::pools::Pool;
-use boot_engine::record::Lease;
 use boot_engine::reload::Changes;
-use boot_engine::stats::Held;
 
 /// Asks for a reload, and gets what it has changed, or every problem.
 pub type ReloadRequest = oneshot::Sender<Result<Changes, Vec<String>>>;

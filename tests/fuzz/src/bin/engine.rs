@@ -16,8 +16,8 @@ use boot_common::tables::{Event, Hook};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Now, Via};
 use boot_engine::config::{self, DhcpRole};
-use boot_engine::packet;
-use boot_engine::record::{Change, Lease, LeaseState};
+use boot_engine::dhcp::packet;
+use boot_engine::leases::{Change, Lease, LeaseState};
 use boot_fixtures::engine as fixture;
 use boot_fixtures::packet::{Client, fix_checksums};
 use boot_fuzz::kernel::Kernel;
@@ -126,11 +126,11 @@ impl World {
             return;
         }
         self.tell(|| "starts".to_owned());
-        let port =
-            fixture::port("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
+        let link =
+            fixture::served_link("eth0", IFINDEX, OUR_MAC, "10.77.0.1/24", DhcpRole::Server).expect("a network");
         let leases: Vec<Lease> = self.store.values().chain(self.resting.values()).cloned().collect();
         let loader = |_| Ok("snponly.efi".to_owned());
-        let mut engine = fixture::engine(config(), vec![port], loader, &leases, self.now)
+        let mut engine = fixture::engine(config(), vec![link], loader, &leases, self.now)
                 .expect("machines that differ");
         if let Some(kernel) = &self.kernel {
             let hosts: Vec<_> = kernel.hosts.iter().map(|(key, host)| (*key, *host)).collect();
@@ -139,7 +139,7 @@ impl World {
                 engine.kernel_answered(&event, self.now);
             }
         }
-        let links: Vec<_> = engine.links().collect();
+        let links: Vec<_> = engine.link_entries().collect();
         if let Some(kernel) = &mut self.kernel {
             kernel.links = links.into_iter().collect();
             kernel.hosts.retain(|key, _| engine.has_host(key));

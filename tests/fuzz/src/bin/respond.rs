@@ -9,7 +9,7 @@ use boot_common::frame::Bytes;
 use boot_common::respond::respond;
 use boot_common::scratch::Scratch;
 use boot_common::tables::{
-    ANSWER_OPTIONS, Answer, AnswerKey, HOST_OPTIONS, Host, HostKey, Link, Tables, role,
+    ANSWER_OPTIONS, Answer, AnswerKey, HOST_OPTIONS, Host, HostKey, LinkEntry, Tables, role,
 };
 use boot_common::wire::{HEADERS, MAGIC, SNAME_AND_FILE, Sum};
 use boot_common::{Mac, Reason};
@@ -36,7 +36,7 @@ const STRANGERS_ASK: u8 = 0x40;
 const NO_UDP_CHECKSUM: u8 = 0x80;
 
 struct Rack {
-    link: Option<Link>,
+    link: Option<LinkEntry>,
     host: Option<Host>,
     answers: &'static [Vec<Answer>],
     spoilt: Option<Answer>,
@@ -45,7 +45,7 @@ struct Rack {
 impl boot_common::tftp::Transfers for Rack {}
 
 impl Tables for Rack {
-    fn link(&self, _: u32) -> Option<&Link> {
+    fn link(&self, _: u32) -> Option<&LinkEntry> {
         self.link.as_ref()
     }
 
@@ -96,7 +96,7 @@ fn rack(flags: u8, case: &mut Case<'_>) -> Rack {
     let role = [role::SERVER, role::PROXY, role::SERVER, role::OFF][usize::from(flags & ROLE) >> 3];
     let unknown_ask = u8::from(flags & STRANGERS_ASK != 0);
     let set = u32::from(link) % LENGTHS.len() as u32;
-    let link = Link { mac: OUR_MAC, role, unknown_ask, address: US.octets(), proxy_set: set };
+    let link = LinkEntry { mac: OUR_MAC, role, unknown_ask, address: US.octets(), proxy_set: set };
     let known = (host & 0x80 == 0).then(|| {
         let mut host_entry = Host::new_zeroed();
         let proxied = role == role::PROXY && host & 0x40 != 0;

@@ -8,26 +8,26 @@ const MOST: usize = 65_536;
 /// The machines of the last two seconds. They are written down one behind the other, which costs next to nothing at
 /// half a million a second, and searched only for a RELEASE.
 #[derive(Debug, Default)]
-pub(super) struct Confirmed {
+pub(crate) struct Confirmed {
     this_second: Vec<Mac>,
     last_second: Vec<Mac>,
 }
 
 impl Confirmed {
     /// Takes one down.
-    pub(super) fn add(&mut self, mac: Mac) {
+    pub(crate) fn add(&mut self, mac: Mac) {
         if self.this_second.len() < MOST {
             self.this_second.push(mac);
         }
     }
 
     /// Whether it may be one of them.
-    pub(super) fn has(&self, mac: Mac) -> bool {
+    pub(crate) fn has(&self, mac: Mac) -> bool {
         [&self.this_second, &self.last_second].iter().any(|macs| macs.len() == MOST || macs.contains(&mac))
     }
 
     /// Begins a new second.
-    pub(super) fn next_second(&mut self) {
+    pub(crate) fn next_second(&mut self) {
         std::mem::swap(&mut self.this_second, &mut self.last_second);
         self.this_second.clear();
     }

@@ -11,14 +11,14 @@ use boot_common::{Mac, Reason};
 use tracing::debug;
 
 use crate::Engine;
-use crate::binding::Binding;
 use crate::command::{Command, Told};
-use crate::holds::Hold;
-use crate::record::{Change, Lease, LeaseState};
+use crate::leases::binding::Binding;
+use crate::leases::holds::Hold;
+use crate::leases::record::{Change, Lease, LeaseState};
 
 /// What a machine had before it was promised more.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(crate) struct Before {
     mac: Mac,
     binding: Binding,
     held: Option<u64>,
@@ -44,7 +44,7 @@ impl Promised {
 
 impl Engine {
     /// Keeps what a machine has, until the changes of this round are stored.
-    pub(super) fn keep_before(&mut self, mac: Mac, binding: Binding) {
+    pub(crate) fn keep_before(&mut self, mac: Mac, binding: Binding) {
         let host = self.tables.hosts.get(&HostKey::from(mac)).copied();
         let held = self.held.get(&mac).copied();
         self.promised.push(Before { mac, binding, held, host });

@@ -16,7 +16,7 @@ const SAID_AGAIN: u64 = 3600;
 
 /// Something to complain about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Complaint {
+pub(crate) enum Complaint {
     /// A machine takes another server's address.
     ChoseAnother(Mac, Ipv4Addr),
     /// Another server refuses a machine.
@@ -37,11 +37,11 @@ pub(super) enum Complaint {
 
 /// Complaints, and the second in which they were made last.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(HashMap<Complaint, u64>);
+pub(crate) struct Complaints(HashMap<Complaint, u64>);
 
 impl Complaints {
     /// True the first time within an hour, as far as is remembered.
-    pub(super) fn is_first(&mut self, what: Complaint, now: Now) -> bool {
+    pub(crate) fn is_first(&mut self, what: Complaint, now: Now) -> bool {
         // A flood of different ones must fill no memory, and nothing that comes after it may go unsaid.
         if self.0.len() >= MOST_SAID {
             self.0.clear();

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 use boot_common::frame::Bytes;
-use boot_common::tables::Link;
+use boot_common::tables::LinkEntry;
 use boot_common::wire::{ETHERTYPE_IPV4, Eth, HEADERS, IP_UDP, Ipv4, MAX_FRAME, Udp};
 use zerocopy::IntoBytes as _;
 use zerocopy::network_endian::U16;
@@ -17,7 +17,7 @@ use crate::command::Incoming;
 
 /// The frame a payload came in, as far as it matters. `None` when it is longer than a frame.
 #[must_use]
-pub fn frame(incoming: &Incoming<'_>, link: &Link) -> Option<Bytes> {
+pub fn frame(incoming: &Incoming<'_>, link: &LinkEntry) -> Option<Bytes> {
     let length = HEADERS + incoming.payload.len();
     if length > MAX_FRAME {
         return None;

@@ -19,7 +19,7 @@ const LONGEST_PIECE: usize = 255;
 /// of its field.
 ///
 /// The pieces of an option are reassembled in the order options, `file`, `sname` (RFC 3396 section 7).
-pub(super) fn reassemble(message: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn reassemble(message: &[u8]) -> Option<Vec<u8>> {
     let mut options = Vec::new();
     collect(message.get(OPTIONS..)?, &mut options)?;
     let overload = options.iter().find(|(code, _)| *code == option::OVERLOAD);
@@ -53,7 +53,7 @@ pub(super) fn reassemble(message: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// An option of a message whose options are all in their own field, reassembled from its pieces.
-pub(super) fn option_of(message: &[u8], code: u8) -> Option<Vec<u8>> {
+pub(crate) fn option_of(message: &[u8], code: u8) -> Option<Vec<u8>> {
     let mut options = Vec::new();
     collect(message.get(OPTIONS..)?, &mut options)?;
     options.into_iter().find(|(found, _)| *found == code).map(|(_, data)| data)

@@ -7,11 +7,11 @@ use boot_common::class::{Class, Firmware, Stage};
 use boot_common::decide::message;
 use boot_common::tables::ANSWER_OPTIONS;
 
-use crate::answers::{Parts, prepare};
+use crate::answers::prepare::{Parts, prepare};
+use crate::answers::sets::no_room;
 use crate::config::{Config, Subnet};
 use crate::machines::Machines;
 use crate::policy::{Differences, Policy};
-use crate::sets::no_room;
 
 /// What is left for options in the 576 bytes that every client takes (RFC 2131 section 2), beside headers, UUID, client
 /// identifier and END.

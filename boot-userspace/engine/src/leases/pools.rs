@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use boot_common::Mac;
 
 use crate::Engine;
-use crate::bindings::{in_pool, pool_size};
 use crate::command::Now;
 use crate::events::{Step, TurnedAway};
-pub use crate::pool::Pool;
+use crate::leases::bindings::{in_pool, pool_size};
+use crate::leases::pool::Pool;
 
 /// Seconds between two lines about one subnet.
 const BETWEEN_LINES: u64 = 60;
@@ -17,11 +17,11 @@ const MOST_MACHINES: usize = 65_536;
 
 /// Who was turned away, by subnet.
 #[derive(Debug, Default)]
-pub(super) struct Turned(HashMap<usize, Away>);
+pub(crate) struct Turned(HashMap<usize, Away>);
 
 impl Turned {
     /// Gives subnets other indices.
-    pub(super) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) {
+    pub(crate) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) {
         self.0 = self.0.drain().filter_map(|(old, away)| Some((new(old)?, away))).collect();
     }
 }
@@ -29,7 +29,7 @@ impl Turned {
 #[cfg(test)]
 impl Turned {
     /// Whether a subnet had nothing left, and how many machines are yet to be mentioned.
-    pub(super) fn waiting(&self, subnet: usize) -> (bool, usize) {
+    pub(crate) fn waiting(&self, subnet: usize) -> (bool, usize) {
         self.0.get(&subnet).map_or((false, 0), |away| (away.is_empty, away.machines.len()))
     }
 }
@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Takes down that a machine got no address, in none of these subnets.
-    pub(super) fn turn_away(&mut self, mac: Mac, subnets: &[usize], now: Now) {
+    pub(crate) fn turn_away(&mut self, mac: Mac, subnets: &[usize], now: Now) {
         for index in subnets {
             let away = self.turned_away.0.entry(*index).or_default();
             away.refused += 1;
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// Says which subnets have nothing left, and which have again. To be called every second.
-    pub(super) fn watch_pools(&mut self, now: Now) {
+    pub(crate) fn watch_pools(&mut self, now: Now) {
         let due =
             |away: &Away| now.seconds() >= away.next_line && (away.is_empty || !away.machines.is_empty());
         if !self.turned_away.0.values().any(due) {

@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 
-use boot_common::tables::{self, Answer, AnswerKey, Host, HostKey, Link};
+use boot_common::tables::{self, Answer, AnswerKey, Host, HostKey, LinkEntry};
 
 /// Interfaces, machines and prepared answers.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     /// By ifindex.
-    pub(super) links: HashMap<u32, Link>,
+    pub(crate) links: HashMap<u32, LinkEntry>,
     /// By MAC.
-    pub(super) hosts: Hosts,
+    pub(crate) hosts: Hosts,
     /// By set, request list, class and message.
-    pub(super) answers: HashMap<AnswerKey, Answer>,
+    pub(crate) answers: HashMap<AnswerKey, Answer>,
 }
 
 impl boot_common::tftp::Transfers for Tables {}
 
 impl tables::Tables for Tables {
-    fn link(&self, ifindex: u32) -> Option<&Link> {
+    fn link(&self, ifindex: u32) -> Option<&LinkEntry> {
         self.links.get(&ifindex)
     }
 
@@ -34,7 +34,7 @@ impl tables::Tables for Tables {
 /// Machines side by side, with a small index: a hash table keeps up to half of its places free, and a place for a
 /// [`Host`] has more than 100 bytes.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     index: HashMap<HostKey, u32>,
     hosts: Vec<Host>,
     /// Places whose machine is gone.
@@ -43,22 +43,22 @@ pub(super) struct Hosts {
 
 impl Hosts {
     /// The machine's entry.
-    pub(super) fn get(&self, key: &HostKey) -> Option<&Host> {
+    pub(crate) fn get(&self, key: &HostKey) -> Option<&Host> {
         self.hosts.get(usize::try_from(*self.index.get(key)?).ok()?)
     }
 
     /// Every machine.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
         self.index.keys().filter_map(|key| Some((key, self.get(key)?)))
     }
 
     /// Whether the machine has an entry.
-    pub(super) fn contains_key(&self, key: &HostKey) -> bool {
+    pub(crate) fn contains_key(&self, key: &HostKey) -> bool {
         self.index.contains_key(key)
     }
 
     /// Writes an entry, and gives the one that was there.
-    pub(super) fn insert(&mut self, key: HostKey, host: Host) -> Option<Host> {
+    pub(crate) fn insert(&mut self, key: HostKey, host: Host) -> Option<Host> {
         if let Some(place) = self.index.get(&key)
             && let Some(old) = usize::try_from(*place).ok().and_then(|place| self.hosts.get_mut(place))
         {
@@ -83,7 +83,7 @@ impl Hosts {
     }
 
     /// Removes an entry.
-    pub(super) fn remove(&mut self, key: &HostKey) {
+    pub(crate) fn remove(&mut self, key: &HostKey) {
         self.free.extend(self.index.remove(key));
     }
 }

@@ -6,17 +6,17 @@ use boot_common::tables::{Host, HostKey};
 
 use crate::Engine;
 use crate::command::{Command, Now};
-use crate::policy::Port;
+use crate::policy::ServedLink;
 
 impl Engine {
     /// An interface was deleted and made again, or has another MAC or other addresses. Its name is what it is known by.
     /// Gives the number that it had; none for an interface that is not served.
     ///
     /// The tables are to be filled anew after that: [`take_first_commands`](Self::take_first_commands).
-    pub fn rebind(&mut self, port: Port, now: Now) -> Option<u32> {
-        let (position, old) = self.policy.replace_port(port.clone())?;
+    pub fn rebind(&mut self, link: ServedLink, now: Now) -> Option<u32> {
+        let (position, old) = self.policy.replace_link(link.clone())?;
         self.tables.links.remove(&old.ifindex);
-        let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&port);
+        let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&link);
         if is_elsewhere {
             self.sets.forget(position, &mut self.tables);
         }
@@ -36,17 +36,20 @@ impl Engine {
     /// An interface is gone, down, or has no address: nobody is heard there. Gives the number that it had, if it was there
     /// until now.
     pub fn unlink(&mut self, name: &str) -> Option<u32> {
-        let ifindex = self.policy.ports().iter().find(|port| &*port.name == name)?.ifindex;
+        let ifindex = self.policy.links().iter().find(|link| &*link.name == name)?.ifindex;
         self.tables.links.remove(&ifindex).map(|_| ifindex)
     }
 
     /// What machines on an interface are told about us.
-    fn named_in_answers(&self, port: &Port) -> (Vec<(usize, Ipv4Addr)>, Option<Ipv4Addr>, SocketAddrV4) {
-        (self.policy.direct(port).collect(), self.policy.own_address(port), port.http)
+    fn named_in_answers(
+        &self,
+        link: &ServedLink,
+    ) -> (Vec<(usize, Ipv4Addr)>, Option<Ipv4Addr>, SocketAddrV4) {
+        (self.policy.direct(link).collect(), self.policy.own_address(link), link.http)
     }
 
     pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
-        self.policy.ports().iter().any(|port| port.addresses.iter().any(|own| own.addr() == address))
+        self.policy.links().iter().any(|link| link.addresses.iter().any(|own| own.addr() == address))
     }
 
     /// Machines whose answers named the addresses that the interface had. Those behind relays get their entries when they

@@ -31,45 +31,45 @@ const BOOT_FILE: u8 = 67;
 
 /// What an answer is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// Who asks.
-    pub class: Class,
+    pub(crate) class: Class,
     /// A number of [`message`]: OFFER, ACK, NAK, INFORM for the ACK to one, BOOT_ACK, or 0 for BOOTP.
-    pub message: u8,
+    pub(crate) message: u8,
     /// The subnet, from a server; `None` from a proxy.
-    pub subnet: Option<&'a Subnet>,
+    pub(crate) subnet: Option<&'a Subnet>,
     /// Our address, as server identifier and boot server.
-    pub server: Ipv4Addr,
+    pub(crate) server: Ipv4Addr,
     /// Where to continue, if there is something to boot.
-    pub boot: Option<&'a BootFile>,
+    pub(crate) boot: Option<&'a BootFile>,
     /// Options of the machine, its profile and its subnet for clients at this stage, each code once.
-    pub custom: &'a [CustomOption],
+    pub(crate) custom: &'a [CustomOption],
     /// The parameter request list, of a client whose list is obeyed.
-    pub wanted: Option<&'a [u8]>,
+    pub(crate) wanted: Option<&'a [u8]>,
     /// Bytes that the options may have in all, from what the client accepts; the rest goes into `file` and
     /// `sname`, or is left out.
-    pub room: usize,
+    pub(crate) room: usize,
 }
 
 /// A prepared answer, and the options that it has no room for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The answer.
-    pub answer: Answer,
+    pub(crate) answer: Answer,
     /// Codes of the options that are not in it because they do not fit, the most important one first.
-    pub left_out: Vec<u8>,
+    pub(crate) left_out: Vec<u8>,
 }
 
 /// The options do not fit an answer, even with `file` and `sname` used for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the options of an answer need {0} bytes, and {ANSWER_OPTIONS} is the most: give out fewer")]
-pub struct TooLong(usize);
+pub(crate) struct TooLong(usize);
 
 /// Prepares one answer.
 ///
 /// # Errors
 /// When the options that the answer cannot do without do not fit.
-pub fn prepare(parts: &Parts<'_>) -> Result<Prepared, TooLong> {
+pub(crate) fn prepare(parts: &Parts<'_>) -> Result<Prepared, TooLong> {
     let mut names = [0u8; SNAME_AND_FILE];
     let mut siaddr = Ipv4Addr::UNSPECIFIED;
     if let Some(boot) = parts.boot {
@@ -284,13 +284,13 @@ fn squeeze(
 
 /// The lease in seconds: short for stages that end within minutes and never renew.
 #[must_use]
-pub fn lease_seconds(subnet: &Subnet, class: Class) -> u32 {
+pub(crate) fn lease_seconds(subnet: &Subnet, class: Class) -> u32 {
     let lease = if class.stage == Stage::Os { subnet.lease } else { subnet.boot_lease };
     u32::try_from(lease.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Puts a machine's own options into its entry.
-pub fn put_own_options(host: &mut Host, name: Option<&str>) {
+pub(crate) fn put_own_options(host: &mut Host, name: Option<&str>) {
     let mut bytes = name.map(|name| encode(&DhcpOption::Hostname(name.to_owned()))).unwrap_or_default();
     if bytes.len() % 2 == 1 {
         bytes.push(option::PAD);

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use boot_common::Mac;
 
-use crate::binding::Binding;
+use crate::leases::binding::Binding;
 
 /// Bindings by machine and subnet. Of a million machines nearly all are in one subnet only, so the bindings in further
 /// subnets lie apart, and cost memory only where there are some.
 #[derive(Debug, Default)]
-pub(super) struct ByMachine {
+pub(crate) struct ByMachine {
     first: HashMap<Mac, Binding>,
     /// Never an empty list, and only of machines that are in `first`.
     further: HashMap<Mac, Vec<Binding>>,
@@ -17,19 +17,19 @@ pub(super) struct ByMachine {
 
 impl ByMachine {
     /// Every binding of the machine, in no particular order.
-    pub(super) fn of(&self, mac: Mac) -> impl Iterator<Item = Binding> {
+    pub(crate) fn of(&self, mac: Mac) -> impl Iterator<Item = Binding> {
         let further = self.further.get(&mac).into_iter().flatten();
         self.first.get(&mac).into_iter().chain(further).copied()
     }
 
     /// Every binding of every machine.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Mac, Binding)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Mac, Binding)> {
         let further = self.further.iter().flat_map(|(mac, list)| list.iter().map(move |of| (*mac, *of)));
         self.first.iter().map(|(mac, binding)| (*mac, *binding)).chain(further)
     }
 
     /// Gives subnets other indices. The bindings in subnets that have none any more are removed.
-    pub(super) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> Vec<(Mac, Binding)> {
+    pub(crate) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> Vec<(Mac, Binding)> {
         let all: Vec<(Mac, Binding)> = self.iter().collect();
         *self = Self::default();
         let mut removed = Vec::new();
@@ -43,12 +43,12 @@ impl ByMachine {
     }
 
     /// How many machines have a binding.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.first.len()
     }
 
     /// Writes the machine's binding in a subnet, and gives the one that it had there.
-    pub(super) fn insert(&mut self, mac: Mac, binding: Binding) -> Option<Binding> {
+    pub(crate) fn insert(&mut self, mac: Mac, binding: Binding) -> Option<Binding> {
         let further = self.further.get_mut(&mac).into_iter().flatten();
         let mut known = self.first.get_mut(&mac).into_iter().chain(further);
         if let Some(known) = known.find(|known| known.subnet == binding.subnet) {
@@ -62,7 +62,7 @@ impl ByMachine {
     }
 
     /// Removes the machine's binding in a subnet.
-    pub(super) fn remove(&mut self, mac: Mac, subnet: usize) -> Option<Binding> {
+    pub(crate) fn remove(&mut self, mac: Mac, subnet: usize) -> Option<Binding> {
         let is_it = |binding: &Binding| binding.subnet == subnet;
         let mut further = self.further.remove(&mac).unwrap_or_default();
         let removed = match self.first.get(&mac).is_some_and(is_it) {
@@ -85,7 +85,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::binding::State;
+    use crate::leases::binding::State;
 
     #[test]
     fn a_machine_has_one_binding_in_each_subnet_whatever_is_removed() {

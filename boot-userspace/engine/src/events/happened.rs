@@ -15,7 +15,7 @@ use crate::events::{Answer, Answered, BootEvent, By, LinkName, Machine, Step};
 
 impl Engine {
     /// Takes down whom the daemon answers, so that its next steps are known for its own.
-    pub(super) fn take_down(&mut self, Told { mac, answered, .. }: &Told) {
+    pub(crate) fn take_down(&mut self, Told { mac, answered, .. }: &Told) {
         let address = Ipv4Addr::from(answered.address);
         self.note_ipxe(*mac, answered.class);
         if answered.reason == Reason::Refused {
@@ -30,7 +30,7 @@ impl Engine {
 
     /// Takes down whom the kernel half answered, where that is news: a machine with an address got its entry, and
     /// was taken down, by the daemon.
-    pub(super) fn meet(&mut self, mac: Mac, address: [u8; 4]) {
+    pub(crate) fn meet(&mut self, mac: Mac, address: [u8; 4]) {
         if address == [0; 4] {
             self.machines.meet(mac);
         } else if self.machines.shares_addresses() {
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// Somebody was answered. What that costs, every answer costs: nothing about the machine is looked up.
-    pub(super) fn answered(&mut self, mac: Mac, reply: &Reply, by: Hook, ifindex: u32, at: Duration) {
+    pub(crate) fn answered(&mut self, mac: Mac, reply: &Reply, by: Hook, ifindex: u32, at: Duration) {
         let answer = match reply.reason {
             Reason::Offered => Answer::Offer,
             Reason::Acked => Answer::Ack,
@@ -64,13 +64,13 @@ impl Engine {
     }
 
     /// Something has happened to a machine that was heard on this interface.
-    pub(super) fn happened_to(&mut self, mac: impl Into<Machine>, ifindex: u32, step: Step, now: Now) {
+    pub(crate) fn happened_to(&mut self, mac: impl Into<Machine>, ifindex: u32, step: Step, now: Now) {
         let (link, by) = (self.link_name(ifindex), By::DAEMON);
         self.events.push(BootEvent { at: now.boot, machine: Some(mac.into()), link, by, step });
     }
 
     /// Something has happened to a machine, or to no certain one.
-    pub(super) fn happened(&mut self, mac: Option<Mac>, step: Step, now: Now) {
+    pub(crate) fn happened(&mut self, mac: Option<Mac>, step: Step, now: Now) {
         self.events.push(BootEvent::new(now.boot, step).of(mac.map(Machine::from)));
     }
 
@@ -94,13 +94,13 @@ impl Engine {
     /// An interface, by its number.
     #[must_use]
     pub fn link_name(&self, index: u32) -> Option<LinkName> {
-        let (_, port) = self.policy.port(index)?;
-        Some(LinkName { index, name: port.name.clone() })
+        let (_, link) = self.policy.link(index)?;
+        Some(LinkName { index, name: link.name.clone() })
     }
 
     fn boots(&self, mac: Mac, class: Class, ifindex: u32, address: Ipv4Addr) -> Option<BootFile> {
-        let (_, port) = self.policy.port(ifindex)?;
+        let (_, link) = self.policy.link(ifindex)?;
         let subnet = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index));
-        self.policy.boot_file(class, port.http, &self.policy.differences(mac), subnet).ok().flatten()
+        self.policy.boot_file(class, link.http, &self.policy.differences(mac), subnet).ok().flatten()
     }
 }

@@ -7,7 +7,7 @@ use boot_common::Mac;
 
 use crate::Engine;
 use crate::command::{Command, Now};
-use crate::record::{Change, Lease, LeaseState};
+use crate::leases::record::{Change, Lease, LeaseState};
 
 /// Why nobody gets an address, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Holds {
     }
 
     /// From the store.
-    pub(super) fn restore(&mut self, address: Ipv4Addr, hold: Hold) {
+    pub(crate) fn restore(&mut self, address: Ipv4Addr, hold: Hold) {
         let known = self.by_address.entry(address).or_insert(hold);
         if hold.until >= known.until {
             *known = hold;
@@ -51,7 +51,7 @@ impl Holds {
     }
 
     /// What is to be stored.
-    pub(super) fn begin(&mut self, address: Ipv4Addr, hold: Hold) {
+    pub(crate) fn begin(&mut self, address: Ipv4Addr, hold: Hold) {
         self.restore(address, hold);
         let unsaved = self.unsaved.entry(hold.mac).or_default();
         if !unsaved.contains(&address) {
@@ -60,7 +60,7 @@ impl Holds {
     }
 
     /// Ends a hold before its time.
-    pub(super) fn lift(&mut self, address: Ipv4Addr) {
+    pub(crate) fn lift(&mut self, address: Ipv4Addr) {
         self.by_address.remove(&address);
     }
 
@@ -84,7 +84,7 @@ impl Holds {
 
 impl Engine {
     /// Stores the holds that a machine has brought about.
-    pub(super) fn store_holds(&mut self, mac: Mac, now: Now) {
+    pub(crate) fn store_holds(&mut self, mac: Mac, now: Now) {
         for (address, hold) in self.bindings.holds.take_unsaved(mac) {
             let subnet = self.policy.subnet_of(address).and_then(|subnet| self.policy.subnets().get(subnet));
             // Who has it is in the store, and one row is enough.
@@ -104,7 +104,7 @@ impl Engine {
     }
 
     /// Forgets the holds that are over, here and in the store.
-    pub(super) fn end_holds(&mut self, now: Now) {
+    pub(crate) fn end_holds(&mut self, now: Now) {
         let over = self.bindings.holds.end(now.seconds());
         self.commands.extend(over.into_iter().map(|address| Command::Persist(Change::Lift(address))));
     }

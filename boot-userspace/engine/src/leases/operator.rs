@@ -11,12 +11,12 @@ use boot_common::Mac;
 use ipnet::Ipv4Net;
 
 use crate::Engine;
-use crate::binding::{Binding, State};
-use crate::bindings::in_pool;
 use crate::command::Now;
-use crate::holds::Hold;
+use crate::leases::binding::{Binding, State};
+use crate::leases::bindings::in_pool;
+use crate::leases::holds::Hold;
+use crate::leases::record::{Change, Lease, LeaseState};
 use crate::machines::Known;
-use crate::record::{Change, Lease, LeaseState};
 
 pub use which::{NotALease, Which};
 
@@ -343,7 +343,7 @@ impl Engine {
                 subnet.cidr
             ));
         }
-        let own = self.policy.ports().iter().flat_map(|port| &port.addresses);
+        let own = self.policy.links().iter().flat_map(|link| &link.addresses);
         if subnet.router == Some(address) || own.into_iter().any(|net| net.addr() == address) {
             return Err(format!("{address} is the router's or the server's"));
         }
@@ -375,7 +375,7 @@ impl Engine {
     }
 
     /// Takes an address from a machine, here and in the kernel. Those that it has in other subnets stay.
-    pub(super) fn free(&mut self, mac: Mac, address: Ipv4Addr) {
+    pub(crate) fn free(&mut self, mac: Mac, address: Ipv4Addr) {
         let binding = self.bindings.remove(mac, address);
         if binding.is_some_and(|binding| binding.state == State::Reserved) {
             self.held.remove(&mac);
@@ -392,7 +392,7 @@ impl Engine {
     }
 
     /// Keeps a machine's name for the next time its lease is stored, if it can be a host name.
-    pub(super) fn keep_hostname(&mut self, mac: Mac, name: Option<&str>) {
+    pub(crate) fn keep_hostname(&mut self, mac: Mac, name: Option<&str>) {
         if let Some(name) = name.filter(|name| is_name(name))
             && self.policy.name(mac).is_none()
             && self.hostnames.get(&mac).map(Box::as_ref) != Some(name)
@@ -402,7 +402,7 @@ impl Engine {
     }
 
     /// The name that a machine's lease is stored with: the configuration's, else the kept one.
-    pub(super) fn hostname(&self, mac: Mac) -> Option<String> {
+    pub(crate) fn hostname(&self, mac: Mac) -> Option<String> {
         self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(ToString::to_string))
     }
 

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::host::link::Link;
 use boot_engine::config::{Config, Interface};
-use boot_engine::policy::Port;
+use boot_engine::policy::ServedLink;
 
 /// An interface as the engine sees it.
-pub(super) fn port(config: &Config, interface: &Interface, link: &Link, http_port: u16) -> Port {
-    Port {
+pub(super) fn served_link(config: &Config, interface: &Interface, link: &Link, http_port: u16) -> ServedLink {
+    ServedLink {
         ifindex: link.index,
         name: link.name.as_str().into(),
         mac: link.mac,

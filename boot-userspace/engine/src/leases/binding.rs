@@ -59,7 +59,7 @@ impl Binding {
     }
 
     /// The second from which on another machine may have the address.
-    pub(super) fn ends(&self) -> u64 {
+    pub(crate) fn ends(&self) -> u64 {
         match self.state {
             State::Reserved => u64::MAX,
             State::Offered(until) | State::Leased(until) | State::Released(until) => until,

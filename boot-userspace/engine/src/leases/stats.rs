@@ -5,7 +5,7 @@ use ipnet::Ipv4Net;
 
 use crate::Engine;
 use crate::command::Now;
-use crate::leases::Standing;
+use crate::leases::operator::Standing;
 
 /// How many machines have an address of a subnet, by how far it is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]

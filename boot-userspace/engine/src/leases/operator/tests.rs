@@ -8,7 +8,7 @@ use super::*;
 use crate::command::{Command, Incoming};
 use crate::config::{self, DhcpRole};
 use crate::machines::Machines;
-use crate::policy::{Policy, Port};
+use crate::policy::{Policy, ServedLink};
 
 const CONFIG: &str = r#"
     [[interface]]
@@ -52,7 +52,7 @@ struct Lab {
 
 impl Lab {
     fn new(stored: Vec<Lease>) -> Self {
-        let port = Port {
+        let link = ServedLink {
             ifindex: 7,
             name: "eth1".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -62,7 +62,7 @@ impl Lab {
         };
         let config = config::parse(CONFIG, "test").unwrap();
         let machines = Machines::new(config.machines.iter().cloned()).unwrap();
-        let policy = Policy::new(config, machines, vec![port], |_| Err(String::new()));
+        let policy = Policy::new(config, machines, vec![link], |_| Err(String::new()));
         let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(NOW) };
         let engine = Engine::new(policy, &stored, now);
         let mut lab = Self { engine, now, stored, hosts: HashMap::new() };

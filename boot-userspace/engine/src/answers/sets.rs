@@ -12,10 +12,10 @@ use boot_common::facts::wanted;
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use tracing::warn;
 
-use crate::answers::{Parts, Prepared, prepare};
+use crate::answers::prepare::{Parts, Prepared, prepare};
+use crate::answers::tables::Tables;
 use crate::command::Command;
 use crate::policy::{Differences, Policy};
-use crate::tables::Tables;
 
 /// How many answers are kept for the parameter request lists of operating systems, over all sets. They differ by
 /// client software, not by machine; a flood of invented lists must not push the useful ones out.
@@ -32,20 +32,20 @@ const COMMON_LISTS: [&[u8]; 2] = [
 
 /// What makes a set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Set {
+pub(crate) struct Set {
     /// Position of the interface.
-    pub(super) position: usize,
+    pub(crate) position: usize,
     /// Index of the subnet; `None` for answers without an address.
-    pub(super) subnet: Option<usize>,
+    pub(crate) subnet: Option<usize>,
     /// Our address there.
-    pub(super) server: Ipv4Addr,
+    pub(crate) server: Ipv4Addr,
     /// What makes machines different.
-    pub(super) differences: Differences,
+    pub(crate) differences: Differences,
 }
 
 /// All sets by number.
 #[derive(Debug, Default)]
-pub(super) struct Sets {
+pub(crate) struct Sets {
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
@@ -64,7 +64,7 @@ const MOST_SAID: usize = 256;
 
 impl Sets {
     /// The set's number; its answers for firmware, and for clients that want everything, are prepared.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         set: Set,
         policy: &Policy,
@@ -108,7 +108,7 @@ impl Sets {
 
     /// Whether there is an answer for a class, which is prepared now if that was not worth while before anybody asked.
     /// What is the daemon's alone is in no table.
-    pub(super) fn has(
+    pub(crate) fn has(
         &mut self,
         key: AnswerKey,
         policy: &Policy,
@@ -127,7 +127,7 @@ impl Sets {
     }
 
     /// Forgets the sets of an interface, whose addresses are others now.
-    pub(super) fn forget(&mut self, position: usize, tables: &mut Tables) {
+    pub(crate) fn forget(&mut self, position: usize, tables: &mut Tables) {
         self.numbers.retain(|set, _| set.position != position);
         tables.answers.retain(|key, _| {
             let set = usize::try_from(key.set).ok().and_then(|number| self.sets.get(number));
@@ -138,7 +138,7 @@ impl Sets {
     }
 
     /// Gives subnets other indices. Sets of subnets that have none any more are no more.
-    pub(super) fn renumber(
+    pub(crate) fn renumber(
         &mut self,
         new: impl Fn(usize) -> Option<usize>,
         tables: &mut Tables,
@@ -157,13 +157,13 @@ impl Sets {
     }
 
     /// What a set is of.
-    pub(super) fn get(&self, number: u32) -> Option<&Set> {
+    pub(crate) fn get(&self, number: u32) -> Option<&Set> {
         self.sets.get(number as usize)
     }
 
     /// Prepares the answers of sets anew that are not as they were, and writes those that are others now. Gives the answers
     /// that there are no more.
-    pub(super) fn prepare_anew(
+    pub(crate) fn prepare_anew(
         &mut self,
         is_stale: impl Fn(&Set) -> bool,
         policy: &Policy,
@@ -202,14 +202,14 @@ impl Sets {
     }
 
     /// Drops the sets that nobody uses. Gives their answers.
-    pub(super) fn keep(&mut self, used: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
+    pub(crate) fn keep(&mut self, used: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
         let gone: HashSet<u32> =
             self.numbers.extract_if(|_, number| !used.contains(number)).map(|(_, number)| number).collect();
         self.drop(&gone, tables)
     }
 
     /// Has the numbers given again of sets that were dropped before: nobody has them any more.
-    pub(super) fn free_numbers(&mut self) {
+    pub(crate) fn free_numbers(&mut self) {
         self.free.append(&mut self.gone);
     }
 
@@ -225,13 +225,13 @@ impl Sets {
     }
 
     /// Whether a set is of an interface.
-    pub(super) fn is_of(&self, number: u32, position: usize) -> bool {
+    pub(crate) fn is_of(&self, number: u32, position: usize) -> bool {
         let set = usize::try_from(number).ok().and_then(|number| self.sets.get(number));
         set.is_some_and(|set| set.position == position)
     }
 
     /// An answer by a client's own list, kept for the next one with that list.
-    pub(super) fn by_list(
+    pub(crate) fn by_list(
         &mut self,
         key: AnswerKey,
         list: &[u8],
@@ -250,7 +250,7 @@ impl Sets {
     }
 
     /// An answer for a client that takes little: with `room` bytes of options.
-    pub(super) fn in_room(
+    pub(crate) fn in_room(
         &mut self,
         key: AnswerKey,
         list: Option<&[u8]>,
@@ -315,7 +315,7 @@ fn is_common(class: Class) -> bool {
 }
 
 /// Which options have no room, in words.
-pub(super) fn no_room(codes: &[u8]) -> String {
+pub(crate) fn no_room(codes: &[u8]) -> String {
     match codes {
         [code] => format!("option {code} has no room and is left out"),
         codes => {
@@ -337,7 +337,7 @@ fn compose(
     if needs_boot_file && class.stage == Stage::Os {
         return None;
     }
-    let http = policy.ports().get(set.position)?.http;
+    let http = policy.links().get(set.position)?.http;
     let subnet = set.subnet.and_then(|index| policy.subnets().get(index));
     let boot = policy.boot_file(class, http, &set.differences, subnet).ok()?;
     let stage = if class.stage == Stage::ReducedIpxe { Stage::Ipxe } else { class.stage };

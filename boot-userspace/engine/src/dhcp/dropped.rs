@@ -29,7 +29,7 @@ fn fault(reason: Reason) -> Option<Fault> {
 
 impl Engine {
     /// A message is not answered, for this reason. The log's own limit bounds what is written of it.
-    pub(super) fn dropped(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) {
+    pub(crate) fn dropped(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) {
         let (from, length) = (incoming.from, incoming.payload.len());
         let Some(fault) = fault(reason) else {
             return debug!(reason = reason.name(), %from, "not answered: {}", reason.says());

@@ -10,10 +10,10 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 
-use crate::binding::{Binding, State};
-use crate::by_machine::ByMachine;
 use crate::config::Subnet;
-use crate::holds::{Hold, Holds};
+use crate::leases::binding::{Binding, State};
+use crate::leases::by_machine::ByMachine;
+use crate::leases::holds::{Hold, Holds};
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -40,7 +40,7 @@ pub enum Bound {
 pub struct Bindings {
     machines: ByMachine,
     owner: HashMap<Ipv4Addr, Mac>,
-    pub(super) holds: Holds,
+    pub(crate) holds: Holds,
     /// Never given out of a pool: our own, and what is reserved.
     excluded: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.

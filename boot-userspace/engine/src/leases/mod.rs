@@ -1,0 +1,20 @@
+//! Which machine has which address, for how long, and what the store knows of it.
+
+pub mod binding;
+pub mod bindings;
+mod by_machine;
+pub(crate) mod confirmed;
+pub mod holds;
+pub mod operator;
+pub mod pool;
+pub mod pools;
+pub mod record;
+pub mod stats;
+pub mod unstored;
+
+pub use holds::Hold;
+pub use operator::{Entry, FOREVER, NotALease, Outcome, Refusal, Shown, Standing, Which};
+pub use pool::Pool;
+pub use record::{Change, Lease, LeaseState, NotAState};
+pub use stats::Held;
+pub use unstored::Promised;
