@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::arch::Arch;
 use super::checked::{Group, Subnet};
 use super::matching::Match;
-use super::profile::ProfileNames;
+use super::profile_names::ProfileNames;
 use super::reader::Table;
 use super::report::{At, Place, Report, once};
 use super::template::tame;

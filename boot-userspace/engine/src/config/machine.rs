@@ -8,7 +8,7 @@ use boot_common::Mac;
 
 use super::checked::{Group, Machine, RelayPort};
 use super::matching::Described;
-use super::profile::ProfileNames;
+use super::profile_names::ProfileNames;
 use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
 use super::{address, bytes, file, name, option, relay_port, value};

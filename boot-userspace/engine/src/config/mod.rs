@@ -27,6 +27,7 @@ mod option;
 mod origins;
 mod problem;
 mod profile;
+mod profile_names;
 mod reader;
 mod relay_port;
 mod report;

@@ -1,28 +1,14 @@
-//! `[[profile]]`, and their names for those that name one.
+//! `[[profile]]`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::checked::Profile;
 use super::inherit::{self, Own, lineage, together};
-use super::report::{At, Place, Report, once};
-use super::value::{MAX_ARGS, did_you_mean, quoted};
+use super::profile_names::{Length, ProfileNames};
+use super::report::{Place, Report, once};
+use super::value::MAX_ARGS;
 use super::{arch, file, name, option, value};
-
-/// The names of the profiles, with where they stand and how long their arguments are.
-pub(super) struct ProfileNames<'f> {
-    known: HashMap<&'f str, Length>,
-    /// Every profile has a name that could be read, so a name that is not known is a mistake.
-    complete: bool,
-}
-
-/// What there is to boot of a profile.
-enum Length {
-    /// A kernel with arguments of so many bytes.
-    Arguments(usize),
-    /// No kernel: others inherit the rest.
-    Inherited,
-}
 
 pub(super) fn profiles<'f>(
     file: &'f file::File,
@@ -91,46 +77,4 @@ fn own(from: &file::Profile, boot_dir: &Path, report: &mut Report<'_>) -> Own {
     let options = option::check(&from.options, false, report);
     let rest = Profile { args, console, arch, boot_file, options, ..Profile::default() };
     Own { kernel, initrd: from.has_initrd.then_some(images), rest }
-}
-
-impl ProfileNames<'_> {
-    /// The name, if there is such a profile.
-    pub(super) fn find(&self, name: &str) -> Result<String, String> {
-        match self.known.get(name) {
-            Some(Length::Arguments(_)) => Ok(name.to_owned()),
-            Some(Length::Inherited) => Err(format!(
-                "the profile {} has no kernel, so it can only be inherited; name one that has, or give it one",
-                quoted(name)
-            )),
-            None if !self.complete => Ok(name.to_owned()),
-            None => {
-                let hint = did_you_mean(name, self.known.keys().copied());
-                Err(format!(
-                    "there is no profile {}{hint}; write a [[profile]] with this name or name another",
-                    quoted(name)
-                ))
-            }
-        }
-    }
-
-    /// The kernel gets the arguments of the profile, of groups (`between` bytes), and of the machine, with spaces between
-    /// them.
-    pub(super) fn with_args(
-        &self,
-        args: &At<String>,
-        profile: Option<&str>,
-        between: usize,
-        report: &mut Report<'_>,
-    ) {
-        let of_profile = profile.and_then(|name| self.known.get(name));
-        let Some(Length::Arguments(of_profile)) = of_profile else { return };
-        let total = of_profile + 1 + between + args.value.len();
-        if total > MAX_ARGS {
-            let what = if between > 0 { "profile and its groups" } else { "profile" };
-            let message = format!(
-                "has {total} bytes with the arguments of its {what}; shorten it to at most {MAX_ARGS}"
-            );
-            report.add(&args.place, message);
-        }
-    }
 }
