@@ -16,7 +16,8 @@ use boot_tests::tftp_rack::{TftpRack, each_fast_path, same};
 use boot_tests::wait::eventually;
 use dhcproto::v4::{Message, MessageType};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 const CAROL: &str = "\n[[machine]]\nmac = \"02:77:00:00:00:99\"\nname = \"carol\"\nip = \"10.77.0.20\"\n";
 
@@ -125,6 +126,59 @@ fn a_broken_file_changes_nothing() -> Result<()> {
     // The socket is where the daemon was told to put it, which this file does not say any more.
     ensure!(!output?.status.success());
     ensure!(wire.discover(&Client::new(mac(ALICE.mac)?))?.address().to_string() == "10.77.0.10");
+    xpxe.stop()
+}
+
+#[test]
+fn what_waits_for_a_restart_does_not_leave_machines_without_addresses() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let proxy = format!(
+        "state_dir = \"{0}/state\"\nboot_dir = \"{0}/boot\"\npin_dir = \"{0}/bpf\"\n[[interface]]\nname = \"eth0\"\ndhcp = \"proxy\"\n",
+        place.rack.dir().display()
+    );
+    xpxe.write_config(&proxy)?;
+    let output = reload(&place.rack, &xpxe)?;
+    let said = String::from_utf8(output.stdout)?;
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    ensure!(said.contains("has no addresses to give") && said.contains("restart it"), "{said}");
+    ensure!(place.client()?.lease(&Client::new(mac(ALICE.mac)?))?.address().to_string() == "10.77.0.10");
+    xpxe.stop()
+}
+
+#[test]
+fn machines_are_sent_to_the_address_that_is_in_their_subnet_now() -> Result<()> {
+    for fast_path in ["xdp", "off"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        place.rack.server.output("ip", &["address", "add", "10.78.0.1/24", "dev", "eth0"])?;
+        let xpxe = place.serve()?;
+        let wire = place.client()?;
+        let alice = Client::firmware(mac(ALICE.mac)?, 7).with(77, b"iPXE");
+        let script = |server: &str| format!("http://{server}:8080/boot.ipxe");
+        ensure!(wire.discover(&alice)?.boot_file() == script("10.77.0.1"));
+        xpxe.write_config(&place.config.replace("10.77.0.", "10.78.0."))?;
+        reloaded(&place.rack, &xpxe)?;
+        eventually(SOON, "the new address in the offer", || {
+            wire.discover(&alice).is_ok_and(|offer| offer.boot_file() == script("10.78.0.1"))
+        })?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+/// What waits for a disk for ever keeps nobody from stopping xpxe, and from starting it again.
+#[test]
+fn a_pipe_among_the_files_is_named() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let further = place.rack.dir().join("conf.d");
+    fs::create_dir(&further)?;
+    mkfifo(&further.join("a.toml"), Mode::S_IRWXU)?;
+    let output = reload(&place.rack, &xpxe)?;
+    let said = String::from_utf8([output.stdout, output.stderr].concat())?;
+    ensure!(said.contains("conf.d/a.toml: cannot read the configuration: it is a pipe"), "{said}");
+    fs::remove_file(further.join("a.toml"))?;
+    xpxe.restart()?;
     xpxe.stop()
 }
 

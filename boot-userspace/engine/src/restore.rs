@@ -74,9 +74,8 @@ impl Engine {
             self.bindings.restore_hold(address, mac, expires);
             return;
         }
-        match &lease.recognised_by {
-            Some(identity) => self.machines.remember(mac, identity),
-            None => self.machines.remember_by_address(mac, address),
+        if let Some(identity) = &lease.recognised_by {
+            self.machines.remember(mac, identity);
         }
         if self.machines.recognised(mac).is_some() {
             self.machines.know(mac);
@@ -112,13 +111,14 @@ impl Engine {
             let pools = self.policy.subnets().get(subnet);
             let reserved = self.policy.reserved(mac) == Some(address);
             let in_pool = pools.is_some_and(|pools| in_pool(pools, address));
-            if durable_until > 0 && in_pool && !reserved && self.bindings.is_excluded(address) {
+            let is_others = !reserved && self.bindings.is_excluded(address);
+            if durable_until > 0 && in_pool && is_others {
                 self.put_off_reservation(address, mac);
                 self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
                 // Without an entry: its next word is for the daemon.
                 return;
             }
-            if self.bindings.owner(address).is_some() || !(in_pool || reserved) {
+            if self.bindings.owner(address).is_some() || is_others || !(in_pool || reserved) {
                 self.unfit.insert((mac, subnet), address);
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use boot_engine::config::{self, Config, Problems, Source};
@@ -35,7 +36,7 @@ pub(super) fn state_dir(path: &Path) -> Result<PathBuf, Problems> {
 /// # Errors
 /// Which one cannot be read.
 pub(super) fn sources(path: &Path) -> Result<Vec<Source>, Problems> {
-    let read = |path: &Path, remedy: &str| match fs::read(path) {
+    let read = |path: &Path, remedy: &str| match read_file(path) {
         Ok(bytes) => Ok(Source { name: path.display().to_string(), bytes }),
         Err(error) => {
             let message = format!("cannot read the configuration: {error}; {remedy}");
@@ -54,6 +55,14 @@ pub(super) fn sources(path: &Path) -> Result<Vec<Source>, Problems> {
         sources.push(read(&name, "let xpxe read it, or give it a name that does not end in .toml")?);
     }
     Ok(sources)
+}
+
+/// The whole of a file. Who opens a pipe that nobody writes waits for ever; one that a shell has made has its writer.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.file_type().is_fifo() && !path.starts_with("/dev") {
+        return Err(io::Error::other("it is a pipe (FIFO), not a file"));
+    }
+    fs::read(path)
 }
 
 fn further_dir(path: &Path) -> PathBuf {
@@ -134,6 +143,9 @@ fn resolved(path: &Path) -> PathBuf {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::*;
 
     #[test]
@@ -153,6 +165,10 @@ mod tests {
         let macs: Vec<u8> =
             load(&file).unwrap().machines.iter().map(|machine| machine.macs[0].0[5]).collect();
         assert_eq!(macs, [1, 2]);
+        mkfifo(&further.join("55.toml"), Mode::S_IRWXU).unwrap();
+        let said = load(&file).unwrap_err().to_string();
+        assert!(said.contains("conf.d/55.toml: cannot read the configuration: it is a pipe"), "{said}");
+        fs::remove_file(further.join("55.toml")).unwrap();
         fs::create_dir(further.join("60.toml")).unwrap();
         let said = load(&file).unwrap_err().to_string();
         assert!(said.contains("conf.d/60.toml: cannot read the configuration"), "{said}");

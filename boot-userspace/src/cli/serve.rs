@@ -79,8 +79,10 @@ impl Serve {
         let packets = Builder::new_current_thread().enable_all().build()?;
         let load = Box::new(move || self.settings().map(|(config, _)| config));
         let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle(), load));
-        // Running downloads end with the process.
+        // Running downloads end with the process, and so does what waits for a disk that hangs: it would keep the
+        // directories locked.
         delivery.shutdown_background();
+        packets.shutdown_background();
         ended?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,12 +1,13 @@
 //! Interfaces that change while xpxe runs: deleted and made again, with other addresses, down and up.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::event_loop::Rebind;
@@ -19,6 +20,7 @@ use crate::io::{ra, tftp};
 use boot_engine::config::{Config, Interface};
 use boot_engine::events::Events;
 use boot_engine::machines::Machines;
+use boot_engine::policy::ServedLink;
 
 /// How long changes gather: making an interface is several.
 const GATHER: Duration = Duration::from_millis(50);
@@ -27,7 +29,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Has the interfaces served as they are.
 pub(super) struct LinkMonitor {
-    pub(super) config: Arc<Config>,
+    /// As it was at the start, but for what a reload changes.
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) http_port: u16,
     /// In the order of the configuration.
     pub(super) monitored: Vec<Monitored>,
@@ -47,13 +50,15 @@ pub(super) struct Monitored {
     link: Link,
     /// Why it is not served, as was said.
     trouble: Option<String>,
+    /// Where its machines find HTTP, as DHCP was told last; not known before the first look.
+    http: Option<SocketAddrV4>,
     tftp: mpsc::UnboundedSender<tftp::Rebind>,
     advertiser: Option<AbortHandle>,
 }
 
 impl Monitored {
     pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Rebind>) -> Self {
-        Self { link, trouble: None, tftp, advertiser: None }
+        Self { link, trouble: None, http: None, tftp, advertiser: None }
     }
 }
 
@@ -73,10 +78,12 @@ impl LinkMonitor {
             for position in 0..self.monitored.len() {
                 self.look(position).await;
             }
-            let heard = if self.monitored.iter().any(|monitored| monitored.trouble.is_some()) {
-                timeout(AGAIN, changes.next()).await.unwrap_or(Ok(()))
-            } else {
-                changes.next().await
+            let is_troubled = self.monitored.iter().any(|monitored| monitored.trouble.is_some());
+            let heard = tokio::select! {
+                heard = changes.next() => heard,
+                () = sleep(AGAIN), if is_troubled => Ok(()),
+                // The daemon ends with its sender.
+                Ok(()) = self.config.changed() => Ok(()),
             };
             if let Err(failure) = heard {
                 return warn!("interfaces that change are not noticed any more: {failure}");
@@ -89,7 +96,7 @@ impl LinkMonitor {
         let Some(monitored) = self.monitored.get(position) else { return };
         let name = monitored.link.name.clone();
         let found = match link::find(&name) {
-            Ok(link) if link == monitored.link => Ok(false),
+            Ok(link) if link == monitored.link => self.tell_address(position).await.map(|()| false),
             Ok(link) => self.rebind(position, link).await.map(|()| true),
             Err(error) => self.leave(position).await.and(Err(error.into())),
         };
@@ -140,8 +147,9 @@ impl LinkMonitor {
 
     /// Has an interface served that is another one now. What is known stays so only when all of it is done.
     async fn rebind(&mut self, position: usize, link: Link) -> Result<()> {
+        let config = Arc::clone(&self.config.borrow());
         let (Some(monitored), Some(interface)) =
-            (self.monitored.get(position), self.config.interfaces.get(position))
+            (self.monitored.get(position), config.interfaces.get(position))
         else {
             return Ok(());
         };
@@ -149,28 +157,55 @@ impl LinkMonitor {
         let (reply, done) = oneshot::channel();
         monitored.tftp.send((link.clone(), reply)).ok().context("the TFTP server has ended")?;
         done.await.context("the TFTP server has ended")??;
-        let (reply, done) = oneshot::channel();
-        let served = served_link(&self.config, interface, &link, self.http_port);
-        let rebind = Rebind { name: link.name.clone(), to: Some((link.clone(), served)), reply };
-        self.dhcp.send(rebind).await.ok().context("the DHCP server has ended")?;
-        done.await.context("the DHCP server has ended")??;
+        let served = served_link(&config, interface, &link, self.http_port);
+        let http = served.http;
+        self.tell_dhcp(&link, served).await?;
         if let Some(fast_path) = self.fast_path.as_mut().filter(|_| is_new)
-            && let Err(error) = attach(&self.config.pin_dir, interface, &link, fast_path)
+            && let Err(error) = attach(&config.pin_dir, interface, &link, fast_path)
         {
             error!(interface = link.name, "{error:#}; until then the daemon answers everything there");
         }
         if let Some(monitored) = self.monitored.get_mut(position) {
             monitored.link = link;
+            monitored.http = Some(http);
         }
         self.advertise(position);
         Ok(())
     }
 
+    /// Has machines sent to the address that a reload has made the one that they find.
+    async fn tell_address(&mut self, position: usize) -> Result<()> {
+        let config = Arc::clone(&self.config.borrow());
+        let (Some(monitored), Some(interface)) =
+            (self.monitored.get(position), config.interfaces.get(position))
+        else {
+            return Ok(());
+        };
+        let link = monitored.link.clone();
+        let served = served_link(&config, interface, &link, self.http_port);
+        let http = served.http;
+        if monitored.http.is_some_and(|told| told != http) {
+            self.tell_dhcp(&link, served).await?;
+        }
+        if let Some(monitored) = self.monitored.get_mut(position) {
+            monitored.http = Some(http);
+        }
+        Ok(())
+    }
+
+    async fn tell_dhcp(&self, link: &Link, served: ServedLink) -> Result<()> {
+        let (reply, done) = oneshot::channel();
+        let rebind = Rebind { name: link.name.clone(), to: Some((link.clone(), served)), reply };
+        self.dhcp.send(rebind).await.ok().context("the DHCP server has ended")?;
+        done.await.context("the DHCP server has ended")?
+    }
+
     /// Has router solicitations answered.
     fn advertise(&mut self, position: usize) {
         let wanted = |interface: &&Interface| interface.router_advertisement;
+        let config = Arc::clone(&self.config.borrow());
         let (Some(monitored), Some(_)) =
-            (self.monitored.get_mut(position), self.config.interfaces.get(position).filter(wanted))
+            (self.monitored.get_mut(position), config.interfaces.get(position).filter(wanted))
         else {
             return;
         };

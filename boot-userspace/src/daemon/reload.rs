@@ -1,10 +1,12 @@
 //! Reads the configuration anew and has it served, whole or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::misfits::misfits;
@@ -14,13 +16,16 @@ use crate::host::link;
 use crate::host::live::Live;
 use crate::io::tftp::Clients;
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::config::Config;
+use boot_engine::config::{Config, DhcpRole};
 use boot_engine::machines::Machines;
 use boot_engine::policy::{Loaders, loaders};
 use boot_engine::reload::{Changes, changes, live};
 
 /// Reads the configuration that the daemon was started with, as it is now. An error has a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// How long reading the configuration may take. A million machines take seconds.
+const READING: Duration = Duration::from_secs(60);
 
 /// How many wait for a reload at once; further ones wait at their connections.
 pub(super) const REQUESTS: usize = 4;
@@ -35,6 +40,8 @@ pub(super) struct Reloader {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) scripts: Live<ScriptWriter>,
     pub(super) tftp_clients: Clients,
+    /// Whose interfaces' addresses are those that machines find.
+    pub(super) links: watch::Sender<Arc<Config>>,
 }
 
 impl Reloader {
@@ -51,11 +58,19 @@ impl Reloader {
     async fn reload(&mut self) -> Result<Changes, Vec<String>> {
         let (load, files) = (Arc::clone(&self.load), Arc::clone(&self.files));
         // With many machines it takes a while, and machines are served meanwhile.
-        let read = spawn_blocking(move || read(&load, &files)).await;
+        let running = Arc::clone(&self.running);
+        let read = timeout(READING, spawn_blocking(move || read(&load, &files, &running))).await;
+        let read = read.map_err(|_| {
+            let seconds = READING.as_secs();
+            vec![format!(
+                "the configuration was not read within {seconds} seconds: look whether the disk that it is on answers"
+            )]
+        })?;
         let (new, loaders) =
             read.map_err(|failure| vec![format!("the configuration was not read: {failure}")])??;
         let changes = changes(&self.running, &new);
         let config = Arc::new(live(&self.running, new));
+        refuse_mixture(&config)?;
         let scripts = ScriptWriter::new(Arc::clone(&config)).map_err(|error| vec![format!("{error:#}")])?;
         let (reply, done) = oneshot::channel();
         let stopping = |_| vec!["xpxe is stopping: reload it when it runs again".to_owned()];
@@ -65,13 +80,14 @@ impl Reloader {
         self.scripts.replace(scripts);
         self.tftp_clients.follow(&config);
         self.files.follow(&config);
+        self.links.send_replace(Arc::clone(&config));
         self.running = config;
         Ok(changes)
     }
 }
 
 /// The configuration as it is in its files now, if it is good, and the boot files by kind of firmware.
-fn read(load: &Load, files: &BootFiles) -> Result<(Config, Loaders), Vec<String>> {
+fn read(load: &Load, files: &BootFiles, running: &Config) -> Result<(Config, Loaders), Vec<String>> {
     let lines = |error: anyhow::Error| format!("{error:#}").lines().map(str::to_owned).collect::<Vec<_>>();
     let config = load().map_err(lines)?;
     let addresses = link::addresses().map_err(|error| lines(error.into()))?;
@@ -80,11 +96,35 @@ fn read(load: &Load, files: &BootFiles) -> Result<(Config, Loaders), Vec<String>
         return Err(misfits.errors);
     }
     misfits.warnings.iter().for_each(|sentence| warn!("{sentence}"));
+    // At the restart that they wait for they would be errors.
+    let is_new = |name: &str| running.interfaces.iter().all(|interface| interface.name != name);
+    for name in config.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| is_new(name))
+    {
+        if let Err(error) = link::find(name) {
+            warn!("{error}: xpxe will not start with this configuration before it is there");
+        }
+    }
     // Two machines with something in common are found before anything is changed.
     Machines::new(config.machines.iter().cloned()).map_err(|conflict| lines(anyhow!(conflict)))?;
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     Ok((config, loaders(loader)))
+}
+
+/// What waits for a restart and what does not may be good together, and bad apart.
+fn refuse_mixture(config: &Config) -> Result<(), Vec<String>> {
+    let gives_addresses = config.interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server);
+    let has_addresses = !config.subnets.is_empty()
+        && (config.subnets.iter().any(|subnet| !subnet.pool.is_empty())
+            || config.machines.iter().any(|machine| machine.ip.is_some()));
+    if gives_addresses && !has_addresses {
+        return Err(vec![
+            "the new configuration has no addresses to give, and the interfaces that xpxe was started with are DHCP \
+             servers until it is restarted: restart it (systemctl restart xpxe)"
+                .to_owned(),
+        ]);
+    }
+    Ok(())
 }
 
 fn say(done: &Result<Changes, Vec<String>>) {

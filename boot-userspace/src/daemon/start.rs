@@ -151,8 +151,9 @@ pub async fn serve(
         let watched = watched.map(|(_, stats)| stats.clone()).collect();
         tokio::spawn(unheard::watch(daemon.asks(), watched, Arc::clone(&events)));
     }
+    let (links_follow, followed) = tokio::sync::watch::channel(Arc::clone(&config));
     let link_monitor = LinkMonitor {
-        config: Arc::clone(&config),
+        config: followed,
         http_port,
         monitored: links
             .iter()
@@ -182,6 +183,7 @@ pub async fn serve(
         asks: daemon.asks(),
         scripts: scripts.clone(),
         tftp_clients,
+        links: links_follow,
     };
     tokio::spawn(reloader.run(requests));
     let scripts = Arc::new(scripts);

@@ -39,7 +39,9 @@ pub(super) fn read<'t>(text: &'t str, report: &mut Report<'t>) -> Option<DeTable
     for error in errors {
         let message = error.message().trim_end();
         let Some(span) = error.span() else {
-            report.add(&Place { key: String::new(), line: None }, format!("this is not TOML: {message}"));
+            // Of this file, at least: there may be several.
+            let line = Some(report.line(0));
+            report.add(&Place { key: String::new(), line }, format!("this is not TOML: {message}"));
             return None;
         };
         let line = Some(report.line(span.start));

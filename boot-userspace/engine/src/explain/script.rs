@@ -133,6 +133,9 @@ impl Explained<'_> {
             if let Some(kernel) = &of.kernel {
                 rows.add(what("kernel"), kernel, place("kernel"));
             }
+            if of.initrd.as_ref().is_some_and(Vec::is_empty) {
+                rows.add(what("initrd"), "none", place("initrd"));
+            }
             for initrd in of.initrd.iter().flatten() {
                 rows.add(what("initrd"), initrd, place("initrd"));
             }

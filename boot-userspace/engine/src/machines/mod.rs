@@ -193,18 +193,6 @@ impl Machines {
         }
     }
 
-    /// Remembers that a MAC had the address that is reserved for a machine without MACs, from the lease that an earlier
-    /// version stored: that had no identities.
-    pub fn remember_by_address(&self, mac: Mac, address: Ipv4Addr) {
-        let mut state = self.write();
-        let id = state.index.by_address(address);
-        let machine = id.and_then(|id| state.index.get(id));
-        if let (Some(id), Some(machine)) = (id, machine.filter(|machine| machine.macs.is_empty())) {
-            let by_port = machine.uuid.is_none();
-            state.remember(mac, Found { id, by_port });
-        }
-    }
-
     /// The machine that a MAC was recognised as by another identity.
     #[must_use]
     pub fn recognised(&self, mac: Mac) -> Option<MachineId> {

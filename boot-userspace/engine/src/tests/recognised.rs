@@ -58,3 +58,22 @@ fn a_machine_is_recognised_by_its_uuid_or_its_switch_port() {
     late.send(&reboot);
     assert_eq!(late.offered(OTHER), Ipv4Addr::new(10, 1, 1, 61));
 }
+
+/// A machine without a MAC in the configuration is whoever shows its UUID or its switch port, not whoever had its address.
+#[test]
+fn who_had_an_address_before_it_was_reserved_is_not_the_machine_that_it_is_reserved_for() {
+    let mut lab = Lab::new(CONFIG);
+    let before = lab.leased(UNKNOWN);
+    let Some(Change::Put(lease)) = lab.changes.pop() else { panic!("nothing stored") };
+    let released = Lease { state: LeaseState::Released, ..lease.clone() };
+    for identity in ["relay_port = \"port 7\"", "uuid = \"00112233-4455-6677-8899-aabbccddeeff\""] {
+        let config = format!("{CONFIG}\n[[machine]]\n{identity}\nname = \"slot7\"\nip = \"{before}\"\n");
+        for stored in [&lease, &released] {
+            let mut lab = Lab::with_leases(&config, std::slice::from_ref(stored), DhcpRole::Server);
+            assert_eq!(lab.engine.machines.recognised(UNKNOWN), None, "{identity}");
+            let offer = lab.send(&discover(UNKNOWN)).expect("an offer");
+            assert_eq!(offer.option(OptionCode::Hostname), None, "{identity}: another machine's name");
+            assert_ne!(offer.message.yiaddr(), before, "{identity}: {:?}", stored.state);
+        }
+    }
+}
