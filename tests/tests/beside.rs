@@ -34,7 +34,7 @@ fn a_pxe_client_gets_both_offers_and_the_boot_server_s_answer() -> Result<()> {
         })?;
         if fast_path == "xdp" {
             xpxe.wait_for_event("what the fast path is for", SOON, |event| {
-                event.message().contains("for TFTP only")
+                event.message().contains("serves TFTP only")
             })?;
         }
 

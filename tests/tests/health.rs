@@ -22,8 +22,8 @@ fn only_signals_that_mean_the_end_end_it() -> Result<()> {
     let pid = Pid::from_raw(xpxe.pid().cast_signed());
     for (signal, says) in [
         (Signal::SIGHUP, "nothing that is served has changed"),
-        (Signal::SIGUSR1, "SIGUSR1 means nothing"),
-        (Signal::SIGUSR2, "SIGUSR2 means nothing"),
+        (Signal::SIGUSR1, "ignored SIGUSR1"),
+        (Signal::SIGUSR2, "ignored SIGUSR2"),
         (Signal::SIGPIPE, ""),
         (Signal::SIGHUP, "SIGHUP"),
     ] {

@@ -48,7 +48,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     place.refused(&xpxe, &["delete", ALICE.mac], &["reserved for alice", "configuration file"])?;
     place.refused(&xpxe, &["show", "10.77.0.77"], &["10.77.0.77 has no lease"])?;
     let said = place.said(&xpxe, &["delete", &address])?;
-    ensure!(said == format!("took {address} from {UNKNOWN}\n"), "{said}");
+    ensure!(said == format!("deleted the lease of {address} to {UNKNOWN}\n"), "{said}");
     let list = place.json(&xpxe, &["list", "--json"])?;
     ensure!(of(&list, UNKNOWN).is_err(), "{list}");
     if fast_path == "xdp" {
@@ -172,7 +172,7 @@ fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()>
     let said = place.said(&xpxe, &["import", &place.write("leases.json", &list)?])?;
     ensure!(said.ends_with("imported 0, unchanged 2, skipped 1, refused 0\n"), "{said}");
     let said = place.said(&xpxe, &["delete", &address])?;
-    ensure!(said == format!("{address} rests no longer\n"), "{said}");
+    ensure!(said == format!("ended the hold on {address}\n"), "{said}");
     xpxe.stop()?;
     xpxe.restart()?;
     place.refused(&xpxe, &["show", &address], &["has no lease"])?;

@@ -106,7 +106,9 @@ fn detach_refuses_under_a_running_daemon_and_after_a_forced_one_the_programs_com
     server.output("ip", &["link", "add", "spare", "type", "bridge"])?;
     place.rack.plug(server, "eth0", SERVER_MAC)?;
     server.output("ip", &["address", "add", &format!("{SERVER_ADDRESS}/24"), "dev", "eth0"])?;
-    xpxe.wait_for_event("that eth0 is back", SOON, |event| event.message().contains("served as it is"))?;
+    xpxe.wait_for_event("that eth0 is back", SOON, |event| {
+        event.message().contains("serving eth0 as it is now")
+    })?;
     ensure!(pins.join("link-tc-eth0").exists(), "{}", xpxe.last_lines(20));
     xpxe.restart()?;
     let wire = place.client()?;

@@ -142,7 +142,7 @@ fn another_dhcp_server_and_a_path_that_is_not_there_are_named() -> Result<()> {
     let from = Datagram { source: rogue, source_port: 67, to_port: 68, ..Datagram::default() };
     wire.send(&from.frame(&payload(&nak)?))?;
     xpxe.wait_for_event("the other server", SOON, |event| {
-        event.message().contains("another DHCP server, 10.77.0.66, refused")
+        event.message().contains("another DHCP server, 10.77.0.66, sent a NAK")
             && event.field("mac") == ALICE.mac
     })?;
     let status = watcher.output(
@@ -150,7 +150,9 @@ fn another_dhcp_server_and_a_path_that_is_not_there_are_named() -> Result<()> {
         &["-sS", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://{SERVER_ADDRESS}:8080/vmlinuz")],
     )?;
     ensure!(status.trim() == "404", "{status}");
-    xpxe.wait_for_event("the path", SOON, |event| event.message().contains("/vmlinuz\", which is no path"))?;
+    xpxe.wait_for_event("the path", SOON, |event| {
+        event.message().contains("/vmlinuz\", which this server does not have")
+    })?;
     xpxe.stop()
 }
 

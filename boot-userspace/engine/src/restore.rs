@@ -141,7 +141,7 @@ impl Engine {
     /// A reservation of an address that was promised to another machine waits until that asks again, or the promise ends.
     fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
         let Some(owner) = self.bindings.owner(address) else { return };
-        warn!(%address, "{address} is reserved for {owner}, but {holder} has a lease of it that still runs: {owner} gets another address until {holder} asks again");
+        warn!(%address, "{address} is reserved for {owner}, but the lease of {holder} still runs: {owner} gets another address until that lease ends or {holder} asks again");
         // All of its cards share the address.
         for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
             self.free(mac, address);
@@ -195,7 +195,7 @@ impl Engine {
         if lost > 0 {
             warn!(
                 lost,
-                "the store has no lease for {lost} machines that the kernel's tables promise an address: the database was emptied, cut off or replaced by an older one. These leases are stored again, those that only the store had are gone: their machines may be given other addresses, and theirs to others (an address that answers ARP or ping is not given)"
+                "the store has no lease for {lost} machines that the kernel's tables promise an address: the database was emptied, truncated or replaced by an older one. These leases have been stored again. Leases that only the store had are lost: their machines may get other addresses, and other machines theirs (an address that answers ARP or ping is not given out)"
             );
         }
         adopted

@@ -171,7 +171,7 @@ fn json(text: &str) -> Result<Parsed, String> {
     for (number, lease) in (1..).zip(leases) {
         let place = format!("entry {number}");
         if lease.rests() {
-            parsed.skipped.push((place, format!("{} rests", lease.address)));
+            parsed.skipped.push((place, format!("{} is on hold", lease.address)));
         } else {
             parsed.leases.push((place, lease));
         }

@@ -115,8 +115,8 @@ impl Verb {
                 let leases: Vec<Lease> = serde_json::from_str(&leases)?;
                 for Lease { mac, address, state, .. } in leases {
                     match state.as_str() {
-                        "resting" => println!("{address} rests no longer"),
-                        _ => println!("took {address} from {mac}"),
+                        "resting" => println!("ended the hold on {address}"),
+                        _ => println!("deleted the lease of {address} to {mac}"),
                     }
                 }
             }
@@ -264,7 +264,7 @@ impl Api {
         }
         if purpose != Purpose::Look && config.pin_dir.exists() {
             eprintln!(
-                "xpxe: the kernel half goes on answering as before until xpxe is started or detached (xpxe detach)"
+                "xpxe: pinned kernel programs keep answering as before until xpxe is started or detached (xpxe detach)"
             );
         }
         let store = Store::open(&config.state_dir).await?;

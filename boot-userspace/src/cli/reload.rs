@@ -45,7 +45,7 @@ impl Reload {
             StatusCode::UNPROCESSABLE_ENTITY => {
                 let NotReloaded { errors } = serde_json::from_str(&body)?;
                 errors.iter().for_each(|error| println!("{error}"));
-                eprintln!("xpxe: not reloaded: the daemon goes on with the configuration that it has");
+                eprintln!("xpxe: not reloaded: the daemon keeps the running configuration");
                 Ok(ExitCode::FAILURE)
             }
             StatusCode::NOT_FOUND => {

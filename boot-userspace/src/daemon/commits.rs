@@ -71,7 +71,7 @@ impl Commits {
         let waiting = begun.elapsed();
         (waiting > HANGS).then(|| {
             format!(
-                "leases wait for the disk of state_dir, which has not answered for {} s: look at it",
+                "leases wait for the disk of state_dir, which has not answered for {} s: check that disk (dmesg)",
                 waiting.as_secs()
             )
         })

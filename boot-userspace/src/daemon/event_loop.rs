@@ -272,11 +272,15 @@ impl Daemon {
         let old = i64::try_from(now().seconds()).unwrap_or(i64::MAX).saturating_add(self.set_by);
         match self.store.shift(by, old).await {
             Ok(()) => {
-                info!("the wall clock was set by {by} s: leases last as long as before");
+                info!(
+                    "the wall clock was set by {by} s: adjusted the stored leases, which last as long as before"
+                );
                 self.set_by = set_by;
             }
             Err(failure) => {
-                error!("{failure}: the wall clock was set by {by} s, and stored leases end by it");
+                error!(
+                    "{failure}: the wall clock was set by {by} s, but the stored leases could not be adjusted and end that much earlier or later"
+                );
             }
         }
     }

@@ -50,7 +50,7 @@ impl Daemon {
             self.begin_next();
             return self.carry_out(batch.commands, &HashSet::new(), true);
         };
-        error!("{failure}: no lease is confirmed until this is mended");
+        error!("{failure}: not acknowledging leases until the store recovers");
         self.store_failures += 1;
         // What was decided meanwhile was decided as if it had been stored.
         let gathered = std::mem::take(&mut self.commits.gathered);

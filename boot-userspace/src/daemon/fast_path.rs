@@ -59,12 +59,12 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
             info!(
                 hosts,
                 silent,
-                "adopted the kernel's tables: {hosts} machines, of which {adopted} were new; the last daemon was seen {silent} s ago"
+                "adopted the kernel's tables: {hosts} machines, {adopted} of them not in the store; the last daemon ran {silent} s ago"
             );
         }
         Found::OtherVersion { abi_version } => {
             let which = abi_version.map_or_else(String::new, |version| format!(" ({version})"));
-            warn!("the kernel's tables were of another version{which} and have been replaced");
+            warn!("replaced the kernel's tables, which were of another version{which}");
         }
     }
     if kernel_log {

@@ -71,7 +71,9 @@ impl LinkMonitor {
         let mut changes = match Changes::listen() {
             Ok(changes) => changes,
             Err(failure) => {
-                return warn!("interfaces that change are not noticed: {failure}");
+                return warn!(
+                    "cannot follow changes of interfaces: {failure}; restart xpxe after changing one"
+                );
             }
         };
         loop {
@@ -86,7 +88,9 @@ impl LinkMonitor {
                 Ok(()) = self.config.changed() => Ok(()),
             };
             if let Err(failure) = heard {
-                return warn!("interfaces that change are not noticed any more: {failure}");
+                return warn!(
+                    "no longer following changes of interfaces: {failure}; restart xpxe after changing one"
+                );
             }
             sleep(GATHER).await;
         }
@@ -110,7 +114,7 @@ impl LinkMonitor {
                     info!(
                         interface = name,
                         ifindex = monitored.link.index,
-                        "{name} is served as it is now, with {}",
+                        "serving {name} as it is now, with {}",
                         addresses.join(", ")
                     );
                 }
@@ -118,7 +122,7 @@ impl LinkMonitor {
             Err(error) => {
                 let trouble = format!("{error:#}");
                 if monitored.trouble.as_ref() != Some(&trouble) {
-                    error!(interface = name, "{trouble}; its machines get no answer until then");
+                    error!(interface = name, "{trouble}; until then its machines get no answer");
                     monitored.trouble = Some(trouble);
                 }
             }

@@ -148,8 +148,8 @@ fn say(done: &Result<Changes, Vec<String>>) {
                 error!("{problem}");
             }
             error!(
-                "the configuration is not reloaded, and xpxe goes on with the one it has: correct what is named above \
-                 ({} problems) and reload again",
+                "the configuration was not reloaded, and xpxe keeps the running one: correct the {} problems above \
+                 and reload again",
                 problems.len()
             );
         }

@@ -36,12 +36,12 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => {
-                    info!("SIGHUP: reading the configuration anew");
+                    info!("SIGHUP: reloading the configuration");
                     // Where several wait already, the last of them reads it as it is now.
                     reloads.try_send(oneshot::channel().0).ok();
                 }
-                _ = first.recv() => info!("SIGUSR1 means nothing to xpxe"),
-                _ = second.recv() => info!("SIGUSR2 means nothing to xpxe"),
+                _ = first.recv() => info!("ignored SIGUSR1"),
+                _ = second.recv() => info!("ignored SIGUSR2"),
             }
         }
     }

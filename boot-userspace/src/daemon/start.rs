@@ -132,7 +132,7 @@ pub async fn serve(
             if opened.is_beside() && interface.fast_path != Hook::Off {
                 info!(
                     interface = name,
-                    "{name}: the fast path is for TFTP only: requests that it answered, the other server would not hear"
+                    "{name}: the fast path serves TFTP only, because the other server on port 67 would not hear DHCP requests that it answers"
                 );
             }
             sockets.push(opened);
@@ -216,7 +216,7 @@ pub async fn serve(
     drop(timeout(LAST, store.settle()).await);
     // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
-    info!("stopped; what the kernel half knows it goes on answering (xpxe detach removes it)");
+    info!("stopped; pinned kernel programs keep answering known machines (xpxe detach removes them)");
     Ok(())
 }
 

@@ -33,12 +33,11 @@ pub(super) async fn watch(readiness: Readiness, asks: mpsc::Sender<Ask>, state_d
             Ok(found) => found.unwrap_or_default(),
             Err(_) => {
                 looking = Some(look);
-                Some(format!("the disk of {} does not answer: look at it", state_dir.display()))
+                Some(format!("the disk of {} does not answer: check that disk (dmesg)", state_dir.display()))
             }
         };
         readiness.tell_trouble("the disk", disk);
-        let silent =
-            "the DHCP server does not answer: look whether the disk of state_dir hangs, else restart xpxe";
+        let silent = "the DHCP server does not answer: check whether the disk of state_dir hangs (dmesg); if it does not, restart xpxe";
         let (loops, store) = match timeout(PATIENCE, ask(&asks)).await {
             Ok(Some(store)) => (None, store),
             Ok(None) | Err(_) => (Some(silent.to_owned()), None),

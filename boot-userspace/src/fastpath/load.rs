@@ -70,7 +70,7 @@ pub(super) fn look(pin_dir: &Path) -> Result<Found> {
     match pinned {
         Pinned::Unfinished => {
             info!(
-                "an earlier start ended before its tables in the kernel were filled: they have been made anew"
+                "created the kernel's tables again: an earlier start was interrupted before it had filled them"
             );
             Ok(Found::Nothing)
         }

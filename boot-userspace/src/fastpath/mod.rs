@@ -74,7 +74,7 @@ impl FastPath {
         let pins = pins::lock(pin_dir)?;
         let found = load::look(pin_dir)?;
         if transfers::fit(pin_dir, sizes)? {
-            tracing::warn!("fast_path_memory is another than before: TFTP transfers under way start over");
+            tracing::warn!("fast_path_memory has changed: running TFTP transfers start over");
         }
         let mut ebpf = load::load(pin_dir, with_log, sizes)?;
         let tables = Tables::open(&mut ebpf)?;

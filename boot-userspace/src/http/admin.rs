@@ -188,7 +188,7 @@ impl ImportedLease {
 
     fn read(&self) -> Result<Entry, String> {
         if self.rests() {
-            return Err(format!("{} rests, which is no lease", self.address));
+            return Err(format!("{} is on hold, which is no lease", self.address));
         }
         let mac = self.mac.parse().map_err(|wrong| format!("{:?}: {wrong}", self.mac))?;
         let address = self.address.parse().map_err(|_| format!("{:?} is no IPv4 address", self.address))?;

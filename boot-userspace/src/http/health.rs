@@ -40,7 +40,7 @@ impl Readiness {
             Some(why) if before.as_ref() != Some(&why) => {
                 warn!(part, "not ready, machines may get no answer: {why}");
             }
-            None if before.is_some() => info!(part, "the trouble with {part} is over"),
+            None if before.is_some() => info!(part, "recovered: {part}"),
             _ => {}
         }
     }

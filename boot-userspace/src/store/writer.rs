@@ -282,8 +282,10 @@ impl Scribe {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match &now {
             _ if *trouble == now => {}
-            Some(failure) => error!("{failure}: leases stay in the journal beside the database until then"),
-            None => info!("the database takes leases again"),
+            Some(failure) => {
+                error!("{failure}: until the database recovers, leases are kept in the journal beside it")
+            }
+            None => info!("the database stores leases again"),
         }
         *trouble = now;
     }

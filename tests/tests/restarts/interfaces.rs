@@ -168,7 +168,7 @@ fn a_new_interface_under_the_old_name_is_served_at_once() -> Result<()> {
             let loud = |event: &Event| {
                 event.field("level") == "ERROR" && event.message().contains("there is no interface \"eth0\"")
             };
-            let back = |event: &Event| event.message().starts_with("eth0 is served as it is now");
+            let back = |event: &Event| event.message().starts_with("serving eth0 as it is now");
             let times = |what: &dyn Fn(&Event) -> bool| xpxe.log().iter().filter(|event| what(event)).count();
             server.output("ip", &["link", "delete", "eth0"])?;
             eventually(SOON, "that eth0 is gone", || times(&loud) == round)

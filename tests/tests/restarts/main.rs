@@ -403,7 +403,7 @@ fn an_interface_that_comes_back_or_is_renamed_is_served_at_once() -> Result<()> 
     let (server, other) = (&place.rack.server, Namespace::new("aside")?);
     let times = |what: &dyn Fn(&Event) -> bool| xpxe.log().iter().filter(|event| what(event)).count();
     let gone = |event: &Event| event.message().contains("there is no interface \"eth0\"");
-    let back = |event: &Event| event.message().starts_with("eth0 is served as it is now");
+    let back = |event: &Event| event.message().starts_with("serving eth0 as it is now");
     let offers = |event: &Event| {
         event.field("step") == "offer" && event.field("mac") == ALICE.mac && event.field("by") == "tc"
     };
@@ -464,7 +464,7 @@ fn an_interface_with_another_address_is_served_with_it() -> Result<()> {
         ensure!(silent.is_none(), "{fast_path}: an answer from an address that is gone");
         server.output("ip", &["address", "add", &format!("{NEW}/24"), "dev", "eth0"])?;
         xpxe.wait_for_event("that it is served again", SOON, |event| {
-            event.message().starts_with("eth0 is served as it is now") && event.message().contains(NEW)
+            event.message().starts_with("serving eth0 as it is now") && event.message().contains(NEW)
         })?;
         for client in [&alice, &stranger] {
             let ack = wire.lease(client).with_context(|| format!("{fast_path}\n{}", xpxe.last_lines(20)))?;

@@ -279,7 +279,7 @@ impl Sets {
             let place = subnet.map_or_else(String::new, |subnet| format!(" in {}", subnet.cidr));
             let client = crate::boot::class_name(class);
             warn!(
-                "{} for {client}{place}: the answer is as long as the client takes, give out fewer or shorter ones",
+                "{} for {client}{place}: the answer is as long as the client accepts; configure fewer or shorter options",
                 no_room(&left_out)
             );
         }

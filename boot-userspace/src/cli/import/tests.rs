@@ -133,7 +133,7 @@ fn what_the_list_writes_is_read_again_without_what_rests() {
     };
     let parsed = read(text).unwrap();
     assert_eq!(leases(&parsed), [wanted]);
-    assert_eq!(parsed.skipped, [("entry 2".to_owned(), "10.1.1.41 rests".to_owned())]);
+    assert_eq!(parsed.skipped, [("entry 2".to_owned(), "10.1.1.41 is on hold".to_owned())]);
 }
 
 fn named(lines: &[(String, String)], wanted: &[(&str, &str)]) {

@@ -65,7 +65,7 @@ pub(super) fn write(event: &BootEvent) {
             } else {
                 "a kernel format (IMAGE_BZIMAGE or IMAGE_EFI)"
             };
-            warn!(step, by, %mac, "the iPXE that {} machines are sent lacks {lacks} itself: they get their script now, which it may not run; build it with that, and name it in [ipxe] or put it into boot_dir", firmware.name());
+            warn!(step, by, %mac, "the iPXE binary for {} machines lacks {lacks}: they get their script anyway, which may fail; build iPXE with it, and name the binary in [ipxe] or put it into boot_dir", firmware.name());
         }
         Step::OtherServer(other) => write_other_server(whose, *other),
         Step::Stray { reserved, through, subnet } => {
@@ -74,35 +74,35 @@ pub(super) fn write(event: &BootEvent) {
                 Through::Relay(relay) => format!("through relay {relay}"),
             };
             warn!(step, by, %mac, name, address = %reserved,
-                "{mac} has {reserved} in the configuration, but asks {through}, where {subnet} is: its switch port is in the wrong VLAN, or it was plugged in elsewhere. Until then it gets addresses of {subnet} only");
+                "{mac} asks for an address {through} ({subnet}), but its reservation is {reserved}: its switch port is in the wrong VLAN, or it was plugged in elsewhere. There it gets addresses of {subnet} only");
         }
         Step::Declined(address, decline) => write_decline(whose, *address, decline),
-        Step::Released(address) => info!(step, by, %mac, %address, "gave {address} back"),
+        Step::Released(address) => info!(step, by, %mac, %address, "released {address}"),
         Step::NotBelieved(given, address, doubt) => {
             let what = match given {
                 Given::Declined => "DECLINE",
                 Given::Released => "RELEASE",
             };
             warn!(step, by, %mac, %address,
-                "a {what} of {address} in the name of {mac} is ignored: {}. If {mac} did not send it, somebody else forges it", Words(doubt));
+                "ignored a {what} of {address} in the name of {mac}: {}. If {mac} did not send it, another host forged it", Words(doubt));
         }
         Step::AddressInUse { address, user } => warn!(step, by, %mac, %address,
-            "{address} is used by {user} although nobody got it from here: it rests, find out who gave it"),
+            "{address} is in use by {user}, which has no lease of it: the address is on hold for 10 minutes; find out who configured it there"),
         Step::CannotProbe => warn!(
             step,
             by,
-            "addresses behind relays are offered without asking whether somebody has them: \
-             that needs the capability CAP_NET_RAW"
+            "addresses behind relays are offered without a ping first, even if another host uses them: \
+             the ping needs the capability CAP_NET_RAW"
         ),
         Step::Dropped { reason, fault, from, length } => {
             let (name, says) = (reason.name(), reason.says());
             let mac = whose.mac.map_or_else(|| "an unknown machine".to_owned(), |mac| mac.to_string());
             let remedy = match fault {
                 Fault::Malformed => {
-                    "the client, or a relay on the way, writes it wrong: tcpdump -vve port 67 shows how"
+                    "the client, or a relay on the way, sends malformed packets: tcpdump -vve port 67 shows them"
                 }
-                Fault::NoRoom => "it takes short answers only (option 57): give it fewer options",
-                Fault::Bootp => "BOOTP is answered where a [[machine]] has this mac and an ip",
+                Fault::NoRoom => "it accepts only short answers (option 57): configure fewer options for it",
+                Fault::Bootp => "a BOOTP client is answered if a [[machine]] has its mac and an ip",
             };
             if *fault == Fault::Bootp {
                 info!(step, by, reason = name, %mac, %from, interface, length,
@@ -116,15 +116,15 @@ pub(super) fn write(event: &BootEvent) {
         Step::PoolHasRoom(pool) => {
             let Pool { subnet, size, used, resting, refused } = pool;
             info!(step, by, %subnet, size, used, resting, refused,
-                "subnet {subnet} has {} addresses again", pool.free());
+                "subnet {subnet} has free addresses again: {}", pool.free());
         }
         Step::NoSubnet(NoSubnet::OnLink) => warn!(step, by, %mac, interface,
-            "{interface} has no address in any [[subnet]]: machines there get no address, {mac} among them"),
+            "no address of {interface} is in a [[subnet]]: machines there, such as {mac}, get no address; write a [[subnet]] for {interface}"),
         Step::NoSubnet(NoSubnet::Behind { relay, selects, from }) => {
             let link =
                 if selects == relay { String::new() } else { format!(" selects the link {selects}, which") };
             warn!(step, by, %mac, %relay, %from,
-                "relay {relay}{link} is in no [[subnet]]: machines behind it get no address, {mac} among them (its request came from {from}); write a [[subnet]] with {selects} in it, or take this server out of the relay's list");
+                "relay {relay}{link} is in no [[subnet]]: machines behind it, such as {mac}, get no address (the request came from {from}); write a [[subnet]] that contains {selects}, or remove this server from the relay's list");
         }
         Step::Tftp(tftp) => write_tftp(whose, tftp),
         Step::Unheard(Unheard::Tftp { links: interfaces, requests }) => warn!(
@@ -132,15 +132,15 @@ pub(super) fn write(event: &BootEvent) {
             by,
             interfaces,
             requests,
-            "the kernel half passed on {requests} TFTP requests of {interfaces} that never reached the daemon: a firewall \
-             of this host drops UDP port 69; look for it with nft list ruleset, or iptables -S, and let it pass"
+            "{requests} TFTP requests on {interfaces} passed the kernel programs and never reached the daemon: a firewall \
+             on this host drops UDP port 69; find the rule (nft list ruleset, iptables -S) and let the port pass"
         ),
         Step::Unheard(Unheard::Dhcp { requests }) => warn!(
             step,
             by,
             requests,
-            "the kernel half passed on {requests} DHCP requests that never reached the daemon: a firewall of this host \
-             drops UDP ports 67 and 4011; look for it with nft list ruleset, or iptables -S, and let them pass"
+            "{requests} DHCP requests passed the kernel programs and never reached the daemon: a firewall on this host \
+             drops UDP ports 67 and 4011; find the rule (nft list ruleset, iptables -S) and let the ports pass"
         ),
         Step::Script { client, path, end } => write_script(whose, *client, path, end),
         Step::Http(client, http) => write_http(whose, *client, http),
@@ -156,14 +156,14 @@ pub(super) fn write(event: &BootEvent) {
                 interface,
                 answers,
                 a_second,
-                "{mac} on {interface} was answered {answers} times within a minute ({a_second} a second), and the first {most} have a line: it asks in a loop, or somebody does in its name; look at its console and its switch port"
+                "{mac} on {interface} got {answers} answers within a minute ({a_second} a second); the first {most} were logged. It asks in a loop, or another host uses its MAC: check its console and its switch port"
             );
         }
         Step::LeaseDeleted { address, was_resting: true } => {
-            info!(step, by, %mac, %address, "{address} rests no longer");
+            info!(step, by, %mac, %address, "ended the hold on {address}: it may be given out again");
         }
         Step::LeaseDeleted { address, was_resting: false } => {
-            info!(step, by, %mac, %address, "took {address} from {mac}");
+            info!(step, by, %mac, %address, "deleted the lease of {address} to {mac}");
         }
         Step::LeasesImported(leases) => info!(step, by, leases, "imported {leases} leases"),
     }
@@ -178,13 +178,14 @@ fn write_answer(whose: &Whose<'_>, answered: &Answered) {
         Answer::Ack => "acknowledged",
         Answer::Options => "gave the options to",
         Answer::Bootp => "gave",
-        Answer::BootFile => "told the boot file to",
+        Answer::BootFile => "named the boot file to",
     };
     let class = class_name(*class);
     let boot = boot.as_ref().map(|file| file.describe()).filter(|file| !file.is_empty());
     let boot = boot.map_or_else(String::new, |file| format!(": boot {file}"));
     if address.is_unspecified() {
-        info!(name: STEP, step, by, %mac, name, class, "{verb} {class}{boot}");
+        let to = if *answer == Answer::Offer { " a boot file to" } else { "" };
+        info!(name: STEP, step, by, %mac, name, class, "{verb}{to} {class}{boot}");
     } else {
         info!(name: STEP, step, by, %mac, name, class, %address, "{verb} {address} to {class}{boot}");
     }
@@ -195,53 +196,53 @@ fn write_recognition(whose: &Whose<'_>, recognition: Recognition) {
     let (mac, name) = (whose.mac(), whose.known_name());
     match recognition {
         Recognition::Known => {
-            info!(name: STEP, step, by, %mac, name, "{mac} is {name}, by its UUID or its switch port");
+            info!(name: STEP, step, by, %mac, name, "{mac} is {name}: recognised by its UUID or its switch port");
         }
         Recognition::AtAnotherPort => info!(step, by, %mac,
-            "{mac} is at another switch port now: none that the configuration names"),
+            "{mac} has moved to a switch port that no [[machine]] names"),
         Recognition::StillLeased { address, holder } => warn!(step, by, %mac, name, %address,
-            "{holder} has {address} by a lease that still runs, so {mac} gets another one: the machine has a new card, or two machines show the same UUID or port (xpxe leases delete {holder} ends the lease)"),
+            "{mac} gets another address than {address}, because the lease of {holder} still runs: the machine has a new network card, or two machines report the same UUID or switch port (xpxe leases delete {holder} ends the lease)"),
         Recognition::TakenFrom { address, holder } => warn!(step, by, %mac, name, %address,
-            "{holder} had {address} so far: the machine has a new card, or two machines show the same UUID or port"),
+            "{address} moves from {holder} to {mac}: the machine has a new network card, or two machines report the same UUID or switch port"),
     }
 }
 
 fn write_other_server(whose: &Whose<'_>, other: OtherServer) {
     let Whose { step, by, interface, .. } = *whose;
     let (mac, name) = (whose.mac(), whose.known_name());
-    let instead =
-        format_args!("stop it, or write dhcp = \"proxy\" for {interface} if it is to give the addresses");
+    let instead = format_args!(
+        "stop that server, or set dhcp = \"proxy\" for {interface} if it is to give the addresses"
+    );
     match other {
         OtherServer::Chosen { server, address, was_offered } => {
-            let not_ours = if was_offered { ", and not the offer from here" } else { "" };
+            let not_ours = if was_offered { " instead of this server's offer" } else { "" };
             info!(step, by, %mac, name, %server, %address,
-                "{mac} took {address} from another DHCP server, {server}{not_ours}");
+                "{mac} took {address} from another DHCP server ({server}){not_ours}");
         }
         OtherServer::Refused { server } => warn!(step, %mac, name, %server, interface,
-            "another DHCP server, {server}, refused {mac} on {interface} (NAK), which therefore starts over: {instead}"),
+            "another DHCP server, {server}, sent a NAK to {mac} on {interface}, and the machine starts over: {instead}"),
         OtherServer::Gives { server, address } => warn!(step, %mac, name, %server, interface, %address,
-            "another DHCP server, {server}, gives {address} to {mac} on {interface}, where this one gives the addresses: {instead}"),
+            "another DHCP server, {server}, gives {address} to {mac} on {interface}, where this server gives the addresses: {instead}"),
     }
 }
 
 fn write_decline(whose: &Whose<'_>, address: Ipv4Addr, decline: &Decline) {
     let Whose { step, by, .. } = *whose;
     let (mac, name) = (whose.mac(), whose.known_name());
-    let found = |user: &Option<String>| user.clone().unwrap_or_else(|| "nobody that answers".to_owned());
+    let found = |user: &Option<String>| user.clone().unwrap_or_else(|| "no host that answers".to_owned());
     match decline {
         Decline::TooMany { most } => warn!(step, by, %mac, %address,
-            "{mac} declines {address}, and keeps it: {most} addresses of its subnet were declined within 10 minutes, and more of these are ignored. Find out who uses addresses of the pool, or who forges DECLINEs"),
+            "ignored a DECLINE of {address} by {mac}, which keeps the address: after {most} DECLINEs in its subnet within 10 minutes, further ones are ignored. Find out which hosts use addresses of the pool, or who forges DECLINEs"),
         Decline::OnlyItself => warn!(step, by, %mac, name, %address,
-            "{address} stays {mac}'s: a DECLINE said that somebody else uses it, but only {mac} does. Somebody forges DECLINEs, or the machine's firmware and its operating system use the address at once"),
+            "ignored a DECLINE of {address} by {mac}, which keeps the address: only {mac} itself answers there. Its firmware and its operating system use the address at once, or somebody forges DECLINEs"),
         Decline::Reserved(user) => warn!(step, by, %mac, name, %address,
-            "{address} is in use by somebody else, says {mac}, for which it is reserved. Found there: {}. Find who has it (arping {address})", found(user)),
+            "{mac} declined {address}, which is reserved for it, because another host uses it. Found there: {}. Find that host (arping {address})", found(user)),
         Decline::Enough(user) => warn!(step, by, %mac, name, %address,
-            "{address} stays {mac}'s although it was declined and {user} has it: a quarter of the pool rests already because of DECLINEs. Find out who uses addresses of the pool, or who forges DECLINEs"),
-        Decline::Taken(user) => {
-            let fate = if user.is_some() { "It rests for 10 minutes" } else { "It stays in the pool" };
-            warn!(step, by, %mac, name, %address,
-                "{address} is in use by somebody else, says {mac}, which gets another one. Found there: {}. {fate}; find who has it (arping {address})", found(user));
-        }
+            "{mac} declined {address} and has to keep it, although {user} uses it: a quarter of the pool is on hold already because of DECLINEs. Find out which hosts use addresses of the pool, or who forges DECLINEs"),
+        Decline::Taken(Some(user)) => warn!(step, by, %mac, name, %address,
+            "{mac} declined {address}, because another host uses it, and gets another address. Found there: {user}. The address is on hold for 10 minutes; find that host (arping {address})"),
+        Decline::Taken(None) => warn!(step, by, %mac, name, %address,
+            "{mac} declined {address}, and gets another address, although no host answers there: the address stays in the pool. If it is declined again, look for a host that answers neither ARP nor ping"),
     }
 }
 
@@ -253,9 +254,9 @@ fn write_empty_pool(whose: &Whose<'_>, pool: &Pool, turned_away: TurnedAway) {
         TurnedAway::Many(many) => format!("{many} machines"),
     };
     let what = match size {
-        0 => format!("it has no pool: give it one, or name {who} in a [[machine]]"),
+        0 => format!("it has no pool: give it one, or reserve addresses in [[machine]]"),
         _ => format!(
-            "all {size} of its pool are taken ({used} by leases and offers, {resting} rest): enlarge its pool, or make its leases shorter"
+            "all {size} addresses of its pool are taken ({used} leased or offered, {resting} on hold): enlarge the pool, or shorten its leases"
         ),
     };
     warn!(step, by, %subnet, size, used, resting, refused, "subnet {subnet} has no address left for {who}: {what}");
@@ -275,7 +276,7 @@ fn write_tftp(whose: &Whose<'_>, tftp: &Tftp) {
         }
         Tftp::Stranger { client, net } => warn!(
             step, by, interface, %client,
-            "a TFTP request from {client} gets no answer: it is of no network of {interface} and of no [[subnet]]; \
+            "a TFTP request from {client} is not answered: the address is in no network of {interface} and in no [[subnet]]; \
              if machines are there, write clients = [\"{net}\"] in [tftp]"
         ),
         Tftp::Ended { client, file, outcome } => write_transfer(whose, *client, file, outcome),
@@ -300,19 +301,21 @@ fn write_transfer(whose: &Whose<'_>, client: SocketAddrV4, file: &str, outcome: 
         Outcome::Probed => debug!(step, by, mac, name, %client, file, "asked for the size of {file}"),
         Outcome::Aborted { code, message, bytes } => info!(
             step, by, mac, name, %client, file, bytes, code,
-            "the client gave up {file} after {}: {message}", human_size(*bytes)
+            "the client aborted {file} after {}: {message}", human_size(*bytes)
         ),
         Outcome::Stalled { bytes, size, block } => info!(
             step, by, mac, name, %client, file, bytes, block,
-            "the client fell silent at block {block}, after {} of {} of {file}", human_size(*bytes), human_size(*size)
+            "the client stopped answering at block {block}, after {} of {} of {file}", human_size(*bytes), human_size(*size)
         ),
-        Outcome::Refused(why) => info!(step, by, mac, name, %client, file, "request refused: {why}"),
+        Outcome::Refused(why) => {
+            info!(step, by, mac, name, %client, file, "refused the request for {file}: {why}")
+        }
         // It was told where the reason was known.
         Outcome::Missing(_) => {}
-        Outcome::Unreadable(why) => warn!(step, by, mac, name, %client, file, "sending {file} ended: {why}"),
+        Outcome::Unreadable(why) => warn!(step, by, mac, name, %client, file, "sending {file} failed: {why}"),
         Outcome::StartedOver => debug!(step, by, mac, name, %client, file, "the client started over"),
         Outcome::CrowdedOut => info!(
-            step, by, mac, name, %client, file, "an idle transfer of {file} made room for others"
+            step, by, mac, name, %client, file, "ended an idle transfer of {file} to make room for others"
         ),
     }
 }
@@ -342,11 +345,11 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
     let (mac, name) = (whose.mac.map(display), whose.name);
     match http {
         Http::NoSuchPath(path) => info!(step, by, mac, name, %client,
-            "asked for \"{path}\", which is no path of this server: boot files are under /files/, the script is /boot.ipxe"),
+            "asked for \"{path}\", which this server does not have: boot files are under /files/, the script is /boot.ipxe"),
         Http::Asked { file, is_head, is_part } => {
             let method = if *is_head { "HEAD" } else { "GET" };
             let status = if *is_part { "206 Partial Content" } else { "200 OK" };
-            debug!(step, by, %client, file = &**file, %method, %status, "asked for");
+            debug!(step, by, %client, file = &**file, %method, %status, "asked for {file}");
         }
         Http::NotServed { file, why } => {
             info!(step, by, mac, name, %client, file = &**file, "asked for {file}: {}", why.error);
@@ -357,11 +360,11 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
         }
         Http::Broken { file, bytes, took, why } => {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
-            warn!(step, by, mac, name, %client, file = &**file, bytes, seconds, "sending {file} ended after {size}: {why}");
+            warn!(step, by, mac, name, %client, file = &**file, bytes, seconds, "sending {file} failed after {size}: {why}");
         }
         Http::Left { file, bytes, whole, took } => {
             let (seconds, size, whole) = (took.as_secs_f64(), human_size(*bytes), human_size(*whole));
-            info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "the client left after {size} of {whole} of {file}");
+            info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "the client closed the connection after {size} of {whole} of {file}");
         }
     }
 }
@@ -372,19 +375,22 @@ struct Words<'r, R>(&'r R);
 impl fmt::Display for Words<'_, Refusal> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Refusal::NamesNone => {
-                f.write_str("its REQUEST names no address, neither in option 50 nor in ciaddr")
-            }
+            Refusal::NamesNone => f.write_str("its REQUEST names no address: option 50 and ciaddr are empty"),
             Refusal::Reserved(address) => write!(f, "{address} is reserved for another machine now"),
-            Refusal::Has { wanted, has } => write!(f, "asks for {wanted}, has {has}"),
+            Refusal::Has { wanted, has } => write!(f, "it asks for {wanted}, but has {has}"),
             Refusal::AnotherNetwork(wanted, Some(subnet)) => write!(
                 f,
-                "{wanted} is of {subnet}, not of this network: it has moved, or its switch port is in the wrong VLAN"
+                "{wanted} is in {subnet}, not in this network: the machine has moved, or its switch port is in the wrong VLAN"
             ),
-            Refusal::AnotherNetwork(wanted, None) => write!(f, "{wanted} is not of this network"),
-            Refusal::WasIts(wanted) => write!(f, "{wanted} was its address, and cannot be any more"),
-            Refusal::NotOffered(wanted) => write!(f, "{wanted} was not offered to it"),
-            Refusal::NotGiven(wanted) => write!(f, "nobody gave it {wanted}"),
+            Refusal::AnotherNetwork(wanted, None) => write!(f, "{wanted} is not in this network"),
+            Refusal::WasIts(wanted) => write!(
+                f,
+                "it may not keep {wanted}: the address was declined, found in use, or no longer fits the configuration"
+            ),
+            Refusal::NotOffered(wanted) => write!(f, "this server did not offer it {wanted}"),
+            Refusal::NotGiven(wanted) => {
+                write!(f, "it has no lease of {wanted}, and the subnet is authoritative")
+            }
         }
     }
 }
@@ -394,15 +400,17 @@ impl fmt::Display for Words<'_, Doubt> {
         match self.0 {
             Doubt::NamesNoServer => f.write_str("it names no server (option 54)"),
             Doubt::OtherLink => {
-                f.write_str("it came in on an interface that the subnet of the lease is not on")
+                f.write_str("it came in on an interface that is not in the subnet of the lease")
             }
             Doubt::Source { from, should } => {
-                write!(f, "it comes from {from}, and should come from {should}")
+                write!(f, "it came from {from}, not from {should}")
             }
-            Doubt::NoRelay => f.write_str("the subnet of the lease is behind relays, and none sent it on"),
+            Doubt::NoRelay => {
+                f.write_str("the subnet of the lease is behind relays, and no relay forwarded it")
+            }
             Doubt::OtherRelay(relay) => write!(f, "relay {relay} is not in the subnet of the lease"),
             Doubt::SourceOrRelay { from, should, relay } => {
-                write!(f, "it comes from {from}, and should come from {should} or relay {relay}")
+                write!(f, "it came from {from}, not from {should} or relay {relay}")
             }
         }
     }

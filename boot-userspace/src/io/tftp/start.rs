@@ -145,7 +145,7 @@ impl Prepared {
             }
         }
         if found > 0 {
-            info!("{found} TFTP transfers that an earlier daemon began go on");
+            info!("continuing {found} TFTP transfers of an earlier daemon");
         }
         Ok(servers)
     }
