@@ -163,6 +163,7 @@ fn a_declined_address_rests_over_a_restart_and_is_lifted_by_hand() -> Result<()>
     xpxe.restart()?;
     let resting = place.only(&xpxe, &address)?;
     ensure!(resting["state"] == "resting" && resting["mac"] == UNKNOWN, "{resting}");
+    ensure!(resting["hold_cause"] == "declined", "over the restart: {resting}");
     let second = wire.lease(&stranger)?.address().to_string();
     ensure!(second != address, "{address} was declined");
     let shown = place.json(&xpxe, &["show", UNKNOWN, "--json"])?;

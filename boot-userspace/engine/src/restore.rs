@@ -12,7 +12,9 @@ use crate::command::Now;
 use crate::config::Machine;
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::{OFFER_HOLDS, in_pool};
-use crate::leases::record::{Lease, LeaseState};
+use crate::leases::holds::Hold;
+use crate::leases::record::Lease;
+use crate::leases::state::LeaseState;
 use crate::machines::Known;
 use crate::{Engine, WITHDRAWN};
 
@@ -70,8 +72,8 @@ impl Engine {
         let whole = u64::try_from(lease.expires.saturating_sub(lease.updated)).unwrap_or(0);
         let left = expires.saturating_sub(now.seconds()).min(whole);
         let expires = now.seconds() + left;
-        if lease.state == LeaseState::OnHold {
-            self.bindings.restore_hold(address, mac, expires);
+        if let LeaseState::OnHold(cause) = lease.state {
+            self.bindings.restore_hold(address, Hold { mac, until: expires, cause });
             return;
         }
         if let Some(identity) = &lease.recognised_by {
@@ -103,7 +105,7 @@ impl Engine {
         if !has_it && has_reserved_instead {
             // It has another address by the configuration now, but was promised this one.
             if durable_until > 0 && self.bindings.owner(address).is_none() {
-                self.bindings.hold_address(address, mac, expires);
+                self.bindings.hold_promised(address, mac, expires);
             }
             return;
         }

@@ -214,11 +214,19 @@ fn print(answer: &str, json: bool, leases: Vec<Lease>) {
     }
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let rows = leases.into_iter().map(|lease| {
-        [lease.address.to_string(), lease.mac, or_none(lease.name), lease.state, or_none(lease.expires_at)]
+        let hold = lease.hold_cause.unwrap_or_default();
+        [
+            lease.address.to_string(),
+            lease.mac,
+            or_none(lease.name),
+            lease.state,
+            or_none(lease.expires_at),
+            hold,
+        ]
     });
-    let head = ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 5];
+    let head = ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES", "HOLD"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);

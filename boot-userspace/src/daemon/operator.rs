@@ -19,7 +19,7 @@ use boot_engine::command::Command;
 use boot_engine::config::Config;
 use boot_engine::events::{BootEvent, By, Machine, Sink as _, Step};
 use boot_engine::leases::{Change, Lease};
-use boot_engine::leases::{Entry, Outcome, Shown, Standing, Which};
+use boot_engine::leases::{Entry, Outcome, Shown, Which};
 use boot_engine::policy::Loaders;
 use boot_engine::reload::may_restore;
 
@@ -116,8 +116,7 @@ impl Daemon {
         self.change(&changes).await?;
         for shown in &mut leases {
             shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-            let was_resting = shown.standing == Standing::OnHold;
-            let step = Step::LeaseDeleted { address: shown.address, was_resting };
+            let step = Step::LeaseDeleted { address: shown.address, hold: shown.state.hold() };
             self.operated(step, Some(shown.mac));
         }
         Ok(leases)

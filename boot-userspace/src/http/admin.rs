@@ -139,6 +139,9 @@ pub struct Lease {
     pub subnet: String,
     /// `offered`, `leased`, `released`, `reserved` or `resting`.
     pub state: String,
+    /// Why the address is on hold (`resting`): `declined`, `in-use`, `promised`, or `unknown` if an earlier version stored it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_cause: Option<String>,
     /// When the promise ends or ended, in Unix seconds.
     pub expires: Option<u64>,
     /// The same for people (RFC 3339).
@@ -153,7 +156,8 @@ impl From<Shown> for Lease {
             mac: shown.mac.to_string(),
             address: shown.address,
             subnet: shown.subnet.to_string(),
-            state: shown.standing.as_str().to_owned(),
+            state: shown.state.as_str().to_owned(),
+            hold_cause: shown.state.hold().map(|cause| cause.as_str().to_owned()),
             expires: shown.expires,
             expires_at: shown.expires.map(rfc3339),
             name: shown.name,

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::daemon::request::{Ask, Stats};
 use crate::http::ConnectionStats as Connections;
 use boot_engine::events::Counts;
-use boot_engine::leases::Standing;
+use boot_engine::leases::LeaseState;
 use boot_engine::tftp::TftpStats;
 
 /// Where the stats come from.
@@ -85,8 +85,8 @@ fn of_dhcp(page: &mut Page, stats: &Stats) {
 
     page.family("xpxe_leases", "gauge", "Machines with an address, by subnet and by how far it is theirs.");
     for held in &stats.held {
-        for (standing, machines) in Standing::ALL.iter().zip(held.machines) {
-            page.sample(&[("subnet", &held.subnet.to_string()), ("state", standing.as_str())], machines);
+        for (state, machines) in LeaseState::BOUND.iter().zip(held.machines) {
+            page.sample(&[("subnet", &held.subnet.to_string()), ("state", state.as_str())], machines);
         }
     }
     page.family("xpxe_pool_addresses", "gauge", "Addresses of the pools, by subnet and by who has them.");

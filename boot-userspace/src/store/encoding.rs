@@ -6,11 +6,21 @@ use boot_common::Mac;
 use boot_engine::machines::Identity;
 use ipnet::Ipv4Net;
 
-use super::{Change, Lease, LeaseState};
+use super::{Change, HoldCause, Lease, LeaseState};
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const LIFT: u8 = 3;
+/// The states by their numbers, which never change; new ones follow at the end. Reservations are not stored.
+const STATES: [LeaseState; 7] = [
+    LeaseState::Offered,
+    LeaseState::Leased,
+    LeaseState::OnHold(HoldCause::Unknown),
+    LeaseState::Released,
+    LeaseState::OnHold(HoldCause::Declined),
+    LeaseState::OnHold(HoldCause::InUse),
+    LeaseState::OnHold(HoldCause::Promised),
+];
 /// Stands for the length of a text where there is none.
 const NO_TEXT: u32 = u32::MAX;
 
@@ -41,7 +51,7 @@ fn put(bytes: &mut Vec<u8>, lease: &Lease) {
     bytes.extend(address.octets());
     bytes.extend(subnet.addr().octets());
     bytes.push(subnet.prefix_len());
-    bytes.push(LeaseState::ALL.iter().position(|known| known == state).map_or(0, |number| number as u8));
+    bytes.push(STATES.iter().position(|known| known == state).map_or(0, |number| number as u8));
     bytes.extend(expires.to_le_bytes());
     bytes.extend(updated.to_le_bytes());
     put_text(bytes, hostname.as_deref());
@@ -87,7 +97,7 @@ impl Reader<'_> {
         let (mac, address) = (Mac(self.take()?), self.address()?);
         let subnet = self.address()?;
         let [prefix, state] = self.take()?;
-        let (subnet, state) = (Ipv4Net::new(subnet, prefix).ok()?, *LeaseState::ALL.get(usize::from(state))?);
+        let (subnet, state) = (Ipv4Net::new(subnet, prefix).ok()?, *STATES.get(usize::from(state))?);
         let (expires, updated) = (i64::from_le_bytes(self.take()?), i64::from_le_bytes(self.take()?));
         let hostname = self.text()?;
         let recognised_by = match self.text()? {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::Lease;
+use super::{HoldCause, Lease, LeaseState};
 
 /// How many rows are read at once: a row takes several times what its lease does.
 pub(super) const PAGE: usize = 10_000;
@@ -17,8 +17,7 @@ pub(super) async fn page(
     connection: &mut SqliteConnection,
     after: Option<&str>,
 ) -> sqlx::Result<Vec<SqliteRow>> {
-    const COLUMNS: &str =
-        "SELECT address, mac, subnet, state, expires, hostname, recognised_by, updated FROM leases";
+    const COLUMNS: &str = "SELECT address, mac, subnet, state, hold_cause, expires, hostname, recognised_by, updated FROM leases";
     let mut select = QueryBuilder::<Sqlite>::new(COLUMNS);
     if let Some(after) = after {
         select.push(" WHERE address > ").push_bind(after);
@@ -54,12 +53,19 @@ fn read(row: &SqliteRow) -> Result<Lease, Unreadable> {
         mac: parsed(row, "mac")?,
         address: parsed(row, "address")?,
         subnet: parsed(row, "subnet")?,
-        state: parsed(row, "state")?,
+        state: state(row)?,
         expires: column(row, "expires")?,
         hostname: column(row, "hostname")?,
         recognised_by: optional(row, "recognised_by")?,
         updated: column(row, "updated")?,
     })
+}
+
+fn state(row: &SqliteRow) -> Result<LeaseState, Unreadable> {
+    let state: LeaseState = parsed(row, "state")?;
+    let cause: Option<HoldCause> = optional(row, "hold_cause")?;
+    // Rows of earlier versions have none.
+    Ok(cause.filter(|_| state.is_on_hold()).map_or(state, LeaseState::OnHold))
 }
 
 struct Unreadable {

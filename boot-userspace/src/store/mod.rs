@@ -26,7 +26,7 @@ use journal::Found;
 use loss::Loss;
 use writer::Writer;
 
-pub use boot_engine::leases::{Change, Lease, LeaseState};
+pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use error::StoreError;
 
 use crate::host::lock::{Lock, LockError};

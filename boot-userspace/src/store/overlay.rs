@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
-use super::{Change, Lease, LeaseState};
+use super::{Change, Lease};
 
 /// Makes changes to leases as the database makes them to its rows, in their order. They may have been made before.
 pub(super) fn overlay(leases: Vec<Lease>, changes: &[Change]) -> Vec<Lease> {
@@ -18,15 +18,17 @@ pub(super) fn overlay(leases: Vec<Lease>, changes: &[Change]) -> Vec<Lease> {
     for change in changes {
         match change {
             Change::Put(lease) => rows.put(lease.clone()),
-            Change::Delete(mac, address) => rows.remove(*address, |lease| lease.mac == *mac && !rests(lease)),
-            Change::Lift(address) => rows.remove(*address, rests),
+            Change::Delete(mac, address) => {
+                rows.remove(*address, |lease| lease.mac == *mac && !is_hold(lease))
+            }
+            Change::Lift(address) => rows.remove(*address, is_hold),
         }
     }
     rows.by_address.into_values().collect()
 }
 
-fn rests(lease: &Lease) -> bool {
-    lease.state == LeaseState::OnHold
+fn is_hold(lease: &Lease) -> bool {
+    lease.state.is_on_hold()
 }
 
 #[derive(Default)]
@@ -38,7 +40,7 @@ struct Rows {
 impl Rows {
     fn put(&mut self, lease: Lease) {
         self.remove(lease.address, |_| true);
-        if !rests(&lease)
+        if !is_hold(&lease)
             && let Some(before) = self.by_place.insert((lease.mac, lease.subnet), lease.address)
         {
             self.by_address.remove(&before);
@@ -48,7 +50,7 @@ impl Rows {
 
     fn remove(&mut self, address: Ipv4Addr, is_it: impl Fn(&Lease) -> bool) {
         if let Some(lease) = self.by_address.get(&address).filter(|lease| is_it(lease)) {
-            if !rests(lease) {
+            if !is_hold(lease) {
                 self.by_place.remove(&(lease.mac, lease.subnet));
             }
             self.by_address.remove(&address);

@@ -8,9 +8,9 @@ use boot_engine::machines::Identity;
 use ipnet::Ipv4Net;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Change, Lease, LeaseState};
+use super::{Change, HoldCause, Lease};
 
-/// SQLite takes at most 32,766 parameters and a lease has eight.
+/// SQLite takes at most 32,766 parameters and a lease has nine.
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// Makes the changes inside the caller's transaction.
@@ -42,7 +42,7 @@ struct Outcome<'a> {
     places: BTreeMap<(Mac, Ipv4Net), Ipv4Addr>,
     /// Addresses that a machine has no longer, if it had them.
     deleted: BTreeSet<(Ipv4Addr, Mac)>,
-    /// Addresses that rest no longer, if they did.
+    /// Addresses that are on hold no longer, if they were.
     lifted: BTreeSet<Ipv4Addr>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Outcome<'a> {
         for change in changes {
             match change {
                 Change::Put(lease) => {
-                    if lease.state != LeaseState::OnHold
+                    if !lease.state.is_on_hold()
                         && let Some(before) = outcome.places.insert((lease.mac, lease.subnet), lease.address)
                     {
                         outcome.take(before, |row| is_of(row, lease.mac) && row.subnet == lease.subnet);
@@ -65,7 +65,7 @@ impl<'a> Outcome<'a> {
                 }
                 Change::Lift(address) => {
                     outcome.lifted.insert(*address);
-                    outcome.take(*address, |row| row.state == LeaseState::OnHold);
+                    outcome.take(*address, |row| row.state.is_on_hold());
                 }
             }
         }
@@ -89,9 +89,9 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Whether it is the machine's lease, and not what rests because of it.
+/// Whether it is the machine's lease, and not a hold because of it.
 fn is_of(lease: &Lease, mac: Mac) -> bool {
-    lease.mac == mac && lease.state != LeaseState::OnHold
+    lease.mac == mac && !lease.state.is_on_hold()
 }
 
 /// `which` ends with the column that the values are of.
@@ -136,13 +136,14 @@ async fn delete_pairs(
 /// Inserts rows. What is in the way of one, by its address or as its machine's row in its subnet, goes; of those that are
 /// inserted, none is in the way of another.
 async fn replace(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {
-    let into = "INSERT OR REPLACE INTO leases (mac, address, subnet, state, expires, hostname, recognised_by, updated) ";
+    let into = "INSERT OR REPLACE INTO leases (mac, address, subnet, state, hold_cause, expires, hostname, recognised_by, updated) ";
     let mut statement = QueryBuilder::<Sqlite>::new(into);
     statement.push_values(leases, |mut row, lease| {
         row.push_bind(lease.mac.to_string())
             .push_bind(lease.address.to_string())
             .push_bind(lease.subnet.to_string())
             .push_bind(lease.state.as_str())
+            .push_bind(lease.state.hold().map(HoldCause::as_str))
             .push_bind(lease.expires)
             .push_bind(lease.hostname.as_deref())
             .push_bind(lease.recognised_by.as_ref().map(Identity::to_text))

@@ -17,7 +17,7 @@ use crate::config::DhcpRole;
 use crate::events::{Decline, Doubt, Given, Step};
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::{QUARANTINE, RELEASE_HOLDS, pool_size};
-use crate::leases::record::LeaseState;
+use crate::leases::state::{HoldCause, LeaseState};
 use crate::policy::ServedLink;
 
 /// How many DECLINEs of one subnet on one interface are looked into within [`QUARANTINE`] seconds.
@@ -33,7 +33,7 @@ struct Lately {
     since: u64,
     /// DECLINEs that were looked into.
     looked_into: u64,
-    /// Addresses that rest because of them.
+    /// Addresses that are on hold because of them.
     held: u64,
 }
 
@@ -59,7 +59,7 @@ impl Declines {
         lately.looked_into <= MOST_DECLINES
     }
 
-    /// Whether one more address may rest: of a pool of so many addresses, a quarter at most and one at least.
+    /// Whether one more address may be put on hold: of a pool of so many addresses, a quarter at most and one at least.
     fn may_hold(&mut self, ifindex: u32, subnet: usize, pool: u64, now: u64) -> bool {
         let lately = self.lately(ifindex, subnet, now);
         let may = lately.held < (pool / 4).max(1);
@@ -125,7 +125,7 @@ impl Engine {
             return;
         }
         if is_in_use {
-            self.bindings.quarantine(address, mac, now.seconds());
+            self.bindings.quarantine(address, mac, HoldCause::Declined, now.seconds());
         }
         self.forget(mac, address);
         self.unfit.insert((mac, binding.subnet), address);

@@ -38,7 +38,8 @@ use crate::dhcp::reassembly::option_of;
 use crate::events::Refusal;
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::OFFER_HOLDS;
-use crate::leases::record::{Change, Lease, LeaseState};
+use crate::leases::record::{Change, Lease};
+use crate::leases::state::LeaseState;
 
 pub(super) use give_back::Declines;
 use place::Place;

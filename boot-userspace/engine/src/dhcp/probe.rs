@@ -12,6 +12,7 @@ use crate::Engine;
 use crate::command::{Command, Incoming, Now};
 use crate::dhcp::packet;
 use crate::events::Step;
+use crate::leases::state::HoldCause;
 
 /// How many addresses are tried for one machine before it is left to ask again.
 const MOST_PROBES: u8 = 3;
@@ -95,7 +96,7 @@ impl Engine {
                 self.forget(mac, address);
                 self.unfit.insert((mac, binding.subnet), address);
             }
-            self.bindings.quarantine(address, mac, now.seconds());
+            self.bindings.quarantine(address, mac, HoldCause::InUse, now.seconds());
             self.store_holds(mac, now);
         }
         pending.with(|incoming| {

@@ -12,6 +12,7 @@ use super::dhcp::{
 };
 use super::files::{Http, Script, Tftp, Unheard};
 use crate::leases::pool::Pool;
+use crate::leases::state::HoldCause;
 
 /// One step of a boot, or what keeps machines from booting.
 #[derive(Clone, Debug)]
@@ -93,8 +94,8 @@ pub enum Step {
     LeaseDeleted {
         /// The address.
         address: Ipv4Addr,
-        /// It was kept from everybody.
-        was_resting: bool,
+        /// Why nobody got it, if it was on hold and no lease.
+        hold: Option<HoldCause>,
     },
     /// An operator brought leases.
     LeasesImported(usize),

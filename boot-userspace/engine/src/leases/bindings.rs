@@ -14,6 +14,7 @@ use crate::config::Subnet;
 use crate::leases::binding::{Binding, State};
 use crate::leases::by_machine::ByMachine;
 use crate::leases::holds::{Hold, Holds};
+use crate::leases::state::HoldCause;
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -102,7 +103,7 @@ impl Bindings {
     }
 
     /// Writes a binding from the configuration or the store, or a change of state. What the machine had so far in the
-    /// same subnet rests as long as it was promised; what it has in other subnets stays as it is.
+    /// same subnet is on hold as long as it was promised; what it has in other subnets stays as it is.
     pub fn put(&mut self, mac: Mac, binding: Binding) {
         if let Some(old) = self.machines.insert(mac, binding)
             && old.address != binding.address
@@ -110,7 +111,7 @@ impl Bindings {
         {
             self.owner.remove(&old.address);
             match old.state {
-                State::Leased(until) | State::Released(until) => self.hold_address(old.address, mac, until),
+                State::Leased(until) | State::Released(until) => self.hold_promised(old.address, mac, until),
                 _ => self.note_freed(old.address),
             }
         }
@@ -168,21 +169,21 @@ impl Bindings {
         Some(binding)
     }
 
-    /// Takes an address out of use until `now` + [`QUARANTINE`]: this machine was told that somebody else uses it.
-    pub fn quarantine(&mut self, address: Ipv4Addr, mac: Mac, now: u64) {
-        self.holds.begin(address, Hold { mac, until: now + QUARANTINE });
+    /// Takes an address out of use until `now` + [`QUARANTINE`]: another host uses it.
+    pub fn quarantine(&mut self, address: Ipv4Addr, mac: Mac, cause: HoldCause, now: u64) {
+        self.holds.begin(address, Hold { mac, until: now + QUARANTINE, cause });
     }
 
     /// Leaves an address that nobody has alone until that second: it was promised to a machine that has another one
-    /// now, for example.
-    pub fn hold_address(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
-        self.holds.begin(address, Hold { mac, until });
+    /// now.
+    pub fn hold_promised(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
+        self.holds.begin(address, Hold { mac, until, cause: HoldCause::Promised });
         self.note_freed(address);
     }
 
-    /// The same, as the store has it.
-    pub fn restore_hold(&mut self, address: Ipv4Addr, mac: Mac, until: u64) {
-        self.holds.restore(address, Hold { mac, until });
+    /// A hold as the store has it.
+    pub fn restore_hold(&mut self, address: Ipv4Addr, hold: Hold) {
+        self.holds.restore(address, hold);
         self.note_freed(address);
     }
 
@@ -205,7 +206,7 @@ impl Bindings {
         self.exhausted.remove(&subnet);
     }
 
-    /// Addresses that nobody has and that rest at this second.
+    /// Addresses that nobody has and that are on hold at this second.
     pub fn held(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Hold)> {
         self.holds.iter(now).filter(|(address, _)| !self.owner.contains_key(address))
     }
@@ -411,7 +412,10 @@ mod tests {
         bindings.put(mac, Binding { address: before, subnet: 0, state: State::Leased(500) });
         bindings.put(mac, reserved(60));
         assert_eq!(bindings.owner(before), None);
-        assert_eq!(bindings.held(0).collect::<Vec<_>>(), [(before, Hold { mac, until: 500 })]);
+        assert_eq!(
+            bindings.held(0).collect::<Vec<_>>(),
+            [(before, Hold { mac, until: 500, cause: HoldCause::Promised })]
+        );
         bindings.put(mac, reserved(61));
         assert_eq!(bindings.held(0).count(), 1, "a reservation is no promise");
         let there = Binding { address: Ipv4Addr::new(10, 1, 0, 8), subnet: 1, state: State::Leased(400) };

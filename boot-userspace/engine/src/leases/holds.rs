@@ -7,15 +7,18 @@ use boot_common::Mac;
 
 use crate::Engine;
 use crate::command::{Command, Now};
-use crate::leases::record::{Change, Lease, LeaseState};
+use crate::leases::record::{Change, Lease};
+use crate::leases::state::{HoldCause, LeaseState};
 
-/// Why nobody gets an address, and until when.
+/// Nobody gets an address, for this cause and until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// Who found it in use, or was promised it and has another one now.
     pub mac: Mac,
     /// Unix seconds.
     pub until: u64,
+    /// Why.
+    pub cause: HoldCause,
 }
 
 /// All held addresses.
@@ -94,7 +97,7 @@ impl Engine {
                 mac: hold.mac,
                 address,
                 subnet: subnet.cidr,
-                state: LeaseState::OnHold,
+                state: LeaseState::OnHold(hold.cause),
                 expires: seconds(hold.until),
                 hostname: None,
                 recognised_by: None,
@@ -115,10 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rests_end_in_time_and_the_longer_one_counts() {
+    fn holds_end_in_time_and_the_longer_one_counts() {
         let mut holds = Holds::default();
         let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
-        let hold = |until| Hold { mac: Mac([2, 0, 0, 0, 0, 1]), until };
+        let hold = |until| Hold { mac: Mac([2, 0, 0, 0, 0, 1]), until, cause: HoldCause::InUse };
         assert!(holds.end(99).is_empty());
         holds.begin(a, hold(100));
         holds.begin(b, hold(200));

@@ -9,12 +9,14 @@ pub mod operator;
 pub mod pool;
 pub mod pools;
 pub mod record;
+pub mod state;
 pub mod stats;
 pub mod unstored;
 
 pub use holds::Hold;
-pub use operator::{Entry, FOREVER, NotALease, Outcome, Refusal, Shown, Standing, Which};
+pub use operator::{Entry, FOREVER, NotALease, Outcome, Refusal, Shown, Which};
 pub use pool::Pool;
-pub use record::{Change, Lease, LeaseState, NotAState};
+pub use record::{Change, Lease};
+pub use state::{HoldCause, LeaseState, NotACause, NotAState};
 pub use stats::Held;
 pub use unstored::Promised;

@@ -15,7 +15,8 @@ use crate::command::Now;
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::in_pool;
 use crate::leases::holds::Hold;
-use crate::leases::record::{Change, Lease, LeaseState};
+use crate::leases::record::{Change, Lease};
+use crate::leases::state::LeaseState;
 use crate::machines::Known;
 
 pub use which::{NotALease, Which};
@@ -25,49 +26,6 @@ pub use which::{NotALease, Which};
 pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The longest host name that is kept.
 const LONGEST_NAME: usize = 253;
-
-/// How far an address is a machine's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Offered and not yet requested.
-    Offered,
-    /// Promised.
-    Leased,
-    /// Given back or run out: still the machine's, unless another one needs it.
-    Released,
-    /// In the configuration.
-    Reserved,
-    /// Nobody's for a while: the machine found that somebody else uses it, or was promised it and has another one now.
-    OnHold,
-}
-
-impl Standing {
-    /// Every one of an address that is a machine's.
-    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::Released, Self::Reserved];
-
-    /// How far an address is a machine's at this second.
-    #[must_use]
-    pub fn of(state: State, now: u64) -> Self {
-        match state {
-            State::Reserved => Self::Reserved,
-            State::Offered(until) if until > now => Self::Offered,
-            State::Leased(until) if until > now => Self::Leased,
-            State::Offered(_) | State::Leased(_) | State::Released(_) | State::Idle => Self::Released,
-        }
-    }
-
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Offered => "offered",
-            Self::Leased => "leased",
-            Self::Released => "released",
-            Self::Reserved => "reserved",
-            Self::OnHold => "resting",
-        }
-    }
-}
 
 /// A lease as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +37,7 @@ pub struct Shown {
     /// The subnet.
     pub subnet: Ipv4Net,
     /// How far it has the address.
-    pub standing: Standing,
+    pub state: LeaseState,
     /// When the promise ends or ended, in Unix seconds. It is made further ahead than the client knows.
     pub expires: Option<u64>,
     /// The machine's name in the configuration, else the one that came with an imported lease.
@@ -140,10 +98,9 @@ impl Engine {
     /// keeps leases that no longer fit the configuration.
     #[must_use]
     pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
-        let resting: HashMap<Ipv4Addr, Hold> = self.bindings.held(now.seconds()).collect();
-        let stored = stored
-            .iter()
-            .filter(|lease| lease.state != LeaseState::OnHold && !resting.contains_key(&lease.address));
+        let on_hold: HashMap<Ipv4Addr, Hold> = self.bindings.held(now.seconds()).collect();
+        let stored =
+            stored.iter().filter(|lease| !lease.state.is_on_hold() && !on_hold.contains_key(&lease.address));
         let mut stored: HashMap<(Mac, Ipv4Addr), &Lease> =
             stored.map(|lease| ((lease.mac, lease.address), lease)).collect();
         let mut all: Vec<Shown> = self
@@ -159,15 +116,15 @@ impl Engine {
             mac: lease.mac,
             address: lease.address,
             subnet: lease.subnet,
-            standing: Standing::Released,
+            state: LeaseState::Released,
             expires: u64::try_from(lease.expires).ok(),
             name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
         }));
-        all.extend(resting.into_iter().map(|(address, Hold { mac, until })| Shown {
+        all.extend(on_hold.into_iter().map(|(address, Hold { mac, until, cause })| Shown {
             mac,
             address,
             subnet: self.subnet_at(self.policy.subnet_of(address)),
-            standing: Standing::OnHold,
+            state: LeaseState::OnHold(cause),
             expires: Some(until),
             name: self.policy.client(mac).name,
         }));
@@ -188,7 +145,7 @@ impl Engine {
             mac,
             address: binding.address,
             subnet: self.subnet_at(Some(binding.subnet)),
-            standing: Standing::of(binding.state, now.seconds()),
+            state: LeaseState::of(binding.state, now.seconds()),
             expires,
             name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
         }
@@ -199,7 +156,7 @@ impl Engine {
         subnet.map_or_else(Ipv4Net::default, |subnet| subnet.cidr)
     }
 
-    /// The leases to delete, and how: all that a machine has, and only where it has none what rests because of it.
+    /// The leases to delete, and how: all that a machine has, and only where it has none the holds because of it.
     ///
     /// # Errors
     /// There is none, or the configuration would give it again.
@@ -210,19 +167,19 @@ impl Engine {
         now: Now,
     ) -> Result<Vec<(Shown, Change)>, Refusal> {
         let mut meant = which.find(self.leases(stored, now));
-        if meant.iter().any(|shown| shown.standing != Standing::OnHold) {
-            meant.retain(|shown| shown.standing != Standing::OnHold);
+        if meant.iter().any(|shown| !shown.state.is_on_hold()) {
+            meant.retain(|shown| !shown.state.is_on_hold());
         }
         // Who was recognised by another identity than its MAC makes room for the next one that is.
-        let stays = |shown: &Shown| shown.standing == Standing::Reserved && self.machines.is_named(shown.mac);
+        let stays = |shown: &Shown| shown.state == LeaseState::Reserved && self.machines.is_named(shown.mac);
         let (reserved, meant): (Vec<Shown>, Vec<Shown>) = meant.into_iter().partition(stays);
         if meant.is_empty() {
             let Some(shown) = reserved.into_iter().next() else { return Err(Refusal::Unknown(which)) };
             let machine = shown.name.unwrap_or_else(|| shown.mac.to_string());
             return Err(Refusal::Reserved { address: shown.address, machine });
         }
-        let change = |shown: &Shown| match shown.standing {
-            Standing::OnHold => Change::Lift(shown.address),
+        let change = |shown: &Shown| match shown.state {
+            LeaseState::OnHold(_) => Change::Lift(shown.address),
             _ => Change::Delete(shown.mac, shown.address),
         };
         Ok(meant.into_iter().map(|shown| (shown.clone(), change(&shown))).collect())

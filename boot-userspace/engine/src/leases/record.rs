@@ -1,24 +1,23 @@
 //! What is kept over a restart.
 
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
+use super::state::LeaseState;
 use crate::machines::Identity;
 
 /// One change of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The machine has this lease in its subnet now, or, where its state is [`LeaseState::OnHold`], the address rests now
+    /// The machine has this lease in its subnet now, or, where its state is [`LeaseState::OnHold`], the address is on hold
     /// because of it, whatever else it has. If another machine had the address, that machine's lease is gone. Leases of the
     /// machine in other subnets stay.
     Put(Lease),
     /// The machine has no lease of this address any more.
     Delete(Mac, Ipv4Addr),
-    /// The address rests no longer.
+    /// The address is on hold no longer.
     Lift(Ipv4Addr),
 }
 
@@ -71,54 +70,5 @@ impl Lease {
     pub fn later_by(self, seconds: i64) -> Self {
         let (expires, updated) = (self.expires.saturating_add(seconds), self.updated.saturating_add(seconds));
         Self { expires, updated, ..self }
-    }
-}
-
-/// How far a machine has come with its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LeaseState {
-    /// Offered, and so kept for this machine, but not yet requested.
-    Offered,
-    /// Acknowledged.
-    Leased,
-    /// Nobody gets it until it ends: somebody else was found to use it when the machine was to have it, or it is still
-    /// promised to the machine, which has another one now.
-    OnHold,
-    /// Given back.
-    Released,
-}
-
-impl LeaseState {
-    /// Every state.
-    pub const ALL: [Self; 4] = [Self::Offered, Self::Leased, Self::OnHold, Self::Released];
-
-    /// The word for it in the store, the API and the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Offered => "offered",
-            Self::Leased => "leased",
-            Self::OnHold => "resting",
-            Self::Released => "released",
-        }
-    }
-}
-
-impl fmt::Display for LeaseState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that is no state of a lease.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a lease state (expected offered, leased, resting or released)")]
-pub struct NotAState;
-
-impl FromStr for LeaseState {
-    type Err = NotAState;
-
-    fn from_str(word: &str) -> Result<Self, NotAState> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word).ok_or(NotAState)
     }
 }

@@ -5,15 +5,15 @@ use ipnet::Ipv4Net;
 
 use crate::Engine;
 use crate::command::Now;
-use crate::leases::operator::Standing;
+use crate::leases::state::LeaseState;
 
 /// How many machines have an address of a subnet, by how far it is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The subnet.
     pub subnet: Ipv4Net,
-    /// The numbers, in the order of [`Standing::ALL`].
-    pub machines: [u64; Standing::ALL.len()],
+    /// The numbers, in the order of [`LeaseState::BOUND`].
+    pub machines: [u64; LeaseState::BOUND.len()],
 }
 
 impl Engine {
@@ -29,9 +29,9 @@ impl Engine {
         let mut all: Vec<Held> =
             subnets.map(|subnet| Held { subnet: subnet.cidr, machines: Default::default() }).collect();
         for (_, binding) in self.bindings.iter() {
-            let standing = Standing::of(binding.state, now.seconds());
+            let state = LeaseState::of(binding.state, now.seconds());
             if let Some(held) = all.get_mut(binding.subnet)
-                && let Some(position) = Standing::ALL.iter().position(|other| *other == standing)
+                && let Some(position) = LeaseState::BOUND.iter().position(|other| *other == state)
                 && let Some(machines) = held.machines.get_mut(position)
             {
                 *machines += 1;

@@ -14,7 +14,8 @@ use crate::Engine;
 use crate::command::{Command, Told};
 use crate::leases::binding::Binding;
 use crate::leases::holds::Hold;
-use crate::leases::record::{Change, Lease, LeaseState};
+use crate::leases::record::{Change, Lease};
+use crate::leases::state::LeaseState;
 
 /// What a machine had before it was promised more.
 #[derive(Debug)]
@@ -67,10 +68,10 @@ impl Engine {
         let places: HashSet<(Mac, Ipv4Addr)> = promised.iter().map(Before::place).collect();
         for change in changes {
             match change {
-                Change::Put(Lease { mac, address, state: LeaseState::OnHold, expires, .. }) => {
+                Change::Put(Lease { mac, address, state: LeaseState::OnHold(cause), expires, .. }) => {
                     // With what the machine has stored next.
                     let until = u64::try_from(*expires).unwrap_or(0);
-                    self.bindings.holds.begin(*address, Hold { mac: *mac, until });
+                    self.bindings.holds.begin(*address, Hold { mac: *mac, until, cause: *cause });
                 }
                 Change::Put(lease)
                     if lease.state == LeaseState::Leased && places.contains(&(lease.mac, lease.address)) => {}

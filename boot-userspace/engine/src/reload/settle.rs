@@ -107,7 +107,7 @@ impl Engine {
         for other in instead.iter().filter(|other| other.subnet != subnet) {
             self.free(mac, other.address);
             if other.is_promised() && is_live(other) {
-                self.bindings.hold_address(other.address, mac, other.ends());
+                self.bindings.hold_promised(other.address, mac, other.ends());
             }
         }
         // The kernel may go on with what it has of this very address.

@@ -3,7 +3,6 @@
 use boot_common::Reason;
 
 use super::*;
-use crate::leases::operator::Standing;
 use crate::leases::unstored::Promised;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -218,7 +217,7 @@ fn sent(lab: &mut Lab) -> Vec<MessageType> {
 
 /// The store after these changes.
 pub(super) fn store_after(changes: &[Change]) -> Vec<Lease> {
-    let rests = |lease: &Lease| lease.state == LeaseState::OnHold;
+    let rests = |lease: &Lease| lease.state.is_on_hold();
     let mut leases: Vec<Lease> = Vec::new();
     for change in changes {
         match change {
@@ -267,9 +266,9 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     let mut lab = Lab::new(CONFIG);
     let key = HostKey::from(UNKNOWN);
     let said = |lab: &Lab| lab.engine.counter(Reason::Acked);
-    let standing = |lab: &Lab| {
+    let state = |lab: &Lab| {
         let leases = lab.engine.leases(&[], lab.now);
-        leases.into_iter().find(|shown| shown.mac == UNKNOWN).map(|shown| shown.standing)
+        leases.into_iter().find(|shown| shown.mac == UNKNOWN).map(|shown| shown.state)
     };
     let ask = |lab: &mut Lab, message: &Message| {
         let bytes = message.to_vec().unwrap();
@@ -298,7 +297,7 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     let offered = lab.engine.tables.hosts.get(&key).copied();
     let commands = ask(&mut lab, &request(UNKNOWN, address, Some(SERVER)));
     fail(&mut lab, commands);
-    assert_eq!(standing(&lab), Some(Standing::Offered));
+    assert_eq!(state(&lab), Some(LeaseState::Offered));
     assert_eq!(lab.engine.tables.hosts.get(&key).copied(), offered);
     assert_eq!((said(&lab), lab.engine.counter(Reason::NotStored)), (0, 1));
     // A renewal: what is stored is promised as far as before.
@@ -309,9 +308,9 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     let commands = ask(&mut lab, &renewal(UNKNOWN, address));
     fail(&mut lab, commands);
     assert_eq!(lab.engine.tables.hosts.get(&key).copied(), stored);
-    assert_eq!(standing(&lab), Some(Standing::Leased));
+    assert_eq!(state(&lab), Some(LeaseState::Leased));
     lab.later(600);
-    assert_eq!(standing(&lab), Some(Standing::Released), "the stored lease ran out");
+    assert_eq!(state(&lab), Some(LeaseState::Released), "the stored lease ran out");
 }
 
 /// While a commit is under way more is decided on top of it, and then the disk refuses it.

@@ -1,6 +1,8 @@
 //! Addresses that come back: who may give one back, and when another machine may have it.
 
+use super::promises::store_after;
 use super::*;
+use crate::leases::HoldCause;
 
 #[test]
 fn a_declined_address_rests() {
@@ -107,4 +109,30 @@ fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again()
         |command| matches!(command, Command::Persist(Change::Put(lease)) if lease.state == LeaseState::Leased),
     );
     assert!(stored);
+}
+
+#[test]
+fn a_hold_has_its_cause_and_keeps_it_over_a_restart() {
+    const USER: &str = "02:00:00:00:00:77";
+    let config = CONFIG.replacen("10.1.1.33-10.1.1.34", "10.1.1.33-10.1.1.40", 1);
+    let mut lab = Lab::new(&config);
+    let declined = lab.leased(UNKNOWN);
+    lab.squatter = Some(USER.to_owned());
+    lab.send(&decline(UNKNOWN, declined));
+    // The probe before the first offer tries three.
+    assert!(lab.send(&discover(OTHER)).is_none());
+    let in_use = lab.probes[2];
+    lab.squatter = None;
+    let promised = lab.leased(OTHER);
+    let stored = store_after(&lab.changes);
+    // It has a reserved address by the time of the restart.
+    let reserved = format!("{config}\n[[machine]]\nmac = \"{OTHER}\"\nip = \"10.1.1.60\"\n");
+    let lab = Lab::with_leases(&reserved, &stored, DhcpRole::Server);
+    let shown = lab.engine.leases(&stored, lab.now).into_iter();
+    let holds: Vec<_> = shown.filter_map(|shown| Some((shown.address, shown.state.hold()?))).collect();
+    for expected in
+        [(declined, HoldCause::Declined), (in_use, HoldCause::InUse), (promised, HoldCause::Promised)]
+    {
+        assert!(holds.contains(&expected), "{expected:?} in {holds:?}");
+    }
 }

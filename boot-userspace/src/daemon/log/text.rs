@@ -159,10 +159,11 @@ pub(super) fn write(event: &BootEvent) {
                 "{mac} on {interface} got {answers} answers within a minute ({a_second} a second); the first {most} were logged. It asks in a loop, or another host uses its MAC: check its console and its switch port"
             );
         }
-        Step::LeaseDeleted { address, was_resting: true } => {
-            info!(step, by, %mac, %address, "ended the hold on {address}: it may be given out again");
+        Step::LeaseDeleted { address, hold: Some(cause) } => {
+            info!(step, by, %mac, %address, hold = cause.as_str(),
+                "ended the hold on {address}, which may be given out again: {}", cause.says());
         }
-        Step::LeaseDeleted { address, was_resting: false } => {
+        Step::LeaseDeleted { address, hold: None } => {
             info!(step, by, %mac, %address, "deleted the lease of {address} to {mac}");
         }
         Step::LeasesImported(leases) => info!(step, by, leases, "imported {leases} leases"),

@@ -201,7 +201,7 @@ impl World {
             }
             match change {
                 // What rests is no lease, and beside them.
-                Change::Put(lease) if lease.state == LeaseState::OnHold => {
+                Change::Put(lease) if lease.state.is_on_hold() => {
                     self.store.remove(&lease.address);
                     self.resting.insert(lease.address, lease);
                 }

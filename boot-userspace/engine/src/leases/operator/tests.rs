@@ -7,6 +7,7 @@ use dhcproto::v4::{DhcpOption, Message, MessageType};
 use super::*;
 use crate::command::{Command, Incoming};
 use crate::config::{self, DhcpRole};
+use crate::leases::HoldCause;
 use crate::machines::Machines;
 use crate::policy::{Policy, ServedLink};
 
@@ -90,15 +91,15 @@ impl Lab {
     fn store(&mut self, change: &Change) {
         match change {
             Change::Put(lease) => {
-                let rests = |lease: &Lease| lease.state == LeaseState::OnHold;
+                let rests = |lease: &Lease| lease.state.is_on_hold();
                 let is_elsewhere = |old: &Lease| (old.mac, old.subnet) != (lease.mac, lease.subnet);
                 self.stored.retain(|old| is_elsewhere(old) || rests(old) || rests(lease));
                 self.stored.retain(|old| old.address != lease.address);
                 self.stored.push(lease.clone());
             }
-            Change::Delete(mac, address) => self
-                .stored
-                .retain(|old| (old.mac, old.address) != (*mac, *address) || old.state == LeaseState::OnHold),
+            Change::Delete(mac, address) => {
+                self.stored.retain(|old| (old.mac, old.address) != (*mac, *address) || old.state.is_on_hold())
+            }
             Change::Lift(address) => self.stored.retain(|old| old.address != *address),
         }
     }
@@ -173,7 +174,7 @@ impl Lab {
 
     fn list(&self) -> Vec<(Mac, Ipv4Addr, &'static str)> {
         let leases = self.engine.leases(&self.stored, self.now);
-        leases.into_iter().map(|shown| (shown.mac, shown.address, shown.standing.as_str())).collect()
+        leases.into_iter().map(|shown| (shown.mac, shown.address, shown.state.as_str())).collect()
     }
 
     /// What the kernel gives a machine, and until when.
@@ -355,25 +356,25 @@ fn what_rests_is_listed_and_lifted_by_its_address() {
     lab.discover(machine(7));
     let second = lab.engine.bindings.get(machine(7), 0).unwrap().address;
     assert_ne!(first, second);
-    let standings = |lab: &Lab| -> Vec<(Ipv4Addr, Standing, Option<u64>)> {
+    let states = |lab: &Lab| -> Vec<(Ipv4Addr, LeaseState, Option<u64>)> {
         let leases = lab.engine.leases(&lab.stored, lab.now).into_iter();
         leases
             .filter(|shown| shown.mac == machine(7))
-            .map(|shown| (shown.address, shown.standing, shown.expires))
+            .map(|shown| (shown.address, shown.state, shown.expires))
             .collect()
     };
-    let resting = (first, Standing::OnHold, Some(NOW + 600));
-    assert_eq!(standings(&lab), [resting, (second, Standing::Offered, Some(NOW + 90))]);
+    let resting = (first, LeaseState::OnHold(HoldCause::Declined), Some(NOW + 600));
+    assert_eq!(states(&lab), [resting, (second, LeaseState::Offered, Some(NOW + 90))]);
     let mut lab = Lab::new(lab.stored);
-    assert_eq!(standings(&lab), [resting], "over a restart");
+    assert_eq!(states(&lab), [resting], "over a restart");
     lab.discover(machine(8));
     assert_eq!(lab.engine.bindings.get(machine(8), 0).unwrap().address, second);
 
     // By the machine its own lease is meant first.
     lab.discover(machine(7));
     assert_ne!(lab.delete(&machine(7).to_string()).unwrap().address, first);
-    assert_eq!(lab.delete(&first.to_string()).unwrap().standing, Standing::OnHold);
-    assert_eq!((standings(&lab), lab.stored.len()), (Vec::new(), 0));
+    assert_eq!(lab.delete(&first.to_string()).unwrap().state, LeaseState::OnHold(HoldCause::Declined));
+    assert_eq!((states(&lab), lab.stored.len()), (Vec::new(), 0));
     assert!(matches!(lab.delete(&first.to_string()), Err(Refusal::Unknown(_))));
     // More machines than addresses.
     for last in 10..30 {
