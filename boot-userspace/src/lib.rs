@@ -6,5 +6,6 @@ pub mod fastpath;
 pub mod files;
 pub mod host;
 pub mod http;
+pub mod images;
 pub mod io;
 pub mod store;

@@ -7,6 +7,7 @@ use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::link;
+use crate::images::Images;
 use boot_engine::answers;
 use boot_engine::config::Config;
 
@@ -51,7 +52,13 @@ impl Check {
         }
         let findings = BootFiles::configured(&config).audit(&config);
         findings.iter().for_each(|finding| println!("{}", line(finding)));
-        let is_bad = !errors.is_empty() || findings.iter().any(|finding| finding.verdict == Verdict::Error);
+        let images = Images::audit(&config);
+        images.iter().for_each(|finding| {
+            println!("{}{}", if finding.is_error { "error: " } else { "" }, finding.says);
+        });
+        let is_bad = images.iter().any(|finding| finding.is_error)
+            || !errors.is_empty()
+            || findings.iter().any(|finding| finding.verdict == Verdict::Error);
         ExitCode::from(u8::from(is_bad))
     }
 }

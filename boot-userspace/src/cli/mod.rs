@@ -5,6 +5,7 @@ pub mod configuration;
 mod daemon_api;
 pub mod detach;
 mod explain;
+pub mod images;
 mod import;
 pub mod leases;
 mod reload;
@@ -53,6 +54,10 @@ enum Verb {
     Detach(detach::Detach),
     /// Show, delete and import leases
     Leases(leases::Leases),
+    /// Keeps kernels and initrds of upstreams here, verified
+    ///
+    /// A profile boots one by kernel = "image:NAME". The daemon need not run, and may: both work on the same store.
+    Images(images::Images),
 }
 
 /// `--config FILE`
@@ -76,6 +81,7 @@ impl Cli {
             Verb::Reload(reload) => reload.run(),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
+            Verb::Images(images) => images.run(),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::host::live::Live;
 use crate::host::memory;
 use crate::http::metrics::Sources;
 use crate::http::{self, Site};
+use crate::images::Images;
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
 use crate::store::{self, Store};
@@ -188,10 +189,20 @@ pub async fn serve(
     tokio::spawn(reloader.run(requests));
     let scripts = Arc::new(scripts);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
-    let site = Site { files, machines, scripts, trusted_proxies, readiness: readiness.clone(), events };
+    let images = Images::new(&config, Arc::clone(&events));
+    images.look_over();
+    let (read_ahead, images_counted) = (Arc::clone(&images), Arc::clone(&images));
+    delivery.spawn_blocking(move || read_ahead.read_ahead());
+    let site =
+        Site { files, images, machines, scripts, trusted_proxies, readiness: readiness.clone(), events };
     let connections = Arc::<http::ConnectionStats>::default();
-    let sources =
-        Sources { asks: daemon.asks(), http: Arc::clone(&connections), tftp: stats, events: stream.counts() };
+    let sources = Sources {
+        asks: daemon.asks(),
+        http: Arc::clone(&connections),
+        images: images_counted,
+        tftp: stats,
+        events: stream.counts(),
+    };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::BootFiles;
 use super::inspect::Need;
 use super::path::tidy;
-use boot_engine::config::{BootFileRule, Config};
+use boot_engine::config::{BootFileRule, Config, ImageRef};
 
 /// A file that the configuration names.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ impl BootFiles {
     }
 }
 
-/// Every file in `boot_dir` that the configuration names, in its order: profiles, rules, machines. URLs are not.
+/// Every file in `boot_dir` that the configuration names, in its order: profiles, rules, machines. URLs and images are not there.
 pub(super) fn named(config: &Config) -> Vec<Named> {
     let mut named = Vec::new();
     let mut add = |name: &str, place: String, needs: Vec<Need>| {
-        if !name.contains("://") {
+        if !name.contains("://") && ImageRef::read(name).is_none() {
             named.push(Named { name: name.to_owned(), place, needs });
         }
     };

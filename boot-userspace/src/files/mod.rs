@@ -81,6 +81,14 @@ pub struct Version {
 }
 
 impl OpenFile {
+    /// A file that was opened as `path`.
+    ///
+    /// # Errors
+    /// It is no file, or the system cannot say.
+    pub fn of(file: File, path: PathBuf) -> Result<Self, OpenError> {
+        regular(file, path)
+    }
+
     /// Whether the file has still the content that it had when it was opened. A new name, or one that is taken from it,
     /// as by renaming another file over it, leaves its content alone and yet changes the inode's time.
     ///

@@ -19,7 +19,7 @@ use crate::host::size::human_size;
 use boot_engine::events::{BootEvent, Events, Http, Machine, Step};
 
 /// Bytes that are read at a time.
-const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 128 * 1024;
 /// The kernel reads no less than that ahead of a reader, so a look at one byte of as many tells of all.
 const LOOK_EVERY: usize = 128 * 1024;
 

@@ -66,10 +66,37 @@ pub(super) async fn nothing_there(
 }
 
 /// A file, and what has to be known before anything is sent of it.
-struct Found {
+pub(super) struct Found {
     opened: OpenFile,
     content_type: &'static str,
     in_memory: bool,
+}
+
+impl Found {
+    /// Looks at a file that clients know as `name`. Waits for its disk.
+    pub(super) fn new(name: &str, opened: OpenFile) -> Self {
+        let content_type = content_type(name, |bytes, at| opened.file.read_at(bytes, at));
+        let in_memory = has_no_disk(&opened.file);
+        Self { content_type: content_type.unwrap_or(ANYTHING), opened, in_memory }
+    }
+
+    /// Answers with what the request wants of the file.
+    pub(super) fn send(
+        self,
+        method: &Method,
+        headers: &HeaderMap,
+        etag: Option<String>,
+        modified: SystemTime,
+        to: Recipient,
+        outbox: Option<Outbox>,
+    ) -> Response {
+        let Self { opened, content_type, in_memory } = self;
+        let facts = Facts { etag, modified, size: opened.size, content_type, is_stream: false };
+        send(method, headers, &facts, to, |segments, to| {
+            let wanted = segments.iter().map(Segment::of_file).sum();
+            body::body(Delivery::new(opened, in_memory, wanted, to), segments, outbox)
+        })
+    }
 }
 
 /// What can be had without waiting for a disk; none says nothing.
@@ -86,12 +113,7 @@ fn find_at_hand(files: &BootFiles, name: &str) -> Option<Found> {
 /// The same, and waits as long as it takes.
 async fn find(files: &Arc<BootFiles>, name: String) -> Result<Found, OpenError> {
     let waiting = Arc::clone(files);
-    let found = tokio::task::spawn_blocking(move || {
-        let opened = waiting.open_plain(&name)?;
-        let content_type = content_type(&name, |bytes, at| opened.file.read_at(bytes, at));
-        let in_memory = has_no_disk(&opened.file);
-        Ok(Found { content_type: content_type.unwrap_or(ANYTHING), opened, in_memory })
-    });
+    let found = tokio::task::spawn_blocking(move || Ok(Found::new(&name, waiting.open_plain(&name)?)));
     found.await.unwrap_or_else(|error| {
         Err(OpenError::Io { path: files.boot_dir().to_path_buf(), error: io::Error::other(error) })
     })
@@ -104,14 +126,40 @@ fn answer(
     to: Recipient,
     outbox: Option<Outbox>,
 ) -> Response {
-    let Found { opened, content_type, in_memory } = found;
-    let OpenFile { size, modified, identity: (_, inode), .. } = opened;
+    let OpenFile { size, modified, identity: (_, inode), .. } = found.opened;
     let nanoseconds = modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    let etag = format!("\"{inode:x}-{size:x}-{nanoseconds:x}\"");
-    let subject = Subject { etag: &etag, modified, size };
+    let etag = Some(format!("\"{inode:x}-{size:x}-{nanoseconds:x}\""));
+    found.send(method, headers, etag, modified, to, outbox)
+}
+
+/// What is known of something that is sent.
+pub(super) struct Facts {
+    /// In quotes. None where nobody knows yet what it will be.
+    pub(super) etag: Option<String>,
+    pub(super) modified: SystemTime,
+    pub(super) size: u64,
+    pub(super) content_type: &'static str,
+    /// It comes as a stream: who asks for several ranges of it gets the whole (RFC 9110 section 14.2).
+    pub(super) is_stream: bool,
+}
+
+/// Answers with what the request wants of something. `body` sends the segments.
+pub(super) fn send(
+    method: &Method,
+    headers: &HeaderMap,
+    facts: &Facts,
+    to: Recipient,
+    body: impl FnOnce(Vec<Segment>, Recipient) -> Body,
+) -> Response {
+    let Facts { etag, modified, size, content_type, is_stream } = facts;
+    let (size, content_type) = (*size, *content_type);
+    let subject = Subject { etag: etag.as_deref().unwrap_or_default(), modified: *modified, size };
     let verdict = judge(headers, &subject, method == Method::GET);
-    let validators = [(ETAG, etag.clone()), (LAST_MODIFIED, date::format(modified))];
+    let etag = etag.iter().filter_map(|tag| Some((ETAG, tag.parse().ok()?)));
+    let modified = date::format(*modified).parse().map(|time| (LAST_MODIFIED, time));
+    let validators: HeaderMap = etag.chain(modified).collect();
     let mut facts: Vec<(HeaderName, String)> = vec![(ACCEPT_RANGES, "bytes".to_owned())];
+    let whole = (StatusCode::OK, content_type.to_owned(), vec![Segment::File(0..size)]);
     let (status, content_type, segments) = match verdict {
         Verdict::NotModified => return (StatusCode::NOT_MODIFIED, validators).into_response(),
         Verdict::Changed => return (StatusCode::PRECONDITION_FAILED, validators).into_response(),
@@ -119,7 +167,8 @@ fn answer(
             let whole = [(CONTENT_RANGE, format!("bytes */{size}"))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, whole).into_response();
         }
-        Verdict::Whole => (StatusCode::OK, content_type.to_owned(), vec![Segment::File(0..size)]),
+        Verdict::Whole => whole,
+        Verdict::Parts(_) if *is_stream => whole,
         Verdict::Part(range) => {
             facts.push((CONTENT_RANGE, multipart::content_range(&range, size)));
             (StatusCode::PARTIAL_CONTENT, content_type.to_owned(), vec![Segment::File(range)])
@@ -136,12 +185,7 @@ fn answer(
     let is_head = method == Method::HEAD;
     let is_part = status == StatusCode::PARTIAL_CONTENT;
     to.happened(Http::Asked { file: Arc::clone(&to.file), is_head, is_part });
-    let body = if is_head {
-        Body::empty()
-    } else {
-        let wanted = segments.iter().map(Segment::of_file).sum();
-        body::body(Delivery::new(opened, in_memory, wanted, to), segments, outbox)
-    };
+    let body = if is_head { Body::empty() } else { body(segments, to) };
     let mut response = (status, validators, body).into_response();
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
     response.headers_mut().extend(facts);
@@ -159,10 +203,13 @@ fn refuse(error: OpenError, to: Recipient) -> Response {
     (status, text).into_response()
 }
 
-const ANYTHING: &str = "application/octet-stream";
+pub(super) const ANYTHING: &str = "application/octet-stream";
 
 /// UEFI HTTP Boot goes by this header before it looks at the name (UEFI 2.10 section 24.7). Fails as `read` does.
-fn content_type(name: &str, read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<&'static str> {
+pub(super) fn content_type(
+    name: &str,
+    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<&'static str> {
     let begins = |at: u64, wanted: &[u8]| {
         let mut found = vec![0; wanted.len()];
         Ok::<_, io::Error>(read(&mut found, at)? == wanted.len() && found == wanted)

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::daemon::request::{Ask, Stats};
 use crate::http::ConnectionStats as Connections;
+use crate::images::{Counters, Images};
 use boot_engine::events::Counts;
 use boot_engine::leases::LeaseState;
 use boot_engine::tftp::TftpStats;
@@ -25,6 +26,8 @@ pub struct Sources {
     pub asks: mpsc::Sender<Ask>,
     /// What became of HTTP connections.
     pub http: Arc<Connections>,
+    /// What became of images.
+    pub images: Arc<Images>,
     /// Each interface's transfers.
     pub tftp: Vec<(String, Arc<TftpStats>)>,
     /// What has happened.
@@ -58,7 +61,7 @@ async fn metrics(State(sources): State<Sources>) -> Response {
 
 /// Without `stats` it has what does not need the DHCP server.
 fn page(stats: Option<&Stats>, sources: &Sources) -> String {
-    let Sources { http, tftp, events, .. } = sources;
+    let Sources { http, images, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -73,6 +76,7 @@ fn page(stats: Option<&Stats>, sources: &Sources) -> String {
     }
     of_events(&mut page, events);
     of_http(&mut page, http);
+    of_images(&mut page, &images.counters);
     of_tftp(&mut page, tftp);
     page.text
 }
@@ -144,6 +148,17 @@ fn of_http(page: &mut Page, http: &Connections) {
     page.sample(&[], http.refused());
 }
 
+fn of_images(page: &mut Page, images: &Counters) {
+    page.family(
+        "xpxe_images_total",
+        "counter",
+        "Fetches of images from upstreams, and what else became of images.",
+    );
+    for (what, count) in images.all() {
+        page.sample(&[("what", what)], count);
+    }
+}
+
 fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
     page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
     for (interface, stats) in tftp {
@@ -206,7 +221,8 @@ mod tests {
     use boot_engine::leases::Pool;
 
     fn sources(tftp: Vec<(String, Arc<TftpStats>)>) -> Sources {
-        Sources { asks: mpsc::channel(1).0, http: Arc::default(), tftp, events: Arc::default() }
+        let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
+        Sources { asks: mpsc::channel(1).0, http: Arc::default(), images, tftp, events: Arc::default() }
     }
 
     #[test]
@@ -241,6 +257,7 @@ mod tests {
             "xpxe_store_failures_total 5",
             "xpxe_dhcp_answers 1",
             "xpxe_http_connections 0",
+            "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
             "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",
         ] {

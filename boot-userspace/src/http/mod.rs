@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::files::BootFiles;
 use crate::host::clock;
+use crate::images::Images;
 use boot_engine::config::Http;
 use boot_engine::events::{BootEvent, Events, Machine, Step};
 use boot_engine::machines::Machines;
@@ -24,6 +25,7 @@ mod date;
 mod delivery;
 mod files;
 mod health;
+mod images;
 pub mod metrics;
 mod multipart;
 mod outbox;
@@ -44,6 +46,8 @@ use protocol::Tcp;
 pub struct Site {
     /// The files that may be served.
     pub files: Arc<BootFiles>,
+    /// The content store.
+    pub images: Arc<Images>,
     /// The machines and their addresses.
     pub machines: Machines,
     /// Who writes the boot scripts.
@@ -71,6 +75,7 @@ pub fn router(site: Site) -> Router {
         .route("/ipxe/boot.ipxe", get(boot::script))
         .route("/files/{*path}", get(files::file))
         .route("/tftp/{*path}", get(files::file))
+        .route("/images/{*path}", get(images::image))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(files::nothing_there)

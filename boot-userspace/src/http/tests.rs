@@ -61,6 +61,7 @@ async fn rig() -> Rig {
     let files = BootFiles::new(dir.path().join("boot"), BTreeMap::new()).with_system_dirs(Vec::new());
     let site = Site {
         files: Arc::new(files),
+        images: Images::new(&Config::empty(), Arc::new(())),
         machines: Machines::default(),
         scripts: Arc::new(Echo),
         trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),

@@ -31,6 +31,7 @@ use boot_tests::engine as fixture;
 use boot_tests::packet::{Client, Packet, checksums_are_right};
 use boot_userspace::files::{BootFiles, MissingLoader};
 use boot_userspace::http::{self, Readiness, Site};
+use boot_userspace::images::Images;
 use dhcproto::Decodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use proptest::prelude::*;

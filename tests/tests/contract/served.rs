@@ -113,8 +113,10 @@ impl Files {
     /// The HTTP server on a port of its own, until the process ends.
     fn serve(&self) -> Result<SocketAddrV4> {
         let config = config::parse(CONFIG, "contract.toml")?;
+        let images = Images::new(&config, Arc::new(()));
         let site = Site {
             files: Arc::clone(&self.boot_files),
+            images,
             machines: Machines::default(),
             scripts: Arc::new(ScriptWriter::new(config)?),
             trusted_proxies: Arc::new([]),

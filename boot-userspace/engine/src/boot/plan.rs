@@ -7,7 +7,7 @@ use boot_common::Mac;
 
 use super::choice::{Booting, Choice};
 use super::is_url;
-use crate::config::{Arch, Config, Machine, Unknown, tame};
+use crate::config::{Arch, Config, ImageRef, Machine, Unknown, tame};
 use crate::machines::Asker;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
@@ -94,9 +94,9 @@ pub struct BootPlan {
     pub name: String,
     /// The profile that this comes from.
     pub profile: String,
-    /// A path in the boot directory, or a URL.
+    /// A path in the boot directory, an image of the store, or a URL.
     pub kernel: String,
-    /// In the order in which the kernel gets them; each a path in the boot directory, or a URL.
+    /// In the order in which the kernel gets them; each a path in the boot directory, an image, or a URL.
     pub initrds: Vec<String>,
     /// The kernel's arguments; may be empty.
     pub args: String,
@@ -191,9 +191,13 @@ fn who(asked: &Asked) -> String {
     asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
 }
 
-/// A path in the boot directory as a URL; URLs stay as they are.
+/// A path in the boot directory or an image as a URL; URLs stay as they are.
 #[must_use]
 pub fn url(server: SocketAddr, path: &str) -> String {
+    // What the configuration has was read before.
+    if let Some(Ok(image)) = ImageRef::read(path) {
+        return format!("http://{server}/images/{}", image.name);
+    }
     if is_url(path) {
         return path.to_owned();
     }

@@ -11,15 +11,12 @@ const MAX_LEASE: u64 = 365 * 86_400;
 const MIN_MEMORY: u64 = 4 << 10;
 const MAX_MEMORY: u64 = 4 << 30;
 
+/// Less is a number that lacks its unit.
+const MIN_DISK: u64 = 1 << 20;
+
 /// A lease time such as `10m`.
 pub(super) fn lease(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    let total = amount(text, &units).ok_or_else(|| {
-        format!(
-            "{} is not a time; write a number and s, m, h or d, such as \"90s\", \"10m\", \"1h\" or \"2d\"",
-            quoted(text)
-        )
-    })?;
+    let total = seconds(text)?;
     if total < MIN_LEASE {
         return Err(format!("{} is too short; write at least \"60s\"", quoted(text)));
     }
@@ -27,6 +24,46 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
         return Err(format!("{} is too long; write at most \"365d\"", quoted(text)));
     }
     Ok(Duration::from_secs(total))
+}
+
+/// A time such as `1h`, of at least a second.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let total = seconds(text)?;
+    if total == 0 {
+        return Err(format!("{} is too short; write at least \"1s\"", quoted(text)));
+    }
+    if total > MAX_LEASE {
+        return Err(format!("{} is too long; write at most \"365d\"", quoted(text)));
+    }
+    Ok(Duration::from_secs(total))
+}
+
+/// Bytes on a disk such as `20G`.
+pub(super) fn disk(text: &str) -> Result<u64, String> {
+    let units = [("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40), ("", 1)];
+    let total = amount(text, &units).ok_or_else(|| {
+        format!("{} is not an amount; write a number and M, G or T, such as \"20G\"", quoted(text))
+    })?;
+    if total < MIN_DISK {
+        return Err(format!(
+            "{} is {total} bytes, which hardly an image fits into; write at least \"1M\"",
+            quoted(text)
+        ));
+    }
+    if total == u64::MAX {
+        return Err(format!("{} is too much; write less", quoted(text)));
+    }
+    Ok(total)
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    amount(text, &units).ok_or_else(|| {
+        format!(
+            "{} is not a time; write a number and s, m, h or d, such as \"90s\", \"10m\", \"1h\" or \"2d\"",
+            quoted(text)
+        )
+    })
 }
 
 /// Bytes such as `64M`, or none with `0`.
@@ -79,6 +116,21 @@ mod tests {
         for text in ["366d", "99999999999999999999999d", "18446744073709551615m"] {
             assert!(lease(text).is_err_and(|why| why.contains("too long")), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_intervals_and_sizes_of_disks() {
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(interval("365d"), Ok(Duration::from_secs(MAX_LEASE)));
+        assert!(interval("0s").is_err_and(|why| why.contains("too short")));
+        assert!(interval("366d").is_err_and(|why| why.contains("too long")));
+        assert!(interval("5").is_err_and(|why| why.contains("is not a time")));
+        for (text, bytes) in [("1M", 1 << 20), ("20G", 20 << 30), ("3T", 3 << 40), ("1048576", 1 << 20)] {
+            assert_eq!(disk(text), Ok(bytes), "{text}");
+        }
+        assert!(disk("20GB").is_err_and(|why| why.contains("is not an amount")));
+        assert!(disk("20").is_err_and(|why| why.contains("is 20 bytes")));
+        assert!(disk("99999999999T").is_err_and(|why| why.contains("too much")));
     }
 
     #[test]

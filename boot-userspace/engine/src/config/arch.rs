@@ -8,7 +8,7 @@ use boot_common::class::{Firmware, Program};
 
 use super::reader::Table;
 use super::report::{At, Report};
-use super::value;
+use super::{image, value};
 
 /// An architecture as the keys of `[ipxe]` and `arch` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,10 +143,10 @@ pub(super) fn check(
     let mut all = BTreeMap::new();
     for written in from {
         let kernel = written.kernel.as_ref();
-        let kernel = kernel.and_then(|at| at.read(report, |text| value::image(text, boot_dir)));
+        let kernel = kernel.and_then(|at| at.read(report, |text| image::kernel(text, boot_dir)));
         let images = written.initrd.iter();
         let images: Vec<String> =
-            images.filter_map(|at| at.read(report, |text| value::image(text, boot_dir))).collect();
+            images.filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir))).collect();
         let args = written.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
         let console = written.console.as_ref().and_then(|at| at.read(report, value::console));
         let initrd = written.has_initrd.then_some(images);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Machine, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report, once};
 use super::value::quoted;
-use super::{address, amount, boot_file, file, group, http, machine, name, profile, subnet, value};
+use super::{address, amount, boot_file, file, group, http, images, machine, name, profile, subnet, value};
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
 pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<Machine>) {
@@ -15,6 +15,7 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }
     config.http = http::check(&file.http, report);
+    config.images = images::check(&file.images, report);
     config.tftp = tftp(file, config.tftp, report);
     for (kind, path) in &file.ipxe {
         config.ipxe.extend(path.read(report, value::absolute).map(|path| ((*kind).to_owned(), path)));

@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use super::arch::{Arch, ArchProfile};
 use super::http::Http;
+use super::images::Images;
 use super::matching::{Match, PortSeen};
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
@@ -43,6 +44,8 @@ pub struct Config {
     pub fast_path_memory: u64,
     /// `[http]`
     pub http: Http,
+    /// `[images]`
+    pub images: Images,
     /// `[tftp]`
     pub tftp: Tftp,
     /// `[ipxe]`: the iPXE binary for a kind of firmware, by `bios`, `ia32`, `x64`, `arm32`, `arm64`,
@@ -80,6 +83,7 @@ impl Config {
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
             http: Http::default(),
+            images: Images::default(),
             tftp: Tftp {
                 windowsize: DEFAULT_WINDOWSIZE,
                 single_port: true,
@@ -251,8 +255,8 @@ impl CustomOption {
 /// profile that has them, and the arguments of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// `kernel`: a path relative to `boot_dir` without `..`, or an `http://` or `https://` URL (the
-    /// scheme in lower case).
+    /// `kernel`: a path relative to `boot_dir` without `..`, an `http://` or `https://` URL (the
+    /// scheme in lower case), or what [`ImageRef::read`](super::ImageRef::read) reads without an error.
     pub kernel: String,
     /// `initrd`: like `kernel`, in the order they are loaded. Default: none.
     pub initrd: Vec<String>,

@@ -2,7 +2,7 @@
 //!
 //! A file goes through three hands, and none of them stops at the first problem:
 //! the TOML parser (`syntax`), the walk that knows keys and types (`reader`, `leaf`, `file`), and the checks that
-//! know what the values mean (`check`, `subnet`, `machine`); `http`, `option`, `boot_file` and `relay_port` have both of
+//! know what the values mean (`check`, `subnet`, `machine`); `http`, `images`, `option`, `boot_file` and `relay_port` have both of
 //! what is theirs. What comes out is either a [`Config`] that
 //! needs no further checking or every [`Problem`] in the file, each with its key and line.
 
@@ -17,6 +17,8 @@ mod compact;
 mod file;
 mod group;
 mod http;
+mod image;
+mod images;
 mod inherit;
 mod leaf;
 mod machine;
@@ -52,6 +54,8 @@ pub use checked::{
     RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
+pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
+pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};
 pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};

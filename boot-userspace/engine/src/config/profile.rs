@@ -8,7 +8,7 @@ use super::inherit::{self, Own, lineage, together};
 use super::profile_names::{Length, ProfileNames};
 use super::report::{Place, Report, once};
 use super::value::MAX_ARGS;
-use super::{arch, file, name, option, value};
+use super::{arch, file, image, name, option, value};
 
 pub(super) fn profiles<'f>(
     file: &'f file::File,
@@ -66,8 +66,8 @@ pub(super) fn profiles<'f>(
 
 /// What a profile says for itself.
 fn own(from: &file::Profile, boot_dir: &Path, report: &mut Report<'_>) -> Own {
-    let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| value::image(text, boot_dir)));
-    let images = from.initrd.iter().filter_map(|at| at.read(report, |text| value::image(text, boot_dir)));
+    let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| image::kernel(text, boot_dir)));
+    let images = from.initrd.iter().filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir)));
     let images: Vec<String> = images.collect();
     let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
     let console = from.console.as_ref().and_then(|at| at.read(report, value::console));

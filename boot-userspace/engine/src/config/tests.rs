@@ -4,6 +4,7 @@ mod answers;
 mod files;
 mod groups;
 mod identity;
+mod images;
 mod mistakes;
 mod packaged;
 mod sections;

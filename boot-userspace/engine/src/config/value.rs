@@ -12,6 +12,9 @@ const MAX_BOOT_FILE: usize = 127;
 /// An option without the NUL that firmware expects at its end.
 const MAX_BOOT_URL: usize = 254;
 
+/// What stands before an image of the store in a profile: `image:NAME` or `image:URL`.
+pub(super) const IMAGE: &str = "image:";
+
 /// In quotes, on one line, and not longer than a person reads.
 pub(super) fn quoted(text: &str) -> String {
     let mut start: String = text.chars().take(60).collect();
@@ -65,8 +68,14 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     Ok(path.to_owned())
 }
 
-/// A kernel or an initrd: a file in `boot_dir` or a URL.
-pub(super) fn image(text: &str, boot_dir: &Path) -> Result<String, String> {
+/// A file in `boot_dir` or a URL.
+pub(super) fn file(text: &str, boot_dir: &Path) -> Result<String, String> {
+    if text.starts_with(IMAGE) {
+        return Err(format!(
+            "{} is an image, which only kernel and initrd can be; write a file in boot_dir",
+            quoted(text)
+        ));
+    }
     if text.contains(|c: char| c.is_control()) {
         return Err(format!("{} contains a control character; remove it", quoted(text)));
     }
@@ -101,7 +110,7 @@ pub(super) fn image(text: &str, boot_dir: &Path) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
+pub(super) fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(format!("{} is not fetched; write an http:// or https:// URL", quoted(text)));
     }
@@ -118,7 +127,7 @@ fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
 
 /// What firmware boots: a file in `boot_dir` or a URL, short enough for a DHCP answer.
 pub(super) fn boot_file(text: &str, boot_dir: &Path) -> Result<String, String> {
-    let file = image(text, boot_dir)?;
+    let file = file(text, boot_dir)?;
     let max = if file.contains("://") { MAX_BOOT_URL } else { MAX_BOOT_FILE };
     if file.len() > max {
         return Err(format!("has {} bytes; firmware takes at most {max}", file.len()));
@@ -160,7 +169,7 @@ mod tests {
 
     #[test]
     fn keeps_images_inside_boot_dir() {
-        let image = |text| image(text, Path::new("/var/lib/xpxe/boot"));
+        let image = |text| file(text, Path::new("/var/lib/xpxe/boot"));
         for text in [
             "vmlinuz",
             "talos/vmlinuz",

@@ -130,6 +130,22 @@ pub enum Http {
         /// Why.
         why: NotServed,
     },
+    /// An image is not served.
+    NoImage {
+        /// Its name.
+        file: Arc<str>,
+        /// Why: a sentence.
+        why: String,
+    },
+    /// An image, or what was asked of it, was sent while it was fetched.
+    Relayed {
+        /// Its name.
+        file: Arc<str>,
+        /// How much.
+        bytes: u64,
+        /// How long it took.
+        took: Duration,
+    },
     /// A file, or what was asked of it, was sent.
     Sent {
         /// Its name.

@@ -64,6 +64,8 @@ kinds! {
     Ra "ra"
     /// A machine asks in a loop.
     Flood "flood"
+    /// An image of the content store.
+    Image "image"
     /// An operator took an address.
     Delete "delete"
     /// An operator brought leases.

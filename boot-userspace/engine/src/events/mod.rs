@@ -9,6 +9,7 @@ mod counts;
 mod dhcp;
 mod files;
 mod happened;
+mod images;
 mod kind;
 mod machine;
 mod queue;
@@ -25,6 +26,7 @@ pub use dhcp::{
     Refusal, Through, TurnedAway,
 };
 pub use files::{Http, NotServed, Script, Tftp, Unheard, WhyNotServed};
+pub use images::Image;
 pub use kind::Kind;
 pub use machine::{LinkName, Machine};
 pub use queue::{MOST_QUEUED, Queue};

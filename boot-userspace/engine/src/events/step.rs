@@ -11,6 +11,7 @@ use super::dhcp::{
     Refusal, Through, TurnedAway,
 };
 use super::files::{Http, Script, Tftp, Unheard};
+use super::images::Image;
 use crate::leases::pool::Pool;
 use crate::leases::state::HoldCause;
 
@@ -83,6 +84,8 @@ pub enum Step {
     },
     /// What HTTP does with files.
     Http(IpAddr, Http),
+    /// What happens to images of the content store.
+    Image(Box<Image>),
     /// A machine was told that there is no IPv6 router.
     RouterAdvertised,
     /// A machine asks in a loop.
@@ -127,6 +130,7 @@ impl Step {
             Self::Unheard(Unheard::Dhcp { .. }) => Kind::Dhcp,
             Self::Script { .. } => Kind::Script,
             Self::Http(..) => Kind::Http,
+            Self::Image(_) => Kind::Image,
             Self::RouterAdvertised => Kind::Ra,
             Self::Flood { .. } => Kind::Flood,
             Self::LeaseDeleted { .. } => Kind::Delete,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use boot_common::Mac;
 use boot_engine::config::{self, Config};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::daemon::log;
 use crate::files::BootFiles;
 use crate::http::{self, Asked, NoScript, Readiness, Scripts, Site};
+use crate::images::Images;
 
 struct Book;
 
@@ -48,13 +50,16 @@ async fn ask_for_everything() {
     let machines = Machines::new(config::parse(known, "test").unwrap().machines).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let config = Config { state_dir: dir.path().join("state"), ..Config::empty() };
+    let events: Events = Arc::new(log::events());
     let site = Site {
         files: Arc::new(files),
+        images: Images::new(&config, Arc::clone(&events)),
         machines: machines.clone(),
         scripts: Arc::new(Book),
         trusted_proxies: Arc::new([]),
         readiness: Readiness::default(),
-        events: Arc::new(log::events()),
+        events,
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();
@@ -83,6 +88,8 @@ async fn ask_for_everything() {
         "GET /files/../secret",
         "GET /files/%2e%2e/secret",
         "GET /somewhere/else",
+        "GET /images/vmlinuz",
+        "GET /images/%2e%2e",
         "GET /files/autoexec.ipxe",
     ] {
         ask(address, request, "").await;

@@ -1,9 +1,12 @@
 //! TFTP, operators, and what lies between the kernel half and the daemon.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use boot_engine::events::Events;
+use boot_engine::config::{ImageName, Sha256Digest};
+use boot_engine::events::{BootEvent, Events, Http, Image, Sink as _, Step};
 use boot_engine::leases::Which;
 use tokio::sync::oneshot;
 
@@ -17,6 +20,29 @@ use crate::store::Store;
 
 pub(super) fn tftp() {
     crate::io::tftp::golden(Arc::new(log::events()));
+}
+
+pub(super) fn images() {
+    let name: ImageName = "vmlinuz".parse().unwrap();
+    let digest: Sha256Digest = "ab".repeat(32).parse().unwrap();
+    let (took, error) = (Duration::from_millis(1200), "https://host/vmlinuz says 503".to_owned());
+    for image in [
+        Image::StoreIsOpen("others may write to the store".to_owned()),
+        Image::BadRecord { name: name.clone(), error: "this is no record of an image".to_owned() },
+        Image::Unreadable { digest, error: "Input/output error (os error 5)".to_owned() },
+        Image::Damaged { digest, path: "blobs/abab".to_owned(), store: "images".to_owned() },
+        Image::Retried { name: name.clone(), why: error.clone(), pause: Duration::from_secs(2) },
+        Image::Fetched { name: name.clone(), digest, bytes: 146_799, took },
+        Image::NotFetched { name: name.clone(), error: error.clone() },
+        Image::NotCompared { name: name.clone(), error },
+        Image::Removed { digest, bytes: 146_799, names: Vec::new() },
+        Image::Removed { digest, bytes: 146_799, names: vec![name] },
+    ] {
+        log::events().emit(BootEvent::new(Duration::ZERO, Step::Image(Box::new(image))));
+    }
+    let (file, bytes) = ("image vmlinuz".into(), 146_799);
+    let step = Step::Http(Ipv4Addr::LOCALHOST.into(), Http::Relayed { file, bytes, took });
+    log::events().emit(BootEvent::new(Duration::ZERO, step));
 }
 
 pub(super) fn operators_and_host() {

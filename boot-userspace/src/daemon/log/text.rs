@@ -14,9 +14,10 @@ use crate::daemon::limit::STEP;
 use crate::host::size::human_size;
 use boot_engine::boot::class_name;
 use boot_engine::boot::plan::NoScript;
+use boot_engine::config::ImageName;
 use boot_engine::events::{
-    Answer, Answered, BootEvent, Decline, Doubt, Fault, Given, Http, LoaderProblem, NoSubnet, OtherServer,
-    Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
+    Answer, Answered, BootEvent, Decline, Doubt, Fault, Given, Http, Image, LoaderProblem, NoSubnet,
+    OtherServer, Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
 };
 use boot_engine::leases::Pool;
 use boot_engine::tftp::Outcome;
@@ -144,6 +145,7 @@ pub(super) fn write(event: &BootEvent) {
         ),
         Step::Script { client, path, end } => write_script(whose, *client, path, end),
         Step::Http(client, http) => write_http(whose, *client, http),
+        Step::Image(image) => write_image(step, image),
         Step::RouterAdvertised => {
             debug!(step, by, %mac, "told the machine that there is no IPv6 router");
         }
@@ -355,6 +357,13 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
         Http::NotServed { file, why } => {
             info!(step, by, mac, name, %client, file = &**file, "asked for {file}: {}", why.error);
         }
+        Http::NoImage { file, why } => {
+            info!(step, by, mac, name, %client, file = &**file, "asked for {file}: {why}");
+        }
+        Http::Relayed { file, bytes, took } => {
+            let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
+            info!(name: STEP, step, by, mac, name, %client, file = &**file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s, while it was fetched");
+        }
         Http::Sent { file, bytes, took } => {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
             info!(name: STEP, step, by, mac, name, %client, file = &**file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
@@ -366,6 +375,35 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
         Http::Left { file, bytes, whole, took } => {
             let (seconds, size, whole) = (took.as_secs_f64(), human_size(*bytes), human_size(*whole));
             info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "the client closed the connection after {size} of {whole} of {file}");
+        }
+    }
+}
+
+fn write_image(step: &'static str, image: &Image) {
+    match image {
+        Image::StoreIsOpen(sentence) => warn!(step, "{sentence}"),
+        Image::BadRecord { name, error } => warn!(step, image = %name, "{error}"),
+        Image::Unreadable { digest, error } => warn!(step, sha256 = %digest,
+            "{error}; the image is fetched anew if it has an upstream"),
+        Image::Damaged { digest, path, store } => warn!(step, sha256 = %digest,
+            "{path} was changed: its bytes do not have the digest that it is named for. Nobody gets it; it is in bad/ now, and the image is fetched anew if it has an upstream. Who writes to {store}?"),
+        Image::Retried { name, why, pause } => warn!(step, image = %name, "{why}; trying again in {pause:?}"),
+        Image::Fetched { name, digest, bytes, took } => {
+            let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
+            info!(step, image = %name, sha256 = %digest, bytes, seconds, "fetched image {name}, {size} in {seconds:.1} s");
+        }
+        Image::NotFetched { name, error } => warn!(step, image = %name,
+            "image {name} cannot be fetched: {error}"),
+        Image::NotCompared { name, error } => warn!(step, image = %name,
+            "image {name} cannot be compared with its upstream, machines get the copy that is here: {error}"),
+        Image::Removed { digest, bytes, names } => {
+            let size = human_size(*bytes);
+            let all = names.iter().map(ImageName::as_str).collect::<Vec<_>>().join(", ");
+            if names.is_empty() {
+                info!(step, sha256 = %digest, "removed {size} that no image has any more, to make room");
+            } else {
+                info!(step, sha256 = %digest, "removed the bytes of {all} ({size}) to make room: they were not wanted for longest, and are fetched again when they are");
+            }
         }
     }
 }

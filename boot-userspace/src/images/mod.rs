@@ -1,0 +1,444 @@
+//! The content store: images of upstreams and of this host's files, by the SHA-256 of their bytes, in `state_dir`.
+//!
+//! A name means a digest, and a digest is a blob. Everything is on disk, so the daemon and the command line work on it side
+//! by side. Nobody gets a blob that was not read and found right since it was last changed.
+
+mod audit;
+mod error;
+mod fill;
+mod happenings;
+mod import;
+mod layout;
+mod operator;
+mod partial;
+pub mod pieces;
+mod record;
+mod room;
+mod s3;
+mod sums;
+mod upstream;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
+
+use crate::host::clock;
+use boot_engine::config::{Config, ImageName, ImageRef, ImageSource, Images as Settings, Sha256Digest};
+use boot_engine::events::{Events, Image};
+use fill::{Job, Why};
+use happenings::Happenings;
+use layout::Layout;
+use sums::Verified;
+use upstream::Upstreams;
+
+pub use error::ImageError;
+pub use fill::{Ending, Head, Progress, Stored};
+pub use record::{Named, Record};
+pub use room::Removed;
+pub use upstream::{Patience, TAG, shown};
+
+/// How often somebody looks whether another process has ended a fetch.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// So many fetches run at once, and so many comparisons; others wait for one to end.
+const FETCHES: usize = 8;
+/// After a comparison that failed, the next one is this much later at most.
+const SOON: u64 = 60;
+
+/// A whole image, open.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its bytes.
+    pub file: File,
+    /// Their digest.
+    pub digest: Sha256Digest,
+    /// How many.
+    pub size: u64,
+    /// When they came, in Unix time.
+    pub fetched: Duration,
+}
+
+/// An image that somebody has asked for.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is here.
+    Whole(Whole),
+    /// It is on its way.
+    Coming(watch::Receiver<Progress>),
+}
+
+/// What has been counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Fetches that were begun.
+    pub fetches: AtomicU64,
+    /// Fetches that failed.
+    pub failures: AtomicU64,
+    /// Fetches of what had another digest than it should.
+    pub wrong: AtomicU64,
+    /// Blobs that had been changed on disk.
+    pub damaged: AtomicU64,
+    /// Copies that were served while their upstream could not be asked.
+    pub stale: AtomicU64,
+}
+
+impl Counters {
+    /// Each with its name.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, u64); 5] {
+        let all = [
+            ("fetched", &self.fetches),
+            ("failed", &self.failures),
+            ("wrong", &self.wrong),
+            ("damaged", &self.damaged),
+            ("stale", &self.stale),
+        ];
+        all.map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
+}
+
+/// The store.
+pub struct Images {
+    layout: Layout,
+    settings: Settings,
+    /// Those that profiles name.
+    named: Vec<ImageName>,
+    /// Those that profiles have by their URL.
+    configured: HashMap<ImageName, ImageSource>,
+    upstreams: Upstreams,
+    verified: Verified,
+    fills: Mutex<HashMap<ImageName, watch::Receiver<Progress>>>,
+    /// Who reads a blob to find out whether it is right; others wait.
+    reading: Mutex<HashMap<Sha256Digest, Arc<Mutex<()>>>>,
+    /// Who may fetch: first those that a machine waits for, then comparisons, which wait for dead upstreams most.
+    turns: [Semaphore; 2],
+    failed: Mutex<HashMap<ImageName, (Instant, ImageError)>>,
+    /// What was wanted and when, so that the disk hears of it once a minute.
+    marked: Mutex<HashMap<Sha256Digest, Instant>>,
+    events: Happenings,
+    /// What has been counted.
+    pub counters: Counters,
+}
+
+impl Images {
+    /// The store that a configuration describes. Nothing is read or written yet.
+    #[must_use]
+    pub fn new(config: &Config, events: Events) -> Arc<Self> {
+        Self::with_patience(config, events, Patience::default())
+    }
+
+    /// The same with other times to wait for upstreams.
+    #[must_use]
+    pub fn with_patience(config: &Config, events: Events, patience: Patience) -> Arc<Self> {
+        let named = named(config);
+        let configured = named.clone().into_iter().filter_map(|(image, _)| Some((image.name, image.source?)));
+        Arc::new(Self {
+            layout: Layout::new(&config.state_dir),
+            settings: config.images.clone(),
+            named: named.into_iter().map(|(image, _)| image.name).collect(),
+            configured: configured.collect(),
+            upstreams: Upstreams::new(config.images.clone(), patience),
+            verified: Verified::default(),
+            fills: Mutex::default(),
+            reading: Mutex::default(),
+            turns: [Semaphore::new(FETCHES), Semaphore::new(FETCHES)],
+            failed: Mutex::default(),
+            marked: Mutex::default(),
+            events: Happenings(events),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Says what is wrong with the store's directory before it is used.
+    pub fn look_over(&self) {
+        if let Some(sentence) = self.layout.is_open_to_others() {
+            self.events.emit(Image::StoreIsOpen(sentence));
+        }
+    }
+
+    /// Reads the images that profiles name, so that the first machine after a start need not wait for it. Takes as long as
+    /// the disk does.
+    pub fn read_ahead(&self) {
+        for name in &self.named {
+            // Whoever asks for it hears what is wrong.
+            self.look(name).ok();
+        }
+    }
+
+    /// Opens an image, and has it fetched if it is not here. Ends soon: who gets [`Opened::Coming`] waits for himself.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be had now.
+    pub async fn open(self: &Arc<Self>, name: &ImageName) -> Result<Opened, ImageError> {
+        let this = Arc::clone(self);
+        let wanted = name.clone();
+        let looked = spawn_blocking(move || this.look(&wanted)).await;
+        let looked = looked
+            .map_err(|_| ImageError::Disk("a thread of the store has ended: restart xpxe".to_owned()))??;
+        let (whole, record, source) = looked;
+        let Some(whole) = whole else {
+            let source = source.ok_or_else(|| ImageError::Gone(name.clone()))?;
+            return self.fetch(name, source, Why::Missing).map(Opened::Coming);
+        };
+        self.mark(whole.digest);
+        if let Some(source) = source.filter(|source| source.sha256.is_none()) {
+            self.compare_later(name, &record, source);
+        }
+        Ok(Opened::Whole(whole))
+    }
+
+    /// What is here of a name: the blob if it is right, the record, and where it comes from.
+    fn look(&self, name: &ImageName) -> Result<(Option<Whole>, Record, Option<ImageSource>), ImageError> {
+        let configured = self.configured.get(name).cloned();
+        let record = match Record::read(&self.layout, name) {
+            // With its URL it can be fetched, and so gets another one.
+            Err(error) if configured.is_some() => {
+                self.events.emit(Image::BadRecord { name: name.clone(), error: error.to_string() });
+                None
+            }
+            record => record?,
+        };
+        if record.is_none() && configured.is_none() {
+            return Err(ImageError::Unknown(name.clone()));
+        }
+        let record = record.unwrap_or_default();
+        let source = configured.or_else(|| record.source());
+        let expected = source.as_ref().and_then(|source| source.sha256);
+        // What is expected may be here by another name.
+        let candidates =
+            [record.sha256.filter(|found| expected.is_none_or(|expected| expected == *found)), expected];
+        for digest in candidates.into_iter().flatten() {
+            if let Some((file, size)) = self.blob(digest)? {
+                let fetched = Duration::from_secs(record.fetched);
+                return Ok((Some(Whole { file, digest, size, fetched }), record, source));
+            }
+        }
+        Ok((None, record, source))
+    }
+
+    /// A blob that is right. One that is not is put aside.
+    fn blob(&self, digest: Sha256Digest) -> Result<Option<(File, u64)>, ImageError> {
+        let path = self.layout.blob(digest);
+        let file = match layout::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                self.events.emit(Image::Unreadable { digest, error: error.to_string() });
+                return Ok(None);
+            }
+        };
+        let turn = Arc::clone(lock(&self.reading).entry(digest).or_default());
+        let is_right = {
+            let _one_at_a_time = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            self.verified.is_right(&file, digest).map_err(|error| ImageError::disk(&path, &error))?
+        };
+        if is_right {
+            let size = file.metadata().map_err(|error| ImageError::disk(&path, &error))?.len();
+            return Ok(Some((file, size)));
+        }
+        self.counters.damaged.fetch_add(1, Ordering::Relaxed);
+        let (file, store) = (path.display().to_string(), self.layout.root().display().to_string());
+        self.events.emit(Image::Damaged { digest, path: file, store });
+        std::fs::rename(&path, self.layout.bad(digest)).map_err(|error| ImageError::disk(&path, &error))?;
+        Ok(None)
+    }
+
+    /// Fetches an image; who asks for the same meanwhile gets the same fetch.
+    fn fetch(
+        self: &Arc<Self>,
+        name: &ImageName,
+        source: ImageSource,
+        why: Why,
+    ) -> Result<watch::Receiver<Progress>, ImageError> {
+        let mut fills = lock(&self.fills);
+        if let Some(running) = fills.get(name) {
+            return Ok(running.clone());
+        }
+        if let Some((when, error)) = lock(&self.failed).get(name).cloned()
+            && when.elapsed() < self.upstreams.patience.rest
+        {
+            return Err(error);
+        }
+        let (sender, receiver) = watch::channel(Progress::default());
+        fills.insert(name.clone(), receiver.clone());
+        drop(fills);
+        let limit = self.settings.size;
+        let (layout, events) = (self.layout.clone(), self.events.clone());
+        let job = Job { layout, events, name: name.clone(), source, why, limit };
+        tokio::spawn(Arc::clone(self).run(job, sender));
+        Ok(receiver)
+    }
+
+    async fn run(self: Arc<Self>, job: Job, progress: watch::Sender<Progress>) {
+        let (name, source) = (job.name.clone(), job.source.clone());
+        let is_comparison = matches!(job.why, Why::Compare(_));
+        // It is never closed.
+        let [waited_for, comparisons] = &self.turns;
+        let _turn = if is_comparison { comparisons } else { waited_for }.acquire().await;
+        let started = Instant::now();
+        let result = loop {
+            // Who has asked may have looked just before the fetch before this one ended.
+            if job.why == Why::Missing && self.is_right(&name).await {
+                break Ok(Ending::Elsewhere);
+            }
+            self.counters.fetches.fetch_add(1, Ordering::Relaxed);
+            match fill::run(&self.upstreams, job.clone(), &progress).await {
+                Ok(Ending::Elsewhere) => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    if self.is_right(&name).await {
+                        break Ok(Ending::Elsewhere);
+                    }
+                }
+                ended => break ended,
+            }
+        };
+        let this = Arc::clone(&self);
+        let (noted, ending) = (name.clone(), result.clone());
+        let recorded = spawn_blocking(move || this.note(&noted, source, &ending)).await;
+        let result = match recorded {
+            Ok(Err(error)) if result.is_ok() => Err(error),
+            _ => result,
+        };
+        self.tell(&name, &result, started, is_comparison);
+        match &result {
+            Ok(_) => drop(lock(&self.failed).remove(&name)),
+            Err(error) => drop(lock(&self.failed).insert(name.clone(), (Instant::now(), error.clone()))),
+        }
+        // Those who ask from now on find the blob, or the failure.
+        lock(&self.fills).remove(&name);
+        progress.send_modify(|progress| {
+            if let (Ok(Ending::Stored(stored)), true) = (&result, progress.head.is_some()) {
+                progress.readable = stored.size;
+            }
+            progress.end = Some(result);
+        });
+    }
+
+    /// Whether an image is here by now.
+    async fn is_right(self: &Arc<Self>, name: &ImageName) -> bool {
+        let (this, name) = (Arc::clone(self), name.clone());
+        let looked = spawn_blocking(move || this.look(&name)).await;
+        matches!(looked, Ok(Ok((Some(_), ..))))
+    }
+
+    /// Writes down how a fetch ended.
+    fn note(
+        &self,
+        name: &ImageName,
+        source: ImageSource,
+        result: &Result<Ending, ImageError>,
+    ) -> Result<(), ImageError> {
+        let now = clock::wall().as_secs();
+        if let Ok(Ending::Elsewhere) = result {
+            return Ok(());
+        }
+        let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
+        let mut record = Record::read(&self.layout, name).ok().flatten().unwrap_or_default();
+        (record.url, record.expected) = (Some(source.url), source.sha256);
+        match result {
+            Ok(Ending::Stored(Stored { digest, size, etag, modified })) => {
+                if let Ok(file) = layout::open(&self.layout.blob(*digest)) {
+                    self.verified.add(&file, *digest);
+                }
+                record.sha256 = Some(*digest);
+                record.size = *size;
+                (record.etag, record.modified) = (etag.clone(), modified.clone());
+                (record.fetched, record.checked, record.trouble) = (now, now, None);
+            }
+            Ok(_) => (record.checked, record.trouble) = (now, None),
+            Err(error) => {
+                let retry = now.saturating_sub(self.settings.check.as_secs()).saturating_add(SOON);
+                record.checked = retry.min(now);
+                record.trouble = Some(error.to_string());
+            }
+        }
+        record.write(&self.layout, name)
+    }
+
+    fn tell(
+        &self,
+        name: &ImageName,
+        result: &Result<Ending, ImageError>,
+        started: Instant,
+        is_comparison: bool,
+    ) {
+        let (name, took) = (name.clone(), started.elapsed());
+        match result {
+            Ok(Ending::Stored(Stored { digest, size, .. })) => {
+                self.events.emit(Image::Fetched { name, digest: *digest, bytes: *size, took });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                if matches!(error, ImageError::Wrong { .. }) {
+                    self.counters.wrong.fetch_add(1, Ordering::Relaxed);
+                }
+                if is_comparison {
+                    self.counters.stale.fetch_add(1, Ordering::Relaxed);
+                    self.events.emit(Image::NotCompared { name, error: error.to_string() });
+                } else {
+                    self.events.emit(Image::NotFetched { name, error: error.to_string() });
+                }
+            }
+        }
+    }
+
+    /// Has a copy compared with its upstream if that is due, while the copy is served.
+    fn compare_later(self: &Arc<Self>, name: &ImageName, record: &Record, source: ImageSource) {
+        let age = clock::wall().as_secs().saturating_sub(record.checked);
+        if age < self.settings.check.as_secs() {
+            return;
+        }
+        // Another URL has the same content by chance only.
+        let is_same_place = record.url.as_ref() == Some(&source.url);
+        let known = is_same_place.then(|| (record.etag.clone(), record.modified.clone()));
+        // One that has just failed is not tried again.
+        drop(self.fetch(name, source, Why::Compare(known.unwrap_or_default())));
+    }
+
+    fn mark(&self, digest: Sha256Digest) {
+        let mut marked = lock(&self.marked);
+        let is_marked = marked.get(&digest).is_some_and(|when| when.elapsed() < Duration::from_secs(60));
+        if !is_marked {
+            marked.insert(digest, Instant::now());
+            let layout = self.layout.clone();
+            drop(spawn_blocking(move || room::mark_used(&layout, digest)));
+        }
+    }
+
+    /// The digests of an image's pieces, for another xpxe; none while it is not here.
+    #[must_use]
+    pub fn pieces(&self, name: &ImageName) -> Option<Vec<u8>> {
+        let record = Record::read(&self.layout, name).ok().flatten()?;
+        pieces::read(&self.layout, record.sha256?)
+    }
+
+    /// Bytes of all images.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        room::blobs(&self.layout).map_or(0, |blobs| blobs.iter().map(|blob| blob.size).sum())
+    }
+}
+
+/// Every image that a configuration names, and which setting does.
+fn named(config: &Config) -> Vec<(ImageRef, String)> {
+    let mut named = Vec::new();
+    for (name, profile) in &config.profiles {
+        let initrds = profile.initrd.iter().map(|initrd| (initrd, "initrd"));
+        for (text, what) in [(&profile.kernel, "kernel")].into_iter().chain(initrds) {
+            if let Some(Ok(image)) = ImageRef::read(text) {
+                named.push((image, format!("{what} of profile {name}")));
+            }
+        }
+    }
+    named
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

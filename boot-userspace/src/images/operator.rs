@@ -1,0 +1,192 @@
+//! What the command line does with the store.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::error::ImageError;
+use super::fill::{Progress, Why};
+use super::record::{Named, Record};
+use super::room::{self, Removed};
+use super::upstream::{self, Answer, Wanted, shown};
+use super::{Images, import, layout};
+use crate::host::clock;
+use boot_engine::config::{ImageName, ImageSource, Sha256Digest};
+use boot_engine::digest_list::DigestList;
+
+/// The longest digest list that is read.
+const LONGEST_LIST: usize = 4 << 20;
+
+impl Images {
+    /// Fetches an image now, whatever is here. The last of what the receiver gets has an end.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn add(
+        self: &Arc<Self>,
+        name: &ImageName,
+        source: ImageSource,
+        pinned: bool,
+    ) -> Result<watch::Receiver<Progress>, ImageError> {
+        self.pin_as(name, Some(&source), pinned)?;
+        self.fetch(name, source, Why::Told)
+    }
+
+    /// Takes a file of this host into the store.
+    ///
+    /// # Errors
+    /// It cannot be read, is not what is expected, or does not fit.
+    pub fn import(
+        &self,
+        name: &ImageName,
+        file: &File,
+        expected: Option<Sha256Digest>,
+        tell: &mut dyn FnMut(u64, u64),
+    ) -> Result<Record, ImageError> {
+        let disk = |error| ImageError::disk(self.layout.root(), &error);
+        self.layout.make().map_err(disk)?;
+        let stored = import::import(&self.layout, name, file, expected, self.settings.size, tell)?;
+        let _lock = self.layout.lock().map_err(disk)?;
+        let now = clock::wall().as_secs();
+        let (sha256, size) = (Some(stored.digest), stored.size);
+        let record = Record { expected, sha256, size, fetched: now, checked: now, ..Record::default() };
+        record.write(&self.layout, name)?;
+        Ok(record)
+    }
+
+    fn pin_as(&self, name: &ImageName, source: Option<&ImageSource>, pinned: bool) -> Result<(), ImageError> {
+        let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
+        let known = Record::read(&self.layout, name);
+        let mut record = match source {
+            Some(_) => known.ok().flatten().unwrap_or_default(),
+            None => known?.ok_or_else(|| ImageError::Unknown(name.clone()))?,
+        };
+        // Adding it once more takes no pin away.
+        record.pinned = pinned || (source.is_some() && record.pinned);
+        if let Some(source) = source {
+            if record.url.as_ref() != Some(&source.url) {
+                (record.etag, record.modified) = (None, None);
+            }
+            (record.url, record.expected) = (Some(source.url.clone()), source.sha256);
+        }
+        record.write(&self.layout, name)
+    }
+
+    /// Has an image stay when others make room, or not any more.
+    ///
+    /// # Errors
+    /// There is no such image, or it cannot be written down.
+    pub fn pin(&self, name: &ImageName, pinned: bool) -> Result<(), ImageError> {
+        self.pin_as(name, None, pinned)
+    }
+
+    /// Every name, and what is wrong with those that cannot be read.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn list(&self) -> Result<Vec<Named>, ImageError> {
+        Record::all(&self.layout)
+    }
+
+    /// One name.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn show(&self, name: &ImageName) -> Result<Record, ImageError> {
+        Record::read(&self.layout, name)?.ok_or_else(|| ImageError::Unknown(name.clone()))
+    }
+
+    /// Whether the bytes of a record are on disk.
+    #[must_use]
+    pub fn is_here(&self, record: &Record) -> bool {
+        record.sha256.is_some_and(|digest| layout::open(&self.layout.blob(digest)).is_ok())
+    }
+
+    /// When an image was last wanted, in Unix time.
+    #[must_use]
+    pub fn last_used(&self, record: &Record) -> Option<Duration> {
+        let marked = std::fs::symlink_metadata(self.layout.used(record.sha256?)).ok()?.modified().ok()?;
+        marked.duration_since(UNIX_EPOCH).ok()
+    }
+
+    /// Reads the bytes of an image and says whether they are right; `None`: they are not here. Wrong ones are put aside.
+    ///
+    /// # Errors
+    /// There is no such image, or it cannot be read.
+    pub fn verify(&self, name: &ImageName) -> Result<Option<bool>, ImageError> {
+        let record = self.show(name)?;
+        let Some(digest) = record.sha256 else { return Ok(None) };
+        match layout::open(&self.layout.blob(digest)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(_) => return Ok(Some(false)),
+            Ok(_) => {}
+        }
+        self.blob(digest).map(|found| Some(found.is_some()))
+    }
+
+    /// Takes a name away, and its bytes if no other name has the same.
+    ///
+    /// # Errors
+    /// There is no such image, or it cannot be removed.
+    pub fn remove(&self, name: &ImageName) -> Result<(), ImageError> {
+        let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
+        // One that cannot be read can be removed.
+        let digest = match Record::read(&self.layout, name) {
+            Ok(record) => record.ok_or_else(|| ImageError::Unknown(name.clone()))?.sha256,
+            Err(_) => None,
+        };
+        let path = self.layout.record(name);
+        layout::remove(&path).map_err(|error| ImageError::disk(&path, &error))?;
+        let Some(digest) = digest else { return Ok(()) };
+        let still_meant =
+            room::blobs(&self.layout)?.iter().any(|blob| blob.digest == digest && !blob.names.is_empty());
+        if still_meant { Ok(()) } else { room::remove(&self.layout, digest) }
+    }
+
+    /// Removes what nobody needs.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn clean(&self, dry_run: bool) -> Result<Removed, ImageError> {
+        let known: HashSet<ImageName> = self.configured.keys().cloned().collect();
+        room::clean(&self.layout, self.settings.size, &known, dry_run)
+    }
+
+    /// Reads a digest list from a file or a URL and finds what it says of the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be had, has a wrong line, or lacks the file.
+    pub async fn look_up(&self, list: &str, path: &str) -> Result<Sha256Digest, ImageError> {
+        let bytes = if list.contains("://") {
+            let url = list.parse::<ImageSource>().map_err(ImageError::Upstream)?.url;
+            let answer = self.upstreams.ask(&url, &Wanted::default()).await;
+            let answer = answer.map_err(|trouble| ImageError::Upstream(trouble.into_sentence()))?;
+            let Answer::Content(mut content) = answer else {
+                return Err(ImageError::Upstream(format!("{} sends nothing", shown(&url))));
+            };
+            let mut bytes = Vec::new();
+            loop {
+                let chunk = content.response.chunk().await;
+                let chunk = chunk
+                    .map_err(|error| ImageError::Upstream(upstream::failure(&url, error).into_sentence()))?;
+                let Some(chunk) = chunk else { break bytes };
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > LONGEST_LIST {
+                    return Err(ImageError::Upstream(format!(
+                        "{} is too long for a digest list",
+                        shown(&url)
+                    )));
+                }
+            }
+        } else {
+            std::fs::read(list).map_err(|error| ImageError::disk(Path::new(list), &error))?
+        };
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        Ok(DigestList::read(&String::from_utf8_lossy(&bytes))?.find(path)?)
+    }
+}

@@ -1,0 +1,158 @@
+//! S3: an object is fetched by a URL that is signed for a while, like everything else by HTTP.
+
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use object_store::ClientOptions;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
+use object_store::signer::Signer as _;
+use reqwest::{Method, Url};
+
+use boot_engine::config::Upstream;
+
+/// For how long a signature is good: the beginning of the answer has to come by then.
+const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// The URL of the object `s3://bucket/key`. Has a signature in it: not for the log.
+///
+/// # Errors
+/// A sentence without keys in it.
+pub(super) async fn locate(url: &str, upstream: Option<&Upstream>) -> Result<Url, String> {
+    let (bucket, key) = url
+        .strip_prefix("s3://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(|| format!("{url} names no object"))?;
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_http_connector(SignsOnly);
+    if let Some(upstream) = upstream {
+        builder = builder.with_region(&upstream.region);
+        if let Some(endpoint) = &upstream.endpoint {
+            builder = builder.with_endpoint(endpoint).with_allow_http(true);
+        }
+    }
+    let keys = upstream
+        .and_then(|upstream| Some((upstream.access_key_file.as_ref()?, upstream.secret_key_file.as_ref()?)));
+    let Some((access, secret)) = keys else { return unsigned(bucket, key, upstream) };
+    let store: AmazonS3 = builder
+        .with_access_key_id(read(access)?)
+        .with_secret_access_key(read(secret)?)
+        .build()
+        .map_err(|error| format!("{url} cannot be asked for: {error}"))?;
+    let path =
+        object_store::path::Path::parse(key).map_err(|error| format!("{url} names no object: {error}"))?;
+    store
+        .signed_url(Method::GET, &path, SIGNED_FOR)
+        .await
+        .map_err(|error| format!("{url} cannot be signed: {error}"))
+}
+
+/// Where everybody may read the object.
+fn unsigned(bucket: &str, key: &str, upstream: Option<&Upstream>) -> Result<Url, String> {
+    let endpoint = match upstream.and_then(|upstream| upstream.endpoint.as_ref()) {
+        Some(endpoint) => format!("{endpoint}/{bucket}"),
+        None => {
+            let region = upstream.map_or("us-east-1", |upstream| upstream.region.as_str());
+            format!("https://{bucket}.s3.{region}.amazonaws.com")
+        }
+    };
+    let mut url: Url = endpoint.parse().map_err(|error| format!("{endpoint} is no URL: {error}"))?;
+    url.path_segments_mut()
+        .map_err(|()| format!("{endpoint} is no URL with a path"))?
+        .pop_if_empty()
+        .extend(key.split('/'));
+    Ok(url)
+}
+
+/// A key as it stands in its file, which may have a newline at its end.
+fn read(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        format!(
+            "the key in {} cannot be read: {error}; put it there, readable for the user of xpxe",
+            path.display()
+        )
+    })?;
+    let key = text.trim();
+    if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{} has to have one key and nothing else in it", path.display()));
+    }
+    Ok(key.to_owned())
+}
+
+/// Lets the crate sign and keeps it from connecting.
+#[derive(Debug)]
+struct SignsOnly;
+
+impl HttpConnector for SignsOnly {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Self))
+    }
+}
+
+impl HttpService for SignsOnly {
+    fn call<'s, 'f>(
+        &'s self,
+        _: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        let why = std::io::Error::other("only signs");
+        Box::pin(std::future::ready(Err(HttpError::new(HttpErrorKind::Connect, why))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(dir: &Path) -> Upstream {
+        fs::write(dir.join("a"), "AKIDEXAMPLE\n").unwrap();
+        fs::write(dir.join("s"), "verysecretkey\n").unwrap();
+        Upstream {
+            url: "s3://boot".to_owned(),
+            endpoint: Some("http://10.0.0.9:9000".to_owned()),
+            region: "eu-1".to_owned(),
+            access_key_file: Some(dir.join("a")),
+            secret_key_file: Some(dir.join("s")),
+            certificate: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_are_asked_for_by_signed_urls_that_do_not_have_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let signed =
+            locate("s3://boot/talos/vm linuz+1", Some(&upstream(dir.path()))).await.unwrap().to_string();
+        assert!(signed.starts_with("http://10.0.0.9:9000/boot/talos/vm%20linuz%2B1?"), "{signed}");
+        assert!(signed.contains("X-Amz-Signature=") && signed.contains("eu-1"), "{signed}");
+        assert!(!signed.contains("verysecret"), "{signed}");
+    }
+
+    #[tokio::test]
+    async fn public_objects_are_asked_for_without_a_signature() {
+        let dir = tempfile::tempdir().unwrap();
+        let public = Upstream { access_key_file: None, secret_key_file: None, ..upstream(dir.path()) };
+        let url = locate("s3://boot/talos/vm linuz", Some(&public)).await.unwrap();
+        assert_eq!(url.as_str(), "http://10.0.0.9:9000/boot/talos/vm%20linuz");
+        let url = locate("s3://boot/k", None).await.unwrap();
+        assert_eq!(url.as_str(), "https://boot.s3.us-east-1.amazonaws.com/k");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_none_is_told_without_showing_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let upstream = upstream(dir.path());
+        fs::write(dir.path().join("s"), "two words").unwrap();
+        let said = locate("s3://boot/k", Some(&upstream)).await.unwrap_err();
+        assert!(said.contains("one key and nothing else") && !said.contains("words"), "{said}");
+        fs::remove_file(dir.path().join("s")).unwrap();
+        let said = locate("s3://boot/k", Some(&upstream)).await.unwrap_err();
+        assert!(said.contains("cannot be read"), "{said}");
+    }
+}
