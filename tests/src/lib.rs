@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`wait`] | conditions with a deadline instead of sleeps |
 //! | [`netns`] | anonymous network namespaces and the processes in them |
+//! | [`s3`] | an upstream that checks signatures |
 //! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
 //! | [`rack`] | a server, a switch, clients and neighbours |
 //! | [`guest`] | the operating system a machine ends up in |
@@ -18,6 +19,7 @@
 //! | [`place`] | a rack with the usual settings, for tests without firmware |
 //! | [`dhcp_client`] | a DHCP client made of single frames |
 //! | [`engine`] | xpxe's engine alone |
+//! | [`origin`] | an upstream of images, right and wrong |
 //! | [`packet`] | requests as real clients send them |
 //! | [`pcap`] | the frames that tcpdump recorded |
 //! | [`source`] | Rust source: code without tests, and its imports |
@@ -37,10 +39,12 @@ pub mod guest;
 pub mod kernel;
 pub mod machine;
 pub mod netns;
+pub mod origin;
 pub mod pcap;
 pub mod place;
 pub mod rack;
 pub mod reference;
+pub mod s3;
 pub mod sandbox;
 pub mod settings;
 pub mod source;

@@ -10,6 +10,7 @@ mod machine;
 pub(crate) mod nginx;
 mod peers;
 mod rust_src;
+mod s3;
 mod suite;
 mod unpack;
 
@@ -57,7 +58,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -87,6 +88,12 @@ const STEPS: [Step; 10] = [
         why: "demo, tests and benchmarks start them",
         missing: |_| apt::missing(&apt::PROGRAMS.map(String::from)),
         install: |machine, packages| machine.apt.install(packages),
+    },
+    Step {
+        scope: Scope::Programs,
+        why: "images come from it in the tests",
+        missing: |_| Ok(s3::missing()),
+        install: |_, _| s3::install(),
     },
     Step {
         scope: Scope::Servers,

@@ -10,7 +10,7 @@ use crate::cmd::Cmd;
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0.
-pub(super) const PROGRAMS: [&str; 24] = [
+pub(super) const PROGRAMS: [&str; 25] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -33,6 +33,7 @@ pub(super) const PROGRAMS: [&str; 24] = [
     "atftp",
     "busybox-static",
     "curl",
+    "openssl",
     "xz-utils",
     "libpcre2-8-0",
 ];
