@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 /// Replaces this process by the demo, so that signals reach the demo and its exit code is the verb's.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
-    setup::ensure(ws, Scope::Everything)?;
+    setup::ensure(ws, Scope::Demo)?;
     build::release()?;
     let demo = Cmd::line("").arg(ws.release("xpxe-demo")).args(args.args.clone());
     demo.env("XPXE_BIN", ws.release("xpxe")).root().exec()

@@ -28,7 +28,8 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// How much is set up; each scope includes the ones before it, but [`Servers`](Self::Servers) is in no other.
+/// How much is set up; each scope includes the ones before it, but [`Servers`](Self::Servers) is in no other, and what
+/// [`RootTests`](Self::RootTests) adds is not in [`Demo`](Self::Demo).
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) enum Scope {
     /// The build dependencies.
@@ -39,7 +40,11 @@ pub(crate) enum Scope {
     Programs,
     /// And the servers that xpxe is measured beside.
     Servers,
-    /// And the kernels that firmware tests boot.
+    /// And what only the tests that need root start.
+    RootTests,
+    /// And the kernels and firmware of machines that boot.
+    Demo,
+    /// All that tests need.
     Everything,
 }
 
@@ -90,12 +95,6 @@ const STEPS: [Step; 11] = [
         install: |machine, packages| machine.apt.install(packages),
     },
     Step {
-        scope: Scope::Programs,
-        why: "images come from it in the tests",
-        missing: |_| Ok(s3::missing()),
-        install: |_, _| s3::install(),
-    },
-    Step {
         scope: Scope::Servers,
         why: "`cargo xtask bench http` measures it beside xpxe",
         missing: |machine| Ok(nginx::missing(&machine.ws.nginx())),
@@ -108,13 +107,19 @@ const STEPS: [Step; 11] = [
         install: |machine, _| peers::install(&machine.ws.peers(), &machine.apt),
     },
     Step {
-        scope: Scope::Everything,
+        scope: Scope::RootTests,
+        why: "images come from it in the tests",
+        missing: |_| Ok(s3::missing()),
+        install: |_, _| s3::install(),
+    },
+    Step {
+        scope: Scope::Demo,
         why: "the firmware tests boot it",
         missing: |machine| Ok(guest::missing(&machine.ws.guest())),
         install: |machine, _| guest::install(&machine.ws.guest(), &machine.apt),
     },
     Step {
-        scope: Scope::Everything,
+        scope: Scope::Demo,
         why: "the firmware tests boot with them",
         missing: |machine| Ok(firmware::missing(&machine.ws.guest())),
         install: |machine, packages| firmware::install(&machine.ws.guest(), packages),
@@ -148,9 +153,15 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Whether a scope has this step. Only benchmarks need other servers: tests must not wait for their packages.
+/// Whether a scope has this step. Only benchmarks need other servers, and only tests a server of images: nobody else waits
+/// for them.
 fn is_part(step: &Step, scope: Scope) -> bool {
-    step.scope <= scope && (step.scope != Scope::Servers || scope == Scope::Servers)
+    let is_for_it = match step.scope {
+        Scope::Servers => scope == Scope::Servers,
+        Scope::RootTests => scope != Scope::Demo,
+        _ => true,
+    };
+    step.scope <= scope && is_for_it
 }
 
 /// Installs the missing parts of `scope`.

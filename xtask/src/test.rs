@@ -55,7 +55,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let scope = if last(Stage::Firmware) {
         Scope::Everything
     } else if last(Stage::Root) {
-        Scope::Programs
+        Scope::RootTests
     } else if stages.contains(&Stage::Deny) {
         Scope::Lints
     } else {
@@ -159,6 +159,8 @@ fn clippy_ebpf(ws: &Workspace, toolchain: &Toolchain) -> Cmd {
 /// Faults in licences, bans and sources fail the stage. Advisories need a database from the network: if it cannot be
 /// reached, they are not checked, and the log says so.
 fn deny() -> Result<()> {
+    // cargo-deny also looks at crates of other systems, which no build has fetched.
+    Cmd::line("cargo fetch --locked").run()?;
     Cmd::line("cargo deny --offline check licenses bans sources").run()?;
     let fetched = Cmd::line("cargo deny fetch db").run();
     if fetched.is_err() {

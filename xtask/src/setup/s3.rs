@@ -2,15 +2,16 @@
 
 use anyhow::Result;
 
-use crate::cmd::{self, Cmd};
+use crate::cmd::Cmd;
 
 /// Later ones need a newer rustc.
 const VERSION: &str = "0.14.1";
 
 pub(super) fn missing() -> Vec<String> {
-    if cmd::which("s3s-fs").is_some() { vec![] } else { vec![format!("s3s-fs-{VERSION}")] }
+    let version = Cmd::line("s3s-fs --version").probe().unwrap_or_default();
+    if version.trim() == format!("s3s-fs {VERSION}") { vec![] } else { vec![format!("s3s-fs-{VERSION}")] }
 }
 
 pub(super) fn install() -> Result<()> {
-    Cmd::line("cargo install s3s-fs --locked --features binary --version").arg(VERSION).run()
+    Cmd::line("cargo install s3s-fs --locked --force --features binary --version").arg(VERSION).run()
 }
