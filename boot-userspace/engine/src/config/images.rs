@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::amount;
 use super::reader::Table;
-use super::report::{At, Place, Report};
+use super::report::{At, Place, Report, one};
 use super::value::{self, quoted};
 
 /// How large the store may become unless the file says otherwise: 20 GiB.
@@ -106,6 +106,16 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         size: images.text_or_number("size", "20G", report),
         check: images.text("check", "1h", report),
         upstreams,
+    }
+}
+
+impl Written {
+    /// Adds what a further file says.
+    pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
+        let Self { size, check, upstreams } = more;
+        one(&mut self.size, size, report);
+        one(&mut self.check, check, report);
+        self.upstreams.extend(upstreams);
     }
 }
 

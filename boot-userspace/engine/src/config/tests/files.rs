@@ -25,6 +25,15 @@ fn what_further_files_say_comes_behind() {
 }
 
 #[test]
+fn upstreams_of_images_may_be_in_any_file() {
+    let [one, two] = ["one", "two"].map(|name| format!("[[images.upstream]]\nurl = 's3://{name}'\n"));
+    let parts = parsed(&[("a", MAIN), ("b", &one), ("c", &format!("[images]\nsize = '1G'\n{two}"))]).unwrap();
+    assert_eq!((parts.images.size, parts.images.upstreams.len()), (1 << 30, 2));
+    let said = parsed(&[("a", MAIN), ("b", &one), ("c", &one)]).unwrap_err().to_string();
+    assert!(said.contains("c:2: images.upstream[0].url: upstream \"s3://one\" is already at"), "{said}");
+}
+
+#[test]
 fn mistakes_name_both_files() {
     let machine = "[[machine]]\nmac = '52:54:00:00:00:01'\nname = 'node1'\n";
     let again = format!("[http]\nlisten = '0.0.0.0:82'\n{machine}[[subnet]]\ncidr = '10.1.2.0/24'\n");
@@ -53,6 +62,8 @@ fn every_key_that_may_be_there_once_is_refused_twice() {
         "[http]\nthreads = 5",
         "[http]\ntrusted_proxies = ['10.1.0.5']",
         "[http]\nshared_addresses = ['10.1.0.5']",
+        "[images]\nsize = '1G'",
+        "[images]\ncheck = '1m'",
         "[tftp]\nwindowsize = 4",
         "[tftp]\nsingle_port = false",
         "[tftp]\nclients = 'any'",
