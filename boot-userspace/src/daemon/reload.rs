@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -14,6 +15,7 @@ use super::request::{Ask, ReloadRequest};
 use crate::files::BootFiles;
 use crate::host::link;
 use crate::host::live::Live;
+use crate::images::Images;
 use crate::io::tftp::Clients;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, DhcpRole};
@@ -36,6 +38,9 @@ pub(super) struct Reloader {
     /// The configuration that is served.
     pub(super) running: Arc<Config>,
     pub(super) files: Arc<BootFiles>,
+    pub(super) images: Arc<Images>,
+    /// Who reads images that are new, nicer than packets are answered.
+    pub(super) delivery: Handle,
     /// Who serves DHCP.
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) scripts: Live<ScriptWriter>,
@@ -81,6 +86,9 @@ impl Reloader {
         self.tftp_clients.follow(&config);
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));
+        self.images.follow(&config);
+        let images = Arc::clone(&self.images);
+        self.delivery.spawn_blocking(move || images.read_ahead());
         self.running = config;
         Ok(changes)
     }

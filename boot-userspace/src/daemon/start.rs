@@ -176,11 +176,15 @@ pub async fn serve(
         });
     }
     let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?);
+    let images = Images::new(&config, Arc::clone(&events));
+    images.look_over();
     let (reloads, requests) = mpsc::channel(REQUESTS);
     let reloader = Reloader {
         load: Arc::new(load),
         running: Arc::clone(&config),
         files: Arc::clone(&files),
+        images: Arc::clone(&images),
+        delivery: delivery.clone(),
         asks: daemon.asks(),
         scripts: scripts.clone(),
         tftp_clients,
@@ -189,8 +193,6 @@ pub async fn serve(
     tokio::spawn(reloader.run(requests));
     let scripts = Arc::new(scripts);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
-    let images = Images::new(&config, Arc::clone(&events));
-    images.look_over();
     let (read_ahead, images_counted) = (Arc::clone(&images), Arc::clone(&images));
     delivery.spawn_blocking(move || read_ahead.read_ahead());
     let site =

@@ -1,8 +1,9 @@
 //! The images of a configuration, looked at before a machine asks for them.
 
+use super::Images;
+use super::configured::named;
 use super::layout::{self, Layout};
 use super::record::Record;
-use super::{Images, named};
 use crate::host::size::human_size;
 use boot_engine::config::Config;
 

@@ -4,6 +4,7 @@
 //! by side. Nobody gets a blob that was not read and found right since it was last changed.
 
 mod audit;
+mod configured;
 mod error;
 mod fill;
 mod happenings;
@@ -29,8 +30,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 
 use crate::host::clock;
-use boot_engine::config::{Config, ImageName, ImageRef, ImageSource, Images as Settings, Sha256Digest};
+use crate::host::live::Live;
+use boot_engine::config::{Config, ImageName, ImageSource, Sha256Digest};
 use boot_engine::events::{Events, Image};
+use configured::Configured;
 use fill::{Job, Why};
 use happenings::Happenings;
 use layout::Layout;
@@ -102,22 +105,21 @@ impl Counters {
     }
 }
 
+/// What a fetch is of. A name alone may have another URL or digest after a reload.
+type Wanted = (ImageName, ImageSource);
+
 /// The store.
 pub struct Images {
     layout: Layout,
-    settings: Settings,
-    /// Those that profiles name.
-    named: Vec<ImageName>,
-    /// Those that profiles have by their URL.
-    configured: HashMap<ImageName, ImageSource>,
+    configured: Live<Configured>,
     upstreams: Upstreams,
     verified: Verified,
-    fills: Mutex<HashMap<ImageName, watch::Receiver<Progress>>>,
+    fills: Mutex<HashMap<Wanted, watch::Receiver<Progress>>>,
     /// Who reads a blob to find out whether it is right; others wait.
     reading: Mutex<HashMap<Sha256Digest, Arc<Mutex<()>>>>,
     /// Who may fetch: first those that a machine waits for, then comparisons, which wait for dead upstreams most.
     turns: [Semaphore; 2],
-    failed: Mutex<HashMap<ImageName, (Instant, ImageError)>>,
+    failed: Mutex<HashMap<Wanted, (Instant, ImageError)>>,
     /// What was wanted and when, so that the disk hears of it once a minute.
     marked: Mutex<HashMap<Sha256Digest, Instant>>,
     events: Happenings,
@@ -135,14 +137,11 @@ impl Images {
     /// The same with other times to wait for upstreams.
     #[must_use]
     pub fn with_patience(config: &Config, events: Events, patience: Patience) -> Arc<Self> {
-        let named = named(config);
-        let configured = named.clone().into_iter().filter_map(|(image, _)| Some((image.name, image.source?)));
+        let configured = Live::new(Configured::new(config));
         Arc::new(Self {
             layout: Layout::new(&config.state_dir),
-            settings: config.images.clone(),
-            named: named.into_iter().map(|(image, _)| image.name).collect(),
-            configured: configured.collect(),
-            upstreams: Upstreams::new(config.images.clone(), patience),
+            upstreams: Upstreams::new(configured.clone(), patience),
+            configured,
             verified: Verified::default(),
             fills: Mutex::default(),
             reading: Mutex::default(),
@@ -152,6 +151,11 @@ impl Images {
             events: Happenings(events),
             counters: Counters::default(),
         })
+    }
+
+    /// Another configuration counts from now on. Running fetches and transfers go on with what they began with.
+    pub fn follow(&self, config: &Config) {
+        self.configured.replace(Configured::new(config));
     }
 
     /// Says what is wrong with the store's directory before it is used.
@@ -164,7 +168,7 @@ impl Images {
     /// Reads the images that profiles name, so that the first machine after a start need not wait for it. Takes as long as
     /// the disk does.
     pub fn read_ahead(&self) {
-        for name in &self.named {
+        for name in &self.configured.get().named {
             // Whoever asks for it hears what is wrong.
             self.look(name).ok();
         }
@@ -194,7 +198,7 @@ impl Images {
 
     /// What is here of a name: the blob if it is right, the record, and where it comes from.
     fn look(&self, name: &ImageName) -> Result<(Option<Whole>, Record, Option<ImageSource>), ImageError> {
-        let configured = self.configured.get(name).cloned();
+        let configured = self.configured.get().sources.get(name).cloned();
         let record = match Record::read(&self.layout, name) {
             // With its URL it can be fetched, and so gets another one.
             Err(error) if configured.is_some() => {
@@ -255,19 +259,20 @@ impl Images {
         source: ImageSource,
         why: Why,
     ) -> Result<watch::Receiver<Progress>, ImageError> {
+        let wanted = (name.clone(), source.clone());
         let mut fills = lock(&self.fills);
-        if let Some(running) = fills.get(name) {
+        if let Some(running) = fills.get(&wanted) {
             return Ok(running.clone());
         }
-        if let Some((when, error)) = lock(&self.failed).get(name).cloned()
+        if let Some((when, error)) = lock(&self.failed).get(&wanted).cloned()
             && when.elapsed() < self.upstreams.patience.rest
         {
             return Err(error);
         }
         let (sender, receiver) = watch::channel(Progress::default());
-        fills.insert(name.clone(), receiver.clone());
+        fills.insert(wanted, receiver.clone());
         drop(fills);
-        let limit = self.settings.size;
+        let limit = self.configured.get().settings.size;
         let (layout, events) = (self.layout.clone(), self.events.clone());
         let job = Job { layout, events, name: name.clone(), source, why, limit };
         tokio::spawn(Arc::clone(self).run(job, sender));
@@ -276,17 +281,22 @@ impl Images {
 
     async fn run(self: Arc<Self>, job: Job, progress: watch::Sender<Progress>) {
         let (name, source) = (job.name.clone(), job.source.clone());
+        let wanted = (name.clone(), source.clone());
         let is_comparison = matches!(job.why, Why::Compare(_));
         // It is never closed.
         let [waited_for, comparisons] = &self.turns;
         let _turn = if is_comparison { comparisons } else { waited_for }.acquire().await;
         let started = Instant::now();
+        let mut is_counted = false;
         let result = loop {
             // Who has asked may have looked just before the fetch before this one ended.
             if job.why == Why::Missing && self.is_right(&name).await {
                 break Ok(Ending::Elsewhere);
             }
-            self.counters.fetches.fetch_add(1, Ordering::Relaxed);
+            // Waiting for another process is no further fetch.
+            if !std::mem::replace(&mut is_counted, true) {
+                self.counters.fetches.fetch_add(1, Ordering::Relaxed);
+            }
             match fill::run(&self.upstreams, job.clone(), &progress).await {
                 Ok(Ending::Elsewhere) => {
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -306,11 +316,15 @@ impl Images {
         };
         self.tell(&name, &result, started, is_comparison);
         match &result {
-            Ok(_) => drop(lock(&self.failed).remove(&name)),
-            Err(error) => drop(lock(&self.failed).insert(name.clone(), (Instant::now(), error.clone()))),
+            Ok(_) => drop(lock(&self.failed).remove(&wanted)),
+            Err(error) => {
+                let mut failed = lock(&self.failed);
+                failed.retain(|_, (when, _)| when.elapsed() < self.upstreams.patience.rest);
+                failed.insert(wanted.clone(), (Instant::now(), error.clone()));
+            }
         }
         // Those who ask from now on find the blob, or the failure.
-        lock(&self.fills).remove(&name);
+        lock(&self.fills).remove(&wanted);
         progress.send_modify(|progress| {
             if let (Ok(Ending::Stored(stored)), true) = (&result, progress.head.is_some()) {
                 progress.readable = stored.size;
@@ -352,7 +366,7 @@ impl Images {
             }
             Ok(_) => (record.checked, record.trouble) = (now, None),
             Err(error) => {
-                let retry = now.saturating_sub(self.settings.check.as_secs()).saturating_add(SOON);
+                let retry = now.saturating_sub(self.check()).saturating_add(SOON);
                 record.checked = retry.min(now);
                 record.trouble = Some(error.to_string());
             }
@@ -391,7 +405,7 @@ impl Images {
     /// Has a copy compared with its upstream if that is due, while the copy is served.
     fn compare_later(self: &Arc<Self>, name: &ImageName, record: &Record, source: ImageSource) {
         let age = clock::wall().as_secs().saturating_sub(record.checked);
-        if age < self.settings.check.as_secs() {
+        if age < self.check() {
             return;
         }
         // Another URL has the same content by chance only.
@@ -399,6 +413,11 @@ impl Images {
         let known = is_same_place.then(|| (record.etag.clone(), record.modified.clone()));
         // One that has just failed is not tried again.
         drop(self.fetch(name, source, Why::Compare(known.unwrap_or_default())));
+    }
+
+    /// After how many seconds a copy is compared with its upstream.
+    fn check(&self) -> u64 {
+        self.configured.get().settings.check.as_secs()
     }
 
     fn mark(&self, digest: Sha256Digest) {
@@ -423,20 +442,6 @@ impl Images {
     pub fn size(&self) -> u64 {
         room::blobs(&self.layout).map_or(0, |blobs| blobs.iter().map(|blob| blob.size).sum())
     }
-}
-
-/// Every image that a configuration names, and which setting does.
-fn named(config: &Config) -> Vec<(ImageRef, String)> {
-    let mut named = Vec::new();
-    for (name, profile) in &config.profiles {
-        let initrds = profile.initrd.iter().map(|initrd| (initrd, "initrd"));
-        for (text, what) in [(&profile.kernel, "kernel")].into_iter().chain(initrds) {
-            if let Some(Ok(image)) = ImageRef::read(text) {
-                named.push((image, format!("{what} of profile {name}")));
-            }
-        }
-    }
-    named
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

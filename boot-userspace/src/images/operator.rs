@@ -50,7 +50,8 @@ impl Images {
     ) -> Result<Record, ImageError> {
         let disk = |error| ImageError::disk(self.layout.root(), &error);
         self.layout.make().map_err(disk)?;
-        let stored = import::import(&self.layout, name, file, expected, self.settings.size, tell)?;
+        let size = self.configured.get().settings.size;
+        let stored = import::import(&self.layout, name, file, expected, size, tell)?;
         let _lock = self.layout.lock().map_err(disk)?;
         let now = clock::wall().as_secs();
         let (sha256, size) = (Some(stored.digest), stored.size);
@@ -153,8 +154,9 @@ impl Images {
     /// # Errors
     /// The store cannot be read or written.
     pub fn clean(&self, dry_run: bool) -> Result<Removed, ImageError> {
-        let known: HashSet<ImageName> = self.configured.keys().cloned().collect();
-        room::clean(&self.layout, self.settings.size, &known, dry_run)
+        let configured = self.configured.get();
+        let known: HashSet<ImageName> = configured.sources.keys().cloned().collect();
+        room::clean(&self.layout, configured.settings.size, &known, dry_run)
     }
 
     /// Reads a digest list from a file or a URL and finds what it says of the file at `path`.

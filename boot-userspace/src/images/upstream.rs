@@ -10,8 +10,10 @@ use reqwest::header::{
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, StatusCode};
 
+use super::configured::Configured;
 use super::s3;
-use boot_engine::config::{Images, Sha256Digest, Upstream};
+use crate::host::live::Live;
+use boot_engine::config::{Sha256Digest, Upstream};
 
 /// How often an upstream may send on somewhere else.
 const REDIRECTS: usize = 10;
@@ -117,20 +119,21 @@ impl Content {
 /// Those who can be asked.
 #[derive(Debug)]
 pub(super) struct Upstreams {
-    settings: Images,
+    configured: Live<Configured>,
     pub(super) patience: Patience,
 }
 
 impl Upstreams {
-    pub(super) fn new(settings: Images, patience: Patience) -> Self {
+    pub(super) fn new(configured: Live<Configured>, patience: Patience) -> Self {
         // Whoever was first has chosen the same.
         rustls::crypto::ring::default_provider().install_default().ok();
-        Self { settings, patience }
+        Self { configured, patience }
     }
 
     /// Asks for what is at `url`.
     pub(super) async fn ask(&self, url: &str, wanted: &Wanted) -> Result<Answer, Trouble> {
-        let upstream = self.settings.upstream(url);
+        let configured = self.configured.get();
+        let upstream = configured.settings.upstream(url);
         let is_s3 = url.starts_with("s3://");
         let client = self.client(upstream, is_s3).map_err(Trouble::Lasting)?;
         let place = match is_s3 {

@@ -278,3 +278,66 @@ fn a_row_s_server_goes_on_while_the_site_s_is_away() -> Result<()> {
     })?;
     xpxe.stop()
 }
+
+#[test]
+fn a_reload_brings_images_and_running_fetches_go_on() -> Result<()> {
+    let Some(live) = Live::build()? else { return Ok(()) };
+    let (first, second, third) = (bytes(4 * MIB, 67), bytes(MIB, 68), bytes(MIB, 69));
+    live.origin.put("/vmlinuz", first.clone(), Manner::Gated(MIB));
+    live.origin.put("/initrd", second.clone(), Manner::Right);
+    let kernel = |path: &str| format!("image:{}", live.origin.url(path));
+    let with = |kernels: &[String]| {
+        let profiles = kernels.iter().enumerate().map(|(number, kernel)| {
+            format!("\n[[profile]]\nname = \"p{number}\"\nkernel = \"vmlinuz\"\narch.arm64.kernel = \"{kernel}\"\n")
+        });
+        live.place.config.clone() + &profiles.collect::<String>()
+    };
+    let path = |kernel: &str| -> Result<String> {
+        let image = ImageRef::read(kernel).context("an image")?.map_err(anyhow::Error::msg)?;
+        Ok(format!("/images/{}", image.name))
+    };
+    let (vmlinuz, initrd) = (kernel("/vmlinuz"), kernel("/initrd"));
+    let client = live.client()?;
+    let xpxe = live.place.serve()?;
+    let reload = |config: &str| -> Result<String> {
+        xpxe.write_config(config)?;
+        let file = live.place.rack.dir().join("xpxe.toml").display().to_string();
+        xpxe.command(&["reload", "--config", &file])
+    };
+    ensure!(curl(&client, &path(&vmlinuz)?).is_err(), "nobody has named it");
+
+    // A name that is new.
+    let said = reload(&with(std::slice::from_ref(&vmlinuz)))?;
+    ensure!(said == "added profile p0\n", "{said}");
+    let target = live.place.rack.dir().join("downloaded");
+    let mut command = client.command("curl");
+    let url = format!("http://{SERVER_ADDRESS}:8080{}", path(&vmlinuz)?);
+    command.args(["-sS", "--max-time", "60", "-f", "-o"]).arg(&target).arg(&url);
+    let waits = client.spawn(command)?;
+    eventually(SOON, "the first bytes", || fs::metadata(&target).is_ok_and(|file| file.len() > 0))?;
+
+    // It is dropped while it comes, and another one is there.
+    let said = reload(&(with(&[initrd.clone()]) + "\n[images]\ncheck = \"1s\"\nsize = \"1G\"\n"))?;
+    ensure!(
+        said == "changed profile p0: arch\nchanged images.size\nchanged images.check\n",
+        "what the command says is {said}"
+    );
+    ensure!(curl(&client, &path(&initrd)?)? == second);
+    ensure!(waits.is_running(), "the transfer was over before the reload");
+    live.origin.release();
+    let ended = waits.wait(SOON)?;
+    ensure!(ended.success() && fs::read(&target)? == first, "{ended}");
+    // What was fetched stays, by the name that is in the store; nothing is fetched for a name that nobody has said.
+    ensure!(curl(&client, &path(&vmlinuz)?)? == first);
+
+    // The same URL has another digest: nobody gets the copy, nor what is there as long as that is something else.
+    let digest = Sha256Digest::of(&third);
+    let said = reload(&with(&[format!("{initrd}#sha256={digest}")]))?;
+    ensure!(said.contains("changed profile p0: arch\n"), "{said}");
+    ensure!(curl(&client, &path(&initrd)?).is_err());
+    xpxe.wait_for_event("that it is another one", SOON, says(&["cannot be fetched", "SHA-256"]))?;
+    live.origin.put("/initrd", third.clone(), Manner::Right);
+    let initrd = path(&initrd)?;
+    eventually(SOON, "the right one", || curl(&client, &initrd).is_ok_and(|body| body == third))?;
+    xpxe.stop()
+}

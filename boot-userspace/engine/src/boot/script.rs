@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn images_are_links_to_the_store_on_every_architecture() {
+        let arch =
+            "[profile.arch.arm64]\nkernel = \"image:arm64\"\ninitrd = [\"image:s3://boot/i\"]\n[default]";
+        let config = CONFIG.replace("[default]", arch).replace("talos/vm linuz", "image:amd64");
+        let kernel = |arch: &str| {
+            let asked = Asked { arch: Some(arch.to_owned()), ..asked("52:54:00:00:00:01") };
+            scripts(&config).script(&asked).unwrap()
+        };
+        let (x64, arm64) = (kernel("x86_64"), kernel("arm64"));
+        assert!(x64.contains("--name kernel http://10.1.0.2:8080/images/amd64 "), "{x64}");
+        assert!(arm64.contains("--name kernel http://10.1.0.2:8080/images/arm64 "), "{arm64}");
+        assert!(arm64.contains("--name initrd0 http://10.1.0.2:8080/images/i-"), "{arm64}");
+    }
+
+    #[test]
     fn machines_are_known_by_mac_before_what_dhcp_and_they_themselves_say() {
         let other = "4c4c4544-0042-3510-8052-b4c04f4e3133";
         let more = [

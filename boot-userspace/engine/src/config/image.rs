@@ -102,7 +102,7 @@ impl fmt::Display for Sha256Digest {
 }
 
 /// Where an image comes from, and what it has to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageSource {
     /// An `http://`, `https://` or `s3://BUCKET/KEY` URL without a fragment; the scheme is in lower case.
     pub url: String,

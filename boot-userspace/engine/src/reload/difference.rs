@@ -42,6 +42,9 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.default.profile != new.default.profile, "default.profile");
     note(running.default.unknown != new.default.unknown, "default.unknown");
     note(running.http.shared_addresses != new.http.shared_addresses, "http.shared_addresses");
+    note(running.images.size != new.images.size, "images.size");
+    note(running.images.check != new.images.check, "images.check");
+    note(running.images.upstreams != new.images.upstreams, "[[images.upstream]]");
     note(running.tftp.clients != new.tftp.clients, "tftp.clients");
     Changes { changed, waiting: waiting(running, new) }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{DEFAULT_IMAGES_SIZE, ImageRef};
+use crate::config::{Arch, DEFAULT_IMAGES_SIZE, ImageRef};
 
 const PROXY: &str = "[[interface]]\nname = \"eth1\"\ndhcp = \"proxy\"\n";
 
@@ -95,6 +95,15 @@ fn a_profile_boots_an_image() {
     let source = ImageRef::read(&profile_p.kernel).unwrap().unwrap().source.unwrap();
     assert_eq!(source.url, "s3://boot/vmlinuz");
     assert_eq!(ImageRef::read(&profile_p.initrd[0]).unwrap().unwrap().name.as_str(), "initrd");
+    let on = |kernel: &str| {
+        let of = format!("[profile.arch.arm64]\nkernel = \"{kernel}\"\ninitrd = [\"image:https://h/i\"]\n");
+        parse(&(profile("image:vmlinuz") + &of), "t")
+    };
+    let arm64 = on("image:vmlinuz-arm64").unwrap().profiles["p"].arch[&Arch::Arm64].clone();
+    assert_eq!(arm64.kernel.as_deref(), Some("image:vmlinuz-arm64"));
+    assert_eq!(arm64.initrd.unwrap(), ["image:https://h/i"]);
+    let said = on("image:a/b").unwrap_err().to_string();
+    assert!(said.contains("t:9: profile[0].arch.arm64.kernel: \"a/b\" cannot be an image"), "{said}");
     let said = parse(&profile("image:../vmlinuz"), "t").unwrap_err().to_string();
     assert!(said.contains("t:6: profile[0].kernel: ") && said.contains("cannot be an image"), "{said}");
     let said = parse(&(profile("k") + "boot_file = \"image:x\"\n"), "t").unwrap_err().to_string();
