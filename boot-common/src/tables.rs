@@ -45,7 +45,7 @@ pub mod name {
 /// The most machines in the kernel's table.
 pub const MAX_HOSTS: u32 = 1 << 20;
 /// The most prepared answers.
-pub const MAX_ANSWERS: u32 = 1 << 12;
+pub const MAX_ANSWERS: u32 = 1 << 16;
 /// The most interfaces.
 pub const MAX_LINKS: u32 = 64;
 /// Bytes of the event ring.

@@ -217,11 +217,11 @@ fn transfers_and_downloads_run_through_a_reload() -> Result<()> {
     each_fast_path(|fast_path| {
         let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
-        let content = place.file("large", 4 << 20)?;
+        let content = place.file("large", 8 << 20)?;
         let station = place.rack.neighbour("loader", "02:77:00:00:00:e9", "10.77.0.9/24")?;
         let target = place.rack.dir().join("downloaded");
         let mut curl = station.command("curl");
-        curl.args(["-sS", "--limit-rate", "2M", "-o"]).arg(&target).arg(url("files/large"));
+        curl.args(["-sS", "--limit-rate", "1M", "-o"]).arg(&target).arg(url("files/large"));
         let curl = station.spawn(curl)?;
         let mut transfer = Download::start(place.caller(1, Padding::None)?, "large", 1408, 4)?;
         transfer.go_on_to(1 << 20)?;

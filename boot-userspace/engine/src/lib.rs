@@ -242,6 +242,12 @@ impl Engine {
         self.tables.answers.get(key) == Some(answer)
     }
 
+    /// An answer of the tables.
+    #[must_use]
+    pub fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
+        self.tables.answers.get(key)
+    }
+
     /// The interfaces, for the kernel's table.
     pub fn link_entries(&self) -> impl Iterator<Item = (u32, LinkEntry)> {
         self.tables.links.iter().map(|(ifindex, link)| (*ifindex, *link))

@@ -15,7 +15,8 @@ use tracing::{debug, error, info, warn};
 use super::commits::Commits;
 use super::engine_events::EngineEvents;
 use super::request::{Ask, EventStream, Stats};
-use crate::fastpath::{AsyncEvents, TableError, Tables};
+use super::tell::Refused;
+use crate::fastpath::{AsyncEvents, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
 use crate::io::probe::{self, Verdict};
@@ -61,6 +62,8 @@ pub struct Daemon {
     /// What was counted last, and when: anybody may ask.
     pub(super) counted: Stats,
     pub(super) counted_at: Option<Instant>,
+    /// Answers that the kernel's table had no room for.
+    pub(super) refused: Refused,
     /// By how many seconds the store's time is later than the engine's.
     pub(super) set_by: i64,
 }
@@ -105,6 +108,7 @@ impl Daemon {
             store_trouble: None,
             counted: Stats::default(),
             counted_at: None,
+            refused: Refused::default(),
             set_by: 0,
         }
     }
@@ -318,10 +322,8 @@ impl Daemon {
                 }
                 Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
                 Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),
-                Command::PutAnswer(key, answer) => {
-                    self.tell("answer", |tables| tables.put_answer(&key, &answer));
-                }
-                Command::DeleteAnswer(key) => self.tell("answer", |tables| tables.delete_answer(&key)),
+                Command::PutAnswer(key, answer) => self.tell_answer(&key, &answer),
+                Command::DeleteAnswer(key) => self.untell_answer(&key),
                 Command::Probe { ifindex, address, mac, on_link, own_answer_counts } => {
                     self.probe(ifindex, address, mac, on_link, own_answer_counts);
                 }
@@ -357,15 +359,6 @@ impl Daemon {
             // The daemon is ending, if nobody listens.
             findings.send((mac, address, in_use_by)).ok();
         });
-    }
-
-    /// A table that is full or gone costs speed, not service.
-    fn tell(&mut self, what: &str, write: impl FnOnce(&mut Tables) -> Result<(), TableError>) {
-        if let Some(tables) = &mut self.tables
-            && let Err(failure) = write(tables)
-        {
-            debug!("the kernel did not take the {what}, the daemon answers for it: {failure}");
-        }
     }
 
     fn send(&self, ifindex: u32, frame: &[u8], via: Via) -> io::Result<()> {

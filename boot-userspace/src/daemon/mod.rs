@@ -19,6 +19,7 @@ mod served_link;
 mod shares;
 mod signals;
 mod start;
+mod tell;
 mod unheard;
 mod watch;
 

@@ -59,7 +59,11 @@ impl Engine {
                 self.drop_stale_entry(asked.mac);
                 Some(probe)
             }
-            Bound::Exhausted => None,
+            Bound::Exhausted => {
+                // It may have lost what it had, which is nothing for the kernel half to confirm any more.
+                self.drop_stale_entry(asked.mac);
+                None
+            }
         })
     }
 }

@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// Whether it is not known yet if somebody else uses this address, which the machine is to have.
-    pub(super) fn is_probed(&self, mac: Mac, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_probed(&self, mac: Mac, address: Ipv4Addr) -> bool {
         self.probing.get(&address).is_some_and(|pending| pending.mac == mac)
     }
 

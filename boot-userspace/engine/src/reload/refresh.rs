@@ -59,6 +59,8 @@ impl Engine {
             entry.bound_until = match (binding.state, host.bound_until) {
                 (State::Reserved, _) => u64::MAX,
                 _ if entry.bound_until == 0 => 0,
+                // It was declined: until the probe has ended, the machine is the daemon's.
+                _ if self.is_probed(mac, binding.address) => 0,
                 // It was taken back, and whoever comes back for it has to be bound anew.
                 (State::Idle | State::Released(_), 0) => 0,
                 (_, 0 | u64::MAX) => entry.bound_until,
@@ -84,6 +86,8 @@ impl Engine {
             .bindings
             .iter()
             .filter(|(mac, binding)| is_ready(*mac) && !self.is_to_move(*mac, binding))
+            // The probe's end gives it its entry, or another address.
+            .filter(|(mac, binding)| !self.is_probed(*mac, binding.address))
             .map(|(mac, binding)| (mac, binding.subnet))
             .collect();
         for (mac, subnet) in missing {

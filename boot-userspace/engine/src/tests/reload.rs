@@ -230,6 +230,36 @@ fn what_was_promised_is_nobody_elses() {
 }
 
 #[test]
+fn who_asked_anew_in_vain_is_not_confirmed_what_is_another_s_now() {
+    let mut lab = Lab::new(CONFIG);
+    let [mine, other] = [UNKNOWN, OTHER].map(|mac| lab.leased(mac));
+    lab.reload(&format!("{CONFIG}\n[[machine]]\nmac = \"{OTHER}\"\nip = \"{mine}\"\n"));
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "there is no other address");
+    let ack = |lab: &mut Lab, mac, address| {
+        let reply = lab.send(&request(mac, address, None));
+        reply.is_some_and(|reply| reply.kind() == MessageType::Ack)
+    };
+    assert!(!ack(&mut lab, UNKNOWN, mine), "it was given up");
+    assert_eq!(lab.leased(OTHER), mine, "and was {other} before");
+    assert!(!ack(&mut lab, UNKNOWN, mine));
+}
+
+#[test]
+fn a_declined_address_is_not_offered_while_it_is_looked_for() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(UNKNOWN);
+    let bytes = decline(UNKNOWN, address).to_vec().unwrap();
+    let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+    let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &bytes };
+    lab.engine.handle(&incoming, lab.now);
+    let commands = lab.engine.take_commands();
+    assert!(commands.iter().any(|command| matches!(command, Command::Probe { .. })));
+    let told = lab.reload(CONFIG);
+    assert_eq!(hosts(&told), 0, "the machine has no entry until the probe has ended: {told:?}");
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "the answer waits");
+}
+
+#[test]
 fn a_machine_with_a_new_card_keeps_its_address() {
     let mut lab = Lab::new(CONFIG);
     lab.reload(&CONFIG.replace(&NODE1.to_string(), &UNKNOWN.to_string()));
