@@ -31,8 +31,8 @@ use boot_common::tables::{Answer, AnswerKey, Event, Hook, HostKey, LinkEntry, ro
 use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 
-use crate::answers::sets::{Set, Sets};
-use crate::answers::tables::Tables;
+use crate::answers::entries::Entries;
+use crate::answers::sets::{Answers, Set};
 use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
 use crate::dhcp::reassembly::reassemble;
@@ -54,9 +54,8 @@ const WITHDRAWN: u8 = 10;
 /// Everything the daemon knows and decides.
 pub struct Engine {
     policy: Policy,
-    /// The truth that the kernel's tables are filled from.
-    tables: Tables,
-    sets: Sets,
+    entries: Entries,
+    answers: Answers,
     bindings: Bindings,
     machines: Machines,
     turned_away: Turned,
@@ -101,8 +100,8 @@ impl Engine {
         let mut engine = Self {
             machines: policy.machines().clone(),
             policy,
-            tables: Tables::default(),
-            sets: Sets::default(),
+            entries: Entries::default(),
+            answers: Answers::default(),
             bindings: Bindings::default(),
             turned_away: Turned::default(),
             held: HashMap::new(),
@@ -130,7 +129,7 @@ impl Engine {
         engine.restore(leases, now);
         // Each machine's entry as it has become, instead of every step on the way.
         engine.commands.retain(|command| !matches!(command, Command::PutHost(..)));
-        engine.commands.extend(engine.tables.hosts.iter().map(|(key, host)| Command::PutHost(*key, *host)));
+        engine.commands.extend(engine.entries.hosts().map(|(mac, host)| Command::PutHost(mac.into(), *host)));
         engine
     }
 
@@ -140,7 +139,7 @@ impl Engine {
             let reason = self.snooped(incoming, now);
             return self.count(reason);
         }
-        let Some(link) = self.tables.links.get(&incoming.ifindex).copied() else {
+        let Some(link) = self.entries.link(incoming.ifindex).copied() else {
             return self.count(Reason::NoLink);
         };
         // As the kernel half has it: a group is not us, though the socket hears those that the host is in.
@@ -227,19 +226,19 @@ impl Engine {
     /// daemon.
     #[must_use]
     pub fn has_link(&self, ifindex: u32) -> bool {
-        self.tables.links.contains_key(&ifindex)
+        self.entries.link(ifindex).is_some()
     }
 
     /// See [`has_link`](Self::has_link).
     #[must_use]
     pub fn has_host(&self, key: &HostKey) -> bool {
-        self.tables.hosts.contains_key(key)
+        self.entries.host(key.mac).is_some()
     }
 
     /// See [`has_link`](Self::has_link).
     #[must_use]
     pub fn has_answer(&self, key: &AnswerKey, answer: &Answer) -> bool {
-        self.tables.answers.get(key) == Some(answer)
+        self.answers.get(key) == Some(answer)
     }
 
     /// An answer of the tables.
@@ -250,7 +249,7 @@ impl Engine {
 
     /// The interfaces, for the kernel's table.
     pub fn link_entries(&self) -> impl Iterator<Item = (u32, LinkEntry)> {
-        self.tables.links.iter().map(|(ifindex, link)| (*ifindex, *link))
+        self.entries.links().map(|(ifindex, entry)| (ifindex, *entry))
     }
 
     fn put_links(&mut self) {
@@ -269,7 +268,7 @@ impl Engine {
         let proxy_set =
             if role == role::OFF { 0 } else { self.set(position, None, address, Differences::default()) };
         let entry = LinkEntry { mac: link.mac, role, unknown_ask, address: address.octets(), proxy_set };
-        self.tables.links.insert(link.ifindex, entry);
+        self.entries.put_link(link.ifindex, entry);
         if link.role == DhcpRole::Server {
             let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&link).collect();
             for (subnet, address) in direct {
@@ -287,7 +286,7 @@ impl Engine {
         differences: Differences,
     ) -> u32 {
         let set = Set { position, subnet, server, differences };
-        self.sets.number(set, &self.policy, &mut self.tables, &mut self.commands)
+        self.answers.number(set, &self.policy, &mut self.commands)
     }
 
     fn count(&mut self, reason: Reason) {

@@ -13,7 +13,6 @@ use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use tracing::warn;
 
 use crate::answers::prepare::{Parts, Prepared, prepare};
-use crate::answers::tables::Tables;
 use crate::command::Command;
 use crate::policy::{Differences, Policy};
 
@@ -43,9 +42,13 @@ pub(crate) struct Set {
     pub(crate) differences: Differences,
 }
 
-/// All sets by number.
+/// The prepared answers, and the sets that they are of, by number.
+///
+/// Every change of an answer is queued as a command, so that who carries the commands out has the same answers.
 #[derive(Debug, Default)]
-pub(crate) struct Sets {
+pub(crate) struct Answers {
+    /// By set, request list, class and message.
+    by_key: HashMap<AnswerKey, Answer>,
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
@@ -62,15 +65,20 @@ pub(crate) struct Sets {
 /// How often it is said that options do not fit: by then nobody reads it.
 const MOST_SAID: usize = 256;
 
-impl Sets {
+impl Answers {
+    /// An answer that is ready.
+    pub(crate) fn get(&self, key: &AnswerKey) -> Option<&Answer> {
+        self.by_key.get(key)
+    }
+
+    /// The keys of all answers.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &AnswerKey> {
+        self.by_key.keys()
+    }
+
     /// The set's number; its answers for firmware, and for clients that want everything, are prepared.
-    pub(crate) fn number(
-        &mut self,
-        set: Set,
-        policy: &Policy,
-        tables: &mut Tables,
-        commands: &mut Vec<Command>,
-    ) -> u32 {
+    pub(crate) fn number(&mut self, set: Set, policy: &Policy, commands: &mut Vec<Command>) -> u32 {
         if let Some(number) = self.numbers.get(&set) {
             return *number;
         }
@@ -85,7 +93,7 @@ impl Sets {
         for key in common_keys(number, &set) {
             // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
             if let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) {
-                tables.answers.insert(key, answer);
+                self.by_key.insert(key, answer);
                 commands.push(Command::PutAnswer(key, Box::new(answer)));
             }
         }
@@ -100,7 +108,7 @@ impl Sets {
                     message,
                     reserved: [0; 2],
                 };
-                self.by_list(key, list, policy, tables, commands);
+                self.by_list(key, list, policy, commands);
             }
         }
         number
@@ -108,41 +116,32 @@ impl Sets {
 
     /// Whether there is an answer for a class, which is prepared now if that was not worth while before anybody asked.
     /// What is the daemon's alone is in no table.
-    pub(crate) fn has(
-        &mut self,
-        key: AnswerKey,
-        policy: &Policy,
-        tables: &mut Tables,
-        commands: &mut Vec<Command>,
-    ) -> bool {
-        if tables.answers.contains_key(&key) {
+    pub(crate) fn has(&mut self, key: AnswerKey, policy: &Policy, commands: &mut Vec<Command>) -> bool {
+        if self.by_key.contains_key(&key) {
             return true;
         }
         let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) else { return false };
         if !Class::from_key(key.class).is_some_and(Class::is_the_daemons) {
-            tables.answers.insert(key, answer);
+            self.by_key.insert(key, answer);
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
         true
     }
 
     /// Forgets the sets of an interface, whose addresses are others now.
-    pub(crate) fn forget(&mut self, position: usize, tables: &mut Tables) {
+    pub(crate) fn forget(&mut self, position: usize) {
         self.numbers.retain(|set, _| set.position != position);
-        tables.answers.retain(|key, _| {
-            let set = usize::try_from(key.set).ok().and_then(|number| self.sets.get(number));
+        let Self { by_key, sets, lists, .. } = self;
+        by_key.retain(|key, _| {
+            let set = usize::try_from(key.set).ok().and_then(|number| sets.get(number));
             let is_kept = set.is_some_and(|set| set.position != position);
-            self.lists -= usize::from(!is_kept && key.wanted != 0);
+            *lists -= usize::from(!is_kept && key.wanted != 0);
             is_kept
         });
     }
 
     /// Gives subnets other indices. Sets of subnets that have none any more are no more.
-    pub(crate) fn renumber(
-        &mut self,
-        new: impl Fn(usize) -> Option<usize>,
-        tables: &mut Tables,
-    ) -> Vec<AnswerKey> {
+    pub(crate) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> Vec<AnswerKey> {
         let mut gone = HashSet::new();
         for (set, number) in std::mem::take(&mut self.numbers) {
             let subnet = set.subnet.map(&new);
@@ -153,11 +152,11 @@ impl Sets {
             place.subnet = subnet.flatten();
             self.numbers.insert(place.clone(), number);
         }
-        self.drop(&gone, tables)
+        self.drop(&gone)
     }
 
     /// What a set is of.
-    pub(crate) fn get(&self, number: u32) -> Option<&Set> {
+    pub(crate) fn set(&self, number: u32) -> Option<&Set> {
         self.sets.get(number as usize)
     }
 
@@ -167,7 +166,6 @@ impl Sets {
         &mut self,
         is_stale: impl Fn(&Set) -> bool,
         policy: &Policy,
-        tables: &mut Tables,
         commands: &mut Vec<Command>,
     ) -> Vec<AnswerKey> {
         let stale: HashMap<u32, Set> = self
@@ -177,7 +175,7 @@ impl Sets {
             .map(|(set, number)| (*number, set.clone()))
             .collect();
         let mut keys: HashSet<AnswerKey> =
-            tables.answers.keys().filter(|key| stale.contains_key(&key.set)).copied().collect();
+            self.by_key.keys().filter(|key| stale.contains_key(&key.set)).copied().collect();
         keys.extend(stale.iter().flat_map(|(number, set)| common_keys(*number, set)));
         self.said.retain(|(number, _)| !stale.contains_key(number));
         let mut gone = Vec::new();
@@ -190,11 +188,11 @@ impl Sets {
             };
             match prepared {
                 Some(answer) => {
-                    if tables.answers.insert(key, answer) != Some(answer) {
+                    if self.by_key.insert(key, answer) != Some(answer) {
                         commands.push(Command::PutAnswer(key, Box::new(answer)));
                     }
                 }
-                None => gone.extend(tables.answers.remove(&key).map(|_| key)),
+                None => gone.extend(self.by_key.remove(&key).map(|_| key)),
             }
         }
         self.lists -= gone.iter().filter(|key| key.wanted != 0).count();
@@ -202,10 +200,10 @@ impl Sets {
     }
 
     /// Drops the sets that nobody uses. Gives their answers.
-    pub(crate) fn keep(&mut self, used: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
+    pub(crate) fn keep(&mut self, used: &HashSet<u32>) -> Vec<AnswerKey> {
         let gone: HashSet<u32> =
             self.numbers.extract_if(|_, number| !used.contains(number)).map(|(_, number)| number).collect();
-        self.drop(&gone, tables)
+        self.drop(&gone)
     }
 
     /// Has the numbers given again of sets that were dropped before: nobody has them any more.
@@ -213,12 +211,12 @@ impl Sets {
         self.free.append(&mut self.gone);
     }
 
-    fn drop(&mut self, numbers: &HashSet<u32>, tables: &mut Tables) -> Vec<AnswerKey> {
+    fn drop(&mut self, numbers: &HashSet<u32>) -> Vec<AnswerKey> {
         self.gone.extend(numbers);
         let of_gone: Vec<AnswerKey> =
-            tables.answers.extract_if(|key, _| numbers.contains(&key.set)).map(|(key, _)| key).collect();
+            self.by_key.extract_if(|key, _| numbers.contains(&key.set)).map(|(key, _)| key).collect();
         self.lists -= of_gone.iter().filter(|key| key.wanted != 0).count();
-        let used: HashSet<u32> = tables.answers.keys().map(|key| key.wanted).collect();
+        let used: HashSet<u32> = self.by_key.keys().map(|key| key.wanted).collect();
         self.by_hash.retain(|hash, _| used.contains(hash));
         self.said.retain(|(number, _)| !numbers.contains(number));
         of_gone
@@ -236,14 +234,13 @@ impl Sets {
         key: AnswerKey,
         list: &[u8],
         policy: &Policy,
-        tables: &mut Tables,
         commands: &mut Vec<Command>,
     ) -> Option<Answer> {
         let answer = self.in_room(key, Some(list), policy, ANSWER_OPTIONS)?;
         if self.lists < MOST_LISTS {
             self.lists += 1;
             self.by_hash.entry(key.wanted).or_insert_with(|| list.into());
-            tables.answers.insert(key, answer);
+            self.by_key.insert(key, answer);
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
         Some(answer)

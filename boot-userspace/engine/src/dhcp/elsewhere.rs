@@ -50,7 +50,7 @@ impl Engine {
     /// # Errors
     /// Always: there is nothing to answer.
     pub(crate) fn snooped(&mut self, incoming: &Incoming<'_>, now: Now) -> Reason {
-        let Some(link) = self.tables.links.get(&incoming.ifindex) else { return Reason::NoLink };
+        let Some(link) = self.entries.link(incoming.ifindex) else { return Reason::NoLink };
         if link.role != role::SERVER {
             return Reason::RoleOff;
         }

@@ -1,13 +1,13 @@
 //! The machines' entries in the tables.
 
 use boot_common::Mac;
-use boot_common::tables::{Host, HostKey};
+use boot_common::tables::Host;
 use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
 
 use crate::answers::prepare::put_own_options;
-use crate::command::{Command, Now};
+use crate::command::Now;
 use crate::config::DhcpRole;
 use crate::leases::binding::Binding;
 use crate::machines::MOST_UNKNOWN;
@@ -31,7 +31,7 @@ impl Engine {
     pub(crate) fn put_proxied_host(&mut self, mac: Mac) {
         let proxy = self.policy.links().iter().enumerate().find(|(_, link)| link.role == DhcpRole::Proxy);
         let Some((position, link)) = proxy else { return };
-        let Some(entry) = self.tables.links.get(&link.ifindex).copied() else { return };
+        let Some(entry) = self.entries.link(link.ifindex).copied() else { return };
         let set = self.set(position, None, Ipv4Addr::from(entry.address), self.policy.differences(mac));
         let mut host = Host::new_zeroed();
         host.answer_set = set;
@@ -42,7 +42,7 @@ impl Engine {
 
     /// The same for a machine that has asked, known or not: of the unknown ones, the oldest entry makes room.
     pub(super) fn put_proxied_stranger(&mut self, mac: Mac) {
-        let is_known = self.tables.hosts.contains_key(&HostKey::from(mac));
+        let is_known = self.entries.host(mac).is_some();
         self.put_proxied_host(mac);
         if is_known || self.machines.is_named(mac) {
             return;
@@ -53,8 +53,7 @@ impl Engine {
             // A server's entry, by now, has its lease's time.
             && !self.bindings.has(oldest)
         {
-            self.tables.hosts.remove(&HostKey::from(oldest));
-            self.commands.push(Command::DeleteHost(HostKey::from(oldest)));
+            self.entries.remove_host(oldest, &mut self.commands);
         }
     }
 
@@ -73,8 +72,7 @@ impl Engine {
 
     /// The machine's entry, if it is for this address.
     pub(crate) fn entry(&self, mac: Mac, address: Ipv4Addr) -> Option<Host> {
-        let host = self.tables.hosts.get(&HostKey::from(mac));
-        host.filter(|host| host.address == address.octets()).copied()
+        self.entries.host_with(mac, address.octets()).copied()
     }
 
     /// Changes how far the kernel may promise a machine this address.
@@ -97,7 +95,7 @@ impl Engine {
     /// A machine that has got another address in a subnet must not be offered its old one, which may be somebody else's by
     /// now. What it has in another subnet stays.
     pub(crate) fn drop_stale_entry(&mut self, mac: Mac) {
-        if let Some(host) = self.tables.hosts.get(&HostKey::from(mac))
+        if let Some(host) = self.entries.host(mac)
             && self.bindings.with(mac, Ipv4Addr::from(host.address)).is_none()
         {
             self.drop_entry(mac);
@@ -111,15 +109,11 @@ impl Engine {
     }
 
     fn drop_entry(&mut self, mac: Mac) {
-        self.tables.hosts.remove(&HostKey::from(mac));
-        self.commands.push(Command::DeleteHost(HostKey::from(mac)));
+        self.entries.remove_host(mac, &mut self.commands);
     }
 
     pub(crate) fn insert_host(&mut self, mac: Mac, host: Host) {
-        let key = HostKey::from(mac);
-        if self.tables.hosts.insert(key, host) != Some(host) {
-            self.commands.push(Command::PutHost(key, host));
-        }
+        self.entries.put_host(mac, host, &mut self.commands);
     }
 
     pub(crate) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {

@@ -32,6 +32,7 @@ use boot_common::wire::{Request, option, port};
 use boot_common::{Mac, Reason};
 
 use crate::Engine;
+use crate::answers::entries::Tables;
 use crate::answers::prepare::lease_seconds;
 use crate::command::{Command, Incoming, Now};
 use crate::dhcp::reassembly::option_of;
@@ -86,7 +87,8 @@ impl Engine {
     ) -> Result<(), Reason> {
         let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
         let mut frame = request.clone();
-        match respond(&mut frame, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
+        let tables = Tables { entries: &self.entries, answers: &self.answers };
+        match respond(&mut frame, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.finish(incoming, link, frame, answered);
                 Ok(())

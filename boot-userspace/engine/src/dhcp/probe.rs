@@ -9,6 +9,7 @@ use boot_common::{Mac, Reason};
 
 use super::{Asked, Place};
 use crate::Engine;
+use crate::answers::entries::Tables;
 use crate::command::{Command, Incoming, Now};
 use crate::dhcp::packet;
 use crate::events::Step;
@@ -115,10 +116,11 @@ impl Engine {
         tries: u8,
         now: Now,
     ) -> Result<(), Reason> {
-        let link = self.tables.links.get(&incoming.ifindex).copied().ok_or(Reason::NoLink)?;
+        let link = self.entries.link(incoming.ifindex).copied().ok_or(Reason::NoLink)?;
         let frame = packet::frame(incoming, &link).ok_or(Reason::TooLong)?;
         let mut copy = frame.clone();
-        match respond(&mut copy, &mut self.scratch, &self.tables, incoming.ifindex, || now.nanos()) {
+        let tables = Tables { entries: &self.entries, answers: &self.answers };
+        match respond(&mut copy, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.finish(incoming, &link, copy, answered);
                 return Ok(());

@@ -23,10 +23,9 @@ impl Engine {
         let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
         let key =
             AnswerKey { set, wanted: 0, class: class.answered_as().key(), message: kind, reserved: [0; 2] };
-        if class.stage != Stage::Os && self.sets.has(key, &self.policy, &mut self.tables, &mut self.commands)
-        {
-            let prepared = self.tables.answers.get(&key).copied();
-            let prepared = prepared.or_else(|| self.sets.in_room(key, None, &self.policy, ANSWER_OPTIONS));
+        if class.stage != Stage::Os && self.answers.has(key, &self.policy, &mut self.commands) {
+            let prepared = self.answers.get(&key).copied();
+            let prepared = prepared.or_else(|| self.answers.in_room(key, None, &self.policy, ANSWER_OPTIONS));
             return prepared.ok_or(Reason::NoAnswer);
         }
         self.complain(asked.mac, class, None, asked.now);

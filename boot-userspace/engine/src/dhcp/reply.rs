@@ -47,9 +47,7 @@ impl Engine {
         // Whatever BOOTP clients may boot, others of their class may.
         let known = key(class, 0);
         let known = if is_bootp { AnswerKey { message: message::ACK, ..known } } else { known };
-        if class.stage != Stage::Os
-            && !self.sets.has(known, &self.policy, &mut self.tables, &mut self.commands)
-        {
+        if class.stage != Stage::Os && !self.answers.has(known, &self.policy, &mut self.commands) {
             self.complain(asked.mac, class, Some(place), asked.now);
             class = Class::OS;
         }
@@ -63,19 +61,17 @@ impl Engine {
         } else {
             room(&asked.facts, host.as_ref())
         };
-        let prepared = match (self.tables.answers.get(&key), &list) {
+        let prepared = match (self.answers.get(&key), &list) {
             (Some(prepared), _) => Some(*prepared),
-            (None, Some(list)) => {
-                self.sets.by_list(key, list, &self.policy, &mut self.tables, &mut self.commands)
-            }
-            (None, None) => self.sets.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)),
+            (None, Some(list)) => self.answers.by_list(key, list, &self.policy, &mut self.commands),
+            (None, None) => self.answers.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)),
         };
         let prepared = prepared.ok_or(Reason::NoAnswer)?;
         let fits = usize::from(prepared.body_length) <= SNAME_AND_FILE + 4 + room;
         let prepared = if fits {
             prepared
         } else {
-            self.sets.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
+            self.answers.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
         };
         let is_bare = is_bootp && !bootp::knows_options(&asked.request);
         let prepared = if is_bare { bootp::bare(prepared) } else { prepared };

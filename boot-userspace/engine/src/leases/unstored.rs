@@ -11,7 +11,7 @@ use boot_common::{Mac, Reason};
 use tracing::debug;
 
 use crate::Engine;
-use crate::command::{Command, Told};
+use crate::command::Told;
 use crate::leases::binding::Binding;
 use crate::leases::holds::Hold;
 use crate::leases::record::{Change, Lease};
@@ -46,7 +46,7 @@ impl Promised {
 impl Engine {
     /// Keeps what a machine has, until the changes of this round are stored.
     pub(crate) fn keep_before(&mut self, mac: Mac, binding: Binding) {
-        let host = self.tables.hosts.get(&HostKey::from(mac)).copied();
+        let host = self.entries.host(mac).copied();
         let held = self.held.get(&mac).copied();
         self.promised.push(Before { mac, binding, held, host });
     }
@@ -95,13 +95,11 @@ impl Engine {
             Some(until) => drop(self.held.insert(mac, until)),
             None => drop(self.held.remove(&mac)),
         }
-        let key = HostKey::from(mac);
         // The entry may have been for another subnet that the machine is in.
         match host.filter(|host| self.bindings.with(mac, host.address.into()).is_some()) {
             Some(host) => self.insert_host(mac, host),
             None => {
-                self.tables.hosts.remove(&key);
-                self.commands.push(Command::DeleteHost(key));
+                self.entries.remove_host(mac, &mut self.commands);
             }
         }
     }
@@ -109,7 +107,7 @@ impl Engine {
     /// The machine's entry as it is now.
     #[must_use]
     pub fn host_of(&self, key: &HostKey) -> Option<Host> {
-        self.tables.hosts.get(key).copied()
+        self.entries.host(key.mac).copied()
     }
 
     /// An answer has not left, for this reason: it is counted as that, and no log line says that it was given.

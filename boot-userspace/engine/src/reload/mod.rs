@@ -61,7 +61,7 @@ impl Engine {
         let owners: Vec<_> = owners.filter_map(|known| Some((known.machine.ip?, known.id))).collect();
         let (before, old_loaders) = self.policy.replace(Arc::clone(&config), loaders);
         let replaced = self.machines.replace(&config.machines);
-        self.sets.free_numbers();
+        self.answers.free_numbers();
         let mut gone = self.renumber(&before.subnets);
         self.change_reserved(&before);
         for (index, subnet) in config.subnets.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Engine {
                 || set.differences.machine().is_some_and(|id| replaced.changed.contains(&id))
                 || profile(&before) != profile(&config)
         };
-        let emptied = self.sets.prepare_anew(is_stale, &self.policy, &mut self.tables, &mut self.commands);
+        let emptied = self.answers.prepare_anew(is_stale, &self.policy, &mut self.commands);
         gone.extend(emptied);
         self.refresh_links();
         let is_same = |(address, id): &(Ipv4Addr, MachineId)| {
@@ -145,7 +145,7 @@ impl Engine {
         let unfit = std::mem::take(&mut self.unfit).into_iter();
         self.unfit =
             unfit.filter_map(|((mac, old), address)| Some(((mac, moved.of(old)?), address))).collect();
-        self.sets.renumber(of, &mut self.tables)
+        self.answers.renumber(of)
     }
 
     /// Nobody gets what is reserved out of a pool, and anybody what is reserved no longer.

@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use boot_common::tables::{Host, HostKey};
+use boot_common::Mac;
+use boot_common::tables::Host;
 
 use crate::Engine;
-use crate::command::{Command, Now};
+use crate::command::Now;
 use crate::policy::ServedLink;
 
 impl Engine {
@@ -15,10 +16,10 @@ impl Engine {
     /// The tables are to be filled anew after that: [`take_first_commands`](Self::take_first_commands).
     pub fn rebind(&mut self, link: ServedLink, now: Now) -> Option<u32> {
         let (position, old) = self.policy.replace_link(link.clone())?;
-        self.tables.links.remove(&old.ifindex);
+        self.entries.remove_link(old.ifindex);
         let is_elsewhere = self.named_in_answers(&old) != self.named_in_answers(&link);
         if is_elsewhere {
-            self.sets.forget(position, &mut self.tables);
+            self.answers.forget(position);
         }
         self.put_link(position);
         for address in old.addresses.iter().map(ipnet::Ipv4Net::addr) {
@@ -37,7 +38,7 @@ impl Engine {
     /// until now.
     pub fn unlink(&mut self, name: &str) -> Option<u32> {
         let ifindex = self.policy.links().iter().find(|link| &*link.name == name)?.ifindex;
-        self.tables.links.remove(&ifindex).map(|_| ifindex)
+        self.entries.remove_link(ifindex).then_some(ifindex)
     }
 
     /// What machines on an interface are told about us.
@@ -55,21 +56,15 @@ impl Engine {
     /// Machines whose answers named the addresses that the interface had. Those behind relays get their entries when they
     /// are heard.
     fn put_hosts_anew(&mut self, position: usize, now: Now) {
-        let is_stale = |host: &Host| self.sets.is_of(host.answer_set, position);
-        let stale: Vec<(HostKey, Host)> = self
-            .tables
-            .hosts
-            .iter()
-            .filter(|(_, host)| is_stale(host))
-            .map(|(key, host)| (*key, *host))
-            .collect();
-        for (key, host) in stale {
-            self.tables.hosts.remove(&key);
-            self.commands.push(Command::DeleteHost(key));
+        let is_stale = |host: &Host| self.answers.is_of(host.answer_set, position);
+        let stale = self.entries.hosts().filter(|(_, host)| is_stale(host));
+        let stale: Vec<(Mac, Host)> = stale.map(|(mac, host)| (mac, *host)).collect();
+        for (mac, host) in stale {
+            self.entries.remove_host(mac, &mut self.commands);
             if host.address == [0; 4] {
-                self.put_proxied_host(key.mac);
-            } else if let Some(binding) = self.bindings.with(key.mac, Ipv4Addr::from(host.address)) {
-                self.put_direct_host(key.mac, binding.subnet, host.durable_until, now);
+                self.put_proxied_host(mac);
+            } else if let Some(binding) = self.bindings.with(mac, Ipv4Addr::from(host.address)) {
+                self.put_direct_host(mac, binding.subnet, host.durable_until, now);
             }
         }
         // Machines of a subnet that is on the interface only now.
@@ -77,7 +72,7 @@ impl Engine {
             .bindings
             .iter()
             .map(|(mac, binding)| (mac, binding.subnet))
-            .filter(|(mac, _)| !self.tables.hosts.contains_key(&HostKey::from(*mac)))
+            .filter(|(mac, _)| self.entries.host(*mac).is_none())
             .collect();
         for (mac, subnet) in unknown {
             self.put_direct_host(mac, subnet, 0, now);

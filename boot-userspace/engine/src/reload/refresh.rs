@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use boot_common::Mac;
-use boot_common::tables::{AnswerKey, Host, HostKey};
+use boot_common::tables::{AnswerKey, Host};
 
 use crate::Engine;
-use crate::command::{Command, Now};
+use crate::command::Now;
 use crate::config::{DhcpRole, Machine};
 use crate::leases::binding::State;
 use crate::policy::Differences;
@@ -18,7 +18,7 @@ impl Engine {
     pub(super) fn refresh_links(&mut self) {
         for position in 0..self.policy.links().len() {
             let ifindex = self.policy.links().get(position).map(|link| link.ifindex);
-            if ifindex.is_some_and(|ifindex| self.tables.links.contains_key(&ifindex)) {
+            if ifindex.is_some_and(|ifindex| self.entries.link(ifindex).is_some()) {
                 self.put_link(position);
             }
         }
@@ -27,7 +27,7 @@ impl Engine {
     /// Every machine's entry. What is as it was is not written. With `strangers_speak`, machines that nothing is known of
     /// lose theirs: their next word tells whether they are one that is known by its UUID or switch port.
     pub(super) fn refresh_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
-        let known: Vec<(Mac, Host)> = self.tables.hosts.iter().map(|(key, host)| (key.mac, *host)).collect();
+        let known: Vec<(Mac, Host)> = self.entries.hosts().map(|(mac, host)| (mac, *host)).collect();
         let proxied: HashSet<Mac> = self.proxied.iter().copied().collect();
         for (mac, host) in known {
             let is_stranger = self.machines.by_mac(mac).is_none();
@@ -44,7 +44,7 @@ impl Engine {
                 continue;
             }
             let binding = self.bindings.with(mac, Ipv4Addr::from(host.address));
-            let set = self.sets.get(host.answer_set).cloned();
+            let set = self.answers.set(host.answer_set).cloned();
             let (Some(binding), Some(set)) = (binding, set) else {
                 self.drop_host(mac);
                 continue;
@@ -75,12 +75,12 @@ impl Engine {
     fn put_missing_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
         let is_proxy = self.policy.links().iter().any(|link| link.role == DhcpRole::Proxy);
         for mac in machines.iter().filter(|_| is_proxy).flat_map(|machine| &machine.macs) {
-            if !self.tables.hosts.contains_key(&HostKey::from(*mac)) {
+            if self.entries.host(*mac).is_none() {
                 self.put_proxied_host(*mac);
             }
         }
         let has_to_speak = |mac: Mac| strangers_speak && self.machines.by_mac(mac).is_none();
-        let has_none = |mac: Mac| !self.tables.hosts.contains_key(&HostKey::from(mac));
+        let has_none = |mac: Mac| self.entries.host(mac).is_none();
         let is_ready = |mac: Mac| has_none(mac) && self.policy.serves(mac) && !has_to_speak(mac);
         let missing: Vec<(Mac, usize)> = self
             .bindings
@@ -96,25 +96,23 @@ impl Engine {
     }
 
     fn drop_host(&mut self, mac: Mac) {
-        let key = HostKey::from(mac);
-        self.tables.hosts.remove(&key);
-        self.commands.push(Command::DeleteHost(key));
+        self.entries.remove_host(mac, &mut self.commands);
     }
 
     /// Drops the sets that no machine and no interface uses. Gives their answers.
     pub(super) fn drop_unused_sets(&mut self) -> Vec<AnswerKey> {
-        let mut used: HashSet<u32> = self.tables.hosts.iter().map(|(_, host)| host.answer_set).collect();
-        used.extend(self.tables.links.values().map(|link| link.proxy_set));
+        let mut used: HashSet<u32> = self.entries.hosts().map(|(_, host)| host.answer_set).collect();
+        used.extend(self.entries.links().map(|(_, link)| link.proxy_set));
         // Those of strangers on an interface are there from the start.
         let links: Vec<_> = self.policy.links().iter().cloned().enumerate().collect();
         for (position, link) in links {
-            if link.role == DhcpRole::Server && self.tables.links.contains_key(&link.ifindex) {
+            if link.role == DhcpRole::Server && self.entries.link(link.ifindex).is_some() {
                 let direct: Vec<(usize, Ipv4Addr)> = self.policy.direct(&link).collect();
                 for (subnet, server) in direct {
                     used.insert(self.set(position, Some(subnet), server, Differences::default()));
                 }
             }
         }
-        self.sets.keep(&used, &mut self.tables)
+        self.answers.keep(&used)
     }
 }

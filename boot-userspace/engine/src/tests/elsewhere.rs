@@ -193,7 +193,7 @@ fn leases_that_the_store_lost_are_taken_from_the_kernel_s_tables() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(UNKNOWN);
     let key = HostKey::from(UNKNOWN);
-    let host = *lab.engine.tables.hosts.get(&key).unwrap();
+    let host = *lab.engine.entries.host(key.mac).unwrap();
     let mut again = Lab::new(CONFIG);
     let lines = said(|| assert_eq!(again.engine.adopt(&[(key, host)], again.now), 1));
     let says = "the store has no lease for 1 machines that the kernel's tables promise an address";

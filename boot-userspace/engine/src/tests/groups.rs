@@ -80,5 +80,5 @@ fn a_group_by_subnet_or_switch_port_gives_its_profiles_boot_file() {
     assert_eq!(file(&mut lab, UNKNOWN, second, None), "two.efi");
     assert_eq!(file(&mut lab, NODE1, None, Some("sw8")), "one.efi", "its own profile");
     assert_eq!(file(&mut lab, NODE1, None, Some("sw7")), "port.efi");
-    assert_eq!(lab.engine.tables.hosts.get(&HostKey::from(NODE1)).unwrap().port_decides, 1);
+    assert_eq!(lab.engine.entries.host(NODE1).unwrap().port_decides, 1);
 }

@@ -108,7 +108,7 @@ fn a_reduced_ipxe_gets_the_full_one_and_that_gets_its_script() {
     let is_reduced = |key: &boot_common::tables::AnswerKey| {
         Class::from_key(key.class).is_some_and(|class| class.stage == Stage::ReducedIpxe)
     };
-    assert!(!lab.engine.tables.answers.keys().any(is_reduced), "the kernel half leaves them to the daemon");
+    assert!(!lab.engine.answers.keys().any(is_reduced), "the kernel half leaves them to the daemon");
 }
 
 #[test]

@@ -62,12 +62,8 @@ fn a_machine_that_was_a_stranger_elsewhere_is_recognised_when_it_is_plugged_in_t
     let before = lab.send(&at("port 8", relay, discover(UNKNOWN))).unwrap().message.yiaddr();
     assert_ne!(before, SLOT);
     let key = HostKey::from(UNKNOWN);
-    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().port_decides, 1, "the kernel half asks");
-    assert_eq!(
-        lab.engine.tables.hosts.get(&HostKey::from(NODE1)).unwrap().port_decides,
-        0,
-        "known by its MAC"
-    );
+    assert_eq!(lab.engine.entries.host(key.mac).unwrap().port_decides, 1, "the kernel half asks");
+    assert_eq!(lab.engine.entries.host(NODE1).unwrap().port_decides, 0, "known by its MAC");
     assert_eq!(lab.send(&at("port 7", relay, discover(UNKNOWN))).unwrap().message.yiaddr(), SLOT);
 }
 

@@ -294,20 +294,20 @@ fn what_could_not_be_stored_is_taken_back_to_what_the_machine_had() {
     };
     // A first lease: it is an offer as before.
     let address = lab.offered(UNKNOWN);
-    let offered = lab.engine.tables.hosts.get(&key).copied();
+    let offered = lab.engine.entries.host(key.mac).copied();
     let commands = ask(&mut lab, &request(UNKNOWN, address, Some(SERVER)));
     fail(&mut lab, commands);
     assert_eq!(state(&lab), Some(LeaseState::Offered));
-    assert_eq!(lab.engine.tables.hosts.get(&key).copied(), offered);
+    assert_eq!(lab.engine.entries.host(key.mac).copied(), offered);
     assert_eq!((said(&lab), lab.engine.counter(Reason::NotStored)), (0, 1));
     // A renewal: what is stored is promised as far as before.
     lab.engine.take_commands();
     assert_eq!(lab.leased(UNKNOWN), address);
-    let stored = lab.engine.tables.hosts.get(&key).copied();
+    let stored = lab.engine.entries.host(key.mac).copied();
     lab.later(700);
     let commands = ask(&mut lab, &renewal(UNKNOWN, address));
     fail(&mut lab, commands);
-    assert_eq!(lab.engine.tables.hosts.get(&key).copied(), stored);
+    assert_eq!(lab.engine.entries.host(key.mac).copied(), stored);
     assert_eq!(state(&lab), Some(LeaseState::Leased));
     lab.later(600);
     assert_eq!(state(&lab), Some(LeaseState::Released), "the stored lease ran out");
@@ -343,10 +343,10 @@ fn an_ack_that_could_not_be_stored_is_no_promise() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(UNKNOWN);
     let key = HostKey::from(UNKNOWN);
-    assert!(lab.engine.tables.hosts.get(&key).unwrap().durable_until > lab.now.nanos());
+    assert!(lab.engine.entries.host(key.mac).unwrap().durable_until > lab.now.nanos());
     let changes = lab.changes.clone();
     lab.engine.not_stored(&changes);
-    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0);
+    assert_eq!(lab.engine.entries.host(key.mac).unwrap().durable_until, 0);
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_promise_for_one_address_is_none_for_another() {
     let elsewhere = lab.send(&relayed(discover(NODE1), giaddr)).unwrap().message.yiaddr();
     assert_eq!(elsewhere, Ipv4Addr::new(10, 2, 0, 100), "its reserved address is of no use there");
     let key = HostKey::from(NODE1);
-    assert_eq!(lab.engine.tables.hosts.get(&key).unwrap().durable_until, 0, "nothing is stored for this one");
+    assert_eq!(lab.engine.entries.host(key.mac).unwrap().durable_until, 0, "nothing is stored for this one");
     assert_eq!(lab.offered(NODE1), Ipv4Addr::new(10, 1, 1, 50), "and back");
 }
 
@@ -367,9 +367,7 @@ fn the_kernel_promises_no_longer_than_the_store_has() {
     lab.now.wall += Duration::from_millis(900);
     lab.leased(UNKNOWN);
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
-    let until = |lab: &Lab| {
-        Duration::from_nanos(lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until)
-    };
+    let until = |lab: &Lab| Duration::from_nanos(lab.engine.entries.host(UNKNOWN).unwrap().durable_until);
     let stored = Duration::from_secs(u64::try_from(lease.expires).unwrap()) - lab.now.wall;
     assert!(until(&lab) - lab.now.boot <= stored);
     let mut again = Lab::with_leases(CONFIG, std::slice::from_ref(lease), DhcpRole::Server);

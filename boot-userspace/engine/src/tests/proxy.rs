@@ -27,7 +27,7 @@ fn a_proxy_s_entries_for_strangers_make_room_for_newer_ones() {
     // A rule by maker: each unknown machine is looked at before the kernel half answers it.
     let config = format!("[[boot_file]]\noui = \"52:54:00\"\nfile = \"special.efi\"\n{CONFIG}");
     let mut lab = Lab::with_leases(&config, &[], DhcpRole::Proxy);
-    let before = lab.engine.tables.hosts.iter().count();
+    let before = lab.engine.entries.hosts().count();
     let unknown = |number: usize| {
         let [.., a, b, c] = number.to_be_bytes();
         Mac([0x52, 0x54, 1, a, b, c])
@@ -36,7 +36,7 @@ fn a_proxy_s_entries_for_strangers_make_room_for_newer_ones() {
         let offer = lab.send(&pxe(discover(unknown(number)), 7, "PXEClient:Arch:00007:UNDI:003000"));
         assert!(offer.is_some(), "{number}");
     }
-    assert_eq!(lab.engine.tables.hosts.iter().count(), before + MOST_UNKNOWN);
+    assert_eq!(lab.engine.entries.hosts().count(), before + MOST_UNKNOWN);
     let has = |lab: &Lab, mac: Mac| lab.engine.has_host(&HostKey::from(mac));
     assert!(has(&lab, NODE1) && has(&lab, unknown(1)) && !has(&lab, unknown(0)));
     assert!(lab.send(&pxe(discover(unknown(0)), 7, "PXEClient:Arch:00007:UNDI:003000")).is_some());

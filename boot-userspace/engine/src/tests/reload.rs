@@ -61,21 +61,21 @@ impl Lab {
     /// Whether a machine or an interface has a set, or a stranger may get it. With `never`, also machines that the kernel
     /// offers nothing: those wait for what another one was promised, and a start may have forgotten what they had.
     fn uses(&self, number: u32, never: bool) -> bool {
-        let Engine { tables, sets, .. } = &self.engine;
+        let Engine { entries, answers, .. } = &self.engine;
         let now = self.now.nanos();
-        let is_for_strangers = sets.get(number).unwrap().differences == Differences::default();
+        let is_for_strangers = answers.set(number).unwrap().differences == Differences::default();
         is_for_strangers
-            || tables.hosts.iter().any(|(_, host)| {
+            || entries.hosts().any(|(_, host)| {
                 host.answer_set == number && (never || host.bound_until > now || host.address == [0; 4])
             })
-            || tables.links.values().any(|link| link.proxy_set == number)
+            || entries.links().any(|(_, link)| link.proxy_set == number)
     }
 
     /// What the tables say, without the numbers that sets have and the times that pass.
     fn picture(&self) -> BTreeMap<String, String> {
         let engine = &self.engine;
         let set = |number: u32| {
-            let set = engine.sets.get(number).unwrap();
+            let set = engine.answers.set(number).unwrap();
             let subnet = set.subnet.and_then(|index| engine.policy.subnets().get(index));
             let machine = set.differences.machine().and_then(|id| engine.machines.get(id));
             let machine = machine.map(|machine| machine.macs.clone());
@@ -86,13 +86,13 @@ impl Lab {
         };
         let now = self.now.nanos();
         let mut picture = BTreeMap::new();
-        for (ifindex, link) in &engine.tables.links {
+        for (ifindex, link) in engine.entries.links() {
             let says =
                 format!("{:?} {} {} {}", link.address, link.role, link.unknown_ask, set(link.proxy_set));
             picture.insert(format!("link {ifindex}"), says);
         }
-        for (key, host) in
-            engine.tables.hosts.iter().filter(|(_, host)| host.bound_until > now || host.address == [0; 4])
+        for (mac, host) in
+            engine.entries.hosts().filter(|(_, host)| host.bound_until > now || host.address == [0; 4])
         {
             let kind = match host.bound_until {
                 u64::MAX => "always",
@@ -100,9 +100,10 @@ impl Lab {
             };
             let plain =
                 boot_common::tables::Host { answer_set: 0, durable_until: 0, bound_until: 0, ..*host };
-            picture.insert(format!("host {}", key.mac), format!("{kind} {} {plain:?}", set(host.answer_set)));
+            picture.insert(format!("host {mac}"), format!("{kind} {} {plain:?}", set(host.answer_set)));
         }
-        for (key, answer) in engine.tables.answers.iter().filter(|(key, _)| self.uses(key.set, false)) {
+        for key in engine.answers.keys().filter(|key| self.uses(key.set, false)) {
+            let answer = engine.answers.get(key).unwrap();
             let place = format!("answer {} {} {} {}", set(key.set), key.class, key.message, key.wanted);
             picture.insert(place, format!("{answer:?}"));
         }
@@ -429,7 +430,7 @@ fn same_as_a_start(first: &str, second: &str, asking: &[u8], role: DhcpRole) -> 
     // No offer is open any more.
     lab.later(OFFER_HOLDS + 1);
     lab.engine.take_commands();
-    let unused = lab.engine.tables.answers.keys().filter(|key| !lab.uses(key.set, true)).count();
+    let unused = lab.engine.answers.keys().filter(|key| !lab.uses(key.set, true)).count();
     prop_assert_eq!(unused, 0, "answers that nobody gets: {}\nbecame {}", first, second);
     let start = lab.restarted(second, role);
     let (reloaded, started) = (lab.picture(), start.picture());

@@ -1,25 +1,25 @@
 //! A daemon that begins where another one has ended, and interfaces that do.
 
+use boot_common::memory::Memory;
 use boot_common::respond::respond;
 use boot_common::scratch::Scratch;
 
 use super::promises::THIRD;
 use super::*;
-use crate::answers::tables;
 use crate::dhcp::packet;
 
 /// The kernel's tables as this engine fills them in one go.
-fn kernel_of(engine: &mut Engine) -> tables::Tables {
-    let mut kernel = tables::Tables::default();
+fn kernel_of(engine: &mut Engine) -> Memory {
+    let mut kernel = Memory::default();
     kernel.links.extend(engine.link_entries());
     engine.take_commands().into_iter().for_each(|command| apply(&mut kernel, command));
     kernel
 }
 
-fn apply(kernel: &mut tables::Tables, command: Command) {
+fn apply(kernel: &mut Memory, command: Command) {
     match command {
         Command::PutHost(key, host) => drop(kernel.hosts.insert(key, host)),
-        Command::DeleteHost(key) => kernel.hosts.remove(&key),
+        Command::DeleteHost(key) => drop(kernel.hosts.remove(&key)),
         Command::PutAnswer(key, answer) => drop(kernel.answers.insert(key, *answer)),
         Command::DeleteAnswer(key) => drop(kernel.answers.remove(&key)),
         Command::Persist(_) | Command::Probe { .. } | Command::Send { .. } => {}
@@ -27,7 +27,7 @@ fn apply(kernel: &mut tables::Tables, command: Command) {
 }
 
 /// The time server that the kernel half tells a machine, if it answers at all.
-fn time_server(kernel: &tables::Tables, mac: Mac) -> Option<Option<DhcpOption>> {
+fn time_server(kernel: &Memory, mac: Mac) -> Option<Option<DhcpOption>> {
     let bytes = discover(mac).to_vec().unwrap();
     let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
     let incoming = Incoming { ifindex: 7, port: 67, from, to: Ipv4Addr::BROADCAST, payload: &bytes };
@@ -53,7 +53,7 @@ fn no_machine_gets_another_s_options_while_the_tables_are_filled_anew() {
     assert_eq!(time_server(&kernel, UNKNOWN), own);
 
     let mut engine = fresh(&after);
-    let sets = [UNKNOWN, OTHER].map(|mac| engine.tables.hosts.get(&HostKey::from(mac)).unwrap().answer_set);
+    let sets = [UNKNOWN, OTHER].map(|mac| engine.entries.host(mac).unwrap().answer_set);
     let reused = kernel.hosts.get(&HostKey::from(UNKNOWN)).unwrap().answer_set;
     assert_eq!(reused, sets[1], "the number of a set is another machine's now");
     kernel.answers.retain(|key, answer| engine.has_answer(key, answer));
@@ -75,10 +75,10 @@ fn a_wall_clock_that_was_wrong_at_the_start_makes_no_longer_promise() {
     let Some(Change::Put(lease)) = lab.changes.first() else { panic!("nothing stored") };
     let key = HostKey::from(UNKNOWN);
     let promised = |lab: &Lab| {
-        let until = lab.engine.tables.hosts.get(&key).unwrap().durable_until;
+        let until = lab.engine.entries.host(key.mac).unwrap().durable_until;
         Duration::from_nanos(until).saturating_sub(lab.now.boot).as_secs()
     };
-    let kernel = *lab.engine.tables.hosts.get(&key).unwrap();
+    let kernel = *lab.engine.entries.host(key.mac).unwrap();
 
     // A month too early: the lease of ten minutes was stored for twenty.
     let early = lease.clone().later_by(30 * 86_400);
@@ -133,12 +133,12 @@ fn link(ifindex: u32, own: Ipv4Addr) -> ServedLink {
 fn an_interface_that_was_made_again_keeps_machines_and_answers() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(UNKNOWN);
-    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
-    let (before, answers) = (host(&lab), lab.engine.tables.answers.len());
+    let host = |lab: &Lab| *lab.engine.entries.host(UNKNOWN).unwrap();
+    let (before, answers) = (host(&lab), lab.engine.answers.keys().count());
     assert_eq!(lab.engine.rebind(ServedLink { name: "eth2".into(), ..link(9, SERVER) }, lab.now), None);
     assert_eq!(lab.engine.rebind(link(9, SERVER), lab.now), Some(7));
     assert!(lab.engine.has_link(9) && !lab.engine.has_link(7));
-    assert_eq!((host(&lab), lab.engine.tables.answers.len()), (before, answers));
+    assert_eq!((host(&lab), lab.engine.answers.keys().count()), (before, answers));
     assert!(lab.engine.take_commands().is_empty());
     assert_eq!(lab.engine.link_entries().next().map(|(_, link)| link.mac), Some(Mac([2, 0, 0, 0, 0, 9])));
 }
@@ -149,7 +149,7 @@ fn an_interface_with_another_address_answers_with_it() {
     let address = lab.leased(UNKNOWN);
     lab.send(&relayed(discover(OTHER), Ipv4Addr::new(10, 2, 0, 1))).expect("an offer");
     let mut kernel = kernel_of(&mut Lab::unfilled(CONFIG, &[], DhcpRole::Server).engine);
-    let promised = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap().durable_until;
+    let promised = lab.engine.entries.host(UNKNOWN).unwrap().durable_until;
 
     let new = Ipv4Addr::new(10, 1, 0, 3);
     assert_eq!(lab.engine.rebind(link(7, new), lab.now), Some(7));
@@ -176,7 +176,7 @@ fn an_interface_that_leaves_and_one_that_gets_an_unrelated_address_keep_machines
     lab.leased(UNKNOWN);
     lab.engine.rebind(link(7, SERVER), lab.now);
     lab.engine.take_commands();
-    let host = |lab: &Lab| *lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
+    let host = |lab: &Lab| *lab.engine.entries.host(UNKNOWN).unwrap();
     let before = host(&lab);
 
     assert_eq!(lab.engine.unlink("eth2"), None);
@@ -242,7 +242,7 @@ fn what_the_kernel_offered_last_is_adopted() {
     let mut lab = Lab::new(CONFIG);
     let address = lab.offered(UNKNOWN);
     let key = HostKey::from(UNKNOWN);
-    let host = *lab.engine.tables.hosts.get(&key).unwrap();
+    let host = *lab.engine.entries.host(key.mac).unwrap();
     let mut lab = Lab::new(CONFIG);
     assert_eq!(lab.engine.adopt(&[(key, host)], lab.now), 1);
     let ack = lab.send(&request(UNKNOWN, address, Some(SERVER))).unwrap();

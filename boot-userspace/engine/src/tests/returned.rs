@@ -97,7 +97,7 @@ fn a_lease_that_the_kernel_confirmed_while_no_daemon_was_there_is_stored_again()
     let mut lab = Lab::new(CONFIG);
     let address = lab.leased(UNKNOWN);
     let key = HostKey::from(UNKNOWN);
-    let host = *lab.engine.tables.hosts.get(&key).unwrap();
+    let host = *lab.engine.entries.host(key.mac).unwrap();
     // The last daemon stored the RELEASE, and ended before the kernel knew.
     let release = release(UNKNOWN, address);
     assert!(lab.send(&release).is_none());

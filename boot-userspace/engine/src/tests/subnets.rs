@@ -97,7 +97,7 @@ fn the_kernel_half_answers_where_the_machine_was_heard_last() {
     let here = lab.leased(UNKNOWN);
     let there = leased_behind_relay(&mut lab, UNKNOWN);
     let entry = |lab: &Lab| {
-        let host = lab.engine.tables.hosts.get(&HostKey::from(UNKNOWN)).expect("an entry");
+        let host = lab.engine.entries.host(UNKNOWN).expect("an entry");
         (Ipv4Addr::from(host.address), host.durable_until > lab.now.nanos())
     };
     assert_eq!(entry(&lab), (there, true));
