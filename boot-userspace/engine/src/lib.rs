@@ -20,78 +20,51 @@ mod restore;
 mod tests;
 pub mod tftp;
 
-use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use boot_common::Reason;
 use boot_common::class::Class;
 use boot_common::respond::Answered;
 use boot_common::scratch::Scratch;
 use boot_common::tables::{Answer, AnswerKey, Event, Hook, HostKey, LinkEntry, role};
 use boot_common::wire::port;
-use boot_common::{Mac, Reason};
 
 use crate::answers::entries::Entries;
 use crate::answers::sets::{Answers, Set};
 use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
 use crate::dhcp::reassembly::reassemble;
-use crate::dhcp::{Declines, Pending};
-use crate::events::Queue;
-use crate::events::complaint::Complaints;
+use crate::dhcp::{Declines, Probes, Proxied, Reduced};
+use crate::events::reports::Reports;
 use crate::leases::bindings::Bindings;
-use crate::leases::confirmed::Confirmed;
+use crate::leases::cards::Cards;
 use crate::leases::pools::Turned;
+use crate::leases::promises::Promises;
 use crate::leases::record::Lease;
-use crate::leases::unstored::Before;
 use crate::machines::Machines;
 use crate::policy::{Differences, Policy};
 
-/// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
-/// read.
-const WITHDRAWN: u8 = 10;
-
 /// Everything the daemon knows and decides.
+///
+/// Each part keeps its own invariants and can be tested without the others. Here they meet: what one decides, the others
+/// are told.
 pub struct Engine {
     policy: Policy,
+    machines: Machines,
     entries: Entries,
     answers: Answers,
     bindings: Bindings,
-    machines: Machines,
+    cards: Cards,
     turned_away: Turned,
-    /// Until which second machines that were recognised by another identity than their MAC have what is reserved for them, by an
-    /// offer or a lease. Of those behind relays the tables have no entry after a restart.
-    held: HashMap<Mac, u64>,
-    /// Addresses that machines had from here, by subnet, and cannot have any more: they do not fit the configuration or
-    /// their switch port, or were declined. Who asks for it again is refused.
-    unfit: HashMap<(Mac, usize), Ipv4Addr>,
-    /// Unknown machines with an entry from a proxy, in the order in which they got it.
-    proxied: VecDeque<Mac>,
-    /// Addresses that are being looked for on the network, for which machine and why.
-    probing: HashMap<Ipv4Addr, Pending>,
+    promises: Promises,
+    probes: Probes,
     declines: Declines,
+    proxied: Proxied,
+    reduced: Reduced,
+    reports: Reports,
     scratch: Box<Scratch>,
     commands: Vec<Command>,
-    /// What the machines had that `commands` promise something, and those that the commands taken last promise something.
-    promised: Vec<Before>,
-    unstored: Vec<Before>,
-    /// Machines whose promise was taken back a moment ago, and the seconds for which this is remembered: the kernel
-    /// half may have made it once more before it knew.
-    withdrawn: HashMap<Mac, u8>,
-    /// Until which second offers from before the last reload are honoured, though the configuration has it otherwise now.
-    honoured_until: Option<u64>,
-    /// For how many seconds any machine may be one of them: the last daemon may have ended while it took a promise
-    /// back.
-    adopted: u8,
-    confirmed: Confirmed,
-    reduced: dhcp::Reduced,
-    /// What has happened since somebody asked last.
-    events: Queue,
-    /// The names of machines that have none in the configuration: as they said, or as came with an imported lease.
-    hostnames: HashMap<Mac, Box<str>>,
-    /// How packets that reached the daemon ended.
-    counters: HashMap<Reason, u64>,
-    complaints: Complaints,
 }
 
 impl Engine {
@@ -103,25 +76,16 @@ impl Engine {
             entries: Entries::default(),
             answers: Answers::default(),
             bindings: Bindings::default(),
+            cards: Cards::default(),
             turned_away: Turned::default(),
-            held: HashMap::new(),
-            unfit: HashMap::new(),
-            proxied: VecDeque::new(),
-            probing: HashMap::new(),
+            promises: Promises::default(),
+            probes: Probes::default(),
             declines: Declines::default(),
+            proxied: Proxied::default(),
+            reduced: Reduced::default(),
+            reports: Reports::default(),
             scratch: Box::new(Scratch::new()),
             commands: Vec::new(),
-            promised: Vec::new(),
-            unstored: Vec::new(),
-            withdrawn: HashMap::new(),
-            adopted: 0,
-            honoured_until: None,
-            confirmed: Confirmed::default(),
-            reduced: dhcp::Reduced::default(),
-            events: Queue::default(),
-            hostnames: HashMap::new(),
-            counters: HashMap::new(),
-            complaints: Complaints::default(),
         };
         engine.put_links();
         engine.exclude_own_addresses();
@@ -173,11 +137,8 @@ impl Engine {
         self.note_ipxe(event.mac, class);
         let at = Duration::from_nanos(event.at);
         self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex, at);
-        if reason == Reason::Acked {
-            self.confirmed.add(event.mac);
-            if self.adopted > 0 || self.withdrawn.contains_key(&event.mac) {
-                self.keep_promise(event, now);
-            }
+        if reason == Reason::Acked && self.promises.confirm(event.mac) {
+            self.keep_promise(event, now);
         }
     }
 
@@ -188,17 +149,12 @@ impl Engine {
         self.end_honouring(now);
         self.watch_pools(now);
         self.forget_cards();
-        self.withdrawn.retain(|_, seconds| {
-            *seconds -= 1;
-            *seconds > 0
-        });
-        self.adopted = self.adopted.saturating_sub(1);
-        self.confirmed.next_second();
+        self.promises.next_second();
     }
 
     /// What is to be done, in order.
     pub fn take_commands(&mut self) -> Vec<Command> {
-        self.unstored = std::mem::take(&mut self.promised);
+        self.promises.take_commands();
         std::mem::take(&mut self.commands)
     }
 
@@ -219,7 +175,7 @@ impl Engine {
     /// How packets that reached the daemon ended.
     #[must_use]
     pub fn counter(&self, reason: Reason) -> u64 {
-        self.counters.get(&reason).copied().unwrap_or(0)
+        self.reports.counted(reason)
     }
 
     /// Whether the tables have this interface or machine, or exactly this answer: for what was adopted from an earlier
@@ -244,7 +200,7 @@ impl Engine {
     /// An answer of the tables.
     #[must_use]
     pub fn answer(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.tables.answers.get(key)
+        self.answers.get(key)
     }
 
     /// The interfaces, for the kernel's table.
@@ -290,7 +246,7 @@ impl Engine {
     }
 
     fn count(&mut self, reason: Reason) {
-        *self.counters.entry(reason).or_default() += 1;
+        self.reports.count(reason);
     }
 
     fn send(&mut self, incoming: &Incoming<'_>, frame: Vec<u8>, link: &LinkEntry, told: Told) {

@@ -8,6 +8,7 @@ use boot_common::Mac;
 use boot_common::tables::{Host, HostKey};
 use tracing::warn;
 
+use crate::Engine;
 use crate::command::Now;
 use crate::config::Machine;
 use crate::leases::binding::{Binding, State};
@@ -16,7 +17,6 @@ use crate::leases::holds::Hold;
 use crate::leases::record::Lease;
 use crate::leases::state::LeaseState;
 use crate::machines::Known;
-use crate::{Engine, WITHDRAWN};
 
 impl Engine {
     /// A pool may contain our own addresses; nobody gets them.
@@ -121,7 +121,7 @@ impl Engine {
                 return;
             }
             if self.bindings.owner(address).is_some() || is_others || !(in_pool || reserved) {
-                self.unfit.insert((mac, subnet), address);
+                self.cards.lose(mac, subnet, address);
                 return;
             }
             let state = match lease.state {
@@ -153,7 +153,7 @@ impl Engine {
     /// Takes over what the kernel's table has beyond the store: machines that were offered an address when the
     /// last daemon ended, and are about to request it. Gives their number.
     pub fn adopt(&mut self, hosts: &[(HostKey, Host)], now: Now) -> usize {
-        self.adopted = WITHDRAWN;
+        self.promises.adopt();
         let mut adopted = 0;
         let mut lost = 0;
         for (HostKey { mac, .. }, host) in hosts {
@@ -175,7 +175,7 @@ impl Engine {
                 }
                 Some(_) => continue,
                 None if self.bindings.owner(address).is_some() => continue,
-                None if self.bindings.holds.has(address, now.seconds()) => continue,
+                None if self.bindings.is_on_hold(address, now.seconds()) => continue,
                 None => {}
             }
             let state = if promised > 0 {

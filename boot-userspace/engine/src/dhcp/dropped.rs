@@ -37,7 +37,7 @@ impl Engine {
         let mac = incoming.payload.get(28..34).and_then(|bytes| bytes.try_into().ok()).map(Mac);
         let event = BootEvent::new(now.boot, Step::Dropped { reason, fault, from, length });
         let link = self.link_name(incoming.ifindex);
-        self.events.push(BootEvent { link, ..event.of(mac.map(Machine::from)) });
+        self.reports.push(BootEvent { link, ..event.of(mac.map(Machine::from)) });
     }
 }
 

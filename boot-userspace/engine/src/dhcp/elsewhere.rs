@@ -21,7 +21,7 @@ impl Engine {
     /// A machine takes another server's offer, which may have come beside one from here.
     pub(super) fn chose_another_server(&mut self, asked: &Asked<'_>, server: Ipv4Addr, was_offered: bool) {
         let mac = asked.mac;
-        if self.complaints.is_first(Complaint::ChoseAnother(mac, server), asked.now) {
+        if self.reports.is_first(Complaint::ChoseAnother(mac, server), asked.now) {
             let chosen = OtherServer::Chosen { server, address: asked.wanted(), was_offered };
             self.happened_to(mac, asked.incoming.ifindex, Step::OtherServer(chosen), asked.now);
         }
@@ -36,7 +36,7 @@ impl Engine {
             return;
         }
         let Some(cidr) = self.policy.subnets().get(place.subnet).map(|subnet| subnet.cidr) else { return };
-        if !self.complaints.is_first(Complaint::AsksIn(mac, cidr), asked.now) {
+        if !self.reports.is_first(Complaint::AsksIn(mac, cidr), asked.now) {
             return;
         }
         let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
@@ -80,7 +80,7 @@ impl Engine {
             }
             _ => return Reason::NotOurs,
         };
-        if self.complaints.is_first(complaint, now) {
+        if self.reports.is_first(complaint, now) {
             self.happened_to(mac, incoming.ifindex, Step::OtherServer(other), now);
         }
         Reason::NotOurs

@@ -6,12 +6,11 @@ use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
 
+use crate::Engine;
 use crate::answers::prepare::put_own_options;
 use crate::command::Now;
 use crate::config::DhcpRole;
 use crate::leases::binding::Binding;
-use crate::machines::MOST_UNKNOWN;
-use crate::{Engine, WITHDRAWN};
 
 impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
@@ -47,9 +46,7 @@ impl Engine {
         if is_known || self.machines.is_named(mac) {
             return;
         }
-        self.proxied.push_back(mac);
-        if self.proxied.len() > MOST_UNKNOWN
-            && let Some(oldest) = self.proxied.pop_front()
+        if let Some(oldest) = self.proxied.add(mac)
             // A server's entry, by now, has its lease's time.
             && !self.bindings.has(oldest)
         {
@@ -89,7 +86,7 @@ impl Engine {
             let bound_until = if host.bound_until == u64::MAX { u64::MAX } else { 0 };
             self.insert_host(mac, Host { durable_until: 0, bound_until, ..host });
         }
-        self.withdrawn.insert(mac, WITHDRAWN);
+        self.promises.withdraw(mac);
     }
 
     /// A machine that has got another address in a subnet must not be offered its old one, which may be somebody else's by

@@ -74,7 +74,7 @@ impl Engine {
         let address = Ipv4Addr::from(asked.facts.requested);
         let binding = self.given_back(asked, Given::Declined, address, Ipv4Addr::UNSPECIFIED)?;
         let (mac, ifindex) = (asked.mac, asked.incoming.ifindex);
-        if self.probing.contains_key(&address) {
+        if self.probes.is_running(address) {
             return Err(Reason::Probing);
         }
         if !self.declines.admits(ifindex, binding.subnet, asked.now.seconds()) {
@@ -91,7 +91,7 @@ impl Engine {
         let on_link = link.is_some_and(|(_, link)| self.is_on(link, binding.subnet));
         // Until then a machine that asks anew is the daemon's, which waits with its answer.
         self.withdraw(mac, address);
-        self.probing.insert(address, Pending::of_decline(asked));
+        self.probes.begin(address, Pending::of_decline(asked));
         self.commands.push(Command::Probe { ifindex, address, mac, on_link, own_answer_counts: true });
         Err(Reason::Released)
     }
@@ -128,7 +128,7 @@ impl Engine {
             self.bindings.quarantine(address, mac, HoldCause::Declined, now.seconds());
         }
         self.forget(mac, address);
-        self.unfit.insert((mac, binding.subnet), address);
+        self.cards.lose(mac, binding.subnet, address);
         self.store_holds(mac, now);
     }
 
@@ -137,11 +137,11 @@ impl Engine {
         let binding = self.given_back(asked, Given::Released, address, address)?;
         self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
         if binding.state == State::Reserved {
-            self.held.remove(&asked.mac);
+            self.cards.set_claim(asked.mac, None);
         } else {
             // Where the kernel half has just confirmed the lease, that may have been after this was sent: then the
             // machine has the address for as long as it was promised.
-            let hold = if self.confirmed.has(asked.mac) {
+            let hold = if self.promises.may_be_confirmed(asked.mac) {
                 self.policy.subnets().get(binding.subnet).map_or(0, |subnet| subnet.lease.as_secs())
             } else {
                 RELEASE_HOLDS

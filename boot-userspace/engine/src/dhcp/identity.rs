@@ -71,7 +71,7 @@ impl Engine {
         let lost: Vec<Binding> = self.bindings.of(mac).filter(is_lost).collect();
         for binding in lost {
             self.forget(mac, binding.address);
-            self.unfit.insert((mac, binding.subnet), binding.address);
+            self.cards.lose(mac, binding.subnet, binding.address);
         }
     }
 
@@ -92,8 +92,7 @@ impl Engine {
     /// Leaves what is reserved for a machine to the card that it was recognised by.
     pub(crate) fn hold(&mut self, mac: Mac, binding: &Binding, until: u64) {
         if binding.state == State::Reserved && !self.machines.is_named(mac) {
-            let held = self.held.entry(mac).or_default();
-            *held = until.max(*held);
+            self.cards.claim(mac, until);
         }
     }
 
@@ -104,7 +103,7 @@ impl Engine {
             None => false,
             // Recognised by another identity.
             Some(Binding { state: State::Reserved, .. }) if !is_named => {
-                self.held.get(&mac).is_some_and(|until| *until > now.seconds())
+                self.cards.claimed(mac).is_some_and(|until| until > now.seconds())
             }
             Some(binding) => !binding.is_free(now.seconds()),
         }

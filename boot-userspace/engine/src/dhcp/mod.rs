@@ -13,6 +13,7 @@ mod identity;
 pub mod packet;
 mod place;
 mod probe;
+mod proxied;
 mod proxy;
 pub(crate) mod reassembly;
 mod reduced;
@@ -44,7 +45,8 @@ use crate::leases::state::LeaseState;
 
 pub(super) use give_back::Declines;
 use place::Place;
-pub(super) use probe::Pending;
+pub(super) use probe::Probes;
+pub(super) use proxied::Proxied;
 pub(super) use reduced::Reduced;
 pub(super) use reply::via;
 
@@ -217,7 +219,7 @@ impl Engine {
                 let other = other.map(|subnet| subnet.cidr);
                 self.refuse(asked, place, Refusal::AnotherNetwork(wanted, other))
             }
-            None if self.unfit.get(&(asked.mac, place.subnet)) == Some(&wanted) => {
+            None if self.cards.has_lost(asked.mac, place.subnet, wanted) => {
                 self.refuse(asked, place, Refusal::WasIts(wanted))
             }
             None if selecting => self.refuse(asked, place, Refusal::NotOffered(wanted)),
@@ -262,7 +264,7 @@ impl Engine {
         self.keep_before(mac, *binding);
         let binding = Binding { state, ..*binding };
         self.bindings.put(mac, binding);
-        self.unfit.remove(&(mac, binding.subnet));
+        self.cards.find(mac, binding.subnet);
         self.hold(mac, &binding, expires);
         self.store_holds(mac, now);
         self.persist(mac, &binding, LeaseState::Leased, expires, now);

@@ -44,7 +44,7 @@ impl Engine {
             let complaint = Complaint::NoSubnetBehind { relay: giaddr, selects };
             (complaint, NoSubnet::Behind { relay: giaddr, selects, from })
         };
-        if self.complaints.is_first(complaint, asked.now) {
+        if self.reports.is_first(complaint, asked.now) {
             self.happened_to(asked.mac, asked.incoming.ifindex, Step::NoSubnet(place), asked.now);
         }
         Err(Reason::NoSubnet)

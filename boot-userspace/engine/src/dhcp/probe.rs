@@ -1,5 +1,6 @@
 //! Waiting for the probe of an address before it is offered.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use boot_common::classify::client;
@@ -51,43 +52,68 @@ impl Pending {
     }
 }
 
+/// The addresses that are being looked for on the network, each for one machine.
+#[derive(Default)]
+pub(crate) struct Probes(HashMap<Ipv4Addr, Pending>);
+
+impl Probes {
+    /// Begins to look for an address.
+    pub(super) fn begin(&mut self, address: Ipv4Addr, pending: Pending) {
+        self.0.insert(address, pending);
+    }
+
+    /// Whether an address is looked for, for whatever machine.
+    pub(super) fn is_running(&self, address: Ipv4Addr) -> bool {
+        self.0.contains_key(&address)
+    }
+
+    fn is_for(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        self.0.get(&address).is_some_and(|pending| pending.mac == mac)
+    }
+
+    /// Has the answer be to the machine's latest word.
+    fn update(&mut self, address: Ipv4Addr, asked: &Asked<'_>) {
+        if let Some(pending) = self.0.get_mut(&address) {
+            pending.update(asked);
+        }
+    }
+
+    /// What waits for a machine's address, which is looked for no longer.
+    fn end(&mut self, mac: Mac, address: Ipv4Addr) -> Option<Pending> {
+        if self.is_for(mac, address) { self.0.remove(&address) } else { None }
+    }
+}
+
 impl Engine {
     /// Has the machine's new address looked for on the network before it is offered (RFC 2131 section 3.1 step 2).
     pub(super) fn probe(&mut self, asked: &Asked<'_>, place: Place, tries: u8) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac, place.subnet).ok_or(Reason::PoolExhausted)?;
         let on_link = asked.request.bootp.giaddr == [0; 4];
         let (ifindex, mac, address) = (asked.incoming.ifindex, asked.mac, binding.address);
-        self.probing.insert(address, Pending::new(asked, false, tries));
+        self.probes.begin(address, Pending::new(asked, false, tries));
         self.commands.push(Command::Probe { ifindex, address, mac, on_link, own_answer_counts: false });
         Err(Reason::Probing)
     }
 
     /// Whether it is not known yet if somebody else uses this address, which the machine is to have.
     pub(crate) fn is_probed(&self, mac: Mac, address: Ipv4Addr) -> bool {
-        self.probing.get(&address).is_some_and(|pending| pending.mac == mac)
+        self.probes.is_for(mac, address)
     }
 
     /// A machine's address is looked for no longer.
     pub(crate) fn stop_probe(&mut self, mac: Mac, address: Ipv4Addr) {
-        if self.is_probed(mac, address) {
-            self.probing.remove(&address);
-        }
+        self.probes.end(mac, address);
     }
 
     /// A machine has spoken again while its address is looked for: the answer will be to its latest word.
     pub(super) fn wait_for_probe(&mut self, asked: &Asked<'_>, address: Ipv4Addr) -> Result<(), Reason> {
-        if let Some(pending) = self.probing.get_mut(&address) {
-            pending.update(asked);
-        }
+        self.probes.update(address, asked);
         Err(Reason::Probing)
     }
 
     /// What the probe of an address for a machine found.
     pub fn probed(&mut self, mac: Mac, address: Ipv4Addr, in_use_by: Option<String>, now: Now) {
-        if !self.is_probed(mac, address) {
-            return;
-        }
-        let Some(pending) = self.probing.remove(&address) else { return };
+        let Some(pending) = self.probes.end(mac, address) else { return };
         if pending.is_declined {
             self.declined(mac, address, pending.ifindex, in_use_by, now);
         } else if let Some(user) = in_use_by {
@@ -95,7 +121,7 @@ impl Engine {
             // It may have been recognised meanwhile, and have another one.
             if let Some(binding) = self.bindings.with(mac, address) {
                 self.forget(mac, address);
-                self.unfit.insert((mac, binding.subnet), address);
+                self.cards.lose(mac, binding.subnet, address);
             }
             self.bindings.quarantine(address, mac, HoldCause::InUse, now.seconds());
             self.store_holds(mac, now);

@@ -79,7 +79,7 @@ impl Engine {
         let Some(link) = self.policy.links().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
         if let Err(missing) = self.policy.boot_file(class, link.http, &self.policy.differences(mac), subnet)
-            && self.complaints.is_first(Complaint::NoLoader(missing.clone()), now)
+            && self.reports.is_first(Complaint::NoLoader(missing.clone()), now)
         {
             self.happened(Some(mac), Step::Loader(LoaderProblem::Missing(missing)), now);
         }

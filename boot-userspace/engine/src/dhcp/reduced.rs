@@ -99,7 +99,7 @@ impl Engine {
         }
         let (firmware, lacks_http) = (facts.firmware(), facts.features & feature::HTTP == 0);
         facts.features = 0;
-        if self.complaints.is_first(Complaint::Reduced(firmware, lacks_http), now) {
+        if self.reports.is_first(Complaint::Reduced(firmware, lacks_http), now) {
             let problem = LoaderProblem::Reduced { firmware, lacks_http };
             self.happened_to(mac, incoming.ifindex, Step::Loader(problem), now);
         }

@@ -60,23 +60,23 @@ impl Engine {
         let address = Ipv4Addr::from(reply.address);
         let step = Step::Answered(Answered { answer, class: reply.class, address, boot: None });
         let link = self.link_name(ifindex);
-        self.events.push(BootEvent { at, machine: Some(mac.into()), link, by: By::Hook(by), step });
+        self.reports.push(BootEvent { at, machine: Some(mac.into()), link, by: By::Hook(by), step });
     }
 
     /// Something has happened to a machine that was heard on this interface.
     pub(crate) fn happened_to(&mut self, mac: impl Into<Machine>, ifindex: u32, step: Step, now: Now) {
         let (link, by) = (self.link_name(ifindex), By::DAEMON);
-        self.events.push(BootEvent { at: now.boot, machine: Some(mac.into()), link, by, step });
+        self.reports.push(BootEvent { at: now.boot, machine: Some(mac.into()), link, by, step });
     }
 
     /// Something has happened to a machine, or to no certain one.
     pub(crate) fn happened(&mut self, mac: Option<Mac>, step: Step, now: Now) {
-        self.events.push(BootEvent::new(now.boot, step).of(mac.map(Machine::from)));
+        self.reports.push(BootEvent::new(now.boot, step).of(mac.map(Machine::from)));
     }
 
     /// The events since the last time, in their order. Gives how many had no room. Memory of the list is used again.
     pub fn take_events(&mut self, into: &mut Vec<BootEvent>) -> u64 {
-        self.events.take(into)
+        self.reports.take(into)
     }
 
     /// Looks up what an event was excluded: the machine's name, and what it was told to boot.

@@ -13,6 +13,7 @@ mod images;
 mod kind;
 mod machine;
 mod queue;
+pub(crate) mod reports;
 mod step;
 
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub enum Bound {
 pub struct Bindings {
     machines: ByMachine,
     owner: HashMap<Ipv4Addr, Mac>,
-    pub(crate) holds: Holds,
+    holds: Holds,
     /// Never given out of a pool: our own, and what is reserved.
     excluded: HashSet<Ipv4Addr>,
     /// Where the search for a never used address goes on, per subnet.
@@ -167,6 +167,32 @@ impl Bindings {
             self.note_freed(binding.address);
         }
         Some(binding)
+    }
+
+    /// Whether nobody gets an address at this second.
+    #[must_use]
+    pub fn is_on_hold(&self, address: Ipv4Addr, now: u64) -> bool {
+        self.holds.has(address, now)
+    }
+
+    /// Begins a hold, which is stored with what is stored for its machine next.
+    pub fn hold(&mut self, address: Ipv4Addr, hold: Hold) {
+        self.holds.begin(address, hold);
+    }
+
+    /// Ends a hold before its time.
+    pub fn lift(&mut self, address: Ipv4Addr) {
+        self.holds.lift(address);
+    }
+
+    /// Forgets the holds that are over, and gives their addresses.
+    pub fn end_holds(&mut self, now: u64) -> Vec<Ipv4Addr> {
+        self.holds.end(now)
+    }
+
+    /// The holds of a machine that the store does not have yet.
+    pub fn take_unsaved_holds(&mut self, mac: Mac) -> Vec<(Ipv4Addr, Hold)> {
+        self.holds.take_unsaved(mac)
     }
 
     /// Takes an address out of use until `now` + [`QUARANTINE`]: another host uses it.

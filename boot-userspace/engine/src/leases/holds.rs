@@ -68,7 +68,7 @@ impl Holds {
     }
 
     /// Forgets what is over, and gives it.
-    fn end(&mut self, now: u64) -> Vec<Ipv4Addr> {
+    pub(crate) fn end(&mut self, now: u64) -> Vec<Ipv4Addr> {
         if now < self.next_end {
             return Vec::new();
         }
@@ -78,7 +78,7 @@ impl Holds {
         over
     }
 
-    fn take_unsaved(&mut self, mac: Mac) -> Vec<(Ipv4Addr, Hold)> {
+    pub(crate) fn take_unsaved(&mut self, mac: Mac) -> Vec<(Ipv4Addr, Hold)> {
         let addresses = self.unsaved.remove(&mac).unwrap_or_default();
         let hold = |address| Some((address, self.by_address.get(&address).copied()?));
         addresses.into_iter().filter_map(hold).collect()
@@ -88,7 +88,7 @@ impl Holds {
 impl Engine {
     /// Stores the holds that a machine has brought about.
     pub(crate) fn store_holds(&mut self, mac: Mac, now: Now) {
-        for (address, hold) in self.bindings.holds.take_unsaved(mac) {
+        for (address, hold) in self.bindings.take_unsaved_holds(mac) {
             let subnet = self.policy.subnet_of(address).and_then(|subnet| self.policy.subnets().get(subnet));
             // Who has it is in the store, and one row is enough.
             let Some(subnet) = subnet.filter(|_| self.bindings.owner(address).is_none()) else { continue };
@@ -108,7 +108,7 @@ impl Engine {
 
     /// Forgets the holds that are over, here and in the store.
     pub(crate) fn end_holds(&mut self, now: Now) {
-        let over = self.bindings.holds.end(now.seconds());
+        let over = self.bindings.end_holds(now.seconds());
         self.commands.extend(over.into_iter().map(|address| Command::Persist(Change::Lift(address))));
     }
 }

@@ -3,20 +3,21 @@
 pub mod binding;
 pub mod bindings;
 mod by_machine;
+pub(crate) mod cards;
 pub(crate) mod confirmed;
 pub mod holds;
 pub mod operator;
 pub mod pool;
 pub mod pools;
+pub mod promises;
 pub mod record;
 pub mod state;
 pub mod stats;
-pub mod unstored;
 
 pub use holds::Hold;
 pub use operator::{Entry, FOREVER, NotALease, Outcome, Refusal, Shown, Which};
 pub use pool::Pool;
+pub use promises::Promised;
 pub use record::{Change, Lease};
 pub use state::{HoldCause, LeaseState, NotACause, NotAState};
 pub use stats::Held;
-pub use unstored::Promised;

@@ -14,6 +14,7 @@ use crate::Engine;
 use crate::command::Now;
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::in_pool;
+use crate::leases::cards::is_host_name;
 use crate::leases::holds::Hold;
 use crate::leases::record::{Change, Lease};
 use crate::leases::state::LeaseState;
@@ -24,8 +25,6 @@ pub use which::{NotALease, Which};
 /// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
 /// clock, which counts nanoseconds.
 pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-/// The longest host name that is kept.
-const LONGEST_NAME: usize = 253;
 
 /// A lease as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,7 +252,7 @@ impl Engine {
             }
         }
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let hostname = entry.hostname.clone().filter(|name| is_name(name));
+        let hostname = entry.hostname.clone().filter(|name| is_host_name(name));
         Ok(Some(Lease {
             mac,
             address,
@@ -319,7 +318,7 @@ impl Engine {
                 // What is reserved for it stays: the row was of an address that it had before.
                 Change::Delete(mac, address) if self.has_reserved(*mac, *address) => {}
                 Change::Delete(mac, address) => self.free(*mac, *address),
-                Change::Lift(address) => self.bindings.holds.lift(*address),
+                Change::Lift(address) => self.bindings.lift(*address),
                 Change::Put(lease) => self.take_over(lease, now),
             }
         }
@@ -335,10 +334,10 @@ impl Engine {
     pub(crate) fn free(&mut self, mac: Mac, address: Ipv4Addr) {
         let binding = self.bindings.remove(mac, address);
         if binding.is_some_and(|binding| binding.state == State::Reserved) {
-            self.held.remove(&mac);
+            self.cards.set_claim(mac, None);
         }
         if !self.bindings.has(mac) {
-            self.hostnames.remove(&mac);
+            self.cards.forget_name(mac);
             if !self.machines.is_named(mac) && self.machines.recognised(mac).is_none() {
                 self.machines.forget(mac);
             }
@@ -350,17 +349,16 @@ impl Engine {
 
     /// Keeps a machine's name for the next time its lease is stored, if it can be a host name.
     pub(crate) fn keep_hostname(&mut self, mac: Mac, name: Option<&str>) {
-        if let Some(name) = name.filter(|name| is_name(name))
+        if let Some(name) = name
             && self.policy.name(mac).is_none()
-            && self.hostnames.get(&mac).map(Box::as_ref) != Some(name)
         {
-            self.hostnames.insert(mac, name.into());
+            self.cards.keep_name(mac, name);
         }
     }
 
     /// The name that a machine's lease is stored with: the configuration's, else the kept one.
     pub(crate) fn hostname(&self, mac: Mac) -> Option<String> {
-        self.policy.name(mac).or_else(|| self.hostnames.get(&mac).map(ToString::to_string))
+        self.policy.name(mac).or_else(|| self.cards.name(mac).map(ToOwned::to_owned))
     }
 
     fn take_over(&mut self, lease: &Lease, now: Now) {
@@ -392,12 +390,6 @@ impl Engine {
         self.put_direct_host(mac, subnet, durable_until, now);
         self.set_durable(mac, address, durable_until);
     }
-}
-
-/// Whether it can be shown and sent as a host name.
-fn is_name(name: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 #[cfg(test)]

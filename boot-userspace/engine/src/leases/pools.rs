@@ -24,6 +24,32 @@ impl Turned {
     pub(crate) fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) {
         self.0 = self.0.drain().filter_map(|(old, away)| Some((new(old)?, away))).collect();
     }
+
+    /// Takes down that a machine got no address in a subnet.
+    fn note(&mut self, mac: Mac, subnet: usize) {
+        let away = self.0.entry(subnet).or_default();
+        away.refused += 1;
+        if away.machines.len() < MOST_MACHINES {
+            away.machines.insert(mac);
+        }
+    }
+
+    /// How many requests got no address in a subnet.
+    fn refused(&self, subnet: usize) -> u64 {
+        self.0.get(&subnet).map_or(0, |away| away.refused)
+    }
+
+    /// Whether there may be something to say of any subnet.
+    fn is_due(&self, now: u64) -> bool {
+        self.0.values().any(|away| away.is_due(now))
+    }
+
+    /// What there is to say of a subnet whose pools are as full as this.
+    fn news(&mut self, subnet: usize, pool: &Pool, now: u64) -> Option<Step> {
+        let away = self.0.get_mut(&subnet).filter(|away| away.is_due(now))?;
+        away.next_line = now + BETWEEN_LINES;
+        away.news(pool)
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +85,7 @@ impl Engine {
                 size: pool_size(subnet),
                 used: 0,
                 resting: 0,
-                refused: self.turned_away.0.get(&index).map_or(0, |away| away.refused),
+                refused: self.turned_away.refused(index),
             })
             .collect();
         let of = |index: usize, address| subnets.get(index).is_some_and(|subnet| in_pool(subnet, address));
@@ -96,28 +122,17 @@ impl Engine {
 
     /// Takes down that a machine got no address, in none of these subnets.
     pub(crate) fn turn_away(&mut self, mac: Mac, subnets: &[usize], now: Now) {
-        for index in subnets {
-            let away = self.turned_away.0.entry(*index).or_default();
-            away.refused += 1;
-            if away.machines.len() < MOST_MACHINES {
-                away.machines.insert(mac);
-            }
-        }
+        subnets.iter().for_each(|subnet| self.turned_away.note(mac, *subnet));
         self.watch_pools(now);
     }
 
     /// Says which subnets have nothing left, and which have again. To be called every second.
     pub(crate) fn watch_pools(&mut self, now: Now) {
-        let due =
-            |away: &Away| now.seconds() >= away.next_line && (away.is_empty || !away.machines.is_empty());
-        if !self.turned_away.0.values().any(due) {
+        if !self.turned_away.is_due(now.seconds()) {
             return;
         }
         for (index, pool) in self.pools(now).into_iter().enumerate() {
-            let away = self.turned_away.0.get_mut(&index).filter(|away| due(away));
-            let Some(away) = away else { continue };
-            away.next_line = now.seconds() + BETWEEN_LINES;
-            if let Some(step) = away.news(&pool) {
+            if let Some(step) = self.turned_away.news(index, &pool, now.seconds()) {
                 self.happened(None, step, now);
             }
         }
@@ -125,6 +140,10 @@ impl Engine {
 }
 
 impl Away {
+    fn is_due(&self, now: u64) -> bool {
+        now >= self.next_line && (self.is_empty || !self.machines.is_empty())
+    }
+
     fn news(&mut self, pool: &Pool) -> Option<Step> {
         let machines = std::mem::take(&mut self.machines);
         let turned_away = match machines.len() {

@@ -99,7 +99,8 @@ impl Engine {
         };
         let same_machines: HashSet<Ipv4Addr> =
             owners.iter().filter(|owner| is_same(owner)).map(|(address, _)| *address).collect();
-        self.honoured_until = self.settle(Some(&same_machines), now).then(|| now.seconds() + OFFER_HOLDS);
+        let waits = self.settle(Some(&same_machines), now);
+        self.promises.honour_offers(waits.then(|| now.seconds() + OFFER_HOLDS));
         self.restore_what_fits(leases, now);
         let without_mac = |config: &Config| -> HashSet<_> {
             let machines = config.machines.iter().filter(|machine| machine.macs.is_empty());
@@ -113,13 +114,12 @@ impl Engine {
 
     /// Whether an offer from before the last reload may be open that the configuration has otherwise now.
     pub(super) fn honours_offers(&self) -> bool {
-        self.honoured_until.is_some()
+        self.promises.honours_offers()
     }
 
     /// Has everybody have what the configuration says, when no offer from before can be open any more.
     pub(super) fn end_honouring(&mut self, now: Now) {
-        if self.honoured_until.is_some_and(|until| until <= now.seconds()) {
-            self.honoured_until = None;
+        if self.promises.ends_honouring(now.seconds()) {
             self.settle(None, now);
             let config = Arc::clone(self.policy.config());
             self.refresh_hosts(&config.machines, false, now);
@@ -142,9 +142,7 @@ impl Engine {
         }
         self.turned_away.renumber(of);
         self.declines.renumber(of);
-        let unfit = std::mem::take(&mut self.unfit).into_iter();
-        self.unfit =
-            unfit.filter_map(|((mac, old), address)| Some(((mac, moved.of(old)?), address))).collect();
+        self.cards.renumber(of);
         self.answers.renumber(of)
     }
 

@@ -28,7 +28,7 @@ impl Engine {
     /// lose theirs: their next word tells whether they are one that is known by its UUID or switch port.
     pub(super) fn refresh_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
         let known: Vec<(Mac, Host)> = self.entries.hosts().map(|(mac, host)| (mac, *host)).collect();
-        let proxied: HashSet<Mac> = self.proxied.iter().copied().collect();
+        let proxied = self.proxied.macs();
         for (mac, host) in known {
             let is_stranger = self.machines.by_mac(mac).is_none();
             if is_stranger && strangers_speak {

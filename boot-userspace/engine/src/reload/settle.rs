@@ -61,7 +61,7 @@ impl Engine {
                 waits |= is_live;
                 if !is_live || !(honour.is_some() || self.fits(&binding)) {
                     self.free(mac, binding.address);
-                    self.unfit.insert((mac, binding.subnet), binding.address);
+                    self.cards.lose(mac, binding.subnet, binding.address);
                 }
             }
         }
@@ -122,13 +122,12 @@ impl Engine {
 
     /// What is no machine's address because of the configuration may be one again.
     fn forget_unfit(&mut self, now: Now) {
-        let unfit = std::mem::take(&mut self.unfit);
-        let stays = |((_, subnet), address): &((Mac, usize), Ipv4Addr)| {
-            let binding = Binding { address: *address, subnet: *subnet, state: State::Idle };
-            self.is_unfit(&binding) || self.bindings.holds.has(*address, now.seconds())
-        };
-        let unfit = unfit.into_iter().filter(stays).collect();
-        self.unfit = unfit;
+        let mut cards = std::mem::take(&mut self.cards);
+        cards.retain_lost(|subnet, address| {
+            let binding = Binding { address, subnet, state: State::Idle };
+            self.is_unfit(&binding) || self.bindings.is_on_hold(address, now.seconds())
+        });
+        self.cards = cards;
     }
 
     /// What was reserved for a machine is a lease like any other, as long as it was promised or may be offered.
@@ -140,7 +139,7 @@ impl Engine {
                 self.policy.subnets().get(binding.subnet).map_or(Duration::ZERO, |subnet| subnet.lease * 2)
             }
         };
-        self.held.remove(&mac);
+        self.cards.set_claim(mac, None);
         // The cards of one machine share what is reserved; only one of them can have it by a lease.
         let is_over = left.as_secs() == 0 && is_card_gone;
         if is_over || self.bindings.owner(binding.address) != Some(mac) {

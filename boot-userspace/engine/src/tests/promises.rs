@@ -3,7 +3,7 @@
 use boot_common::Reason;
 
 use super::*;
-use crate::leases::unstored::Promised;
+use crate::leases::Promised;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);

@@ -159,7 +159,7 @@ fn an_interface_with_another_address_answers_with_it() {
     machines.into_iter().chain(answers).for_each(|command| apply(&mut kernel, command));
     let host = *kernel.hosts.get(&HostKey::from(UNKNOWN)).unwrap();
     assert_eq!((Ipv4Addr::from(host.address), host.durable_until), (address, promised));
-    assert!(kernel.hosts.get(&HostKey::from(OTHER)).is_none(), "it is behind a relay, which has to be heard");
+    assert!(!kernel.hosts.contains_key(&HostKey::from(OTHER)), "it is behind a relay, which has to be heard");
     let named = kernel.answers.iter().filter(|(key, _)| key.set == host.answer_set);
     let named: Vec<_> = named.map(|(_, answer)| Ipv4Addr::from(answer.server_id)).collect();
     assert!(!named.is_empty() && named.iter().all(|server| *server == new), "{named:?}");

@@ -98,7 +98,8 @@ impl Lab {
                 self.stored.push(lease.clone());
             }
             Change::Delete(mac, address) => {
-                self.stored.retain(|old| (old.mac, old.address) != (*mac, *address) || old.state.is_on_hold())
+                self.stored
+                    .retain(|old| (old.mac, old.address) != (*mac, *address) || old.state.is_on_hold());
             }
             Change::Lift(address) => self.stored.retain(|old| old.address != *address),
         }

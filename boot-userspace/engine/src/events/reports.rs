@@ -1,0 +1,45 @@
+//! What the engine reports: events until somebody reads them, complaints once an hour, and how packets ended.
+
+use std::collections::HashMap;
+
+use boot_common::Reason;
+
+use super::complaint::{Complaint, Complaints};
+use super::{BootEvent, Queue};
+use crate::command::Now;
+
+/// Everything that somebody may want to hear of. All of it is bounded, whatever is reported.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    events: Queue,
+    complaints: Complaints,
+    /// How packets that reached the daemon ended.
+    ended: HashMap<Reason, u64>,
+}
+
+impl Reports {
+    /// Adds an event.
+    pub(crate) fn push(&mut self, event: BootEvent) {
+        self.events.push(event);
+    }
+
+    /// Whether a complaint is due: true the first time within an hour.
+    pub(crate) fn is_first(&mut self, what: Complaint, now: Now) -> bool {
+        self.complaints.is_first(what, now)
+    }
+
+    /// Counts a packet by its end.
+    pub(crate) fn count(&mut self, reason: Reason) {
+        *self.ended.entry(reason).or_default() += 1;
+    }
+
+    /// How many packets ended so.
+    pub(crate) fn counted(&self, reason: Reason) -> u64 {
+        self.ended.get(&reason).copied().unwrap_or(0)
+    }
+
+    /// See [`Queue::take`].
+    pub(crate) fn take(&mut self, into: &mut Vec<BootEvent>) -> u64 {
+        self.events.take(into)
+    }
+}
