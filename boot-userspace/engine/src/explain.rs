@@ -302,7 +302,7 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
     fn explained(main: &str, who: &str) -> String {
         let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
         let sources = [source("xpxe.toml", main), source("conf.d/rack.toml", MORE)];
-        let (config, origins) = parse_with_origins(&sources).unwrap();
+        let (config, origins) = parse_with_origins(&sources, &|name| Err(name.to_owned())).unwrap();
         let loaders = loaders(|firmware| match firmware {
             Firmware::EfiX64 => Ok("snponly.efi".to_owned()),
             Firmware::Bios => Ok("undionly.kpxe".to_owned()),

@@ -1,5 +1,7 @@
 //! What the configuration says, as the engine asks it.
 
+mod own;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -10,8 +12,9 @@ use ipnet::Ipv4Net;
 
 use crate::boot::choice::Booting;
 use crate::boot::{BootFile, boot_file, is_url, named};
-use crate::config::{Arch, Config, CustomOption, DhcpRole, Group, Machine, Profile, Subnet, Unknown};
+use crate::config::{Arch, Config, CustomOption, DhcpRole, Group, Machine, Subnet, Unknown};
 use crate::machines::{Client, Known, MachineId, Machines};
+use own::{BOOT_FILE, Configured, Own, SERVER_NAME, differs, of_code};
 
 /// An interface as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +46,6 @@ pub struct Differences {
     groups: Vec<usize>,
     /// The first half of its MAC, if there is a rule for that maker.
     oui: Option<[u8; 3]>,
-}
-
-/// The machine, the groups and the profile that answers are different for.
-struct Own<'a> {
-    machine: Option<Arc<Machine>>,
-    /// With their positions.
-    groups: Vec<(usize, &'a Group)>,
-    profile: Option<&'a Profile>,
 }
 
 /// The boot file for each kind of firmware, or what provides it.
@@ -477,39 +472,3 @@ impl Differences {
         self.profile.as_deref()
     }
 }
-
-impl Own<'_> {
-    /// The most specific list first.
-    fn option_lists<'a>(&'a self, subnet: Option<&'a Subnet>) -> Vec<&'a [CustomOption]> {
-        let machine = self.machine.as_ref().map(|machine| machine.options.as_slice());
-        let groups = self.groups.iter().rev().map(|(_, group)| group.options.as_slice());
-        let profile = self.profile.map(|profile| profile.options.as_slice());
-        let subnet = subnet.map(|subnet| subnet.options.as_slice());
-        machine.into_iter().chain(groups).chain(profile).chain(subnet).collect()
-    }
-}
-
-/// Whether a profile makes a difference to DHCP's answers.
-fn differs(profile: &Profile) -> bool {
-    !profile.options.is_empty() || profile.boot_file.is_some()
-}
-
-/// The option with this code that clients at a stage get from a list: the one that is for them alone before the one that
-/// is for all.
-fn of_code(list: &[CustomOption], code: u8, stage: Stage) -> Option<&CustomOption> {
-    list.iter()
-        .filter(|option| option.code == code && option.is_for(stage))
-        .max_by_key(|option| option.client.is_some())
-}
-
-/// How the configuration names a boot file.
-#[derive(Clone, Copy)]
-enum Configured<'a> {
-    /// By a key or a rule: on this server, or a URL.
-    Key(&'a str),
-    /// By option 67: perhaps on another server, which option 66 names.
-    Option(&'a str),
-}
-
-const SERVER_NAME: u8 = 66;
-const BOOT_FILE: u8 = 67;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use boot_engine::config::{self, Config, Problems, Source};
+use boot_engine::config::{self, Config, Problems, Source, TextFile};
 
 /// The directory of further files, beside the configuration file.
 const FURTHER: &str = "conf.d";
@@ -15,7 +15,7 @@ const FURTHER: &str = "conf.d";
 /// # Errors
 /// All problems of all files, or the one that a file cannot be read.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    config::parse_files(&sources(path)?)
+    config::parse_files_with(&sources(path)?, &|name| text_file(path, name))
 }
 
 /// The `state_dir` of a configuration that may have mistakes.
@@ -65,6 +65,40 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// Bytes of a text file that the configuration names; nobody writes longer ones.
+const LARGEST_TEXT: u64 = 1 << 20;
+
+/// A text file that the configuration at `path` names: relative to its directory.
+///
+/// # Errors
+/// Why it cannot be read, and what to do.
+pub(super) fn text_file(path: &Path, name: &str) -> Result<TextFile, String> {
+    let file = path.with_file_name(name);
+    let called = file.display().to_string();
+    let fail = |error: io::Error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => "write its path, from the directory of the configuration file or from /",
+            ErrorKind::PermissionDenied => "let xpxe read it",
+            _ => "name a text file that xpxe can read",
+        };
+        format!("cannot read {called}: {error}; {remedy}")
+    };
+    let about = fs::metadata(&file).map_err(fail)?;
+    // A device or a pipe may have no end.
+    if !about.is_file() || about.len() > LARGEST_TEXT {
+        return Err(format!("{called} is no text file of at most 1 MiB; name one"));
+    }
+    let bytes = fs::read(&file).map_err(fail)?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(TextFile { name: called, text }),
+        Err(error) => {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            Err(format!("{called}:{line}: this line is not UTF-8; save the file as UTF-8"))
+        }
+    }
+}
+
 fn further_dir(path: &Path) -> PathBuf {
     path.with_file_name(FURTHER)
 }
@@ -104,9 +138,11 @@ pub(super) fn exposed(config: &Config, file: Option<&Path>) -> Vec<String> {
         Some(("state_dir", &config.state_dir)),
         Some(("pin_dir", &config.pin_dir)),
     ];
+    let templates = config.templates.keys().map(|name| ("the template", Path::new(name)));
     let exposed = private
         .into_iter()
         .flatten()
+        .chain(templates)
         .filter(|(_, path)| resolved(path).starts_with(&boot_dir))
         .map(|(what, path)| format!("boot_dir {place} has {what} in it ({}): {remedy}", path.display()));
     exposed.chain(among_pins(config)).collect()
@@ -175,6 +211,41 @@ mod tests {
         let boot_dir = further.clone();
         let config = Config { boot_dir, ..Config::empty() };
         assert_eq!(exposed(&config, Some(&file)).len(), 1, "passwords in conf.d are not for everybody");
+    }
+
+    #[test]
+    fn text_files_are_beside_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("xpxe.toml");
+        let interface =
+            "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n[[profile]]\nname = 'own'\nkernel = 'k'\n";
+        let write = |template: &str| {
+            fs::write(&file, format!("{interface}template = {template:?}\n")).unwrap();
+            load(&file).map_err(|problems| problems.to_string())
+        };
+        fs::create_dir(dir.path().join("boot")).unwrap();
+        fs::write(dir.path().join("own.ipxe"), "#!ipxe\nboot\n").unwrap();
+        fs::write(dir.path().join("boot/own.ipxe"), "#!ipxe\nboot\n").unwrap();
+        fs::write(dir.path().join("latin1"), b"#!ipxe\n\xe4\n").unwrap();
+        let absolute = dir.path().join("own.ipxe").display().to_string();
+        for good in ["own.ipxe", "./own.ipxe", &absolute] {
+            assert_eq!(write(good).unwrap().templates.len(), 1, "{good}");
+        }
+        for (wrong, why) in [
+            ("other.ipxe", "No such file or directory (os error 2); write its path"),
+            ("boot", "is no text file"),
+            ("/dev/zero", "is no text file"),
+            ("latin1", "latin1:2: this line is not UTF-8"),
+        ] {
+            let said = write(wrong).unwrap_err();
+            assert!(said.contains("xpxe.toml:7: profile[0].template: ") && said.contains(why), "{said}");
+        }
+        let config = Config { boot_dir: dir.path().join("boot"), ..write("boot/own.ipxe").unwrap() };
+        let said = exposed(&config, None).join("\n");
+        assert!(
+            said.contains("has the template in it"),
+            "what is in a template is not for everybody: {said}"
+        );
     }
 
     #[test]

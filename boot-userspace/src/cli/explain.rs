@@ -26,7 +26,9 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        let (config, origins) = config::parse_with_origins(&configuration::sources(&self.file.config)?)?;
+        let path = &self.file.config;
+        let read = |name: &str| configuration::text_file(path, name);
+        let (config, origins) = config::parse_with_origins(&configuration::sources(path)?, &read)?;
         let config = Arc::new(config);
         let files = BootFiles::configured(&config);
         let loaders = loaders(|firmware| {

@@ -10,7 +10,7 @@ use boot_common::tables::{LinkEntry, role};
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::commits::Commits;
 use super::engine_events::EngineEvents;

@@ -76,7 +76,8 @@ impl Reloader {
         let changes = changes(&self.running, &new);
         let config = Arc::new(live(&self.running, new));
         refuse_mixture(&config)?;
-        let scripts = ScriptWriter::new(Arc::clone(&config)).map_err(|error| vec![format!("{error:#}")])?;
+        let scripts = ScriptWriter::new(Arc::clone(&config))
+            .map_err(|faults| faults.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (reply, done) = oneshot::channel();
         let stopping = |_| vec!["xpxe is stopping: reload it when it runs again".to_owned()];
         let ask = Ask::Reload { config: Arc::clone(&config), loaders, reply };

@@ -4,5 +4,6 @@ pub mod choice;
 mod files;
 pub mod plan;
 pub mod script;
+pub mod variables;
 
 pub use files::{BootFile, Loaders, SCRIPT, boot_file, class_name, is_url, named};

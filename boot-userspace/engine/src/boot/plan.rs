@@ -6,8 +6,11 @@ use std::sync::Arc;
 use boot_common::Mac;
 
 use super::choice::{Booting, Choice};
-use super::is_url;
-use crate::config::{Arch, Config, ImageRef, Machine, Unknown, tame};
+use super::{is_url, variables};
+use crate::config::{
+    Arch, Config, Faults, ImageRef, Machine, Profile, Templates, Unknown, Variables, check_args, is_template,
+    tame,
+};
 use crate::machines::Asker;
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
@@ -105,13 +108,17 @@ pub struct BootPlan {
 /// Plans what machines boot, by a configuration.
 pub struct Planner {
     config: Arc<Config>,
+    templates: Templates,
 }
 
 impl Planner {
     /// The plans of a configuration.
-    #[must_use]
-    pub fn new(config: impl Into<Arc<Config>>) -> Self {
-        Self { config: config.into() }
+    ///
+    /// # Errors
+    /// A text in it is no template. One that was read from files has none of these.
+    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, Faults> {
+        let config = config.into();
+        Ok(Self { templates: Templates::new(&config.templates)?, config })
     }
 
     /// What the machine that asks boots. A machine's plan is for its own addresses only.
@@ -151,7 +158,40 @@ impl Planner {
             profile: name.to_owned(),
             kernel: profile.kernel_of(arch).to_owned(),
             initrds: profile.initrd_of(arch).to_vec(),
-            args: profile.args_of(arch, &choice.own_args(machine)),
+            args: self.args(asked, &choice, profile)?,
+        }))
+    }
+
+    /// The whole command line, with what its variables stand for.
+    fn args(&self, asked: &Asked, choice: &Choice<'_>, profile: &Profile) -> Result<String, NoScript> {
+        let args = profile.args_of(asked.arch(), &choice.own_args(asked.machine()));
+        if !is_template(&args) {
+            return Ok(args);
+        }
+        let broken = |why: String| {
+            NoScript::Broken(format!("the kernel arguments of {} cannot be written: {why}", who(asked)))
+        };
+        let variables = variables::of(&self.config, asked, choice);
+        let args =
+            self.templates.render_text(&args, &variables).map_err(|fault| broken(fault.to_string()))?;
+        check_args(&args).map_err(broken)
+    }
+
+    /// What a file of the configuration says of the machine that asks and has this plan: its own script.
+    pub(super) fn own_script(
+        &self,
+        asked: &Asked,
+        plan: &BootPlan,
+        again: String,
+    ) -> Option<Result<String, NoScript>> {
+        let choice = self.choice(asked);
+        let (_, profile) = choice.profile?;
+        let template = profile.template.as_ref()?;
+        let args = Some(plan.args.clone());
+        let variables = Variables { args, again: Some(again), ..variables::of(&self.config, asked, &choice) };
+        let script = self.templates.render(template, &variables);
+        Some(script.map_err(|fault| {
+            NoScript::Broken(format!("the script of {} cannot be written: {fault}", who(asked)))
         }))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::plan::{Asked, BootPlan, NoScript, Plan, Planner, url};
-use crate::config::Config;
+use crate::config::{Config, Fault, Faults};
 
 /// Whose network iPXE has fetched its first script with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +92,10 @@ impl ScriptWriter {
     /// The scripts for a configuration; a machine's is for its own addresses only.
     ///
     /// # Errors
-    /// Never with the built-in templates.
-    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, minijinja::Error> {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.add_template("boot", BOOT)?;
-        templates.add_template("wait", WAIT)?;
-        Ok(Self { planner: Planner::new(config), templates })
+    /// What is wrong with which template; never with a configuration that was read from files.
+    pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, Faults> {
+        let templates = built_in().map_err(|error| Faults(vec![Fault::new(None, &error)]))?;
+        Ok(Self { planner: Planner::new(config)?, templates })
     }
 
     /// The script of one machine.
@@ -107,7 +104,10 @@ impl ScriptWriter {
     /// When the machine is not to be booted, or a template is broken.
     pub fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         match self.planner.plan(asked)? {
-            Plan::Boot(plan) => self.boot(asked, &plan),
+            Plan::Boot(plan) => {
+                let own = self.planner.own_script(asked, &plan, again(asked));
+                own.unwrap_or_else(|| self.boot(asked, &plan))
+            }
             Plan::Wait(why) => self.wait(asked, &why),
         }
     }
@@ -135,6 +135,14 @@ impl ScriptWriter {
             .map(|script| script + "\n")
             .map_err(|error| NoScript::Broken(format!("the {template} script cannot be written: {error:#}")))
     }
+}
+
+fn built_in() -> Result<Environment<'static>, minijinja::Error> {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    templates.add_template("boot", BOOT)?;
+    templates.add_template("wait", WAIT)?;
+    Ok(templates)
 }
 
 fn again(asked: &Asked) -> String {
@@ -368,5 +376,96 @@ mod tests {
         let config = CONFIG.replace("[default]\n        profile = \"talos\"", "");
         let script = scripts(&config).script(&asked("52:54:00:00:00:01")).unwrap();
         assert!(script.contains("has no profile"), "{script}");
+    }
+
+    /// The configuration with an own script, and this of a profile beside it.
+    fn with_own_script(script: &str, profile: &str) -> Book {
+        let text = CONFIG.replace("args = \"console=ttyS0\"", &format!("template = \"own.ipxe\"\n{profile}"));
+        let read =
+            |name: &str| Ok(crate::config::TextFile { name: name.to_owned(), text: script.to_owned() });
+        let source = crate::config::Source { name: "test".to_owned(), bytes: text.into() };
+        let config = crate::config::parse_files_with(&[source], &read).unwrap();
+        let machines = Machines::new(config.machines.iter().cloned()).unwrap();
+        Book { scripts: ScriptWriter::new(config).unwrap(), machines }
+    }
+
+    #[test]
+    fn an_own_script_says_of_each_machine_what_is_its_own() {
+        let script = "#!ipxe\nkernel {{ kernel }} {{ args }}\n{% for file in initrds %}\ninitrd --name {{ file.name }} {{ file.url }}\n\
+            {% endfor %}\n# {{ machine.name }} {{ machine.mac }} {{ machine.ip }} {{ network.netmask }} {{ server.address }} {{ profile }}\n\
+            chain {{ again }}\n";
+        let own = with_own_script(script, "args = \"seed={{ documents }} host={{ machine.name }}\"");
+        let asked = Asked { arch: Some("arm64".to_owned()), ..asked("52:54:00:00:00:01") };
+        assert_eq!(
+            own.script(&asked).unwrap(),
+            "#!ipxe\nkernel http://10.1.0.2:8080/files/talos/vm%20linuz \
+             seed=http://10.1.0.2:8080/documents/52-54-00-00-00-01,arm64/ host=node1 extra=1\n\
+             initrd --name initrd0 http://10.1.0.2:8080/files/talos/initramfs.xz\ninitrd --name initrd1 http://other/extra.img\n\
+             # node1 52:54:00:00:00:01 10.1.1.40 255.255.0.0 10.1.0.2 talos\nchain http://10.1.0.2:8080/boot.ipxe\n"
+        );
+        let other = own.script(&Asked { mac: Some("52:54:00:00:00:02".parse().unwrap()), ..asked }).unwrap();
+        assert!(
+            other.contains("host=52-54-00-00-00-02\n") && other.contains("# 52-54-00-00-00-02 "),
+            "{other}"
+        );
+    }
+
+    /// Whatever a machine says of itself, its script has the same lines, and nothing in it that iPXE or a kernel takes for
+    /// more than a word.
+    #[test]
+    fn what_a_client_says_is_never_interpreted() {
+        let script = "#!ipxe\necho {{ machine.serial }} {{ machine.hostname }} {{ machine.uuid | default('none') }}\nboot\n";
+        let own = with_own_script(
+            script,
+            "args = \"s={{ machine.serial }} h={{ machine.hostname }} {{ documents }}\"",
+        );
+        let built_in =
+            scripts(&CONFIG.replace("ttyS0\"", "ttyS0 s={{ machine.serial }} h={{ machine.hostname }}\""));
+        for evil in [
+            "${net0/mac}",
+            "x\nshell",
+            "x\r\nshell",
+            "a || shell",
+            "$(reboot)",
+            "{{ args }}",
+            "</x>\"'`\\",
+            "x init=/bin/sh",
+        ] {
+            let said = Some(evil.to_owned());
+            let asked = Asked {
+                uuid: said.clone(),
+                serial: said.clone(),
+                hostname: said.clone(),
+                domain: said,
+                ..asked("52:54:00:00:00:09")
+            };
+            for (book, lines) in [(&own, 3), (&built_in, 10)] {
+                let script = book.script(&asked).unwrap();
+                assert_eq!(script.lines().count(), lines, "{script}");
+                let said = tame_of(evil);
+                assert!(script.contains(&said), "{script}");
+                let rest = script.replace(&said, "");
+                for part in ["${", "shell", "$(", "{{", "</x>", "init=/bin/sh", "\r", "`"] {
+                    assert!(!rest.contains(part), "{part} of {evil:?} is in {script}");
+                }
+            }
+        }
+    }
+
+    fn tame_of(said: &str) -> String {
+        crate::config::tame(said)
+    }
+
+    #[test]
+    fn a_label_that_a_machine_does_not_have_is_named() {
+        let config =
+            format!("{CONFIG}[[machine]]\nmac = \"52:54:00:00:00:02\"\nlabels = {{ rack = \"7\" }}\n");
+        let scripts = scripts(&config.replace("console=ttyS0", "rack={{ machine.labels.rack }}"));
+        assert!(scripts.script(&asked("52:54:00:00:00:02")).unwrap().contains(" rack=7 ||"));
+        let said = scripts.script(&asked("52:54:00:00:00:01")).unwrap_err().to_string();
+        assert!(
+            said.starts_with("the kernel arguments of 52:54:00:00:00:01 cannot be written: undefined value"),
+            "{said}"
+        );
     }
 }

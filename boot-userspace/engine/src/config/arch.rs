@@ -8,6 +8,7 @@ use boot_common::class::{Firmware, Program};
 
 use super::reader::Table;
 use super::report::{At, Report};
+use super::texts::Texts;
 use super::{image, value};
 
 /// An architecture as the keys of `[ipxe]` and `arch` name it.
@@ -138,6 +139,7 @@ pub(super) fn read(profile: &Table<'_>, report: &mut Report<'_>) -> Vec<Written>
 pub(super) fn check(
     from: &[Written],
     boot_dir: &Path,
+    texts: &Texts<'_>,
     report: &mut Report<'_>,
 ) -> BTreeMap<Arch, ArchProfile> {
     let mut all = BTreeMap::new();
@@ -147,7 +149,8 @@ pub(super) fn check(
         let images = written.initrd.iter();
         let images: Vec<String> =
             images.filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir))).collect();
-        let args = written.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+        let args = written.args.as_ref().and_then(|at| at.read(report, |text| texts.args(text)));
+        let args = args.unwrap_or_default();
         let console = written.console.as_ref().and_then(|at| at.read(report, value::console));
         let initrd = written.has_initrd.then_some(images);
         all.insert(written.arch, ArchProfile { kernel, initrd, args, console });

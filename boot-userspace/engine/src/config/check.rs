@@ -4,12 +4,19 @@ use std::collections::HashMap;
 
 use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Machine, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report, once};
+use super::template::ReadText;
+use super::texts::Texts;
 use super::value::quoted;
 use super::{address, amount, boot_file, file, group, http, images, machine, name, profile, subnet, value};
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
-pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<Machine>) {
+pub(super) fn check(
+    file: &file::File,
+    read: &ReadText<'_>,
+    report: &mut Report<'_>,
+) -> (Config, Vec<Machine>) {
     let mut config = Config::empty();
+    let mut texts = Texts::new(file, read);
     directories(file, &mut config, report);
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
@@ -23,11 +30,11 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<
     config.interfaces = interfaces(file, report);
     let (subnets, nets) = subnet::check(&file.subnets, report);
     config.subnets = subnets;
-    let (profiles, names) = profile::profiles(file, &config.boot_dir, report);
+    let (profiles, names) = profile::profiles(file, &config.boot_dir, &mut texts, report);
     config.profiles = profiles;
     let default_profile = file.default_profile.as_ref().map(|at| at.value.as_str());
     let others = group::Others { profiles: &names, default_profile, subnets: &config.subnets };
-    config.groups = group::check(&file.groups, &others, report);
+    config.groups = group::check(&file.groups, &others, &mut texts, report);
     config.boot_files = boot_file::check(&file.boot_files, &config.boot_dir, report);
     let default = file.default_profile.as_ref();
     config.default = Default {
@@ -41,7 +48,8 @@ pub(super) fn check(file: &file::File, report: &mut Report<'_>) -> (Config, Vec<
         groups: &config.groups,
         boot_dir: &config.boot_dir,
     };
-    let machines = machine::check(&file.machines, &others, report);
+    let machines = machine::check(&file.machines, &others, &mut texts, report);
+    config.templates = texts.finish(report);
     (config, machines)
 }
 

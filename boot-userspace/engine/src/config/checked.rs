@@ -63,6 +63,8 @@ pub struct Config {
     /// `[[boot_file]]`, in file order: the first rule that fits a machine wins, before the built-in choice. No rule
     /// is hidden by one before it. Default: none.
     pub boot_files: Vec<BootFileRule>,
+    /// The text files that the configuration names, by their paths. Each is a template that was tried.
+    pub templates: BTreeMap<String, Arc<str>>,
     /// `[default]`
     pub default: Default,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
@@ -95,6 +97,7 @@ impl Config {
             profiles: BTreeMap::new(),
             groups: Vec::new(),
             boot_files: Vec::new(),
+            templates: BTreeMap::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
             machines: Vec::new(),
         }
@@ -260,8 +263,10 @@ pub struct Profile {
     pub kernel: String,
     /// `initrd`: like `kernel`, in the order they are loaded. Default: none.
     pub initrd: Vec<String>,
-    /// `args`: the kernel command line; one line, at most 2000 bytes. Default: empty.
+    /// `args`: the kernel command line; one line, at most 2000 bytes; a template where it has variables. Default: empty.
     pub args: String,
+    /// `template`: the iPXE script, one of [`Config::templates`]. Default: the built-in one.
+    pub template: Option<String>,
     /// `console`: what the kernel gets as `console=`, before all arguments. Default: none.
     pub console: Option<String>,
     /// `arch`: what is otherwise on some architectures. Default: nothing.

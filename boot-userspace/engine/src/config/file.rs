@@ -72,6 +72,7 @@ pub(super) struct Profile {
     pub(super) initrd: Vec<At<String>>,
     pub(super) args: Text,
     pub(super) console: Text,
+    pub(super) template: Text,
     pub(super) arch: Vec<arch::Written>,
     pub(super) boot_file: Text,
     pub(super) options: Vec<option::Written>,
@@ -202,7 +203,18 @@ fn subnets(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Subnet> {
 }
 
 fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
-    let known = ["name", "inherit", "kernel", "initrd", "args", "console", "arch", "boot_file", "options"];
+    let known = [
+        "name",
+        "inherit",
+        "kernel",
+        "initrd",
+        "args",
+        "console",
+        "arch",
+        "template",
+        "boot_file",
+        "options",
+    ];
     let tables = top.tables("profile", &known, report);
     let profile = |table: Table<'_>| Profile {
         name: table.required_text("name", "talos", report),
@@ -214,6 +226,7 @@ fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
         args: table.text("args", "console=ttyS0", report),
         console: table.text("console", "ttyS0", report),
         arch: arch::read(&table, report),
+        template: table.text("template", "templates/own.ipxe", report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
         place: table.place,

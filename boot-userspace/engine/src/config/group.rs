@@ -11,6 +11,7 @@ use super::profile_names::ProfileNames;
 use super::reader::Table;
 use super::report::{At, Place, Report, once};
 use super::template::tame;
+use super::texts::Texts;
 use super::value::{choice, quoted};
 use super::{address, bytes, name, option, value};
 
@@ -72,7 +73,12 @@ pub(super) struct Others<'o> {
 }
 
 /// The groups in their order.
-pub(super) fn check(from: &[Written], others: &Others<'_>, report: &mut Report<'_>) -> Vec<Group> {
+pub(super) fn check(
+    from: &[Written],
+    others: &Others<'_>,
+    texts: &mut Texts<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Group> {
     let mut seen = HashMap::new();
     let mut groups = Vec::new();
     for written in from {
@@ -89,7 +95,8 @@ pub(super) fn check(from: &[Written], others: &Others<'_>, report: &mut Report<'
         let fits = conditions(written, others.subnets, report);
         let profile =
             written.profile.as_ref().and_then(|at| at.read(report, |text| others.profiles.find(text)));
-        let args = written.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+        let args = written.args.as_ref().and_then(|at| at.read(report, |text| texts.args(text)));
+        let args = args.unwrap_or_default();
         if let Some(at) = written.args.as_ref() {
             let profile = written.profile.as_ref().map(|at| at.value.as_str()).or(others.default_profile);
             others.profiles.with_args(at, profile, 0, report);

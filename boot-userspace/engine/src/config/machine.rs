@@ -11,6 +11,7 @@ use super::matching::Described;
 use super::profile_names::ProfileNames;
 use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
+use super::texts::Texts;
 use super::{address, bytes, file, name, option, relay_port, value};
 
 /// What machines have to know about the rest of the file.
@@ -22,9 +23,14 @@ pub(super) struct Others<'o> {
     pub(super) boot_dir: &'o Path,
 }
 
-pub(super) fn check(from: &[file::Machine], others: &Others<'_>, report: &mut Report<'_>) -> Vec<Machine> {
+pub(super) fn check(
+    from: &[file::Machine],
+    others: &Others<'_>,
+    texts: &mut Texts<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Machine> {
     let mut seen = Seen::default();
-    from.iter().map(|from| machine(from, others, &mut seen, report)).collect()
+    from.iter().map(|from| machine(from, others, texts, &mut seen, report)).collect()
 }
 
 /// What may be there only once.
@@ -41,6 +47,7 @@ struct Seen<'f> {
 fn machine<'f>(
     from: &'f file::Machine,
     others: &Others<'_>,
+    texts: &mut Texts<'_>,
     seen: &mut Seen<'f>,
     report: &mut Report<'_>,
 ) -> Machine {
@@ -80,7 +87,7 @@ fn machine<'f>(
     let label = |(key, at): &(String, At<String>)| Some((key.clone(), at.read(report, value::label_text)?));
     let labels = from.labels.iter().filter_map(label).collect();
     let args = from.args.as_ref().and_then(|at| {
-        let args = at.read(report, value::args)?;
+        let args = at.read(report, |text| texts.args_of(text, &labels))?;
         let machine = Described {
             labels: Some(&labels),
             mac: macs.first().copied(),

@@ -37,6 +37,7 @@ mod subnet;
 mod suggest;
 mod syntax;
 mod template;
+mod texts;
 mod value;
 
 #[cfg(test)]
@@ -59,7 +60,11 @@ pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};
 pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};
-pub use template::tame;
+pub use template::{
+    Fault, Faults, Initrd, MachineVariables, NetworkVariables, ReadText, ServerVariables, Templates,
+    TextFile, Variables, is_template, tame,
+};
+pub(crate) use value::args as check_args;
 
 /// Checks the TOML in `bytes`; `origin` is what problems call it, usually the name of the file.
 ///
@@ -95,7 +100,16 @@ pub struct Source {
 ///
 /// All problems of all files.
 pub fn parse_files(sources: &[Source]) -> Result<Config, Problems> {
-    let (mut config, mut machines, file) = checked(sources)?;
+    parse_files_with(sources, &|_| Err("cannot be read: there are no files beside this text".to_owned()))
+}
+
+/// The same with the text files that they name: `read` reads those.
+///
+/// # Errors
+///
+/// All problems of all files, those of templates among them.
+pub fn parse_files_with(sources: &[Source], read: &ReadText<'_>) -> Result<Config, Problems> {
+    let (mut config, mut machines, file) = checked(sources, read)?;
     // With many machines it is large, and not needed any more.
     drop(file);
     compact::compact(&mut machines);
@@ -108,8 +122,8 @@ pub fn parse_files(sources: &[Source]) -> Result<Config, Problems> {
 /// # Errors
 ///
 /// All problems of all files.
-pub fn parse_with_origins(sources: &[Source]) -> Result<(Config, Origins), Problems> {
-    let (mut config, machines, file) = checked(sources)?;
+pub fn parse_with_origins(sources: &[Source], read: &ReadText<'_>) -> Result<(Config, Origins), Problems> {
+    let (mut config, machines, file) = checked(sources, read)?;
     config.machines = machines.into_iter().map(Arc::new).collect();
     let names = sources.iter().map(|source| source.name.clone()).collect();
     Ok((config, Origins::new(names, file)))
@@ -126,7 +140,7 @@ pub fn state_dir(sources: &[Source]) -> Option<PathBuf> {
     })
 }
 
-fn checked(sources: &[Source]) -> Result<(Config, Vec<Machine>, file::File), Problems> {
+fn checked(sources: &[Source], texts: &ReadText<'_>) -> Result<(Config, Vec<Machine>, file::File), Problems> {
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let mut report = report::Report::new(names);
     let mut whole: Option<file::File> = None;
@@ -142,7 +156,7 @@ fn checked(sources: &[Source]) -> Result<(Config, Vec<Machine>, file::File), Pro
     }
     // What a file that cannot be read says may be missing in the others.
     let checked = whole.filter(|_| are_all_read).map(|file| {
-        let (config, machines) = check::check(&file, &mut report);
+        let (config, machines) = check::check(&file, texts, &mut report);
         (config, machines, file)
     });
     report.finish(checked)

@@ -7,18 +7,20 @@ use super::checked::Profile;
 use super::inherit::{self, Own, lineage, together};
 use super::profile_names::{Length, ProfileNames};
 use super::report::{Place, Report, once};
+use super::texts::{Texts, Use};
 use super::value::MAX_ARGS;
 use super::{arch, file, image, name, option, value};
 
 pub(super) fn profiles<'f>(
     file: &'f file::File,
     boot_dir: &Path,
+    texts: &mut Texts<'_>,
     report: &mut Report<'_>,
 ) -> (BTreeMap<String, Profile>, ProfileNames<'f>) {
     let mut names =
         ProfileNames { known: HashMap::new(), complete: !file.has_profiles || !file.profiles.is_empty() };
     inherit::check(&file.profiles, report);
-    let own: Vec<Own> = file.profiles.iter().map(|from| own(from, boot_dir, report)).collect();
+    let own: Vec<Own> = file.profiles.iter().map(|from| own(from, boot_dir, texts, report)).collect();
     let mut seen = HashMap::new();
     let mut profiles = BTreeMap::new();
     for (position, from) in file.profiles.iter().enumerate() {
@@ -65,16 +67,17 @@ pub(super) fn profiles<'f>(
 }
 
 /// What a profile says for itself.
-fn own(from: &file::Profile, boot_dir: &Path, report: &mut Report<'_>) -> Own {
+fn own(from: &file::Profile, boot_dir: &Path, texts: &mut Texts<'_>, report: &mut Report<'_>) -> Own {
     let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| image::kernel(text, boot_dir)));
     let images = from.initrd.iter().filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir)));
     let images: Vec<String> = images.collect();
-    let args = from.args.as_ref().and_then(|at| at.read(report, value::args)).unwrap_or_default();
+    let args = from.args.as_ref().and_then(|at| at.read(report, |text| texts.args(text))).unwrap_or_default();
     let console = from.console.as_ref().and_then(|at| at.read(report, value::console));
-    let arch = arch::check(&from.arch, boot_dir, report);
+    let arch = arch::check(&from.arch, boot_dir, texts, report);
     let boot_file = from.boot_file.as_ref();
     let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, boot_dir)));
     let options = option::check(&from.options, false, report);
-    let rest = Profile { args, console, arch, boot_file, options, ..Profile::default() };
+    let template = from.template.as_ref().and_then(|at| texts.file(at, Use::Script, report));
+    let rest = Profile { args, console, arch, boot_file, options, template, ..Profile::default() };
     Own { kernel, initrd: from.has_initrd.then_some(images), rest }
 }

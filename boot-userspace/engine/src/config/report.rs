@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::problem::{Problem, Problems};
+use super::template::Fault;
 
 /// A line of one of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,12 @@ impl<'t> Report<'t> {
         let file = self.file_name(place).cloned().unwrap_or_default();
         let line = place.line.and_then(|line| usize::try_from(line.number).ok());
         self.problems.push(Problem { file, line, key: place.key.clone(), message: message.into() });
+    }
+
+    /// Reports what is wrong with another file, which the configuration names.
+    pub(super) fn add_fault(&mut self, Fault { file, line, what }: Fault) {
+        let file = file.unwrap_or_default();
+        self.problems.push(Problem { file, line, key: String::new(), message: what });
     }
 
     pub(super) fn add_spoilt(&mut self, span: Range<usize>, message: String) {

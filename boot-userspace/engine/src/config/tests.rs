@@ -8,6 +8,7 @@ mod images;
 mod mistakes;
 mod packaged;
 mod sections;
+mod templates;
 mod tftp;
 
 use std::path::Path;

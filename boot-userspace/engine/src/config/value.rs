@@ -136,7 +136,7 @@ pub(super) fn boot_file(text: &str, boot_dir: &Path) -> Result<String, String> {
 }
 
 /// Kernel arguments.
-pub(super) fn args(text: &str) -> Result<String, String> {
+pub(crate) fn args(text: &str) -> Result<String, String> {
     if text.contains(['\n', '\r', '\0']) {
         return Err("kernel arguments are one line; remove the newlines and NUL characters".to_owned());
     }

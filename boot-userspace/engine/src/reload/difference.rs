@@ -33,6 +33,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     changed.extend(subnets(&running.subnets, &new.subnets));
     changed.extend(profiles(running, new));
     changed.extend(groups(&running.groups, &new.groups));
+    changed.extend(templates(running, new));
     let mut note = |differs: bool, what: &str| {
         if differs {
             changed.push(format!("changed {what}"));
@@ -159,6 +160,14 @@ fn profiles(running: &Config, new: &Config) -> Vec<String> {
     said
 }
 
+fn templates(running: &Config, new: &Config) -> Vec<String> {
+    let changed = new
+        .templates
+        .iter()
+        .filter(|(name, text)| running.templates.get(*name).is_some_and(|was| was != *text));
+    changed.map(|(name, _)| format!("changed {name}")).collect()
+}
+
 fn groups(running: &[Group], new: &[Group]) -> Vec<String> {
     let of = |groups: &[Group], name: &str| groups.iter().find(|group| group.name == name).cloned();
     let mut said = Vec::new();
@@ -193,6 +202,7 @@ fn keys_of_profile(was: &Profile, now: &Profile) -> Vec<&'static str> {
         ("initrd", was.initrd != now.initrd),
         ("args", was.args != now.args),
         ("console", was.console != now.console),
+        ("template", was.template != now.template),
         ("arch", was.arch != now.arch),
         ("boot_file", was.boot_file != now.boot_file),
         ("options", was.options != now.options),

@@ -1,0 +1,100 @@
+//! What templates say of the machine that asks.
+
+use std::net::Ipv4Addr;
+
+use super::choice::Choice;
+use super::plan::{Asked, url};
+use crate::config::{
+    Config, Initrd, MachineVariables, NetworkVariables, ServerVariables, Variables, parse_uuid, tame,
+    uuid_text,
+};
+
+/// Where documents are, by machine.
+pub const DOCUMENTS: &str = "/documents/";
+/// Where machines say how their boot went.
+pub const PHONE_HOME: &str = "/phone-home";
+
+/// The variables of the machine that asks, without `args` and `again`.
+pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variables {
+    let server = asked.server;
+    let arch = asked.arch();
+    let (profile, kernel, initrds) = match choice.profile {
+        None => (None, None, Vec::new()),
+        Some((name, profile)) => {
+            let initrds = profile
+                .initrd_of(arch)
+                .iter()
+                .enumerate()
+                .map(|(number, path)| Initrd { name: format!("initrd{number}"), url: url(server, path) });
+            (Some(name.to_owned()), Some(url(server, profile.kernel_of(arch))), initrds.collect())
+        }
+    };
+    let base = format!("http://{server}");
+    Variables {
+        machine: machine(asked),
+        network: asked.address().map(|address| network(config, address)).unwrap_or_default(),
+        server: ServerVariables {
+            address: server.ip().to_string(),
+            files: format!("{base}/files"),
+            url: base.clone(),
+        },
+        documents: format!("{base}{DOCUMENTS}{}/", asked.who_in_urls()),
+        phone_home: format!("{base}{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default()),
+        profile,
+        kernel,
+        initrds,
+        args: None,
+        again: None,
+    }
+}
+
+fn machine(asked: &Asked) -> MachineVariables {
+    let machine = asked.machine();
+    let name = machine.and_then(|machine| machine.name.clone());
+    let name = name.or_else(|| asked.mac_with_hyphens()).unwrap_or_else(|| asked.client_ip.to_string());
+    MachineVariables {
+        name,
+        mac: asked.mac.map(|mac| mac.to_string()),
+        uuid: machine.and_then(|machine| machine.uuid).map(uuid_text).or_else(|| asked.said_uuid()),
+        ip: asked.address(),
+        serial: asked.serial.as_deref().map(tame),
+        hostname: asked.hostname.as_deref().map(tame),
+        arch: asked.arch().map(|arch| arch.to_string()),
+        labels: machine.map(|machine| machine.labels.clone()).unwrap_or_default(),
+    }
+}
+
+fn network(config: &Config, address: Ipv4Addr) -> NetworkVariables {
+    let subnet = config.subnets.iter().find(|subnet| subnet.cidr.contains(&address));
+    subnet.map_or_else(NetworkVariables::default, |subnet| NetworkVariables {
+        cidr: Some(subnet.cidr.to_string()),
+        netmask: Some(subnet.cidr.netmask()),
+        prefix: Some(subnet.cidr.prefix_len()),
+        router: subnet.router,
+        dns: subnet.dns.clone(),
+        domain: subnet.domain.clone(),
+    })
+}
+
+impl Asked {
+    fn mac_with_hyphens(&self) -> Option<String> {
+        self.mac.map(|mac| mac.to_string().replace(':', "-"))
+    }
+
+    /// The UUID that it says, as UUIDs are written, if it is one.
+    fn said_uuid(&self) -> Option<String> {
+        self.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()).map(uuid_text)
+    }
+
+    /// The machine in the URLs of its documents: its MAC address, or `self` for the one that asks, then what it says of its
+    /// architecture, its serial number and its UUID, which its operating system may not say.
+    fn who_in_urls(&self) -> String {
+        let parts = [
+            self.mac_with_hyphens().unwrap_or_else(|| "self".to_owned()),
+            self.arch().map_or_else(String::new, |arch| arch.to_string()),
+            self.serial.as_deref().map(tame).unwrap_or_default(),
+            self.said_uuid().unwrap_or_default(),
+        ];
+        parts.join(",").trim_end_matches(',').to_owned()
+    }
+}
