@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
 
+pub use boot_engine::boot::documents::{Document, NoDocument};
 pub use boot_engine::boot::plan::{Asked, NoScript};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::parse_uuid;
@@ -27,17 +28,39 @@ pub trait Scripts {
 
     /// The script of one machine.
     fn script(&self, asked: &Asked) -> Result<String, NoScript>;
+
+    /// The document of one machine with this name.
+    fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument>;
+
+    /// Whether who asks is the machine that is meant.
+    fn check_asker(&self, asked: &Asked) -> Result<(), NoScript>;
 }
 
 impl Scripts for ScriptWriter {
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         Self::script(self, asked)
     }
+
+    fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
+        self.planner().document(asked, name)
+    }
+
+    fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
+        self.planner().check_asker(asked)
+    }
 }
 
 impl Scripts for Live<ScriptWriter> {
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         self.get().script(asked)
+    }
+
+    fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
+        self.get().planner().document(asked, name)
+    }
+
+    fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
+        self.get().planner().check_asker(asked)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use axum::{Router, middleware};
 use ipnet::IpNet;
@@ -23,6 +24,7 @@ mod connections;
 mod crowd;
 mod date;
 mod delivery;
+mod documents;
 mod files;
 mod health;
 mod images;
@@ -34,7 +36,7 @@ mod proxied;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{Asked, NoScript, Scripts};
+pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
 pub use connections::{ConnectionStats, listen, reserve};
 pub use health::Readiness;
 
@@ -73,6 +75,9 @@ pub fn router(site: Site) -> Router {
         .route("/boot.ipxe", get(boot::bootstrap))
         .route("/autoexec.ipxe", get(boot::bootstrap))
         .route("/ipxe/boot.ipxe", get(boot::script))
+        .route("/documents/{who}/{name}", get(documents::document))
+        .route("/phone-home", get(documents::phone_home).post(documents::phone_home_by_form))
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .route("/files/{*path}", get(files::file))
         .route("/tftp/{*path}", get(files::file))
         .route("/images/{*path}", get(images::image))
@@ -116,6 +121,9 @@ pub struct Ends {
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+/// Bytes of a form: cloud-init's has a machine's public keys.
+const LARGEST_FORM: usize = 64 << 10;
 
 /// How many characters of a path are logged.
 const LONGEST_PATH: usize = 255;

@@ -13,23 +13,11 @@ use boot_common::Mac;
 use boot_engine::config::Config;
 use boot_engine::machines::Machines;
 
+mod documents;
+mod echo;
 mod sending;
 
-/// Answers with what it was asked, so that a test can read it.
-struct Echo;
-
-impl Scripts for Echo {
-    fn script(&self, asked: &Asked) -> Result<String, NoScript> {
-        match asked.hostname.as_deref() {
-            Some("ignored") => Err(NoScript::NotForYou("not this one".to_owned())),
-            Some("another") => {
-                Err(NoScript::OfAnother { machine: "node1".to_owned(), address: Ipv4Addr::new(10, 1, 1, 50) })
-            }
-            Some("broken") => Err(NoScript::Broken("template".to_owned())),
-            _ => Ok(format!("#!ipxe\n# {asked:?}\n")),
-        }
-    }
-}
+use echo::Echo;
 
 struct Rig {
     dir: tempfile::TempDir,
@@ -51,6 +39,10 @@ impl Answer {
 }
 
 async fn rig() -> Rig {
+    rig_with(Arc::new(Echo), Machines::default(), Arc::new(())).await
+}
+
+async fn rig_with(scripts: Arc<dyn Scripts + Send + Sync>, machines: Machines, events: Events) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("boot/talos")).unwrap();
     fs::write(dir.path().join("secret"), "secret").unwrap();
@@ -62,11 +54,11 @@ async fn rig() -> Rig {
     let site = Site {
         files: Arc::new(files),
         images: Images::new(&Config::empty(), Arc::new(())),
-        machines: Machines::default(),
-        scripts: Arc::new(Echo),
+        machines,
+        scripts,
         trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
         readiness: Readiness::default(),
-        events: Arc::new(()),
+        events,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

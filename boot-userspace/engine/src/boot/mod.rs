@@ -1,6 +1,7 @@
 //! What a machine boots: its boot file over DHCP, its kernel, and the iPXE script that fetches it.
 
 pub mod choice;
+pub mod documents;
 mod files;
 pub mod plan;
 pub mod script;

@@ -45,6 +45,12 @@ impl Asked {
         self.asker.known.as_ref().map(|known| &*known.machine)
     }
 
+    /// Its MAC address, or the address it asks from: for people.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.mac.map_or_else(|| self.client_ip.to_string(), |mac| mac.to_string())
+    }
+
     /// What it boots as, as it says.
     #[must_use]
     pub fn arch(&self) -> Option<Arch> {
@@ -127,19 +133,17 @@ impl Planner {
     /// When the machine is not to be booted from here.
     pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
         let machine = asked.machine();
-        if let Some(machine) = machine {
-            self.refuse_others(asked, machine)?;
-        }
+        self.check_asker(asked)?;
         if machine.is_none() {
             match self.config.default.unknown {
                 Unknown::Boot => {}
                 Unknown::Discover => {
-                    let text = format!("{} is not in the configuration yet: waiting", who(asked));
+                    let text = format!("{} is not in the configuration yet: waiting", asked.called());
                     return Ok(Plan::Wait(text));
                 }
                 Unknown::Ignore => {
                     let text =
-                        format!("{} is not in the configuration, and unknown = \"ignore\"", who(asked));
+                        format!("{} is not in the configuration, and unknown = \"ignore\"", asked.called());
                     return Err(NoScript::NotForYou(text));
                 }
             }
@@ -149,12 +153,12 @@ impl Planner {
         let Some((name, profile)) = choice.profile else {
             let text = format!(
                 "{} has no profile: give it one in [[machine]] or in a [[group]], or set profile in [default]",
-                who(asked)
+                asked.called()
             );
             return Ok(Plan::Wait(text));
         };
         Ok(Plan::Boot(BootPlan {
-            name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| who(asked)),
+            name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| asked.called()),
             profile: name.to_owned(),
             kernel: profile.kernel_of(arch).to_owned(),
             initrds: profile.initrd_of(arch).to_vec(),
@@ -163,13 +167,18 @@ impl Planner {
     }
 
     /// The whole command line, with what its variables stand for.
-    fn args(&self, asked: &Asked, choice: &Choice<'_>, profile: &Profile) -> Result<String, NoScript> {
+    pub(super) fn args(
+        &self,
+        asked: &Asked,
+        choice: &Choice<'_>,
+        profile: &Profile,
+    ) -> Result<String, NoScript> {
         let args = profile.args_of(asked.arch(), &choice.own_args(asked.machine()));
         if !is_template(&args) {
             return Ok(args);
         }
         let broken = |why: String| {
-            NoScript::Broken(format!("the kernel arguments of {} cannot be written: {why}", who(asked)))
+            NoScript::Broken(format!("the kernel arguments of {} cannot be written: {why}", asked.called()))
         };
         let variables = variables::of(&self.config, asked, choice);
         let args =
@@ -191,12 +200,12 @@ impl Planner {
         let variables = Variables { args, again: Some(again), ..variables::of(&self.config, asked, &choice) };
         let script = self.templates.render(template, &variables);
         Some(script.map_err(|fault| {
-            NoScript::Broken(format!("the script of {} cannot be written: {fault}", who(asked)))
+            NoScript::Broken(format!("the script of {} cannot be written: {fault}", asked.called()))
         }))
     }
 
     /// The profile and the groups of the machine that asks.
-    fn choice(&self, asked: &Asked) -> Choice<'_> {
+    pub(super) fn choice(&self, asked: &Asked) -> Choice<'_> {
         let serial = asked.serial.as_deref().map(tame);
         Choice::new(
             &self.config,
@@ -211,24 +220,27 @@ impl Planner {
         )
     }
 
-    /// Scripts hold tokens and passwords, and anybody can name a MAC or a UUID.
-    fn refuse_others(&self, asked: &Asked, machine: &Machine) -> Result<(), NoScript> {
-        let asker = asked.client_ip;
-        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asker)) {
+    /// Whether who asks is the machine that is meant: scripts and documents hold tokens and passwords, and anybody can name
+    /// a MAC or a UUID.
+    ///
+    /// # Errors
+    /// The machine has another address.
+    pub fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
+        let (Some(machine), Some(address)) = (asked.machine(), asked.asker.elsewhere) else { return Ok(()) };
+        if self.config.http.shared_addresses.iter().any(|net| net.contains(&asked.client_ip)) {
             return Ok(());
         }
-        match asked.asker.elsewhere {
-            None => Ok(()),
-            Some(address) => {
-                let machine = machine.name.clone().unwrap_or_else(|| who(asked));
-                Err(NoScript::OfAnother { machine, address })
-            }
-        }
+        let machine = machine.name.clone().unwrap_or_else(|| asked.called());
+        Err(NoScript::OfAnother { machine, address })
     }
-}
 
-fn who(asked: &Asked) -> String {
-    asked.mac.map_or_else(|| asked.client_ip.to_string(), |mac| mac.to_string())
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn templates(&self) -> &Templates {
+        &self.templates
+    }
 }
 
 /// A path in the boot directory or an image as a URL; URLs stay as they are.

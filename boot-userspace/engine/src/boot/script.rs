@@ -112,6 +112,12 @@ impl ScriptWriter {
         }
     }
 
+    /// The plans that the scripts are written from.
+    #[must_use]
+    pub fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
     fn boot(&self, asked: &Asked, plan: &BootPlan) -> Result<String, NoScript> {
         let initrds: Vec<Value> = plan
             .initrds

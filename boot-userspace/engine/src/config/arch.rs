@@ -42,6 +42,20 @@ impl Arch {
         ("loongarch64", Self::Loongarch64),
     ];
 
+    /// The settings `buildarch` and `platform` of an iPXE that runs on it.
+    #[must_use]
+    pub fn as_ipxe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bios => ("i386", "pcbios"),
+            Self::Ia32 => ("i386", "efi"),
+            Self::X64 => ("x86_64", "efi"),
+            Self::Arm32 => ("arm32", "efi"),
+            Self::Arm64 => ("arm64", "efi"),
+            Self::Riscv64 => ("riscv64", "efi"),
+            Self::Loongarch64 => ("loong64", "efi"),
+        }
+    }
+
     /// What iPXE runs on, by its settings `buildarch` and `platform`.
     #[must_use]
     pub fn of_ipxe(buildarch: &str, platform: Option<&str>) -> Option<Self> {

@@ -12,6 +12,7 @@ use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
 use super::arch::{Arch, ArchProfile};
+use super::documents::Documents;
 use super::http::Http;
 use super::images::Images;
 use super::matching::{Match, PortSeen};
@@ -265,6 +266,8 @@ pub struct Profile {
     pub initrd: Vec<String>,
     /// `args`: the kernel command line; one line, at most 2000 bytes; a template where it has variables. Default: empty.
     pub args: String,
+    /// `documents`: each before that of the same name of a profile that it inherits. Default: none.
+    pub documents: Documents,
     /// `template`: the iPXE script, one of [`Config::templates`]. Default: the built-in one.
     pub template: Option<String>,
     /// `console`: what the kernel gets as `console=`, before all arguments. Default: none.
@@ -318,6 +321,8 @@ pub struct Group {
     pub profile: Option<String>,
     /// `args`: behind those of the profile and of groups before, and before the machine's. Default: empty.
     pub args: String,
+    /// `documents`: each before that of the same name of the profile or a group before. Default: none.
+    pub documents: Documents,
     /// `options`: see [`CustomOption`]; before the profile's and those of groups before. Default: none.
     pub options: Vec<CustomOption>,
 }
@@ -396,6 +401,8 @@ pub struct Machine {
     pub profile: Option<String>,
     /// `args`: behind those of the profile and of the groups; one line, at most 2000 bytes with them. Default: empty.
     pub args: String,
+    /// `documents`: each before that of the same name of a group or the profile. Default: none.
+    pub documents: Option<Box<Documents>>,
     /// `labels`: what groups are chosen by, and what templates may say. Default: none.
     pub labels: BTreeMap<String, String>,
     /// `boot_file`: like [`Profile::boot_file`], before it. Default: none.

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{arch, boot_file, group, http, images, option, relay_port};
+use super::{arch, boot_file, documents, group, http, images, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -73,6 +73,7 @@ pub(super) struct Profile {
     pub(super) args: Text,
     pub(super) console: Text,
     pub(super) template: Text,
+    pub(super) documents: documents::Written,
     pub(super) arch: Vec<arch::Written>,
     pub(super) boot_file: Text,
     pub(super) options: Vec<option::Written>,
@@ -94,6 +95,7 @@ pub(super) struct Machine {
     pub(super) profile: Text,
     pub(super) args: Text,
     pub(super) labels: Vec<(String, At<String>)>,
+    pub(super) documents: documents::Written,
     pub(super) boot_file: Text,
     pub(super) options: Vec<option::Written>,
 }
@@ -212,6 +214,7 @@ fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
         "console",
         "arch",
         "template",
+        "documents",
         "boot_file",
         "options",
     ];
@@ -227,6 +230,7 @@ fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
         console: table.text("console", "ttyS0", report),
         arch: arch::read(&table, report),
         template: table.text("template", "templates/own.ipxe", report),
+        documents: documents::read(&table, report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
         place: table.place,
@@ -235,8 +239,19 @@ fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
 }
 
 fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
-    let known =
-        ["mac", "uuid", "relay_port", "name", "ip", "profile", "args", "labels", "boot_file", "options"];
+    let known = [
+        "mac",
+        "uuid",
+        "relay_port",
+        "name",
+        "ip",
+        "profile",
+        "args",
+        "labels",
+        "documents",
+        "boot_file",
+        "options",
+    ];
     let tables = top.tables("machine", &known, report);
     let machine = |table: Table<'_>| Machine {
         macs: table.one_or_more_texts("mac", "52:54:00:00:00:01", report),
@@ -250,6 +265,7 @@ fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
         profile: table.text("profile", "talos", report),
         args: table.text("args", "console=ttyS0", report),
         labels: table.free_texts("labels", "role = \"worker\"", report),
+        documents: documents::read(&table, report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
         place: table.place,

@@ -13,7 +13,7 @@ use super::report::{At, Place, Report, once};
 use super::template::tame;
 use super::texts::Texts;
 use super::value::{choice, quoted};
-use super::{address, bytes, name, option, value};
+use super::{address, bytes, documents, name, option, value};
 
 const MATCH: [&str; 7] = ["labels", "mac", "circuit_id", "remote_id", "subnet", "arch", "serial"];
 
@@ -26,12 +26,13 @@ pub(super) struct Written {
     has_match: bool,
     pub(super) profile: Option<At<String>>,
     pub(super) args: Option<At<String>>,
+    documents: documents::Written,
     pub(super) options: Vec<option::Written>,
 }
 
 /// The groups in the file.
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
-    let tables = top.tables("group", &["name", "match", "profile", "args", "options"], report);
+    let tables = top.tables("group", &["name", "match", "profile", "args", "documents", "options"], report);
     let group = |table: Table<'_>| {
         let conditions = table.table("match", &MATCH, report);
         let labels = conditions
@@ -58,6 +59,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
             has_match: table.has("match"),
             profile: table.text("profile", "talos", report),
             args: table.text("args", "console=ttyS0", report),
+            documents: documents::read(&table, report),
             options: option::read(&table, report),
             place: table.place,
         }
@@ -101,13 +103,14 @@ pub(super) fn check(
             let profile = written.profile.as_ref().map(|at| at.value.as_str()).or(others.default_profile);
             others.profiles.with_args(at, profile, 0, report);
         }
+        let documents = documents::check(&written.documents, texts, report);
         let options = option::check(&written.options, false, report);
         if let Some(option) = written.options.first().filter(|_| !fits.serial.is_empty()) {
             let message =
                 "DHCP tells no serial numbers, so options cannot depend on them; match by mac or labels";
             report.add(option.place(), message);
         }
-        groups.extend(name.map(|name| Group { name, fits, profile, args, options }));
+        groups.extend(name.map(|name| Group { name, fits, profile, args, documents, options }));
     }
     groups
 }

@@ -101,10 +101,11 @@ pub(super) fn together<'p>(lineage: impl Iterator<Item = &'p Own>) -> Own {
     for Own { kernel, initrd, rest } in lineage {
         whole.kernel = kernel.clone().or(whole.kernel);
         whole.initrd = initrd.clone().or(whole.initrd);
-        let Profile { args, console, arch, boot_file, options, template, .. } = rest;
+        let Profile { args, console, arch, boot_file, options, template, documents, .. } = rest;
         let into = &mut whole.rest;
         append(&mut into.args, args);
         into.console = console.clone().or(into.console.take());
+        into.documents.put(documents);
         into.template = template.clone().or(into.template.take());
         into.boot_file = boot_file.clone().or(into.boot_file.take());
         for (arch, of) in arch {

@@ -12,7 +12,7 @@ use super::profile_names::ProfileNames;
 use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
 use super::texts::Texts;
-use super::{address, bytes, file, name, option, relay_port, value};
+use super::{address, bytes, documents, file, name, option, relay_port, value};
 
 /// What machines have to know about the rest of the file.
 pub(super) struct Others<'o> {
@@ -105,5 +105,7 @@ fn machine<'f>(
     let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, others.boot_dir)));
     let options = option::check(&from.options, from.has_name, report);
     let args = args.unwrap_or_default();
-    Machine { macs, uuid, relay_port, name, ip, profile, args, labels, boot_file, options }
+    let documents = documents::check(&from.documents, texts, report);
+    let documents = (!documents.is_empty()).then(|| Box::new(documents));
+    Machine { macs, uuid, relay_port, name, ip, profile, args, documents, labels, boot_file, options }
 }

@@ -14,7 +14,9 @@ mod bytes;
 mod check;
 mod checked;
 mod compact;
+mod documents;
 mod file;
+mod formats;
 mod group;
 mod http;
 mod image;
@@ -39,6 +41,7 @@ mod syntax;
 mod template;
 mod texts;
 mod value;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,7 @@ pub use checked::{
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Group, Interface, Machine, Profile,
     RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
+pub use documents::{DocumentKind, Documents};
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};

@@ -9,7 +9,7 @@ use super::profile_names::{Length, ProfileNames};
 use super::report::{Place, Report, once};
 use super::texts::{Texts, Use};
 use super::value::MAX_ARGS;
-use super::{arch, file, image, name, option, value};
+use super::{arch, documents, file, image, name, option, value};
 
 pub(super) fn profiles<'f>(
     file: &'f file::File,
@@ -78,6 +78,7 @@ fn own(from: &file::Profile, boot_dir: &Path, texts: &mut Texts<'_>, report: &mu
     let boot_file = boot_file.and_then(|at| at.read(report, |text| value::boot_file(text, boot_dir)));
     let options = option::check(&from.options, false, report);
     let template = from.template.as_ref().and_then(|at| texts.file(at, Use::Script, report));
-    let rest = Profile { args, console, arch, boot_file, options, template, ..Profile::default() };
+    let documents = documents::check(&from.documents, texts, report);
+    let rest = Profile { args, console, arch, boot_file, options, template, documents, ..Profile::default() };
     Own { kernel, initrd: from.has_initrd.then_some(images), rest }
 }

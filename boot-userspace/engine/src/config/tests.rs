@@ -1,6 +1,7 @@
 //! Whole files.
 
 mod answers;
+mod documents;
 mod files;
 mod groups;
 mod identity;
@@ -190,6 +191,7 @@ fn the_example_of_the_design() {
         ip: Some([10, 1, 1, 50].into()),
         profile: Some("talos".into()),
         args: "extra.arg=1".into(),
+        documents: None,
         labels: [("role".to_owned(), "worker".to_owned())].into(),
         boot_file: None,
         options: Vec::new(),

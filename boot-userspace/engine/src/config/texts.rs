@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::file;
+use super::documents::DocumentKind;
 use super::report::{At, Report};
 use super::template::{Fault, ReadText, Templates, Variables, is_template};
 use super::value;
+use super::{file, formats};
 
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// An iPXE script.
     Script,
+    /// What an installer or an operating system fetches.
+    Document(DocumentKind),
 }
 
 pub(super) struct Texts<'r> {
@@ -99,6 +102,23 @@ impl<'r> Texts<'r> {
         self.texts
     }
 
+    /// What is wrong with what a template makes, said of the template: its lines are the same if it has no more of them.
+    fn of_template(
+        &self,
+        name: &str,
+        kind: DocumentKind,
+        made: &str,
+        line: Option<usize>,
+        what: &str,
+    ) -> Fault {
+        let has_as_many =
+            self.texts.get(name).is_some_and(|text| text.lines().count() == made.lines().count());
+        let of_made = line.filter(|_| !has_as_many);
+        let of_made = of_made.and_then(|line| Some(format!(" (\"{}\")", made.lines().nth(line - 1)?.trim())));
+        let what = format!("as {} it {what}{}", kind.key(), of_made.unwrap_or_default());
+        Fault { file: Some(name.to_owned()), line: line.filter(|_| has_as_many), what }
+    }
+
     fn try_out(&self, templates: &Templates, name: &str, what_for: Use) -> Result<(), Fault> {
         match what_for {
             Use::Script => {
@@ -108,6 +128,11 @@ impl<'r> Texts<'r> {
                 }
                 let what = "is no iPXE script; write #!ipxe in its first line".to_owned();
                 Err(Fault { file: Some(name.to_owned()), line: Some(1), what })
+            }
+            Use::Document(kind) => {
+                let text = templates.render(name, &self.sample)?;
+                formats::check(kind, &text)
+                    .map_err(|(line, what)| self.of_template(name, kind, &text, line, &what))
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use crate::boot::documents::NoDocument;
 use crate::boot::plan::NoScript;
 use crate::tftp::Outcome;
 
@@ -107,6 +108,36 @@ pub enum Script {
     Measured,
     /// There is none.
     None(NoScript),
+}
+
+/// What became of a request for a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// It was sent.
+    Sent {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Only its length was asked for.
+    Measured,
+    /// There is none.
+    None(NoDocument),
+}
+
+/// What a machine says at the end of its boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PhoneHome {
+    /// It went well. The text is the machine's own, on one line.
+    Success(String),
+    /// It failed.
+    Failure(String),
+    /// It was said of a machine that has another address.
+    OfAnother {
+        /// Its name, or its MAC.
+        machine: String,
+        /// The address it has.
+        address: Ipv4Addr,
+    },
 }
 
 /// What HTTP does with files.

@@ -58,6 +58,10 @@ kinds! {
     Dhcp "dhcp"
     /// A boot script.
     Script "script"
+    /// A document of a machine.
+    Document "document"
+    /// A machine said how its boot went.
+    PhoneHome "phone-home"
     /// A file by HTTP.
     Http "http"
     /// A router advertisement.

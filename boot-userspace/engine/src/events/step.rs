@@ -10,7 +10,7 @@ use super::dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
     Refusal, Through, TurnedAway,
 };
-use super::files::{Http, Script, Tftp, Unheard};
+use super::files::{Document, Http, PhoneHome, Script, Tftp, Unheard};
 use super::images::Image;
 use crate::leases::pool::Pool;
 use crate::leases::state::HoldCause;
@@ -82,6 +82,17 @@ pub enum Step {
         /// What became of it.
         end: Script,
     },
+    /// A document was asked for.
+    Document {
+        /// Who asked.
+        client: IpAddr,
+        /// The path as asked, fit for a log.
+        path: String,
+        /// What became of it.
+        end: Document,
+    },
+    /// A machine said how its boot went.
+    PhoneHome(IpAddr, PhoneHome),
     /// What HTTP does with files.
     Http(IpAddr, Http),
     /// What happens to images of the content store.
@@ -129,6 +140,8 @@ impl Step {
             Self::Tftp(_) | Self::Unheard(Unheard::Tftp { .. }) => Kind::Tftp,
             Self::Unheard(Unheard::Dhcp { .. }) => Kind::Dhcp,
             Self::Script { .. } => Kind::Script,
+            Self::Document { .. } => Kind::Document,
+            Self::PhoneHome(..) => Kind::PhoneHome,
             Self::Http(..) => Kind::Http,
             Self::Image(_) => Kind::Image,
             Self::RouterAdvertised => Kind::Ra,

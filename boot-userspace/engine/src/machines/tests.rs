@@ -17,6 +17,7 @@ fn machine(name: &str) -> Machine {
         ip: None,
         profile: None,
         args: String::new(),
+        documents: None,
         labels: std::collections::BTreeMap::new(),
         boot_file: None,
         options: Vec::new(),

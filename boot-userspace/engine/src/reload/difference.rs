@@ -179,6 +179,7 @@ fn groups(running: &[Group], new: &[Group]) -> Vec<String> {
                     ("match", was.fits != group.fits),
                     ("profile", was.profile != group.profile),
                     ("args", was.args != group.args),
+                    ("documents", was.documents != group.documents),
                     ("options", was.options != group.options),
                 ];
                 let keys = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
@@ -203,6 +204,7 @@ fn keys_of_profile(was: &Profile, now: &Profile) -> Vec<&'static str> {
         ("args", was.args != now.args),
         ("console", was.console != now.console),
         ("template", was.template != now.template),
+        ("documents", was.documents != now.documents),
         ("arch", was.arch != now.arch),
         ("boot_file", was.boot_file != now.boot_file),
         ("options", was.options != now.options),

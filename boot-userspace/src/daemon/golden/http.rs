@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
-use boot_engine::config::{self, Config};
+use boot_engine::config::{self, Config, DocumentKind};
 use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::daemon::log;
 use crate::files::BootFiles;
-use crate::http::{self, Asked, NoScript, Readiness, Scripts, Site};
+use crate::http::{self, Asked, Document, NoDocument, NoScript, Readiness, Scripts, Site};
 use crate::images::Images;
 
 struct Book;
@@ -28,6 +28,29 @@ impl Scripts for Book {
             }
             Some("broken") => Err(NoScript::Broken("no such profile".to_owned())),
             _ => Ok("#!ipxe\n".to_owned()),
+        }
+    }
+
+    fn document(&self, _: &Asked, name: &str) -> Result<Document, NoDocument> {
+        match name {
+            "user-data" => Ok(Document { kind: DocumentKind::UserData, text: "#cloud-config\n".to_owned() }),
+            "ignition" => {
+                let address = Ipv4Addr::new(10, 1, 1, 50);
+                Err(NoDocument::OfAnother { machine: "node1".to_owned(), address })
+            }
+            "talos" => {
+                Err(NoDocument::Broken("talos of node1 cannot be written: undefined value".to_owned()))
+            }
+            _ => Err(NoDocument::Nothing("there is none".to_owned())),
+        }
+    }
+
+    fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
+        match asked.mac {
+            Some(Mac([.., 9])) => {
+                Err(NoScript::OfAnother { machine: "node9".to_owned(), address: Ipv4Addr::new(10, 1, 1, 59) })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -82,6 +105,14 @@ async fn ask_for_everything() {
         "GET /ipxe/boot.ipxe?hostname=another",
         "GET /ipxe/boot.ipxe?hostname=broken",
         "GET /ipxe/boot.ipxe?mac=52:54:00:00:00:02",
+        "GET /documents/self/user-data",
+        "HEAD /documents/52-54-00-00-00-01/user-data",
+        "GET /documents/52-54-00-00-00-02/nothing%0a",
+        "GET /documents/self/ignition",
+        "GET /documents/self/talos",
+        "GET /phone-home",
+        "GET /phone-home?status=failure&text=no%20root%0a%1b[31m",
+        "GET /phone-home?mac=52-54-00-00-00-09&status=success",
         "GET /files/snponly.efi",
         "HEAD /files/snponly.efi",
         "GET /files/nothing",

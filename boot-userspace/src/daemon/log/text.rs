@@ -13,11 +13,12 @@ use tracing::{debug, info, warn};
 use crate::daemon::limit::STEP;
 use crate::host::size::human_size;
 use boot_engine::boot::class_name;
+use boot_engine::boot::documents::NoDocument;
 use boot_engine::boot::plan::NoScript;
 use boot_engine::config::ImageName;
 use boot_engine::events::{
-    Answer, Answered, BootEvent, Decline, Doubt, Fault, Given, Http, Image, LoaderProblem, NoSubnet,
-    OtherServer, Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
+    Answer, Answered, BootEvent, Decline, Document, Doubt, Fault, Given, Http, Image, LoaderProblem,
+    NoSubnet, OtherServer, PhoneHome, Recognition, Refusal, Script, Step, Tftp, Through, TurnedAway, Unheard,
 };
 use boot_engine::leases::Pool;
 use boot_engine::tftp::Outcome;
@@ -144,6 +145,8 @@ pub(super) fn write(event: &BootEvent) {
              drops UDP ports 67 and 4011; find the rule (nft list ruleset, iptables -S) and let the ports pass"
         ),
         Step::Script { client, path, end } => write_script(whose, *client, path, end),
+        Step::Document { client, path, end } => write_document(whose, *client, path, end),
+        Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),
         Step::Image(image) => write_image(step, image),
         Step::RouterAdvertised => {
@@ -340,6 +343,49 @@ fn write_script(whose: &Whose<'_>, client: IpAddr, path: &str, end: &Script) {
         Script::None(NoScript::Broken(why)) => {
             warn!(step, by, mac, name, %client, "{path} could not be written: {why}");
         }
+    }
+}
+
+fn write_document(whose: &Whose<'_>, client: IpAddr, path: &str, end: &Document) {
+    let Whose { step, by, .. } = *whose;
+    let (mac, name) = (whose.mac.map(display), whose.name);
+    match end {
+        Document::Sent { bytes } => info!(name: STEP, step, by, mac, name, %client, bytes, "sent {path}"),
+        Document::Measured => debug!(step, by, mac, name, %client, "asked for the length of {path}"),
+        Document::None(NoDocument::Nothing(why)) => info!(step, by, mac, name, %client, "no {path}: {why}"),
+        Document::None(NoDocument::OfAnother { machine, address }) => warn!(
+            step, by, mac, name, %client,
+            "refused {path} of {machine} to {client}: the machine has {address}; where machines reach xpxe \
+             through NAT or a proxy, name that in shared_addresses or trusted_proxies of [http]"
+        ),
+        Document::None(NoDocument::Broken(why)) => warn!(step, by, mac, name, %client, "{why}"),
+    }
+}
+
+fn write_phone_home(whose: &Whose<'_>, client: IpAddr, said: &PhoneHome) {
+    let Whose { step, by, .. } = *whose;
+    let (mac, name) = (whose.mac.map(display), whose.name);
+    match said {
+        PhoneHome::Success(text) => {
+            info!(name: STEP, step, by, mac, name, %client, status = "success", "phoned home: success{}", Said(text));
+        }
+        PhoneHome::Failure(text) => {
+            warn!(step, by, mac, name, %client, status = "failure", "phoned home: failure{}", Said(text));
+        }
+        PhoneHome::OfAnother { machine, address } => warn!(
+            step, by, mac, name, %client,
+            "{client} phoned home for {machine}, which has {address}: it is not believed. Where machines reach xpxe through \
+             NAT or a proxy, name that in shared_addresses or trusted_proxies of [http]"
+        ),
+    }
+}
+
+/// A machine's own words, if there are any.
+struct Said<'t>(&'t str);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ", it says {:?}", self.0) }
     }
 }
 

@@ -28,7 +28,14 @@ fn what_is_commented_out_is_good() {
         text.push_str(inside.filter(|_| !twice).unwrap_or(line));
         text.push('\n');
     }
-    let config = good(&text);
+    let read = |name: &str| {
+        let text =
+            if name.ends_with(".ipxe") { "#!ipxe\n" } else { "#cloud-config\nversion: 1\nmachine: {}\n" };
+        Ok(TextFile { name: name.to_owned(), text: text.to_owned() })
+    };
+    let source = Source { name: "xpxe.toml".to_owned(), bytes: text.into() };
+    let config = parse_files_with(&[source], &read).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.templates.len(), 4);
     assert_eq!(config.boot_files.len(), 1);
     assert_eq!(config.subnets.first().map(|subnet| subnet.options.len()), Some(8));
     let machine = config.machines.first().unwrap();

@@ -1,0 +1,99 @@
+//! The documents of each machine: what its installer or its operating system fetches.
+
+use std::net::Ipv4Addr;
+
+use super::choice::Choice;
+use super::plan::{Asked, NoScript, Planner};
+use super::variables;
+use crate::config::{DocumentKind, Unknown, Variables};
+
+/// A document for one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its kind.
+    pub kind: DocumentKind,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Why there is no document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDocument {
+    /// The configuration has none for this machine. Says what to write.
+    #[error("{0}")]
+    Nothing(String),
+    /// The machine has another address than the one that asks.
+    #[error("{machine} has another address: its documents are for itself only; the server's log says more")]
+    OfAnother {
+        /// Its name, or its MAC.
+        machine: String,
+        /// The address it has. Not for the one that asks.
+        address: Ipv4Addr,
+    },
+    /// It should exist and could not be written.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<NoScript> for NoDocument {
+    fn from(no_script: NoScript) -> Self {
+        match no_script {
+            NoScript::NotForYou(why) => Self::Nothing(why),
+            NoScript::OfAnother { machine, address } => Self::OfAnother { machine, address },
+            NoScript::Broken(why) => Self::Broken(why),
+        }
+    }
+}
+
+impl Planner {
+    /// The document with this name (the last part of its URL) of the machine that asks.
+    ///
+    /// # Errors
+    /// There is none, it is not for who asks, or a template is broken.
+    pub fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
+        self.check_asker(asked)?;
+        let who = asked.called();
+        if asked.machine().is_none() && self.config().default.unknown != Unknown::Boot {
+            return Err(NoDocument::Nothing(format!("{who} is not in the configuration")));
+        }
+        let choice = self.choice(asked);
+        let Some((kind, file)) = find(asked, &choice, name) else {
+            return self.built_in(asked, &choice, name);
+        };
+        let broken = |why: String| NoDocument::Broken(format!("{name} of {who} cannot be written: {why}"));
+        let args = choice.profile.map(|(_, profile)| self.args(asked, &choice, profile)).transpose()?;
+        let variables = Variables { args, ..variables::of(self.config(), asked, &choice) };
+        let text = self.templates().render(file, &variables).map_err(|fault| broken(fault.to_string()))?;
+        Ok(Document { kind, text })
+    }
+
+    /// What cloud-init fetches beside its user-data, without which it takes nothing, or asks again and again.
+    fn built_in(&self, asked: &Asked, choice: &Choice<'_>, name: &str) -> Result<Document, NoDocument> {
+        let kinds = [DocumentKind::UserData, DocumentKind::NetworkConfig, DocumentKind::VendorData];
+        let is_cloud_inits = kinds.iter().any(|kind| find(asked, choice, kind.name()).is_some());
+        let Variables { machine, .. } = variables::of(self.config(), asked, choice);
+        let kind = DocumentKind::ALL.into_iter().find(|kind| kind.name() == name);
+        match kind.filter(|_| is_cloud_inits) {
+            Some(kind @ DocumentKind::MetaData) => {
+                let id = machine.mac.map_or_else(|| machine.name.clone(), |mac| mac.replace(':', "-"));
+                let text = format!("instance-id: \"i-{id}\"\nlocal-hostname: \"{}\"\n", machine.name);
+                Ok(Document { kind, text })
+            }
+            Some(kind @ (DocumentKind::VendorData | DocumentKind::UserData)) => {
+                Ok(Document { kind, text: String::new() })
+            }
+            _ => Err(NoDocument::Nothing(format!(
+                "there is no {name} for {}: write it in documents of its [[machine]], of a [[group]] or of its profile",
+                asked.called()
+            ))),
+        }
+    }
+}
+
+/// The machine's document before that of the last group before that of the profile.
+fn find<'a>(asked: &'a Asked, choice: &Choice<'a>, name: &str) -> Option<(DocumentKind, &'a str)> {
+    let own = asked.machine().and_then(|machine| machine.documents.as_deref());
+    let groups = choice.groups.iter().rev().map(|group| &group.documents);
+    let profile = choice.profile.map(|(_, profile)| &profile.documents);
+    own.into_iter().chain(groups).chain(profile).find_map(|documents| documents.get(name))
+}

@@ -1,0 +1,196 @@
+//! Documents of machines, and what machines say at the end of their boot.
+
+use std::borrow::Cow;
+
+use axum::Form;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use boot_common::Mac;
+
+use boot_engine::boot::documents::NoDocument;
+use boot_engine::boot::plan::{Asked, NoScript};
+use boot_engine::config::{Arch, parse_uuid};
+use boot_engine::events::{Document, Machine, PhoneHome, Step};
+use boot_engine::machines::Asker;
+
+use super::{Ends, Site, shown};
+
+/// How many characters are taken of what a machine says of its boot.
+const LONGEST_TEXT: usize = 255;
+
+pub(super) async fn document(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, name)): Path<(String, String)>,
+    method: Method,
+    uri: Uri,
+) -> Response {
+    let Some(said) = Said::read(&who) else {
+        return (StatusCode::NOT_FOUND, "write /documents/MAC/NAME, or /documents/self/NAME\n")
+            .into_response();
+    };
+    let asked = said.asked(&site, ends);
+    let document = site.scripts.document(&asked, &name);
+    let (end, answer) = match document {
+        Ok(document) => {
+            let bytes = document.text.len();
+            let end = if method == Method::HEAD { Document::Measured } else { Document::Sent { bytes } };
+            let headers = [(CONTENT_TYPE, document.kind.content_type()), (CACHE_CONTROL, "no-store")];
+            (end, (headers, document.text).into_response())
+        }
+        Err(none) => {
+            let status = match &none {
+                NoDocument::Nothing(_) => StatusCode::NOT_FOUND,
+                NoDocument::OfAnother { .. } => StatusCode::FORBIDDEN,
+                NoDocument::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            let text = none.to_string() + "\n";
+            (Document::None(none), (status, [(CACHE_CONTROL, "no-store")], text).into_response())
+        }
+    };
+    let step = Step::Document { client: asked.client_ip, path: shown(uri.path()), end };
+    site.happened(machine_of(&asked), step);
+    answer
+}
+
+/// By a form, as cloud-init's `phone_home` sends it: a machine that says nothing of a failure has none.
+pub(super) async fn phone_home_by_form(
+    site: State<Site>,
+    ends: ConnectInfo<Ends>,
+    uri: Uri,
+    form: Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>,
+) -> Response {
+    match form {
+        Ok(Form(form)) => report(&site, ends.0, &uri, form),
+        Err(error) => error.into_response(),
+    }
+}
+
+pub(super) async fn phone_home(site: State<Site>, ends: ConnectInfo<Ends>, uri: Uri) -> Response {
+    report(&site, ends.0, &uri, Vec::new())
+}
+
+fn report(site: &Site, ends: Ends, uri: &Uri, form: Vec<(String, String)>) -> Response {
+    let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+    pairs.extend(form);
+    let value = |name: &str| {
+        let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
+        Some(value.as_str())
+    };
+    let said = Said {
+        mac: value("mac").and_then(|mac| mac.parse().ok()),
+        uuid: value("uuid").map(str::to_owned),
+        ..Said::default()
+    };
+    let asked = said.asked(site, ends);
+    if let Err(NoScript::OfAnother { machine, address }) = site.scripts.check_asker(&asked) {
+        let text = format!("{machine} has another address: it speaks for itself only\n");
+        site.happened(
+            machine_of(&asked),
+            Step::PhoneHome(asked.client_ip, PhoneHome::OfAnother { machine, address }),
+        );
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let text = value("text").map(Cow::Borrowed).or_else(|| {
+        let instance = value("instance_id")?;
+        Some(Cow::Owned(format!(
+            "instance {instance}, {}",
+            value("fqdn").or(value("hostname")).unwrap_or("no host name")
+        )))
+    });
+    let text = readable(&text.unwrap_or_default());
+    let end = match value("status") {
+        None | Some("success") => PhoneHome::Success(text),
+        Some("failure") => PhoneHome::Failure(text),
+        Some(_) => {
+            return (StatusCode::BAD_REQUEST, "status is success or failure\n").into_response();
+        }
+    };
+    site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
+    ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
+}
+
+/// A machine's own words, on one line and without anything that a terminal would follow.
+fn readable(text: &str) -> String {
+    let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    text.chars().take(LONGEST_TEXT).map(|c| if is_plain(c) { c } else { '_' }).collect()
+}
+
+/// The machine that is meant, with the name of the client where it is that.
+fn machine_of(asked: &Asked) -> Option<Machine> {
+    let known = asked.asker.client.clone().filter(|client| asked.mac == Some(client.mac));
+    known.map(Machine::from).or(asked.mac.map(Machine::from))
+}
+
+/// What the URL says of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Said {
+    mac: Option<Mac>,
+    arch: Option<Arch>,
+    serial: Option<String>,
+    uuid: Option<String>,
+}
+
+impl Said {
+    /// A MAC address, or `self`, then architecture, serial number and UUID, with commas between them.
+    fn read(who: &str) -> Option<Self> {
+        let mut parts = who.split(',');
+        let mac = match parts.next()? {
+            "self" => None,
+            mac => Some(mac.parse().ok()?),
+        };
+        let arch = parts.next().and_then(|name| Some(Arch::ALL.iter().find(|(key, _)| *key == name)?.1));
+        let mut text = || parts.next().filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(Self { mac, arch, serial: text(), uuid: text() })
+    }
+
+    fn asked(self, site: &Site, ends: Ends) -> Asked {
+        let from = ends.client.ip();
+        let uuid = self.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok());
+        let asker: Asker = site.machines.asker(from, self.mac, uuid);
+        let ipxe = self.arch.map(Arch::as_ipxe);
+        Asked {
+            uuid: self.uuid,
+            mac: self.mac.or_else(|| Some(asker.client.as_ref()?.mac)),
+            asker,
+            domain: None,
+            hostname: None,
+            platform: ipxe.map(|(_, platform)| platform.to_owned()),
+            serial: self.serial,
+            arch: ipxe.map(|(arch, _)| arch.to_owned()),
+            client_ip: from,
+            server: ends.server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_which_machine_and_what_it_said_of_itself() {
+        let mac: Mac = "52:54:00:00:00:01".parse().unwrap();
+        let of = |who: &str| Said::read(who);
+        let known = Some(mac);
+        assert_eq!(of("52-54-00-00-00-01"), Some(Said { mac: known, ..Said::default() }));
+        assert_eq!(of("52:54:00:00:00:01").unwrap().mac, known);
+        let whole = Said {
+            mac: known,
+            arch: Some(Arch::Arm64),
+            serial: Some("CZ_1".to_owned()),
+            uuid: Some("u".to_owned()),
+        };
+        assert_eq!(of("52-54-00-00-00-01,arm64,CZ_1,u"), Some(whole.clone()));
+        assert_eq!(of("self,,CZ_1"), Some(Said { mac: None, arch: None, uuid: None, ..whole }));
+        assert_eq!((of("node1"), of("")), (None, None));
+    }
+
+    #[test]
+    fn what_a_machine_says_is_one_line_for_people() {
+        assert_eq!(readable("no root: \u{e4}\n\u{1b}[31mx\u{202e}"), "no root: \u{e4}__[31mx_");
+        assert_eq!(readable(&"x".repeat(1000)).len(), 255);
+    }
+}
