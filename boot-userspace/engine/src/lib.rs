@@ -13,6 +13,7 @@ pub mod events;
 pub mod explain;
 pub mod leases;
 pub mod machines;
+mod now;
 pub mod policy;
 pub mod reload;
 mod restore;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use boot_common::tables::{LinkEntry, role};
+use boot_common::tables::{AnswerKey, LinkEntry, role};
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,7 +15,6 @@ use tracing::{error, info, warn};
 use super::commits::Commits;
 use super::engine_events::EngineEvents;
 use super::request::{Ask, EventStream, Stats};
-use super::tell::Refused;
 use crate::fastpath::{AsyncEvents, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
@@ -62,8 +61,8 @@ pub struct Daemon {
     /// What was counted last, and when: anybody may ask.
     pub(super) counted: Stats,
     pub(super) counted_at: Option<Instant>,
-    /// Answers that the kernel's table had no room for.
-    pub(super) refused: Refused,
+    /// Prepared answers that the kernel's table had no room for: the daemon gives them.
+    pub(super) refused: HashSet<AnswerKey>,
     /// By how many seconds the store's time is later than the engine's.
     pub(super) set_by: i64,
 }
@@ -108,7 +107,7 @@ impl Daemon {
             store_trouble: None,
             counted: Stats::default(),
             counted_at: None,
-            refused: Refused::default(),
+            refused: HashSet::new(),
             set_by: 0,
         }
     }

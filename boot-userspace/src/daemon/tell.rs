@@ -1,18 +1,10 @@
 //! What the kernel half is told. A table that is full or gone costs speed, not service.
 
-use std::collections::HashSet;
-
 use boot_common::tables::{Answer, AnswerKey, MAX_ANSWERS};
 use tracing::{debug, info, warn};
 
 use super::event_loop::Daemon;
 use crate::fastpath::{TableError, Tables};
-
-/// Prepared answers that the kernel's table had no room for: the daemon gives them.
-#[derive(Debug, Default)]
-pub(super) struct Refused {
-    answers: HashSet<AnswerKey>,
-}
 
 impl Daemon {
     /// Tells the kernel something.
@@ -28,16 +20,16 @@ impl Daemon {
     pub(super) fn tell_answer(&mut self, key: &AnswerKey, answer: &Answer) {
         let Some(tables) = &mut self.tables else { return };
         match tables.put_answer(key, answer) {
-            Ok(()) => drop(self.refused.answers.remove(key)),
+            Ok(()) => drop(self.refused.remove(key)),
             Err(failure) => {
-                if self.refused.answers.is_empty() {
+                if self.refused.is_empty() {
                     warn!(
                         "the kernel's table of prepared answers is full ({MAX_ANSWERS}): the daemon answers where they do not \
                          fit, which is slower ({failure}). Machines with options of their own need the most room: give them \
                          the options in a [[profile]] or [[group]]"
                     );
                 }
-                self.refused.answers.insert(*key);
+                self.refused.insert(*key);
             }
         }
     }
@@ -45,15 +37,15 @@ impl Daemon {
     /// Has the kernel forget an answer.
     pub(super) fn untell_answer(&mut self, key: &AnswerKey) {
         self.tell("answer", |tables| tables.delete_answer(key));
-        self.refused.answers.remove(key);
+        self.refused.remove(key);
         // What had no room so far has some now.
-        let next = self.refused.answers.iter().next().copied();
+        let next = self.refused.iter().next().copied();
         if let Some(next) = next {
             match self.engine.answer(&next).copied() {
                 Some(answer) => self.tell_answer(&next, &answer),
-                None => drop(self.refused.answers.remove(&next)),
+                None => drop(self.refused.remove(&next)),
             }
-            if self.refused.answers.is_empty() {
+            if self.refused.is_empty() {
                 info!("the kernel's table of prepared answers has room again: it has all of them");
             }
         }

@@ -1,72 +1,13 @@
 //! What a machine boots: the one answer that iPXE's script and every other format are written from.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use boot_common::Mac;
-
+pub use super::asked::Asked;
 use super::choice::{Booting, Choice};
-use super::{is_url, variables};
-use crate::config::{
-    Arch, Config, Faults, ImageRef, Machine, Profile, Templates, Unknown, Variables, check_args, is_template,
-    tame,
-};
-use crate::machines::Asker;
-
-/// What is known about a machine that asks for its script. Everything it says about itself may be false.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// SMBIOS UUID, as it says.
-    pub uuid: Option<String>,
-    /// As it says; if it says nothing, the machine that has its address.
-    pub mac: Option<Mac>,
-    /// Who that is, and which machine is meant.
-    pub asker: Asker,
-    /// Domain, as it says.
-    pub domain: Option<String>,
-    /// Host name, as it says.
-    pub hostname: Option<String>,
-    /// `${platform}` of iPXE, as it says.
-    pub platform: Option<String>,
-    /// Serial number, as it says.
-    pub serial: Option<String>,
-    /// iPXE's build architecture: x86_64, i386, arm64, …
-    pub arch: Option<String>,
-    /// The address it asks from.
-    pub client_ip: IpAddr,
-    /// The address of this server that it reached; URLs in the script should have it.
-    pub server: SocketAddr,
-}
-
-impl Asked {
-    /// The configuration's machine that is meant.
-    #[must_use]
-    pub fn machine(&self) -> Option<&Machine> {
-        self.asker.known.as_ref().map(|known| &*known.machine)
-    }
-
-    /// Its MAC address, or the address it asks from: for people.
-    #[must_use]
-    pub fn called(&self) -> String {
-        self.mac.map_or_else(|| self.client_ip.to_string(), |mac| mac.to_string())
-    }
-
-    /// What it boots as, as it says.
-    #[must_use]
-    pub fn arch(&self) -> Option<Arch> {
-        self.arch.as_deref().and_then(|arch| Arch::of_ipxe(arch, self.platform.as_deref()))
-    }
-
-    /// The address that the machine has: not the one it asks from where somebody else stands for it.
-    #[must_use]
-    pub fn address(&self) -> Option<Ipv4Addr> {
-        let own = self.asker.elsewhere.or_else(|| self.machine()?.ip);
-        match self.client_ip {
-            IpAddr::V4(from) => own.or(Some(from)),
-            IpAddr::V6(_) => own,
-        }
-    }
-}
+pub use super::url::url;
+use super::variables;
+use crate::config::{Config, Faults, Profile, Templates, Unknown, Variables, check_args, is_template, tame};
 
 /// Why there is no script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -241,26 +182,4 @@ impl Planner {
     pub(super) fn templates(&self) -> &Templates {
         &self.templates
     }
-}
-
-/// A path in the boot directory or an image as a URL; URLs stay as they are.
-#[must_use]
-pub fn url(server: SocketAddr, path: &str) -> String {
-    // What the configuration has was read before.
-    if let Some(Ok(image)) = ImageRef::read(path) {
-        return format!("http://{server}/images/{}", image.name);
-    }
-    if is_url(path) {
-        return path.to_owned();
-    }
-    let mut url = format!("http://{server}/files/");
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(byte));
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
 }

@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::asked::Asked;
 use super::choice::Choice;
-use super::plan::{Asked, url};
+use super::url::url;
 use crate::config::{
     Config, Initrd, MachineVariables, NetworkVariables, ServerVariables, Variables, parse_uuid, tame,
     uuid_text,

@@ -1,6 +1,6 @@
 //! File shape → checked shape. Every check reports and goes on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::checked::{Config, Default, DhcpRole, FastPath, Interface, Machine, Tftp, TftpClients, Unknown};
 use super::report::{At, Place, Report, once};
@@ -16,7 +16,7 @@ pub(super) fn check(
     report: &mut Report<'_>,
 ) -> (Config, Vec<Machine>) {
     let mut config = Config::empty();
-    let mut texts = Texts::new(file, read);
+    let mut texts = Texts::new(all_labels(file), read);
     directories(file, &mut config, report);
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
@@ -51,6 +51,17 @@ pub(super) fn check(
     let machines = machine::check(&file.machines, &others, &mut texts, report);
     config.templates = texts.finish(report);
     (config, machines)
+}
+
+/// Every label that a machine has, with the first of its values.
+fn all_labels(file: &file::File) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (key, at) in file.machines.iter().flat_map(|machine| &machine.labels) {
+        if !labels.contains_key(key) {
+            labels.insert(key.clone(), at.value.clone());
+        }
+    }
+    labels
 }
 
 const DHCP: [(&str, DhcpRole); 3] =

@@ -1,83 +1,9 @@
 //! `documents`: what an installer or an operating system fetches about its machine.
 
+use super::document_kind::{DocumentKind, KEYS};
 use super::reader::Table;
 use super::report::{At, Report};
 use super::texts::{Texts, Use};
-
-/// Makes the enum, the list of all kinds, and the keys.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident $key:literal)*) => {
-        /// A kind of document.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum DocumentKind { $($(#[$doc])* $kind,)* }
-
-        impl DocumentKind {
-            /// All of them.
-            pub const ALL: [Self; KEYS.len()] = [$(Self::$kind),*];
-
-            /// Its key in `documents`.
-            #[must_use]
-            pub fn key(self) -> &'static str {
-                match self { $(Self::$kind => $key,)* }
-            }
-        }
-
-        const KEYS: [&str; [$($key),*].len()] = [$($key),*];
-    };
-}
-
-kinds! {
-    /// cloud-init NoCloud's `meta-data`: who the machine is (YAML).
-    MetaData "meta-data"
-    /// cloud-init NoCloud's `user-data`: what is to be done (cloud-config, a script, or several parts).
-    UserData "user-data"
-    /// cloud-init NoCloud's `vendor-data`: the same, which `user-data` stands before.
-    VendorData "vendor-data"
-    /// cloud-init NoCloud's `network-config` (YAML).
-    NetworkConfig "network-config"
-    /// Ubuntu's autoinstall: a `user-data` with `autoinstall:` in it.
-    Autoinstall "autoinstall"
-    /// Ignition (JSON).
-    Ignition "ignition"
-    /// The machine configuration of Talos (YAML).
-    Talos "talos"
-    /// Anaconda's kickstart.
-    Kickstart "kickstart"
-    /// The Debian installer's preseed.
-    Preseed "preseed"
-    /// AutoYaST's profile (XML).
-    Autoyast "autoyast"
-}
-
-impl DocumentKind {
-    /// The last part of its URL.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Autoinstall => Self::UserData.key(),
-            _ => self.key(),
-        }
-    }
-
-    /// Whether cloud-init fetches it.
-    #[must_use]
-    pub fn is_cloud_inits(self) -> bool {
-        matches!(
-            self,
-            Self::MetaData | Self::UserData | Self::VendorData | Self::NetworkConfig | Self::Autoinstall
-        )
-    }
-
-    /// As HTTP names what is in it.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Ignition => "application/json",
-            Self::Autoyast => "application/xml",
-            _ => "text/plain; charset=utf-8",
-        }
-    }
-}
 
 /// `documents`: each with the file that it is made from, one of [`Config::templates`](super::Config::templates). No two have
 /// the same name.

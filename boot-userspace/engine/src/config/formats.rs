@@ -2,7 +2,7 @@
 
 use roxmltree::ParsingOptions;
 
-use super::documents::DocumentKind;
+use super::document_kind::DocumentKind;
 use super::value::{either, quoted};
 use super::yaml::{self, Node};
 

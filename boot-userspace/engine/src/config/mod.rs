@@ -14,6 +14,7 @@ mod bytes;
 mod check;
 mod checked;
 mod compact;
+mod document_kind;
 mod documents;
 mod file;
 mod formats;
@@ -57,7 +58,8 @@ pub use checked::{
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Group, Interface, Machine, Profile,
     RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
-pub use documents::{DocumentKind, Documents};
+pub use document_kind::DocumentKind;
+pub use documents::Documents;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::documents::DocumentKind;
+use super::document_kind::DocumentKind;
+use super::formats;
 use super::report::{At, Report};
 use super::template::{Fault, ReadText, Templates, Variables, is_template};
 use super::value;
-use super::{file, formats};
 
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,8 @@ pub(super) struct Texts<'r> {
 }
 
 impl<'r> Texts<'r> {
-    /// No file yet. Templates are tried with every label that a machine of the configuration has.
-    pub(super) fn new(file: &file::File, read: &'r ReadText<'r>) -> Self {
-        let mut labels = BTreeMap::new();
-        for (key, at) in file.machines.iter().flat_map(|machine| &machine.labels) {
-            if !labels.contains_key(key) {
-                labels.insert(key.clone(), at.value.clone());
-            }
-        }
+    /// No file yet. Templates are tried with these labels.
+    pub(super) fn new(labels: BTreeMap<String, String>, read: &'r ReadText<'r>) -> Self {
         Self {
             read,
             names: HashMap::new(),

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::command::Now;
+use crate::now::Now;
 
 /// How firmly an address is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
