@@ -203,6 +203,33 @@ fn the_packaged_configuration_is_right() -> Result<()> {
     Ok(())
 }
 
+/// Lines of a file that is read in one sitting. A longer one says why in its first line: `//! Long: …`.
+const LONGEST: usize = 500;
+/// Half of the files have fewer lines than this.
+const MEDIAN: usize = 150;
+
+#[test]
+fn no_file_is_long_without_a_reason_and_most_are_short() -> Result<()> {
+    let mut lengths = Vec::new();
+    let mut long = Vec::new();
+    for place in PLACES {
+        for file in source::all_rust_files(&root().join(place))? {
+            let text = fs::read_to_string(&file)?;
+            let lines = text.lines().count();
+            lengths.push(lines);
+            if lines > LONGEST && !text.starts_with("//! Long: ") {
+                long.push(format!("{}: {lines} lines", file.strip_prefix(root())?.display()));
+            }
+        }
+    }
+    lengths.sort_unstable();
+    let median = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
+    ensure!(lengths.len() > 300, "only {} files were found", lengths.len());
+    ensure!(long.is_empty(), "split these, or say in their first line why not (//! Long: …): {long:#?}");
+    ensure!(median < MEDIAN, "half of the files have {median} lines or more");
+    Ok(())
+}
+
 #[test]
 fn words_are_found_as_words() {
     assert!(!says("let aya_log = 1;", "aya") && says("use aya::Ebpf;", "aya"));

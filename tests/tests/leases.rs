@@ -42,7 +42,7 @@ fn through_the_daemon(fast_path: &'static str) -> Result<()> {
     }
     let table = place.said(&xpxe, &["list"])?;
     let columns: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
-    ensure!(columns == ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES"], "{table}");
+    ensure!(columns == ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES", "HOLD"], "{table}");
     ensure!(table.lines().any(|line| line.starts_with("10.77.0.10 ") && line.contains("alice")), "{table}");
 
     place.refused(&xpxe, &["delete", ALICE.mac], &["reserved for alice", "configuration file"])?;

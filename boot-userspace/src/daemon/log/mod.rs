@@ -1,7 +1,9 @@
 //! Where log lines go and what they look like.
 
+mod addresses;
 pub(in crate::daemon) mod answers;
 mod text;
+mod whose;
 
 use std::io::IsTerminal as _;
 
