@@ -235,7 +235,7 @@ fn a_firewall_behind_the_hooks_is_named() -> Result<()> {
             let lines = xpxe.log().into_iter().filter(|event| event.field("step") == step);
             lines
                 .map(|event| event.message())
-                .find(|message| message.contains("a firewall of this host drops UDP"))
+                .find(|message| message.contains("a firewall on this host drops UDP"))
         };
         // Requests before the firewall was there count for the same ten seconds.
         let mut polls = 0;
@@ -247,7 +247,7 @@ fn a_firewall_behind_the_hooks_is_named() -> Result<()> {
             }
             polls += 1;
             let (tftp, dhcp) = (is_told("tftp")?, is_told("dhcp")?);
-            (tftp.contains("TFTP requests of eth0") && tftp.contains("port 69") && dhcp.contains("ports 67"))
+            (tftp.contains("TFTP requests on eth0") && tftp.contains("port 69") && dhcp.contains("ports 67"))
                 .then_some(())
         })
         .with_context(|| xpxe.last_lines(10))?;
@@ -302,7 +302,7 @@ fn a_file_that_is_cut_while_it_is_sent_is_blamed_and_not_its_client() -> Result<
     for step in ["tftp", "http"] {
         let told = eventually_some(SOON, "the line about the file", || {
             let is_it = |event: &boot_tests::daemon::Event| {
-                event.field("step") == step && event.message().starts_with("sending image ended")
+                event.field("step") == step && event.message().starts_with("sending image failed")
             };
             xpxe.log().into_iter().find(is_it)
         })?;

@@ -170,7 +170,7 @@ fn no_two_machines_are_offered_one_address_and_a_full_pool_is_said() -> Result<(
             ensure!(offered.insert(offer.address()), "{} was offered twice", offer.address());
         }
         xpxe.wait_for_event("the full pool", SOON, |event| {
-            event.field("level") == "WARN" && event.message().contains("enlarge its pool")
+            event.field("level") == "WARN" && event.message().contains("enlarge the pool")
         })?;
         let more = wire.hear_reply(&xids, SILENCE)?;
         ensure!(more.is_none(), "an address from nowhere: {more:?}");

@@ -3,6 +3,7 @@
 //! Each macro here is a kind of line of its own to the log's [`Limit`](super::super::limit::Limit), which is what bounds
 //! how many of them are formatted at all. `golden/lines.txt` has all of them.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddrV4};
 
 use tracing::field::display;
