@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`wait`] | conditions with a deadline instead of sleeps |
 //! | [`netns`] | anonymous network namespaces and the processes in them |
+//! | [`certificates`] | a certificate authority |
 //! | [`s3`] | an upstream that checks signatures |
 //! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
 //! | [`rack`] | a server, a switch, clients and neighbours |
@@ -33,6 +34,7 @@
 //! [`root_or_skip`](sandbox::root_or_skip).
 
 pub mod boots;
+pub mod certificates;
 pub mod daemon;
 pub mod dhcp_client;
 pub mod guest;

@@ -27,6 +27,8 @@ pub enum Firmware {
     OvmfPxe,
     /// OVMF's own HTTP Boot client: it loads a boot file by HTTP.
     OvmfHttp,
+    /// The same, and it trusts the authorities in [`TRUSTED`] of the segment's directory.
+    OvmfHttps,
     /// OVMF with iPXE in the card's option ROM.
     OvmfIpxeRom,
     /// OVMF's sibling on 64-bit Arm, by PXE.
@@ -42,7 +44,7 @@ impl Firmware {
     pub const fn memory(self) -> u32 {
         match self {
             Self::BiosIpxe | Self::BiosIpxe2025 => 128,
-            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => 256,
+            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfHttps | Self::OvmfIpxeRom => 256,
             Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => 512,
         }
     }
@@ -50,9 +52,12 @@ impl Firmware {
     /// The processor that it runs on.
     pub const fn cpu(self) -> Cpu {
         match self {
-            Self::BiosIpxe | Self::BiosIpxe2025 | Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => {
-                Cpu::X64
-            }
+            Self::BiosIpxe
+            | Self::BiosIpxe2025
+            | Self::OvmfPxe
+            | Self::OvmfHttp
+            | Self::OvmfHttps
+            | Self::OvmfIpxeRom => Cpu::X64,
             Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => Cpu::Arm64,
         }
     }
@@ -64,9 +69,12 @@ impl Firmware {
             Self::BiosIpxe => rom("pxe-virtio.rom"),
             Self::BiosIpxe2025 => guest::source("trixie/roms/pxe-virtio.rom"),
             Self::OvmfIpxeRom => rom("efi-virtio.rom"),
-            Self::OvmfPxe | Self::OvmfHttp | Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => {
-                Ok(PathBuf::new())
-            }
+            Self::OvmfPxe
+            | Self::OvmfHttp
+            | Self::OvmfHttps
+            | Self::ArmPxe
+            | Self::ArmHttp
+            | Self::ArmUboot => Ok(PathBuf::new()),
         }
     }
 
@@ -75,7 +83,7 @@ impl Firmware {
         let mut words = match self {
             // Without graphics SeaBIOS and iPXE write to the serial port.
             Self::BiosIpxe | Self::BiosIpxe2025 => vec!["-M".to_owned(), "pc,graphics=off".to_owned()],
-            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfIpxeRom => {
+            Self::OvmfPxe | Self::OvmfHttp | Self::OvmfHttps | Self::OvmfIpxeRom => {
                 let mut words = vec!["-M".to_owned(), "q35".to_owned()];
                 words.extend(flash(
                     dir,
@@ -101,7 +109,12 @@ impl Firmware {
                     .into()
             }
         };
-        if matches!(self, Self::OvmfHttp | Self::ArmHttp) {
+        if self == Self::OvmfHttps {
+            let trusted = dir.join(TRUSTED);
+            let file = format!("name=etc/edk2/https/cacerts,file={}", trusted.display());
+            words.extend(["-fw_cfg".to_owned(), file]);
+        }
+        if matches!(self, Self::OvmfHttp | Self::OvmfHttps | Self::ArmHttp) {
             // PXE is tried first otherwise.
             for setting in ["IPv4PXESupport", "IPv6PXESupport", "IPv6Support"] {
                 words.extend(["-fw_cfg".to_owned(), format!("name=opt/org.tianocore/{setting},string=n")]);
@@ -123,6 +136,9 @@ pub struct Hardware<'a> {
     /// Memory in MB.
     pub memory: u32,
 }
+
+/// The file with the authorities that a machine trusts, as an EFI_SIGNATURE_LIST.
+pub const TRUSTED: &str = "trusted.esl";
 
 /// The option ROMs are in /usr/lib/ipxe/qemu in Debian 12 and in /usr/share/qemu in Debian 13.
 const ROM_DIRS: [&str; 2] = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"];

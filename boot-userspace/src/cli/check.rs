@@ -7,6 +7,7 @@ use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::link;
+use crate::http::Certificate;
 use crate::images::Images;
 use boot_engine::answers;
 use boot_engine::config::Config;
@@ -32,12 +33,18 @@ impl Check {
         };
         // Of another host nobody knows the addresses.
         let addresses = if self.no_files { Vec::new() } else { link::addresses().unwrap_or_default() };
-        let Misfits { mut errors, warnings } = misfits(&config, &addresses);
+        let Misfits { mut errors, mut warnings } = misfits(&config, &addresses);
         // Where the file of another host is here says nothing.
         let own_file = (!self.no_files).then_some(self.file.config.as_path());
         errors.extend(configuration::exposed(&config, own_file));
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
+        if let Some(settings) = config.http.tls.as_ref().filter(|_| !self.no_files) {
+            match Certificate::read(settings) {
+                Ok(certificate) => warnings.extend(certificate.warnings()),
+                Err(wrong) => errors.push(wrong.to_string()),
+            }
+        }
         let name = self.file.config.display();
         if errors.is_empty() {
             println!("{name}: fine ({})", summary(&config));

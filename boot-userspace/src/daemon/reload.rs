@@ -15,6 +15,7 @@ use super::request::{Ask, ReloadRequest};
 use crate::files::BootFiles;
 use crate::host::link;
 use crate::host::live::Live;
+use crate::http::{Certificate, Tls};
 use crate::images::Images;
 use crate::io::tftp::Clients;
 use boot_engine::boot::script::ScriptWriter;
@@ -39,6 +40,8 @@ pub(super) struct Reloader {
     pub(super) running: Arc<Config>,
     pub(super) files: Arc<BootFiles>,
     pub(super) images: Arc<Images>,
+    /// What HTTPS shows, if there is any.
+    pub(super) tls: Option<Tls>,
     /// Who reads images that are new, nicer than packets are answered.
     pub(super) delivery: Handle,
     /// Who serves DHCP.
@@ -71,7 +74,7 @@ impl Reloader {
                 "the configuration was not read within {seconds} seconds: look whether the disk that it is on answers"
             )]
         })?;
-        let (new, loaders) =
+        let (new, loaders, certificate) =
             read.map_err(|failure| vec![format!("the configuration was not read: {failure}")])??;
         let changes = changes(&self.running, &new);
         let config = Arc::new(live(&self.running, new));
@@ -88,6 +91,9 @@ impl Reloader {
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));
         self.images.follow(&config);
+        if let (Some(tls), Some(settings), Some(certificate)) = (&self.tls, &config.http.tls, certificate) {
+            tls.replace(settings, certificate);
+        }
         let images = Arc::clone(&self.images);
         self.delivery.spawn_blocking(move || images.read_ahead());
         self.running = config;
@@ -95,8 +101,12 @@ impl Reloader {
     }
 }
 
-/// The configuration as it is in its files now, if it is good, and the boot files by kind of firmware.
-fn read(load: &Load, files: &BootFiles, running: &Config) -> Result<(Config, Loaders), Vec<String>> {
+/// The configuration as it is in its files now, if it is good, with the boot files by kind of firmware and the certificate.
+fn read(
+    load: &Load,
+    files: &BootFiles,
+    running: &Config,
+) -> Result<(Config, Loaders, Option<Certificate>), Vec<String>> {
     let lines = |error: anyhow::Error| format!("{error:#}").lines().map(str::to_owned).collect::<Vec<_>>();
     let config = load().map_err(lines)?;
     let addresses = link::addresses().map_err(|error| lines(error.into()))?;
@@ -117,7 +127,10 @@ fn read(load: &Load, files: &BootFiles, running: &Config) -> Result<(Config, Loa
     Machines::new(config.machines.iter().cloned()).map_err(|conflict| lines(anyhow!(conflict)))?;
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
-    Ok((config, loaders(loader)))
+    let certificate = config.http.tls.as_ref().map(Certificate::read).transpose();
+    let certificate = certificate.map_err(|wrong| lines(wrong.into()))?;
+    certificate.iter().flat_map(Certificate::warnings).for_each(|sentence| warn!("{sentence}"));
+    Ok((config, loaders(loader), certificate))
 }
 
 /// What waits for a restart and what does not may be good together, and bad apart.

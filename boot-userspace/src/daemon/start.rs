@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
@@ -29,7 +30,7 @@ use crate::host::link::{self, Link};
 use crate::host::live::Live;
 use crate::host::memory;
 use crate::http::metrics::Sources;
-use crate::http::{self, Site};
+use crate::http::{self, Certificate, Https, Listeners, Site, Tls};
 use crate::images::Images;
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
@@ -75,6 +76,13 @@ pub async fn serve(
     let http_socket =
         http::reserve(config.http.listen).map_err(|error| cannot_listen(config.http.listen, error))?;
     let http_port = http_socket.local_addr()?.port();
+    let mut tls = None;
+    if let Some(settings) = &config.http.tls {
+        let certificate = Certificate::read(settings)?;
+        certificate.warnings().iter().for_each(|sentence| warn!("{sentence}"));
+        let socket = http::reserve(settings.listen).map_err(|error| cannot_listen(settings.listen, error))?;
+        tls = Some((socket, Tls::new(settings, certificate)));
+    }
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
     let mut beside = HashSet::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
@@ -120,9 +128,17 @@ pub async fn serve(
 
     // DHCP last: whom it answers goes on to the others.
     let tftp = tftp.open(&config, &links)?;
-    let listener = {
+    let listeners = {
         let _registers_there = delivery.enter();
-        http::listen(http_socket).map_err(|error| cannot_listen(config.http.listen, error))?
+        let listen =
+            |socket: TcpSocket, address| http::listen(socket).map_err(|error| cannot_listen(address, error));
+        let https = match (tls, &config.http.tls) {
+            (Some((socket, tls)), Some(settings)) => {
+                Some(Https { listener: listen(socket, settings.listen)?, tls, events: Arc::clone(&events) })
+            }
+            _ => None,
+        };
+        Listeners { http: listen(http_socket, config.http.listen)?, https }
     };
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
@@ -184,6 +200,7 @@ pub async fn serve(
         running: Arc::clone(&config),
         files: Arc::clone(&files),
         images: Arc::clone(&images),
+        tls: listeners.https.as_ref().map(|https| https.tls.clone()),
         delivery: delivery.clone(),
         asks: daemon.asks(),
         scripts: scripts.clone(),
@@ -207,7 +224,7 @@ pub async fn serve(
     };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
-    let http = delivery.spawn(async move { http::serve(listener, routes, &settings, connections).await });
+    let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, connections).await });
     let routes = http::admin::router(daemon.asks()).merge(http::admin::reload_router(reloads.clone()));
     tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));

@@ -1,11 +1,12 @@
 //! Boot scripts: the fixed first one, and the one for the machine that asks.
 
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
 
+use boot_engine::boot::Origin;
 pub use boot_engine::boot::documents::{Document, NoDocument};
 pub use boot_engine::boot::plan::{Asked, NoScript};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
@@ -23,7 +24,7 @@ const LONGEST_VALUE: usize = 255;
 pub trait Scripts {
     /// The script that is the same for all machines: it tells iPXE to ask for its own.
     fn bootstrap(&self, asked: &Asked, network: Network) -> String {
-        script::bootstrap(asked.server, network)
+        script::bootstrap(&asked.server, network)
     }
 
     /// The script of one machine.
@@ -69,9 +70,10 @@ pub(super) async fn bootstrap(
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let client = site.machines.client_at(ends.client.ip());
-    bootstrap_for(&site, ends, &method, &uri, client)
+    bootstrap_for(&site, ends, &method, &uri, &headers, client)
 }
 
 /// The first script, for a client that was looked up already.
@@ -80,10 +82,11 @@ pub(super) fn bootstrap_for(
     ends: Ends,
     method: &Method,
     uri: &Uri,
+    headers: &HeaderMap,
     client: Option<Client>,
 ) -> Response {
     // It is the same for all, so no machine is looked up for it.
-    let asked = read_query(ends, uri, |_, _| Asker { client, ..Asker::default() });
+    let asked = read_query(ends, uri, headers, |_, _| Asker { client, ..Asker::default() });
     // iPXE looks for it before it has a network of its own.
     let is_autoexec = uri.path().ends_with("/autoexec.ipxe");
     let network = if is_autoexec { Network::Firmwares } else { Network::Own };
@@ -96,9 +99,10 @@ pub(super) async fn script(
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let from = ends.client.ip();
-    let asked = read_query(ends, &uri, |mac, uuid| site.machines.asker(from, mac, uuid));
+    let asked = read_query(ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }
@@ -134,7 +138,12 @@ fn answer(
 }
 
 /// What a client says, with who that is: `look_up` gets the MAC and the UUID that it says.
-fn read_query(ends: Ends, uri: &Uri, look_up: impl FnOnce(Option<Mac>, Option<[u8; 16]>) -> Asker) -> Asked {
+fn read_query(
+    ends: Ends,
+    uri: &Uri,
+    headers: &HeaderMap,
+    look_up: impl FnOnce(Option<Mac>, Option<[u8; 16]>) -> Asker,
+) -> Asked {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
     let value = |name: &str| {
         let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
@@ -153,6 +162,16 @@ fn read_query(ends: Ends, uri: &Uri, look_up: impl FnOnce(Option<Mac>, Option<[u
         arch: value("arch"),
         platform: value("platform"),
         client_ip: ends.client.ip(),
-        server: ends.server,
+        server: server(ends, headers),
     }
+}
+
+/// Where the client has reached this server. Over HTTPS it goes by the name that the client used: by the address it would not
+/// believe the certificate.
+pub(super) fn server(ends: Ends, headers: &HeaderMap) -> Origin {
+    if !ends.is_tls {
+        return ends.server.into();
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    host.and_then(Origin::https).unwrap_or_else(|| Origin::https_at(ends.server))
 }

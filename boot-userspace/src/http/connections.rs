@@ -134,6 +134,11 @@ impl Connections {
         }
     }
 
+    /// Those of another listener, which have their place among the same.
+    pub(super) fn beside(&self, listener: TcpListener) -> Self {
+        Self { listener, shared: Arc::clone(&self.shared), trusted: self.trusted.clone(), told: [None; 2] }
+    }
+
     /// The next connection there is room for, and its client.
     pub(super) async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
@@ -258,6 +263,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
+    }
+
+    /// Waits for bytes, and leaves them there.
+    pub(super) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.peek(bytes).await
     }
 
     /// Is notified when the connection has to make room for another one.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Form;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
 
@@ -15,7 +15,7 @@ use boot_engine::config::{Arch, parse_uuid};
 use boot_engine::events::{Document, Machine, PhoneHome, Step};
 use boot_engine::machines::Asker;
 
-use super::{Ends, Site, shown};
+use super::{Ends, Site, boot, shown};
 
 /// How many characters are taken of what a machine says of its boot.
 const LONGEST_TEXT: usize = 255;
@@ -26,12 +26,13 @@ pub(super) async fn document(
     Path((who, name)): Path<(String, String)>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let Some(said) = Said::read(&who) else {
         return (StatusCode::NOT_FOUND, "write /documents/MAC/NAME, or /documents/self/NAME\n")
             .into_response();
     };
-    let asked = said.asked(&site, ends);
+    let asked = said.asked(&site, ends, &headers);
     let document = site.scripts.document(&asked, &name);
     let (end, answer) = match document {
         Ok(document) => {
@@ -60,19 +61,25 @@ pub(super) async fn phone_home_by_form(
     site: State<Site>,
     ends: ConnectInfo<Ends>,
     uri: Uri,
+    headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>,
 ) -> Response {
     match form {
-        Ok(Form(form)) => report(&site, ends.0, &uri, form),
+        Ok(Form(form)) => report(&site, ends.0, &uri, &headers, form),
         Err(error) => error.into_response(),
     }
 }
 
-pub(super) async fn phone_home(site: State<Site>, ends: ConnectInfo<Ends>, uri: Uri) -> Response {
-    report(&site, ends.0, &uri, Vec::new())
+pub(super) async fn phone_home(
+    site: State<Site>,
+    ends: ConnectInfo<Ends>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    report(&site, ends.0, &uri, &headers, Vec::new())
 }
 
-fn report(site: &Site, ends: Ends, uri: &Uri, form: Vec<(String, String)>) -> Response {
+fn report(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, form: Vec<(String, String)>) -> Response {
     let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
     pairs.extend(form);
     let value = |name: &str| {
@@ -84,7 +91,7 @@ fn report(site: &Site, ends: Ends, uri: &Uri, form: Vec<(String, String)>) -> Re
         uuid: value("uuid").map(str::to_owned),
         ..Said::default()
     };
-    let asked = said.asked(site, ends);
+    let asked = said.asked(site, ends, headers);
     if let Err(NoScript::OfAnother { machine, address }) = site.scripts.check_asker(&asked) {
         let text = format!("{machine} has another address: it speaks for itself only\n");
         site.happened(
@@ -146,7 +153,7 @@ impl Said {
         Some(Self { mac, arch, serial: text(), uuid: text() })
     }
 
-    fn asked(self, site: &Site, ends: Ends) -> Asked {
+    fn asked(self, site: &Site, ends: Ends, headers: &HeaderMap) -> Asked {
         let from = ends.client.ip();
         let uuid = self.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok());
         let asker: Asker = site.machines.asker(from, self.mac, uuid);
@@ -161,7 +168,7 @@ impl Said {
             serial: self.serial,
             arch: ipxe.map(|(arch, _)| arch.to_owned()),
             client_ip: from,
-            server: ends.server,
+            server: boot::server(ends, headers),
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn file(
         Ok(found) => answer(&method, &headers, found, to, outbox.map(|Extension(outbox)| outbox)),
         // iPXE looks for this beside its own binary, so here if that came from here.
         Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
-            boot::bootstrap_for(&site, ends, &method, &uri, known)
+            boot::bootstrap_for(&site, ends, &method, &uri, &headers, known)
         }
         Err(error) => refuse(error, to),
     }

@@ -35,10 +35,12 @@ mod protocol;
 mod proxied;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
 pub use connections::{ConnectionStats, listen, reserve};
 pub use health::Readiness;
+pub use tls::{Certificate, Https, Tls, TlsError};
 
 use connections::Connections;
 use protocol::Tcp;
@@ -88,17 +90,42 @@ pub fn router(site: Site) -> Router {
         .layer(see_through)
 }
 
-/// Serves for ever. Handlers may ask for [`Ends`] as connection info.
-pub async fn serve(listener: TcpListener, router: Router, settings: &Http, stats: Arc<ConnectionStats>) {
-    let mut connections = Connections::new(listener, settings, stats);
+/// Where clients connect.
+pub struct Listeners {
+    /// For HTTP.
+    pub http: TcpListener,
+    /// For HTTPS.
+    pub https: Option<Https>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(http: TcpListener) -> Self {
+        Self { http, https: None }
+    }
+}
+
+/// Serves for ever, over HTTPS too if there is any. Handlers may ask for [`Ends`] as connection info.
+pub async fn serve(
+    listeners: impl Into<Listeners>,
+    router: Router,
+    settings: &Http,
+    stats: Arc<ConnectionStats>,
+) {
+    let Listeners { http, https } = listeners.into();
+    let mut connections = Connections::new(http, settings, stats);
+    if let Some(Https { listener, tls, events }) = https {
+        tokio::spawn(tls::serve(connections.beside(listener), router.clone(), tls.clone(), events));
+        tokio::spawn(tls.follow());
+    }
     loop {
         let (connection, client) = connections.accept().await;
         let client = canonical(client);
         // A socket whose own address is unknown is closed already.
         let server = connection.local_addr().map_or(client, canonical);
         let leave = connection.leave();
-        let tcp = Tcp { answering: connection.answering(), outbox: connection.outbox() };
-        let answers = protocol::speak(connection, router.clone(), Ends { client, server }, Some(tcp));
+        let tcp = Tcp { answering: connection.answering(), outbox: Some(connection.outbox()) };
+        let answers =
+            protocol::speak(connection, router.clone(), Ends { client, server, is_tls: false }, Some(tcp));
         tokio::spawn(async move {
             tokio::select! {
                 () = answers => {}
@@ -115,6 +142,8 @@ pub struct Ends {
     pub client: SocketAddr,
     /// The address of this server that the client reached, so that URLs in scripts lead back to it.
     pub server: SocketAddr,
+    /// Over HTTPS.
+    pub is_tls: bool,
 }
 
 /// A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d.

@@ -24,13 +24,13 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a request's line and headers together.
 const LARGEST_HEADERS: usize = 16 * 1024;
 
-/// What there is to know about a connection whose bytes leave as they are.
+/// What there is to know about a connection over TCP.
 #[derive(Clone)]
 pub(super) struct Tcp {
     /// Is told when each request begins and ends.
     pub(super) answering: Answering,
-    /// Where handlers may put files; they find it among a request's extensions.
-    pub(super) outbox: Outbox,
+    /// Where handlers may put files; they find it among a request's extensions. None if the bytes are encrypted.
+    pub(super) outbox: Option<Outbox>,
 }
 
 /// Bytes that are held for a connection before it is waited until it takes some.
@@ -78,7 +78,9 @@ impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<
         let Some(Tcp { answering, outbox }) = self.tcp.clone() else {
             return Box::pin(self.router.call(request));
         };
-        request.extensions_mut().insert(outbox.clone());
+        if let Some(outbox) = &outbox {
+            request.extensions_mut().insert(outbox.clone());
+        }
         answering.set(true);
         let until_sent = UntilSent(answering);
         let answer = self.router.call(request);
@@ -100,14 +102,16 @@ impl Drop for UntilSent {
 /// A body whose end is told.
 struct Watched {
     body: Body,
-    outbox: Outbox,
+    outbox: Option<Outbox>,
     until_sent: Option<UntilSent>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
         // hyper has got all of it; what stands in for a file may still have to be sent.
-        self.outbox.keep(self.until_sent.take());
+        if let Some(outbox) = &self.outbox {
+            outbox.keep(self.until_sent.take());
+        }
     }
 }
 

@@ -38,10 +38,10 @@ pub(super) const PROGRAMS: [&str; 25] = [
     "libpcre2-8-0",
 ];
 
-/// The build dependencies: a C toolchain, and the libraries of bpf-linker.
+/// The build dependencies: a C toolchain, the libraries of bpf-linker, and OpenSSL, which xpxe speaks HTTPS with.
 pub(super) fn build_packages(llvm: u32) -> Vec<String> {
     let llvm = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-    let rest = ["zlib1g-dev", "libzstd-dev", "libxml2-dev", "build-essential", "pkg-config"];
+    let rest = ["zlib1g-dev", "libzstd-dev", "libxml2-dev", "build-essential", "pkg-config", "libssl-dev"];
     llvm.into_iter().chain(rest.map(String::from)).collect()
 }
 

@@ -1,9 +1,10 @@
 //! A machine that asks what it is to boot.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use boot_common::Mac;
 
+use super::Origin;
 use crate::config::{Arch, Machine};
 use crate::machines::Asker;
 
@@ -28,8 +29,8 @@ pub struct Asked {
     pub arch: Option<String>,
     /// The address it asks from.
     pub client_ip: IpAddr,
-    /// The address of this server that it reached; URLs in the script should have it.
-    pub server: SocketAddr,
+    /// Where it has reached this server; URLs in the script should lead there.
+    pub server: Origin,
 }
 
 impl Asked {

@@ -1,10 +1,10 @@
 //! The iPXE script of each machine.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
+use super::Origin;
 use super::plan::{Asked, BootPlan, NoScript, Plan, Planner, url};
 use crate::config::{Config, Fault, Faults};
 
@@ -24,7 +24,8 @@ pub enum Network {
 /// Of several cards the one that the firmware has booted from comes first, which is the one with an address: on the others
 /// there may be somebody else's DHCP server. `uristring` keeps a serial number like "To be filled by O.E.M." one word.
 #[must_use]
-pub fn bootstrap(server: SocketAddr, network: Network) -> String {
+pub fn bootstrap(server: &Origin, network: Network) -> String {
+    let server = server.as_str();
     let start = match network {
         Network::Own => "goto script\n",
         Network::Firmwares => "",
@@ -42,11 +43,11 @@ pub fn bootstrap(server: SocketAddr, network: Network) -> String {
          :any\n\
          dhcp || goto again\n\
          :script\n\
-         chain --replace http://{server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
+         chain --replace {server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
          &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
          &arch=${{buildarch}}&platform=${{platform}} ||\n\
          :again\n\
-         echo xpxe: no boot script from http://{server}, trying again in 5 seconds\n\
+         echo xpxe: no boot script from {server}, trying again in 5 seconds\n\
          sleep 5\n\
          goto address\n"
     )
@@ -123,9 +124,9 @@ impl ScriptWriter {
             .initrds
             .iter()
             .enumerate()
-            .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(asked.server, path) })
+            .map(|(number, path)| context! { name => format!("initrd{number}"), url => url(&asked.server, path) })
             .collect();
-        let kernel = url(asked.server, &plan.kernel);
+        let kernel = url(&asked.server, &plan.kernel);
         let BootPlan { name, profile, args, .. } = plan;
         self.render("boot", context! { name, args, initrds, profile, kernel, again => again(asked) })
     }
@@ -152,12 +153,12 @@ fn built_in() -> Result<Environment<'static>, minijinja::Error> {
 }
 
 fn again(asked: &Asked) -> String {
-    format!("http://{}{}", asked.server, super::SCRIPT)
+    asked.server.at(super::SCRIPT)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use boot_common::Mac;
 
@@ -222,7 +223,7 @@ mod tests {
             arch: None,
             platform: None,
             client_ip: "10.1.1.40".parse().unwrap(),
-            server: "10.1.0.2:8080".parse().unwrap(),
+            server: SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
         }
     }
 
@@ -317,7 +318,7 @@ mod tests {
     /// Whatever fails, a script goes on: every command that can fail says where, and behind the last one nothing follows.
     #[test]
     fn no_script_ends_in_the_firmwares_shell() {
-        let server = "10.1.0.2:8080".parse().unwrap();
+        let server = &SocketAddr::from(([10, 1, 0, 2], 8080)).into();
         let waits = CONFIG.replace("[default]\n        profile = \"talos\"", "");
         let scripts = [
             bootstrap(server, Network::Own),

@@ -1,21 +1,19 @@
 //! The URLs of what this server has.
 
-use std::net::SocketAddr;
-
-use super::is_url;
+use super::{Origin, is_url};
 use crate::config::ImageRef;
 
 /// A path in the boot directory or an image as a URL; URLs stay as they are.
 #[must_use]
-pub fn url(server: SocketAddr, path: &str) -> String {
+pub fn url(server: &Origin, path: &str) -> String {
     // What the configuration has was read before.
     if let Some(Ok(image)) = ImageRef::read(path) {
-        return format!("http://{server}/images/{}", image.name);
+        return server.at(format_args!("/images/{}", image.name));
     }
     if is_url(path) {
         return path.to_owned();
     }
-    let mut url = format!("http://{server}/files/");
+    let mut url = server.at("/files/");
     for byte in path.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

@@ -17,7 +17,7 @@ pub const PHONE_HOME: &str = "/phone-home";
 
 /// The variables of the machine that asks, without `args` and `again`.
 pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variables {
-    let server = asked.server;
+    let server = &asked.server;
     let arch = asked.arch();
     let (profile, kernel, initrds) = match choice.profile {
         None => (None, None, Vec::new()),
@@ -30,17 +30,17 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
             (Some(name.to_owned()), Some(url(server, profile.kernel_of(arch))), initrds.collect())
         }
     };
-    let base = format!("http://{server}");
     Variables {
         machine: machine(asked),
         network: asked.address().map(|address| network(config, address)).unwrap_or_default(),
         server: ServerVariables {
-            address: server.ip().to_string(),
-            files: format!("{base}/files"),
-            url: base.clone(),
+            address: server.host().to_owned(),
+            files: server.at("/files"),
+            url: server.as_str().to_owned(),
         },
-        documents: format!("{base}{DOCUMENTS}{}/", asked.who_in_urls()),
-        phone_home: format!("{base}{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default()),
+        documents: server.at(format_args!("{DOCUMENTS}{}/", asked.who_in_urls())),
+        phone_home: server
+            .at(format_args!("{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default())),
         profile,
         kernel,
         initrds,

@@ -1,13 +1,14 @@
 //! `[http]`: the server of boot scripts and images.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::address;
 use super::reader::Table;
-use super::report::{At, Report, one, one_list};
-use super::value::quoted;
+use super::report::{At, Place, Report, one, one_list, twice};
+use super::value::{self, quoted};
 
 /// How many HTTP connections one address may have unless the file says otherwise: a row of machines behind one NAT.
 pub const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 256;
@@ -27,6 +28,8 @@ pub struct Http {
     pub threads: Option<usize>,
     /// `trusted_proxies`: whose X-Forwarded-For header is believed. Default: nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// `tls`: HTTPS beside it. Default: none.
+    pub tls: Option<Tls>,
     /// `shared_addresses`: those that stand for several machines, so that nothing follows from them. Default: none.
     pub shared_addresses: Vec<IpNet>,
 }
@@ -39,9 +42,21 @@ impl Default for Http {
             connections_per_address: DEFAULT_CONNECTIONS_PER_ADDRESS,
             threads: None,
             trusted_proxies: Vec::new(),
+            tls: None,
             shared_addresses: Vec::new(),
         }
     }
+}
+
+/// `tls`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `listen`: where HTTPS listens; another port than that of HTTP.
+    pub listen: SocketAddr,
+    /// `certificate`: a PEM file with the server's own certificate and those of its issuers behind it. Absolute.
+    pub certificate: PathBuf,
+    /// `key`: a PEM file with the certificate's private key. Absolute.
+    pub key: PathBuf,
 }
 
 /// The section as it stands in the file.
@@ -53,12 +68,27 @@ pub(super) struct Written {
     threads: Option<At<u32>>,
     trusted_proxies: Vec<At<String>>,
     shared_addresses: Vec<At<String>>,
+    tls: Option<WrittenTls>,
+}
+
+struct WrittenTls {
+    place: Place,
+    listen: Option<At<String>>,
+    certificate: Option<At<String>>,
+    key: Option<At<String>>,
 }
 
 /// The section in the file.
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
-    let known =
-        ["listen", "advertise", "connections_per_address", "threads", "trusted_proxies", "shared_addresses"];
+    let known = [
+        "listen",
+        "advertise",
+        "connections_per_address",
+        "threads",
+        "trusted_proxies",
+        "shared_addresses",
+        "tls",
+    ];
     let Some(http) = top.table("http", &known, report) else { return Written::default() };
     Written {
         listen: http.text("listen", "0.0.0.0:8080", report),
@@ -67,6 +97,12 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         threads: http.number("threads", 1..=256, "4", report),
         trusted_proxies: http.texts("trusted_proxies", "10.1.0.5", report),
         shared_addresses: http.texts("shared_addresses", "10.1.0.1", report),
+        tls: http.table("tls", &["listen", "certificate", "key"], report).map(|tls| WrittenTls {
+            listen: tls.required_text("listen", "0.0.0.0:8443", report),
+            certificate: tls.required_text("certificate", "/etc/xpxe/tls.pem", report),
+            key: tls.required_text("key", "/etc/xpxe/tls.key", report),
+            place: tls.place,
+        }),
     }
 }
 
@@ -79,6 +115,11 @@ impl Written {
         one(&mut self.threads, more.threads, report);
         one_list(&mut self.trusted_proxies, more.trusted_proxies, report);
         one_list(&mut self.shared_addresses, more.shared_addresses, report);
+        match (&self.tls, more.tls) {
+            (Some(before), Some(again)) => twice(&before.place, &again.place, report),
+            (None, Some(first)) => self.tls = Some(first),
+            (_, None) => {}
+        }
     }
 }
 
@@ -91,6 +132,7 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
     let advertise = advertise.and_then(|at| at.read(report, |text| address::advertise(text, listen.port())));
     let number = |at: &Option<At<u32>>| at.as_ref().and_then(|at| usize::try_from(at.value).ok());
     let (connections, threads) = (number(&from.connections_per_address), number(&from.threads));
+    let tls = from.tls.as_ref().and_then(|tls| tls.check(listen, report));
     let mut nets = |list: &[At<String>]| list.iter().filter_map(|at| at.read(report, net)).collect();
     Http {
         listen,
@@ -98,7 +140,25 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
         connections_per_address: connections.unwrap_or(default.connections_per_address),
         threads,
         trusted_proxies: nets(&from.trusted_proxies),
+        tls,
         shared_addresses: nets(&from.shared_addresses),
+    }
+}
+
+impl WrittenTls {
+    fn check(&self, http: SocketAddr, report: &mut Report<'_>) -> Option<Tls> {
+        let listen = self.listen.as_ref().and_then(|at| {
+            at.read(report, |text| {
+                let listen = address::listen(text)?;
+                match listen.port() == http.port() {
+                    true => Err(format!("{listen} has the port of HTTP; write another one, such as 8443")),
+                    false => Ok(listen),
+                }
+            })
+        });
+        let mut path = |at: &Option<At<String>>| at.as_ref().and_then(|at| at.read(report, value::absolute));
+        let (certificate, key) = (path(&self.certificate), path(&self.key));
+        Some(Tls { listen: listen?, certificate: certificate?, key: key? })
     }
 }
 

@@ -60,7 +60,7 @@ pub use checked::{
 };
 pub use document_kind::DocumentKind;
 pub use documents::Documents;
-pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http};
+pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};
 pub use matching::{Described, Match, PortSeen};

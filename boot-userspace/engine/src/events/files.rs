@@ -140,11 +140,35 @@ pub enum PhoneHome {
     },
 }
 
+/// Why a client of HTTPS gets no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoTls {
+    /// It speaks HTTP.
+    Http,
+    /// It knows no TLS 1.2.
+    OldVersion,
+    /// None of its cipher suites can be used with the certificate.
+    NoCipher {
+        /// How it could exchange keys: `TLS_RSA`, `TLS_DHE_RSA` and so on; may be empty.
+        offered: String,
+    },
+    /// It does not trust the certificate, and says why in OpenSSL's words.
+    Distrusted(String),
+    /// It has left after it was shown the certificate, and did not say why.
+    Left,
+    /// It took too long.
+    Late,
+    /// Anything else, in OpenSSL's words.
+    Other(String),
+}
+
 /// What HTTP does with files.
 #[derive(Clone, Debug)]
 pub enum Http {
     /// A path was asked for that none of ours is.
     NoSuchPath(String),
+    /// A client of HTTPS was not understood.
+    NoTls(NoTls),
     /// A file was asked for, and is there.
     Asked {
         /// Its name.

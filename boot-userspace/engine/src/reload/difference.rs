@@ -1,9 +1,10 @@
 //! What a new configuration changes, in words, and which of it waits for a restart.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, Group, Http, Interface, Machine, Profile, Subnet, Tftp};
+use crate::config::{Config, Group, Http, Interface, Machine, Profile, Subnet, Tftp, Tls};
 
 /// How many machines are named of those that were added, changed or removed.
 const MOST_NAMED: usize = 20;
@@ -21,9 +22,19 @@ pub struct Changes {
 #[must_use]
 pub fn live(running: &Config, new: Config) -> Config {
     let Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, .. } = running.clone();
-    let http = Http { shared_addresses: new.http.shared_addresses, ..running.http.clone() };
+    let http = Http {
+        shared_addresses: new.http.shared_addresses,
+        tls: running_tls(running.http.tls.as_ref(), new.http.tls),
+        ..running.http.clone()
+    };
     let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
     Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, http, tftp, ..new }
+}
+
+/// A listening socket stays as it is; what is shown there is replaced.
+fn running_tls(running: Option<&Tls>, new: Option<Tls>) -> Option<Tls> {
+    let running = running?;
+    Some(new.map_or_else(|| running.clone(), |new| Tls { listen: running.listen, ..new }))
 }
 
 /// What a new configuration changes of the running one.
@@ -43,6 +54,10 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.default.profile != new.default.profile, "default.profile");
     note(running.default.unknown != new.default.unknown, "default.unknown");
     note(running.http.shared_addresses != new.http.shared_addresses, "http.shared_addresses");
+    if let (Some(was), Some(is)) = (&running.http.tls, &new.http.tls) {
+        note(was.certificate != is.certificate, "http.tls.certificate");
+        note(was.key != is.key, "http.tls.key");
+    }
     note(running.images.size != new.images.size, "images.size");
     note(running.images.check != new.images.check, "images.check");
     note(running.images.upstreams != new.images.upstreams, "[[images.upstream]]");
@@ -62,6 +77,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<String> {
         ("http.connections_per_address", http.connections_per_address != new.http.connections_per_address),
         ("http.trusted_proxies", http.trusted_proxies != new.http.trusted_proxies),
         ("http.threads", http.threads != new.http.threads),
+        ("http.tls", tls_listens(http) != tls_listens(&new.http)),
         ("tftp.windowsize", tftp.windowsize != new.tftp.windowsize),
         ("tftp.single_port", tftp.single_port != new.tftp.single_port),
         ("ipxe", running.ipxe != new.ipxe),
@@ -76,6 +92,10 @@ fn waiting(running: &Config, new: &Config) -> Vec<String> {
     interfaces.dedup();
     let interfaces = interfaces.into_iter().filter(|name| of(running, name) != of(new, name));
     keys.chain(interfaces.map(|name| format!("[[interface]] {name}"))).collect()
+}
+
+fn tls_listens(http: &Http) -> Option<SocketAddr> {
+    http.tls.as_ref().map(|tls| tls.listen)
 }
 
 fn machines(running: &[Arc<Machine>], new: &[Arc<Machine>]) -> Vec<String> {

@@ -62,7 +62,7 @@ fn without_accidents(line: &str) -> String {
 
 #[test]
 fn every_step_of_a_boot_has_the_line_that_people_know() {
-    let sections: [(&str, fn()); 13] = [
+    let sections: [(&str, fn()); 14] = [
         ("addresses and boot files", dhcp::boots),
         ("refusals", dhcp::refusals),
         ("release and decline", dhcp::given_back),
@@ -75,6 +75,7 @@ fn every_step_of_a_boot_has_the_line_that_people_know() {
         ("TFTP", others::tftp),
         ("HTTP", http::all),
         ("images", others::images),
+        ("clients of HTTPS", others::tls),
         ("operators, and this host", others::operators_and_host),
     ];
     let mut found = String::new();

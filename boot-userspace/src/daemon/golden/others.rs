@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_engine::config::{ImageName, Sha256Digest};
-use boot_engine::events::{BootEvent, Events, Http, Image, Sink as _, Step};
+use boot_engine::events::{BootEvent, Events, Http, Image, NoTls, Sink as _, Step};
 use boot_engine::leases::Which;
 use tokio::sync::oneshot;
 
@@ -41,8 +41,25 @@ pub(super) fn images() {
         log::events().emit(BootEvent::new(Duration::ZERO, Step::Image(Box::new(image))));
     }
     let (file, bytes) = ("image vmlinuz".into(), 146_799);
-    let step = Step::Http(Ipv4Addr::LOCALHOST.into(), Http::Relayed { file, bytes, took });
-    log::events().emit(BootEvent::new(Duration::ZERO, step));
+    emit_http(Http::Relayed { file, bytes, took });
+}
+
+pub(super) fn tls() {
+    for why in [
+        NoTls::Http,
+        NoTls::OldVersion,
+        NoTls::NoCipher { offered: "TLS_DHE_RSA, TLS_RSA".to_owned() },
+        NoTls::Distrusted("tlsv1 alert unknown ca".to_owned()),
+        NoTls::Left,
+        NoTls::Late,
+        NoTls::Other("wrong version number".to_owned()),
+    ] {
+        emit_http(Http::NoTls(why));
+    }
+}
+
+fn emit_http(http: Http) {
+    log::events().emit(BootEvent::new(Duration::ZERO, Step::Http(Ipv4Addr::LOCALHOST.into(), http)));
 }
 
 pub(super) fn operators_and_host() {

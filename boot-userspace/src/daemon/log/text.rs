@@ -17,8 +17,8 @@ use boot_engine::boot::documents::NoDocument;
 use boot_engine::boot::plan::NoScript;
 use boot_engine::config::ImageName;
 use boot_engine::events::{
-    BootEvent, Document, Fault, Given, Http, Image, LoaderProblem, NoSubnet, OtherServer, PhoneHome, Script,
-    Step, Tftp, Through, Unheard,
+    BootEvent, Document, Fault, Given, Http, Image, LoaderProblem, NoSubnet, NoTls, OtherServer, PhoneHome,
+    Script, Step, Tftp, Through, Unheard,
 };
 use boot_engine::leases::Pool;
 use boot_engine::tftp::Outcome;
@@ -300,6 +300,7 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
     match http {
         Http::NoSuchPath(path) => info!(step, by, mac, name, %client,
             "asked for \"{path}\", which this server does not have: boot files are under /files/, the script is /boot.ipxe"),
+        Http::NoTls(why) => write_no_tls(whose, client, why),
         Http::Asked { file, is_head, is_part } => {
             let method = if *is_head { "HEAD" } else { "GET" };
             let status = if *is_part { "206 Partial Content" } else { "200 OK" };
@@ -326,6 +327,32 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
         Http::Left { file, bytes, whole, took } => {
             let (seconds, size, whole) = (took.as_secs_f64(), human_size(*bytes), human_size(*whole));
             info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "the client closed the connection after {size} of {whole} of {file}");
+        }
+    }
+}
+
+fn write_no_tls(whose: &Whose<'_>, client: IpAddr, why: &NoTls) {
+    let Whose { step, by, .. } = *whose;
+    let (mac, name) = (whose.mac.map(display), whose.name);
+    match why {
+        NoTls::Http => info!(step, by, mac, name, %client,
+            "the client speaks HTTP at the port of HTTPS: write https:// in its URL, or the port of HTTP"),
+        NoTls::OldVersion => info!(step, by, mac, name, %client,
+            "the client knows no TLS 1.2: give it new firmware, or boot it over HTTP"),
+        NoTls::NoCipher { offered } => info!(step, by, mac, name, %client,
+            "the client offers no cipher suite that goes with the certificate (it can {offered}): use a certificate with an RSA key, or boot it over HTTP"),
+        NoTls::Distrusted(alert) => info!(step, by, mac, name, %client,
+            "the client does not trust the certificate of HTTPS ({alert}): put the certificate of its issuer into the machine, and see that the \
+             certificate is for the name or address in the URL"),
+        NoTls::Left => info!(step, by, mac, name, %client,
+            "the client has left in the middle of the TLS handshake without a reason, as firmware does that does not trust the \
+             certificate: put the certificate of its issuer into the machine, and see that the certificate is for the name or \
+             address in the URL"),
+        NoTls::Late => {
+            info!(step, by, mac, name, %client, "the client has not begun to speak TLS within 20 s")
+        }
+        NoTls::Other(why) => {
+            info!(step, by, mac, name, %client, "the client cannot be understood at the port of HTTPS: {why}")
         }
     }
 }
