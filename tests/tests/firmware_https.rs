@@ -1,4 +1,4 @@
-//! UEFI HTTPS Boot, iPXE over HTTPS, a kernel over HTTPS; and firmware that does not trust the server.
+//! UEFI HTTPS Boot, iPXE over HTTPS, a kernel over HTTPS by a signed link; and firmware that does not trust the server.
 //!
 //! Run with `--test-threads=1`, as all tests that boot machines.
 
@@ -37,7 +37,7 @@ fn uefi_https_boot_loads_ipxe_and_a_kernel_over_https() -> Result<()> {
     let args = format!("console=ttyS0 {EVERYBODY}");
     let machines = vec![TRUSTS.known, DISTRUSTS];
     let tls = format!(
-        "[http]\ntls = {{ listen = \"0.0.0.0:8443\", certificate = {:?}, key = {:?} }}\n",
+        "[http]\nsigned_links = true\ntls = {{ listen = \"0.0.0.0:8443\", certificate = {:?}, key = {:?} }}\n",
         pair.certificate, pair.key
     );
     let config = Settings { args, machines, more, ..Settings::default() }.write(&sandbox, &rack)?;

@@ -18,6 +18,7 @@ use crate::host::live::Live;
 use crate::http::{Certificate, Tls};
 use crate::images::Images;
 use crate::io::tftp::Clients;
+use boot_engine::boot::link::LinkKey;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, DhcpRole};
 use boot_engine::machines::Machines;
@@ -47,6 +48,8 @@ pub(super) struct Reloader {
     /// Who serves DHCP.
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) scripts: Live<ScriptWriter>,
+    /// What they sign links with, if they are to.
+    pub(super) link_key: LinkKey,
     pub(super) tftp_clients: Clients,
     /// Whose interfaces' addresses are those that machines find.
     pub(super) links: watch::Sender<Arc<Config>>,
@@ -86,7 +89,7 @@ impl Reloader {
         let ask = Ask::Reload { config: Arc::clone(&config), loaders, reply };
         self.asks.send(ask).await.map_err(|_| stopping(()))?;
         done.await.map_err(|_| stopping(()))?.map_err(|failure| vec![failure.to_string()])?;
-        self.scripts.replace(scripts);
+        self.scripts.replace(scripts.with_key(&self.link_key));
         self.tftp_clients.follow(&config);
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));

@@ -191,7 +191,8 @@ pub async fn serve(
             readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
         });
     }
-    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?);
+    let key = http::link_key(&config.state_dir)?;
+    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
     let images = Images::new(&config, Arc::clone(&events));
     images.look_over();
     let (reloads, requests) = mpsc::channel(REQUESTS);
@@ -204,6 +205,7 @@ pub async fn serve(
         delivery: delivery.clone(),
         asks: daemon.asks(),
         scripts: scripts.clone(),
+        link_key: key,
         tftp_clients,
         links: links_follow,
     };

@@ -1,6 +1,7 @@
 //! The boot files that the configuration names, and what each has to be.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::BootFiles;
 use super::inspect::Need;
@@ -35,6 +36,7 @@ impl BootFiles {
             }
         }
         self.needs.replace(all);
+        self.has_signed_links.store(config.http.signed_links, Ordering::Relaxed);
     }
 }
 

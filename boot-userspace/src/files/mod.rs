@@ -24,6 +24,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use boot_common::class::Firmware;
@@ -137,6 +138,11 @@ pub enum OpenError {
         "the name or a symbolic link in it leads out of the boot directory or nowhere; copy the file into it"
     )]
     Outside,
+    /// It is for the machines whose scripts name it.
+    #[error(
+        "it is given by signed links over HTTP only, because signed_links is set in [http] and a profile has it as kernel or initrd"
+    )]
+    Signed,
     /// A directory, device, pipe or socket.
     #[error("{} is not a regular file; name one, or put one there", .0.display())]
     NotAFile(PathBuf),
@@ -154,7 +160,7 @@ impl From<OpenError> for NotServed {
     fn from(error: OpenError) -> Self {
         let why = match &error {
             OpenError::NotFound { .. } => WhyNotServed::NotFound,
-            OpenError::Outside | OpenError::NotAFile(_) => WhyNotServed::Forbidden,
+            OpenError::Outside | OpenError::NotAFile(_) | OpenError::Signed => WhyNotServed::Forbidden,
             OpenError::Io { .. } => WhyNotServed::Failed,
         };
         Self { why, error: Arc::new(error) }
@@ -187,6 +193,8 @@ pub struct BootFiles {
     system_dirs: Vec<PathBuf>,
     /// What the configuration says of names, tidy and in lower case: what they have to be.
     needs: Live<BTreeMap<String, Vec<Need>>>,
+    /// Kernels and initrds can be had by signed links only.
+    has_signed_links: AtomicBool,
     listings: Listings,
 }
 
@@ -198,7 +206,8 @@ impl BootFiles {
         let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
         let (named, needs) = (BTreeMap::new(), Live::new(BTreeMap::new()));
         let listings = Listings::default();
-        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs, listings }
+        let has_signed_links = AtomicBool::default();
+        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs, has_signed_links, listings }
     }
 
     /// The same with other places for the system's iPXE binaries.
@@ -283,6 +292,22 @@ impl BootFiles {
         }
         let mut targets = behind_alias(&lower).iter();
         targets.find_map(|target| self.find(target).ok()).ok_or_else(|| self.not_found())
+    }
+
+    /// Whether a name is a kernel or an initrd of the configuration, and links to those are signed.
+    #[must_use]
+    pub fn wants_signature(&self, name: &str) -> bool {
+        if !self.has_signed_links.load(Ordering::Relaxed) {
+            return false;
+        }
+        let needs = self.needs.get();
+        let is_meant = |name: &str| {
+            let name = tidy(name).unwrap_or_default().to_ascii_lowercase();
+            let name = self.within(&name).unwrap_or(&name);
+            needs.get(name).is_some_and(|needs| needs.contains(&Need::Ipxe))
+        };
+        // TFTP takes a name as it is, or else decoded.
+        is_meant(name) || percent::decode(name).is_some_and(|name| is_meant(&name))
     }
 
     /// Looks at a file that was opened as `name`: what it is, and whether those who get it can boot it. Reads its

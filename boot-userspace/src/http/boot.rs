@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
 
-use boot_engine::boot::Origin;
+use boot_engine::boot::Server;
 pub use boot_engine::boot::documents::{Document, NoDocument};
+use boot_engine::boot::link::{LinkKey, Signer, VALID};
 pub use boot_engine::boot::plan::{Asked, NoScript};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::parse_uuid;
@@ -15,6 +16,7 @@ use boot_engine::events::{Machine, Script, Step};
 use boot_engine::machines::{Asker, Client};
 
 use super::{Ends, Site, shown};
+use crate::host::clock;
 use crate::host::live::Live;
 
 /// Longest value taken from a query; what is longer is cut.
@@ -25,6 +27,11 @@ pub trait Scripts {
     /// The script that is the same for all machines: it tells iPXE to ask for its own.
     fn bootstrap(&self, asked: &Asked, network: Network) -> String {
         script::bootstrap(&asked.server, network)
+    }
+
+    /// What the links in scripts have to be signed with, if they have to.
+    fn link_key(&self) -> Option<LinkKey> {
+        None
     }
 
     /// The script of one machine.
@@ -38,6 +45,10 @@ pub trait Scripts {
 }
 
 impl Scripts for ScriptWriter {
+    fn link_key(&self) -> Option<LinkKey> {
+        Self::link_key(self).cloned()
+    }
+
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         Self::script(self, asked)
     }
@@ -52,6 +63,10 @@ impl Scripts for ScriptWriter {
 }
 
 impl Scripts for Live<ScriptWriter> {
+    fn link_key(&self) -> Option<LinkKey> {
+        self.get().link_key().cloned()
+    }
+
     fn script(&self, asked: &Asked) -> Result<String, NoScript> {
         self.get().script(asked)
     }
@@ -86,7 +101,7 @@ pub(super) fn bootstrap_for(
     client: Option<Client>,
 ) -> Response {
     // It is the same for all, so no machine is looked up for it.
-    let asked = read_query(ends, uri, headers, |_, _| Asker { client, ..Asker::default() });
+    let asked = read_query(site, ends, uri, headers, |_, _| Asker { client, ..Asker::default() });
     // iPXE looks for it before it has a network of its own.
     let is_autoexec = uri.path().ends_with("/autoexec.ipxe");
     let network = if is_autoexec { Network::Firmwares } else { Network::Own };
@@ -102,7 +117,7 @@ pub(super) async fn script(
     headers: HeaderMap,
 ) -> Response {
     let from = ends.client.ip();
-    let asked = read_query(ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
+    let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }
@@ -139,6 +154,7 @@ fn answer(
 
 /// What a client says, with who that is: `look_up` gets the MAC and the UUID that it says.
 fn read_query(
+    site: &Site,
     ends: Ends,
     uri: &Uri,
     headers: &HeaderMap,
@@ -152,6 +168,7 @@ fn read_query(
     let said: Option<Mac> = value("mac").and_then(|mac| mac.parse().ok());
     let uuid = value("uuid");
     let asker = look_up(said, uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()));
+    let server = server(site, ends, headers, &asker);
     Asked {
         uuid,
         mac: said.or_else(|| Some(asker.client.as_ref()?.mac)),
@@ -162,16 +179,26 @@ fn read_query(
         arch: value("arch"),
         platform: value("platform"),
         client_ip: ends.client.ip(),
-        server: server(ends, headers),
+        server,
     }
 }
 
-/// Where the client has reached this server. Over HTTPS it goes by the name that the client used: by the address it would not
-/// believe the certificate.
-pub(super) fn server(ends: Ends, headers: &HeaderMap) -> Origin {
+/// This server as the client has reached it, with links for that client.
+pub(super) fn server(site: &Site, ends: Ends, headers: &HeaderMap, asker: &Asker) -> Server {
+    let signer = site.scripts.link_key().map(|key| Signer {
+        key,
+        holder: asker.client.as_ref().map(|client| client.mac),
+        client: ends.client.ip(),
+        until: clock::wall().as_secs() + VALID,
+    });
+    reached(ends, headers).signed_by(signer)
+}
+
+/// Over HTTPS it goes by the name that the client used: by the address it would not believe the certificate.
+fn reached(ends: Ends, headers: &HeaderMap) -> Server {
     if !ends.is_tls {
         return ends.server.into();
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    host.and_then(Origin::https).unwrap_or_else(|| Origin::https_at(ends.server))
+    host.and_then(Server::https).unwrap_or_else(|| Server::https_at(ends.server))
 }

@@ -158,6 +158,7 @@ impl Said {
         let uuid = self.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok());
         let asker: Asker = site.machines.asker(from, self.mac, uuid);
         let ipxe = self.arch.map(Arch::as_ipxe);
+        let server = boot::server(site, ends, headers, &asker);
         Asked {
             uuid: self.uuid,
             mac: self.mac.or_else(|| Some(asker.client.as_ref()?.mac)),
@@ -168,7 +169,7 @@ impl Said {
             serial: self.serial,
             arch: ipxe.map(|(arch, _)| arch.to_owned()),
             client_ip: from,
-            server: boot::server(ends, headers),
+            server,
         }
     }
 }

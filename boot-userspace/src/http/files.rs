@@ -20,7 +20,9 @@ use super::delivery::{Delivery, Recipient, has_no_disk};
 use super::outbox::Outbox;
 use super::{Ends, Site, boot, date, multipart, shown};
 use crate::files::{BootFiles, OpenError, OpenFile, is_efi_application, percent};
+use crate::host::clock;
 use boot_engine::events::{Http, Machine, NotServed, Step, WhyNotServed};
+use boot_engine::machines::Client;
 
 pub(super) async fn file(
     State(site): State<Site>,
@@ -40,6 +42,11 @@ pub(super) async fn file(
     let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), shown(&name).into());
     let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
+    if site.files.wants_signature(&name)
+        && let Some(refused) = refuse_link(&site, &format!("/files/{name}"), &uri, known.as_ref(), &to)
+    {
+        return refused;
+    }
     let opened = match find_at_hand(&site.files, &name) {
         Some(found) => Ok(found),
         None => find(&site.files, name).await,
@@ -190,6 +197,23 @@ pub(super) fn send(
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
     response.headers_mut().extend(facts);
     response
+}
+
+/// The answer to a link that is not signed for the client, if links have to be.
+pub(super) fn refuse_link(
+    site: &Site,
+    path: &str,
+    uri: &Uri,
+    holder: Option<&Client>,
+    to: &Recipient,
+) -> Option<Response> {
+    let holder = holder.map(|client| client.mac);
+    let now = clock::wall().as_secs();
+    let bad = site.scripts.link_key()?.check(path, uri.query(), (to.client, holder), now).err()?;
+    let answer = (StatusCode::FORBIDDEN, format!("{bad}\n")).into_response();
+    let why = NotServed { why: WhyNotServed::Forbidden, error: Arc::new(bad) };
+    to.happened(Http::NotServed { file: Arc::clone(&to.file), why });
+    Some(answer)
 }
 
 fn refuse(error: OpenError, to: Recipient) -> Response {

@@ -20,7 +20,7 @@ use tokio_util::io::ReaderStream;
 
 use super::body::Segment;
 use super::delivery::{CHUNK, Recipient};
-use super::files::{ANYTHING, Facts, Found, content_type, send};
+use super::files::{ANYTHING, Facts, Found, content_type, refuse_link, send};
 use super::outbox::Outbox;
 use super::{Ends, Site, shown};
 use crate::files::{OpenFile, percent};
@@ -38,13 +38,17 @@ pub(super) async fn image(
     let raw = uri.path().splitn(3, '/').nth(2).unwrap_or_default();
     let (raw, wants_pieces) = raw.strip_suffix(pieces::PATH).map_or((raw, false), |name| (name, true));
     let decoded = percent::decode(raw).unwrap_or_else(|| raw.to_owned());
-    let machine = site.machines.client_at(ends.client.ip()).map(Machine::from);
+    let known = site.machines.client_at(ends.client.ip());
+    let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), format!("image {}", shown(&decoded)).into());
     let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
     // The name is the only thing that reaches a file system.
     let Ok(name) = decoded.parse::<ImageName>() else {
         return refuse(StatusCode::NOT_FOUND, "that cannot be the name of an image", &to);
     };
+    if let Some(refused) = refuse_link(&site, &format!("/images/{name}"), &uri, known.as_ref(), &to) {
+        return refused;
+    }
     if wants_pieces {
         return tell_pieces(&site, name).await;
     }

@@ -28,6 +28,7 @@ mod documents;
 mod files;
 mod health;
 mod images;
+mod link_key;
 pub mod metrics;
 mod multipart;
 mod outbox;
@@ -40,6 +41,7 @@ mod tls;
 pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
 pub use connections::{ConnectionStats, listen, reserve};
 pub use health::Readiness;
+pub use link_key::{LinkKeyError, link_key};
 pub use tls::{Certificate, Https, Tls, TlsError};
 
 use connections::Connections;

@@ -134,7 +134,7 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
         "serial: Some(\"To be\")",
         "arch: Some(\"x86_64\")",
         &format!("mac: {:?}", Some(Mac([0x52, 0x54, 0, 0, 0, 1]))),
-        &format!("server: {:?}", boot_engine::boot::Origin::from(rig.address)),
+        &format!("server: {:?}", boot_engine::boot::Server::from(rig.address)),
     ] {
         assert!(script.contains(part), "{part}: {script}");
     }

@@ -21,6 +21,7 @@ use boot_userspace::images::Images;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+mod links;
 mod live;
 
 const SOON: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use boot_common::Mac;
 
-use super::Origin;
+use super::Server;
 use crate::config::{Arch, Machine};
 use crate::machines::Asker;
 
@@ -30,7 +30,7 @@ pub struct Asked {
     /// The address it asks from.
     pub client_ip: IpAddr,
     /// Where it has reached this server; URLs in the script should lead there.
-    pub server: Origin,
+    pub server: Server,
 }
 
 impl Asked {

@@ -4,11 +4,12 @@ mod asked;
 pub mod choice;
 pub mod documents;
 mod files;
-mod origin;
+pub mod link;
 pub mod plan;
 pub mod script;
+mod server;
 mod url;
 pub mod variables;
 
 pub use files::{BootFile, Loaders, SCRIPT, boot_file, class_name, is_url, named};
-pub use origin::Origin;
+pub use server::Server;

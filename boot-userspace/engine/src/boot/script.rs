@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::Origin;
+use super::Server;
+use super::link::LinkKey;
 use super::plan::{Asked, BootPlan, NoScript, Plan, Planner, url};
 use crate::config::{Config, Fault, Faults};
 
@@ -24,7 +25,7 @@ pub enum Network {
 /// Of several cards the one that the firmware has booted from comes first, which is the one with an address: on the others
 /// there may be somebody else's DHCP server. `uristring` keeps a serial number like "To be filled by O.E.M." one word.
 #[must_use]
-pub fn bootstrap(server: &Origin, network: Network) -> String {
+pub fn bootstrap(server: &Server, network: Network) -> String {
     let server = server.as_str();
     let start = match network {
         Network::Own => "goto script\n",
@@ -87,6 +88,7 @@ chain --replace {{ again }} || goto wait
 pub struct ScriptWriter {
     planner: Planner,
     templates: Environment<'static>,
+    key: Option<LinkKey>,
 }
 
 impl ScriptWriter {
@@ -96,7 +98,20 @@ impl ScriptWriter {
     /// What is wrong with which template; never with a configuration that was read from files.
     pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, Faults> {
         let templates = built_in().map_err(|error| Faults(vec![Fault::new(None, &error)]))?;
-        Ok(Self { planner: Planner::new(config)?, templates })
+        Ok(Self { planner: Planner::new(config)?, templates, key: None })
+    }
+
+    /// The same, with links that are signed if the configuration says so.
+    #[must_use]
+    pub fn with_key(self, key: &LinkKey) -> Self {
+        let is_signed = self.planner.config().http.signed_links;
+        Self { key: is_signed.then(|| key.clone()), ..self }
+    }
+
+    /// What the links in scripts have to be signed with, if they have to.
+    #[must_use]
+    pub fn link_key(&self) -> Option<&LinkKey> {
+        self.key.as_ref()
     }
 
     /// The script of one machine.

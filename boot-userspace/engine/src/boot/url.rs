@@ -1,26 +1,15 @@
 //! The URLs of what this server has.
 
-use super::{Origin, is_url};
+use super::{Server, is_url};
 use crate::config::ImageRef;
 
 /// A path in the boot directory or an image as a URL; URLs stay as they are.
 #[must_use]
-pub fn url(server: &Origin, path: &str) -> String {
+pub fn url(server: &Server, path: &str) -> String {
     // What the configuration has was read before.
-    if let Some(Ok(image)) = ImageRef::read(path) {
-        return server.at(format_args!("/images/{}", image.name));
+    match ImageRef::read(path) {
+        Some(Ok(image)) => server.link(&format!("/images/{}", image.name)),
+        _ if is_url(path) => path.to_owned(),
+        _ => server.link(&format!("/files/{path}")),
     }
-    if is_url(path) {
-        return path.to_owned();
-    }
-    let mut url = server.at("/files/");
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(byte));
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
 }

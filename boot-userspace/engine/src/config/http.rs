@@ -30,6 +30,9 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// `tls`: HTTPS beside it. Default: none.
     pub tls: Option<Tls>,
+    /// `signed_links`: kernels, initrds and images can be fetched only by links that were signed for the client. Default
+    /// false.
+    pub signed_links: bool,
     /// `shared_addresses`: those that stand for several machines, so that nothing follows from them. Default: none.
     pub shared_addresses: Vec<IpNet>,
 }
@@ -43,6 +46,7 @@ impl Default for Http {
             threads: None,
             trusted_proxies: Vec::new(),
             tls: None,
+            signed_links: false,
             shared_addresses: Vec::new(),
         }
     }
@@ -69,6 +73,7 @@ pub(super) struct Written {
     trusted_proxies: Vec<At<String>>,
     shared_addresses: Vec<At<String>>,
     tls: Option<WrittenTls>,
+    signed_links: Option<At<bool>>,
 }
 
 struct WrittenTls {
@@ -88,6 +93,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         "trusted_proxies",
         "shared_addresses",
         "tls",
+        "signed_links",
     ];
     let Some(http) = top.table("http", &known, report) else { return Written::default() };
     Written {
@@ -97,6 +103,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         threads: http.number("threads", 1..=256, "4", report),
         trusted_proxies: http.texts("trusted_proxies", "10.1.0.5", report),
         shared_addresses: http.texts("shared_addresses", "10.1.0.1", report),
+        signed_links: http.flag_at("signed_links", report),
         tls: http.table("tls", &["listen", "certificate", "key"], report).map(|tls| WrittenTls {
             listen: tls.required_text("listen", "0.0.0.0:8443", report),
             certificate: tls.required_text("certificate", "/etc/xpxe/tls.pem", report),
@@ -115,6 +122,7 @@ impl Written {
         one(&mut self.threads, more.threads, report);
         one_list(&mut self.trusted_proxies, more.trusted_proxies, report);
         one_list(&mut self.shared_addresses, more.shared_addresses, report);
+        one(&mut self.signed_links, more.signed_links, report);
         match (&self.tls, more.tls) {
             (Some(before), Some(again)) => twice(&before.place, &again.place, report),
             (None, Some(first)) => self.tls = Some(first),
@@ -141,6 +149,7 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
         threads,
         trusted_proxies: nets(&from.trusted_proxies),
         tls,
+        signed_links: from.signed_links.as_ref().is_some_and(|at| at.value),
         shared_addresses: nets(&from.shared_addresses),
     }
 }

@@ -24,6 +24,7 @@ pub fn live(running: &Config, new: Config) -> Config {
     let Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, .. } = running.clone();
     let http = Http {
         shared_addresses: new.http.shared_addresses,
+        signed_links: new.http.signed_links,
         tls: running_tls(running.http.tls.as_ref(), new.http.tls),
         ..running.http.clone()
     };
@@ -54,6 +55,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.default.profile != new.default.profile, "default.profile");
     note(running.default.unknown != new.default.unknown, "default.unknown");
     note(running.http.shared_addresses != new.http.shared_addresses, "http.shared_addresses");
+    note(running.http.signed_links != new.http.signed_links, "http.signed_links");
     if let (Some(was), Some(is)) = (&running.http.tls, &new.http.tls) {
         note(was.certificate != is.certificate, "http.tls.certificate");
         note(was.key != is.key, "http.tls.key");

@@ -324,7 +324,10 @@ impl TftpServer {
         let (files, to) = (Arc::clone(&self.common.files), self.opened.0.clone());
         // A disk that takes its time, or hangs, holds up nobody else. Whoever waits for the answer is gone with the server.
         tokio::task::spawn_blocking(move || {
-            let file = files.open(&asked.name);
+            let file = match files.wants_signature(&asked.name) {
+                true => Err(OpenError::Signed),
+                false => files.open(&asked.name),
+            };
             to.send((asked, file)).ok()
         });
     }
@@ -420,7 +423,7 @@ impl TftpServer {
 fn answer_to(error: &OpenError) -> tftp::OpenError {
     match error {
         OpenError::NotFound { .. } => tftp::OpenError::NotFound,
-        OpenError::Outside | OpenError::NotAFile(_) => tftp::OpenError::Forbidden,
+        OpenError::Outside | OpenError::NotAFile(_) | OpenError::Signed => tftp::OpenError::Forbidden,
         OpenError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
             tftp::OpenError::Forbidden
         }

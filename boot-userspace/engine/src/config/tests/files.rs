@@ -63,6 +63,7 @@ fn every_key_that_may_be_there_once_is_refused_twice() {
         "[http]\ntrusted_proxies = ['10.1.0.5']",
         "[http]\nshared_addresses = ['10.1.0.5']",
         "[http]\ntls = { listen = '0.0.0.0:8443', certificate = '/c', key = '/k' }",
+        "[http]\nsigned_links = true",
         "[images]\nsize = '1G'",
         "[images]\ncheck = '1m'",
         "[tftp]\nwindowsize = 4",

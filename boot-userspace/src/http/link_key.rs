@@ -1,0 +1,92 @@
+//! The key that links are signed with: made once, and kept, so that links outlive a restart.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use openssl::rand::rand_bytes;
+
+use boot_engine::boot::link::LinkKey;
+
+/// The file's name in `state_dir`.
+const FILE: &str = "link-key";
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkKeyError {
+    /// The file cannot be read or written.
+    #[error("the key of signed links, {}, cannot be read or made: {source}; correct its owner and mode", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is none of ours.
+    #[error("{} is not a key of 32 bytes: remove it, and xpxe makes another; links that were given out end with that", .0.display())]
+    Length(PathBuf),
+    /// Others may read it.
+    #[error("others can read {}, and sign links with it: remove it, and xpxe makes another", .0.display())]
+    Open(PathBuf),
+}
+
+/// The key of this server; made if there is none.
+///
+/// # Errors
+/// A sentence with the file and the remedy.
+pub fn link_key(state_dir: &Path) -> Result<LinkKey, LinkKeyError> {
+    let path = state_dir.join(FILE);
+    let error = |source| LinkKeyError::Io { path: path.clone(), source };
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let mode = fs::metadata(&path).map_err(error)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(LinkKeyError::Open(path));
+            }
+            let secret = bytes.try_into().map_err(|_| LinkKeyError::Length(path.clone()))?;
+            Ok(LinkKey::new(secret))
+        }
+        Err(absent) if absent.kind() == ErrorKind::NotFound => make(&path).map_err(error),
+        Err(other) => Err(error(other)),
+    }
+}
+
+fn make(path: &Path) -> io::Result<LinkKey> {
+    let mut secret = [0; 32];
+    rand_bytes(&mut secret)?;
+    // After a power cut there is a whole key, or none.
+    let new = path.with_extension("new");
+    fs::remove_file(&new).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(&secret)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    Ok(LinkKey::new(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_nobody_else_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = link_key(dir.path()).unwrap();
+        assert_eq!(link_key(dir.path()).unwrap(), made);
+        let path = dir.path().join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(link_key(dir.path()).unwrap_err().to_string().contains("others can read"));
+        fs::remove_file(&path).unwrap();
+        assert_ne!(link_key(dir.path()).unwrap(), made);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "short").unwrap();
+        assert!(link_key(dir.path()).unwrap_err().to_string().contains("is not a key of 32 bytes"));
+        let said = link_key(&dir.path().join("absent")).unwrap_err().to_string();
+        assert!(said.contains("absent/link-key, cannot be read or made"), "{said}");
+    }
+}
