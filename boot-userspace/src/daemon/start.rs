@@ -74,13 +74,14 @@ pub async fn serve(
     }
     warnings.iter().for_each(|sentence| warn!("{sentence}"));
     let http_socket =
-        http::reserve(config.http.listen).map_err(|error| cannot_listen(config.http.listen, error))?;
+        http::reserve(config.http.listen).map_err(|error| cannot_listen(HTTP, config.http.listen, error))?;
     let http_port = http_socket.local_addr()?.port();
     let mut tls = None;
     if let Some(settings) = &config.http.tls {
         let certificate = Certificate::read(settings)?;
         certificate.warnings().iter().for_each(|sentence| warn!("{sentence}"));
-        let socket = http::reserve(settings.listen).map_err(|error| cannot_listen(settings.listen, error))?;
+        let socket =
+            http::reserve(settings.listen).map_err(|error| cannot_listen(HTTPS, settings.listen, error))?;
         tls = Some((socket, Tls::new(settings, certificate)));
     }
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
@@ -130,15 +131,18 @@ pub async fn serve(
     let tftp = tftp.open(&config, &links)?;
     let listeners = {
         let _registers_there = delivery.enter();
-        let listen =
-            |socket: TcpSocket, address| http::listen(socket).map_err(|error| cannot_listen(address, error));
+        let listen = |socket: TcpSocket, what, address| {
+            http::listen(socket).map_err(|error| cannot_listen(what, address, error))
+        };
         let https = match (tls, &config.http.tls) {
-            (Some((socket, tls)), Some(settings)) => {
-                Some(Https { listener: listen(socket, settings.listen)?, tls, events: Arc::clone(&events) })
-            }
+            (Some((socket, tls)), Some(settings)) => Some(Https {
+                listener: listen(socket, HTTPS, settings.listen)?,
+                tls,
+                events: Arc::clone(&events),
+            }),
             _ => None,
         };
-        Listeners { http: listen(http_socket, config.http.listen)?, https }
+        Listeners { http: listen(http_socket, HTTP, config.http.listen)?, https }
     };
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
@@ -252,13 +256,18 @@ pub async fn serve(
     Ok(())
 }
 
-fn cannot_listen(address: SocketAddr, error: io::Error) -> Error {
+/// What listens, and the key that says where.
+type Listening = (&'static str, &'static str);
+const HTTP: Listening = ("HTTP", "listen in [http]");
+const HTTPS: Listening = ("HTTPS", "listen of tls in [http]");
+
+fn cannot_listen((what, key): Listening, address: SocketAddr, error: io::Error) -> Error {
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => "stop what does, or",
         ErrorKind::AddrNotAvailable => "this host has no such address; give it to an interface, or",
         _ => "mend the cause, or",
     };
-    Error::new(error).context(format!("HTTP cannot listen on {address}: {remedy} set listen in [http]"))
+    Error::new(error).context(format!("{what} cannot listen on {address}: {remedy} set {key}"))
 }
 
 /// Keeps the log within its limit from now on.
@@ -283,7 +292,7 @@ mod tests {
         let nowhere = SocketAddr::from(([192, 0, 2, 1], 0));
         for (address, remedy) in [(taken, "stop what does"), (nowhere, "this host has no such address")] {
             let error = http::reserve(address).err().unwrap();
-            let said = format!("{:#}", cannot_listen(address, error));
+            let said = format!("{:#}", cannot_listen(HTTP, address, error));
             assert!(said.contains(&address.to_string()) && said.contains(remedy), "{said}");
             assert_eq!(said.contains("stop what does"), address == taken, "{said}");
         }
