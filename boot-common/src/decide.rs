@@ -1,7 +1,7 @@
 //! The decision about a request: look-ups in the tables, and nothing else.
 
 use crate::class::{Class, Stage};
-use crate::classify::{Kind, client};
+use crate::classify::{Kind, can_be_a_source, client};
 use crate::facts::Facts;
 use crate::tables::{Answer, AnswerKey, Host, HostKey, LinkEntry, Tables, role};
 use crate::wire::{Request, port};
@@ -93,6 +93,9 @@ pub fn decide<'t, T: Tables>(
     if facts.message == 0 {
         return Err(Reason::NoMessageType);
     }
+    if !is_possible_relay(request, facts, link) {
+        return Err(Reason::BadRelay);
+    }
     // Only here: the verifier checks the rest once for each kind.
     let class = facts.class();
     match (link.role, kind) {
@@ -124,6 +127,11 @@ fn serve<'t, T: Tables>(
     port_agrees(facts, host)?;
     if !same_network(place(request, facts, link), host.address, host.mask) {
         return Err(Reason::OtherSubnet);
+    }
+    if same_network(request.bootp.giaddr, host.address, host.mask)
+        && !is_station(request.bootp.giaddr, host.mask)
+    {
+        return Err(Reason::BadRelay);
     }
     let ciaddr = request.bootp.ciaddr;
     if kind == message::ACK {
@@ -202,6 +210,26 @@ fn place(request: &Request, facts: &Facts, link: &LinkEntry) -> [u8; 4] {
 #[must_use]
 pub fn writes_to_us(request: &Request, link: &LinkEntry) -> bool {
     request.bootp.ciaddr != [0; 4] && request.ip.destination == link.address
+}
+
+/// Whether a relay may have the addresses that it names: its own (giaddr), its link's (82.5) and its server's (82.11). The
+/// answer is sent to giaddr, which must not be this server itself.
+#[inline(always)]
+fn is_possible_relay(request: &Request, facts: &Facts, link: &LinkEntry) -> bool {
+    request.bootp.giaddr == [0; 4]
+        || (request.bootp.giaddr != link.address
+            && can_be_a_source(facts.link_selection)
+            && can_be_a_source(facts.server_override))
+}
+
+/// Whether an address of this network is neither the network's own address nor its broadcast address. Networks of one or
+/// two addresses have neither (RFC 3021).
+#[inline(always)]
+#[must_use]
+pub fn is_station(address: [u8; 4], mask: [u8; 4]) -> bool {
+    let rest = !u32::from_be_bytes(mask);
+    let own = u32::from_be_bytes(address) & rest;
+    rest < 2 || (own != 0 && own != rest)
 }
 
 #[inline(always)]

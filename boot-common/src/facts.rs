@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::Reason;
 use crate::class::{Class, Firmware, Stage};
+use crate::classify::named;
 use crate::wire::{BUFFER, Request, option};
 
 /// The most [`step`](OptionScan::step)s of a scan. Firmware needs 12, dhclient 9. If a message has more options, the daemon
@@ -384,10 +385,10 @@ impl OptionScan {
             }
         } else {
             match (code, length) {
-                (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = four(request, data),
+                (RELAY_LINK_SELECTION, 4) => self.facts.link_selection = named(four(request, data)),
                 // Only a relay may have clients send to it in the server's place.
                 (RELAY_SERVER_OVERRIDE, 4) if request.bootp.giaddr != [0; 4] => {
-                    self.facts.server_override = four(request, data);
+                    self.facts.server_override = named(four(request, data));
                 }
                 (RELAY_SOURCE_PORT, 0) => self.facts.relay_source_port = 1,
                 _ => {}

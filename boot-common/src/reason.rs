@@ -87,6 +87,8 @@ reasons! {
     NotStored = "not-stored", "its lease could not be stored, so nothing was sent";
     NotSent = "not-sent", "the answer could not be sent: the interface took no packet";
     TftpRequest = "tftp-request", "a request for a file, which the daemon answers";
+    BadRelay = "bad-relay", "its relay names an address that no relay, link or server can have";
+    TftpNotAsked = "tftp-not-asked", "a TFTP packet that no client sends to a server's port: data, an acknowledgement of options, or of no known kind";
 }
 
 impl Reason {

@@ -11,7 +11,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. A daemon does not adopt tables pinned by another version.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {

@@ -264,7 +264,7 @@ fn frame_length(block_length: u32) -> u32 {
 /// Checks an acknowledgement's frame of `length` bytes as a socket's stack would.
 ///
 /// # Errors
-/// [`Reason::TftpRequest`] or [`Reason::Tftp`] if it is not a plain acknowledgement; otherwise the
+/// [`Reason::TftpRequest`], [`Reason::TftpNotAsked`] or [`Reason::Tftp`] if it is not a plain acknowledgement; otherwise the
 /// reason why the frame is not believed or not for this server.
 #[inline(always)]
 pub fn intact<F: Frame>(request: &Request, length: u32, link: &LinkEntry) -> Result<(), Reason> {
@@ -276,6 +276,10 @@ pub fn intact<F: Frame>(request: &Request, length: u32, link: &LinkEntry) -> Res
     let to_us = request.eth.destination == link.mac && request.ip.destination == link.address;
     if opcode == OPCODE_READ && to_us {
         return Err(Reason::TftpRequest);
+    }
+    // Clients also send 2, a request to write, and 5, an error. Only servers send the others.
+    if to_us && !matches!(opcode, 2 | OPCODE_ACK | 5) {
+        return Err(Reason::TftpNotAsked);
     }
     if opcode != OPCODE_ACK || request.ip.total_length.get() != 32 || request.udp.length.get() != 12 {
         return Err(Reason::Tftp);

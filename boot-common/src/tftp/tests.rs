@@ -275,6 +275,10 @@ fn only_whole_and_true_acknowledgements_for_us_are_answered() {
         (40, &[1, 2], false, Reason::BadUdpChecksum),
         (42, &[0, 5], false, Reason::Tftp),
         (42, &[0, 1], false, Reason::TftpRequest),
+        (42, &[0, 2], false, Reason::Tftp),
+        (42, &[0, 3], false, Reason::TftpNotAsked),
+        (42, &[0, 6], false, Reason::TftpNotAsked),
+        (42, &[0xff, 0xff], false, Reason::TftpNotAsked),
         (44, &[0, 9], false, Reason::BadUdpChecksum),
     ] {
         assert_eq!(spoilt(at, bytes, sum), Err(reason), "{at} {bytes:?}");

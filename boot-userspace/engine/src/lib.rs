@@ -101,8 +101,7 @@ impl Engine {
     /// A packet that the daemon's sockets received.
     pub fn handle(&mut self, incoming: &Incoming<'_>, now: Now) {
         if incoming.port == port::DHCP_CLIENT {
-            let reason = self.snooped(incoming, now);
-            return self.count(reason);
+            return self.snoop(incoming, None, now);
         }
         let Some(link) = self.entries.link(incoming.ifindex).copied() else {
             return self.count(Reason::NoLink);

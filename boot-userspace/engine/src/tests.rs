@@ -6,6 +6,7 @@ mod elsewhere;
 mod fitting;
 mod give_back;
 mod groups;
+mod impossible_relays;
 mod lab;
 mod loaders;
 mod offers;

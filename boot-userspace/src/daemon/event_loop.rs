@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use boot_common::tables::{AnswerKey, LinkEntry, role};
+use boot_common::wire::port;
 use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -296,7 +297,10 @@ impl Daemon {
             to: packet.to,
             payload: &packet.payload,
         };
-        self.engine.handle(&incoming, now());
+        match packet.port {
+            port::DHCP_CLIENT => self.engine.snoop(&incoming, packet.station, now()),
+            _ => self.engine.handle(&incoming, now()),
+        }
         self.act();
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use boot_common::Mac;
 use boot_common::wire::{IP_UDP, port};
 use socket2::{SockFilter, Socket};
 use tokio::io::Interest;
@@ -45,7 +46,17 @@ impl Frames {
     /// # Errors
     /// One sentence that says what to do.
     pub(super) fn all(link: &Link) -> io::Result<Self> {
-        Self::open(link, &[], RECEIVE_BUFFER, Vec::new())
+        Self::open(link, port::DHCP_SERVER, &[], RECEIVE_BUFFER, Vec::new())
+    }
+
+    /// What servers broadcast to clients. A socket of the port would not tell which station sent it. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// One sentence that says what to do.
+    pub(super) fn of_other_servers(link: &Link) -> io::Result<Self> {
+        let checks = [Check { load: (LOAD_WORD, DESTINATION), test: Test::Is(u32::MAX) }];
+        Self::open(link, port::DHCP_CLIENT, &checks, SMALL_BUFFER, Vec::new())
     }
 
     /// Requests from 0.0.0.0 to an address of the interface: Linux drops a packet from there unless it goes to
@@ -60,13 +71,13 @@ impl Frames {
         ];
         // The broadcast address of its network is dropped as well.
         let to = link.addresses.iter().flat_map(|net| [net.addr(), net.broadcast()]).collect();
-        Self::open(link, &checks, SMALL_BUFFER, to)
+        Self::open(link, port::DHCP_SERVER, &checks, SMALL_BUFFER, to)
     }
 
-    fn open(link: &Link, checks: &[Check], buffer: usize, to: Vec<Ipv4Addr>) -> io::Result<Self> {
+    fn open(link: &Link, port: u16, checks: &[Check], buffer: usize, to: Vec<Ipv4Addr>) -> io::Result<Self> {
         // Of this EtherType only: so it comes after the kernel half's TC program, which keeps what it answers.
         let socket = packet::open(link, ETHERTYPE_IPV4)?;
-        socket.attach_filter(&requests(checks))?;
+        socket.attach_filter(&datagrams(port, checks))?;
         enlarge_receive_buffer(&socket, buffer);
         // What came before the filter was there; with it, nothing else comes.
         while (&socket).read(&mut [0; 1]).is_ok() {}
@@ -104,14 +115,14 @@ enum Test {
     HasNoneOf(u32),
 }
 
-/// Classic BPF, so that no other traffic wakes the daemon: whole UDP datagrams to port 67 that pass `more`, too.
-fn requests(more: &[Check]) -> Vec<SockFilter> {
+/// Classic BPF, so that no other traffic wakes the daemon: whole UDP datagrams to a port that pass `more`, too.
+fn datagrams(port: u16, more: &[Check]) -> Vec<SockFilter> {
     let checks = [
         // For another station (promiscuous mode), or of a VLAN that is not ours.
         Check { load: (LOAD_BYTE, PACKET_TYPE), test: Test::IsNot(libc::PACKET_OTHERHOST.into()) },
         Check { load: (LOAD_BYTE, PROTOCOL), test: Test::Is(IP_UDP.into()) },
         Check { load: (LOAD_HALF, FLAGS), test: Test::HasNoneOf(FRAGMENT) },
-        Check { load: (LOAD_HALF_BEHIND_X, IP + 2), test: Test::Is(port::DHCP_SERVER.into()) },
+        Check { load: (LOAD_HALF_BEHIND_X, IP + 2), test: Test::Is(port.into()) },
     ];
     let checks: Vec<&Check> = checks.iter().chain(more).collect();
     let mut program = vec![instruction(LOAD_HEADER_LEN_TO_X, IP)];
@@ -147,6 +158,7 @@ fn datagram(frame: &[u8]) -> Option<(Received, usize)> {
         wire_len: length,
         from: SocketAddrV4::new(address(12)?, half(0)?),
         to: address(16)?,
+        station: frame.get(6..12).and_then(|mac| mac.try_into().ok()).map(Mac),
     };
     Some((received, ETHERNET + header + 8))
 }
@@ -174,7 +186,7 @@ mod tests {
             let (received, start) = datagram(&frame).unwrap();
             assert_eq!(&frame[start..start + received.len], b"question");
             assert_eq!(received.from, "0.0.0.0:68".parse().unwrap());
-            assert_eq!(received.to, Ipv4Addr::BROADCAST);
+            assert_eq!((received.to, received.station), (Ipv4Addr::BROADCAST, Some(Mac::BROADCAST)));
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot_common::Mac;
 use boot_common::wire::port;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use super::frames::Frames;
 use super::packet::FrameSocket;
 use super::probe::Prober;
 use super::snoop::Snoop;
-use super::udp::{BindError, UdpSocket, owned_by};
+use super::udp::{BindError, Received, UdpSocket, owned_by};
 use crate::host::link::Link;
 use boot_engine::command::Via;
 use boot_engine::config::DhcpRole;
@@ -26,7 +27,7 @@ pub struct Sockets {
     dhcp: Dhcp,
     pxe: Arc<UdpSocket>,
     /// What other servers broadcast to clients, where it can be heard.
-    others: Option<Arc<UdpSocket>>,
+    others: Option<Arc<Frames>>,
     frames: FrameSocket,
     prober: Arc<Prober>,
     /// Who listens to them.
@@ -47,6 +48,8 @@ pub(crate) struct Packet {
     pub(crate) port: u16,
     pub(crate) from: SocketAddrV4,
     pub(crate) to: Ipv4Addr,
+    /// The station that sent it, where frames are heard.
+    pub(crate) station: Option<Mac>,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -74,7 +77,7 @@ impl Sockets {
         let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
         let frames = FrameSocket::open(link).map_err(other)?;
         let prober = Arc::new(Prober::open(link).map_err(other)?);
-        let others = (role == DhcpRole::Server).then(|| UdpSocket::bind_broadcast(link, port::DHCP_CLIENT));
+        let others = (role == DhcpRole::Server).then(|| Frames::of_other_servers(link));
         let others = others.and_then(|others| match others {
             Ok(others) => Some(Arc::new(others)),
             Err(failure) => {
@@ -116,7 +119,7 @@ impl Sockets {
     /// Passes on from now on what is heard.
     pub(crate) fn listen(&mut self, sender: &mpsc::Sender<Packet>) {
         let mut ears = vec![(Ear::Port(Arc::clone(&self.pxe)), port::PXE)];
-        ears.extend(self.others.clone().map(|others| (Ear::Port(others), port::DHCP_CLIENT)));
+        ears.extend(self.others.clone().map(|others| (Ear::Frames(others), port::DHCP_CLIENT)));
         match &self.dhcp {
             Dhcp::Port(socket, frames) => {
                 ears.push((Ear::Port(Arc::clone(socket)), port::DHCP_SERVER));
@@ -165,7 +168,8 @@ async fn receive(ear: Ear, ifindex: u32, port: u16, to: mpsc::Sender<Packet>) {
         match received {
             Ok(received) => {
                 let payload = buffer.get(..received.len).unwrap_or_default().to_vec();
-                let packet = Packet { ifindex, port, from: received.from, to: received.to, payload };
+                let Received { from, to: destination, station, .. } = received;
+                let packet = Packet { ifindex, port, from, to: destination, station, payload };
                 if to.send(packet).await.is_err() {
                     return;
                 }

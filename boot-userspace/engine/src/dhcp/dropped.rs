@@ -1,5 +1,7 @@
 //! Which of the messages that are not answered somebody has to hear of.
 
+use std::net::Ipv4Addr;
+
 use boot_common::{Mac, Reason};
 use tracing::debug;
 
@@ -8,7 +10,7 @@ use crate::command::{Incoming, Now};
 use crate::events::{BootEvent, Fault, Machine, Step};
 
 /// What is wrong; nothing where silence is right.
-fn fault(reason: Reason) -> Option<Fault> {
+fn fault(reason: Reason, giaddr: Ipv4Addr) -> Option<Fault> {
     match reason {
         Reason::TooShort
         | Reason::TooLong
@@ -20,6 +22,7 @@ fn fault(reason: Reason) -> Option<Fault> {
         | Reason::TooManyOptions
         | Reason::SplitOption
         | Reason::Overload => Some(Fault::Malformed),
+        Reason::BadRelay => Some(Fault::Relay { relay: giaddr, station: None }),
         Reason::ReplyTooBig => Some(Fault::NoRoom),
         // Old devices ask so for ever, and nothing is broken.
         Reason::NoMessageType => Some(Fault::Bootp),
@@ -31,7 +34,9 @@ impl Engine {
     /// A message is not answered, for this reason. The log's own limit bounds what is written of it.
     pub(crate) fn dropped(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) {
         let (from, length) = (incoming.from, incoming.payload.len());
-        let Some(fault) = fault(reason) else {
+        let giaddr = incoming.payload.get(24..28).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        let giaddr = giaddr.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from);
+        let Some(fault) = fault(reason, giaddr) else {
             return debug!(reason = reason.name(), %from, "not answered: {}", reason.says());
         };
         let mac = incoming.payload.get(28..34).and_then(|bytes| bytes.try_into().ok()).map(Mac);
@@ -48,8 +53,8 @@ mod tests {
     #[test]
     fn what_is_meant_for_others_is_no_news() {
         for reason in [Reason::OtherServer, Reason::NotPxe, Reason::Probing, Reason::Released] {
-            assert_eq!(fault(reason), None, "{}", reason.name());
+            assert_eq!(fault(reason, Ipv4Addr::UNSPECIFIED), None, "{}", reason.name());
         }
-        assert_eq!(fault(Reason::BadOption), Some(Fault::Malformed));
+        assert_eq!(fault(Reason::BadOption, Ipv4Addr::UNSPECIFIED), Some(Fault::Malformed));
     }
 }

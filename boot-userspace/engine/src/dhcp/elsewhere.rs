@@ -7,6 +7,7 @@ use boot_common::tables::role;
 use boot_common::wire::option;
 use boot_common::{Mac, Reason};
 
+use super::rogues::{Admitted, MOST_OF_ONE};
 use super::{Asked, Place};
 use crate::Engine;
 use crate::command::{Incoming, Now};
@@ -45,11 +46,14 @@ impl Engine {
         self.happened_to(mac, asked.incoming.ifindex, step, asked.now);
     }
 
-    /// Another server's answer that was broadcast where this one gives the addresses.
-    ///
-    /// # Errors
-    /// Always: there is nothing to answer.
-    pub(crate) fn snooped(&mut self, incoming: &Incoming<'_>, now: Now) -> Reason {
+    /// Another server's answer that was broadcast where this one gives the addresses, and the station that sent it, where
+    /// that is known. There is nothing to answer.
+    pub fn snoop(&mut self, incoming: &Incoming<'_>, station: Option<Mac>, now: Now) {
+        let reason = self.snooped(incoming, station, now);
+        self.count(reason);
+    }
+
+    fn snooped(&mut self, incoming: &Incoming<'_>, station: Option<Mac>, now: Now) -> Reason {
         let Some(link) = self.entries.link(incoming.ifindex) else { return Reason::NoLink };
         if link.role != role::SERVER {
             return Reason::RoleOff;
@@ -74,13 +78,20 @@ impl Engine {
         }
         let kind = option_of(payload, option::MESSAGE_TYPE).and_then(|kind| kind.first().copied());
         let (complaint, other) = match kind {
-            Some(message::NAK) => (Complaint::RefusedBy(server, mac), OtherServer::Refused { server }),
+            Some(message::NAK) => {
+                (Complaint::RefusedBy(server, mac), OtherServer::Refused { server, station })
+            }
             Some(message::OFFER | message::ACK) => {
-                (Complaint::GivesAddresses(server), OtherServer::Gives { server, address: given })
+                (Complaint::GivesAddresses(server), OtherServer::Gives { server, station, address: given })
             }
             _ => return Reason::NotOurs,
         };
         if self.reports.is_first(complaint, now) {
+            let other = match self.reports.admit(station, now) {
+                Admitted::Yes => other,
+                Admitted::Last => OtherServer::TooMany { server, station, most: MOST_OF_ONE },
+                Admitted::No => return Reason::NotOurs,
+            };
             self.happened_to(mac, incoming.ifindex, Step::OtherServer(other), now);
         }
         Reason::NotOurs

@@ -18,6 +18,7 @@ mod proxy;
 pub(crate) mod reassembly;
 mod reduced;
 mod reply;
+pub(crate) mod rogues;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -312,7 +313,7 @@ impl Engine {
         self.commands.push(Command::Persist(Change::Delete(mac, address)));
     }
 
-    fn is_ours(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.policy.links().iter().any(|link| link.addresses.iter().any(|net| net.addr() == address))
     }
 

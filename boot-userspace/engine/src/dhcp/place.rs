@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use boot_common::Reason;
-use boot_common::decide::writes_to_us;
+use boot_common::decide::{is_station, writes_to_us};
 
 use super::Asked;
 use crate::Engine;
@@ -27,6 +27,8 @@ impl Engine {
         let (position, link) = self.policy.link(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
         let found = if giaddr.is_unspecified() {
             self.on_link(asked, link)
+        } else if !self.is_possible_relay(giaddr) {
+            return Err(Reason::BadRelay);
         } else {
             let selected = Ipv4Addr::from(asked.facts.link_selection);
             let selected = if selected.is_unspecified() { giaddr } else { selected };
@@ -42,12 +44,21 @@ impl Engine {
         } else {
             let from = *asked.incoming.from.ip();
             let complaint = Complaint::NoSubnetBehind { relay: giaddr, selects };
-            (complaint, NoSubnet::Behind { relay: giaddr, selects, from })
+            (complaint, NoSubnet::Behind { relay: giaddr, selects, from, station: None })
         };
         if self.reports.is_first(complaint, asked.now) {
             self.happened_to(asked.mac, asked.incoming.ifindex, Step::NoSubnet(place), asked.now);
         }
         Err(Reason::NoSubnet)
+    }
+
+    /// Whether a relay may have this address: it is neither this server's own, nor a subnet's own or broadcast address. The
+    /// kernel half knows one address of this server and one subnet of a machine.
+    fn is_possible_relay(&self, giaddr: Ipv4Addr) -> bool {
+        let subnet = self.policy.subnet_of(giaddr).and_then(|subnet| self.policy.subnets().get(subnet));
+        let is_station =
+            subnet.is_none_or(|subnet| is_station(giaddr.octets(), subnet.cidr.netmask().octets()));
+        is_station && !self.is_ours(giaddr)
     }
 
     /// The subnet of a client that no relay speaks for, and our address in it. Where the interface has several: that of

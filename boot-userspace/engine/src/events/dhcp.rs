@@ -113,13 +113,26 @@ pub enum OtherServer {
     Refused {
         /// The server.
         server: Ipv4Addr,
+        /// The station that sent the answer, where that is known.
+        station: Option<Mac>,
     },
     /// It gives an address where this one gives them.
     Gives {
         /// The server.
         server: Ipv4Addr,
+        /// The station that sent the answer, where that is known.
+        station: Option<Mac>,
         /// The address that it gives.
         address: Ipv4Addr,
+    },
+    /// Within an hour one station caused as many of these events as it may.
+    TooMany {
+        /// The server in its last answer.
+        server: Ipv4Addr,
+        /// The station, where that is known.
+        station: Option<Mac>,
+        /// How many it may cause.
+        most: u32,
     },
 }
 
@@ -197,6 +210,13 @@ pub enum Fault {
     NoRoom,
     /// It is BOOTP of a machine that nothing is reserved for.
     Bootp,
+    /// A relay names an address that no relay, link or server can have.
+    Relay {
+        /// The relay's address as it says (giaddr).
+        relay: Ipv4Addr,
+        /// The relay's station. Looked up by the daemon, and only if somebody reads the event.
+        station: Option<Mac>,
+    },
 }
 
 /// Who got no address.
@@ -221,5 +241,7 @@ pub enum NoSubnet {
         selects: Ipv4Addr,
         /// Who sent the request.
         from: Ipv4Addr,
+        /// The sender's station. Looked up by the daemon, and only if somebody reads the event.
+        station: Option<Mac>,
     },
 }

@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 
-use boot_common::Reason;
+use boot_common::{Mac, Reason};
 
 use super::complaint::{Complaint, Complaints};
 use super::{BootEvent, Queue};
 use crate::command::Now;
+use crate::dhcp::rogues::{Admitted, Rogues};
 
 /// Everything that somebody may want to hear of. All of it is bounded, whatever is reported.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     events: Queue,
     complaints: Complaints,
+    /// Stations that answer as other servers.
+    rogues: Rogues,
     /// How packets that reached the daemon ended.
     ended: HashMap<Reason, u64>,
 }
@@ -26,6 +29,11 @@ impl Reports {
     /// Whether a complaint is due: true the first time within an hour.
     pub(crate) fn is_first(&mut self, what: Complaint, now: Now) -> bool {
         self.complaints.is_first(what, now)
+    }
+
+    /// Whether a station may be reported once more as another server.
+    pub(crate) fn admit(&mut self, station: Option<Mac>, now: Now) -> Admitted {
+        self.rogues.admit(station, now)
     }
 
     /// Counts a packet by its end.

@@ -89,12 +89,43 @@ fn another_server_s_refusals_and_addresses_are_named_once_an_hour() {
     else {
         panic!("other steps")
     };
-    assert_eq!(refused, OtherServer::Refused { server: FOREIGN });
-    assert_eq!(gives, OtherServer::Gives { server: FOREIGN, address: given });
+    assert_eq!(refused, OtherServer::Refused { server: FOREIGN, station: None });
+    assert_eq!(gives, OtherServer::Gives { server: FOREIGN, station: None, address: given });
     lab.later(3599);
     assert!(all(&mut lab).is_empty());
     lab.later(1);
     assert_eq!(all(&mut lab).len(), 2, "it is still so an hour later");
+}
+
+/// What somebody sends who invents a server for each answer, and a true one at the same time.
+#[test]
+fn invented_servers_do_not_keep_the_line_of_a_true_one_out() {
+    let mut lab = Lab::new(CONFIG);
+    let given = Ipv4Addr::new(10, 1, 7, 7);
+    let station = |number: u8| Some(Mac([2, 0, 0, 0, 9, number]));
+    let snoop = |lab: &mut Lab, station, kind, server: Ipv4Addr| {
+        let payload = foreign(UNKNOWN, kind, given, server).to_vec().unwrap();
+        let (from, to) = (SocketAddrV4::new(server, 67), Ipv4Addr::BROADCAST);
+        let incoming = Incoming { ifindex: 7, port: 68, from, to, payload: &payload };
+        lab.engine.snoop(&incoming, station, lab.now);
+    };
+    let flood = |lab: &mut Lab| {
+        for number in 0..20_000_u32 {
+            let kind = if number % 2 == 0 { MessageType::Nak } else { MessageType::Offer };
+            snoop(lab, station(1), kind, Ipv4Addr::from(0x0b00_0001 + number));
+        }
+        told(lab)
+    };
+    let events = flood(&mut lab);
+    assert_eq!(events.len(), 11, "{events:#?}");
+    let last = OtherServer::TooMany { server: Ipv4Addr::new(11, 0, 0, 11), station: station(1), most: 10 };
+    assert!(matches!(events.last(), Some((_, Step::OtherServer(other))) if *other == last), "{events:#?}");
+    snoop(&mut lab, station(2), MessageType::Offer, FOREIGN);
+    let gives = OtherServer::Gives { server: FOREIGN, station: station(2), address: given };
+    let events = told(&mut lab);
+    assert!(matches!(events[..], [(_, Step::OtherServer(other))] if other == gives), "{events:#?}");
+    lab.later(3600);
+    assert_eq!(flood(&mut lab).len(), 11, "an hour later");
 }
 
 #[test]
@@ -144,7 +175,7 @@ fn an_unknown_relay_is_named_with_a_machine_behind_it_and_again_after_an_hour() 
             ref other => panic!("{other:?}"),
         }
     };
-    let place = NoSubnet::Behind { relay, selects: relay, from: behind };
+    let place = NoSubnet::Behind { relay, selects: relay, from: behind, station: None };
     assert_eq!(ask(&mut lab, UNKNOWN), Some((UNKNOWN, place)));
     assert_eq!(ask(&mut lab, OTHER), None);
     lab.later(3600);

@@ -151,8 +151,8 @@ impl Transfers {
                 self.carry_out(peer, before, step, now);
             }
             Packet::Error { code, message } => self.client_error(peer, code, message, now),
-            Packet::Unknown if self.transfers.contains_key(&peer) => {}
-            Packet::Unknown => self.refuse(peer, String::new(), code::ILLEGAL, "unknown opcode"),
+            Packet::NotAsked(_) if self.transfers.contains_key(&peer) => {}
+            Packet::NotAsked(what) => self.refuse(peer, String::new(), code::ILLEGAL, what),
             Packet::Cut => {}
         }
     }

@@ -28,8 +28,8 @@ pub(super) enum Packet {
         code: u16,
         message: String,
     },
-    /// An opcode that no client sends.
-    Unknown,
+    /// What no client sends, and what that is.
+    NotAsked(&'static str),
     /// Too short to be anything.
     Cut,
 }
@@ -136,7 +136,9 @@ pub(super) fn parse(packet: &[u8]) -> Packet {
             let text = take_string(text).map_or(text, |(text, _)| text);
             Packet::Error { code: u16::from_be_bytes(*code), message: printable(text) }
         }),
-        _ => Packet::Unknown,
+        3 => Packet::NotAsked("a DATA packet, which a server sends and not a client"),
+        6 => Packet::NotAsked("an OACK packet, which a server sends and not a client"),
+        _ => Packet::NotAsked("a packet of a kind that TFTP does not have"),
     }
 }
 

@@ -129,6 +129,19 @@ impl Lab {
         self.act().pop()
     }
 
+    /// What a station says in the name of another server each time.
+    fn snoop(&mut self, number: u8, from: SocketAddrV4) {
+        let server = Ipv4Addr::new(10, 1, 66, number);
+        let mut nak = message(UNKNOWN, MessageType::Nak);
+        nak.set_opcode(Opcode::BootReply);
+        nak.opts_mut().insert(DhcpOption::ServerIdentifier(server));
+        let payload = nak.to_vec().unwrap();
+        let to = Ipv4Addr::BROADCAST;
+        let incoming = Incoming { ifindex: 7, port: 68, from, to, payload: &payload };
+        self.engine.snoop(&incoming, Some(OTHER), self.now);
+        self.act();
+    }
+
     fn send_from(&mut self, message: &Message, from: Ipv4Addr) -> Option<Ipv4Addr> {
         let port = if message.giaddr().is_unspecified() { 68 } else { 67 };
         self.hear(&message.to_vec().unwrap(), 67, SocketAddrV4::new(from, port))
@@ -304,6 +317,10 @@ pub(super) fn elsewhere() {
         let bytes = foreign(mac, kind, theirs).to_vec().unwrap();
         lab.hear(&bytes, 68, SocketAddrV4::new(FOREIGN, 67));
     }
+    // A station that invents servers.
+    let from = SocketAddrV4::new(FOREIGN, 67);
+    super::lines(|| (0..8).for_each(|number| lab.snoop(number, from)));
+    (8..12).for_each(|number| lab.snoop(number, from));
     lab.send(&relayed(discover(NODE1), RELAY));
     lab.send_from(&relayed(discover(UNKNOWN), Ipv4Addr::new(10, 9, 0, 1)), Ipv4Addr::new(10, 9, 0, 2));
     let mut selects = relayed(discover(UNKNOWN), RELAY);
@@ -329,6 +346,7 @@ pub(super) fn dropped() {
     let mut broken = whole.clone();
     broken[236] = 1;
     lab.hear(&broken, 67, NOBODY);
+    lab.send_from(&relayed(discover(UNKNOWN), SERVER), Ipv4Addr::new(10, 1, 0, 9));
     // No news.
     lab.send(&release(UNKNOWN, Ipv4Addr::new(10, 1, 1, 33)));
 }

@@ -77,6 +77,7 @@ pub(super) fn write(event: &BootEvent) {
         ),
         Step::Dropped { reason, fault, from, length } => {
             let (name, says) = (reason.name(), reason.says());
+            let (mut relay, mut station) = (None, None);
             let mac = whose.mac.map_or_else(|| "an unknown machine".to_owned(), |mac| mac.to_string());
             let remedy = match fault {
                 Fault::Malformed => {
@@ -84,12 +85,16 @@ pub(super) fn write(event: &BootEvent) {
                 }
                 Fault::NoRoom => "it accepts only short answers (option 57): configure fewer options for it",
                 Fault::Bootp => "a BOOTP client is answered if a [[machine]] has its mac and an ip",
+                Fault::Relay { relay: named, station: found } => {
+                    (relay, station) = (Some(display(named)), found.map(display));
+                    "its giaddr, or the link or server in its option 82, is this server's own address, a network's or a broadcast address, or 0.0.0.0: correct the relay's settings, or find the host that sends as this relay"
+                }
             };
             if *fault == Fault::Bootp {
                 info!(step, by, reason = name, %mac, %from, interface, length,
                     "{mac} is not answered: {says}; {remedy}");
             } else {
-                warn!(step, by, reason = name, %mac, %from, interface, length,
+                warn!(step, by, reason = name, %mac, %from, relay, station, interface, length,
                     "{mac} is not answered: {says}; {remedy}");
             }
         }
@@ -101,11 +106,14 @@ pub(super) fn write(event: &BootEvent) {
         }
         Step::NoSubnet(NoSubnet::OnLink) => warn!(step, by, %mac, interface,
             "no address of {interface} is in a [[subnet]]: machines there, such as {mac}, get no address; write a [[subnet]] for {interface}"),
-        Step::NoSubnet(NoSubnet::Behind { relay, selects, from }) => {
+        Step::NoSubnet(NoSubnet::Behind { relay, selects, from, station }) => {
             let link =
                 if selects == relay { String::new() } else { format!(" selects the link {selects}, which") };
-            warn!(step, by, %mac, %relay, %from,
-                "relay {relay}{link} is in no [[subnet]]: machines behind it, such as {mac}, get no address (the request came from {from}); write a [[subnet]] that contains {selects}, or remove this server from the relay's list");
+            let sender =
+                station.map_or_else(|| from.to_string(), |station| format!("{from}, station {station}"));
+            let station = station.map(display);
+            warn!(step, by, %mac, %relay, %from, station,
+                "relay {relay}{link} is in no [[subnet]]: machines behind it, such as {mac}, get no address (the request came from {sender}); write a [[subnet]] that contains {selects}, or remove this server from the relay's list");
         }
         Step::Tftp(tftp) => write_tftp(whose, tftp),
         Step::Unheard(Unheard::Tftp { links: interfaces, requests }) => warn!(
@@ -166,10 +174,19 @@ fn write_other_server(whose: &Whose<'_>, other: OtherServer) {
             info!(step, by, %mac, name, %server, %address,
                 "{mac} took {address} from another DHCP server ({server}){not_ours}");
         }
-        OtherServer::Refused { server } => warn!(step, %mac, name, %server, interface,
-            "another DHCP server, {server}, sent a NAK to {mac} on {interface}, and the machine starts over: {instead}"),
-        OtherServer::Gives { server, address } => warn!(step, %mac, name, %server, interface, %address,
-            "another DHCP server, {server}, gives {address} to {mac} on {interface}, where this server gives the addresses: {instead}"),
+        OtherServer::Refused { server, station } => {
+            warn!(step, %mac, name, %server, station = station.map(display), interface,
+                "another DHCP server, {server}, sent a NAK to {mac} on {interface}, and the machine starts over: {instead}");
+        }
+        OtherServer::Gives { server, station, address } => {
+            warn!(step, %mac, name, %server, station = station.map(display), interface, %address,
+                "another DHCP server, {server}, gives {address} to {mac} on {interface}, where this server gives the addresses: {instead}");
+        }
+        OtherServer::TooMany { server, station, most } => {
+            let sender = station.map_or_else(|| server.to_string(), |station| format!("station {station}"));
+            warn!(step, %server, station = station.map(display), interface,
+                "{sender} on {interface} has had {most} lines within an hour as another DHCP server, most recently as {server}, and gets no more within this hour. It sends NAKs to many machines, or invents servers: look for its MAC in the switches' tables");
+        }
     }
 }
 

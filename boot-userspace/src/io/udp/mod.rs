@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
+use boot_common::Mac;
 use boot_common::wire::port::DHCP_SERVER;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -50,6 +51,8 @@ pub struct Received {
     pub from: SocketAddrV4,
     /// The destination address in its IP header, which may be a broadcast address.
     pub to: Ipv4Addr,
+    /// The station whose frame it came in, where frames are heard.
+    pub station: Option<Mac>,
 }
 
 impl Received {
@@ -63,17 +66,6 @@ impl Received {
 impl UdpSocket {
     /// Opens `port` on all addresses of `link`. Must be called inside a tokio runtime.
     pub fn bind(link: &Link, port: u16) -> Result<Self, BindError> {
-        Self::bind_at(link, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port), false)
-    }
-
-    /// Opens `port` for what is sent to 255.255.255.255 on `link`, beside whoever else has the port: unicast goes to them as
-    /// before, and of a broadcast everybody gets a copy.
-    pub fn bind_broadcast(link: &Link, port: u16) -> Result<Self, BindError> {
-        Self::bind_at(link, SocketAddrV4::new(Ipv4Addr::BROADCAST, port), true)
-    }
-
-    fn bind_at(link: &Link, address: SocketAddrV4, shared: bool) -> Result<Self, BindError> {
-        let port = address.port();
         let failed = |step: Step| move |error: io::Error| BindError::new(link, port, step, error);
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(failed(Step::Open))?;
         socket.set_nonblocking(true).map_err(failed(Step::Open))?;
@@ -85,8 +77,7 @@ impl UdpSocket {
         enlarge_receive_buffer(&socket, buffer);
         enlarge_send_buffer(&socket, SEND_BUFFER);
         socket.bind_device(Some(link.name.as_bytes())).map_err(failed(Step::BindToDevice))?;
-        socket.set_reuse_address(shared).map_err(failed(Step::Open))?;
-        socket.bind(&SocketAddr::from(address).into()).map_err(failed(Step::Bind))?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into()).map_err(failed(Step::Bind))?;
         let socket = tokio::net::UdpSocket::from_std(socket.into()).map_err(failed(Step::Open))?;
         Ok(Self { socket, link_index: i32::try_from(link.index).unwrap_or_default() })
     }
@@ -152,6 +143,7 @@ fn receive(socket: &impl AsRawFd, buf: &mut [u8]) -> io::Result<Received> {
         wire_len: message.bytes,
         from,
         to: to.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        station: None,
     })
 }
 
