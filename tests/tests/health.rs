@@ -88,6 +88,53 @@ fn an_interface_that_is_down_unplugged_or_gone_is_not_ready() -> Result<()> {
     xpxe.stop()
 }
 
+/// Everything gone, then the database in another's place.
+#[test]
+fn a_database_that_is_deleted_is_written_anew_and_one_that_is_replaced_is_not_ready() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let wire = place.client()?;
+    let state = place.rack.dir().join("state");
+    let clients: Vec<_> = (0..3u8).map(|number| Client::new([2, 0x77, 0, 0, 2, number])).collect();
+    let before = wire.lease(&clients[0])?.address();
+    for file in ["xpxe.db", "xpxe.db-wal", "xpxe.db-shm", "xpxe.db-leases0", "xpxe.db-leases1"] {
+        fs::remove_file(state.join(file))?;
+    }
+    xpxe.wait_for_event("that it was deleted", SOON, |event| {
+        event.message().contains("the database was deleted while xpxe runs")
+    })?;
+    xpxe.wait_for_event("that a journal was deleted", SOON, |event| {
+        event.message().contains("a journal of the database was deleted")
+    })?;
+    wait_for(&place, "ready\n")?;
+    let later = wire.lease(&clients[1])?.address();
+    xpxe.kill9()?;
+    xpxe.restart()?;
+    let listed = xpxe.command(&[
+        "leases",
+        "list",
+        "--config",
+        &place.rack.dir().join("xpxe.toml").display().to_string(),
+    ])?;
+    ensure!([before, later].iter().all(|address| listed.contains(&address.to_string())), "{listed}");
+    for (client, address) in clients.iter().zip([before, later]) {
+        // A lease that nobody had would be refused or not be answered.
+        let renewed = wire.lease(client)?.address();
+        ensure!(renewed == address, "had {address}, and after a restart {renewed}");
+    }
+
+    fs::rename(state.join("xpxe.db"), state.join("aside"))?;
+    fs::copy(state.join("aside"), state.join("xpxe.db"))?;
+    wait_for(&place, "was replaced while xpxe runs")?;
+    let offer = wire.discover(&clients[2])?;
+    let answer = wire.ask_within(&clients[2].request(&offer), SILENCE)?;
+    ensure!(answer.is_none(), "an ACK that nothing stands for: {answer:?}");
+    fs::remove_file(state.join("xpxe.db"))?;
+    wait_for(&place, "ready\n")?;
+    wire.lease(&clients[2]).with_context(|| xpxe.last_lines(20))?;
+    xpxe.stop()
+}
+
 fn off() -> Settings {
     Settings { fast_path: "off", ..known() }
 }

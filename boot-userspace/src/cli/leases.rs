@@ -20,9 +20,10 @@ use crate::cli::import::{self, Format, Source};
 use crate::daemon::{Daemon, log};
 use crate::host::clock;
 use crate::host::clock::now;
+use crate::host::lock::{Lock, with_pid};
 use crate::host::size::human_size;
 use crate::http::admin::{self, ImportResult, LEASES, Lease, Problem};
-use crate::store::Store;
+use crate::store::{self, Copy, Store, StoreError};
 use boot_engine::Engine;
 use boot_engine::config::Config;
 use boot_engine::leases::Which;
@@ -248,12 +249,21 @@ enum Purpose {
     Import,
 }
 
+/// What lasts as long as the store is used.
+enum Held {
+    /// The store has it.
+    Nothing,
+    /// What is looked at, and the lock of the original.
+    Copy { _copy: Copy, _lock: Lock },
+}
+
 /// The answering side of the API.
 enum Api {
     /// The daemon.
     Daemon(DaemonApi),
-    /// Without a running daemon: one in this process, without sockets and kernel half, on the store.
-    Store(Router),
+    /// Without a running daemon: one in this process, without sockets and kernel half, on the store, or on a copy of it
+    /// where nothing is to be changed.
+    Store { router: Router, _held: Held },
 }
 
 impl Api {
@@ -262,11 +272,10 @@ impl Api {
         if let Some(daemon) = DaemonApi::open(&admin::socket(&config.state_dir)).await? {
             return Ok(Self::Daemon(daemon));
         }
-        eprintln!("xpxe: the daemon is not running: this is its store in {}", config.state_dir.display());
-        Ok(Self::Store(Self::stored(config, purpose).await?))
+        Self::stored(config, purpose).await
     }
 
-    async fn stored(config: Config, purpose: Purpose) -> Result<Router> {
+    async fn stored(config: Config, purpose: Purpose) -> Result<Self> {
         if purpose != Purpose::Import && !config.state_dir.exists() {
             bail!("there is no {}: xpxe has not run with this configuration yet", config.state_dir.display());
         }
@@ -275,7 +284,21 @@ impl Api {
                 "xpxe: pinned kernel programs keep answering as before until xpxe is started or detached (xpxe detach)"
             );
         }
-        let store = Store::open(&config.state_dir).await?;
+        let lock = store::lock(&config.state_dir).map_err(|error| match error {
+            StoreError::InUse { pid, .. } => anyhow!(
+                "xpxe{} runs, and does not answer on {}: it starts or ends, or the socket was deleted; try again, or restart xpxe",
+                with_pid(pid),
+                admin::socket(&config.state_dir).display()
+            ),
+            other => other.into(),
+        })?;
+        eprintln!("xpxe: the daemon is not running: this is its store in {}", config.state_dir.display());
+        let (store, held) = if purpose == Purpose::Look {
+            let copy = Copy::of(&config.state_dir).await?;
+            (copy.store.clone(), Held::Copy { _copy: copy, _lock: lock })
+        } else {
+            (Store::open_alone(&config.state_dir, lock).await?, Held::Nothing)
+        };
         let leases = store.leases().await?;
         let machines = Machines::new(config.machines.iter().cloned())?;
         let policy = Policy::new(config, machines, Vec::new(), |_| Err(String::new()));
@@ -283,7 +306,7 @@ impl Api {
         let daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
         let router = admin::router(daemon.asks());
         tokio::spawn(daemon.run(Vec::new(), None));
-        Ok(router)
+        Ok(Self::Store { router, _held: held })
     }
 
     /// The answer's body; a refusal is an error with the reason that the API gives.
@@ -291,7 +314,7 @@ impl Api {
         let request = daemon_api::request(method, path, body)?;
         let answer = match self {
             Self::Daemon(daemon) => daemon.send(request).await?,
-            Self::Store(router) => TowerToHyperService::new(router.clone()).call(request).await?,
+            Self::Store { router, .. } => TowerToHyperService::new(router.clone()).call(request).await?,
         };
         let (status, body) = daemon_api::read(answer).await?;
         if status.is_success() {

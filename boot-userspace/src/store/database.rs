@@ -7,39 +7,57 @@
 //! transaction by itself and sqlx believes it to be open, and after a disk that was read-only the file is open for reading
 //! only: such a connection would refuse every later commit.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
+use tracing::warn;
 
+use super::file_id::{FileId, remove};
 use super::{Change, FILE, Lease, Location, StoreError, lease, write};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many leases are turned into statements at once.
+const AT_ONCE: usize = 10_000;
+
+/// What became of a database's file while it was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It has its name.
+    Kept,
+    /// Nothing has its name.
+    Deleted,
+    /// Another file has its name.
+    Replaced,
+}
+
 /// The open table.
 #[derive(Clone, Debug)]
 pub(super) struct Database {
     connection: Arc<Mutex<Option<SqliteConnection>>>,
+    /// Which file it is.
+    id: Arc<std::sync::Mutex<Option<FileId>>>,
     location: Location,
 }
 
 impl Database {
     /// Opens the file, which is there, and brings the tables up to date.
     pub(super) async fn open(location: Location) -> Result<Self, StoreError> {
-        let mut connection = connect(&location).await?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| location.explain_migration(error))?;
-        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), location })
+        let connection = Some(begin(&location).await?);
+        let id = FileId::at(&location.file);
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), id: Arc::new(id.into()), location })
     }
 
     /// All rows, in no particular order. One that cannot be read is reported in the log and left out.
@@ -97,7 +115,14 @@ impl Database {
     /// Closes the connection, the last one with its write-ahead log. The next use opens another.
     pub(super) async fn disconnect(&self) {
         if let Ok(mut place) = self.place().await {
-            close(&mut place).await;
+            self.let_go(&mut place).await;
+        }
+    }
+
+    /// Closes the connection, unless it is all that is left of a database that has lost its name.
+    async fn let_go(&self, place: &mut Option<SqliteConnection>) {
+        if self.fate() == Fate::Kept {
+            close(place).await;
         }
     }
 
@@ -109,13 +134,101 @@ impl Database {
         let mut place = self.place().await?;
         let connection = match &mut *place {
             Some(connection) => connection,
-            none => none.insert(connect(&self.location).await?),
+            none => {
+                if self.fate() == Fate::Replaced {
+                    return Err(self.location.replaced());
+                }
+                none.insert(connect(&self.location).await?)
+            }
         };
         let worked = work(connection).await;
         if worked.is_err() {
-            close(&mut place).await;
+            self.let_go(&mut place).await;
         }
         worked.map_err(|error| self.location.explain(error))
+    }
+
+    /// What became of the database's file since it was opened. It waits for the disk.
+    pub(super) fn fate(&self) -> Fate {
+        let id = *self.id();
+        match FileId::at(&self.location.file) {
+            None => Fate::Deleted,
+            there if there != id => Fate::Replaced,
+            _ => Fate::Kept,
+        }
+    }
+
+    /// Makes sure that what was committed has a name to be found by: writes a database that was deleted anew, and moves
+    /// what a deleted log had into the database.
+    ///
+    /// # Errors
+    /// Another file has the database's name, or it cannot be written.
+    pub(super) async fn keep(&self) -> Result<(), StoreError> {
+        match self.fate() {
+            Fate::Deleted => {
+                let leases = self.write_anew().await?;
+                warn!(
+                    leases,
+                    "the database was deleted while xpxe runs: its {leases} leases are in a new one. Leave the files in state_dir alone while xpxe runs: what is deleted just before xpxe ends is lost"
+                );
+                Ok(())
+            }
+            Fate::Replaced => Err(self.location.replaced()),
+            Fate::Kept => self.keep_log().await,
+        }
+    }
+
+    /// SQLite goes on in a log without a name, too, and another process that opens the database sees nothing of it.
+    async fn keep_log(&self) -> Result<(), StoreError> {
+        let is_there = || {
+            [beside(&self.location.file, "-wal"), beside(&self.location.file, "-shm")]
+                .iter()
+                .all(|path| path.exists())
+        };
+        let mut place = self.place().await?;
+        let Some(connection) = &mut *place else { return Ok(()) };
+        if is_there() {
+            return Ok(());
+        }
+        let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await;
+        // The next use makes a new log.
+        close(&mut place).await;
+        moved.map_err(|error| self.location.explain(error))?;
+        warn!(
+            "the database's log (-wal or -shm) was deleted while xpxe runs: what it had is in the database now. Leave the files in state_dir alone while xpxe runs: what is deleted just before xpxe ends is lost"
+        );
+        Ok(())
+    }
+
+    /// Writes all leases of a database that was deleted into a new one under its name, and gives their number. The new one
+    /// gets the name when it is whole.
+    async fn write_anew(&self) -> Result<usize, StoreError> {
+        let leases = self.leases().await?;
+        let explain = |error| self.location.explain_io(error);
+        let (file, new) = (&self.location.file, self.location.beside("-new"));
+        for ending in ["", "-wal", "-shm"] {
+            remove(&beside(&new.file, ending)).map_err(explain)?;
+        }
+        create(OpenOptions::new().create_new(true), &new.file).map_err(explain)?;
+        fill(&new, &leases).await?;
+        let mut place = self.place().await?;
+        // A new database must not be read with the old one's log.
+        for ending in ["-wal", "-shm"] {
+            remove(&beside(file, ending)).map_err(explain)?;
+        }
+        *self.id() = FileId::at(&new.file);
+        // Nobody's file is written over that has come just now.
+        std::fs::hard_link(&new.file, file).map_err(explain)?;
+        remove(&new.file).map_err(explain)?;
+        if let Some(dir) = file.parent() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(explain)?;
+        }
+        close(&mut place).await;
+        Ok(leases.len())
+    }
+
+    fn id(&self) -> std::sync::MutexGuard<'_, Option<FileId>> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn place(&self) -> Result<MutexGuard<'_, Option<SqliteConnection>>, StoreError> {
@@ -123,9 +236,30 @@ impl Database {
     }
 }
 
+/// Writes leases into a database that is empty, and closes it.
+async fn fill(location: &Location, leases: &[Lease]) -> Result<(), StoreError> {
+    let mut connection = begin(location).await?;
+    let filled = async {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for some in leases.chunks(AT_ONCE) {
+            let changes: Vec<Change> = some.iter().cloned().map(Change::Put).collect();
+            write::changes(&mut transaction, &changes).await?;
+        }
+        transaction.commit().await?;
+        connection.close().await
+    };
+    filled.await.map_err(|error| location.explain(error))
+}
+
+async fn begin(location: &Location) -> Result<SqliteConnection, StoreError> {
+    let mut connection = connect(location).await?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| location.explain_migration(error))?;
+    Ok(connection)
+}
+
 async fn connect(location: &Location) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::new()
-        .filename(&location.0)
+        .filename(&location.file)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -139,6 +273,13 @@ async fn close(place: &mut Option<SqliteConnection>) {
     {
         tracing::debug!("closing the store after a failure: {error}");
     }
+}
+
+/// A file that SQLite has beside the database.
+pub(super) fn beside(database: &Path, ending: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// Leases tell who is where, so only the owner may read them. A directory that exists keeps its mode.
@@ -155,6 +296,9 @@ pub(super) fn create_directory(state_dir: &Path) -> io::Result<()> {
 /// The same of the database.
 pub(super) fn create_file(state_dir: &Path) -> io::Result<()> {
     create_directory(state_dir)?;
-    let file = state_dir.join(FILE);
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file).map(drop)
+    create(OpenOptions::new().create(true).truncate(false), &state_dir.join(FILE))
+}
+
+fn create(how: &mut OpenOptions, file: &Path) -> io::Result<()> {
+    how.read(true).write(true).mode(0o600).open(file).map(drop)
 }

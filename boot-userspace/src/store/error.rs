@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use sqlx::migrate::MigrateError;
 
-use super::{FILE, Location};
+use super::{FILE, JOURNALS, Location};
 use crate::host::lock::with_pid;
 
 /// Why the store cannot be used. Its text is one sentence that says what to do.
@@ -39,6 +40,15 @@ pub enum StoreError {
         state_dir: PathBuf,
         /// That xpxe's process, where the kernel tells.
         pid: Option<u32>,
+    },
+    /// Another file has its name.
+    #[error(
+        "{path} was replaced while xpxe runs, and nothing is stored meanwhile: restart xpxe to use the file that is there now, \
+         or move that file away, and xpxe writes its leases into a new one"
+    )]
+    Replaced {
+        /// The database.
+        path: PathBuf,
     },
     /// Another process does not let go of it.
     #[error("{path} is locked by another process: is a second xpxe running, or a backup?")]
@@ -113,7 +123,7 @@ const NOTADB: i32 = 26;
 
 impl Location {
     pub(super) fn explain_io(&self, source: io::Error) -> StoreError {
-        let path = self.0.to_path_buf();
+        let path = self.shown.to_path_buf();
         match source.kind() {
             io::ErrorKind::PermissionDenied => StoreError::Permission { path },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
@@ -132,16 +142,37 @@ impl Location {
 
     /// Another process may change the store.
     pub(super) fn busy(&self) -> StoreError {
-        StoreError::Busy { path: self.0.to_path_buf() }
+        StoreError::Busy { path: self.shown.to_path_buf() }
     }
 
     /// The database of a `state_dir`.
     pub(super) fn in_dir(state_dir: &Path) -> Self {
-        Self(state_dir.join(FILE).into())
+        let file: Arc<Path> = state_dir.join(FILE).into();
+        Self { shown: Arc::clone(&file), file }
+    }
+
+    /// A copy of this one in another directory. Errors name the original.
+    pub(super) fn copied_to(&self, dir: &Path) -> Self {
+        Self { file: dir.join(FILE).into(), shown: Arc::clone(&self.shown) }
+    }
+
+    /// Another database beside this one.
+    pub(super) fn beside(&self, ending: &str) -> Self {
+        Self { file: super::database::beside(&self.file, ending).into(), shown: Arc::clone(&self.shown) }
+    }
+
+    /// The two journals.
+    pub(super) fn journals(&self) -> [PathBuf; 2] {
+        JOURNALS.map(|name| self.file.with_file_name(name))
+    }
+
+    /// Another file has the database's name.
+    pub(super) fn replaced(&self) -> StoreError {
+        StoreError::Replaced { path: self.shown.to_path_buf() }
     }
 
     pub(super) fn explain(&self, source: sqlx::Error) -> StoreError {
-        let path = self.0.to_path_buf();
+        let path = self.shown.to_path_buf();
         match result_code(&source) {
             Some(FULL) => StoreError::DiskFull { path },
             Some(PERM | AUTH) => StoreError::Permission { path },
@@ -159,7 +190,7 @@ impl Location {
     }
 
     fn state_of_disk(&self) -> Option<Disk> {
-        let disk = statvfs(self.0.parent()?).ok()?;
+        let disk = statvfs(self.file.parent()?).ok()?;
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Some(Disk::ReadOnly);
         }
@@ -169,7 +200,7 @@ impl Location {
     }
 
     pub(super) fn explain_migration(&self, error: MigrateError) -> StoreError {
-        let path = self.0.to_path_buf();
+        let path = self.shown.to_path_buf();
         match error {
             MigrateError::VersionMissing(version) => StoreError::Newer { path, version },
             MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => self.explain(source),

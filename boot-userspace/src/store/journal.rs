@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Change;
-use super::encoding::decode;
+use super::encoding::{decode, encode};
+use super::file_id::{FileId, remove};
 
 const MAGIC: [u8; 8] = *b"xpxe\0LJ1";
 /// Bytes of a file's head, and of a record's.
@@ -28,6 +29,8 @@ pub(super) struct Journal {
     path: PathBuf,
     /// None after a failure: a file that is open for writing keeps its disk from being mounted read-only.
     file: Option<File>,
+    /// Which file is this journal.
+    id: Option<FileId>,
     epoch: u64,
     end: u64,
     length: u64,
@@ -111,7 +114,7 @@ fn checksum(parts: &[&[u8]]) -> u64 {
 impl Journal {
     /// An empty one. What the file had is gone.
     pub(super) fn empty(path: PathBuf, epoch: u64) -> io::Result<Self> {
-        let mut journal = Self { path, file: None, epoch, end: HEAD, length: 0 };
+        let mut journal = Self { path, file: None, id: None, epoch, end: HEAD, length: 0 };
         journal.reset(epoch)?;
         Ok(journal)
     }
@@ -129,6 +132,26 @@ impl Journal {
         })?;
         (self.epoch, self.end) = (epoch, HEAD);
         Ok(())
+    }
+
+    /// Whether the file still has its name: what is in a file without a name is gone with the process. It waits for the
+    /// disk.
+    pub(super) fn is_kept(&self) -> bool {
+        self.id.is_some() && FileId::at(&self.path) == self.id
+    }
+
+    /// Makes the file anew, in place of whatever has its name, with these changes in it, durably. They have to be all that
+    /// it had.
+    pub(super) fn make_anew(&mut self, changes: &[Change]) -> io::Result<()> {
+        self.close();
+        self.id = None;
+        remove(&self.path)?;
+        self.reset(self.epoch)?;
+        let appended = if changes.is_empty() { Ok(()) } else { self.append(&encode(changes)) };
+        if appended.is_err() {
+            self.id = None;
+        }
+        appended
     }
 
     /// Whether there is room for a record of so many bytes.
@@ -185,6 +208,11 @@ impl Journal {
             let mut options = OpenOptions::new();
             let options = options.create(true).truncate(false).read(true).write(true).mode(0o600);
             let file = options.open(&self.path)?;
+            let id = Some(FileId::of(&file)?);
+            if self.id.is_some() && self.id != id {
+                return Err(io::Error::other("its file was replaced"));
+            }
+            self.id = id;
             self.length = file.metadata()?.len();
             self.file = Some(file);
             // Its name is on the disk before anything in it counts.

@@ -5,7 +5,7 @@
 //! layout of both files is SQLite's: sqlite.org/walformat.html.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -43,11 +43,7 @@ impl Loss {
 
 /// Looks at the files beside the database.
 pub(super) fn look(database: &Path) -> Loss {
-    let beside = |ending: &str| {
-        let mut name = database.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
+    let beside = |ending| super::database::beside(database, ending);
     let size = fs::metadata(database).map(|meta| meta.len()).ok();
     let (wal, index) =
         (fs::read(beside("-wal")).unwrap_or_default(), fs::read(beside("-shm")).unwrap_or_default());

@@ -4,10 +4,14 @@
 //! it goes into the database when there is time. Who opens the store brings into the database what an earlier process has
 //! left in the journal. One process at a time may change anything; others read both and see the same.
 
+mod copy;
 mod database;
 mod encoding;
 mod error;
+mod file_id;
 mod journal;
+#[cfg(test)]
+mod kept_tests;
 mod lease;
 mod loss;
 mod overlay;
@@ -27,6 +31,7 @@ use loss::Loss;
 use writer::Writer;
 
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
+pub use copy::Copy;
 pub use error::StoreError;
 
 use crate::host::lock::{Lock, LockError};
@@ -45,7 +50,12 @@ pub struct Store {
 
 /// Which file an error is about.
 #[derive(Clone, Debug)]
-struct Location(Arc<Path>);
+struct Location {
+    /// The database.
+    file: Arc<Path>,
+    /// The path that errors name.
+    shown: Arc<Path>,
+}
 
 /// What is waited for: that changes are durable, or why they cannot be.
 pub type Committed = oneshot::Receiver<Result<(), StoreError>>;
@@ -88,17 +98,9 @@ impl Store {
         let explain = |error| location.explain_io(error);
         let database = Database::open(location.clone()).await?;
         let Some(lock) = lock else { return Ok(Self { database, writer: None, location }) };
-        let paths = JOURNALS.map(|name| state_dir.join(name));
+        let paths = location.journals();
         let found = look(&paths).map_err(explain)?;
-        loss.warn(&location.0);
-        for (found, path) in found.iter().zip(&paths).filter(|(found, _)| found.is_damaged) {
-            let changes = found.changes.len();
-            let path = path.display();
-            tracing::warn!(
-                changes,
-                "{path} was cut off or damaged: {changes} changes of leases could be read from it. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
-            );
-        }
+        warn_of(loss, &found, &location);
         database.commit(&in_order(&found)).await?;
         let latest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
         let writer = Writer::start(paths.clone(), latest, database.clone(), location.clone(), lock);
@@ -111,7 +113,7 @@ impl Store {
     /// # Errors
     /// When the database or the journal cannot be read.
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let paths = JOURNALS.map(|name| self.location.0.with_file_name(name));
+        let paths = self.location.journals();
         loop {
             let before = self.look(&paths).await?;
             let leases = self.database.leases().await?;
@@ -210,9 +212,22 @@ impl Store {
 
 /// Makes the files that are missing, and says what of them has been lost before.
 fn prepare(state_dir: &Path, location: &Location) -> Result<Loss, StoreError> {
-    let loss = loss::look(&location.0);
+    let loss = loss::look(&location.file);
     database::create_file(state_dir).map_err(|error| location.explain_io(error))?;
     Ok(loss)
+}
+
+/// Says what the files have lost.
+fn warn_of(loss: Loss, found: &[Found; 2], location: &Location) {
+    loss.warn(&location.shown);
+    for (found, name) in found.iter().zip(JOURNALS).filter(|(found, _)| found.is_damaged) {
+        let (changes, path) = (found.changes.len(), location.shown.with_file_name(name));
+        let path = path.display();
+        tracing::warn!(
+            changes,
+            "{path} was cut off or damaged: {changes} changes of leases could be read from it. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+        );
+    }
 }
 
 fn look([first, second]: &[PathBuf; 2]) -> std::io::Result<[Found; 2]> {

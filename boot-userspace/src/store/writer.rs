@@ -15,9 +15,9 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::database::Database;
+use super::database::{Database, Fate};
 use super::encoding::encode;
 use super::journal::Journal;
 use super::{Change, Location, StoreError};
@@ -65,6 +65,7 @@ impl Writer {
         location: Location,
         lock: Lock,
     ) -> io::Result<Self> {
+        let looks_at = database.clone();
         let journals = [Journal::empty(first, latest + 1)?, Journal::empty(second, latest + 2)?];
         let (work, inbox) = channel();
         let (jobs, to_do) = channel();
@@ -75,13 +76,14 @@ impl Writer {
             for job in to_do {
                 match job {
                     // Nobody waits for it when the other thread has ended.
-                    Job::Apply(changes) => drop(finished.send(runtime.block_on(database.commit(&changes)))),
+                    Job::Apply(changes) => drop(finished.send(runtime.block_on(apply(&database, &changes)))),
                     Job::Disconnect => runtime.block_on(database.disconnect()),
                 }
             }
         })?;
         let scribe = Scribe {
             location,
+            database: looks_at,
             journals,
             current: 0,
             latest: latest + 2,
@@ -134,9 +136,18 @@ impl Writer {
     }
 }
 
+/// Brings changes into the database, which has its name before and after that.
+async fn apply(database: &Database, changes: &[Change]) -> Result<(), StoreError> {
+    database.keep().await?;
+    database.commit(changes).await?;
+    database.keep().await
+}
+
 /// Who writes the journals.
 struct Scribe {
     location: Location,
+    /// To look what became of its file.
+    database: Database,
     journals: [Journal; 2],
     current: usize,
     /// The latest epoch.
@@ -157,18 +168,13 @@ impl Scribe {
     /// Works until it is told to end, or nobody is left who could tell it anything.
     fn run(mut self, inbox: &Receiver<Work>) -> Option<oneshot::Sender<()>> {
         loop {
+            let has_nothing = self.written.is_empty() && self.left.is_empty();
             let patience = match self.trouble() {
                 _ if self.is_applying => LOOK,
-                Some(_) => AGAIN,
-                None => QUIET,
+                None if !has_nothing => QUIET,
+                _ => AGAIN,
             };
-            let has_nothing = self.written.is_empty() && self.left.is_empty();
-            let work = if has_nothing {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                inbox.recv_timeout(patience)
-            };
-            match work {
+            match inbox.recv_timeout(patience) {
                 Ok(Work::Commit(changes, reply)) => {
                     let committed = self.commit(changes);
                     if committed.is_err() {
@@ -182,7 +188,12 @@ impl Scribe {
                     self.apply();
                 }
                 Ok(Work::End(ended)) => return Some(ended),
-                Err(RecvTimeoutError::Timeout) if !self.is_applying => self.apply(),
+                Err(RecvTimeoutError::Timeout) if !self.is_applying => match self.look_after_files() {
+                    Err(failure) => self.tell(Some(&failure)),
+                    // Whoever uses the database looks after it.
+                    Ok(()) if has_nothing => self.hand_over(Arc::default()),
+                    Ok(()) => self.apply(),
+                },
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
@@ -204,10 +215,11 @@ impl Scribe {
     /// Appends changes to a journal that has room for them.
     fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         // The journal has its room already, but the database, where this goes to, would have to grow.
-        if statvfs(&*self.location.0).is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bfree == 0) {
-            return Err(StoreError::DiskFull { path: self.location.0.to_path_buf() });
+        if statvfs(&*self.location.file).is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bfree == 0) {
+            return Err(StoreError::DiskFull { path: self.location.shown.to_path_buf() });
         }
-        let payload = encode(&changes);
+        self.look_after_files()?;
+        let (payload, before) = (encode(&changes), self.written.len());
         if !Journal::could_have_room(payload.len()) {
             return self.commit_without_journal(changes);
         }
@@ -220,7 +232,38 @@ impl Scribe {
         let appended = self.journals[self.current].append(&payload);
         appended.map_err(|error| self.location.explain_write(error))?;
         self.written.extend(changes);
+        // In a file without a name it would be gone with this process.
+        if let Err(failure) = self.keep_journals() {
+            self.written.truncate(before);
+            return Err(failure);
+        }
         Ok(())
+    }
+
+    /// Makes journals anew that were deleted or replaced: all that they had is known here.
+    fn keep_journals(&mut self) -> Result<(), StoreError> {
+        for number in [1 - self.current, self.current] {
+            let journal = &mut self.journals[number];
+            if journal.is_kept() {
+                continue;
+            }
+            let had = if number == self.current { &self.written } else { &*self.left };
+            journal.make_anew(had).map_err(|error| self.location.explain_write(error))?;
+            let changes = had.len();
+            warn!(
+                changes,
+                "a journal of the database was deleted or replaced while xpxe runs: the {changes} changes of leases that it had are in a new one. Leave the files in state_dir alone while xpxe runs: what is deleted just before xpxe ends is lost"
+            );
+        }
+        Ok(())
+    }
+
+    /// Notices files that were deleted or replaced while nobody commits anything.
+    fn look_after_files(&mut self) -> Result<(), StoreError> {
+        if self.database.fate() == Fate::Replaced {
+            return Err(self.location.replaced());
+        }
+        self.keep_journals()
     }
 
     /// More than a journal can have goes into the database at once, behind everything else.
@@ -266,6 +309,9 @@ impl Scribe {
     fn finish(&mut self, applied: Result<(), StoreError>) -> Result<(), StoreError> {
         self.is_applying = false;
         let emptied = applied.and_then(|()| {
+            if self.left.is_empty() {
+                return Ok(());
+            }
             self.latest += 1;
             let emptied = self.journals[1 - self.current].reset(self.latest);
             emptied.map_err(|error| self.location.explain_write(error))
@@ -273,17 +319,19 @@ impl Scribe {
         if emptied.is_ok() {
             self.left = Arc::default();
         }
-        self.tell(emptied.as_ref().err().map(ToString::to_string));
+        self.tell(emptied.as_ref().err());
         emptied
     }
 
     /// Says once that the database takes nothing, and once that it does.
-    fn tell(&self, now: Option<String>) {
+    fn tell(&self, failure: Option<&StoreError>) {
+        let now = failure.map(ToString::to_string);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match &now {
+        match failure {
             _ if *trouble == now => {}
+            Some(failure @ StoreError::Replaced { .. }) => error!("{failure}"),
             Some(failure) => {
-                error!("{failure}: until the database recovers, leases are kept in the journal beside it")
+                error!("{failure}: until the database recovers, leases are kept in the journal beside it");
             }
             None => info!("the database stores leases again"),
         }
