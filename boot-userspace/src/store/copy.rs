@@ -38,9 +38,9 @@ impl Copy {
         }
         database::create_file(&dir.0).map_err(temporary)?;
         let location = original.copied_to(&dir.0);
-        let found = look(&location.journals()).map_err(|error| location.explain_io(error))?;
-        warn_of(loss, &found, &location);
         let database = Database::open(location.clone()).await?;
+        let found = look(&location)?;
+        warn_of(loss, &found, &location, &database).await?;
         Ok(Self { store: Store { database, writer: None, location }, dir })
     }
 }

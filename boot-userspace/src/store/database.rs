@@ -76,6 +76,12 @@ impl Database {
         }
     }
 
+    /// Whether there is any.
+    pub(super) async fn has_leases(&self) -> Result<bool, StoreError> {
+        let one = "SELECT 1 FROM leases LIMIT 1";
+        self.with(async |connection| Ok(sqlx::query(one).fetch_optional(connection).await?.is_some())).await
+    }
+
     /// Makes all changes, in their order, or none. When it returns `Ok` they survive a power cut.
     pub(super) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {

@@ -65,6 +65,11 @@ fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
     bytes.extend(text.unwrap_or_default());
 }
 
+/// Whether what was encoded may begin like that.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(&(PUT | DELETE | LIFT)))
+}
+
 /// What was encoded; nothing unless all of it can be read.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     let mut reader = Reader(bytes);

@@ -58,13 +58,13 @@ pub enum StoreError {
     },
     /// The disk does not read or write it.
     #[error(
-        "{path} cannot be read or written ({source}): look for errors of its disk in the kernel's log (dmesg)"
+        "{path} cannot be read or written ({error}): look for errors of its disk in the kernel's log (dmesg)"
     )]
     Disk {
         /// The database.
         path: PathBuf,
         /// SQLite's or the system's answer.
-        source: sqlx::Error,
+        error: sqlx::Error,
     },
     /// It is no SQLite database, or a broken one.
     #[error(
@@ -87,12 +87,12 @@ pub enum StoreError {
         version: i64,
     },
     /// Anything else about the file or its directory.
-    #[error("cannot open {path}: {source}: check state_dir")]
+    #[error("cannot open {path}: {error}: check state_dir")]
     File {
         /// The database.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// A bug.
     #[error(
@@ -100,12 +100,12 @@ pub enum StoreError {
     )]
     Gone,
     /// Anything else SQLite said.
-    #[error("the database {path} failed: {source}")]
+    #[error("the database {path} failed: {error}")]
     Database {
         /// The database.
         path: PathBuf,
         /// SQLite's answer.
-        source: sqlx::Error,
+        error: sqlx::Error,
     },
 }
 
@@ -122,20 +122,20 @@ const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 
 impl Location {
-    pub(super) fn explain_io(&self, source: io::Error) -> StoreError {
+    pub(super) fn explain_io(&self, error: io::Error) -> StoreError {
         let path = self.shown.to_path_buf();
-        match source.kind() {
+        match error.kind() {
             io::ErrorKind::PermissionDenied => StoreError::Permission { path },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
             io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
-            _ => StoreError::File { path, source },
+            _ => StoreError::File { path, error },
         }
     }
 
     /// What a journal's file said.
-    pub(super) fn explain_write(&self, source: io::Error) -> StoreError {
-        match self.explain_io(source) {
-            StoreError::File { path, source } => StoreError::Disk { path, source: source.into() },
+    pub(super) fn explain_write(&self, error: io::Error) -> StoreError {
+        match self.explain_io(error) {
+            StoreError::File { path, error } => StoreError::Disk { path, error: error.into() },
             other => other,
         }
     }
@@ -161,6 +161,12 @@ impl Location {
         Self { file: super::database::beside(&self.file, ending).into(), shown: Arc::clone(&self.shown) }
     }
 
+    /// This file, as errors have it.
+    pub(super) fn journal(&self, path: &Path) -> Self {
+        let shown = path.file_name().map_or_else(|| path.to_owned(), |name| self.shown.with_file_name(name));
+        Self { file: Arc::clone(&self.file), shown: shown.into() }
+    }
+
     /// The two journals.
     pub(super) fn journals(&self) -> [PathBuf; 2] {
         JOURNALS.map(|name| self.file.with_file_name(name))
@@ -171,9 +177,9 @@ impl Location {
         StoreError::Replaced { path: self.shown.to_path_buf() }
     }
 
-    pub(super) fn explain(&self, source: sqlx::Error) -> StoreError {
+    pub(super) fn explain(&self, error: sqlx::Error) -> StoreError {
         let path = self.shown.to_path_buf();
-        match result_code(&source) {
+        match result_code(&error) {
             Some(FULL) => StoreError::DiskFull { path },
             Some(PERM | AUTH) => StoreError::Permission { path },
             Some(READONLY) => StoreError::ReadOnly { path },
@@ -182,10 +188,10 @@ impl Location {
             Some(IOERR | CANTOPEN) => match self.state_of_disk() {
                 Some(Disk::Full) => StoreError::DiskFull { path },
                 Some(Disk::ReadOnly) => StoreError::ReadOnly { path },
-                None => StoreError::Disk { path, source },
+                None => StoreError::Disk { path, error },
             },
-            Some(CORRUPT | NOTADB) => StoreError::Damaged { path, detail: source.to_string() },
-            _ => StoreError::Database { path, source },
+            Some(CORRUPT | NOTADB) => StoreError::Damaged { path, detail: error.to_string() },
+            _ => StoreError::Database { path, error },
         }
     }
 
@@ -204,7 +210,7 @@ impl Location {
         match error {
             MigrateError::VersionMissing(version) => StoreError::Newer { path, version },
             MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => self.explain(source),
-            other => StoreError::Database { path, source: other.into() },
+            other => StoreError::Database { path, error: other.into() },
         }
     }
 }

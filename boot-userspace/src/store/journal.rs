@@ -6,12 +6,12 @@
 //! no more. What ends in a record that is not whole was never confirmed to anybody.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Change;
-use super::encoding::{decode, encode};
+use super::encoding::{decode, encode, may_begin};
 use super::file_id::{FileId, remove};
 
 const MAGIC: [u8; 8] = *b"xpxe\0LJ1";
@@ -49,11 +49,26 @@ pub(super) struct Found {
 
 /// Reads a file that may be in use. One that is not there is empty.
 pub(super) fn read(path: &Path) -> io::Result<Found> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(parse(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::default()),
-        Err(error) => Err(error),
-    }
+    let file = match open(OpenOptions::new().read(true), path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
+        opened => opened?,
+    };
+    // No journal is longer.
+    let mut bytes = Vec::new();
+    file.take(CAPACITY).read_to_end(&mut bytes)?;
+    Ok(parse(&bytes))
+}
+
+/// Opens a file, and nothing else that may have its name: a pipe would be waited for.
+fn open(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = how.custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file: move it away")) }
+}
+
+/// Whether a journal is missing, or another one's copy: a start makes both, with different epochs.
+pub(super) fn is_one_missing(found: &[Found; 2]) -> bool {
+    let [first, second] = found.each_ref().map(|found| found.epoch);
+    first == second || found.iter().any(|found| found.epoch == 0 && !found.is_damaged)
 }
 
 fn parse(bytes: &[u8]) -> Found {
@@ -70,8 +85,8 @@ fn parse(bytes: &[u8]) -> Found {
         at = next;
     }
     // Each record is on the disk before the next one is written, so only the last one may be torn.
-    let behind = length_at(bytes, at).and_then(|length| at.checked_add(RECORD_HEAD)?.checked_add(length));
-    let has_hole = behind.is_some_and(|behind| record(bytes, epoch, behind).is_some());
+    // The length of one that is damaged may be, too: nothing tells where the next one begins.
+    let has_hole = (at + 1..bytes.len()).any(|behind| record(bytes, epoch, behind).is_some());
     // It ends in zeros, whole chunks of them unless it was just growing.
     let rest = bytes.get(at..).unwrap_or_default();
     let is_cut = !(bytes.len() as u64).is_multiple_of(CHUNK)
@@ -98,6 +113,10 @@ fn record(bytes: &[u8], epoch: u64, at: usize) -> Option<(&[u8], usize)> {
     let next = start.checked_add(length_at(bytes, at)?)?;
     let payload = bytes.get(start..next)?;
     let sum: [u8; 8] = bytes.get(at + 4..start)?.try_into().ok()?;
+    // Without this, looking for records at every offset of what earlier epochs left takes a second.
+    if !may_begin(payload) {
+        return None;
+    }
     (sum == sum_of(epoch, at as u64, payload).to_le_bytes()).then_some((payload, next))
 }
 
@@ -132,6 +151,11 @@ impl Journal {
         })?;
         (self.epoch, self.end) = (epoch, HEAD);
         Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether the file still has its name: what is in a file without a name is gone with the process. It waits for the
@@ -207,7 +231,7 @@ impl Journal {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             let options = options.create(true).truncate(false).read(true).write(true).mode(0o600);
-            let file = options.open(&self.path)?;
+            let file = open(options, &self.path)?;
             let id = Some(FileId::of(&file)?);
             if self.id.is_some() && self.id != id {
                 return Err(io::Error::other("its file was replaced"));
@@ -303,10 +327,30 @@ mod tests {
         bytes[ends[1] - 1] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(numbers(&path), (vec![1], true));
+        // Its length is damaged, so it does not tell where the last one begins.
+        for byte in ends[0]..ends[0] + 4 {
+            let mut bytes = whole.clone();
+            bytes[byte] ^= 0x55;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(numbers(&path), (vec![1], true), "byte {byte}");
+        }
         std::fs::write(&path, &whole[..ends[1]]).unwrap();
         assert_eq!(numbers(&path), (vec![1, 2], true), "cut off");
         std::fs::write(&path, &whole[1..]).unwrap();
         assert_eq!(numbers(&path), (vec![], true), "no head");
+    }
+
+    #[test]
+    fn only_a_file_is_read_and_no_more_than_a_journal_can_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("move it away"), "a pipe");
+        std::fs::remove_file(&path).unwrap();
+        let mut journal = Journal::empty(path.clone(), 1).unwrap();
+        journal.append(&encode(&[change(1)])).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(numbers(&path), (vec![1], false));
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Change, FILE, JOURNALS, Lease, LeaseState, Store, StoreError};
+use super::{
+    Change, FILE, JOURNALS, Lease, LeaseState, Location, Store, StoreError, encoding, is_journal_lost,
+    journal, look,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -158,6 +161,65 @@ fn nothing_is_stored_while_another_file_has_the_name() {
         store.commit(&[put(3)]).await.unwrap();
         store.settle().await.unwrap();
         assert_eq!(after_a_kill(dir.path()).await, [1, 2, 3]);
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_journal_that_is_gone_at_a_start_is_said_to_be() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = |number: usize| dir.path().join(JOURNALS[number]);
+        let is_lost = async |store: &Store| {
+            is_journal_lost(&look(&Location::in_dir(dir.path())).unwrap(), &store.database).await.unwrap()
+        };
+        let store = Store::open(dir.path()).await.unwrap();
+        fs::remove_file(journal(0)).unwrap();
+        assert!(!is_lost(&store).await, "there was no lease yet");
+        store.commit(&[put(1)]).await.unwrap();
+        store.settle().await.unwrap();
+        assert!(!is_lost(&store).await, "it was made anew");
+        store.close().await;
+        let whole = [0, 1].map(|number| fs::read(journal(number)).unwrap());
+        let store = Store::open(dir.path()).await.unwrap();
+        for number in [0, 1] {
+            let other = &whole[1 - number];
+            for lost in [None, Some(vec![]), Some(vec![0; whole[number].len()]), Some(other.clone())] {
+                fs::write(journal(1 - number), other).unwrap();
+                match &lost {
+                    Some(bytes) => fs::write(journal(number), bytes).unwrap(),
+                    None => fs::remove_file(journal(number)).unwrap(),
+                }
+                assert!(is_lost(&store).await, "journal {number} is {:?}", lost.map(|bytes| bytes.len()));
+            }
+        }
+        fs::remove_file(journal(1)).unwrap();
+        fs::remove_file(journal(0)).unwrap();
+        assert!(is_lost(&store).await, "both");
+        store.close().await;
+    });
+}
+
+/// The head of the later journal is damaged, and its records are still there.
+#[test]
+fn records_of_a_journal_whose_head_was_damaged_never_count_again() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let append =
+            |journal: &mut journal::Journal, change| journal.append(&encoding::encode(&[change])).unwrap();
+        let path = |number: usize| dir.path().join(JOURNALS[number]);
+        let mut later = journal::Journal::empty(path(0), 3).unwrap();
+        append(&mut later, put(10));
+        append(&mut later, put(11));
+        drop(journal::Journal::empty(path(1), 2).unwrap());
+        let mut bytes = fs::read(path(0)).unwrap();
+        bytes[17] ^= 1;
+        fs::write(path(0), bytes).unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        // As long as the old first one.
+        // Before the database has it: what a kill leaves then is in the journals.
+        store.commit(&[put(20)]).await.unwrap();
+        assert_eq!(after_a_kill(dir.path()).await, [20]);
         store.close().await;
     });
 }

@@ -20,7 +20,7 @@ mod tests;
 mod write;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -34,6 +34,7 @@ pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
 pub use error::StoreError;
 
+use crate::host::clock;
 use crate::host::lock::{Lock, LockError};
 
 const FILE: &str = "xpxe.db";
@@ -95,17 +96,17 @@ impl Store {
     async fn open_with(state_dir: &Path, lock: Option<Lock>) -> Result<Self, StoreError> {
         let location = Location::in_dir(state_dir);
         let loss = prepare(state_dir, &location)?;
-        let explain = |error| location.explain_io(error);
         let database = Database::open(location.clone()).await?;
         let Some(lock) = lock else { return Ok(Self { database, writer: None, location }) };
         let paths = location.journals();
-        let found = look(&paths).map_err(explain)?;
-        warn_of(loss, &found, &location);
+        let found = look(&location)?;
+        warn_of(loss, &found, &location, &database).await?;
         database.commit(&in_order(&found)).await?;
-        let latest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
+        // Of a journal whose head was damaged nobody knows the epoch, and records of that epoch must not count again.
+        let clock = u64::try_from(clock::wall().as_nanos()).unwrap_or(0);
+        let latest = found.iter().map(|found| found.epoch).max().unwrap_or(0).max(clock);
         let writer = Writer::start(paths.clone(), latest, database.clone(), location.clone(), lock);
-        let writer = Some(writer.map_err(|error| location.explain_write(error))?);
-        Ok(Self { database, writer, location })
+        Ok(Self { database, writer: Some(writer?), location })
     }
 
     /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
@@ -113,12 +114,11 @@ impl Store {
     /// # Errors
     /// When the database or the journal cannot be read.
     pub async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let paths = self.location.journals();
         loop {
-            let before = self.look(&paths).await?;
+            let before = self.look().await?;
             let leases = self.database.leases().await?;
             // What leaves a journal meanwhile may be in neither.
-            let after = self.look(&paths).await?;
+            let after = self.look().await?;
             let epochs = |found: &[Found; 2]| found.each_ref().map(|found| found.epoch);
             if epochs(&before) == epochs(&after) {
                 return Ok(overlay::overlay(leases, &in_order(&before)));
@@ -127,10 +127,10 @@ impl Store {
     }
 
     /// What the journals have. Reading them is done elsewhere: it may wait for the disk.
-    async fn look(&self, paths: &[PathBuf; 2]) -> Result<[Found; 2], StoreError> {
-        let paths = paths.clone();
-        let found = tokio::task::spawn_blocking(move || look(&paths)).await;
-        found.unwrap_or_else(|_| Ok(<[Found; 2]>::default())).map_err(|error| self.location.explain_io(error))
+    async fn look(&self) -> Result<[Found; 2], StoreError> {
+        let location = self.location.clone();
+        let found = tokio::task::spawn_blocking(move || look(&location)).await;
+        found.unwrap_or_else(|_| Ok(<[Found; 2]>::default()))
     }
 
     /// Begins to make all changes, in their order, or none. `Ok` comes when they survive a power cut.
@@ -218,8 +218,22 @@ fn prepare(state_dir: &Path, location: &Location) -> Result<Loss, StoreError> {
 }
 
 /// Says what the files have lost.
-fn warn_of(loss: Loss, found: &[Found; 2], location: &Location) {
+async fn warn_of(
+    loss: Loss,
+    found: &[Found; 2],
+    location: &Location,
+    database: &Database,
+) -> Result<(), StoreError> {
     loss.warn(&location.shown);
+    let [first, second] = JOURNALS;
+    if is_journal_lost(found, database).await? {
+        let changes: usize = found.iter().map(|found| found.changes.len()).sum();
+        let dir = location.shown.parent().unwrap_or(&location.shown).display();
+        tracing::warn!(
+            changes,
+            "{first} or {second} in {dir} was deleted, emptied or replaced while no xpxe ran: {changes} changes of leases could be read from them. If xpxe was killed before, the latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+        );
+    }
     for (found, name) in found.iter().zip(JOURNALS).filter(|(found, _)| found.is_damaged) {
         let (changes, path) = (found.changes.len(), location.shown.with_file_name(name));
         let path = path.display();
@@ -228,10 +242,20 @@ fn warn_of(loss: Loss, found: &[Found; 2], location: &Location) {
             "{path} was cut off or damaged: {changes} changes of leases could be read from it. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
         );
     }
+    Ok(())
 }
 
-fn look([first, second]: &[PathBuf; 2]) -> std::io::Result<[Found; 2]> {
-    Ok([journal::read(first)?, journal::read(second)?])
+/// Whether a journal that may have had leases is gone. During the very first start there are no leases, and perhaps not both
+/// journals yet.
+async fn is_journal_lost(found: &[Found; 2], database: &Database) -> Result<bool, StoreError> {
+    let has_changes = found.iter().any(|found| !found.changes.is_empty());
+    Ok(journal::is_one_missing(found) && (has_changes || database.has_leases().await?))
+}
+
+fn look(location: &Location) -> Result<[Found; 2], StoreError> {
+    let read = |path: &Path| journal::read(path).map_err(|error| location.journal(path).explain_io(error));
+    let [first, second] = location.journals();
+    Ok([read(&first)?, read(&second)?])
 }
 
 /// What was committed first comes first.

@@ -168,7 +168,7 @@ fn what_was_left_in_the_journals_is_brought_into_the_database_in_its_order() {
         let store = Store::open(dir.path()).await.unwrap();
         assert_eq!(sorted(&store).await, expected);
         assert_eq!(store.database.leases().await.unwrap().len(), 2, "they are in the database");
-        let found = look(&JOURNALS.map(|name| dir.path().join(name))).unwrap();
+        let found = look(&Location::in_dir(dir.path())).unwrap();
         assert!(found.iter().all(|found| found.changes.is_empty() && found.epoch > 9), "{found:?}");
         store.close().await;
         // A power cut between the database's commit and the emptying of a journal: it is brought in once more.

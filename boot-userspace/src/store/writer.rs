@@ -64,14 +64,19 @@ impl Writer {
         database: Database,
         location: Location,
         lock: Lock,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StoreError> {
         let looks_at = database.clone();
-        let journals = [Journal::empty(first, latest + 1)?, Journal::empty(second, latest + 2)?];
+        let empty = |path: PathBuf, epoch| {
+            let named = location.journal(&path);
+            Journal::empty(path, epoch).map_err(|error| named.explain_write(error))
+        };
+        let journals = [empty(first, latest + 1)?, empty(second, latest + 2)?];
         let (work, inbox) = channel();
         let (jobs, to_do) = channel();
         let (finished, done) = channel();
         let trouble = Arc::<Mutex<Option<String>>>::default();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (named, explain) = (location.clone(), |error| location.explain_write(error));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(explain)?;
         let applier = thread::Builder::new().name("xpxe-database".to_owned()).spawn(move || {
             for job in to_do {
                 match job {
@@ -80,7 +85,8 @@ impl Writer {
                     Job::Disconnect => runtime.block_on(database.disconnect()),
                 }
             }
-        })?;
+        });
+        let applier = applier.map_err(explain)?;
         let scribe = Scribe {
             location,
             database: looks_at,
@@ -95,7 +101,7 @@ impl Writer {
             done,
             trouble: Arc::clone(&trouble),
         };
-        thread::Builder::new().name("xpxe-store".to_owned()).spawn(move || {
+        let started = thread::Builder::new().name("xpxe-store".to_owned()).spawn(move || {
             let ended = scribe.run(&inbox);
             // It ends with the way to it, which the scribe had.
             drop(applier.join());
@@ -103,7 +109,8 @@ impl Writer {
             if let Some(ended) = ended {
                 ended.send(()).ok();
             }
-        })?;
+        });
+        started.map_err(|error| named.explain_write(error))?;
         Ok(Self { work, trouble })
     }
 
@@ -230,7 +237,7 @@ impl Scribe {
             self.apply();
         }
         let appended = self.journals[self.current].append(&payload);
-        appended.map_err(|error| self.location.explain_write(error))?;
+        appended.map_err(|error| self.explain(self.current, error))?;
         self.written.extend(changes);
         // In a file without a name it would be gone with this process.
         if let Err(failure) = self.keep_journals() {
@@ -248,7 +255,8 @@ impl Scribe {
                 continue;
             }
             let had = if number == self.current { &self.written } else { &*self.left };
-            journal.make_anew(had).map_err(|error| self.location.explain_write(error))?;
+            let made = journal.make_anew(had);
+            made.map_err(|error| self.explain(number, error))?;
             let changes = had.len();
             warn!(
                 changes,
@@ -295,6 +303,10 @@ impl Scribe {
         self.finish(applied)
     }
 
+    fn explain(&self, journal: usize, error: io::Error) -> StoreError {
+        self.location.journal(self.journals[journal].path()).explain_write(error)
+    }
+
     fn hand_over(&mut self, changes: Arc<Vec<Change>>) {
         self.is_applying = true;
         // With the thread gone, so is the sender of the result.
@@ -314,7 +326,7 @@ impl Scribe {
             }
             self.latest += 1;
             let emptied = self.journals[1 - self.current].reset(self.latest);
-            emptied.map_err(|error| self.location.explain_write(error))
+            emptied.map_err(|error| self.explain(1 - self.current, error))
         });
         if emptied.is_ok() {
             self.left = Arc::default();
