@@ -51,6 +51,17 @@ pub struct Boot {
 
 /// Powers all machines on at once and follows each to its power-off.
 pub fn boot(segment: &Segment, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Boot>> {
+    let boots = boot_with(segment, xpxe, plans, |_, _| Ok(()))?;
+    Ok(boots.into_iter().map(|(boot, ())| boot).collect())
+}
+
+/// The same with what `also` takes from each machine's serial port, within the time that it is given.
+pub fn boot_with<T>(
+    segment: &Segment,
+    xpxe: &Xpxe<'_>,
+    plans: &[Plan],
+    also: impl Fn(&Machine, Duration) -> Result<T>,
+) -> Result<Vec<(Boot, T)>> {
     let machines: Vec<_> = plans
         .iter()
         .map(|Plan { firmware, memory, known }| {
@@ -59,7 +70,14 @@ pub fn boot(segment: &Segment, xpxe: &Xpxe<'_>, plans: &[Plan]) -> Result<Vec<Bo
             Machine::power_on_at(segment, segment.tap()?, &hardware)
         })
         .collect::<Result<_>>()?;
-    let boots: Vec<_> = plans.iter().zip(&machines).map(|(plan, machine)| follow(plan, machine)).collect();
+    let boots: Vec<Result<(Boot, T)>> = plans
+        .iter()
+        .zip(&machines)
+        .map(|(plan, machine)| {
+            let boot = follow(plan, machine)?;
+            Ok((boot, also(machine, BOOT.saturating_sub(machine.powered_on().elapsed()))?))
+        })
+        .collect();
     let failed: Vec<_> = machines
         .iter()
         .zip(&boots)

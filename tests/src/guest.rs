@@ -84,6 +84,8 @@ pub const MODULES: [&str; 9] = [
 pub const CMDLINE: &str = "XPXE-GUEST cmdline:";
 /// The beginning of the console line with the guest's address.
 pub const ADDRESS: &str = "XPXE-GUEST address:";
+/// The beginning of the console line with the first line of the document that `xpxe.document=` names.
+pub const DOCUMENT: &str = "XPXE-GUEST document:";
 /// The beginning of the console line with the payload's hash.
 pub const PAYLOAD: &str = "XPXE-GUEST payload:";
 /// The kernel's own first line.
@@ -108,6 +110,11 @@ while read module; do $b insmod /modules/$module.ko; done < /modules/order
 address=none hostname=
 if $b ip link set eth0 up && $b udhcpc -i eth0 -n -q -t 10 -T 2 -O hostname -s /lease >/dev/null; then . /tmp/lease; fi
 echo "XPXE-GUEST address: $address hostname: ${hostname:--}"
+# An installer fetches its document, and says how it went.
+for word in $($b cat /proc/cmdline); do case $word in
+  xpxe.document=*) $b wget -q -O /document "${word#*=}" && echo "XPXE-GUEST document: $($b head -n 1 /document)" ;;
+  xpxe.home=*) $b wget -q -O /dev/null "${word#*=}&status=success&text=installed" || echo "XPXE-GUEST not home" ;;
+esac; done
 $b poweroff -f
 "#;
 

@@ -129,6 +129,41 @@ fn a_broken_file_changes_nothing() -> Result<()> {
     xpxe.stop()
 }
 
+/// Scripts and documents are files of their own, and part of the configuration.
+#[test]
+fn a_broken_template_changes_nothing() -> Result<()> {
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
+    let own = "template = \"own.ipxe\"\ndocuments = { user-data = \"user-data\" }\n\n[default]";
+    place.config = place.config.replace("\n[default]", own);
+    let write = |name: &str, text: &str| fs::write(place.rack.dir().join(name), text);
+    write("own.ipxe", "#!ipxe\n# first of {{ machine.name }}\n")?;
+    write("user-data", "#cloud-config\nname: {{ machine.name }}\n")?;
+    let xpxe = place.serve()?;
+    let watcher = place.rack.neighbour("watcher", "02:77:00:00:00:e9", "10.77.0.9/24")?;
+    let fetch = |path: &str| watcher.output("curl", &["-sS", &url(path)]);
+    let script = || fetch("ipxe/boot.ipxe?mac=02:77:00:00:00:10");
+    let document = || fetch("documents/02-77-00-00-00-10/user-data");
+    ensure!(script()? == "#!ipxe\n# first of alice\n");
+    ensure!(document()? == "#cloud-config\nname: alice\n");
+
+    write("own.ipxe", "#!ipxe\n# second of {{ machine.nmae }}\n")?;
+    write("user-data", "#cloud-config\nname: {{ machine.name }}\nname: twice\n")?;
+    let output = reload(&place.rack, &xpxe)?;
+    let said = String::from_utf8(output.stdout)?;
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    for says in ["own.ipxe:2: undefined value", "user-data:3: as user-data it has the key \"name\" twice"] {
+        ensure!(said.contains(says), "{says} is not in {said}");
+    }
+    ensure!(script()? == "#!ipxe\n# first of alice\n" && document()?.ends_with("name: alice\n"));
+
+    write("own.ipxe", "#!ipxe\n# second of {{ machine.name }}\n")?;
+    write("user-data", "#cloud-config\nname: {{ machine.name }}\nother: true\n")?;
+    let said = reloaded(&place.rack, &xpxe)?;
+    ensure!(said.lines().count() == 2 && said.lines().all(|line| line.starts_with("changed ")), "{said}");
+    ensure!(script()? == "#!ipxe\n# second of alice\n" && document()?.ends_with("other: true\n"));
+    xpxe.stop()
+}
+
 #[test]
 fn what_waits_for_a_restart_does_not_leave_machines_without_addresses() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };

@@ -9,6 +9,7 @@ pub(crate) mod kernels;
 mod machine;
 pub(crate) mod nginx;
 mod peers;
+mod readers;
 mod rust_src;
 mod s3;
 mod suite;
@@ -63,7 +64,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -111,6 +112,12 @@ const STEPS: [Step; 11] = [
         why: "images come from it in the tests",
         missing: |_| Ok(s3::missing()),
         install: |_, _| s3::install(),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests try documents with them",
+        missing: |machine| Ok(readers::missing(&machine.ws.readers())),
+        install: |machine, packages| readers::install(&machine.ws.readers(), &machine.apt, packages),
     },
     Step {
         scope: Scope::Demo,

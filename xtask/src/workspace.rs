@@ -60,6 +60,11 @@ impl Workspace {
         self.target.join("nginx")
     }
 
+    /// The directory of the programs that tests try documents with.
+    pub(crate) fn readers(&self) -> PathBuf {
+        self.target.join("readers")
+    }
+
     /// The directory of the kernels that the fast path is tried on.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")

@@ -260,7 +260,7 @@ impl Explained<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Source, parse_with_origins};
+    use crate::config::{Source, TextFile, parse_with_origins};
     use crate::policy::loaders;
 
     const MAIN: &str = r#"[[interface]]
@@ -302,7 +302,11 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
     fn explained(main: &str, who: &str) -> String {
         let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
         let sources = [source("xpxe.toml", main), source("conf.d/rack.toml", MORE)];
-        let (config, origins) = parse_with_origins(&sources, &|name| Err(name.to_owned())).unwrap();
+        let read = |name: &str| {
+            let text = if name.ends_with(".ipxe") { "#!ipxe\n" } else { "#cloud-config\n" };
+            Ok(TextFile { name: format!("/etc/xpxe/{name}"), text: text.to_owned() })
+        };
+        let (config, origins) = parse_with_origins(&sources, &read).unwrap();
         let loaders = loaders(|firmware| match firmware {
             Firmware::EfiX64 => Ok("snponly.efi".to_owned()),
             Firmware::Bios => Ok("undionly.kpxe".to_owned()),
@@ -334,9 +338,9 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
         let main = MAIN.replace(
             "[[boot_file]]",
             "[[profile]]\nname = \"base\"\nconsole = \"ttyS0\"\nargs = \"a=base\"\n[[profile]]\nname = \"worker\"\ninherit = \"base\"\n\
-             kernel = \"worker/vmlinuz\"\nargs = \"a=worker\"\n[[group]]\nname = \"workers\"\nprofile = \"worker\"\nargs = \"role=worker\"\n\
+             kernel = \"worker/vmlinuz\"\nargs = \"a=worker\"\ntemplate = \"own.ipxe\"\n[profile.documents]\nuser-data = \"all\"\nvendor-data = \"vendor\"\n[[group]]\nname = \"workers\"\nprofile = \"worker\"\nargs = \"role=worker\"\n\
              match = { labels = { role = \"worker\" } }\noptions = [{ code = 67, text = \"group.efi\" }]\n\
-             [[group]]\nname = \"arm\"\nmatch = { arch = \"arm64\", mac = \"52:54\" }\nprofile = \"talos\"\nargs = \"arm=1\"\n\
+             [[group]]\nname = \"arm\"\nmatch = { arch = \"arm64\", mac = \"52:54\" }\nprofile = \"talos\"\nargs = \"arm=1\"\ndocuments = { user-data = \"arm\" }\n\
              [[group]]\nname = \"switch\"\nmatch = { remote_id = \"sw7\" }\n\
              [[group]]\nname = \"away\"\nmatch = { subnet = \"10.2.0.0/24\" }\n[[machine]]\nmac = \"52:54:00:00:00:03\"\n\
              name = \"node3\"\nip = \"10.1.1.53\"\nlabels = { role = \"worker\" }\nargs = \"own=1\"\n[[boot_file]]",

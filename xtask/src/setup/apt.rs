@@ -9,8 +9,8 @@ use crate::cmd::Cmd;
 /// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
-/// libpcre2-8-0.
-pub(super) const PROGRAMS: [&str; 25] = [
+/// libpcre2-8-0; cloud-init is, too, and needs those of Python.
+pub(super) const PROGRAMS: [&str; 33] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -36,6 +36,14 @@ pub(super) const PROGRAMS: [&str; 25] = [
     "openssl",
     "xz-utils",
     "libpcre2-8-0",
+    "python3-configobj",
+    "python3-jinja2",
+    "python3-jsonpatch",
+    "python3-jsonschema",
+    "python3-netifaces",
+    "python3-oauthlib",
+    "python3-requests",
+    "python3-yaml",
 ];
 
 /// The build dependencies: a C toolchain, the libraries of bpf-linker, and OpenSSL, which xpxe speaks HTTPS with.

@@ -26,7 +26,7 @@ pub(super) struct Written {
     has_match: bool,
     pub(super) profile: Option<At<String>>,
     pub(super) args: Option<At<String>>,
-    documents: documents::Written,
+    pub(super) documents: documents::Written,
     pub(super) options: Vec<option::Written>,
 }
 

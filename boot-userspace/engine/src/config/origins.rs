@@ -1,6 +1,7 @@
 //! Where each setting stands: in which file, by which key, on which line.
 
 use super::arch::{self, Arch};
+use super::documents;
 use super::file::{File, Machine, Profile, Subnet};
 use super::inherit::lineage;
 use super::option;
@@ -44,13 +45,32 @@ impl Origins {
         self.option(&self.of_machine(position)?.options, code)
     }
 
-    /// A key of a `[[profile]]`, or of the one that it inherits it from: `kernel`, `console` or `boot_file`.
+    /// The document with this name of a `[[machine]]`.
+    #[must_use]
+    pub fn machine_document(&self, position: usize, name: &str) -> Option<String> {
+        self.document(&self.of_machine(position)?.documents, name)
+    }
+
+    /// The document with this name of a `[[group]]`.
+    #[must_use]
+    pub fn group_document(&self, position: usize, name: &str) -> Option<String> {
+        self.document(&self.file.groups.get(position)?.documents, name)
+    }
+
+    /// The document with this name of a `[[profile]]`, or of the one that it inherits it from.
+    #[must_use]
+    pub fn profile_document(&self, profile: &str, name: &str) -> Option<String> {
+        self.lineage(profile).rev().find_map(|profile| self.document(&profile.documents, name))
+    }
+
+    /// A key of a `[[profile]]`, or of the one that it inherits it from: `kernel`, `console`, `template` or `boot_file`.
     #[must_use]
     pub fn profile_key(&self, name: &str, key: &str) -> Option<String> {
-        self.lineage(name).rev().find_map(|Profile { kernel, console, boot_file, .. }| {
+        self.lineage(name).rev().find_map(|Profile { kernel, console, template, boot_file, .. }| {
             let at = match key {
                 "kernel" => kernel,
                 "console" => console,
+                "template" => template,
                 "boot_file" => boot_file,
                 _ => return None,
             };
@@ -164,6 +184,10 @@ impl Origins {
 
     fn args_at<'f>(&self, at: Option<&'f At<String>>) -> Option<(&'f str, String)> {
         at.map(|at| (at.value.as_str(), self.place(&at.place)))
+    }
+
+    fn document(&self, documents: &documents::Written, name: &str) -> Option<String> {
+        documents.iter().find(|(kind, _)| kind.name() == name).map(|(_, at)| self.place(&at.place))
     }
 
     fn option(&self, options: &[option::Written], code: u8) -> Option<String> {

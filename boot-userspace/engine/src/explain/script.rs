@@ -2,7 +2,7 @@
 
 use super::{Explained, Rows};
 use crate::boot::choice::Booting;
-use crate::config::{Group, Match, Unknown};
+use crate::config::{DocumentKind, Group, Match, Unknown};
 
 /// A group that a machine is in, or may be in.
 struct In<'c> {
@@ -105,12 +105,47 @@ impl Explained<'_> {
         for argument in words(self.machine().map_or("", |machine| &machine.args)) {
             rows.add("argument", argument, &of_machine);
         }
+        self.documents(rows, &groups);
+    }
+
+    /// What its operating system or its installer fetches.
+    fn documents(&self, rows: &mut Rows, groups: &[In<'_>]) {
+        let profile = self.profile();
+        let of_profile = profile.and_then(|name| self.config.profiles.get(name));
+        let mut names: Vec<&str> = Vec::new();
+        let mut add = |file: &str, kind: DocumentKind, condition: &str, place: Option<String>| {
+            if !names.contains(&kind.name()) {
+                if condition.is_empty() {
+                    names.push(kind.name());
+                }
+                let what = with(&format!("document {}", kind.name()), condition);
+                rows.add(what, file, place.unwrap_or_default());
+            }
+        };
+        for (kind, file) in
+            self.machine().and_then(|machine| machine.documents.as_ref()).iter().flat_map(|of| of.all())
+        {
+            let place = self.position.and_then(|at| self.origins.machine_document(at, kind.name()));
+            add(file, kind, "", place);
+        }
+        for In { position, group, condition } in groups.iter().rev() {
+            for (kind, file) in group.documents.all() {
+                add(file, kind, condition, self.origins.group_document(*position, kind.name()));
+            }
+        }
+        for (kind, file) in of_profile.iter().flat_map(|profile| profile.documents.all()) {
+            let place = profile.and_then(|name| self.origins.profile_document(name, kind.name()));
+            add(file, kind, "", place);
+        }
     }
 
     /// What a profile boots.
     fn boots(&self, rows: &mut Rows, name: &str, condition: &str) {
         let Some(profile) = self.config.profiles.get(name) else { return };
         let place = |key: &str| self.origins.profile_key(name, key).unwrap_or_default();
+        if let Some(template) = &profile.template {
+            rows.add(with("template", condition), template, place("template"));
+        }
         rows.add(with("kernel", condition), &*profile.kernel, place("kernel"));
         for (number, initrd) in profile.initrd.iter().enumerate() {
             rows.add(
