@@ -133,13 +133,6 @@ pub(crate) fn can_be_a_source(address: [u8; 4]) -> bool {
     first != 127 && first < 224
 }
 
-/// An address that a relay names. 0.0.0.0 in the facts means that the relay names none, so a relay that does name 0.0.0.0
-/// gets another impossible address.
-#[inline(always)]
-pub(crate) fn named(address: [u8; 4]) -> [u8; 4] {
-    if address == [0; 4] { [255; 4] } else { address }
-}
-
 /// Whether the UDP checksum is right, or may be unfinished at this hook. `sum` is that of the whole packet.
 ///
 /// For one packet in 65,536 the checksum could be either; such a packet is passed on: the answer's checksum must be finished

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::Reason;
 use crate::class::{Class, Firmware, Stage};
-use crate::classify::named;
+use crate::wire::named;
 use crate::wire::{BUFFER, Request, option};
 
 /// The most [`step`](OptionScan::step)s of a scan. Firmware needs 12, dhclient 9. If a message has more options, the daemon

@@ -95,3 +95,10 @@ pub struct Udp {
     /// Ones' complement sum over pseudo header, header and payload; 0 = not computed.
     pub checksum: U16,
 }
+
+/// An address that a relay names. 0.0.0.0 in the facts means that the relay names none, so a relay that does name 0.0.0.0
+/// gets another impossible address.
+#[inline(always)]
+pub(crate) fn named(address: [u8; 4]) -> [u8; 4] {
+    if address == [0; 4] { [255; 4] } else { address }
+}

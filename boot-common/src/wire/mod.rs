@@ -10,6 +10,7 @@ mod ip;
 
 pub use bootp::{BOOTP_FIXED, BootpFixed, Head, MAGIC, Request, SNAME_AND_FILE, op, option, port};
 pub use checksum::Sum;
+pub(crate) use ip::named;
 pub use ip::{ETHERTYPE_IPV4, Eth, IP_UDP, Ipv4, Udp};
 
 /// The longest frame that the hooks read: Ethernet header and an IP packet of 1500 bytes.
