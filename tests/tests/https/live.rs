@@ -87,7 +87,7 @@ fn a_certificate_is_replaced_when_its_files_change_and_kept_when_they_are_bad() 
     let bad = Pair { certificate: other.certificate.clone(), key: pair.key.clone() };
     let reload = |config: String| {
         xpxe.write_config(&config)?;
-        let mut command = live.place.rack.server.command(&text(&xpxe.binary().to_owned()));
+        let mut command = live.place.rack.server.command(&text(xpxe.binary()));
         let output = command.args(["reload", "--config", &live.file()]).output()?;
         anyhow::Ok((output.status.success(), String::from_utf8(output.stdout)?))
     };

@@ -317,7 +317,8 @@ fn a_reload_brings_images_and_running_fetches_go_on() -> Result<()> {
     eventually(SOON, "the first bytes", || fs::metadata(&target).is_ok_and(|file| file.len() > 0))?;
 
     // It is dropped while it comes, and another one is there.
-    let said = reload(&(with(&[initrd.clone()]) + "\n[images]\ncheck = \"1s\"\nsize = \"1G\"\n"))?;
+    let said =
+        reload(&(with(std::slice::from_ref(&initrd)) + "\n[images]\ncheck = \"1s\"\nsize = \"1G\"\n"))?;
     ensure!(
         said == "changed profile p0: arch\nchanged images.size\nchanged images.check\n",
         "what the command says is {said}"

@@ -366,10 +366,10 @@ fn write_no_tls(whose: &Whose<'_>, client: IpAddr, why: &NoTls) {
              certificate: put the certificate of its issuer into the machine, and see that the certificate is for the name or \
              address in the URL"),
         NoTls::Late => {
-            info!(step, by, mac, name, %client, "the client has not begun to speak TLS within 20 s")
+            info!(step, by, mac, name, %client, "the client has not begun to speak TLS within 20 s");
         }
         NoTls::Other(why) => {
-            info!(step, by, mac, name, %client, "the client cannot be understood at the port of HTTPS: {why}")
+            info!(step, by, mac, name, %client, "the client cannot be understood at the port of HTTPS: {why}");
         }
     }
 }
