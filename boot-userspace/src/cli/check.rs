@@ -39,9 +39,13 @@ impl Check {
         errors.extend(configuration::exposed(&config, own_file));
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
+        let mut shown = None;
         if let Some(settings) = config.http.tls.as_ref().filter(|_| !self.no_files) {
             match Certificate::read(settings) {
-                Ok(certificate) => warnings.extend(certificate.warnings()),
+                Ok(certificate) => {
+                    warnings.extend(certificate.warnings());
+                    shown = Some(certificate.says());
+                }
                 Err(wrong) => errors.push(wrong.to_string()),
             }
         }
@@ -49,6 +53,7 @@ impl Check {
         if errors.is_empty() {
             println!("{name}: fine ({})", summary(&config));
         }
+        shown.iter().for_each(|sentence| println!("{sentence}"));
         errors.iter().for_each(|sentence| println!("{name}: {sentence}"));
         warnings.iter().chain(&absent).for_each(|sentence| println!("warning: {sentence}"));
         for sentence in answers::left_out(&config) {

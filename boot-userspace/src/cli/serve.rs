@@ -161,6 +161,8 @@ impl Serve {
                 profile.args = format!("{} {}", profile.args, self.args.join(" ")).trim().to_owned();
             }
         }
+        // The flags name kernels, too.
+        files.follow(&config);
         Ok((config, files))
     }
 }

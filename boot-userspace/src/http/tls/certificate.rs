@@ -104,6 +104,17 @@ impl Certificate {
         Ok(Self { context, own: own.clone(), is_rsa, files })
     }
 
+    /// Which it is, as a sentence.
+    #[must_use]
+    pub fn says(&self) -> String {
+        let [certificate, _] = &self.files;
+        format!(
+            "HTTPS has the certificate {}, which ends on {}",
+            certificate.path.display(),
+            self.own.not_after()
+        )
+    }
+
     /// What an operator should hear of it, though it can be used.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
