@@ -98,8 +98,8 @@ fn a_client_that_never_reads_is_left_after_a_minute_and_the_log_says_how_far_it_
     let request = b"GET /files/large HTTP/1.1\r\nHost: x\r\n\r\n";
     let _held = attacker.run(|| hold(address(0), request, 0))??;
     let left = |event: &Event| {
-        event.message().contains("the client closed the connection after")
-            && event.message().ends_with("of 67.1 MB of large")
+        event.message().contains("ended the connection after")
+            && event.message().ends_with("of 67.1 MB of large: the client has taken nothing for 60 s")
     };
     let event = xpxe.wait_for_event("the end of the download", Duration::from_secs(80), left)?;
     let after = event.at.duration_since(asked);

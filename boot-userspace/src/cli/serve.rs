@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
@@ -79,9 +80,9 @@ impl Serve {
         let packets = Builder::new_current_thread().enable_all().build()?;
         let load = Box::new(move || self.settings().map(|(config, _)| config));
         let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle(), load));
-        // Running downloads end with the process, and so does what waits for a disk that hangs: it would keep the
+        // Running downloads end with the process, and each has a line; so does what waits for a disk that hangs: it would keep the
         // directories locked.
-        delivery.shutdown_background();
+        delivery.shutdown_timeout(LINES_WITHIN);
         packets.shutdown_background();
         ended?;
         Ok(ExitCode::SUCCESS)
@@ -174,6 +175,9 @@ fn give_way(niceness: i32) {
         tracing::debug!(%error, "HTTP has the same priority as DHCP and TFTP");
     }
 }
+
+/// How long the lines of downloads may take that end with the process.
+const LINES_WITHIN: Duration = Duration::from_millis(500);
 
 /// The name of the profile that the flags make.
 const COMMAND_LINE: &str = "command-line";

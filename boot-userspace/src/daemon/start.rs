@@ -216,6 +216,7 @@ pub async fn serve(
     tokio::spawn(reloader.run(requests));
     let scripts = Arc::new(scripts);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
+    let sink = Arc::clone(&events);
     let (read_ahead, images_counted) = (Arc::clone(&images), Arc::clone(&images));
     delivery.spawn_blocking(move || read_ahead.read_ahead());
     let site =
@@ -230,7 +231,8 @@ pub async fn serve(
     };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
-    let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, connections).await });
+    let served = Arc::clone(&connections);
+    let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, served, sink).await });
     let routes = http::admin::router(daemon.asks()).merge(http::admin::reload_router(reloads.clone()));
     tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
@@ -243,7 +245,7 @@ pub async fn serve(
     tokio::spawn(keep_short(limit));
     tokio::spawn(link_monitor.run());
     tokio::select! {
-        () = signals.end(reloads) => {}
+        () = signals.end(reloads) => connections.stop(),
         // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),

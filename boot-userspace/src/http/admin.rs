@@ -81,7 +81,7 @@ pub async fn serve(mut listener: UnixListener, router: Router) {
     loop {
         // axum's own accept outlasts passing errors such as too many open files.
         let (stream, _) = Listener::accept(&mut listener).await;
-        tokio::spawn(protocol::speak(stream, router.clone(), (), None));
+        drop(tokio::spawn(protocol::speak(stream, router.clone(), (), None)));
     }
 }
 

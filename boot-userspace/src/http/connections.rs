@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,9 +19,11 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
+use super::ending::Ending;
 use super::outbox::{Outbox, Sender};
 use crate::host::{descriptors, memory};
 use boot_engine::config::Http;
+use boot_engine::events::WhyEnded;
 
 /// Connections at once, and those that wait in the kernel until they are accepted.
 const MOST_CONNECTIONS: usize = 4096;
@@ -69,6 +71,7 @@ pub struct ConnectionStats {
     open: AtomicU64,
     crowded_out: AtomicU64,
     refused: AtomicU64,
+    stops: AtomicBool,
 }
 
 impl ConnectionStats {
@@ -82,6 +85,15 @@ impl ConnectionStats {
     #[must_use]
     pub fn crowded_out(&self) -> u64 {
         self.crowded_out.load(Ordering::Relaxed)
+    }
+
+    /// From now on connections end because the daemon does.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
     }
 
     /// How many new ones were closed because their source had too many.
@@ -149,7 +161,8 @@ impl Connections {
                 debug!(%client, %error, "TCP_NODELAY");
             }
             let timer = Box::pin(sleep(IDLE));
-            return (Connection { stream, sender: Sender::default(), timer, place, leave }, client);
+            let ending = Ending::new(Arc::clone(&self.shared.stats));
+            return (Connection { stream, sender: Sender::default(), timer, place, leave, ending }, client);
         }
     }
 
@@ -258,9 +271,15 @@ pub(super) struct Connection {
     timer: Pin<Box<Sleep>>,
     place: Place,
     leave: Arc<Notify>,
+    ending: Ending,
 }
 
 impl Connection {
+    /// Knows why the daemon has ended it, if it has.
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
     }
@@ -292,7 +311,10 @@ impl Connection {
             let since = self.place.shared.crowd().since(self.place.ticket);
             match since.map(|since| since + IDLE).filter(|deadline| *deadline > Instant::now()) {
                 Some(deadline) => self.timer.as_mut().reset(deadline),
-                None => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                None => {
+                    self.ending.by_daemon(WhyEnded::Stalled(IDLE.as_secs()));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
             }
         }
         Poll::Pending
@@ -316,7 +338,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let had = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > had {
+            self.ending.received();
+        }
         self.watch(result, context)
     }
 }

@@ -8,11 +8,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise, fstatfs, sendfile};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use super::ending::Ending;
 use crate::files::OpenFile;
 use crate::host::clock;
 use crate::host::size::human_size;
@@ -28,6 +29,7 @@ pub(super) struct Recipient {
     pub(super) machine: Option<Machine>,
     pub(super) client: IpAddr,
     pub(super) file: Arc<str>,
+    pub(super) ending: Ending,
     pub(super) events: Events,
 }
 
@@ -35,6 +37,15 @@ impl Recipient {
     pub(super) fn happened(&self, http: Http) {
         let event = BootEvent::new(clock::boot(), Step::Http(self.client, http));
         self.events.emit(event.of(self.machine.clone()));
+    }
+
+    /// The connection ended before the client had everything: by whose doing.
+    pub(super) fn cut_short(&self, bytes: u64, whole: u64, took: Duration) -> Http {
+        let file = Arc::clone(&self.file);
+        match self.ending.why() {
+            Some(why) => Http::Ended { file, bytes, whole, took, why },
+            None => Http::Left { file, bytes, whole, took },
+        }
     }
 }
 
@@ -183,7 +194,7 @@ impl Drop for Delivery {
         self.to.happened(match self.failed.take() {
             _ if bytes == self.wanted => Http::Sent { file, bytes, took },
             Some(why) => Http::Broken { file, bytes, took, why },
-            None => Http::Left { file, bytes, whole: self.wanted, took },
+            None => self.to.cut_short(bytes, self.wanted, took),
         });
     }
 }

@@ -17,6 +17,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use super::body::{self, Segment};
 use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{Delivery, Recipient, has_no_disk};
+use super::ending::Ending;
 use super::outbox::Outbox;
 use super::{Ends, Site, boot, date, multipart, shown};
 use crate::files::{BootFiles, OpenError, OpenFile, is_efi_application, percent};
@@ -30,6 +31,7 @@ pub(super) async fn file(
     method: Method,
     uri: Uri,
     outbox: Option<Extension<Outbox>>,
+    ending: Option<Extension<Ending>>,
     headers: HeaderMap,
 ) -> Response {
     // Not axum's own parameter, which may not be decoded in the same way.
@@ -41,7 +43,8 @@ pub(super) async fn file(
     let known = site.machines.client_at(ends.client.ip());
     let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), shown(&name).into());
-    let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
+    let ending = ending.map_or_else(Ending::default, |Extension(ending)| ending);
+    let to = Recipient { machine, client, file, ending, events: Arc::clone(&site.events) };
     if site.files.wants_signature(&name)
         && let Some(refused) = refuse_link(&site, &format!("/files/{name}"), &uri, known.as_ref(), &to)
     {

@@ -20,6 +20,7 @@ use tokio_util::io::ReaderStream;
 
 use super::body::Segment;
 use super::delivery::{CHUNK, Recipient};
+use super::ending::Ending;
 use super::files::{ANYTHING, Facts, Found, content_type, refuse_link, send};
 use super::outbox::Outbox;
 use super::{Ends, Site, shown};
@@ -33,6 +34,7 @@ pub(super) async fn image(
     method: Method,
     uri: Uri,
     outbox: Option<Extension<Outbox>>,
+    ending: Option<Extension<Ending>>,
     headers: HeaderMap,
 ) -> Response {
     let raw = uri.path().splitn(3, '/').nth(2).unwrap_or_default();
@@ -41,7 +43,8 @@ pub(super) async fn image(
     let known = site.machines.client_at(ends.client.ip());
     let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), format!("image {}", shown(&decoded)).into());
-    let to = Recipient { machine, client, file, events: Arc::clone(&site.events) };
+    let ending = ending.map_or_else(Ending::default, |Extension(ending)| ending);
+    let to = Recipient { machine, client, file, ending, events: Arc::clone(&site.events) };
     // The name is the only thing that reaches a file system.
     let Ok(name) = decoded.parse::<ImageName>() else {
         return refuse(StatusCode::NOT_FOUND, "that cannot be the name of an image", &to);
@@ -152,7 +155,7 @@ fn follow(coming: watch::Receiver<Progress>, file: Arc<File>, range: Range<u64>,
         let (file, bytes, took) = (Arc::clone(&to.file), at - range.start, started.elapsed());
         to.happened(match ended {
             Ok(()) => Http::Relayed { file, bytes, took },
-            Err(End::Left) => Http::Left { file, bytes, whole: range.end - range.start, took },
+            Err(End::Left) => to.cut_short(bytes, range.end - range.start, took),
             Err(End::Failed(why)) => Http::Broken { file, bytes, took, why },
         });
     });

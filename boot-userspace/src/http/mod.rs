@@ -1,9 +1,12 @@
 //! HTTP for booting machines: boot scripts, boot files, and whether the server is alive and what it does.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
 use ipnet::IpNet;
@@ -13,7 +16,7 @@ use crate::files::BootFiles;
 use crate::host::clock;
 use crate::images::Images;
 use boot_engine::config::Http;
-use boot_engine::events::{BootEvent, Events, Machine, Step};
+use boot_engine::events::{self, BootEvent, Events, Machine, RefusedRequest, Step, WhyEnded};
 use boot_engine::machines::Machines;
 
 pub mod admin;
@@ -25,6 +28,7 @@ mod crowd;
 mod date;
 mod delivery;
 mod documents;
+mod ending;
 mod files;
 mod health;
 mod images;
@@ -45,6 +49,7 @@ pub use link_key::{LinkKeyError, link_key};
 pub use tls::{Certificate, Https, Tls, TlsError};
 
 use connections::Connections;
+use ending::Ending;
 use protocol::Tcp;
 
 /// What the handlers need.
@@ -74,6 +79,7 @@ impl Site {
 
 /// The routes that machines need to boot; further routers may be merged with it.
 pub fn router(site: Site) -> Router {
+    let tell_refused = middleware::from_fn_with_state(site.clone(), tell_refused);
     let see_through = middleware::from_fn_with_state(Arc::clone(&site.trusted_proxies), proxied::see_through);
     Router::new()
         .route("/boot.ipxe", get(boot::bootstrap))
@@ -89,6 +95,7 @@ pub fn router(site: Site) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(files::nothing_there)
         .with_state(site)
+        .layer(tell_refused)
         .layer(see_through)
 }
 
@@ -112,6 +119,7 @@ pub async fn serve(
     router: Router,
     settings: &Http,
     stats: Arc<ConnectionStats>,
+    events: Events,
 ) {
     let Listeners { http, https } = listeners.into();
     let mut connections = Connections::new(http, settings, stats);
@@ -124,17 +132,47 @@ pub async fn serve(
         let client = canonical(client);
         // A socket whose own address is unknown is closed already.
         let server = connection.local_addr().map_or(client, canonical);
-        let leave = connection.leave();
-        let tcp = Tcp { answering: connection.answering(), outbox: Some(connection.outbox()) };
+        let (leave, ending, events) = (connection.leave(), connection.ending(), Arc::clone(&events));
+        let (answering, outbox) = (connection.answering(), Some(connection.outbox()));
+        let tcp = Tcp { answering, outbox, ending: ending.clone() };
         let answers =
             protocol::speak(connection, router.clone(), Ends { client, server, is_tls: false }, Some(tcp));
         tokio::spawn(async move {
             tokio::select! {
-                () = answers => {}
-                () = leave.notified() => {}
+                ended = answers => tell_unseen(ended, client.ip(), &ending, &events),
+                () = leave.notified() => ending.by_daemon(WhyEnded::MadeRoom),
             }
         });
     }
+}
+
+/// Tells of a request that ended a connection before any handler has seen it.
+fn tell_unseen(ended: hyper::Result<()>, client: IpAddr, ending: &Ending, events: &Events) {
+    let why = match ended {
+        Err(error) if error.is_parse() => RefusedRequest::Unreadable(error.to_string()),
+        // Without a request, this is how an idle connection ends.
+        Err(error) if error.is_timeout() && ending.has_begun_request() => RefusedRequest::TooSlow,
+        _ => return,
+    };
+    let step = Step::Http(client, events::Http::Refused(why));
+    events.emit(BootEvent::new(clock::boot(), step));
+}
+
+/// Tells of requests that axum or a handler refuses without telling.
+async fn tell_refused(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let response = next.run(request).await;
+    let status = response.status();
+    if matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)
+        && let Some(client) = client
+    {
+        let (method, path) = (shown(method.as_str()), shown(uri.path()));
+        let refused = RefusedRequest::Status { method, path, status: status.as_u16() };
+        let step = Step::Http(client, events::Http::Refused(refused));
+        site.happened(site.machines.client_at(client).map(Machine::from), step);
+    }
+    response
 }
 
 /// The two ends of a connection.

@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connections::Answering;
+use super::ending::Ending;
 use super::outbox::Outbox;
 
 /// A request's headers have to be there within this time; so long a connection stays open without a request.
@@ -31,6 +32,8 @@ pub(super) struct Tcp {
     pub(super) answering: Answering,
     /// Where handlers may put files; they find it among a request's extensions. None if the bytes are encrypted.
     pub(super) outbox: Option<Outbox>,
+    /// Whether the daemon has ended the connection; handlers find it among a request's extensions.
+    pub(super) ending: Ending,
 }
 
 /// Bytes that are held for a connection before it is waited until it takes some.
@@ -42,12 +45,13 @@ pub(super) async fn speak<Info: Clone + Send + Sync + 'static>(
     router: Router,
     info: Info,
     tcp: Option<Tcp>,
-) {
+) -> hyper::Result<()> {
     let service = Routes { router: TowerToHyperService::new(router), info, tcp };
-    let connection = settings().serve_connection(TokioIo::new(io), service);
-    if let Err(error) = connection.await {
+    let ended = settings().serve_connection(TokioIo::new(io), service).await;
+    if let Err(error) = &ended {
         tracing::debug!(%error, "an HTTP connection ended");
     }
+    ended
 }
 
 fn settings() -> http1::Builder {
@@ -75,12 +79,14 @@ impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(ConnectInfo(self.info.clone()));
-        let Some(Tcp { answering, outbox }) = self.tcp.clone() else {
+        let Some(Tcp { answering, outbox, ending }) = self.tcp.clone() else {
             return Box::pin(self.router.call(request));
         };
         if let Some(outbox) = &outbox {
             request.extensions_mut().insert(outbox.clone());
         }
+        ending.is_requested();
+        request.extensions_mut().insert(ending);
         answering.set(true);
         let until_sent = UntilSent(answering);
         let answer = self.router.call(request);

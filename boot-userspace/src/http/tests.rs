@@ -15,6 +15,7 @@ use boot_engine::machines::Machines;
 
 mod documents;
 mod echo;
+mod refused;
 mod sending;
 
 use echo::Echo;
@@ -63,7 +64,7 @@ async fn rig_with(scripts: Arc<dyn Scripts + Send + Sync>, machines: Machines, e
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (routes, settings) = (router(site.clone()), Config::empty().http);
-    tokio::spawn(async move { serve(listener, routes, &settings, Arc::default()).await });
+    tokio::spawn(async move { serve(listener, routes, &settings, Arc::default(), Arc::new(())).await });
     Rig { dir, site, address }
 }
 

@@ -221,6 +221,21 @@ pub enum Http {
         /// Why.
         why: String,
     },
+    /// The daemon ended the connection before the client had everything.
+    Ended {
+        /// The file's name.
+        file: Arc<str>,
+        /// How much the client got.
+        bytes: u64,
+        /// How much it asked for.
+        whole: u64,
+        /// How long it took.
+        took: Duration,
+        /// Why.
+        why: WhyEnded,
+    },
+    /// A request was refused that no handler has seen.
+    Refused(RefusedRequest),
     /// The client left before it had everything.
     Left {
         /// The file's name.
@@ -231,5 +246,34 @@ pub enum Http {
         whole: u64,
         /// How long it took.
         took: Duration,
+    },
+}
+
+/// Why the daemon ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyEnded {
+    /// For so many seconds the client has taken nothing.
+    Stalled(u64),
+    /// It was the longest idle one, and another one needed its place.
+    MadeRoom,
+    /// xpxe was stopped.
+    Stopped,
+}
+
+/// Why no handler has seen a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusedRequest {
+    /// It is no HTTP, or its headers are too long.
+    Unreadable(String),
+    /// Its headers did not come to their end in time.
+    TooSlow,
+    /// Its method or its path is none of ours.
+    Status {
+        /// The method, fit for a log.
+        method: String,
+        /// The path, fit for a log.
+        path: String,
+        /// What it was answered.
+        status: u16,
     },
 }

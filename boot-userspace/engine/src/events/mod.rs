@@ -26,7 +26,10 @@ pub use dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
     Refusal, Through, TurnedAway,
 };
-pub use files::{Document, Http, NoTls, NotServed, PhoneHome, Script, Tftp, Unheard, WhyNotServed};
+pub use files::{
+    Document, Http, NoTls, NotServed, PhoneHome, RefusedRequest, Script, Tftp, Unheard, WhyEnded,
+    WhyNotServed,
+};
 pub use images::Image;
 pub use kind::Kind;
 pub use machine::{LinkName, Machine};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use boot_common::Mac;
 use boot_engine::config::{self, Config, DocumentKind};
-use boot_engine::events::Events;
+use boot_engine::events::{BootEvent, Events, Http, Machine, RefusedRequest, Sink as _, Step, WhyEnded};
 use boot_engine::machines::Machines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -87,7 +87,8 @@ async fn ask_for_everything() {
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();
     let counts = Arc::clone(&stats);
-    let server = tokio::spawn(async move { http::serve(listener, routes, &settings, counts).await });
+    let events: Events = Arc::new(log::events());
+    let server = tokio::spawn(async move { http::serve(listener, routes, &settings, counts, events).await });
     for request in [
         "GET /boot.ipxe",
         "GET /ipxe/boot.ipxe?mac=52:54:00:00:00:02",
@@ -122,6 +123,9 @@ async fn ask_for_everything() {
         "GET /images/vmlinuz",
         "GET /images/%2e%2e",
         "GET /files/autoexec.ipxe",
+        "POST /boot.ipxe",
+        "GET /files/%zz",
+        "nonsense",
     ] {
         ask(address, request, "").await;
     }
@@ -146,6 +150,16 @@ async fn ask_for_everything() {
         tokio::time::timeout(Duration::from_secs(20), ends).await.unwrap();
     }
     server.abort();
+    let tell = |http| {
+        let step = Step::Http(Ipv4Addr::LOCALHOST.into(), http);
+        let event = BootEvent::new(Duration::from_secs(1), step).of(Machine::from(machines.client(mac)));
+        log::events().emit(event);
+    };
+    for why in [WhyEnded::Stalled(60), WhyEnded::MadeRoom, WhyEnded::Stopped] {
+        let (bytes, whole, took) = (4096, 30_000_000, Duration::from_secs(70));
+        tell(Http::Ended { file: "initrd".into(), bytes, whole, took, why });
+    }
+    tell(Http::Refused(RefusedRequest::TooSlow));
 }
 
 async fn ask(address: SocketAddr, request: &str, headers: &str) {

@@ -18,7 +18,7 @@ use boot_engine::boot::plan::NoScript;
 use boot_engine::config::ImageName;
 use boot_engine::events::{
     BootEvent, Document, Fault, Given, Http, Image, LoaderProblem, NoSubnet, NoTls, OtherServer, PhoneHome,
-    Script, Step, Tftp, Through, Unheard,
+    RefusedRequest, Script, Step, Tftp, Through, Unheard, WhyEnded,
 };
 use boot_engine::leases::Pool;
 use boot_engine::tftp::Outcome;
@@ -341,6 +341,25 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
             warn!(step, by, mac, name, %client, file = &**file, bytes, seconds, "sending {file} failed after {size}: {why}");
         }
+        Http::Ended { file, bytes, whole, took, why } => {
+            let (seconds, size, whole) = (took.as_secs_f64(), human_size(*bytes), human_size(*whole));
+            let why = Words(why);
+            info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "ended the connection after {size} of {whole} of {file}: {why}");
+        }
+        Http::Refused(RefusedRequest::Unreadable(error)) => {
+            info!(step, by, %client, "refused a request of {client} that is not readable as HTTP: {error}");
+        }
+        Http::Refused(RefusedRequest::TooSlow) => {
+            info!(step, by, %client, "ended a connection of {client}: the headers of its request did not arrive within 10 s");
+        }
+        Http::Refused(RefusedRequest::Status { method, path, status }) => {
+            let why = if *status == 405 {
+                "this path takes another method"
+            } else {
+                "the path or its parameters are malformed"
+            };
+            info!(step, by, mac, name, %client, status, "refused {method} of \"{path}\": {why}");
+        }
         Http::Left { file, bytes, whole, took } => {
             let (seconds, size, whole) = (took.as_secs_f64(), human_size(*bytes), human_size(*whole));
             info!(step, by, mac, name, %client, file = &**file, bytes, seconds, "the client closed the connection after {size} of {whole} of {file}");
@@ -399,6 +418,18 @@ fn write_image(step: &'static str, image: &Image) {
             } else {
                 info!(step, sha256 = %digest, "removed the bytes of {all} ({size}) to make room: they were not wanted for longest, and are fetched again when they are");
             }
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, WhyEnded> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            WhyEnded::Stalled(seconds) => write!(f, "the client has taken nothing for {seconds} s"),
+            WhyEnded::MadeRoom => {
+                f.write_str("it was the longest idle one, and a new connection needed its place")
+            }
+            WhyEnded::Stopped => f.write_str("xpxe was stopped"),
         }
     }
 }

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::super::body::{self, Segment};
 use super::super::delivery::{Delivery, Recipient};
+use super::super::ending::Ending;
 use super::super::outbox::Outbox;
 use super::*;
 use crate::host::reserved::{LONGEST, offset_of};
@@ -44,7 +45,7 @@ fn delivery(file: &NamedTempFile, wanted: u64) -> Delivery {
         .open_plain(file.path().file_name().unwrap().to_str().unwrap())
         .unwrap();
     let (client, events) = (Ipv4Addr::LOCALHOST.into(), std::sync::Arc::new(()));
-    let to = Recipient { machine: None, client, file: "file".into(), events };
+    let to = Recipient { machine: None, client, file: "file".into(), ending: Ending::default(), events };
     Delivery::new(opened, false, wanted, to)
 }
 

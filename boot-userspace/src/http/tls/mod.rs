@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 
 use super::connections::Connections;
 use super::protocol::{self, Tcp};
-use super::{Ends, canonical};
+use super::{Ends, canonical, tell_unseen};
 use crate::host::clock;
-use boot_engine::events::{BootEvent, Events, Http, Step};
+use boot_engine::events::{BootEvent, Events, Http, Step, WhyEnded};
 
 pub use certificate::{Certificate, Tls, TlsError};
 
@@ -31,14 +31,17 @@ pub(super) async fn serve(mut connections: Connections, router: Router, tls: Tls
         let (connection, client) = connections.accept().await;
         let client = canonical(client);
         let server = connection.local_addr().map_or(client, canonical);
-        let (leave, answering) = (connection.leave(), connection.answering());
+        let (leave, answering, ending) = (connection.leave(), connection.answering(), connection.ending());
+        let made_room = ending.clone();
         let (tls, router, events) = (tls.clone(), router.clone(), events.clone());
         let answers = async move {
             match handshake::shake_hands(&tls, connection).await {
                 Ok(stream) => {
                     let ends = Ends { client, server, is_tls: true };
                     // Bytes that are encrypted pass through this process.
-                    protocol::speak(stream, router, ends, Some(Tcp { answering, outbox: None })).await;
+                    let tcp = Tcp { answering, outbox: None, ending: ending.clone() };
+                    let ended = protocol::speak(stream, router, ends, Some(tcp)).await;
+                    tell_unseen(ended, client.ip(), &ending, &events);
                 }
                 Err(Some(why)) => {
                     events.emit(BootEvent::new(clock::boot(), Step::Http(client.ip(), Http::NoTls(why))));
@@ -49,7 +52,7 @@ pub(super) async fn serve(mut connections: Connections, router: Router, tls: Tls
         tokio::spawn(async move {
             tokio::select! {
                 () = answers => {}
-                () = leave.notified() => {}
+                () = leave.notified() => made_room.by_daemon(WhyEnded::MadeRoom),
             }
         });
     }
