@@ -49,9 +49,20 @@ pub(super) struct Commits {
     pub(super) gathered: Batch,
     /// What is being stored, and since when.
     pub(super) under_way: Option<(Batch, Committed, Instant)>,
+    /// How often so much had gathered that packets had to wait.
+    pub(super) full: u64,
 }
 
 impl Commits {
+    /// Adds what has to wait for the next commit.
+    pub(super) fn gather(&mut self, commands: Vec<Command>, promised: Promised) {
+        let had_room = self.have_room();
+        self.gathered.extend(commands, promised);
+        if had_room && !self.have_room() {
+            self.full += 1;
+        }
+    }
+
     /// Whether any more may gather.
     pub(super) fn have_room(&self) -> bool {
         self.gathered.commands.len() < MOST
@@ -103,5 +114,30 @@ fn machine(command: &Command) -> Option<Mac> {
         Command::PutHost(key, _) | Command::DeleteHost(key) => Some(key.mac),
         Command::Send { told, .. } => Some(told.mac),
         Command::PutAnswer(..) | Command::DeleteAnswer(_) | Command::Probe { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_gathers_is_bounded_and_it_is_counted_when_packets_have_to_wait() {
+        let mut commits = Commits::default();
+        let gather = |commits: &mut Commits, number| {
+            let commands = vec![Command::Persist(Change::Lift(Ipv4Addr::LOCALHOST)); number];
+            commits.gather(commands, Promised::default());
+        };
+        gather(&mut commits, MOST - 1);
+        assert_eq!((commits.have_room(), commits.full), (true, 0));
+        for _ in 0..3 {
+            gather(&mut commits, 1);
+            assert_eq!((commits.have_room(), commits.full), (false, 1));
+        }
+        commits.gathered = Batch::default();
+        gather(&mut commits, MOST);
+        assert_eq!((commits.have_room(), commits.full), (false, 2));
     }
 }

@@ -26,6 +26,7 @@ use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming, Via};
 use boot_engine::config::DhcpRole;
 use boot_engine::events::{BootEvent, Sink as _, Step};
+use boot_engine::leases::Change;
 use boot_engine::policy::ServedLink;
 
 /// How many packets a round takes at most.
@@ -57,6 +58,8 @@ pub struct Daemon {
     /// What waits for the disk.
     pub(super) commits: Commits,
     pub(super) store_failures: u64,
+    /// What has been stored since somebody began to read what is stored.
+    pub(super) stored_since: Option<Vec<Change>>,
     /// Why nothing can be stored, since the last time that failed.
     pub(super) store_trouble: Option<String>,
     /// What was counted last, and when: anybody may ask.
@@ -105,6 +108,7 @@ impl Daemon {
             asks,
             commits: Commits::default(),
             store_failures: 0,
+            stored_since: None,
             store_trouble: None,
             counted: Stats::default(),
             counted_at: None,

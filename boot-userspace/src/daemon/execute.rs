@@ -18,7 +18,7 @@ impl Daemon {
         if !self.commits.have_to_wait(&commands) {
             return self.carry_out(commands, &HashSet::new(), true);
         }
-        self.commits.gathered.extend(commands, promised);
+        self.commits.gather(commands, promised);
     }
 
     /// Begins to store what has gathered, unless a commit is under way.
@@ -47,6 +47,9 @@ impl Daemon {
         let Some((mut batch, ..)) = self.commits.under_way.take() else { return };
         self.note(&ended);
         let Err(failure) = ended else {
+            if let Some(since) = &mut self.stored_since {
+                since.extend(batch.changes());
+            }
             self.begin_next();
             return self.carry_out(batch.commands, &HashSet::new(), true);
         };
@@ -78,6 +81,11 @@ impl Daemon {
         }
         let committed = self.store.wait(self.store.begin(self.in_wall_time(changes.to_vec()))).await;
         self.note(&committed);
+        if committed.is_ok()
+            && let Some(since) = &mut self.stored_since
+        {
+            since.extend_from_slice(changes);
+        }
         committed
     }
 

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::event_loop::{COUNTED_EVERY, Daemon};
 use super::request::{Ask, AskFailure, Stats};
 use crate::host::clock::now;
-use crate::store::StoreError;
+use crate::store::{StoreError, overlay};
 use boot_engine::command::Command;
 use boot_engine::config::Config;
 use boot_engine::events::{BootEvent, By, Machine, Sink as _, Step};
@@ -35,7 +35,25 @@ impl Daemon {
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
             }
-            Ask::Reload { config, loaders, reply } => drop(reply.send(self.reload(config, loaders).await)),
+            Ask::Reload { config, loaders, reply } => {
+                if may_restore(self.engine.policy().config(), &config) {
+                    self.read_for_reload(config, loaders, reply);
+                } else {
+                    self.reload(config, loaders, Vec::new()).await;
+                    drop(reply.send(Ok(())));
+                }
+            }
+            Ask::ReadForReload { config, loaders, stored, reply } => {
+                let done = match stored {
+                    Ok(stored) => {
+                        self.reload(config, loaders, stored).await;
+                        Ok(())
+                    }
+                    Err(failure) => Err(failure.into()),
+                };
+                self.stored_since = None;
+                drop(reply.send(done));
+            }
             Ask::Packets(reply) => drop(reply.send(self.packets())),
             Ask::Stats(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
@@ -50,10 +68,12 @@ impl Daemon {
 
     /// The kernel's tables are written where they change: first the answers, then the machines and links, and at last the
     /// answers that are no longer used are removed.
-    async fn reload(&mut self, config: Arc<Config>, loaders: Loaders) -> Result<(), AskFailure> {
+    ///
+    /// `stored` was read a while ago.
+    async fn reload(&mut self, config: Arc<Config>, loaders: Loaders, stored: Vec<Lease>) {
         self.settle().await;
-        let is_needed = may_restore(self.engine.policy().config(), &config);
-        let leases = if is_needed { self.stored().await? } else { Vec::new() };
+        let since = self.stored_since.take().unwrap_or_default();
+        let leases = overlay(self.in_engine_time(stored), &since);
         let before: HashMap<u32, LinkEntry> = self.engine.link_entries().collect();
         self.engine.reload(config, loaders, &leases, now());
         let commands = self.engine.take_commands();
@@ -70,7 +90,17 @@ impl Daemon {
         self.execute(gone);
         self.settle().await;
         self.events.pass_on(&mut self.engine);
-        Ok(())
+    }
+
+    /// Reads what is stored elsewhere, and comes back with it. What is stored meanwhile is remembered.
+    fn read_for_reload(
+        &mut self,
+        config: Arc<Config>,
+        loaders: Loaders,
+        reply: oneshot::Sender<Result<(), AskFailure>>,
+    ) {
+        self.stored_since = Some(Vec::new());
+        self.read(|stored| Ask::ReadForReload { config, loaders, stored, reply });
     }
 
     fn packets(&self) -> Vec<(Hook, Reason, u64)> {
@@ -87,22 +117,32 @@ impl Daemon {
 
     fn stats(&self) -> Stats {
         let (held, pools) = (self.engine.held(now()), self.engine.pools(now()));
-        Stats { packets: self.packets(), held, pools, store_failures: self.store_failures }
+        Stats {
+            packets: self.packets(),
+            held,
+            pools,
+            store_failures: self.store_failures,
+            gathered: self.commits.gathered.commands.len(),
+            gathered_full: self.commits.full,
+        }
     }
 
     /// Reads what is stored elsewhere: with many leases that takes longer than a machine should wait.
     fn read_leases(&self, reply: oneshot::Sender<Result<Vec<Shown>, AskFailure>>) {
+        self.read(|stored| Ask::Listed(stored, reply));
+    }
+
+    fn read(&self, answer: impl FnOnce(Result<Vec<Lease>, StoreError>) -> Ask + Send + 'static) {
         let (store, back, runtime) = (self.store.clone(), self.asks(), Handle::current());
         spawn_blocking(move || {
             let stored = runtime.block_on(store.leases());
             // The daemon is ending, if nobody listens.
-            back.blocking_send(Ask::Listed(stored, reply)).ok();
+            back.blocking_send(answer(stored)).ok();
         });
     }
 
     fn leases(&self, stored: Vec<Lease>) -> Vec<Shown> {
-        let stored: Vec<Lease> = stored.into_iter().map(|lease| lease.later_by(-self.set_by)).collect();
-        let mut leases = self.engine.leases(&stored, now());
+        let mut leases = self.engine.leases(&self.in_engine_time(stored), now());
         for lease in &mut leases {
             lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
         }
@@ -148,8 +188,11 @@ impl Daemon {
 
     /// What the store has, in the engine's time.
     async fn stored(&self) -> Result<Vec<Lease>, StoreError> {
-        let leases = self.store.leases().await?;
-        Ok(leases.into_iter().map(|lease| lease.later_by(-self.set_by)).collect())
+        Ok(self.in_engine_time(self.store.leases().await?))
+    }
+
+    fn in_engine_time(&self, stored: Vec<Lease>) -> Vec<Lease> {
+        stored.into_iter().map(|lease| lease.later_by(-self.set_by)).collect()
     }
 
     /// What failed is tried again: nobody may come by whose lease would show that it works.

@@ -159,7 +159,12 @@ impl Delivery {
         if self.open.file.metadata().is_ok_and(|facts| facts.len() < self.open.size) {
             return Err(self.fail(io::ErrorKind::UnexpectedEof.into()));
         }
-        let why = "the file was written to meanwhile; replace boot files by renaming new ones over them";
+        let is_written = self.open.file.metadata()?.modified().ok() != Some(self.open.modified);
+        let why = if is_written {
+            "the file was written to meanwhile; replace boot files by renaming new ones over them"
+        } else {
+            "the file's names or attributes were changed meanwhile, and nothing tells whether its content was, too; do that to boot files while no machine boots"
+        };
         self.failed.get_or_init(|| why.to_owned());
         Err(io::Error::other(why))
     }

@@ -110,6 +110,18 @@ fn of_dhcp(page: &mut Page, stats: &Stats) {
 
     page.family("xpxe_store_failures_total", "counter", "How often leases could not be stored.");
     page.sample(&[], stats.store_failures);
+    page.family(
+        "xpxe_store_waiting",
+        "gauge",
+        "Commands that wait for the disk, for the next commit of leases.",
+    );
+    page.sample(&[], stats.gathered as u64);
+    page.family(
+        "xpxe_store_waiting_full_total",
+        "counter",
+        "How often so many commands waited for the disk that requests had to wait in the sockets' buffers.",
+    );
+    page.sample(&[], stats.gathered_full);
 }
 
 fn of_events(page: &mut Page, events: &Counts) {
@@ -238,6 +250,8 @@ mod tests {
                 refused: 7,
             }],
             store_failures: 5,
+            gathered: 6,
+            gathered_full: 8,
         };
         let sources = sources(vec![("odd\"name\\".to_owned(), Arc::default())]);
         sources.events.add(Kind::Offer);
@@ -255,6 +269,8 @@ mod tests {
             "xpxe_pool_addresses{subnet=\"10.1.0.0/16\",state=\"free\"} 3",
             "xpxe_pool_refused_total{subnet=\"10.1.0.0/16\"} 7",
             "xpxe_store_failures_total 5",
+            "xpxe_store_waiting 6",
+            "xpxe_store_waiting_full_total 8",
             "xpxe_dhcp_answers 1",
             "xpxe_http_connections 0",
             "xpxe_images_total{what=\"fetched\"} 0",

@@ -33,6 +33,7 @@ use writer::Writer;
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
 pub use error::StoreError;
+pub use overlay::overlay;
 
 use crate::host::clock;
 use crate::host::lock::{Lock, LockError};
@@ -121,7 +122,7 @@ impl Store {
             let after = self.look().await?;
             let epochs = |found: &[Found; 2]| found.each_ref().map(|found| found.epoch);
             if epochs(&before) == epochs(&after) {
-                return Ok(overlay::overlay(leases, &in_order(&before)));
+                return Ok(overlay(leases, &in_order(&before)));
             }
         }
     }

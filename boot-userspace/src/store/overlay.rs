@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::{Change, Lease};
 
 /// Makes changes to leases as the database makes them to its rows, in their order. They may have been made before.
-pub(super) fn overlay(leases: Vec<Lease>, changes: &[Change]) -> Vec<Lease> {
+pub fn overlay(leases: Vec<Lease>, changes: &[Change]) -> Vec<Lease> {
     if changes.is_empty() {
         return leases;
     }

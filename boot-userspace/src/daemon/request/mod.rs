@@ -49,6 +49,17 @@ pub enum Ask {
         /// Gets whether that is done.
         reply: oneshot::Sender<Result<(), AskFailure>>,
     },
+    /// What is stored has been read for that.
+    ReadForReload {
+        /// The configuration.
+        config: Arc<Config>,
+        /// The boot files.
+        loaders: Loaders,
+        /// What is stored.
+        stored: Result<Vec<Lease>, StoreError>,
+        /// Gets whether that is done.
+        reply: oneshot::Sender<Result<(), AskFailure>>,
+    },
     /// How packets ended at each hook.
     Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
     /// What has been counted.
@@ -68,6 +79,10 @@ pub struct Stats {
     pub pools: Vec<Pool>,
     /// How often leases could not be stored.
     pub store_failures: u64,
+    /// How many commands wait for the disk behind the commit that is under way.
+    pub gathered: usize,
+    /// How often so many waited that packets had to wait, too.
+    pub gathered_full: u64,
 }
 
 /// Why an operator does not get what he wants.
