@@ -139,8 +139,8 @@ fn a_broken_template_changes_nothing() -> Result<()> {
     write("own.ipxe", "#!ipxe\n# first of {{ machine.name }}\n")?;
     write("user-data", "#cloud-config\nname: {{ machine.name }}\n")?;
     let xpxe = place.serve()?;
-    let watcher = place.rack.neighbour("watcher", "02:77:00:00:00:e9", "10.77.0.9/24")?;
-    let fetch = |path: &str| watcher.output("curl", &["-sS", &url(path)]);
+    let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;
+    let fetch = |path: &str| alice.output("curl", &["-sS", &url(path)]);
     let script = || fetch("ipxe/boot.ipxe?mac=02:77:00:00:00:10");
     let document = || fetch("documents/02-77-00-00-00-10/user-data");
     ensure!(script()? == "#!ipxe\n# first of alice\n");
