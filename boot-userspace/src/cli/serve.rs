@@ -1,5 +1,7 @@
 //! `xpxe serve`: the flags, and the settings from the flags and the file.
 
+mod booter;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +10,9 @@ use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::Builder;
+use tracing::info;
+
+use booter::Booter;
 
 use crate::cli::configuration;
 use crate::daemon::log::{self, LogFormat};
@@ -35,7 +40,7 @@ pub struct Serve {
     /// An initrd for --kernel (may be repeated)
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Vec<PathBuf>,
-    /// The same as --dhcp off
+    /// The same as --dhcp off; also by DISABLE_DHCP_PROXY=true in the environment
     #[arg(long, conflicts_with = "dhcp")]
     disable_dhcp_proxy: bool,
     /// The format of log lines
@@ -44,8 +49,11 @@ pub struct Serve {
     /// Also log the messages of the programs in the kernel (for developers)
     #[arg(long)]
     kernel_log: bool,
-    /// Kernel arguments, behind `--`: for --kernel; without it, appended to the args of every profile
-    #[arg(last = true, value_name = "KERNEL ARGS")]
+    #[command(flatten)]
+    booter: Booter,
+    /// Kernel arguments, behind `--` if one begins with a dash: for --kernel; without it, appended to the args of every
+    /// profile
+    #[arg(value_name = "KERNEL ARGS")]
     args: Vec<String>,
 }
 
@@ -65,6 +73,10 @@ impl Serve {
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
+        match self.booter.kernel_args(&self.args) {
+            (args, from) if !args.is_empty() => info!("kernel arguments from {from}: {args}"),
+            _ => {}
+        }
         let niceness = getpriority_process(None).unwrap_or(0);
         // HTTP has threads of its own: a download must never delay a DHCP answer or a TFTP block.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -91,10 +103,10 @@ impl Serve {
     /// The file's settings, changed by the flags.
     fn settings(&self) -> Result<(Config, BootFiles)> {
         let default = Path::new(super::CONFIG);
-        let path = self
-            .config
-            .as_deref()
-            .or_else(|| (self.interfaces.is_empty() || default.exists()).then_some(default));
+        let mut interfaces = self.interfaces.clone();
+        interfaces.extend(self.booter.interface()?);
+        let path =
+            self.config.as_deref().or_else(|| (interfaces.is_empty() || default.exists()).then_some(default));
         let mut config = match path {
             Some(path) => configuration::load(path)?,
             None => Config::empty(),
@@ -105,16 +117,16 @@ impl Serve {
         }
         let role = match self.dhcp {
             _ if self.disable_dhcp_proxy => Some(DhcpRole::Off),
+            None if booter::is_proxy_disabled()? => Some(DhcpRole::Off),
             Some(Role::Server) => Some(DhcpRole::Server),
             Some(Role::Proxy) => Some(DhcpRole::Proxy),
             Some(Role::Off) => Some(DhcpRole::Off),
             None => None,
         };
-        if !self.interfaces.is_empty() {
+        if !interfaces.is_empty() {
             let fallback = role.unwrap_or(if path.is_some() { DhcpRole::Server } else { DhcpRole::Proxy });
             let known = std::mem::take(&mut config.interfaces);
-            config.interfaces = self
-                .interfaces
+            config.interfaces = interfaces
                 .iter()
                 .map(|name| {
                     known.iter().find(|interface| &interface.name == name).cloned().unwrap_or_else(|| {
@@ -138,6 +150,8 @@ impl Serve {
                 "dhcp = \"server\" needs at least one [[subnet]] to give addresses from: write a configuration file and name it with --config, or use --dhcp proxy beside another DHCP server"
             );
         }
+        self.booter.apply(&mut config);
+        let (args, _) = self.booter.kernel_args(&self.args);
         let mut files = BootFiles::configured(&config);
         if let Some(kernel) = &self.kernel {
             let mut name = |path: &Path| -> Result<String> {
@@ -153,13 +167,12 @@ impl Serve {
             };
             let kernel = name(kernel)?;
             let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
-            let args = self.args.join(" ");
             let profile = Profile { kernel, initrd, args, ..Profile::default() };
             config.profiles.insert(COMMAND_LINE.to_owned(), profile);
             config.default.profile = Some(COMMAND_LINE.to_owned());
-        } else if !self.args.is_empty() {
+        } else if !args.is_empty() {
             for profile in config.profiles.values_mut() {
-                profile.args = format!("{} {}", profile.args, self.args.join(" ")).trim().to_owned();
+                profile.args = format!("{} {args}", profile.args).trim().to_owned();
             }
         }
         // The flags name kernels, too.

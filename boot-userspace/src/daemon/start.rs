@@ -112,7 +112,11 @@ pub async fn serve(
         start_fast_path(&config, &mut engine, kernel_log)?;
     let stream = log::events();
     let events: Events = Arc::new(stream.clone());
-    let tftp = tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), transfers)?;
+    let key = http::link_key(&config.state_dir)?;
+    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
+    let writer = tftp::Writer { scripts: scripts.clone(), http_port };
+    let tftp =
+        tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), writer, transfers)?;
     let tftp_clients = tftp.clients();
     let mut daemon = Daemon::new(engine, store.clone(), beside, tables, stream.clone());
     let adopted = hooks.as_ref().is_some_and(|fast_path| matches!(fast_path.found, Found::Tables { .. }));
@@ -195,8 +199,6 @@ pub async fn serve(
             readiness.tell_trouble(&format!("TFTP on {name}"), Some(why));
         });
     }
-    let key = http::link_key(&config.state_dir)?;
-    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
     let images = Images::new(&config, Arc::clone(&events));
     images.look_over();
     let (reloads, requests) = mpsc::channel(REQUESTS);
@@ -219,8 +221,17 @@ pub async fn serve(
     let sink = Arc::clone(&events);
     let (read_ahead, images_counted) = (Arc::clone(&images), Arc::clone(&images));
     delivery.spawn_blocking(move || read_ahead.read_ahead());
-    let site =
-        Site { files, images, machines, scripts, trusted_proxies, readiness: readiness.clone(), events };
+    let history = Arc::default();
+    let site = Site {
+        files,
+        images,
+        machines,
+        scripts,
+        trusted_proxies,
+        readiness: readiness.clone(),
+        events,
+        history,
+    };
     let connections = Arc::<http::ConnectionStats>::default();
     let sources = Sources {
         asks: daemon.asks(),
@@ -240,6 +251,7 @@ pub async fn serve(
     readiness.set_started();
 
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    say_ports(&config);
     info!(interfaces = names.join(","), http = %config.http.listen, "ready");
     notify::ready();
     tokio::spawn(keep_short(limit));
@@ -256,6 +268,19 @@ pub async fn serve(
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; pinned kernel programs keep answering known machines (xpxe detach removes them)");
     Ok(())
+}
+
+/// Which port serves what: for who opens a firewall, or looks for the one that another program has.
+fn say_ports(config: &Config) {
+    for Interface { name, dhcp, .. } in &config.interfaces {
+        let dhcp = match dhcp {
+            DhcpRole::Server => "addresses and boot files by DHCP on UDP ports 67 and 4011",
+            DhcpRole::Proxy => "boot files beside another DHCP server (proxy) on UDP ports 67 and 4011",
+            DhcpRole::Off => "no DHCP",
+        };
+        info!(interface = name, "{name}: {dhcp}, files by TFTP on UDP port 69");
+    }
+    info!("scripts and files by HTTP on {}", config.http.listen);
 }
 
 /// What listens, and the key that says where.

@@ -8,6 +8,7 @@ mod configured;
 mod inspect;
 mod listing;
 mod loader;
+mod loader_files;
 mod path;
 mod pe;
 pub mod percent;

@@ -1,5 +1,7 @@
 //! Boot scripts: the fixed first one, and the one for the machine that asks.
 
+use std::sync::Arc;
+
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -9,9 +11,9 @@ use boot_common::Mac;
 use boot_engine::boot::Server;
 pub use boot_engine::boot::documents::{Document, NoDocument};
 use boot_engine::boot::link::{LinkKey, Signer, VALID};
-pub use boot_engine::boot::plan::{Asked, NoScript};
+pub use boot_engine::boot::plan::{Asked, NoScript, Plan};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
-use boot_engine::config::parse_uuid;
+use boot_engine::config::{Config, parse_uuid};
 use boot_engine::events::{Machine, Script, Step};
 use boot_engine::machines::{Asker, Client};
 
@@ -42,6 +44,12 @@ pub trait Scripts {
 
     /// Whether who asks is the machine that is meant.
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript>;
+
+    /// What one machine boots, for whatever is no script of iPXE's.
+    fn plan(&self, asked: &Asked) -> Result<Plan, NoScript>;
+
+    /// The configuration that both are of.
+    fn config(&self) -> Arc<Config>;
 }
 
 impl Scripts for ScriptWriter {
@@ -60,6 +68,14 @@ impl Scripts for ScriptWriter {
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
         self.planner().check_asker(asked)
     }
+
+    fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
+        Self::plan(self, asked)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(Self::config(self))
+    }
 }
 
 impl Scripts for Live<ScriptWriter> {
@@ -77,6 +93,14 @@ impl Scripts for Live<ScriptWriter> {
 
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
         self.get().planner().check_asker(asked)
+    }
+
+    fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
+        self.get().plan(asked)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(self.get().config())
     }
 }
 
@@ -122,38 +146,46 @@ pub(super) async fn script(
     answer(&site, &asked, &method, uri.path(), script)
 }
 
-fn answer(
+/// Sends a script, or says why there is none.
+pub(super) fn answer(
     site: &Site,
     asked: &Asked,
     method: &Method,
     path: &str,
     script: Result<String, NoScript>,
 ) -> Response {
-    // The name is that of the client, whose MAC may not be the one that it says.
-    let known = asked.asker.client.clone().filter(|client| asked.mac == Some(client.mac));
-    let machine = known.map(Machine::from).or(asked.mac.map(Machine::from));
-    let (end, status, text) = match script {
-        Ok(script) => {
-            let is_sent = method != Method::HEAD;
-            let end = if is_sent { Script::Sent { bytes: script.len() } } else { Script::Measured };
-            (end, StatusCode::OK, script)
-        }
-        Err(no_script) => {
-            let (status, text) = match &no_script {
-                // An error would be tried again for ever.
-                NoScript::NotForYou(why) => (StatusCode::OK, script::not_from_here(why)),
-                NoScript::OfAnother { .. } => (StatusCode::FORBIDDEN, no_script.to_string() + "\n"),
-                NoScript::Broken(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.clone()),
-            };
-            (Script::None(no_script), status, text)
-        }
+    tell(site, asked, method, path, &script);
+    let (status, text) = match script {
+        Ok(script) => (StatusCode::OK, script),
+        // An error would be tried again for ever.
+        Err(NoScript::NotForYou(why)) => (StatusCode::OK, script::not_from_here(&why)),
+        Err(another @ NoScript::OfAnother { .. }) => (StatusCode::FORBIDDEN, another.to_string() + "\n"),
+        Err(NoScript::Broken(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why),
     };
-    site.happened(machine, Step::Script { client: asked.client_ip, path: shown(path), end });
     (status, [(CONTENT_TYPE, "text/plain"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 
+/// Tells what becomes of a request for a script, or for what a front sends in its place.
+pub(super) fn tell(
+    site: &Site,
+    asked: &Asked,
+    method: &Method,
+    path: &str,
+    script: &Result<String, NoScript>,
+) {
+    // The name is that of the client, whose MAC may not be the one that it says.
+    let known = asked.asker.client.clone().filter(|client| asked.mac == Some(client.mac));
+    let machine = known.map(Machine::from).or(asked.mac.map(Machine::from));
+    let end = match script {
+        Ok(_) if method == Method::HEAD => Script::Measured,
+        Ok(script) => Script::Sent { bytes: script.len() },
+        Err(no_script) => Script::None(no_script.clone()),
+    };
+    site.happened(machine, Step::Script { client: asked.client_ip, path: shown(path), end });
+}
+
 /// What a client says, with who that is: `look_up` gets the MAC and the UUID that it says.
-fn read_query(
+pub(super) fn read_query(
     site: &Site,
     ends: Ends,
     uri: &Uri,

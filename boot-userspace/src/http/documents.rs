@@ -33,11 +33,16 @@ pub(super) async fn document(
             .into_response();
     };
     let asked = said.asked(&site, ends, &headers);
-    let document = site.scripts.document(&asked, &name);
+    send(&site, &asked, &method, uri.path(), &name)
+}
+
+/// The document of that name, of the machine that is asked about.
+pub(super) fn send(site: &Site, asked: &Asked, method: &Method, path: &str, name: &str) -> Response {
+    let document = site.scripts.document(asked, name);
     let (end, answer) = match document {
         Ok(document) => {
             let bytes = document.text.len();
-            let end = if method == Method::HEAD { Document::Measured } else { Document::Sent { bytes } };
+            let end = if *method == Method::HEAD { Document::Measured } else { Document::Sent { bytes } };
             let headers = [(CONTENT_TYPE, document.kind.content_type()), (CACHE_CONTROL, "no-store")];
             (end, (headers, document.text).into_response())
         }
@@ -51,8 +56,8 @@ pub(super) async fn document(
             (Document::None(none), (status, [(CACHE_CONTROL, "no-store")], text).into_response())
         }
     };
-    let step = Step::Document { client: asked.client_ip, path: shown(uri.path()), end };
-    site.happened(machine_of(&asked), step);
+    let step = Step::Document { client: asked.client_ip, path: shown(path), end };
+    site.happened(machine_of(asked), step);
     answer
 }
 

@@ -19,10 +19,10 @@ use super::conditions::{Subject, Verdict, judge};
 use super::delivery::{Delivery, Recipient, has_no_disk};
 use super::ending::Ending;
 use super::outbox::Outbox;
-use super::{Ends, Site, boot, date, multipart, shown};
+use super::{Ends, Request, Site, boot, date, loaders, multipart, shown};
 use crate::files::{BootFiles, OpenError, OpenFile, is_efi_application, percent};
 use crate::host::clock;
-use boot_engine::events::{Http, Machine, NotServed, Step, WhyNotServed};
+use boot_engine::events::{Http, Machine, NotServed, WhyNotServed};
 use boot_engine::machines::Client;
 
 pub(super) async fn file(
@@ -40,39 +40,45 @@ pub(super) async fn file(
         let why = "the path has a percent sign without two digits, control characters, or is not UTF-8\n";
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
+    let outbox = outbox.map(|Extension(outbox)| outbox);
+    let ending = ending.map_or_else(Ending::default, |Extension(ending)| ending);
+    named(&site, ends, &Request { method, uri, headers, ending }, outbox, name).await
+}
+
+/// The file of a name.
+pub(super) async fn named(
+    site: &Site,
+    ends: Ends,
+    request: &Request,
+    outbox: Option<Outbox>,
+    name: String,
+) -> Response {
+    let Request { method, uri, headers, ending } = request;
     let known = site.machines.client_at(ends.client.ip());
     let machine = known.clone().map(Machine::from);
     let (client, file) = (ends.client.ip(), shown(&name).into());
-    let ending = ending.map_or_else(Ending::default, |Extension(ending)| ending);
-    let to = Recipient { machine, client, file, ending, events: Arc::clone(&site.events) };
+    let to = Recipient { machine, client, file, ending: ending.clone(), events: Arc::clone(&site.events) };
     if site.files.wants_signature(&name)
-        && let Some(refused) = refuse_link(&site, &format!("/files/{name}"), &uri, known.as_ref(), &to)
+        && let Some(refused) = refuse_link(site, &format!("/files/{name}"), uri, known.as_ref(), &to)
     {
         return refused;
     }
     let opened = match find_at_hand(&site.files, &name) {
         Some(found) => Ok(found),
-        None => find(&site.files, name).await,
+        None => find(&site.files, name.clone()).await,
     };
     match opened {
-        Ok(found) => answer(&method, &headers, found, to, outbox.map(|Extension(outbox)| outbox)),
+        Ok(found) => answer(method, headers, found, to, outbox),
         // iPXE looks for this beside its own binary, so here if that came from here.
         Err(OpenError::NotFound { .. }) if to.file.rsplit('/').next() == Some("autoexec.ipxe") => {
-            boot::bootstrap_for(&site, ends, &method, &uri, &headers, known)
+            boot::bootstrap_for(site, ends, method, uri, headers, known)
         }
+        Err(error @ OpenError::NotFound { .. }) => match loaders::written(site, ends, request, &name).await {
+            Some(written) => written,
+            None => refuse(error, to),
+        },
         Err(error) => refuse(error, to),
     }
-}
-
-/// A path that none of ours is.
-pub(super) async fn nothing_there(
-    State(site): State<Site>,
-    ConnectInfo(ends): ConnectInfo<Ends>,
-    uri: Uri,
-) -> Response {
-    let step = Step::Http(ends.client.ip(), Http::NoSuchPath(shown(uri.path())));
-    site.happened(site.machines.client_at(ends.client.ip()).map(Machine::from), step);
-    (StatusCode::NOT_FOUND, "there is nothing: boot files are under /files/\n").into_response()
 }
 
 /// A file, and what has to be known before anything is sent of it.

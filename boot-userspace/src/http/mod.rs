@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
@@ -30,9 +30,11 @@ mod delivery;
 mod documents;
 mod ending;
 mod files;
+pub mod fronts;
 mod health;
 mod images;
 mod link_key;
+mod loaders;
 pub mod metrics;
 mod multipart;
 mod outbox;
@@ -41,6 +43,7 @@ mod proxied;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unrouted;
 
 pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
 pub use connections::{ConnectionStats, listen, reserve};
@@ -69,6 +72,8 @@ pub struct Site {
     pub readiness: Readiness,
     /// Gets what happens.
     pub events: Events,
+    /// What the front for BSS remembers.
+    pub history: Arc<fronts::History>,
 }
 
 impl Site {
@@ -93,7 +98,7 @@ pub fn router(site: Site) -> Router {
         .route("/images/{*path}", get(images::image))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .fallback(files::nothing_there)
+        .fallback(unrouted::nothing_there)
         .with_state(site)
         .layer(tell_refused)
         .layer(see_through)
@@ -159,7 +164,7 @@ fn tell_unseen(ended: hyper::Result<()>, client: IpAddr, ending: &Ending, events
 }
 
 /// Tells of requests that axum or a handler refuses without telling.
-async fn tell_refused(State(site): State<Site>, request: Request, next: Next) -> Response {
+async fn tell_refused(State(site): State<Site>, request: axum::extract::Request, next: Next) -> Response {
     let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let response = next.run(request).await;
@@ -184,6 +189,15 @@ pub struct Ends {
     pub server: SocketAddr,
     /// Over HTTPS.
     pub is_tls: bool,
+}
+
+/// What a file's answer depends on.
+struct Request {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    /// Of its connection.
+    ending: Ending,
 }
 
 /// A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d.

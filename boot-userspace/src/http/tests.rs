@@ -15,6 +15,8 @@ use boot_engine::machines::Machines;
 
 mod documents;
 mod echo;
+mod fronts;
+mod loaders;
 mod refused;
 mod sending;
 
@@ -60,6 +62,7 @@ async fn rig_with(scripts: Arc<dyn Scripts + Send + Sync>, machines: Machines, e
         trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
         readiness: Readiness::default(),
         events,
+        history: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -122,6 +122,7 @@ impl Files {
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
             events: Arc::new(()),
+            history: Arc::default(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

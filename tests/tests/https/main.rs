@@ -74,6 +74,7 @@ impl Served {
             scripts: Arc::new(ScriptWriter::new(config)?),
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
+            history: Arc::default(),
             events: Arc::new(()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -85,7 +86,7 @@ impl Served {
         let listeners = Listeners { http: plain, https: Some(https_side) };
         let settings = settings.clone();
         runtime.spawn(async move {
-            http::serve(listeners, http::router(site), &settings, Arc::default()).await;
+            http::serve(listeners, http::router(site), &settings, Arc::default(), Arc::new(())).await;
         });
         Ok(Self { dir, authority, http, https, said, _runtime: runtime })
     }

@@ -1,5 +1,5 @@
-//! Files for firmware tests from other Debian releases: their iPXE and GRUB, which behave differently from this release's, and
-//! a guest for 64-bit Arm.
+//! Files for firmware tests: boot loaders that are not installed here, iPXE and GRUB of other Debian releases, which behave
+//! differently from this release's, and a guest for 64-bit Arm.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,15 @@ struct Part {
     fill: fn(unpacked: &Path, to: &Path) -> Result<()>,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
+    // GRUB as Debian signs it, and PXELINUX. Unpacked, not installed: neither belongs on the disk of this machine.
+    Part {
+        name: "loaders",
+        suite: "bookworm",
+        architecture: "amd64",
+        packages: &["grub-efi-amd64-signed", "pxelinux", "syslinux-common"],
+        fill: loaders,
+    },
     // iPXE 1.21.1 of 2025 for x86 and Arm, and as the option ROMs of QEMU's cards; GRUB 2.12.
     Part {
         name: "trixie",
@@ -90,6 +98,20 @@ fn ipxe(unpacked: &Path, to: &Path) -> Result<()> {
         if from.is_dir() {
             fs::rename(&from, to.join(name)).with_context(|| format!("move {}", from.display()))?;
         }
+    }
+    Ok(())
+}
+
+/// Boot loaders with a configuration of their own, and the one module that PXELINUX needs.
+fn loaders(unpacked: &Path, to: &Path) -> Result<()> {
+    let lib = unpacked.join("usr/lib");
+    for (from, name) in [
+        ("grub/x86_64-efi-signed/grubnetx64.efi.signed", "grubnetx64.efi"),
+        ("PXELINUX/pxelinux.0", "pxelinux.0"),
+        ("PXELINUX/lpxelinux.0", "lpxelinux.0"),
+        ("syslinux/modules/bios/ldlinux.c32", "ldlinux.c32"),
+    ] {
+        unpack::copy(&lib.join(from), &to.join(name))?;
     }
     Ok(())
 }

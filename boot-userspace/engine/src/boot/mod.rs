@@ -4,8 +4,13 @@ mod asked;
 pub mod choice;
 pub mod documents;
 mod files;
+mod grub;
 pub mod link;
+pub mod loader_config;
+mod loader_context;
+pub mod loader_file;
 pub mod plan;
+mod pxelinux;
 pub mod script;
 mod server;
 mod url;
@@ -13,3 +18,4 @@ pub mod variables;
 
 pub use files::{BootFile, Loaders, SCRIPT, boot_file, class_name, is_url, named};
 pub use server::Server;
+pub use url::url;

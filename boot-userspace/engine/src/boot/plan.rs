@@ -68,6 +68,12 @@ impl Planner {
         Ok(Self { templates: Templates::new(&config.templates)?, config })
     }
 
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     /// What the machine that asks boots. A machine's plan is for its own addresses only.
     ///
     /// # Errors
@@ -173,10 +179,6 @@ impl Planner {
         }
         let machine = machine.name.clone().unwrap_or_else(|| asked.called());
         Err(NoScript::OfAnother { machine, address })
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
     }
 
     pub(super) fn templates(&self) -> &Templates {

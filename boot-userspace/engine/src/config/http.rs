@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::address;
+use super::front::{self, Front};
 use super::reader::Table;
 use super::report::{At, Place, Report, one, one_list, twice};
 use super::value::{self, quoted};
@@ -35,6 +36,10 @@ pub struct Http {
     pub signed_links: bool,
     /// `shared_addresses`: those that stand for several machines, so that nothing follows from them. Default: none.
     pub shared_addresses: Vec<IpNet>,
+    /// `fronts`: the systems whose URLs are answered, too. Default: none.
+    pub fronts: Vec<Front>,
+    /// `inventory_clients`: who may read all machines at once through a front. Default: nobody.
+    pub inventory_clients: Vec<IpNet>,
 }
 
 impl Default for Http {
@@ -48,6 +53,8 @@ impl Default for Http {
             tls: None,
             signed_links: false,
             shared_addresses: Vec::new(),
+            fronts: Vec::new(),
+            inventory_clients: Vec::new(),
         }
     }
 }
@@ -74,6 +81,8 @@ pub(super) struct Written {
     shared_addresses: Vec<At<String>>,
     tls: Option<WrittenTls>,
     signed_links: Option<At<bool>>,
+    fronts: Vec<At<String>>,
+    inventory_clients: Vec<At<String>>,
 }
 
 struct WrittenTls {
@@ -94,6 +103,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         "shared_addresses",
         "tls",
         "signed_links",
+        "fronts",
+        "inventory_clients",
     ];
     let Some(http) = top.table("http", &known, report) else { return Written::default() };
     Written {
@@ -110,6 +121,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
             key: tls.required_text("key", "/etc/xpxe/tls.key", report),
             place: tls.place,
         }),
+        fronts: http.texts("fronts", "matchbox", report),
+        inventory_clients: http.texts("inventory_clients", "10.1.0.5", report),
     }
 }
 
@@ -128,6 +141,8 @@ impl Written {
             (None, Some(first)) => self.tls = Some(first),
             (_, None) => {}
         }
+        one_list(&mut self.fronts, more.fronts, report);
+        one_list(&mut self.inventory_clients, more.inventory_clients, report);
     }
 }
 
@@ -141,6 +156,7 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
     let number = |at: &Option<At<u32>>| at.as_ref().and_then(|at| usize::try_from(at.value).ok());
     let (connections, threads) = (number(&from.connections_per_address), number(&from.threads));
     let tls = from.tls.as_ref().and_then(|tls| tls.check(listen, report));
+    let fronts = from.fronts.iter().filter_map(|at| at.read(report, front::read)).collect();
     let mut nets = |list: &[At<String>]| list.iter().filter_map(|at| at.read(report, net)).collect();
     Http {
         listen,
@@ -151,6 +167,8 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
         tls,
         signed_links: from.signed_links.as_ref().is_some_and(|at| at.value),
         shared_addresses: nets(&from.shared_addresses),
+        fronts,
+        inventory_clients: nets(&from.inventory_clients),
     }
 }
 

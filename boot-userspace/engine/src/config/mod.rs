@@ -18,6 +18,7 @@ mod document_kind;
 mod documents;
 mod file;
 mod formats;
+mod front;
 mod group;
 mod http;
 mod image;
@@ -60,6 +61,7 @@ pub use checked::{
 };
 pub use document_kind::DocumentKind;
 pub use documents::Documents;
+pub use front::Front;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};

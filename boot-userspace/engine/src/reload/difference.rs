@@ -26,6 +26,8 @@ pub fn live(running: &Config, new: Config) -> Config {
         shared_addresses: new.http.shared_addresses,
         signed_links: new.http.signed_links,
         tls: running_tls(running.http.tls.as_ref(), new.http.tls),
+        fronts: new.http.fronts,
+        inventory_clients: new.http.inventory_clients,
         ..running.http.clone()
     };
     let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
@@ -63,6 +65,8 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.images.size != new.images.size, "images.size");
     note(running.images.check != new.images.check, "images.check");
     note(running.images.upstreams != new.images.upstreams, "[[images.upstream]]");
+    note(running.http.fronts != new.http.fronts, "http.fronts");
+    note(running.http.inventory_clients != new.http.inventory_clients, "http.inventory_clients");
     note(running.tftp.clients != new.tftp.clients, "tftp.clients");
     Changes { changed, waiting: waiting(running, new) }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::Mac;
+use boot_engine::boot::plan::Plan;
 use boot_engine::config::{self, Config, DocumentKind};
 use boot_engine::events::{BootEvent, Events, Http, Machine, RefusedRequest, Sink as _, Step, WhyEnded};
 use boot_engine::machines::Machines;
@@ -53,6 +54,14 @@ impl Scripts for Book {
             _ => Ok(()),
         }
     }
+
+    fn plan(&self, _: &Asked) -> Result<Plan, NoScript> {
+        Ok(Plan::Wait("no profile".to_owned()))
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::new(Config::empty())
+    }
 }
 
 pub(super) fn all() {
@@ -83,6 +92,7 @@ async fn ask_for_everything() {
         trusted_proxies: Arc::new([]),
         readiness: Readiness::default(),
         events,
+        history: Arc::default(),
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();

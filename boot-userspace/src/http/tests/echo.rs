@@ -1,8 +1,10 @@
 //! Scripts that say what was asked.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use boot_engine::config::DocumentKind;
+use boot_engine::boot::plan::Plan;
+use boot_engine::config::{Config, DocumentKind};
 
 use crate::http::{Asked, Document, NoDocument, NoScript, Scripts};
 
@@ -20,6 +22,15 @@ impl Scripts for Echo {
             _ => Ok(format!("#!ipxe\n# {asked:?}\n")),
         }
     }
+
+    fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
+        Ok(Plan::Wait(format!("{:?} {:?}", asked.mac, asked.uuid)))
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::new(Config::empty())
+    }
+
     fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
         Ok(Document { kind: DocumentKind::UserData, text: format!("{name}: {asked:?}\n") })
     }

@@ -29,7 +29,7 @@ pub(super) enum Source {
         sums: HashMap<u16, Summed>,
     },
     File(Arc<OpenFile>),
-    /// In netascii.
+    /// In netascii, or written for one transfer.
     Text(Arc<[u8]>),
 }
 

@@ -109,6 +109,20 @@ impl ImageCache {
         image.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// A text that is in no file, for one transfer. The daemon sends it.
+    #[must_use]
+    pub fn lend_text(&self, text: String, mode: Mode) -> Image {
+        let bytes = match mode {
+            Mode::Octet => text.into_bytes(),
+            Mode::Netascii => netascii(text.as_bytes()),
+        };
+        let size = bytes.len() as u64;
+        let mut entries = self.entries();
+        let id = entries.add(None, size, Source::Text(Arc::from(bytes)));
+        entries.hold(id);
+        Image { id, size, place: None, content: 0 }
+    }
+
     /// An image that was lent, once more.
     #[must_use]
     pub fn lend(&self, id: u64, block_size: u16) -> Option<Image> {

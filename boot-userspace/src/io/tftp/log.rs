@@ -6,12 +6,15 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 
-use crate::files::{Inspection, OpenError, OpenFile, Version};
+use crate::files::{Inspection, OpenFile, Version};
 use crate::host::clock;
 use crate::host::link::Link;
 use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
-use boot_engine::events::{BootEvent, By, Events, LinkName, Machine, Step, Tftp};
+use boot_engine::boot::plan::NoScript;
+use boot_engine::events::{
+    BootEvent, By, Events, LinkName, Machine, NotServed, Script, Step, Tftp, WhyNotServed,
+};
 use boot_engine::machines::{Client, Machines};
 use boot_engine::tftp::{Outcome, Peer, Told};
 
@@ -57,11 +60,21 @@ impl Teller {
         self.emit(None, Tftp::Inspected { file, says, is_wrong: inspection.problem.is_some() });
     }
 
-    pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, error: OpenError) {
+    pub(super) fn tell_miss(&mut self, peer: Peer, file: &str, why: impl Into<NotServed>) {
         let machine = self.who(peer, file);
-        let is_customary = matches!(error, OpenError::NotFound { .. }) && is_customary_probe(file);
+        let why = why.into();
+        let is_customary = why.why == WhyNotServed::NotFound && is_customary_probe(file);
         let (client, file) = (peer.client, file.to_owned());
-        self.emit(machine, Tftp::NotServed { client, file, why: error.into(), is_customary });
+        self.emit(machine, Tftp::NotServed { client, file, why, is_customary });
+    }
+
+    /// Tells why a file is not written for a machine, as HTTP does of a script.
+    pub(super) fn tell_refusal(&mut self, peer: Peer, file: &str, refusal: NoScript) {
+        let machine = self.who(peer, file);
+        let (client, path) = ((*peer.client.ip()).into(), file.to_owned());
+        let step = Step::Script { client, path, end: Script::None(refusal) };
+        let event = BootEvent::new(clock::boot(), step).of(machine);
+        self.events.emit(BootEvent { link: Some(self.link.clone()), ..event });
     }
 
     pub(super) fn tell_unreadable(&self, file: String, error: &io::Error) {
@@ -150,6 +163,7 @@ pub(crate) fn golden(events: Events) {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use crate::files::OpenError;
     use boot_engine::tftp::OpenError as Refused;
 
     let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::fastpath::Published;
-use crate::files::{BootFiles, Inspection, OpenError, OpenFile};
+use crate::files::{BootFiles, Inspection, OpenError};
 use crate::host::clock;
 use crate::host::descriptors;
 use crate::host::link::Link;
@@ -28,15 +28,18 @@ mod clients;
 mod log;
 mod ports;
 mod start;
+mod written;
 
 use clients::Standing;
 use log::Teller;
 #[cfg(test)]
 pub(crate) use log::golden;
 use ports::{Datagram, Ports};
+use written::{Found, Missing, Why};
 
 pub use clients::Clients;
 pub use start::{InKernel, Prepared, prepare};
+pub use written::Writer;
 
 /// The port of every request, and of every packet where there is a single port.
 const PORT: u16 = 69;
@@ -70,6 +73,8 @@ struct Common {
     single_port: bool,
     /// Who gets files.
     clients: Clients,
+    /// Writes the files that are in no directory.
+    writer: Writer,
 }
 
 /// What an interface has become, and who gets whether it is served as it is now.
@@ -112,7 +117,7 @@ struct Asked {
     block_size: u16,
 }
 
-type Opened = (Asked, Result<OpenFile, OpenError>);
+type Opened = (Asked, Result<Found, Missing>);
 
 /// Who waits for a file, by the name that the first of them asked for.
 struct Waiting {
@@ -321,26 +326,30 @@ impl TftpServer {
             return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
         }
         self.opening += 1;
-        let (files, to) = (Arc::clone(&self.common.files), self.opened.0.clone());
+        let (common, to) = (self.common.clone(), self.opened.0.clone());
         // A disk that takes its time, or hangs, holds up nobody else. Whoever waits for the answer is gone with the server.
         tokio::task::spawn_blocking(move || {
-            let file = match files.wants_signature(&asked.name) {
-                true => Err(OpenError::Signed),
-                false => files.open(&asked.name),
-            };
-            to.send((asked, file)).ok()
+            let Common { files, machines, writer, .. } = common;
+            let found = writer.find(&files, &machines, &asked.name, asked.peer);
+            to.send((asked, found)).ok()
         });
     }
 
-    /// A file is open, or cannot be.
-    fn opened(&mut self, asked: Asked, file: Result<OpenFile, OpenError>) {
+    /// A file is open or written, or cannot be.
+    fn opened(&mut self, asked: Asked, found: Result<Found, Missing>) {
         self.opening -= 1;
         let Asked { token, peer, name, mode, block_size } = asked;
-        let file = match file {
-            Ok(file) => file,
-            Err(error) => {
-                let answer = answer_to(&error);
-                self.teller.tell_miss(peer, &name, error);
+        let file = match found {
+            Ok(Found::File(file)) => file,
+            Ok(Found::Text(text)) => {
+                let image = self.common.images.lend_text(text, mode);
+                return self.transfers.opened(token, Ok(image), clock::boot());
+            }
+            Err(Missing { answer, why }) => {
+                match why {
+                    Why::File(why) => self.teller.tell_miss(peer, &name, why),
+                    Why::Machine(refusal) => self.teller.tell_refusal(peer, &name, refusal),
+                }
                 return self.transfers.opened(token, Err(answer), clock::boot());
             }
         };

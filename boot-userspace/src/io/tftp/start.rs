@@ -27,7 +27,7 @@ use boot_engine::machines::Machines;
 use boot_engine::tftp::{Flights, Image, Mode, Place, Slots};
 
 use super::clients::Clients;
-use super::{Common, TftpServer, bind};
+use super::{Common, TftpServer, Writer, bind};
 
 /// A transfer that stood still for longer is over: its client has given up.
 const RECENT: Duration = Duration::from_secs(30);
@@ -59,6 +59,7 @@ pub fn prepare(
     files: Arc<BootFiles>,
     machines: Machines,
     events: Events,
+    writer: Writer,
     kernel: InKernel,
 ) -> Result<Prepared> {
     let path = config.state_dir.join("transfers");
@@ -107,6 +108,7 @@ pub fn prepare(
         window: config.tftp.windowsize,
         single_port: config.tftp.single_port,
         clients: Clients::of(config),
+        writer,
     };
     Ok(Prepared { common, published, adopted })
 }

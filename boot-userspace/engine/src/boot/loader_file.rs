@@ -1,0 +1,165 @@
+//! The names by which GRUB and PXELINUX ask for their configuration.
+//!
+//! Each tries several, the most particular first: GRUB `grub.cfg-01-MAC`, `grub.cfg-ADDRESS` and `grub.cfg` beside its
+//! modules and in the directory above; PXELINUX `pxelinux.cfg/UUID`, `pxelinux.cfg/01-MAC`, its address in hexadecimal
+//! digits with fewer and fewer of them, and `pxelinux.cfg/default`.
+
+use boot_common::Mac;
+
+use crate::config::parse_uuid;
+
+/// How the file is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// GRUB 2.
+    Grub,
+    /// PXELINUX, and what reads its files: U-Boot, petitboot.
+    Pxelinux,
+}
+
+/// The machine that a name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum For {
+    /// The one that asks.
+    Asker,
+    /// The one with this MAC.
+    Mac(Mac),
+    /// The one with this UUID.
+    Uuid(String),
+}
+
+/// A configuration file that a boot loader asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderFile {
+    /// The loader's language.
+    pub language: Language,
+    /// The directory, with a slash behind it if there is one. PXELINUX's is the one that `pxelinux.cfg` is in.
+    pub dir: String,
+    /// The name in that directory.
+    pub name: String,
+    /// Whose it is.
+    pub whose: For,
+    /// One more attempt, from a file that was fetched before.
+    pub is_attempt: bool,
+}
+
+/// Before the MAC in the name of a further attempt's file.
+pub(super) const ATTEMPT: &str = "grub.cfg-again-";
+
+impl LoaderFile {
+    /// The file that a name is of; `None` for every other name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let path: Vec<&str> = name.split(['/', '\\']).filter(|part| !matches!(*part, "" | ".")).collect();
+        let (name, dir) = path.split_last()?;
+        let lower = name.to_ascii_lowercase();
+        if let [above @ .., "pxelinux.cfg"] = dir {
+            let whose = pxelinux(&lower)?;
+            return Some(Self::new(Language::Pxelinux, above, name, whose, false));
+        }
+        let whose = match lower.strip_prefix("grub.cfg")? {
+            "" => For::Asker,
+            rest => grub(rest.strip_prefix('-')?)?,
+        };
+        Some(Self::new(Language::Grub, dir, name, whose, lower.starts_with(ATTEMPT)))
+    }
+
+    fn new(language: Language, dir: &[&str], name: &str, whose: For, is_attempt: bool) -> Self {
+        let dir = dir.iter().map(|part| format!("{part}/")).collect();
+        Self { language, dir, name: name.to_owned(), whose, is_attempt }
+    }
+
+    /// The names that the loader falls back to after this one: who has written one of these wants it read.
+    #[must_use]
+    pub fn fallbacks(&self) -> Vec<String> {
+        match self.language {
+            Language::Pxelinux => vec![format!("{}pxelinux.cfg/default", self.dir)],
+            Language::Grub => {
+                let above = self.dir.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
+                let above = if above.is_empty() { String::new() } else { format!("{above}/") };
+                vec![format!("{}grub.cfg", self.dir), format!("{above}grub.cfg")]
+            }
+        }
+    }
+}
+
+fn grub(rest: &str) -> Option<For> {
+    let mac = rest.strip_prefix("again-").unwrap_or(rest);
+    match mac.strip_prefix("01-") {
+        Some(mac) => mac.parse().ok().map(For::Mac),
+        None if is_whole_address(rest) => Some(For::Asker),
+        None => parse_uuid(rest).ok().map(|_| For::Uuid(rest.to_owned())),
+    }
+}
+
+fn pxelinux(name: &str) -> Option<For> {
+    match name.strip_prefix("01-") {
+        Some(mac) => mac.parse().ok().map(For::Mac),
+        None if name == "default" || is_whole_address(name) => Some(For::Asker),
+        None => parse_uuid(name).ok().map(|_| For::Uuid(name.to_owned())),
+    }
+}
+
+/// What follows with fewer digits is for several machines, and is asked for only after this one.
+fn is_whole_address(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_loaders_try() {
+        let mac = For::Mac(Mac([0x52, 0x54, 0, 0, 0, 1]));
+        let uuid = For::Uuid("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned());
+        for (name, dir, whose) in [
+            ("/grub/x86_64-efi/grub.cfg", "grub/x86_64-efi/", For::Asker),
+            ("grub.cfg", "", For::Asker),
+            ("\\EFI\\debian\\grub.cfg", "EFI/debian/", For::Asker),
+            ("/grub/grub.cfg-01-52-54-00-00-00-01", "grub/", mac.clone()),
+            ("/grub/grub.cfg-again-01-52:54:00:00:00:01", "grub/", mac.clone()),
+            ("//grub/grub.cfg-0A4D001F", "grub/", For::Asker),
+            ("grub/grub.cfg-4c4c4544-0042-3510-8052-b4c04f4e3132", "grub/", uuid.clone()),
+        ] {
+            let file = LoaderFile::named(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!((file.language, file.dir.as_str()), (Language::Grub, dir), "{name}");
+            assert_eq!((file.whose, file.is_attempt), (whose, name.contains("again")), "{name}");
+        }
+        for (name, dir, whose) in [
+            ("pxelinux.cfg/4c4c4544-0042-3510-8052-b4c04f4e3132", "", uuid),
+            ("bios//pxelinux.cfg/01-52-54-00-00-00-01", "bios/", mac),
+            ("/pxelinux.cfg/0A4D001F", "", For::Asker),
+            ("pxelinux.cfg/default", "", For::Asker),
+        ] {
+            let file = LoaderFile::named(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!((file.language, file.dir.as_str()), (Language::Pxelinux, dir), "{name}");
+            assert_eq!(file.whose, whose, "{name}");
+        }
+        for other in [
+            "",
+            "/",
+            "grub.cfg-",
+            "grub.cfg-01-52-54",
+            "grub.cfgx",
+            "grub/x86_64-efi/command.lst",
+            "pxelinux.cfg/0A4D001",
+            "pxelinux.cfg",
+            "default",
+            "pxelinux.cfg/x/default",
+            "pxelinux.cfg/20-52-54-00-00-00-01",
+            "pxelinux.cfg/default-arm",
+        ] {
+            assert_eq!(LoaderFile::named(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_written_for_all_machines_is_found() {
+        let fallbacks = |name| LoaderFile::named(name).unwrap().fallbacks();
+        assert_eq!(fallbacks("grub/x86_64-efi/grub.cfg"), ["grub/x86_64-efi/grub.cfg", "grub/grub.cfg"]);
+        assert_eq!(fallbacks("/grub/grub.cfg-0A4D001F"), ["grub/grub.cfg", "grub.cfg"]);
+        assert_eq!(fallbacks("grub.cfg"), ["grub.cfg", "grub.cfg"]);
+        assert_eq!(fallbacks("x/pxelinux.cfg/0A4D001F"), ["x/pxelinux.cfg/default"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Files that are in no directory: they are written for the machine that asks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::files::{BootFiles, OpenError, OpenFile};
+use crate::host::clock;
+use crate::host::live::Live;
+use boot_engine::boot::Server;
+use boot_engine::boot::link::{Signer, VALID};
+use boot_engine::boot::loader_config::Way;
+use boot_engine::boot::plan::NoScript;
+use boot_engine::boot::script::ScriptWriter;
+use boot_engine::events::NotServed;
+use boot_engine::machines::{Asker, Machines};
+use boot_engine::tftp::{self, Peer};
+
+use super::answer_to;
+
+/// Writes them.
+#[derive(Clone)]
+pub struct Writer {
+    /// What machines boot.
+    pub scripts: Live<ScriptWriter>,
+    /// HTTP's port, for what a loader cannot get by TFTP.
+    pub http_port: u16,
+}
+
+/// What a name stands for.
+pub(super) enum Found {
+    File(OpenFile),
+    Text(String),
+}
+
+/// Why it stands for nothing: what the client is told, and what the log says.
+pub(super) struct Missing {
+    pub(super) answer: tftp::OpenError,
+    pub(super) why: Why,
+}
+
+/// The reason.
+pub(super) enum Why {
+    /// Of the file.
+    File(NotServed),
+    /// Of the machine that it would be written for.
+    Machine(NoScript),
+}
+
+impl Writer {
+    /// Finds what a client asks for. A file in the boot directory comes before one that is written.
+    pub(super) fn find(
+        &self,
+        files: &BootFiles,
+        machines: &Machines,
+        name: &str,
+        peer: Peer,
+    ) -> Result<Found, Missing> {
+        if files.wants_signature(name) {
+            return Err(OpenError::Signed.into());
+        }
+        let missing = match files.open(name) {
+            Ok(file) => return Ok(Found::File(file)),
+            Err(missing @ OpenError::NotFound { .. }) => missing,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(file) = files.to_be_written(name) else { return Err(missing.into()) };
+        let scripts = self.scripts.get();
+        let client = IpAddr::from(*peer.client.ip());
+        // What is given by signed links only is fetched by HTTP.
+        let server = |asker: &Asker| {
+            let signer = scripts.link_key().map(|key| Signer {
+                key: key.clone(),
+                holder: asker.client.as_ref().map(|client| client.mac),
+                client,
+                until: clock::wall().as_secs() + VALID,
+            });
+            Server::from(SocketAddr::from((peer.local, self.http_port))).signed_by(signer)
+        };
+        let asked = file.asked(client, machines, server);
+        match file.text(&asked, Way::Tftp, |asked| scripts.plan(asked)) {
+            Some(Ok(text)) => Ok(Found::Text(text)),
+            Some(Err(refusal)) => Err(refusal.into()),
+            None => Err(missing.into()),
+        }
+    }
+}
+
+impl From<OpenError> for Missing {
+    fn from(error: OpenError) -> Self {
+        Self { answer: answer_to(&error), why: Why::File(error.into()) }
+    }
+}
+
+impl From<NoScript> for Missing {
+    fn from(refusal: NoScript) -> Self {
+        let answer = match refusal {
+            NoScript::Broken(_) => tftp::OpenError::Failed,
+            NoScript::NotForYou(_) | NoScript::OfAnother { .. } => tftp::OpenError::Forbidden,
+        };
+        Self { answer, why: Why::Machine(refusal) }
+    }
+}
