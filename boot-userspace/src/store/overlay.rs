@@ -19,7 +19,7 @@ pub fn overlay(leases: Vec<Lease>, changes: &[Change]) -> Vec<Lease> {
         match change {
             Change::Put(lease) => rows.put(lease.clone()),
             Change::Delete(mac, address) => {
-                rows.remove(*address, |lease| lease.mac == *mac && !is_hold(lease))
+                rows.remove(*address, |lease| lease.mac == *mac && !is_hold(lease));
             }
             Change::Lift(address) => rows.remove(*address, is_hold),
         }

@@ -77,7 +77,7 @@ pub(super) fn write_empty_pool(whose: &Whose<'_>, pool: &Pool, turned_away: Turn
         TurnedAway::Many(many) => format!("{many} machines"),
     };
     let what = match size {
-        0 => format!("it has no pool: give it one, or reserve addresses in [[machine]]"),
+        0 => "it has no pool: give it one, or reserve addresses in [[machine]]".to_owned(),
         _ => format!(
             "all {size} addresses of its pool are taken ({used} leased or offered, {resting} on hold): enlarge the pool, or shorten its leases"
         ),

@@ -236,7 +236,7 @@ fn write_transfer(whose: &Whose<'_>, client: SocketAddrV4, file: &str, outcome: 
             "the client stopped answering at block {block}, after {} of {} of {file}", human_size(*bytes), human_size(*size)
         ),
         Outcome::Refused(why) => {
-            info!(step, by, mac, name, %client, file, "refused the request for {file}: {why}")
+            info!(step, by, mac, name, %client, file, "refused the request for {file}: {why}");
         }
         // It was told where the reason was known.
         Outcome::Missing(_) => {}
