@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
+use super::connection_stats::ConnectionStats;
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
 use super::ending::Ending;
 use super::outbox::{Outbox, Sender};
@@ -63,44 +64,6 @@ pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
         );
     }
     Ok(listener)
-}
-
-/// What became of connections.
-#[derive(Debug, Default)]
-pub struct ConnectionStats {
-    open: AtomicU64,
-    crowded_out: AtomicU64,
-    refused: AtomicU64,
-    stops: AtomicBool,
-}
-
-impl ConnectionStats {
-    /// How many are open.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// How many idle ones were closed to make room.
-    #[must_use]
-    pub fn crowded_out(&self) -> u64 {
-        self.crowded_out.load(Ordering::Relaxed)
-    }
-
-    /// From now on connections end because the daemon does.
-    pub fn stop(&self) {
-        self.stops.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stops.load(Ordering::Relaxed)
-    }
-
-    /// How many new ones were closed because their source had too many.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
 }
 
 /// A listener that hands out [`Connection`]s.

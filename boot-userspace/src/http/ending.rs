@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use boot_engine::events::WhyEnded;
 
-use super::connections::ConnectionStats;
+use super::connection_stats::ConnectionStats;
 
 /// Whether the daemon has ended a connection. Clones share it.
 #[derive(Clone, Debug, Default)]

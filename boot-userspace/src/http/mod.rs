@@ -23,6 +23,7 @@ pub mod admin;
 mod body;
 pub mod boot;
 mod conditions;
+mod connection_stats;
 mod connections;
 mod crowd;
 mod date;
@@ -46,7 +47,8 @@ mod tls;
 mod unrouted;
 
 pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
-pub use connections::{ConnectionStats, listen, reserve};
+pub use connection_stats::ConnectionStats;
+pub use connections::{listen, reserve};
 pub use health::Readiness;
 pub use link_key::{LinkKeyError, link_key};
 pub use tls::{Certificate, Https, Tls, TlsError};
