@@ -48,7 +48,7 @@ fn refused<'x>(xpxe: &Xpxe<'x>, why: &'static str) -> Result<Event> {
 #[test]
 fn a_link_is_for_one_machine_and_a_while() -> Result<()> {
     let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
-    let signed = place.config.replace("[http]\n", "[http]\nsigned_links = true\n");
+    let signed = place.config.replace("[http]\n", "[http]\nfronts = [\"sidero\"]\nsigned_links = true\n");
     let image = place.rack.dir().join("initrd");
     fs::write(&image, "the initrd")?;
     let signed = signed.replace(&format!("[\"{}\"]", guest::INITRD), "[\"image:initrd\"]");
@@ -85,6 +85,11 @@ fn a_link_is_for_one_machine_and_a_while() -> Result<()> {
     ] {
         let (status, said) = get(&alice, &url(name))?;
         ensure!(status == "403", "{name}: {status} {said}");
+    }
+    // Nor does a front give them to anybody who knows its paths.
+    for name in ["/env/guest/vmlinuz", "/env/guest/initramfs.xz"] {
+        let said = alice.output("curl", &["-sSL", "--max-time", "20", "-w", "\n%{http_code}", &url(name)])?;
+        ensure!(said.ends_with("\n403"), "{name}: {said}");
     }
     ensure!(get(&alice, &url("/files/other.cfg"))?.0 == "200", "no profile names it");
     ensure!(get(&alice, &url("/files/snponly.efi"))?.0 == "200", "firmware cannot sign");
