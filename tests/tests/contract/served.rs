@@ -131,7 +131,8 @@ impl Files {
         std::thread::spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                http::serve(listener, http::router(site), &Http::default(), Arc::default()).await;
+                http::serve(listener, http::router(site), &Http::default(), Arc::default(), Arc::new(()))
+                    .await;
                 anyhow::Ok(())
             })
         });

@@ -96,7 +96,7 @@ impl Served {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         runtime.spawn(async move {
-            http::serve(listener, http::router(site), &Http::default(), Arc::default()).await;
+            http::serve(listener, http::router(site), &Http::default(), Arc::default(), Arc::new(())).await;
         });
         Ok(Self { dir: dir.to_owned(), images, runtime, address, _temporary: None })
     }
