@@ -121,7 +121,8 @@ fn talos(text: &str) -> Result<(), Wrong> {
     let has = |node: &Node, key: &str| node.get(key).is_some();
     for document in &documents {
         let is_first_format = has(document, "version") && has(document, "machine");
-        if !(is_first_format || has(document, "apiVersion") && has(document, "kind")) {
+        let is_later_format = has(document, "apiVersion") && has(document, "kind");
+        if !is_first_format && !is_later_format {
             return wrong(
                 None,
                 "has a document that is no machine configuration; each has version: v1alpha1 and machine:, or apiVersion: \
