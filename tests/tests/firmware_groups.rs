@@ -49,6 +49,7 @@ fn arguments_are_chosen_by_label_mac_profile_and_architecture() -> Result<()> {
          [[group]]\nname = \"arm\"\nmatch = {{ arch = \"arm64\" }}\nargs = \"chosen.by=arch\"\n\
          [[group]]\nname = \"all\"\nmatch = {{}}\nargs = \"{documents}\"\ndocuments = {{ user-data = \"user-data\" }}\n"
     );
+    more += &format!("\n[ipxe]\narm64 = {:?}\n", guest::source("sid/ipxe/ipxe-arm64.efi")?);
     for (Plan { known: Known { name, mac, address }, .. }, _) in OWN {
         let special = match name {
             "by-label" => "labels = { role = \"worker\" }",
