@@ -249,13 +249,13 @@ async fn matchbox() {
     );
     assert_eq!(served.status(&format!("{request}\nX-Forwarded-For: 10.1.1.51")).await, 403);
     for document in ["ignition", "cloud", "generic"] {
-        assert_eq!(served.status(&format!("GET /{document}?mac=52-54-00-00-00-01")).await, 404);
+        assert_eq!(served.status(&format!("GET /{document}?mac=52-54-00-00-00-01{OWN}")).await, 404);
     }
 }
 
 #[tokio::test]
 async fn pixiecore_s_api() {
-    let served = served(&CONFIG.replace("own=1", "own=1 t={{ URL }}")).await;
+    let served = served(&CONFIG.replace("own=1", "own=1 t={{ '{{ URL }}' }}")).await;
     let (status, content_type, body) = served.get(&format!("GET /v1/boot/52:54:00:00:00:01{OWN}")).await;
     assert_eq!((status, content_type.as_str()), (200, "application/json"));
     let found: serde_json::Value = serde_json::from_str(&body).unwrap();
