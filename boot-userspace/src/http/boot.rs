@@ -70,11 +70,11 @@ impl Scripts for ScriptWriter {
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        Self::plan(self, asked)
+        self.planner().plan(asked)
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(Self::config(self))
+        Arc::clone(self.planner().config())
     }
 }
 
@@ -96,11 +96,11 @@ impl Scripts for Live<ScriptWriter> {
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        self.get().plan(asked)
+        self.get().planner().plan(asked)
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(self.get().config())
+        Arc::clone(self.get().planner().config())
     }
 }
 

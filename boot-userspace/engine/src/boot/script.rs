@@ -114,20 +114,6 @@ impl ScriptWriter {
         self.key.as_ref()
     }
 
-    /// The configuration that the scripts are of.
-    #[must_use]
-    pub fn config(&self) -> &Arc<Config> {
-        self.planner.config()
-    }
-
-    /// What a machine boots: see [`Planner::plan`].
-    ///
-    /// # Errors
-    /// When the machine is not to be booted.
-    pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        self.planner.plan(asked)
-    }
-
     /// The script of one machine.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Writer {
             Server::from(SocketAddr::from((peer.local, self.http_port))).signed_by(signer)
         };
         let asked = file.asked(client, machines, server);
-        match file.text(&asked, Way::Tftp, |asked| scripts.plan(asked)) {
+        match file.text(&asked, Way::Tftp, |asked| scripts.planner().plan(asked)) {
             Some(Ok(text)) => Ok(Found::Text(text)),
             Some(Err(refusal)) => Err(refusal.into()),
             None => Err(missing.into()),
