@@ -135,7 +135,7 @@ fn of_node1(kind: &str, text: &str) -> Result<Document> {
         serial: None,
         arch: None,
         client_ip,
-        server: "10.1.0.2:8080".parse()?,
+        server: std::net::SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
     };
     Ok(Planner::new(config)?.document(&asked, kind)?)
 }
