@@ -356,13 +356,18 @@ fn a_store_that_lost_leases_says_so_and_gets_back_what_the_kernel_has() -> Resul
         let mut xpxe = place.serve()?;
         let wire = place.client()?;
         let stranger = Client::new(mac(UNKNOWN)?);
-        let had = wire.lease(&stranger)?;
         let state = place.rack.dir().join("state");
+        let journal = |number| state.join(format!("xpxe.db-leases{number}"));
+        // Its beginning says which turn it is in.
+        let heads = || [0, 1].map(|number| Some(fs::read(journal(number)).ok()?.get(..64)?.to_vec()));
+        let before = heads();
+        let had = wire.lease(&stranger)?;
         let log = state.join("xpxe.db-wal");
         eventually(SOON, "the lease in the database", || {
             let has_it = |log: Vec<u8>| log.windows(UNKNOWN.len()).any(|bytes| bytes == UNKNOWN.as_bytes());
             fs::read(&log).is_ok_and(has_it)
         })?;
+        eventually(SOON, "an empty journal, which begins anew", || heads() != before)?;
         xpxe.kill9()?;
         let file = state.join(format!("xpxe.db{what}"));
         let half = if what.is_empty() { 0 } else { fs::metadata(&file)?.len() / 2 };
