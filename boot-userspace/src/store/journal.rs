@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Change;
@@ -162,6 +162,15 @@ impl Journal {
     /// disk.
     pub(super) fn is_kept(&self) -> bool {
         self.id.is_some() && FileId::at(&self.path) == self.id
+    }
+
+    /// The same without a look at its name, so it does not see a file that was moved elsewhere. It asks the kernel alone,
+    /// not the disk.
+    pub(super) fn is_linked(&self) -> bool {
+        match &self.file {
+            Some(file) => self.id.is_some() && file.metadata().is_ok_and(|about| about.nlink() > 0),
+            None => self.is_kept(),
+        }
     }
 
     /// Makes the file anew, in place of whatever has its name, with these changes in it, durably. They have to be all that

@@ -135,6 +135,11 @@ fn nothing_is_stored_while_another_file_has_the_name() {
         store.settle().await.unwrap();
         let (file, aside) = (dir.path().join(FILE), dir.path().join("aside"));
         let refused = async || {
+            // Names are looked at ten times a second.
+            let began = Instant::now();
+            while store.commit(&[put(2)]).await.is_ok() {
+                assert!(began.elapsed() < SOON, "it is not noticed");
+            }
             for refused in [store.commit(&[put(2)]).await, store.try_to_write().await] {
                 let failure = refused.unwrap_err();
                 assert!(matches!(failure, StoreError::Replaced { .. }), "{failure}");

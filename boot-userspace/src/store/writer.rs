@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 use tokio::runtime::Builder;
@@ -27,6 +27,9 @@ use crate::host::lock::Lock;
 const QUIET: Duration = Duration::from_millis(200);
 /// How long until that is tried again when it failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often files are looked for by their names while leases are stored: that costs as much as the system calls of a
+/// commit.
+const LOOK_AT_FILES: Duration = Duration::from_millis(100);
 /// How often it is looked whether the database is done.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -96,6 +99,7 @@ impl Writer {
             written: Vec::new(),
             left: Arc::default(),
             is_applying: false,
+            looked: None,
             settles: VecDeque::new(),
             jobs,
             done,
@@ -165,6 +169,8 @@ struct Scribe {
     left: Arc<Vec<Change>>,
     /// Whether that is on its way into the database.
     is_applying: bool,
+    /// When files were looked for by their names.
+    looked: Option<Instant>,
     settles: VecDeque<Reply>,
     jobs: Sender<Job>,
     done: Receiver<Result<(), StoreError>>,
@@ -225,7 +231,10 @@ impl Scribe {
         if statvfs(&*self.location.file).is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bfree == 0) {
             return Err(StoreError::DiskFull { path: self.location.shown.to_path_buf() });
         }
-        self.look_after_files()?;
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AT_FILES) {
+            self.look_after_files()?;
+            self.looked = Some(Instant::now());
+        }
         let (payload, before) = (encode(&changes), self.written.len());
         if !Journal::could_have_room(payload.len()) {
             return self.commit_without_journal(changes);
@@ -240,7 +249,7 @@ impl Scribe {
         appended.map_err(|error| self.explain(self.current, error))?;
         self.written.extend(changes);
         // In a file without a name it would be gone with this process.
-        if let Err(failure) = self.keep_journals() {
+        if let Err(failure) = self.keep_journals(Journal::is_linked) {
             self.written.truncate(before);
             return Err(failure);
         }
@@ -248,10 +257,10 @@ impl Scribe {
     }
 
     /// Makes journals anew that were deleted or replaced: all that they had is known here.
-    fn keep_journals(&mut self) -> Result<(), StoreError> {
+    fn keep_journals(&mut self, is_kept: fn(&Journal) -> bool) -> Result<(), StoreError> {
         for number in [1 - self.current, self.current] {
             let journal = &mut self.journals[number];
-            if journal.is_kept() {
+            if is_kept(journal) {
                 continue;
             }
             let had = if number == self.current { &self.written } else { &*self.left };
@@ -266,12 +275,12 @@ impl Scribe {
         Ok(())
     }
 
-    /// Notices files that were deleted or replaced while nobody commits anything.
+    /// Notices files that were deleted, moved or replaced.
     fn look_after_files(&mut self) -> Result<(), StoreError> {
         if self.database.fate() == Fate::Replaced {
             return Err(self.location.replaced());
         }
-        self.keep_journals()
+        self.keep_journals(Journal::is_kept)
     }
 
     /// More than a journal can have goes into the database at once, behind everything else.
