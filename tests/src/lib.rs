@@ -8,6 +8,7 @@
 //! | [`netns`] | anonymous network namespaces and the processes in them |
 //! | [`certificates`] | a certificate authority |
 //! | [`s3`] | an upstream that checks signatures |
+//! | [`hanging_disk`] | a file system whose disk can be made to hang |
 //! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
 //! | [`rack`] | a server, a switch, clients and neighbours |
 //! | [`guest`] | the operating system a machine ends up in |
@@ -38,6 +39,7 @@ pub mod certificates;
 pub mod daemon;
 pub mod dhcp_client;
 pub mod guest;
+pub mod hanging_disk;
 pub mod kernel;
 pub mod machine;
 pub mod netns;

@@ -9,6 +9,7 @@ mod inspect;
 mod listing;
 mod loader;
 mod loader_files;
+mod local;
 mod path;
 mod pe;
 pub mod percent;
@@ -42,6 +43,7 @@ use boot_engine::events::{NotServed, WhyNotServed};
 use inspect::{HEAD, Need};
 use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
+use local::Local;
 use path::{Root, tidy};
 
 /// A file that may be served.
@@ -197,6 +199,7 @@ pub struct BootFiles {
     /// Kernels and initrds can be had by signed links only.
     has_signed_links: AtomicBool,
     listings: Listings,
+    local: Local,
 }
 
 impl BootFiles {
@@ -207,8 +210,9 @@ impl BootFiles {
         let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
         let (named, needs) = (BTreeMap::new(), Live::new(BTreeMap::new()));
         let listings = Listings::default();
-        let has_signed_links = AtomicBool::default();
-        Self { boot_dir, configured: configured_ipxe, named, system_dirs, needs, has_signed_links, listings }
+        let (has_signed_links, local) = (AtomicBool::default(), Local::default());
+        let configured = configured_ipxe;
+        Self { boot_dir, configured, named, system_dirs, needs, has_signed_links, listings, local }
     }
 
     /// The same with other places for the system's iPXE binaries.
@@ -260,7 +264,7 @@ impl BootFiles {
     #[must_use]
     pub fn open_at_hand(&self, name: &str) -> Option<OpenFile> {
         let name = tidy(name).ok().filter(|name| !self.named.contains_key(name))?;
-        let file = Root::open_at_hand(&self.boot_dir, Path::new(&name)).ok()?;
+        let file = Root::open_at_hand(&self.boot_dir, Path::new(&name), &self.local).ok()?;
         regular(File::from(file), self.boot_dir.join(name)).ok()
     }
 
@@ -345,6 +349,7 @@ impl BootFiles {
 
     fn open_in_boot_dir(&self, name: &str) -> Result<OpenFile, OpenError> {
         let root = Root::open(&self.boot_dir).map_err(|error| self.explain(&self.boot_dir, error))?;
+        root.learn(&self.local);
         let exact = Path::new(name);
         let (path, opened) = match root.beneath(exact, OFlags::empty()) {
             Err(Errno::NOENT) => {

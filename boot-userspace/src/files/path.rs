@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::OpenError;
 use super::listing::Listings;
+use super::local::Local;
 
 /// The relative path a client means. `..` takes back the part before it (RFC 3986 section 5.2.4); what would lead out
 /// of the boot directory is refused.
@@ -49,11 +50,20 @@ impl<'a> Root<'a> {
         Ok(Self { dir: rustix::fs::open(path, flags, Mode::empty())?, path })
     }
 
-    /// Opens a file beneath a boot directory with what the kernel remembers of both paths; EAGAIN where that is not enough.
-    pub(super) fn open_at_hand(path: &Path, inside: &Path) -> Result<OwnedFd, Errno> {
+    /// Has it learnt whether files here can be opened at once.
+    pub(super) fn learn(&self, local: &Local) {
+        local.learn(&self.dir);
+    }
+
+    /// Opens a file beneath a boot directory with what the kernel remembers of both paths; EAGAIN where that is not enough,
+    /// or a server would be asked for the file.
+    pub(super) fn open_at_hand(path: &Path, inside: &Path, local: &Local) -> Result<OwnedFd, Errno> {
         let (flags, cached) = (OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, ResolveFlags::CACHED);
         let dir = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), cached)?;
-        rustix::fs::openat2(&dir, inside, FLAGS, Mode::empty(), RESOLVE | cached)
+        if !local.has(&dir) {
+            return Err(Errno::AGAIN);
+        }
+        rustix::fs::openat2(&dir, inside, FLAGS, Mode::empty(), RESOLVE | cached | ResolveFlags::NO_XDEV)
     }
 
     /// Opens beneath it. A link that leads out and in again, as one does that names a place inside by its whole path,

@@ -198,6 +198,14 @@ fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
     for (interface, stats) in tftp {
         page.sample(&[("interface", interface)], stats.crowded_out());
     }
+    page.family(
+        "xpxe_tftp_blocks_left_out_total",
+        "counter",
+        "Blocks of TFTP files that were not read from the disk because too many waited for it; clients ask again.",
+    );
+    for (interface, stats) in tftp {
+        page.sample(&[("interface", interface)], stats.left_out());
+    }
 }
 
 /// The text, and the name that its next samples have.

@@ -217,6 +217,13 @@ impl Transfers {
         }
     }
 
+    /// Whether this client is sent this image.
+    #[must_use]
+    pub fn is_sent(&self, peer: Peer, image: u64) -> bool {
+        let transfer = self.transfers.get(&peer);
+        transfer.and_then(Transfer::course).is_some_and(|course| course.image.id == image)
+    }
+
     /// Runs the timers that are due.
     pub fn tick(&mut self, now: Duration) {
         while let Some((due, peer)) = self.due.first().copied().filter(|(due, _)| *due <= now) {

@@ -9,6 +9,7 @@ use super::outcome::Outcome;
 pub struct TftpStats {
     running: AtomicU64,
     crowded_out: AtomicU64,
+    left_out: AtomicU64,
     bytes: AtomicU64,
     requests: AtomicU64,
     ended: [AtomicU64; Self::ENDS.len()],
@@ -40,6 +41,12 @@ impl TftpStats {
         self.crowded_out.load(Ordering::Relaxed)
     }
 
+    /// Blocks that were not read from the disk because too many waited for it.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
     /// Bytes that clients have got, by transfers that have ended.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -62,6 +69,11 @@ impl TftpStats {
     pub fn set_running(&self, running: usize, crowded_out: u64) {
         self.running.store(running as u64, Ordering::Relaxed);
         self.crowded_out.store(crowded_out, Ordering::Relaxed);
+    }
+
+    /// How many blocks were left out so far.
+    pub fn set_left_out(&self, blocks: u64) {
+        self.left_out.store(blocks, Ordering::Relaxed);
     }
 
     /// A read request came to the daemon's socket.

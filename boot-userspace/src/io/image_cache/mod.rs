@@ -8,12 +8,13 @@ mod ranges;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use boot_common::tftp::{CHUNK, Chunk, LONGEST_BLOCK, SUMS, Sums};
 use boot_common::wire::Sum;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::files::{OpenFile, Version};
 use crate::host::mapping::Mapping;
@@ -158,11 +159,30 @@ impl ImageCache {
         entries.lend(id, block_size)
     }
 
-    /// Reads a piece of an image that was lent.
+    /// Reads a piece of an image that was lent. Takes as long as the disk does.
     ///
     /// # Errors
     /// When the file cannot be read, or is not what it was when it was opened.
     pub fn read(&self, id: u64, piece: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.read_memory(id, piece, offset)? {
+            Some(file) => read_unchanged(&file, piece, offset),
+            None => Ok(()),
+        }
+    }
+
+    /// The same if no disk has to be waited for; otherwise false.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_at_hand(&self, id: u64, piece: &mut [u8], offset: u64) -> io::Result<bool> {
+        let Some(file) = self.read_memory(id, piece, offset)? else { return Ok(true) };
+        let read = preadv2(&file.file, &mut [IoSliceMut::new(piece)], offset, ReadWriteFlags::NOWAIT);
+        // A file system that cannot say so may have to wait, and so may whoever finds out why bytes are missing.
+        Ok(read.is_ok_and(|read| read == piece.len()) && file.is_unchanged()?)
+    }
+
+    /// Reads from memory, or gives the file to read from.
+    fn read_memory(&self, id: u64, piece: &mut [u8], offset: u64) -> io::Result<Option<Arc<OpenFile>>> {
         let entries = self.entries();
         let entry = entries.by_id.get(&id).ok_or(io::ErrorKind::NotFound)?;
         match &entry.from {
@@ -173,17 +193,13 @@ impl ImageCache {
                 let (first, rest) = piece.split_at_mut(piece.len().min(CHUNK + LONGEST_BLOCK - at));
                 let whole = self.images.read(chunk, at, first)
                     && (rest.is_empty() || self.images.read(chunk + 1, LONGEST_BLOCK, rest));
-                if whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+                if whole { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
             }
-            Source::File(file) => {
-                let file = Arc::clone(file);
-                drop(entries);
-                read_unchanged(&file, piece, offset)
-            }
+            Source::File(file) => Ok(Some(Arc::clone(file))),
             Source::Text(text) => {
                 let from = usize::try_from(offset).ok().and_then(|from| text.get(from..)?.get(..piece.len()));
                 piece.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
+                Ok(None)
             }
         }
     }

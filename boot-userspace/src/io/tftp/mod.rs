@@ -25,12 +25,14 @@ use boot_engine::tftp::{
 };
 
 mod clients;
+mod disk;
 mod log;
 mod ports;
 mod start;
 mod written;
 
 use clients::Standing;
+use disk::{Block, DiskReads, Done};
 use log::Teller;
 #[cfg(test)]
 pub(crate) use log::golden;
@@ -97,6 +99,8 @@ pub struct TftpServer {
     /// How many files are being opened.
     opening: usize,
     fetched: (mpsc::UnboundedSender<Fetched>, mpsc::UnboundedReceiver<Fetched>),
+    /// Blocks of files that are not in memory.
+    disk: DiskReads,
     crowded_out: u64,
     stats: Arc<TftpStats>,
     /// What the interface has become.
@@ -144,6 +148,7 @@ impl TftpServer {
         let ports = Ports::new(link.clone());
         // The kernel half answers from port 69.
         let kernel = kernel.filter(|_| common.single_port);
+        let disk = DiskReads::new(Arc::clone(&common.images));
         let (crowded_out, stats, rebinds) = (0, Arc::default(), mpsc::unbounded_channel());
         Self {
             socket,
@@ -157,6 +162,7 @@ impl TftpServer {
             opened,
             opening: 0,
             fetched,
+            disk,
             crowded_out,
             stats,
             rebinds,
@@ -208,6 +214,7 @@ impl TftpServer {
                 Some((wanted, inspection, result)) = self.fetched.1.recv() => {
                     self.fetched(wanted, inspection, result);
                 }
+                Some(done) = self.disk.next() => self.read(done),
                 Some((link, reply)) = self.rebinds.1.recv() => {
                     // Nobody waits for it when the daemon ends.
                     drop(reply.send(self.rebind(link)));
@@ -282,17 +289,8 @@ impl TftpServer {
                 Action::Withdraw { key } => self.withdraw(&key),
                 Action::Send { peer, bytes } => self.send(&bytes, peer),
                 Action::Block { peer, image, offset, len, block } => {
-                    packet.clear();
-                    packet.extend(tftp::data_header(block));
-                    packet.resize(DATA_HEADER + len, 0);
-                    match self.common.images.read(
-                        image,
-                        packet.get_mut(DATA_HEADER..).unwrap_or_default(),
-                        offset,
-                    ) {
-                        Ok(()) => self.send(&packet, peer),
-                        Err(error) => self.transfers.unreadable(peer, &error.to_string(), clock::boot()),
-                    }
+                    let block = Block { offset, len, number: block };
+                    self.send_block(peer, image, block, &mut packet);
                 }
                 Action::Close { image } => self.common.images.close(image),
                 Action::Tell(told) => {
@@ -302,6 +300,7 @@ impl TftpServer {
                 }
             }
         }
+        self.disk.begin();
         let crowded_out = self.transfers.crowded_out();
         if crowded_out / 1000 != self.crowded_out / 1000 || (self.crowded_out == 0 && crowded_out > 0) {
             warn!(
@@ -311,6 +310,37 @@ impl TftpServer {
         }
         self.crowded_out = crowded_out;
         self.stats.set_running(self.transfers.len(), crowded_out);
+        self.stats.set_left_out(self.disk.dropped());
+    }
+
+    /// Sends a block that is in memory, and has the disk asked for another one.
+    fn send_block(&mut self, peer: Peer, image: u64, block: Block, packet: &mut Vec<u8>) {
+        let at_hand = if self.disk.has((peer, image)) {
+            Ok(false)
+        } else {
+            packet.clear();
+            packet.extend(tftp::data_header(block.number));
+            packet.resize(DATA_HEADER + block.len, 0);
+            let bytes = packet.get_mut(DATA_HEADER..).unwrap_or_default();
+            self.common.images.read_at_hand(image, bytes, block.offset)
+        };
+        match at_hand {
+            Ok(true) => self.send(packet, peer),
+            Ok(false) => self.disk.want((peer, image), block),
+            Err(error) => self.transfers.unreadable(peer, &error.to_string(), clock::boot()),
+        }
+    }
+
+    /// The disk has given blocks, which are no use if the client has begun something else meanwhile.
+    fn read(&mut self, done: Done) {
+        let (peer, image) = done.reader;
+        if !self.transfers.is_sent(peer, image) {
+            return;
+        }
+        done.packets.iter().for_each(|packet| self.send(packet, peer));
+        if let Some(error) = done.failure {
+            self.transfers.unreadable(peer, &error.to_string(), clock::boot());
+        }
     }
 
     fn open(&mut self, asked: Asked) {
