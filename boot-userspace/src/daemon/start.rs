@@ -24,7 +24,7 @@ use super::signals::Signals;
 use super::watch::watch;
 use super::{log, notify, unheard};
 use crate::fastpath::{self, Found};
-use crate::files::BootFiles;
+use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
 use crate::host::live::Live;
@@ -114,7 +114,8 @@ pub async fn serve(
     let events: Events = Arc::new(stream.clone());
     let key = http::link_key(&config.state_dir)?;
     let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
-    let writer = tftp::Writer { scripts: scripts.clone(), http_port };
+    let tokens = Arc::<DocumentTokens>::default();
+    let writer = tftp::Writer { scripts: scripts.clone(), http_port, tokens: Arc::clone(&tokens) };
     let tftp =
         tftp::prepare(&config, Arc::clone(&files), machines.clone(), Arc::clone(&events), writer, transfers)?;
     let tftp_clients = tftp.clients();
@@ -231,12 +232,14 @@ pub async fn serve(
         readiness: readiness.clone(),
         events,
         history,
+        tokens: Arc::clone(&tokens),
     };
     let connections = Arc::<http::ConnectionStats>::default();
     let sources = Sources {
         asks: daemon.asks(),
         http: Arc::clone(&connections),
         images: images_counted,
+        tokens,
         tftp: stats,
         events: stream.counts(),
     };

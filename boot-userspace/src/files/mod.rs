@@ -13,6 +13,7 @@ mod local;
 mod path;
 mod pe;
 pub mod percent;
+mod tokens;
 mod unlisted;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use rustix::io::Errno;
 pub use audit::{Finding, Verdict};
 pub use inspect::{Inspection, inspect, is_efi_application};
 pub use loader::MissingLoader;
+pub use tokens::DocumentTokens;
 
 use crate::host::descriptors;
 use crate::host::live::Live;

@@ -1,9 +1,10 @@
 //! What several kinds of sockets need.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{SockFilter, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -32,6 +33,24 @@ pub(crate) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
         && let Err(error) = setsockopt(socket, sockopt::SndBuf, &bytes)
     {
         tracing::debug!(%error, "the send buffer stays at its default size");
+    }
+}
+
+/// Bytes that were sent over TCP and not acknowledged; the end counts as one (SIOCOUTQ of tcp(7)).
+///
+/// # Errors
+/// The connection was reset.
+#[expect(unsafe_code, reason = "no safe interface to SIOCOUTQ in nix, rustix or socket2")]
+pub(crate) fn unacknowledged(connection: &impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to where it is pointed at, which lives.
+    Errno::result(unsafe { libc::ioctl(connection.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    let bytes = usize::try_from(bytes).unwrap_or(0);
+    // After a reset nothing is acknowledged any more.
+    match getsockopt(connection, sockopt::SocketError)? {
+        0 => Ok(bytes),
+        error if bytes > 1 => Err(io::Error::from_raw_os_error(error)),
+        _ => Ok(bytes),
     }
 }
 

@@ -39,6 +39,11 @@ pub trait Scripts {
     /// The script of one machine.
     fn script(&self, asked: &Asked) -> Result<String, NoScript>;
 
+    /// Whether what a machine boots has to have a token, for its secret documents.
+    fn wants_token(&self, _: &Asked) -> bool {
+        false
+    }
+
     /// The document of one machine with this name.
     fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument>;
 
@@ -65,6 +70,10 @@ impl Scripts for ScriptWriter {
         self.planner().document(asked, name)
     }
 
+    fn wants_token(&self, asked: &Asked) -> bool {
+        self.planner().wants_token(asked)
+    }
+
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
         self.planner().check_asker(asked)
     }
@@ -89,6 +98,10 @@ impl Scripts for Live<ScriptWriter> {
 
     fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
         self.get().planner().document(asked, name)
+    }
+
+    fn wants_token(&self, asked: &Asked) -> bool {
+        self.get().planner().wants_token(asked)
     }
 
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
@@ -142,6 +155,7 @@ pub(super) async fn script(
 ) -> Response {
     let from = ends.client.ip();
     let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
+    let asked = site.for_boot(asked, &method);
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::serve::Listener;
@@ -22,6 +22,7 @@ use super::connection_stats::ConnectionStats;
 use super::crowd::{Crowd, Entry, Full, Limits, Ticket, source};
 use super::ending::Ending;
 use super::outbox::{Outbox, Sender};
+use super::receipt::Receipts;
 use crate::host::{descriptors, memory};
 use boot_engine::config::Http;
 use boot_engine::events::WhyEnded;
@@ -125,7 +126,8 @@ impl Connections {
             }
             let timer = Box::pin(sleep(IDLE));
             let ending = Ending::new(Arc::clone(&self.shared.stats));
-            return (Connection { stream, sender: Sender::default(), timer, place, leave, ending }, client);
+            let (sender, receipts) = (Sender::default(), Receipts::default());
+            return (Connection { stream, sender, timer, place, leave, ending, receipts }, client);
         }
     }
 
@@ -235,12 +237,18 @@ pub(super) struct Connection {
     place: Place,
     leave: Arc<Notify>,
     ending: Ending,
+    receipts: Receipts,
 }
 
 impl Connection {
     /// Knows why the daemon has ended it, if it has.
     pub(super) fn ending(&self) -> Ending {
         self.ending.clone()
+    }
+
+    /// What is owed for the answer that comes last.
+    pub(super) fn receipts(&self) -> Receipts {
+        self.receipts.clone()
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -335,6 +343,10 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let ended = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+        if ended.is_ok() {
+            self.receipts.sent(&self.stream);
+        }
+        Poll::Ready(ended)
     }
 }

@@ -1,24 +1,32 @@
 //! Documents of machines, and what machines say at the end of their boot.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Form;
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::extract::{ConnectInfo, Extension, Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
+use tokio::time::{Instant, sleep};
 
 use boot_engine::boot::documents::NoDocument;
 use boot_engine::boot::plan::{Asked, NoScript};
-use boot_engine::config::{Arch, parse_uuid};
+use boot_engine::boot::token::NoSecret;
+use boot_engine::config::{Arch, DocumentKind, parse_uuid};
 use boot_engine::events::{Document, Machine, PhoneHome, Step};
 use boot_engine::machines::Asker;
 
+use super::receipt::{Receipt, Receipts};
 use super::{Ends, Site, boot, shown};
 
 /// How many characters are taken of what a machine says of its boot.
 const LONGEST_TEXT: usize = 255;
+/// So long a secret document may be on its way before it is given once more, and how often it is looked at meanwhile.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) async fn document(
     State(site): State<Site>,
@@ -28,28 +36,73 @@ pub(super) async fn document(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Some(said) = Said::read(&who) else {
-        return (StatusCode::NOT_FOUND, "write /documents/MAC/NAME, or /documents/self/NAME\n")
-            .into_response();
-    };
-    let asked = said.asked(&site, ends, &headers);
-    send(&site, &asked, &method, uri.path(), &name)
+    let Some(said) = Said::read(&who) else { return no_such_machine() };
+    send(&site, &said.asked(&site, ends, &headers), (&method, uri.path()), &name, None)
 }
 
-/// The document of that name, of the machine that is asked about.
-pub(super) fn send(site: &Site, asked: &Asked, method: &Method, path: &str, name: &str) -> Response {
-    let document = site.scripts.document(asked, name);
+/// The same with a token in the path.
+pub(super) async fn document_for_token(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, _, name)): Path<(String, String, String)>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    receipts: Option<Extension<Receipts>>,
+) -> Response {
+    let Some(said) = Said::read(&who) else { return no_such_machine() };
+    let asked = said.asked(&site, ends, &headers);
+    // As it stands in the path, so that nothing is a token here that the log would not take for one.
+    let token = uri.path().rsplit('/').nth(1).and_then(|token| token.parse().ok());
+    let asked = Asked { server: asked.server.clone().with_token(token), ..asked };
+    // Of one that is on its way to somebody who has asked before it is known soon whether that one has it.
+    let until = Instant::now() + UNDER_WAY;
+    let is_under_way = || {
+        let mut kinds = DocumentKind::ALL.into_iter().filter(|kind| kind.name() == name);
+        kinds.any(|kind| site.tokens.check(&asked, kind) == Ok(true))
+    };
+    while is_under_way() && Instant::now() < until {
+        sleep(LOOK_AGAIN).await;
+    }
+    let receipts = receipts.map(|Extension(receipts)| receipts);
+    send(&site, &asked, (&method, uri.path()), &name, receipts)
+}
+
+fn no_such_machine() -> Response {
+    (StatusCode::NOT_FOUND, "write /documents/MAC/NAME, or /documents/self/NAME\n").into_response()
+}
+
+/// The document of that name, of the machine that is asked about. A secret one needs `receipts` of its connection.
+pub(super) fn send(
+    site: &Site,
+    asked: &Asked,
+    (method, path): (&Method, &str),
+    name: &str,
+    receipts: Option<Receipts>,
+) -> Response {
+    let is_head = *method == Method::HEAD;
+    let document = site.scripts.document(asked, name).and_then(|document| {
+        if document.is_secret {
+            owe(site, asked, document.kind, receipts.filter(|_| !is_head)).map_err(NoDocument::Secret)?;
+        }
+        Ok(document)
+    });
     let (end, answer) = match document {
         Ok(document) => {
             let bytes = document.text.len();
-            let end = if *method == Method::HEAD { Document::Measured } else { Document::Sent { bytes } };
-            let headers = [(CONTENT_TYPE, document.kind.content_type()), (CACHE_CONTROL, "no-store")];
-            (end, (headers, document.text).into_response())
+            let end = if is_head { Document::Measured } else { Document::Sent { bytes } };
+            let facts = [(CONTENT_TYPE, document.kind.content_type()), (CACHE_CONTROL, "no-store")];
+            let mut answer = (facts, document.text).into_response();
+            if document.is_secret {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            (end, answer)
         }
         Err(none) => {
             let status = match &none {
                 NoDocument::Nothing(_) => StatusCode::NOT_FOUND,
-                NoDocument::OfAnother { .. } => StatusCode::FORBIDDEN,
+                NoDocument::Secret(NoSecret::Given) => StatusCode::GONE,
+                NoDocument::OfAnother { .. } | NoDocument::Secret(_) => StatusCode::FORBIDDEN,
                 NoDocument::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             let text = none.to_string() + "\n";
@@ -59,6 +112,16 @@ pub(super) fn send(site: &Site, asked: &Asked, method: &Method, path: &str, name
     let step = Step::Document { client: asked.client_ip, path: shown(path), end };
     site.happened(machine_of(asked), step);
     answer
+}
+
+/// Has the connection say whether a secret document was given. Without receipts nothing is sent but its length.
+fn owe(site: &Site, asked: &Asked, kind: DocumentKind, receipts: Option<Receipts>) -> Result<(), NoSecret> {
+    let Some(receipts) = receipts else {
+        return site.tokens.check(asked, kind).map(drop);
+    };
+    let attempt = site.tokens.begin(asked, kind)?;
+    receipts.expect(Receipt::new(Arc::clone(&site.tokens), attempt));
+    Ok(())
 }
 
 /// By a form, as cloud-init's `phone_home` sends it: a machine that says nothing of a failure has none.

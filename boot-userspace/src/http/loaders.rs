@@ -17,6 +17,7 @@ pub(super) async fn written(site: &Site, ends: Ends, request: &Request, name: &s
     let file = spawn_blocking(move || files.to_be_written(&name)).await.ok().flatten()?;
     let server = |asker: &Asker| boot::server(site, ends, &request.headers, asker);
     let asked = file.asked(ends.client.ip(), &site.machines, server);
+    let asked = site.for_boot(asked, &request.method);
     let text = file.text(&asked, Way::Http, |asked| site.scripts.plan(asked))?;
     Some(boot::answer(site, &asked, &request.method, request.uri.path(), text))
 }

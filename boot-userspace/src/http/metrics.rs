@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::daemon::request::{Ask, Stats};
+use crate::files::DocumentTokens;
 use crate::http::ConnectionStats as Connections;
 use crate::images::{Counters, Images};
 use boot_engine::events::Counts;
@@ -28,6 +29,8 @@ pub struct Sources {
     pub http: Arc<Connections>,
     /// What became of images.
     pub images: Arc<Images>,
+    /// What secret documents are given for.
+    pub tokens: Arc<DocumentTokens>,
     /// Each interface's transfers.
     pub tftp: Vec<(String, Arc<TftpStats>)>,
     /// What has happened.
@@ -61,7 +64,7 @@ async fn metrics(State(sources): State<Sources>) -> Response {
 
 /// Without `stats` it has what does not need the DHCP server.
 fn page(stats: Option<&Stats>, sources: &Sources) -> String {
-    let Sources { http, images, tftp, events, .. } = sources;
+    let Sources { http, images, tokens, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -77,6 +80,7 @@ fn page(stats: Option<&Stats>, sources: &Sources) -> String {
     of_events(&mut page, events);
     of_http(&mut page, http);
     of_images(&mut page, &images.counters);
+    of_tokens(&mut page, tokens);
     of_tftp(&mut page, tftp);
     page.text
 }
@@ -171,6 +175,22 @@ fn of_images(page: &mut Page, images: &Counters) {
     }
 }
 
+fn of_tokens(page: &mut Page, tokens: &DocumentTokens) {
+    let (valid, dropped) = tokens.counts();
+    page.family(
+        "xpxe_document_tokens",
+        "gauge",
+        "Tokens of secret documents that were given out in scripts.",
+    );
+    page.sample(&[], valid as u64);
+    page.family(
+        "xpxe_document_tokens_dropped_total",
+        "counter",
+        "Tokens that ended because there were too many: those machines have to boot anew.",
+    );
+    page.sample(&[], dropped);
+}
+
 fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
     page.family("xpxe_tftp_transfers", "gauge", "TFTP transfers under way.");
     for (interface, stats) in tftp {
@@ -242,7 +262,9 @@ mod tests {
 
     fn sources(tftp: Vec<(String, Arc<TftpStats>)>) -> Sources {
         let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
-        Sources { asks: mpsc::channel(1).0, http: Arc::default(), images, tftp, events: Arc::default() }
+        let (asks, http, tokens, events) =
+            (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
+        Sources { asks, http, images, tokens, tftp, events }
     }
 
     #[test]
@@ -282,6 +304,8 @@ mod tests {
             "xpxe_dhcp_answers 1",
             "xpxe_http_connections 0",
             "xpxe_images_total{what=\"fetched\"} 0",
+            "xpxe_document_tokens 0",
+            "xpxe_document_tokens_dropped_total 0",
             "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
             "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",
         ] {

@@ -12,9 +12,10 @@ use axum::{Router, middleware};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
-use crate::files::BootFiles;
+use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock;
 use crate::images::Images;
+use boot_engine::boot::token::Token;
 use boot_engine::config::Http;
 use boot_engine::events::{self, BootEvent, Events, Machine, RefusedRequest, Step, WhyEnded};
 use boot_engine::machines::Machines;
@@ -41,6 +42,7 @@ mod multipart;
 mod outbox;
 mod protocol;
 mod proxied;
+mod receipt;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -66,6 +68,8 @@ pub struct Site {
     pub images: Arc<Images>,
     /// The machines and their addresses.
     pub machines: Machines,
+    /// What secret documents are given for.
+    pub tokens: Arc<DocumentTokens>,
     /// Who writes the boot scripts.
     pub scripts: Arc<dyn Scripts + Send + Sync>,
     /// Proxies that are believed whom they forward for.
@@ -82,6 +86,14 @@ impl Site {
     fn happened(&self, machine: Option<Machine>, step: Step) {
         self.events.emit(BootEvent::new(clock::boot(), step).of(machine));
     }
+
+    /// Who asks for a script: with a token if the machine may have secret documents.
+    fn for_boot(&self, asked: Asked, method: &Method) -> Asked {
+        match self.scripts.wants_token(&asked) {
+            true => self.tokens.issue(asked, method == Method::HEAD),
+            false => asked,
+        }
+    }
 }
 
 /// The routes that machines need to boot; further routers may be merged with it.
@@ -93,6 +105,7 @@ pub fn router(site: Site) -> Router {
         .route("/autoexec.ipxe", get(boot::bootstrap))
         .route("/ipxe/boot.ipxe", get(boot::script))
         .route("/documents/{who}/{name}", get(documents::document))
+        .route("/documents/{who}/{token}/{name}", get(documents::document_for_token))
         .route("/phone-home", get(documents::phone_home).post(documents::phone_home_by_form))
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .route("/files/{*path}", get(files::file))
@@ -141,7 +154,8 @@ pub async fn serve(
         let server = connection.local_addr().map_or(client, canonical);
         let (leave, ending, events) = (connection.leave(), connection.ending(), Arc::clone(&events));
         let (answering, outbox) = (connection.answering(), Some(connection.outbox()));
-        let tcp = Tcp { answering, outbox, ending: ending.clone() };
+        let receipts = connection.receipts();
+        let tcp = Tcp { answering, outbox, ending: ending.clone(), receipts };
         let answers =
             protocol::speak(connection, router.clone(), Ends { client, server, is_tls: false }, Some(tcp));
         tokio::spawn(async move {
@@ -213,7 +227,7 @@ const LARGEST_FORM: usize = 64 << 10;
 /// How many characters of a path are logged.
 const LONGEST_PATH: usize = 255;
 
-/// A path as the log has it: a request's may be as long as its headers, and any bytes may be in it.
+/// A path as the log has it: a request's may be as long as its headers, and any bytes may be in it. No log has a token.
 fn shown(path: &str) -> String {
-    path.chars().take(LONGEST_PATH).flat_map(char::escape_debug).collect()
+    Token::hide(path).chars().take(LONGEST_PATH).flat_map(char::escape_debug).collect()
 }

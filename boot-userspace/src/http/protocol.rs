@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connections::Answering;
 use super::ending::Ending;
 use super::outbox::Outbox;
+use super::receipt::Receipts;
 
 /// A request's headers have to be there within this time; so long a connection stays open without a request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ pub(super) struct Tcp {
     pub(super) outbox: Option<Outbox>,
     /// Whether the daemon has ended the connection; handlers find it among a request's extensions.
     pub(super) ending: Ending,
+    /// What the connection owes a receipt for; handlers find it among a request's extensions.
+    pub(super) receipts: Receipts,
 }
 
 /// Bytes that are held for a connection before it is waited until it takes some.
@@ -79,7 +82,7 @@ impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(ConnectInfo(self.info.clone()));
-        let Some(Tcp { answering, outbox, ending }) = self.tcp.clone() else {
+        let Some(Tcp { answering, outbox, ending, receipts }) = self.tcp.clone() else {
             return Box::pin(self.router.call(request));
         };
         if let Some(outbox) = &outbox {
@@ -87,6 +90,7 @@ impl<Info: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Routes<
         }
         ending.is_requested();
         request.extensions_mut().insert(ending);
+        request.extensions_mut().insert(receipts);
         answering.set(true);
         let until_sent = UntilSent(answering);
         let answer = self.router.call(request);

@@ -18,6 +18,7 @@ mod echo;
 mod fronts;
 mod loaders;
 mod refused;
+mod secrets;
 mod sending;
 
 use echo::Echo;
@@ -63,6 +64,7 @@ async fn rig_with(scripts: Arc<dyn Scripts + Send + Sync>, machines: Machines, e
         readiness: Readiness::default(),
         events,
         history: Arc::default(),
+        tokens: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

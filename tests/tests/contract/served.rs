@@ -123,6 +123,7 @@ impl Files {
             readiness: Readiness::default(),
             events: Arc::new(()),
             history: Arc::default(),
+            tokens: Arc::default(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

@@ -75,6 +75,7 @@ impl Served {
             trusted_proxies: Arc::new([]),
             readiness: Readiness::default(),
             history: Arc::default(),
+            tokens: Arc::default(),
             events: Arc::new(()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::choice::Choice;
 use super::plan::{Asked, NoScript, Planner};
+use super::token::NoSecret;
 use super::variables;
-use crate::config::{DocumentKind, Unknown, Variables};
+use crate::config::{DocumentFile, DocumentKind, Unknown, Variables};
 
 /// A document for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Document {
     pub kind: DocumentKind,
     /// What is in it.
     pub text: String,
+    /// It is given once per boot.
+    pub is_secret: bool,
 }
 
 /// Why there is no document.
@@ -30,6 +33,9 @@ pub enum NoDocument {
         /// The address it has. Not for the one that asks.
         address: Ipv4Addr,
     },
+    /// It is secret, and not for this request.
+    #[error("{0}")]
+    Secret(NoSecret),
     /// It should exist and could not be written.
     #[error("{0}")]
     Broken(String),
@@ -57,14 +63,22 @@ impl Planner {
             return Err(NoDocument::Nothing(format!("{who} is not in the configuration")));
         }
         let choice = self.choice(asked);
-        let Some((kind, file)) = find(asked, &choice, name) else {
+        let Some(&DocumentFile { kind, ref file, is_secret }) = find(asked, &choice, name) else {
             return self.built_in(asked, &choice, name);
         };
         let broken = |why: String| NoDocument::Broken(format!("{name} of {who} cannot be written: {why}"));
         let args = choice.profile.map(|(_, profile)| self.args(asked, &choice, profile)).transpose()?;
         let variables = Variables { args, ..variables::of(self.config(), asked, &choice) };
         let text = self.templates().render(file, &variables).map_err(|fault| broken(fault.to_string()))?;
-        Ok(Document { kind, text })
+        Ok(Document { kind, text, is_secret })
+    }
+
+    /// Whether a script for who asks has to have a token: it is for a machine that may have secret documents.
+    #[must_use]
+    pub fn wants_token(&self, asked: &Asked) -> bool {
+        self.has_secrets()
+            && (asked.machine().is_some() || self.config().default.unknown == Unknown::Boot)
+            && self.check_asker(asked).is_ok()
     }
 
     /// What cloud-init fetches beside its user-data, without which it takes nothing, or asks again and again.
@@ -77,10 +91,10 @@ impl Planner {
             Some(kind @ DocumentKind::MetaData) => {
                 let id = machine.mac.map_or_else(|| machine.name.clone(), |mac| mac.replace(':', "-"));
                 let text = format!("instance-id: \"i-{id}\"\nlocal-hostname: \"{}\"\n", machine.name);
-                Ok(Document { kind, text })
+                Ok(Document { kind, text, is_secret: false })
             }
             Some(kind @ (DocumentKind::VendorData | DocumentKind::UserData)) => {
-                Ok(Document { kind, text: String::new() })
+                Ok(Document { kind, text: String::new(), is_secret: false })
             }
             _ => Err(NoDocument::Nothing(format!(
                 "there is no {name} for {}: write it in documents of its [[machine]], of a [[group]] or of its profile",
@@ -91,7 +105,7 @@ impl Planner {
 }
 
 /// The machine's document before that of the last group before that of the profile.
-fn find<'a>(asked: &'a Asked, choice: &Choice<'a>, name: &str) -> Option<(DocumentKind, &'a str)> {
+fn find<'a>(asked: &'a Asked, choice: &Choice<'a>, name: &str) -> Option<&'a DocumentFile> {
     let own = asked.machine().and_then(|machine| machine.documents.as_deref());
     let groups = choice.groups.iter().rev().map(|group| &group.documents);
     let profile = choice.profile.map(|(_, profile)| &profile.documents);

@@ -13,6 +13,7 @@ pub mod plan;
 mod pxelinux;
 pub mod script;
 mod server;
+pub mod token;
 mod url;
 pub mod variables;
 

@@ -56,6 +56,7 @@ pub struct BootPlan {
 pub struct Planner {
     config: Arc<Config>,
     templates: Templates,
+    has_secrets: bool,
 }
 
 impl Planner {
@@ -65,7 +66,7 @@ impl Planner {
     /// A text in it is no template. One that was read from files has none of these.
     pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, Faults> {
         let config = config.into();
-        Ok(Self { templates: Templates::new(&config.templates)?, config })
+        Ok(Self { templates: Templates::new(&config.templates)?, has_secrets: config.has_secrets(), config })
     }
 
     /// The configuration.
@@ -179,6 +180,11 @@ impl Planner {
         }
         let machine = machine.name.clone().unwrap_or_else(|| asked.called());
         Err(NoScript::OfAnother { machine, address })
+    }
+
+    /// Whether a document of any machine is secret.
+    pub(super) fn has_secrets(&self) -> bool {
+        self.has_secrets
     }
 
     pub(super) fn templates(&self) -> &Templates {

@@ -4,16 +4,19 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::link::Signer;
+use super::token::Token;
 
 /// The longest name of a host (RFC 1035 section 2.3.4), with a port.
 const LONGEST: usize = 255 + 6;
 
-/// This server as one machine has reached it: scheme, host and port (RFC 6454), and who signs its links. Holds nothing that
+/// This server as one machine has reached it: scheme, host and port (RFC 6454), who signs its links, and
+/// the token in the URLs of its documents. Holds nothing that
 /// would be more than a part of a URL in any format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     origin: String,
     signer: Option<Signer>,
+    token: Option<Token>,
 }
 
 impl Server {
@@ -27,7 +30,7 @@ impl Server {
     }
 
     fn of(origin: String) -> Self {
-        Self { origin, signer: None }
+        Self { origin, signer: None, token: None }
     }
 
     /// Over HTTPS by an address.
@@ -40,6 +43,18 @@ impl Server {
     #[must_use]
     pub fn signed_by(self, signer: Option<Signer>) -> Self {
         Self { signer, ..self }
+    }
+
+    /// The same with a token in the URLs of documents.
+    #[must_use]
+    pub fn with_token(self, token: Option<Token>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// The token in the URLs of documents.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
     }
 
     /// Such as `http://10.1.0.2:8080`.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::Server;
 use super::asked::Asked;
 use super::choice::Choice;
 use super::url::url;
@@ -38,7 +39,7 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
             files: server.at("/files"),
             url: server.as_str().to_owned(),
         },
-        documents: server.at(format_args!("{DOCUMENTS}{}/", asked.who_in_urls())),
+        documents: server.at(format_args!("{DOCUMENTS}{}/{}", asked.who_in_urls(), token(server))),
         phone_home: server
             .at(format_args!("{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default())),
         profile,
@@ -47,6 +48,11 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
         args: None,
         again: None,
     }
+}
+
+/// The part of a path that secret documents are given for.
+fn token(server: &Server) -> String {
+    server.token().map(|token| token.in_urls() + "/").unwrap_or_default()
 }
 
 fn machine(asked: &Asked) -> MachineVariables {

@@ -118,6 +118,16 @@ impl Config {
         let name = own.or_else(of_groups).or(self.default.profile.as_ref())?;
         self.profiles.get_key_value(name).map(|(name, profile)| (name.as_str(), profile))
     }
+
+    /// Whether a document of any machine is secret.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        let of_profiles = self.profiles.values().map(|profile| &profile.documents);
+        let of_groups = self.groups.iter().map(|group| &group.documents);
+        let of_machines = self.machines.iter().filter_map(|machine| machine.documents.as_deref());
+        let mut all = of_profiles.chain(of_groups).chain(of_machines).flat_map(Documents::all);
+        all.any(|document| document.is_secret)
+    }
 }
 
 /// `[tftp]`: how boot files are sent.

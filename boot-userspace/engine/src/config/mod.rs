@@ -60,7 +60,7 @@ pub use checked::{
     RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
 pub use document_kind::DocumentKind;
-pub use documents::Documents;
+pub use documents::{DocumentFile, Documents};
 pub use front::Front;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};

@@ -187,7 +187,7 @@ impl Origins {
     }
 
     fn document(&self, documents: &documents::Written, name: &str) -> Option<String> {
-        documents.iter().find(|(kind, _)| kind.name() == name).map(|(_, at)| self.place(&at.place))
+        documents.iter().find(|(kind, ..)| kind.name() == name).map(|(_, at, _)| self.place(&at.place))
     }
 
     fn option(&self, options: &[option::Written], code: u8) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::{Explained, Rows};
 use crate::boot::choice::Booting;
-use crate::config::{DocumentKind, Group, Match, Unknown};
+use crate::config::{DocumentFile, Group, Match, Unknown};
 
 /// A group that a machine is in, or may be in.
 struct In<'c> {
@@ -113,29 +113,32 @@ impl Explained<'_> {
         let profile = self.profile();
         let of_profile = profile.and_then(|name| self.config.profiles.get(name));
         let mut names: Vec<&str> = Vec::new();
-        let mut add = |file: &str, kind: DocumentKind, condition: &str, place: Option<String>| {
+        let mut add = |document: &DocumentFile, condition: &str, place: Option<String>| {
+            let DocumentFile { kind, file, is_secret } = document;
             if !names.contains(&kind.name()) {
                 if condition.is_empty() {
                     names.push(kind.name());
                 }
-                let what = with(&format!("document {}", kind.name()), condition);
-                rows.add(what, file, place.unwrap_or_default());
+                let secret = if *is_secret { "secret " } else { "" };
+                let what = with(&format!("{secret}document {}", kind.name()), condition);
+                rows.add(what, &**file, place.unwrap_or_default());
             }
         };
-        for (kind, file) in
+        for document in
             self.machine().and_then(|machine| machine.documents.as_ref()).iter().flat_map(|of| of.all())
         {
-            let place = self.position.and_then(|at| self.origins.machine_document(at, kind.name()));
-            add(file, kind, "", place);
+            let place = self.position.and_then(|at| self.origins.machine_document(at, document.kind.name()));
+            add(document, "", place);
         }
         for In { position, group, condition } in groups.iter().rev() {
-            for (kind, file) in group.documents.all() {
-                add(file, kind, condition, self.origins.group_document(*position, kind.name()));
+            for document in group.documents.all() {
+                let place = self.origins.group_document(*position, document.kind.name());
+                add(document, condition, place);
             }
         }
-        for (kind, file) in of_profile.iter().flat_map(|profile| profile.documents.all()) {
-            let place = profile.and_then(|name| self.origins.profile_document(name, kind.name()));
-            add(file, kind, "", place);
+        for document in of_profile.iter().flat_map(|profile| profile.documents.all()) {
+            let place = profile.and_then(|name| self.origins.profile_document(name, document.kind.name()));
+            add(document, "", place);
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use boot_common::Mac;
 use boot_engine::boot::plan::Plan;
+use boot_engine::boot::token::NoSecret;
 use boot_engine::config::{self, Config, DocumentKind};
 use boot_engine::events::{BootEvent, Events, Http, Machine, RefusedRequest, Sink as _, Step, WhyEnded};
 use boot_engine::machines::Machines;
@@ -34,7 +35,11 @@ impl Scripts for Book {
 
     fn document(&self, _: &Asked, name: &str) -> Result<Document, NoDocument> {
         match name {
-            "user-data" => Ok(Document { kind: DocumentKind::UserData, text: "#cloud-config\n".to_owned() }),
+            "user-data" => Ok(Document {
+                kind: DocumentKind::UserData,
+                text: "#cloud-config\n".to_owned(),
+                is_secret: false,
+            }),
             "ignition" => {
                 let address = Ipv4Addr::new(10, 1, 1, 50);
                 Err(NoDocument::OfAnother { machine: "node1".to_owned(), address })
@@ -42,6 +47,7 @@ impl Scripts for Book {
             "talos" => {
                 Err(NoDocument::Broken("talos of node1 cannot be written: undefined value".to_owned()))
             }
+            "kickstart" => Err(NoDocument::Secret(NoSecret::Given)),
             _ => Err(NoDocument::Nothing("there is none".to_owned())),
         }
     }
@@ -93,6 +99,7 @@ async fn ask_for_everything() {
         readiness: Readiness::default(),
         events,
         history: Arc::default(),
+        tokens: Arc::default(),
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();
@@ -121,6 +128,9 @@ async fn ask_for_everything() {
         "GET /documents/52-54-00-00-00-02/nothing%0a",
         "GET /documents/self/ignition",
         "GET /documents/self/talos",
+        "GET /documents/self/t-0123456789abcdef0123456789abcdef/kickstart",
+        "POST /documents/self/t-0123456789abcdef0123456789abcdef/kickstart",
+        "GET /t-0123456789abcdef0123456789abcdef",
         "GET /phone-home",
         "GET /phone-home?status=failure&text=no%20root%0a%1b[31m",
         "GET /phone-home?mac=52-54-00-00-00-09&status=success",

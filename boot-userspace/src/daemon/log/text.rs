@@ -280,6 +280,9 @@ fn write_document(whose: &Whose<'_>, client: IpAddr, path: &str, end: &Document)
             "refused {path} of {machine} to {client}: the machine has {address}; where machines reach xpxe \
              through NAT or a proxy, name that in shared_addresses or trusted_proxies of [http]"
         ),
+        Document::None(NoDocument::Secret(why)) => {
+            warn!(step, by, mac, name, %client, "refused {path} to {client}: {why}");
+        }
         Document::None(NoDocument::Broken(why)) => warn!(step, by, mac, name, %client, "{why}"),
     }
 }

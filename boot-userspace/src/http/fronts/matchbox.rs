@@ -37,7 +37,7 @@ pub(super) async fn answer(call: &Call<'_>) -> Option<Response> {
 }
 
 fn grub(call: &Call<'_>) -> Response {
-    let asked = call.asked();
+    let asked = call.for_boot(call.asked());
     let config = LoaderFile::named("grub.cfg")
         .and_then(|file| file.text(&asked, Way::Http, |asked| call.site.scripts.plan(asked)));
     let config = config.unwrap_or_else(|| Err(NoScript::Broken("GRUB has no such file".to_owned())));

@@ -105,8 +105,14 @@ impl Call<'_> {
         boot::bootstrap_for(self.site, self.ends, method, uri, headers, client)
     }
 
+    /// Who asks for what its machine boots.
+    fn for_boot(&self, asked: Asked) -> Asked {
+        self.site.for_boot(asked, &self.request.method)
+    }
+
     /// The machine's iPXE script.
     fn script(&self, asked: &Asked) -> Response {
+        let asked = &self.for_boot(asked.clone());
         let script = self.site.scripts.script(asked);
         boot::answer(self.site, asked, &self.request.method, self.path(), script)
     }
@@ -118,7 +124,7 @@ impl Call<'_> {
 
     /// The machine's document of this name.
     fn document(&self, asked: &Asked, name: &str) -> Response {
-        documents::send(self.site, asked, &self.request.method, self.path(), name)
+        documents::send(self.site, asked, (&self.request.method, self.path()), name, None)
     }
 
     async fn file(&self, name: &str) -> Response {

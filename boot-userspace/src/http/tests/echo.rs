@@ -32,7 +32,7 @@ impl Scripts for Echo {
     }
 
     fn document(&self, asked: &Asked, name: &str) -> Result<Document, NoDocument> {
-        Ok(Document { kind: DocumentKind::UserData, text: format!("{name}: {asked:?}\n") })
+        Ok(Document { kind: DocumentKind::UserData, text: format!("{name}: {asked:?}\n"), is_secret: false })
     }
 
     fn check_asker(&self, _: &Asked) -> Result<(), NoScript> {

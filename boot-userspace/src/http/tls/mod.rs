@@ -32,6 +32,7 @@ pub(super) async fn serve(mut connections: Connections, router: Router, tls: Tls
         let client = canonical(client);
         let server = connection.local_addr().map_or(client, canonical);
         let (leave, answering, ending) = (connection.leave(), connection.answering(), connection.ending());
+        let receipts = connection.receipts();
         let made_room = ending.clone();
         let (tls, router, events) = (tls.clone(), router.clone(), events.clone());
         let answers = async move {
@@ -39,7 +40,7 @@ pub(super) async fn serve(mut connections: Connections, router: Router, tls: Tls
                 Ok(stream) => {
                     let ends = Ends { client, server, is_tls: true };
                     // Bytes that are encrypted pass through this process.
-                    let tcp = Tcp { answering, outbox: None, ending: ending.clone() };
+                    let tcp = Tcp { answering, outbox: None, ending: ending.clone(), receipts };
                     let ended = protocol::speak(stream, router, ends, Some(tcp)).await;
                     tell_unseen(ended, client.ip(), &ending, &events);
                 }

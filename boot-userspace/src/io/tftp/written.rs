@@ -1,8 +1,9 @@
 //! Files that are in no directory: they are written for the machine that asks.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::files::{BootFiles, OpenError, OpenFile};
+use crate::files::{BootFiles, DocumentTokens, OpenError, OpenFile};
 use crate::host::clock;
 use crate::host::live::Live;
 use boot_engine::boot::Server;
@@ -23,6 +24,8 @@ pub struct Writer {
     pub scripts: Live<ScriptWriter>,
     /// HTTP's port, for what a loader cannot get by TFTP.
     pub http_port: u16,
+    /// What secret documents are given for.
+    pub tokens: Arc<DocumentTokens>,
 }
 
 /// What a name stands for.
@@ -75,7 +78,10 @@ impl Writer {
             });
             Server::from(SocketAddr::from((peer.local, self.http_port))).signed_by(signer)
         };
-        let asked = file.asked(client, machines, server);
+        let mut asked = file.asked(client, machines, server);
+        if scripts.planner().wants_token(&asked) {
+            asked = self.tokens.issue_by_datagram(asked);
+        }
         match file.text(&asked, Way::Tftp, |asked| scripts.planner().plan(asked)) {
             Some(Ok(text)) => Ok(Found::Text(text)),
             Some(Err(refusal)) => Err(refusal.into()),

@@ -43,7 +43,7 @@ fn good_documents_of_every_kind() {
         let documents = &config.profiles["talos"].documents;
         let name = if kind == "autoinstall" { "user-data" } else { kind };
         assert_eq!(
-            documents.get(name).map(|(kind, file)| (kind.key(), file)),
+            documents.get(name).map(|document| (document.kind.key(), document.file.as_str())),
             Some((kind, "/etc/xpxe/file"))
         );
     }
@@ -117,10 +117,16 @@ fn documents_are_inherited_by_name() {
     )
     .unwrap();
     let child = &config.profiles["child"].documents;
-    assert_eq!(child.all().map(|(kind, _)| kind.key()).collect::<Vec<_>>(), ["meta-data", "autoinstall"]);
+    assert_eq!(
+        child.all().map(|document| document.kind.key()).collect::<Vec<_>>(),
+        ["meta-data", "autoinstall"]
+    );
     assert!(
         config.machines[0].documents.as_ref().is_some_and(|documents| documents.get("meta-data").is_some())
     );
+    let said = [&config.profiles["talos"].documents, child]
+        .map(|documents| documents.all().any(|one| one.is_secret));
+    assert_eq!((said, config.has_secrets()), ([false, false], false));
     let both = format!("{BASE}documents = {{ user-data = \"a\", autoinstall = \"b\", userdata = \"a\" }}\n");
     let said = with_files(&both, &files).unwrap_err().to_string();
     assert!(said.contains("profile[0].documents.autoinstall: is the same document as user-data"), "{said}");
@@ -135,4 +141,32 @@ fn documents_are_inherited_by_name() {
             .to_string()
             .starts_with("xpxe.toml:10: profile[0].documents.talos: ")
     );
+}
+
+#[test]
+fn a_document_may_be_secret() {
+    let files = [("a", "#cloud-config\n"), ("b", "a: b\n")];
+    let with = |documents: &str| with_files(&format!("{BASE}documents = {{ {documents} }}\n"), &files);
+    let config = with("user-data = { file = \"a\", secret = true }, meta-data = { file = \"b\" }").unwrap();
+    let documents = &config.profiles["talos"].documents;
+    let secret = |name| documents.get(name).map(|document| (document.file.as_str(), document.is_secret));
+    assert_eq!(
+        (secret("user-data"), secret("meta-data")),
+        (Some(("/etc/xpxe/a", true)), Some(("/etc/xpxe/b", false)))
+    );
+    assert!(config.has_secrets());
+    for (documents, why) in [
+        (
+            "user-data = { secret = true }",
+            "documents.user-data.file: is missing; write file = \"templates/user-data\"",
+        ),
+        ("user-data = { file = \"a\", secret = \"yes\" }", "secret: has to be true or false"),
+        (
+            "user-data = { file = \"a\", secrets = true }",
+            "secrets: there is no such key; did you mean secret?",
+        ),
+    ] {
+        let said = with(documents).unwrap_err().to_string();
+        assert!(said.contains(why), "{documents}: {said}");
+    }
 }

@@ -1,0 +1,420 @@
+//! Tokens of secret documents: each stands in one boot's script, and gives each secret document of that machine once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use boot_common::Mac;
+use subtle::ConstantTimeEq as _;
+
+use super::link::VALID;
+use super::plan::Asked;
+use crate::config::DocumentKind;
+use crate::machines::MachineId;
+
+/// Before the digits, so that a token is known for one wherever it stands.
+const MARK: &str = "t-";
+/// Bytes of a token.
+pub const LENGTH: usize = 16;
+/// Tokens that may be valid at once. The oldest one makes room for another.
+const MOST: usize = 1 << 17;
+/// So long a request may be a repeated one.
+const REPEATED: Duration = Duration::from_secs(10);
+
+/// A token. Neither its `Debug` nor any error shows it.
+#[derive(Clone, Copy)]
+pub struct Token([u8; LENGTH]);
+
+impl Token {
+    /// Of bytes that nobody can guess.
+    #[must_use]
+    pub const fn new(random: [u8; LENGTH]) -> Self {
+        Self(random)
+    }
+
+    /// As URLs have it: `t-` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn in_urls(&self) -> String {
+        let mut text = MARK.to_owned();
+        for byte in self.0 {
+            // A String takes everything.
+            write!(text, "{byte:02x}").ok();
+        }
+        text
+    }
+
+    /// A path without the tokens in it: for logs.
+    #[must_use]
+    pub fn hide(path: &str) -> String {
+        let shown = |part| if Self::from_str(part).is_ok() { "t-…" } else { part };
+        path.split('/').map(shown).collect::<Vec<_>>().join("/")
+    }
+
+    /// In the same time wherever the first difference is.
+    fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl FromStr for Token {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = text.strip_prefix(MARK).ok_or(())?.as_bytes();
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        if digits.len() != 2 * LENGTH {
+            return Err(());
+        }
+        let mut token = [0; LENGTH];
+        for (byte, pair) in token.iter_mut().zip(digits.chunks(2)) {
+            let [high, low] = pair else { return Err(()) };
+            *byte = digit(high).ok_or(())? << 4 | digit(low).ok_or(())?;
+        }
+        Ok(Self(token))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// A server is compared with its token, in tests above all.
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other)
+    }
+}
+
+impl Eq for Token {}
+
+/// Why a secret document is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSecret {
+    /// The URL has no token.
+    #[error("it is secret, and the URL has no token: only the URL in the machine's own script has one")]
+    NoToken,
+    /// No token is valid, or another one.
+    #[error(
+        "the token in the URL is not valid: the machine has got a newer script, xpxe was restarted since, or it is forged"
+    )]
+    NotValid,
+    /// The token is another machine's, or another address has got it.
+    #[error("the token in the URL is for another machine or address")]
+    OfAnother,
+    /// The script is too old.
+    #[error("the token in the URL has expired: it is valid for an hour after the script was given")]
+    Expired,
+    /// It was given before.
+    #[error("it was given already, and is given once per boot: boot the machine anew from the network")]
+    Given,
+}
+
+/// Whose token it is. A client of no known machine has one however many machines it says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Machine(MachineId),
+    Client(IpAddr),
+}
+
+impl Owner {
+    fn of(asked: &Asked) -> Self {
+        asked.asker.known.as_ref().map_or(Self::Client(asked.client_ip), |known| Self::Machine(known.id))
+    }
+}
+
+/// One document under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    owner: Owner,
+    issue: u64,
+    kind: DocumentKind,
+    number: u64,
+}
+
+/// What became of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    UnderWay(u64),
+    Given,
+}
+
+#[derive(Debug)]
+struct Issued {
+    token: Token,
+    number: u64,
+    client: IpAddr,
+    /// The machine's own address, where somebody else has got the script for it.
+    own: Option<IpAddr>,
+    mac: Option<Mac>,
+    /// Who has the address, where that is known.
+    holder: Option<Mac>,
+    until: Duration,
+    documents: Vec<(DocumentKind, Fate)>,
+}
+
+/// The tokens that are valid: one for each machine.
+#[derive(Debug)]
+pub struct Tokens {
+    issued: HashMap<Owner, Issued>,
+    /// By age.
+    order: BTreeMap<u64, Owner>,
+    last: u64,
+    dropped: u64,
+    most: usize,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { issued: HashMap::new(), order: BTreeMap::new(), last: 0, dropped: 0, most: MOST }
+    }
+}
+
+impl Tokens {
+    /// Makes a token valid for the machine that gets a script now, and ends its one before. `now` runs with the boot clock.
+    pub fn issue(&mut self, asked: &Asked, token: Token, now: Duration) {
+        let owner = Owner::of(asked);
+        let number = self.next();
+        let issued = Issued {
+            token,
+            number,
+            client: asked.client_ip,
+            own: asked.address().map(IpAddr::from),
+            mac: asked.mac,
+            holder: holder(asked),
+            until: now.saturating_add(Duration::from_secs(VALID)),
+            documents: Vec::new(),
+        };
+        if let Some(before) = self.issued.insert(owner, issued) {
+            self.order.remove(&before.number);
+        }
+        self.order.insert(number, owner);
+        if self.order.len() > self.most
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.issued.remove(&oldest);
+            self.dropped += 1;
+        }
+    }
+
+    /// The token of who asks if it has got that just now and used it for nothing: a request over UDP may come twice, and its
+    /// sender takes the answer that comes first.
+    #[must_use]
+    pub fn unused(&self, asked: &Asked, now: Duration) -> Option<Token> {
+        let issued = self.issued.get(&Owner::of(asked))?;
+        let since = now.saturating_add(Duration::from_secs(VALID)).saturating_sub(issued.until);
+        let is_same =
+            (issued.client, issued.mac, issued.holder) == (asked.client_ip, asked.mac, holder(asked));
+        (is_same && issued.documents.is_empty() && since < REPEATED).then_some(issued.token)
+    }
+
+    /// Whether a document may be given to who asks with this token, and whether it is under way already.
+    ///
+    /// # Errors
+    /// It may not, and why.
+    pub fn check(
+        &self,
+        asked: &Asked,
+        token: Option<&Token>,
+        kind: DocumentKind,
+        now: Duration,
+    ) -> Result<bool, NoSecret> {
+        let token = token.ok_or(NoSecret::NoToken)?;
+        let issued = self.issued.get(&Owner::of(asked)).filter(|issued| issued.token.is(token));
+        let issued = issued.ok_or(NoSecret::NotValid)?;
+        let is_there = asked.client_ip == issued.client || Some(asked.client_ip) == issued.own;
+        // Somebody else may have the address by now.
+        let is_held = match (issued.holder, holder(asked)) {
+            (Some(then), Some(now)) => then == now,
+            _ => true,
+        };
+        if !is_there || !is_held || asked.mac != issued.mac {
+            return Err(NoSecret::OfAnother);
+        }
+        if issued.until < now {
+            return Err(NoSecret::Expired);
+        }
+        match issued.documents.iter().find(|(known, _)| *known == kind) {
+            Some((_, Fate::Given)) => Err(NoSecret::Given),
+            Some((_, Fate::UnderWay(_))) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    /// Begins to give a document. Of several attempts the last one counts, until one has come to its end.
+    ///
+    /// # Errors
+    /// It may not be given, and why.
+    pub fn begin(
+        &mut self,
+        asked: &Asked,
+        token: Option<&Token>,
+        kind: DocumentKind,
+        now: Duration,
+    ) -> Result<Attempt, NoSecret> {
+        self.check(asked, token, kind, now)?;
+        let (owner, number) = (Owner::of(asked), self.next());
+        let issued = self.issued.get_mut(&owner).ok_or(NoSecret::NotValid)?;
+        issued.documents.retain(|(known, _)| *known != kind);
+        issued.documents.push((kind, Fate::UnderWay(number)));
+        Ok(Attempt { owner, issue: issued.number, kind, number })
+    }
+
+    /// An attempt has ended: with the whole document at the client, or before.
+    pub fn end(&mut self, attempt: Attempt, is_given: bool) {
+        let issued = self.issued.get_mut(&attempt.owner).filter(|issued| issued.number == attempt.issue);
+        let Some(issued) = issued else { return };
+        match issued.documents.iter_mut().find(|(kind, _)| *kind == attempt.kind) {
+            Some((_, fate)) if is_given => *fate = Fate::Given,
+            Some((_, Fate::UnderWay(number))) if *number == attempt.number => {
+                issued.documents.retain(|(kind, _)| *kind != attempt.kind);
+            }
+            _ => {}
+        }
+    }
+
+    /// How many are valid, but for those that have expired meanwhile; how many had to make room for others.
+    #[must_use]
+    pub fn counts(&self) -> (usize, u64) {
+        (self.issued.len(), self.dropped)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+fn holder(asked: &Asked) -> Option<Mac> {
+    asked.asker.client.as_ref().map(|client| client.mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machines::{Asker, Client};
+
+    const KIND: DocumentKind = DocumentKind::UserData;
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn asked(client: &str, mac: u8, holder: Option<u8>) -> Asked {
+        let client_ip = client.parse().unwrap();
+        let client = holder.map(|last| Client { mac: Mac([2, 0, 0, 0, 0, last]), name: None });
+        Asked {
+            uuid: None,
+            mac: Some(Mac([2, 0, 0, 0, 0, mac])),
+            asker: Asker { client, ..Asker::default() },
+            domain: None,
+            hostname: None,
+            platform: None,
+            serial: None,
+            arch: None,
+            client_ip,
+            server: std::net::SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_text_in_urls_and_nowhere_else() {
+        let token = Token::new([0xa5; LENGTH]);
+        let text = token.in_urls();
+        assert_eq!(text, format!("t-{}", "a5".repeat(16)));
+        assert!(text.parse::<Token>().unwrap().is(&token));
+        assert!(text.to_uppercase().replace('T', "t").parse::<Token>().unwrap().is(&token));
+        assert_eq!(format!("{token:?}"), "Token");
+        for wrong in ["", "t-", &text[..33], &format!("{text}0"), &text.replace('a', "+"), &text[2..], "t-é"]
+        {
+            assert!(wrong.parse::<Token>().is_err(), "{wrong}");
+        }
+        assert_eq!(
+            Token::hide(&format!("/documents/self/{text}/user-data")),
+            "/documents/self/t-…/user-data"
+        );
+        assert_eq!(Token::hide("/files/t-x/y"), "/files/t-x/y");
+    }
+
+    #[test]
+    fn each_document_is_given_once_and_a_new_script_begins_anew() {
+        let mut tokens = Tokens::default();
+        let (first, second) = (Token::new([1; LENGTH]), Token::new([2; LENGTH]));
+        let me = asked("10.1.1.50", 1, Some(1));
+        assert_eq!(tokens.begin(&me, None, KIND, NOW), Err(NoSecret::NoToken));
+        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::NotValid), "none is issued");
+        tokens.issue(&me, first, NOW);
+        assert_eq!(tokens.begin(&me, Some(&second), KIND, NOW), Err(NoSecret::NotValid), "forged");
+        let broken = tokens.begin(&me, Some(&first), KIND, NOW).unwrap();
+        assert_eq!(tokens.check(&me, Some(&first), KIND, NOW), Ok(true), "it is under way");
+        tokens.end(broken, false);
+        assert_eq!(tokens.check(&me, Some(&first), KIND, NOW), Ok(false), "it may be tried again");
+        let whole = tokens.begin(&me, Some(&first), KIND, NOW).unwrap();
+        tokens.end(whole, true);
+        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::Given));
+        let other = tokens.begin(&me, Some(&first), DocumentKind::VendorData, NOW);
+        tokens.end(other.unwrap(), true);
+        tokens.issue(&me, second, NOW);
+        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::NotValid), "it ended");
+        // An attempt of the boot before says nothing of this one.
+        tokens.end(whole, true);
+        let begun = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
+        // Two at once: whichever comes to its end, it was given.
+        let again = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
+        tokens.end(again, false);
+        assert_eq!(tokens.check(&me, Some(&second), KIND, NOW), Ok(false));
+        let again = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
+        tokens.end(begun, true);
+        tokens.end(again, false);
+        assert_eq!(tokens.begin(&me, Some(&second), KIND, NOW), Err(NoSecret::Given));
+    }
+
+    #[test]
+    fn a_token_is_for_one_machine_one_address_and_an_hour() {
+        let mut tokens = Tokens::default();
+        let token = Token::new([1; LENGTH]);
+        let me = asked("10.1.1.50", 1, Some(1));
+        tokens.issue(&me, token, NOW);
+        let check = |tokens: &Tokens, asked: &Asked, now| tokens.check(asked, Some(&token), KIND, now);
+        // A client of no known machine is its address.
+        assert_eq!(check(&tokens, &asked("10.1.1.51", 1, Some(1)), NOW), Err(NoSecret::NotValid));
+        assert_eq!(check(&tokens, &asked("10.1.1.50", 1, Some(2)), NOW), Err(NoSecret::OfAnother));
+        assert_eq!(check(&tokens, &asked("10.1.1.50", 2, Some(1)), NOW), Err(NoSecret::OfAnother));
+        assert_eq!(check(&tokens, &asked("10.1.1.50", 1, None), NOW), Ok(false), "nobody knows who has it");
+        let late = NOW + Duration::from_secs(VALID);
+        assert_eq!(check(&tokens, &me, late), Ok(false));
+        assert_eq!(check(&tokens, &me, late + Duration::from_secs(1)), Err(NoSecret::Expired));
+    }
+
+    #[test]
+    fn a_request_that_comes_twice_has_one_token() {
+        let mut tokens = Tokens::default();
+        let token = Token::new([1; LENGTH]);
+        let me = asked("10.1.1.50", 1, Some(1));
+        assert_eq!(tokens.unused(&me, NOW), None);
+        tokens.issue(&me, token, NOW);
+        assert_eq!(tokens.unused(&me, NOW + Duration::from_secs(9)), Some(token));
+        assert_eq!(tokens.unused(&me, NOW + Duration::from_secs(10)), None);
+        assert_eq!(tokens.unused(&asked("10.1.1.50", 1, Some(2)), NOW), None);
+        tokens.begin(&me, Some(&token), KIND, NOW).unwrap();
+        assert_eq!(tokens.unused(&me, NOW), None);
+    }
+
+    #[test]
+    fn they_are_bounded_and_the_oldest_makes_room() {
+        let mut tokens = Tokens { most: 2, ..Tokens::default() };
+        let token = Token::new([1; LENGTH]);
+        let [a, b, c] = ["10.1.1.1", "10.1.1.2", "10.1.1.3"].map(|client| asked(client, 1, None));
+        for asked in [&a, &b, &a, &a, &c] {
+            tokens.issue(asked, token, NOW);
+        }
+        assert_eq!(tokens.counts(), (2, 1));
+        assert_eq!(tokens.check(&a, Some(&token), KIND, NOW), Ok(false));
+        assert_eq!(tokens.check(&b, Some(&token), KIND, NOW), Err(NoSecret::NotValid));
+        // Whatever machines it says that it is.
+        for mac in 0..100 {
+            tokens.issue(&asked("10.1.1.3", mac, None), token, NOW);
+        }
+        assert_eq!(tokens.counts(), (2, 1));
+    }
+}
