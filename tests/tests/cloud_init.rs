@@ -32,6 +32,40 @@ phone_home:
   tries: 1
 ";
 
+/// Where the packages are that `cargo xtask setup` has prepared.
+fn python_path() -> Result<String> {
+    let packages =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/readers/usr/lib/python3/dist-packages");
+    ensure!(packages.is_dir(), "{} is missing: run `cargo xtask setup`", packages.display());
+    Ok(format!("PYTHONPATH={}", packages.display()))
+}
+
+/// Its data source reads each document once, and so it has what is given once.
+#[test]
+fn cloud_inits_own_code_takes_a_secret_seed_once_per_boot() -> Result<()> {
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
+    let documents = "documents = { user-data = { file = \"user-data\", secret = true } }\n\n[default]";
+    place.config = place.config.replace("\n[default]", documents);
+    place.config =
+        place.config.replace("args = \"console=ttyS0\"", "args = \"ds=nocloud;s={{ documents }}\"");
+    fs::write(place.rack.dir().join("user-data"), USER_DATA)?;
+    let xpxe = place.serve()?;
+    place.client()?.lease(&Client::new(mac(ALICE.mac)?))?;
+    let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;
+    let packages = python_path()?;
+    for boot in 0..2 {
+        let script = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={}", ALICE.mac);
+        let script = alice.output("curl", &["-sSf", "--max-time", "20", &script])?;
+        let seed = script.split("s=").find(|rest| rest.starts_with("http://")).unwrap_or_default();
+        let seed = seed.split(' ').next().unwrap_or_default();
+        let run = ["env", &packages, "/usr/bin/python3", "-c", CLOUD_INIT, seed];
+        let said = alice.output(run[0], &run[1..])?;
+        ensure!(said.contains("user-data alice.rack.test\n"), "boot {boot}: {said}");
+        ensure!(alice.output(run[0], &run[1..]).is_err(), "it has its seed twice");
+    }
+    xpxe.stop()
+}
+
 #[test]
 fn cloud_inits_own_code_takes_the_seed_and_phones_home() -> Result<()> {
     let Some(mut place) = Place::build(&known())? else { return Ok(()) };
@@ -45,10 +79,7 @@ fn cloud_inits_own_code_takes_the_seed_and_phones_home() -> Result<()> {
     );
     let hyphens = ALICE.mac.replace(':', "-");
     let seed = format!("http://{SERVER_ADDRESS}:8080/documents/{hyphens}/");
-    let packages =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/readers/usr/lib/python3/dist-packages");
-    ensure!(packages.is_dir(), "{} is missing: run `cargo xtask setup`", packages.display());
-    let packages = format!("PYTHONPATH={}", packages.display());
+    let packages = python_path()?;
     let run = ["env", &packages, "/usr/bin/python3", "-c", CLOUD_INIT, &seed];
 
     let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;

@@ -36,22 +36,25 @@ pub(crate) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
     }
 }
 
-/// Bytes that were sent over TCP and not acknowledged; the end counts as one (SIOCOUTQ of tcp(7)).
+/// What of a connection's bytes has not arrived.
+pub(crate) struct Unacknowledged {
+    /// Bytes that were sent over TCP and not acknowledged; the end counts as one (SIOCOUTQ of tcp(7)).
+    pub(crate) bytes: usize,
+    /// They never will be. Said once.
+    pub(crate) is_reset: bool,
+}
+
+/// Looks how far the other end of a connection has got.
 ///
 /// # Errors
-/// The connection was reset.
+/// As the system gives them.
 #[expect(unsafe_code, reason = "no safe interface to SIOCOUTQ in nix, rustix or socket2")]
-pub(crate) fn unacknowledged(connection: &impl AsFd) -> io::Result<usize> {
+pub(crate) fn unacknowledged(connection: &impl AsFd) -> io::Result<Unacknowledged> {
+    let is_reset = getsockopt(connection, sockopt::SocketError)? != 0;
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int to where it is pointed at, which lives.
     Errno::result(unsafe { libc::ioctl(connection.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
-    let bytes = usize::try_from(bytes).unwrap_or(0);
-    // After a reset nothing is acknowledged any more.
-    match getsockopt(connection, sockopt::SocketError)? {
-        0 => Ok(bytes),
-        error if bytes > 1 => Err(io::Error::from_raw_os_error(error)),
-        _ => Ok(bytes),
-    }
+    Ok(Unacknowledged { bytes: usize::try_from(bytes).unwrap_or(0), is_reset })
 }
 
 /// Classic BPF, of which filters are made.

@@ -127,7 +127,9 @@ impl Connections {
             let timer = Box::pin(sleep(IDLE));
             let ending = Ending::new(Arc::clone(&self.shared.stats));
             let (sender, receipts) = (Sender::default(), Receipts::default());
-            return (Connection { stream, sender, timer, place, leave, ending, receipts }, client);
+            let connection =
+                Connection { stream, sender, timer, place, leave, ending, receipts, farewell: None };
+            return (connection, client);
         }
     }
 
@@ -238,12 +240,19 @@ pub(super) struct Connection {
     leave: Arc<Notify>,
     ending: Ending,
     receipts: Receipts,
+    /// Over TLS: the bytes of the last write. At the end it is the farewell, and comes after the answer.
+    farewell: Option<usize>,
 }
 
 impl Connection {
     /// Knows why the daemon has ended it, if it has.
     pub(super) fn ending(&self) -> Ending {
         self.ending.clone()
+    }
+
+    /// What is written is encrypted from now on.
+    pub(super) fn is_encrypted(&mut self) {
+        self.farewell = Some(0);
     }
 
     /// What is owed for the answer that comes last.
@@ -296,7 +305,9 @@ impl Connection {
         result: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if result.is_ready() {
+        if let Poll::Ready(written) = &result {
+            let written = written.as_ref().map_or(0, |written| *written);
+            self.farewell = self.farewell.map(|_| written);
             self.place.shared.crowd().touch(self.place.ticket, Instant::now());
         }
         self.watch(result, context)
@@ -345,7 +356,7 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
         if ended.is_ok() {
-            self.receipts.sent(&self.stream);
+            self.receipts.sent(&self.stream, self.farewell.unwrap_or(0));
         }
         Poll::Ready(ended)
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::files::DocumentTokens;
-use crate::host::socket::unacknowledged;
+use crate::host::socket::{Unacknowledged, unacknowledged};
 use boot_engine::boot::token::Attempt;
 
 /// For so long the last byte may be on its way: a cable that was pulled out for a moment is longer than a second.
@@ -43,15 +43,15 @@ impl Receipt {
         }
     }
 
-    async fn follow(self, connection: OwnedFd) {
+    async fn follow(self, connection: OwnedFd, farewell: usize) {
         let Ok(_one_of_few) = FOLLOWED.try_acquire() else { return self.given() };
         let (began, [mut pause, longest]) = (Instant::now(), LOOKS);
         while began.elapsed() < WITHIN {
             match unacknowledged(&connection) {
                 // The end itself counts as a byte.
-                Ok(0 | 1) => return self.given(),
-                Ok(_) => {}
-                Err(_) => return,
+                Ok(Unacknowledged { bytes, .. }) if bytes <= farewell + 1 => return self.given(),
+                Ok(Unacknowledged { is_reset: false, .. }) => {}
+                _ => return,
             }
             sleep(pause).await;
             pause = (pause * 2).min(longest);
@@ -73,12 +73,12 @@ impl Receipts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(receipt);
     }
 
-    /// Everything was handed to the system that is to be sent on this connection.
-    pub(super) fn sent(&self, connection: &impl AsFd) {
+    /// Everything was handed to the system that is to be sent on this connection, at last so many bytes after the answer.
+    pub(super) fn sent(&self, connection: &impl AsFd, farewell: usize) {
         let receipt = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(receipt) = receipt else { return };
         if let Ok(connection) = connection.as_fd().try_clone_to_owned() {
-            tokio::spawn(receipt.follow(connection));
+            tokio::spawn(receipt.follow(connection, farewell));
         }
     }
 }

@@ -10,19 +10,19 @@ use boot_tests::settings::{Known, Settings, boot_dir};
 use super::*;
 
 /// A machine that is up, with its reserved address.
-fn machine(place: &Place, known: Known) -> Result<Station> {
+pub(super) fn machine(place: &Place, known: Known) -> Result<Station> {
     let address = format!("{}/24", known.address.context("an address")?);
     place.rack.neighbour(known.name, known.mac, &address)
 }
 
 /// Status and body.
-fn get(station: &Station, url: &str) -> Result<(String, String)> {
+pub(super) fn get(station: &Station, url: &str) -> Result<(String, String)> {
     let said = station.output("curl", &["-sS", "--max-time", "20", "-w", "\n%{http_code}", url])?;
     let (body, status) = said.rsplit_once('\n').context("a status")?;
     Ok((status.to_owned(), body.to_owned()))
 }
 
-fn url(path: &str) -> String {
+pub(super) fn url(path: &str) -> String {
     format!("http://{SERVER_ADDRESS}:8080{path}")
 }
 

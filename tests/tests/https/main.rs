@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 
 mod links;
 mod live;
+mod secrets;
 
 const SOON: Duration = Duration::from_secs(30);
 const NAMES: &str = "IP:127.0.0.1,DNS:boot.test";

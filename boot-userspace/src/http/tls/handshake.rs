@@ -27,6 +27,7 @@ pub(super) async fn shake_hands(
             answer_http(&mut connection).await;
             return Err(Some(NoTls::Http));
         }
+        connection.is_encrypted();
         let certificate = tls.shown();
         let stream = Ssl::new(certificate.context()).and_then(|ssl| SslStream::new(ssl, connection));
         let mut stream = stream.map_err(|error| Some(NoTls::Other(error.to_string())))?;
