@@ -1,4 +1,4 @@
-//! An S3 server that checks signatures, beside xpxe on loopback.
+//! An S3 server that checks signatures, beside xpxe.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::netns::Process;
-use crate::rack::Rack;
+use crate::rack::{Rack, SERVER_ADDRESS};
 
 const PORT: u16 = 9101;
 /// The only access key that it knows.
@@ -32,7 +32,8 @@ impl S3 {
         fs::create_dir_all(dir.join(BUCKET))?;
         let mut command = rack.server.command("s3s-fs");
         let port = PORT.to_string();
-        command.args(["--host", "127.0.0.1", "--port", &port]);
+        // Also for machines that fetch from it themselves.
+        command.args(["--host", "0.0.0.0", "--port", &port]);
         command.args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]).arg(&dir);
         let process = rack.server.spawn(command).context("s3s-fs, which `cargo xtask setup` installs")?;
         rack.server.wait_for_listener(PORT, Duration::from_secs(30))?;
@@ -45,6 +46,12 @@ impl S3 {
         fs::create_dir_all(path.parent().context("a key")?)?;
         Ok(fs::write(path, bytes)?)
     }
+}
+
+/// The same, from which machines fetch themselves, by URLs that are valid for a day.
+pub fn presigned(rack: &Rack, access: &str, secret: &str) -> Result<String> {
+    let table = upstream(rack, access, secret)?.replace("127.0.0.1", SERVER_ADDRESS);
+    Ok(table + "presigned = \"24h\"\n")
 }
 
 /// Writes keys into their files, and gives the table of the configuration that names them.

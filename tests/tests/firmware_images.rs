@@ -29,15 +29,44 @@ const PLANS: [Plan; 3] = [
     ),
 ];
 
+/// The store has nothing of it: iPXE asks S3 itself.
+#[test]
+fn bios_ipxe_boots_a_kernel_by_presigned_urls() -> Result<()> {
+    let Some((_sandbox, rack, _server, config)) = place(s3::presigned)? else { return Ok(()) };
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let boots = boot(&rack, &xpxe, &PLANS[..1])?;
+    known_machine_is_itself(&PLANS[0], &boots[0])?;
+    let log = xpxe.log();
+    let of_store: Vec<_> = log.iter().filter(|event| event.message().contains("image ")).collect();
+    ensure!(of_store.is_empty(), "the store has had something to do: {of_store:#?}");
+    xpxe.stop()
+}
+
 #[test]
 fn bios_uefi_and_uefi_http_boot_a_kernel_from_s3_and_again_while_s3_is_away() -> Result<()> {
+    let Some((_sandbox, rack, server, config)) = place(s3::upstream)? else { return Ok(()) };
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let boots = boot(&rack, &xpxe, &PLANS)?;
+    PLANS.iter().zip(&boots).try_for_each(|(plan, boot)| known_machine_is_itself(plan, boot))?;
+    let fetched = xpxe.log().iter().filter(|event| event.message().contains("fetched image")).count();
+    ensure!(fetched == 2, "three machines are {fetched} fetches of a kernel and an initrd");
+    server.process.kill()?;
+    let boots = boot(&rack, &xpxe, &PLANS[..1])?;
+    known_machine_is_itself(&PLANS[0], &boots[0])?;
+    xpxe.stop()
+}
+
+type Upstream = fn(&Rack, &str, &str) -> Result<String>;
+
+/// With the guest in S3 only. `None` without root.
+fn place(upstream: Upstream) -> Result<Option<(Sandbox, Rack, S3, String)>> {
     if !root_or_skip() {
-        return Ok(());
+        return Ok(None);
     }
     let sandbox = Sandbox::enter()?;
     let rack = Rack::build(&sandbox)?;
     let machines = PLANS.map(|plan| plan.known).to_vec();
-    let more = s3::upstream(&rack, ACCESS_KEY, SECRET_KEY)?;
+    let more = upstream(&rack, ACCESS_KEY, SECRET_KEY)?;
     let args = format!("console=ttyS0 {EVERYBODY}");
     let mut config = Settings { args, machines, more, ..Settings::default() }.write(&sandbox, &rack)?;
     let server = S3::start(&rack)?;
@@ -48,13 +77,5 @@ fn bios_uefi_and_uefi_http_boot_a_kernel_from_s3_and_again_while_s3_is_away() ->
         fs::remove_file(path)?;
         config = config.replace(&format!("\"{file}\""), &format!("\"image:s3://boot/{file}\""));
     }
-    let xpxe = Xpxe::start(&rack, &config, &[])?;
-    let boots = boot(&rack, &xpxe, &PLANS)?;
-    PLANS.iter().zip(&boots).try_for_each(|(plan, boot)| known_machine_is_itself(plan, boot))?;
-    let fetched = xpxe.log().iter().filter(|event| event.message().contains("fetched image")).count();
-    ensure!(fetched == 2, "three machines are {fetched} fetches of a kernel and an initrd");
-    server.process.kill()?;
-    let boots = boot(&rack, &xpxe, &PLANS[..1])?;
-    known_machine_is_itself(&PLANS[0], &boots[0])?;
-    xpxe.stop()
+    Ok(Some((sandbox, rack, server, config)))
 }

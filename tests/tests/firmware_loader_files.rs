@@ -68,6 +68,46 @@ fn the_signed_grub_and_pxelinux_boot_by_files_written_for_them() -> Result<()> {
     Ok(())
 }
 
+/// What is given by signed links only comes by HTTP, and GRUB before 2.12 knows no port but 80.
+#[test]
+fn grub_and_lpxelinux_boot_by_signed_links_and_secret_documents_have_tokens() -> Result<()> {
+    let Some((sandbox, rack, config)) = place("")? else { return Ok(()) };
+    let config = config
+        .replace("listen = \"0.0.0.0:8080\"", "listen = \"0.0.0.0:80\"\nsigned_links = true")
+        .replace("quoted=", "ds=nocloud;s={{ documents }} quoted=")
+        .replace(
+            "\n[default]",
+            "documents = { user-data = { file = \"user-data\", secret = true } }\n\n[default]",
+        );
+    fs::write(rack.dir().join("user-data"), "#cloud-config\n")?;
+    let xpxe = Xpxe::start(&rack, &config, &[])?;
+    let plans = [GRUB, LPXELINUX];
+    let boots = boot(&rack, &xpxe, &plans)?;
+    let log = xpxe.log();
+    for (plan, boot) in plans.iter().zip(&boots) {
+        known_machine_is_itself(plan, boot)?;
+        ensure!(boot.cmdline.contains("ds=nocloud;s=http://10.77.0.1:80/documents/"), "{}", boot.cmdline);
+        ensure!(boot.cmdline.contains("/t-"), "{}", boot.cmdline);
+        for file in [guest::KERNEL, guest::INITRD] {
+            let is_sent = |event: &&Event| {
+                event.field("step") == "http"
+                    && event.field("file") == file
+                    && event.message().starts_with("sent")
+            };
+            ensure!(
+                of(&log, plan).any(|event| is_sent(&event)),
+                "{file} was not sent to {}",
+                plan.known.name
+            );
+        }
+    }
+    let refused = log.iter().find(|event| event.message().contains("the link "));
+    ensure!(refused.is_none(), "{refused:?}");
+    xpxe.stop()?;
+    drop(sandbox);
+    Ok(())
+}
+
 /// The kernel is put there when both have said that they could not boot: neither is in a shell or at a prompt then.
 #[test]
 fn a_kernel_that_comes_later_is_booted_then() -> Result<()> {

@@ -222,6 +222,7 @@ pub async fn serve(
     let sink = Arc::clone(&events);
     let (read_ahead, images_counted) = (Arc::clone(&images), Arc::clone(&images));
     delivery.spawn_blocking(move || read_ahead.read_ahead());
+    delivery.spawn(Arc::clone(&images).keep_signed());
     let history = Arc::default();
     let site = Site {
         files,

@@ -155,7 +155,7 @@ pub(super) async fn script(
 ) -> Response {
     let from = ends.client.ip();
     let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
-    let asked = site.for_boot(asked, &method);
+    let asked = site.for_ipxe(asked, &method);
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }

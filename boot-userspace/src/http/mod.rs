@@ -87,6 +87,12 @@ impl Site {
         self.events.emit(BootEvent::new(clock::boot(), step).of(machine));
     }
 
+    /// Who asks for what iPXE reads: with a token, and images that are fetched from S3.
+    fn for_ipxe(&self, asked: Asked, method: &Method) -> Asked {
+        let asked = self.for_boot(asked, method);
+        Asked { server: asked.server.clone().handing_out(self.images.hand_out()), ..asked }
+    }
+
     /// Who asks for a script: with a token if the machine may have secret documents.
     fn for_boot(&self, asked: Asked, method: &Method) -> Asked {
         match self.scripts.wants_token(&asked) {

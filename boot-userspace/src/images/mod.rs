@@ -7,6 +7,7 @@ mod audit;
 mod configured;
 mod error;
 mod fill;
+mod hand_out;
 mod happenings;
 mod import;
 mod layout;
@@ -26,11 +27,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::spawn_blocking;
 
 use crate::host::clock;
 use crate::host::live::Live;
+use boot_engine::boot::HandOut;
 use boot_engine::config::{Config, ImageName, ImageSource, Sha256Digest};
 use boot_engine::events::{Events, Image};
 use configured::Configured;
@@ -122,6 +124,9 @@ pub struct Images {
     failed: Mutex<HashMap<Wanted, (Instant, ImageError)>>,
     /// What was wanted and when, so that the disk hears of it once a minute.
     marked: Mutex<HashMap<Sha256Digest, Instant>>,
+    /// What machines fetch elsewhere.
+    handed_out: Live<HandOut>,
+    reconfigured: Notify,
     events: Happenings,
     /// What has been counted.
     pub counters: Counters,
@@ -148,6 +153,8 @@ impl Images {
             turns: [Semaphore::new(FETCHES), Semaphore::new(FETCHES)],
             failed: Mutex::default(),
             marked: Mutex::default(),
+            handed_out: Live::new(HandOut::default()),
+            reconfigured: Notify::new(),
             events: Happenings(events),
             counters: Counters::default(),
         })
@@ -156,6 +163,9 @@ impl Images {
     /// Another configuration counts from now on. Running fetches and transfers go on with what they began with.
     pub fn follow(&self, config: &Config) {
         self.configured.replace(Configured::new(config));
+        // What it hands out is signed by its keys.
+        self.handed_out.replace(HandOut::default());
+        self.reconfigured.notify_one();
     }
 
     /// Says what is wrong with the store's directory before it is used.

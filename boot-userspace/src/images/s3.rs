@@ -16,14 +16,14 @@ use reqwest::{Method, Url};
 
 use boot_engine::config::Upstream;
 
-/// For how long a signature is good: the beginning of the answer has to come by then.
-const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+/// For how long a signature of the store's own requests is good: the beginning of the answer has to come by then.
+pub(super) const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// The URL of the object `s3://bucket/key`. Has a signature in it: not for the log.
+/// The URL of the object `s3://bucket/key`, for so long. Has a signature in it: not for the log.
 ///
 /// # Errors
 /// A sentence without keys in it.
-pub(super) async fn locate(url: &str, upstream: Option<&Upstream>) -> Result<Url, String> {
+pub(super) async fn locate(url: &str, upstream: Option<&Upstream>, valid: Duration) -> Result<Url, String> {
     let (bucket, key) = url
         .strip_prefix("s3://")
         .and_then(|rest| rest.split_once('/'))
@@ -46,7 +46,7 @@ pub(super) async fn locate(url: &str, upstream: Option<&Upstream>) -> Result<Url
     let path =
         object_store::path::Path::parse(key).map_err(|error| format!("{url} names no object: {error}"))?;
     store
-        .signed_url(Method::GET, &path, SIGNED_FOR)
+        .signed_url(Method::GET, &path, valid)
         .await
         .map_err(|error| format!("{url} cannot be signed: {error}"))
 }
@@ -121,6 +121,7 @@ mod tests {
             access_key_file: Some(dir.join("a")),
             secret_key_file: Some(dir.join("s")),
             certificate: None,
+            presigned: None,
         }
     }
 
@@ -128,9 +129,13 @@ mod tests {
     async fn objects_are_asked_for_by_signed_urls_that_do_not_have_the_secret() {
         let dir = tempfile::tempdir().unwrap();
         let signed =
-            locate("s3://boot/talos/vm linuz+1", Some(&upstream(dir.path()))).await.unwrap().to_string();
+            locate("s3://boot/talos/vm linuz+1", Some(&upstream(dir.path())), Duration::from_secs(86_400))
+                .await
+                .unwrap()
+                .to_string();
         assert!(signed.starts_with("http://10.0.0.9:9000/boot/talos/vm%20linuz%2B1?"), "{signed}");
         assert!(signed.contains("X-Amz-Signature=") && signed.contains("eu-1"), "{signed}");
+        assert!(signed.contains("X-Amz-Expires=86400"), "{signed}");
         assert!(!signed.contains("verysecret"), "{signed}");
     }
 
@@ -138,9 +143,9 @@ mod tests {
     async fn public_objects_are_asked_for_without_a_signature() {
         let dir = tempfile::tempdir().unwrap();
         let public = Upstream { access_key_file: None, secret_key_file: None, ..upstream(dir.path()) };
-        let url = locate("s3://boot/talos/vm linuz", Some(&public)).await.unwrap();
+        let url = locate("s3://boot/talos/vm linuz", Some(&public), SIGNED_FOR).await.unwrap();
         assert_eq!(url.as_str(), "http://10.0.0.9:9000/boot/talos/vm%20linuz");
-        let url = locate("s3://boot/k", None).await.unwrap();
+        let url = locate("s3://boot/k", None, SIGNED_FOR).await.unwrap();
         assert_eq!(url.as_str(), "https://boot.s3.us-east-1.amazonaws.com/k");
     }
 
@@ -149,10 +154,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let upstream = upstream(dir.path());
         fs::write(dir.path().join("s"), "two words").unwrap();
-        let said = locate("s3://boot/k", Some(&upstream)).await.unwrap_err();
+        let said = locate("s3://boot/k", Some(&upstream), SIGNED_FOR).await.unwrap_err();
         assert!(said.contains("one key and nothing else") && !said.contains("words"), "{said}");
         fs::remove_file(dir.path().join("s")).unwrap();
-        let said = locate("s3://boot/k", Some(&upstream)).await.unwrap_err();
+        let said = locate("s3://boot/k", Some(&upstream), SIGNED_FOR).await.unwrap_err();
         assert!(said.contains("cannot be read"), "{said}");
     }
 }

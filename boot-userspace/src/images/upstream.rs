@@ -137,7 +137,7 @@ impl Upstreams {
         let is_s3 = url.starts_with("s3://");
         let client = self.client(upstream, is_s3).map_err(Trouble::Lasting)?;
         let place = match is_s3 {
-            true => s3::locate(url, upstream).await.map_err(Trouble::Lasting)?,
+            true => s3::locate(url, upstream, s3::SIGNED_FOR).await.map_err(Trouble::Lasting)?,
             false => {
                 url.parse().map_err(|error| Trouble::Lasting(format!("{} is no URL: {error}", shown(url))))?
             }

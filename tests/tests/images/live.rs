@@ -15,13 +15,13 @@ const CLIENT: (&str, &str) = ("02:77:00:00:00:e9", "10.77.0.9/24");
 const SITE: (&str, &str) = ("02:77:00:00:00:e7", "10.77.0.7/24");
 
 /// A place whose server has an upstream on loopback, or has to find one there.
-struct Live {
-    place: Place,
+pub(super) struct Live {
+    pub(super) place: Place,
     origin: Origin,
 }
 
 impl Live {
-    fn build() -> Result<Option<Self>> {
+    pub(super) fn build() -> Result<Option<Self>> {
         let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(None) };
         let origin = place.rack.server.run(Origin::start)??;
         Ok(Some(Self { place, origin }))
@@ -34,7 +34,7 @@ impl Live {
         Ok(format!("/images/{}", image.name))
     }
 
-    fn client(&self) -> Result<Station> {
+    pub(super) fn client(&self) -> Result<Station> {
         self.place.rack.neighbour("client", CLIENT.0, CLIENT.1)
     }
 
@@ -42,7 +42,7 @@ impl Live {
         self.place.rack.dir().join("state/images")
     }
 
-    fn images(&self, xpxe: &Xpxe<'_>, words: &[&str]) -> Result<String> {
+    pub(super) fn images(&self, xpxe: &Xpxe<'_>, words: &[&str]) -> Result<String> {
         let file = self.place.rack.dir().join("xpxe.toml").display().to_string();
         let mut all = vec!["images"];
         all.extend(words);
@@ -58,7 +58,7 @@ fn curl(client: &Station, path: &str) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn says(words: &'static [&'static str]) -> impl Fn(&Event) -> bool {
+pub(super) fn says(words: &'static [&'static str]) -> impl Fn(&Event) -> bool {
     move |event| words.iter().all(|word| event.message().contains(word))
 }
 

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 mod cold;
+mod hand_out;
 mod hostile;
 mod live;
 mod store;

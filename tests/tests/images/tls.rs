@@ -65,6 +65,7 @@ fn an_upstream_is_believed_by_its_certificate_only() -> Result<()> {
                 access_key_file: None,
                 secret_key_file: None,
                 certificate,
+                presigned: None,
             });
         })
     };

@@ -5,6 +5,7 @@ pub mod choice;
 pub mod documents;
 mod files;
 mod grub;
+mod hand_out;
 pub mod link;
 pub mod loader_config;
 mod loader_context;
@@ -18,5 +19,6 @@ mod url;
 pub mod variables;
 
 pub use files::{BootFile, Loaders, SCRIPT, boot_file, class_name, is_url, named};
+pub use hand_out::HandOut;
 pub use server::Server;
 pub use url::url;

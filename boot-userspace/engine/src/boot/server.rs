@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::hand_out::HandOut;
 use super::link::Signer;
 use super::token::Token;
+use crate::config::ImageName;
 
 /// The longest name of a host (RFC 1035 section 2.3.4), with a port.
 const LONGEST: usize = 255 + 6;
 
 /// This server as one machine has reached it: scheme, host and port (RFC 6454), who signs its links, and
-/// the token in the URLs of its documents. Holds nothing that
+/// the token in the URLs of its documents, and what it fetches elsewhere. Holds nothing that
 /// would be more than a part of a URL in any format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     origin: String,
     signer: Option<Signer>,
     token: Option<Token>,
+    hand_out: Option<Arc<HandOut>>,
 }
 
 impl Server {
@@ -30,7 +34,7 @@ impl Server {
     }
 
     fn of(origin: String) -> Self {
-        Self { origin, signer: None, token: None }
+        Self { origin, signer: None, token: None, hand_out: None }
     }
 
     /// Over HTTPS by an address.
@@ -49,6 +53,18 @@ impl Server {
     #[must_use]
     pub fn with_token(self, token: Option<Token>) -> Self {
         Self { token, ..self }
+    }
+
+    /// The same with images that are fetched elsewhere.
+    #[must_use]
+    pub fn handing_out(self, images: Arc<HandOut>) -> Self {
+        Self { hand_out: Some(images), ..self }
+    }
+
+    /// Where an image is fetched that is not fetched here.
+    #[must_use]
+    pub fn elsewhere(&self, image: &ImageName) -> Option<&str> {
+        self.hand_out.as_ref()?.url(image)
     }
 
     /// The token in the URLs of documents.

@@ -8,7 +8,10 @@ use crate::config::ImageRef;
 pub fn url(server: &Server, path: &str) -> String {
     // What the configuration has was read before.
     match ImageRef::read(path) {
-        Some(Ok(image)) => server.link(&format!("/images/{}", image.name)),
+        Some(Ok(image)) => match server.elsewhere(&image.name) {
+            Some(url) => url.to_owned(),
+            None => server.link(&format!("/images/{}", image.name)),
+        },
         _ if is_url(path) => path.to_owned(),
         _ => server.link(&format!("/files/{path}")),
     }

@@ -38,6 +38,15 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
+/// How long a URL of S3 is valid: more than a machine needs to begin with its last file, and no more than S3 allows.
+pub(super) fn presigned(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        total @ 300..=604_800 => Ok(Duration::from_secs(total)),
+        0..300 => Err(format!("{} is too short; write at least \"5m\"", quoted(text))),
+        _ => Err(format!("{} is longer than S3 allows; write at most \"7d\"", quoted(text))),
+    }
+}
+
 /// Bytes on a disk such as `20G`.
 pub(super) fn disk(text: &str) -> Result<u64, String> {
     let units = [("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40), ("", 1)];

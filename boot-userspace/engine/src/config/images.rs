@@ -62,6 +62,9 @@ pub struct Upstream {
     pub secret_key_file: Option<PathBuf>,
     /// `certificate`: a PEM file with certificates that are trusted besides those of the system. Absolute. Default: none.
     pub certificate: Option<PathBuf>,
+    /// `presigned`: machines fetch images from S3 themselves, by URLs that are valid for so long, 5 min to 7 days; there only
+    /// if the keys are. Default: none, they fetch them from the store.
+    pub presigned: Option<Duration>,
 }
 
 /// The section as it stands in the file.
@@ -82,6 +85,7 @@ struct WrittenUpstream {
     /// The file says something about both keys, even if it could not be read.
     has_both_keys_or_none: bool,
     certificate: Option<At<String>>,
+    presigned: Option<At<String>>,
 }
 
 /// The section in the file.
@@ -89,7 +93,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
     let Some(images) = top.table("images", &["size", "check", "upstream"], report) else {
         return Written::default();
     };
-    let known = ["url", "endpoint", "region", "access_key_file", "secret_key_file", "certificate"];
+    let known =
+        ["url", "endpoint", "region", "access_key_file", "secret_key_file", "certificate", "presigned"];
     let upstreams = images.tables("upstream", &known, report);
     let upstream = |table: Table<'_>| WrittenUpstream {
         url: table.required_text("url", "s3://bucket", report),
@@ -99,6 +104,7 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         secret_key_file: table.text("secret_key_file", "/etc/xpxe/s3-secret-key", report),
         has_both_keys_or_none: table.has("access_key_file") == table.has("secret_key_file"),
         certificate: table.text("certificate", "/etc/xpxe/site-ca.pem", report),
+        presigned: table.text("presigned", "24h", report),
         place: table.place,
     };
     let upstreams = upstreams.into_iter().map(upstream).collect();
@@ -139,11 +145,20 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Images {
         let (access_key_file, secret_key_file) =
             (path(&written.access_key_file), path(&written.secret_key_file));
         let certificate = path(&written.certificate);
+        let presigned = written.presigned.as_ref().and_then(|at| at.read(report, amount::presigned));
+        if let Some(at) = written.presigned.as_ref().filter(|_| written.secret_key_file.is_none()) {
+            report.add(&at.place, "needs keys to sign with; write access_key_file and secret_key_file");
+        }
         if let Some(url) = &url
             && !url.starts_with("s3://")
         {
-            let of_s3 =
-                [&written.endpoint, &written.region, &written.access_key_file, &written.secret_key_file];
+            let of_s3 = [
+                &written.endpoint,
+                &written.region,
+                &written.access_key_file,
+                &written.secret_key_file,
+                &written.presigned,
+            ];
             for at in of_s3.into_iter().flatten() {
                 report.add(
                     &at.place,
@@ -162,6 +177,7 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Images {
             access_key_file,
             secret_key_file,
             certificate,
+            presigned,
         }));
     }
     let size = from.size.as_ref().and_then(|at| at.read(report, amount::disk));

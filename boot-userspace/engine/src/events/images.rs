@@ -66,6 +66,13 @@ pub enum Image {
         /// Why.
         error: String,
     },
+    /// Machines get no URL of S3 for an image that they are to fetch there.
+    NotSigned {
+        /// Its name.
+        name: ImageName,
+        /// Why: a sentence.
+        error: String,
+    },
     /// An image's bytes were removed to make room for others.
     Removed {
         /// Their digest.

@@ -35,6 +35,7 @@ pub(super) fn images() {
         Image::Fetched { name: name.clone(), digest, bytes: 146_799, took },
         Image::NotFetched { name: name.clone(), error: error.clone() },
         Image::NotCompared { name: name.clone(), error },
+        Image::NotSigned { name: name.clone(), error: "the key in /k cannot be read".to_owned() },
         Image::Removed { digest, bytes: 146_799, names: Vec::new() },
         Image::Removed { digest, bytes: 146_799, names: vec![name] },
     ] {

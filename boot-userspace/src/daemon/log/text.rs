@@ -413,6 +413,8 @@ fn write_image(step: &'static str, image: &Image) {
             "image {name} cannot be fetched: {error}"),
         Image::NotCompared { name, error } => warn!(step, image = %name,
             "image {name} cannot be compared with its upstream, machines get the copy that is here: {error}"),
+        Image::NotSigned { name, error } => warn!(step, image = %name,
+            "image {name} has no presigned URL, machines get it from the store: {error}"),
         Image::Removed { digest, bytes, names } => {
             let size = human_size(*bytes);
             let all = names.iter().map(ImageName::as_str).collect::<Vec<_>>().join(", ");

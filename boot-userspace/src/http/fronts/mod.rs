@@ -110,9 +110,14 @@ impl Call<'_> {
         self.site.for_boot(asked, &self.request.method)
     }
 
+    /// The same of what iPXE reads.
+    fn for_ipxe(&self, asked: Asked) -> Asked {
+        self.site.for_ipxe(asked, &self.request.method)
+    }
+
     /// The machine's iPXE script.
     fn script(&self, asked: &Asked) -> Response {
-        let asked = &self.for_boot(asked.clone());
+        let asked = &self.for_ipxe(asked.clone());
         let script = self.site.scripts.script(asked);
         boot::answer(self.site, asked, &self.request.method, self.path(), script)
     }

@@ -18,7 +18,7 @@ pub(super) fn answer(call: &Call<'_>) -> Option<Response> {
     let Ok(mac) = mac.parse() else {
         return Some(text(StatusCode::BAD_REQUEST, "the path ends with no MAC address\n"));
     };
-    let asked = call.for_boot(call.asked_for(mac));
+    let asked = call.for_ipxe(call.asked_for(mac));
     let plan = call.site.scripts.plan(&asked).and_then(|plan| match plan {
         Plan::Boot(plan) => Ok(plan),
         // It has no way to wait, and asks again whenever the machine does.

@@ -26,13 +26,15 @@ fn the_store_has_a_size_and_upstreams() {
     );
     let text = "[images]\nsize = \"2T\"\ncheck = \"10m\"\n\
         [[images.upstream]]\nurl = \"s3://boot\"\nendpoint = \"http://10.0.0.9:9000/\"\nregion = \"eu-1\"\n\
-        access_key_file = \"/k/a\"\nsecret_key_file = \"/k/s\"\n\
+        access_key_file = \"/k/a\"\nsecret_key_file = \"/k/s\"\npresigned = \"24h\"\n\
         [[images.upstream]]\nurl = \"https://site/images/\"\ncertificate = \"/k/ca.pem\"\n";
     let images = parse(&format!("{text}{PROXY}"), "t").unwrap().images;
     assert_eq!((images.size, images.check), (2 << 40, Duration::from_secs(600)));
     let s3 = images.upstream("s3://boot/talos/vmlinuz").unwrap();
     assert_eq!((s3.endpoint.as_deref(), s3.region.as_str()), (Some("http://10.0.0.9:9000"), "eu-1"));
     assert_eq!(s3.secret_key_file, Some(PathBuf::from("/k/s")));
+    assert_eq!(s3.presigned, Some(Duration::from_secs(86_400)));
+    assert_eq!(images.upstream("https://site/images/x").unwrap().presigned, None);
     assert_eq!(images.upstream("s3://boots/talos/vmlinuz"), None, "another bucket");
     assert_eq!(
         images.upstream("https://site/images/x").unwrap().certificate,
@@ -74,6 +76,18 @@ fn what_is_wrong_with_the_store_has_its_key_and_line() {
         (
             "[[images.upstream]]\nurl = \"https://h\"\nregion = \"x\"",
             "3: images.upstream[0].region: is for S3 only",
+        ),
+        (
+            "[[images.upstream]]\nurl = \"s3://b\"\npresigned = \"24h\"",
+            "3: images.upstream[0].presigned: needs keys to sign with; write access_key_file",
+        ),
+        (
+            "[[images.upstream]]\nurl = \"s3://b\"\naccess_key_file = \"/k\"\nsecret_key_file = \"/k\"\npresigned = \"4m\"",
+            "5: images.upstream[0].presigned: \"4m\" is too short; write at least \"5m\"",
+        ),
+        (
+            "[[images.upstream]]\nurl = \"s3://b\"\naccess_key_file = \"/k\"\nsecret_key_file = \"/k\"\npresigned = \"8d\"",
+            "5: images.upstream[0].presigned: \"8d\" is longer than S3 allows; write at most \"7d\"",
         ),
         (
             "[[images.upstream]]\nurl = \"s3://b\"\n[[images.upstream]]\nurl = \"s3://b\"",

@@ -23,7 +23,7 @@ pub(super) fn bootscript(call: &Call<'_>) -> Response {
     let Some(asked) = host.asked(call) else {
         return problem(StatusCode::NOT_FOUND, &host.unknown());
     };
-    let asked = call.for_boot(Asked { arch, ..asked });
+    let asked = call.for_ipxe(Asked { arch, ..asked });
     let script = call.site.scripts.plan(&asked).map(|plan| write(call, &asked, plan, says_mac, retry));
     call.tell(&asked, &script);
     match script {
