@@ -12,6 +12,7 @@ pub mod digest_list;
 pub mod events;
 pub mod explain;
 pub mod leases;
+pub mod lifecycle;
 pub mod machines;
 mod now;
 pub mod policy;

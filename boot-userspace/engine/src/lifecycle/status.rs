@@ -1,0 +1,157 @@
+//! What is known of a machine's life so far.
+
+use serde::{Deserialize, Serialize};
+
+use super::history::{MOST_KEPT, Past};
+use super::intent::Intent;
+use super::state::State;
+
+/// What was seen of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing: time has passed, or what is wanted has changed.
+    Time,
+    /// It has fetched the kernel of its profile.
+    Kernel,
+    /// Its system, or the agent, says that it is done. The text is its own.
+    Done(String),
+    /// Its system, or the agent, says that it has failed.
+    Broken(String),
+    /// Its BMC says whether it is on.
+    Power {
+        /// On.
+        on: bool,
+        /// When it was read, in Unix seconds: the same reading does not count twice.
+        at: u64,
+    },
+}
+
+/// Where a machine stands: what is stored of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// Since when, in Unix seconds.
+    pub since: u64,
+    /// Why it is in this state, in one sentence.
+    pub reason: String,
+    /// What it waits for, as of the last step.
+    #[serde(default)]
+    pub waits: String,
+    /// What it comes back to from maintenance, from being ignored, and in which state it has failed.
+    #[serde(default)]
+    pub before: Option<State>,
+    /// [`Intent::order`] when it failed.
+    #[serde(default)]
+    pub order: u64,
+    /// [`Intent::wipe`] when the last wipe began.
+    #[serde(default)]
+    pub wiped: u64,
+    /// [`Intent::install`] when the last installation began.
+    #[serde(default)]
+    pub installed: u64,
+    /// Whether it has fetched its kernel in this state.
+    #[serde(default)]
+    pub kernel: bool,
+    /// What it, or the agent, has said at the end of its work in this state.
+    #[serde(default)]
+    pub report: Option<Result<String, String>>,
+    /// The BMC's last two readings with their times, the later one first.
+    #[serde(default)]
+    pub power: [Option<(bool, u64)>; 2],
+    /// How often it was switched on or off in this state, to no avail.
+    #[serde(default)]
+    pub tries: u32,
+    /// Before this, in Unix seconds, it is not tried again.
+    #[serde(default)]
+    pub next_try: u64,
+    /// Whether it was said that it is in this state for longer than it should be.
+    #[serde(default)]
+    pub is_overdue: bool,
+    /// The last changes of its state, the oldest first.
+    #[serde(default)]
+    pub history: Vec<Past>,
+}
+
+impl Status {
+    /// The beginning of a life. `now` is in Unix seconds.
+    #[must_use]
+    pub fn new(state: State, reason: String, now: u64) -> Self {
+        Self {
+            state,
+            since: now,
+            reason,
+            waits: String::new(),
+            before: None,
+            order: 0,
+            wiped: 0,
+            installed: 0,
+            kernel: false,
+            report: None,
+            power: [None; 2],
+            tries: 0,
+            next_try: 0,
+            is_overdue: false,
+            history: Vec::new(),
+        }
+    }
+
+    /// Takes down what was seen. What says nothing in this state is not kept.
+    pub(super) fn observe(&mut self, observed: Observed) {
+        use State::{Accepted, Allocated, Installing, Released};
+        match observed {
+            Observed::Time => {}
+            Observed::Kernel => self.kernel |= self.state == Allocated,
+            Observed::Done(text) if self.expects_report() => self.report = Some(Ok(text)),
+            Observed::Broken(text) if self.expects_report() => self.report = Some(Err(text)),
+            Observed::Done(_) | Observed::Broken(_) => {}
+            Observed::Power { on, at } => {
+                if self.power[0].is_some_and(|(_, last)| last >= at) {
+                    return;
+                }
+                self.power = [Some((on, at)), self.power[0]];
+                // What was wanted has come about.
+                let is_wanted = matches!(self.state, Accepted | Released | Allocated | Installing) == on;
+                if is_wanted {
+                    (self.tries, self.next_try) = (0, 0);
+                }
+            }
+        }
+    }
+
+    /// Whether the machine, or the agent on it, is to say when it is done.
+    fn expects_report(&self) -> bool {
+        // Who has not fetched its kernel repeats what the agent has said.
+        self.state.boots_agent() || self.state == State::Installing
+    }
+
+    /// Whether the machine is on, as far as the BMC is believed: after two readings that agree.
+    pub(super) fn is_on(&self) -> Option<bool> {
+        let [last, before] = self.power.map(|reading| reading.map(|(on, _)| on));
+        last.filter(|_| last == before)
+    }
+
+    /// Becomes another state.
+    pub(super) fn become_state(&mut self, to: State, why: String, by: &str, intent: &Intent, now: u64) {
+        let from = self.state;
+        match to {
+            // From one of them to another it comes back to where it was at first.
+            State::Maintenance | State::Ignored | State::Failed => {
+                let is_aside = matches!(from, State::Maintenance | State::Ignored);
+                self.before = if is_aside { self.before } else { Some(from) };
+            }
+            _ => self.before = None,
+        }
+        match to {
+            State::Accepted | State::Released => self.wiped = intent.wipe,
+            State::Allocated => self.installed = intent.install,
+            State::Failed => self.order = intent.order,
+            _ => {}
+        }
+        self.history.push(Past { at: now, from, to, by: by.to_owned(), why: why.clone() });
+        let too_many = self.history.len().saturating_sub(MOST_KEPT);
+        self.history.drain(..too_many);
+        (self.state, self.since, self.reason) = (to, now, why);
+        (self.kernel, self.report, self.tries, self.next_try, self.is_overdue) = (false, None, 0, 0, false);
+    }
+}
