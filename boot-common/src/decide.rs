@@ -3,7 +3,7 @@
 use crate::class::{Class, Stage};
 use crate::classify::{Kind, can_be_a_source, client};
 use crate::facts::Facts;
-use crate::tables::{Answer, AnswerKey, Host, HostKey, LinkEntry, Tables, role};
+use crate::tables::{Answer, AnswerKey, Host, HostKey, IGNORED_SET, LinkEntry, Tables, role};
 use crate::wire::{Request, port};
 use crate::{Mac, Reason};
 
@@ -125,6 +125,9 @@ fn serve<'t, T: Tables>(
     };
     let host = tables.host(&HostKey::from(client(request))).ok_or(Reason::UnknownHost)?;
     port_agrees(facts, host)?;
+    if host.answer_set == IGNORED_SET {
+        return Err(Reason::Ignored);
+    }
     if !same_network(place(request, facts, link), host.address, host.mask) {
         return Err(Reason::OtherSubnet);
     }
@@ -292,6 +295,7 @@ fn set_without_address<T: Tables>(
     tables: &T,
 ) -> Result<u32, Reason> {
     match tables.host(&HostKey::from(client(request))) {
+        Some(host) if host.answer_set == IGNORED_SET => port_agrees(facts, host).and(Err(Reason::Ignored)),
         Some(host) if link.role == role::PROXY && host.address != [0; 4] => Err(Reason::OtherSubnet),
         Some(host) => port_agrees(facts, host).map(|()| host.answer_set),
         None if link.unknown_ask != 0 => Err(Reason::UnknownHost),

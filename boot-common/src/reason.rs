@@ -89,6 +89,7 @@ reasons! {
     TftpRequest = "tftp-request", "a request for a file, which the daemon answers";
     BadRelay = "bad-relay", "its relay names an address that no relay, link or server can have";
     TftpNotAsked = "tftp-not-asked", "a TFTP packet that no client sends to a server's port: data, an acknowledgement of options, or of no known kind";
+    Ignored = "ignored", "the machine is to be ignored, so its request was dropped";
 }
 
 impl Reason {

@@ -11,7 +11,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. A daemon does not adopt tables pinned by another version.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -97,6 +97,9 @@ impl From<Mac> for HostKey {
     }
 }
 
+/// The answer set of machines that get no answer: their requests end here.
+pub const IGNORED_SET: u32 = u32::MAX;
+
 /// Room for a machine's own options, such as its host name.
 pub const HOST_OPTIONS: usize = 80;
 
@@ -109,7 +112,7 @@ pub struct Host {
     /// Boot-clock nanoseconds up to which no other machine gets the address; the kernel does not offer it if the REQUEST
     /// might come later. The greatest number for a reserved address.
     pub bound_until: u64,
-    /// The machine's answer set.
+    /// The machine's answer set, or [`IGNORED_SET`].
     pub answer_set: u32,
     /// The machine's address; 0.0.0.0 for a machine that gets boot files from a proxy.
     pub address: [u8; 4],

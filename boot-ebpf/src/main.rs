@@ -37,7 +37,7 @@ fn xpxe_xdp(ctx: XdpContext) -> u32 {
             debug!(&ctx, "xdp answered: reason {}", answered.reason.index());
             if answered.reason == Reason::TftpDone { xdp_action::XDP_DROP } else { xdp_action::XDP_TX }
         }
-        Err(Reason::StoreFailed | Reason::TftpRace) => xdp_action::XDP_DROP,
+        Err(Reason::StoreFailed | Reason::TftpRace | Reason::Ignored) => xdp_action::XDP_DROP,
         Err(_) => xdp_action::XDP_PASS,
     }
 }
@@ -62,7 +62,7 @@ fn xpxe_tc(ctx: TcContext) -> i32 {
             // SAFETY: a helper call without pointers.
             unsafe { bpf_redirect(ifindex, 0) as i32 }
         }
-        Err(Reason::StoreFailed | Reason::TftpRace) => TC_ACT_SHOT,
+        Err(Reason::StoreFailed | Reason::TftpRace | Reason::Ignored) => TC_ACT_SHOT,
         Err(_) => TCX_NEXT,
     }
 }

@@ -9,7 +9,7 @@ use crate::Mac;
 use crate::decide::message;
 use crate::frame::Bytes;
 use crate::memory::Memory;
-use crate::tables::{Answer, AnswerKey, Host, LinkEntry, role};
+use crate::tables::{Answer, AnswerKey, Host, IGNORED_SET, LinkEntry, role};
 use crate::wire::{MAGIC, SNAME_AND_FILE, Sum, op};
 
 const SERVER: u32 = 2;
@@ -245,6 +245,26 @@ fn who_is_known_by_its_switch_port_is_the_daemons_when_it_shows_one() {
             let mut bytes = Bytes(request(&[&[53, 1, 1], &class[..], port, &[255]].concat()));
             let answered = respond(&mut bytes, &mut Scratch::new(), &tables, ifindex, || 0);
             assert_eq!(answered.map(|answered| answered.reason), outcome, "{ifindex} {port:?}");
+        }
+    }
+}
+
+#[test]
+fn who_is_ignored_gets_no_answer_from_any_service_unless_its_switch_port_says_who_it_is() {
+    let class = b"\x3c\x09PXEClient";
+    for port_decides in [0, 1] {
+        let mut tables = rack();
+        let mut host = Host::new_zeroed();
+        (host.answer_set, host.mask, host.port_decides) = (IGNORED_SET, [255; 4], port_decides);
+        tables.hosts.insert(CLIENT.into(), host);
+        for ifindex in [SERVER, PROXY] {
+            for port in [&[][..], &[82, 3, 1, 1, 7]] {
+                let mut bytes = Bytes(request(&[&[53, 1, 1], &class[..], port, &[255]].concat()));
+                let answered = respond(&mut bytes, &mut Scratch::new(), &tables, ifindex, || 0);
+                let expected =
+                    if port_decides == 1 && !port.is_empty() { Reason::SwitchPort } else { Reason::Ignored };
+                assert_eq!(answered.map(|answered| answered.reason), Err(expected), "{ifindex} {port:?}");
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 use crate::boot::choice::Booting;
 use crate::boot::{BootFile, boot_file, is_url, named};
 use crate::config::{Arch, Config, CustomOption, DhcpRole, Group, Machine, Subnet, Unknown};
+use crate::lifecycle::State;
 use crate::machines::{Client, Known, MachineId, Machines};
 use own::{BOOT_FILE, Configured, Own, SERVER_NAME, differs, of_code};
 
@@ -200,7 +201,10 @@ impl Policy {
     /// Whether a machine gets an answer at all.
     #[must_use]
     pub fn serves(&self, mac: Mac) -> bool {
-        self.config.default.unknown != Unknown::Ignore || self.machine(mac).is_some()
+        match self.machines.by_mac(mac) {
+            Some(known) => known.life.is_none_or(|life| life.state != State::Ignored),
+            None => self.config.default.unknown != Unknown::Ignore,
+        }
     }
 
     /// Whether the daemon wants to see a machine before the kernel answers it.
@@ -283,11 +287,12 @@ impl Policy {
         });
         let machines = self.machines.all().into_iter().enumerate();
         let machines = machines.filter(|(_, known)| !known.machine.options.is_empty());
-        let machines = machines.map(|(index, Known { id, machine })| {
+        let machines = machines.map(|(index, known)| {
+            let machine = &known.machine;
             let mac = machine.macs.first().copied().unwrap_or_default();
             let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
             let ip = machine.ip;
-            (name, Differences { oui: None, ..self.differences_of(Some(Known { id, machine }), mac) }, ip)
+            (name, Differences { oui: None, ..self.differences_of(Some(known), mac) }, ip)
         });
         std::iter::once((String::new(), Differences::default(), None))
             .chain(profiles)

@@ -37,6 +37,9 @@ impl Engine {
         let machines = self.machines.all();
         for mac in machines.iter().flat_map(|known| &known.machine.macs) {
             self.put_proxied_host(*mac);
+            if self.machines.is_ignored(*mac) {
+                self.put_ignored_host(*mac);
+            }
         }
         let reserved = |known: &Known| Some((Arc::clone(&known.machine), known.machine.ip?));
         let reserved: Vec<(Arc<Machine>, Ipv4Addr)> = machines.iter().filter_map(reserved).collect();

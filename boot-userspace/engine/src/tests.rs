@@ -17,6 +17,7 @@ mod probes;
 mod promises;
 mod proxy;
 mod recognised;
+mod registry;
 mod relays;
 mod reload;
 mod requests;

@@ -61,6 +61,9 @@ pub(super) fn originals() -> Vec<Original> {
         let Machine { mac, ip } = NEVER_LEASED;
         add(format!("{client:?} discover, not durable"), On::Server, &client.discover(mac));
         add(format!("{client:?} request, not durable"), On::Server, &client.request(mac, ip, SERVER));
+        for on in [On::Server, On::Proxy] {
+            add(format!("{client:?} discover, ignored"), on, &client.discover(IGNORED.mac));
+        }
         let Machine { mac, ip } = UNKNOWN;
         add(format!("{client:?} discover, unknown"), On::Server, &client.discover(mac));
         let behind_proxy = Ipv4Addr::from(u32::from(ip) + (1 << 16));

@@ -22,6 +22,8 @@ use boot_common::{Mac, Reason};
 use boot_engine::Engine;
 use boot_engine::command::{Command, Incoming};
 use boot_engine::config::{self, DhcpRole};
+use boot_engine::lifecycle::State;
+use boot_engine::machines::Life;
 use boot_tests::engine as fixture;
 use boot_tests::netns::Namespace;
 use boot_tests::packet::{Client, Packet, fix_checksums, fix_lengths, foreign, tftp_read};
@@ -70,6 +72,9 @@ const NEVER_LEASED: Machine =
     Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 2]), ip: Ipv4Addr::new(10, 77, 0, 12) };
 const POOLED: Machine = Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 3]), ip: Ipv4Addr::new(10, 77, 0, 100) };
 const UNKNOWN: Machine = Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 4]), ip: Ipv4Addr::new(10, 77, 0, 150) };
+
+/// Of the registry, and to be ignored.
+const IGNORED: Machine = Machine { mac: Mac([0x52, 0x54, 0, 0x77, 0, 5]), ip: Ipv4Addr::new(10, 77, 0, 151) };
 
 const RASPBERRY_PI: Mac = Mac([0xb8, 0x27, 0xeb, 0, 0, 1]);
 
@@ -146,6 +151,7 @@ impl Rig {
         let mut engine = engine(interfaces)?;
         lease(&mut engine, interfaces.server, LEASED)?;
         lease(&mut engine, interfaces.server, POOLED)?;
+        ignore(&mut engine, IGNORED)?;
         for (ifindex, link) in engine.link_entries() {
             tables.links.insert(ifindex, link);
             kernel.put_link(ifindex, &link)?;
@@ -172,7 +178,7 @@ impl Rig {
                 | Command::Send { .. } => {}
             }
         }
-        ensure!(tables.links.len() == 3 && tables.hosts.len() == 3 && tables.answers.len() > 50);
+        ensure!(tables.links.len() == 3 && tables.hosts.len() == 4 && tables.answers.len() > 50);
         Ok(Self { interfaces, tables, kernel, events, ebpf, counted: BTreeMap::new() })
     }
 
@@ -345,6 +351,7 @@ impl Rig {
             for answered in [Reason::Offered, Reason::Acked, Reason::BootServer] {
                 ensure!(share(answered) > 1.0, "only {:.2} % were {}", share(answered), answered.name());
             }
+            ensure!(share(Reason::Ignored) > 0.0, "no machine was ignored");
             ensure!(share(Reason::SwitchPort) > 0.0, "no machine was asked for its switch port");
             ensure!(met.len() >= 25, "only {} different reasons were met", met.len());
             for never in [Reason::NoTailRoom, Reason::StoreFailed] {
@@ -378,7 +385,7 @@ impl Verdict {
 
     fn of(reason: Reason, told: bool) -> Self {
         match reason {
-            Reason::StoreFailed => Self::Drop,
+            Reason::StoreFailed | Reason::Ignored => Self::Drop,
             Reason::Offered | Reason::Acked | Reason::Informed | Reason::BootServer if told => Self::SendBack,
             _ => Self::Pass,
         }
@@ -404,6 +411,14 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
         firmware => Ok(format!("ipxe-{}.efi", firmware.name())),
     };
     fixture::engine(config, links, loader, &[], fixture::now())
+}
+
+/// Has the registry ignore a machine.
+fn ignore(engine: &mut Engine, machine: Machine) -> Result<()> {
+    let life = Life { record: 1, state: State::Ignored, says: "a test".into() };
+    let ignored = config::Machine { macs: vec![machine.mac], ..config::Machine::default() };
+    engine.put_machine(None, ignored.into(), life, fixture::now())?;
+    Ok(())
 }
 
 /// Lets the engine give a machine its lease, so that the kernel may promise it again.

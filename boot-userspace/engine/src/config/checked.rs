@@ -390,7 +390,7 @@ pub enum Unknown {
 }
 
 /// `[[machine]]`: a machine that is known beforehand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     /// `mac`: addresses, in file order. Empty only if there is `uuid` or `relay_port`.
     pub macs: Vec<Mac>,

@@ -1,7 +1,7 @@
 //! The machines' entries in the tables.
 
 use boot_common::Mac;
-use boot_common::tables::Host;
+use boot_common::tables::{Host, IGNORED_SET};
 use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
@@ -24,6 +24,11 @@ impl Engine {
             let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
             self.put_host(mac, &binding, set, durable_until, now);
         }
+    }
+
+    /// Writes the entry of a machine that is ignored, so that its requests end in the kernel half.
+    pub(crate) fn put_ignored_host(&mut self, mac: Mac) {
+        self.insert_host(mac, Host::new_zeroed());
     }
 
     /// Writes the entry of a machine that a proxy boots otherwise than its neighbours.
@@ -109,7 +114,13 @@ impl Engine {
         self.entries.remove_host(mac, &mut self.commands);
     }
 
-    pub(crate) fn insert_host(&mut self, mac: Mac, host: Host) {
+    /// Writes a machine's entry, whatever it is for: of one that is ignored, that it is.
+    pub(crate) fn insert_host(&mut self, mac: Mac, mut host: Host) {
+        if self.machines.has_lives() && self.machines.is_ignored(mac) {
+            host = Host::new_zeroed();
+            (host.answer_set, host.mask) = (IGNORED_SET, [255; 4]);
+            host.port_decides = u8::from(self.policy.port_decides(mac));
+        }
         self.entries.put_host(mac, host, &mut self.commands);
     }
 

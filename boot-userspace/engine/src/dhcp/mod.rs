@@ -130,6 +130,10 @@ impl Engine {
         self.break_loop(mac, &mut facts, incoming, now);
         self.recognise(mac, &facts, &frame, incoming.ifindex, now);
         if !self.policy.serves(mac) {
+            if self.machines.is_ignored(mac) {
+                self.put_ignored_host(mac);
+                return Err(Reason::Ignored);
+            }
             return Err(Reason::UnknownHost);
         }
         let asked = Asked { incoming, link: *link, frame, facts, mac, request, now };

@@ -8,18 +8,26 @@ use crate::machines::MOST_UNKNOWN;
 
 /// The machines in the order in which they got it.
 #[derive(Debug, Default)]
-pub(crate) struct Proxied(VecDeque<Mac>);
+pub(crate) struct Proxied {
+    queue: VecDeque<Mac>,
+    known: HashSet<Mac>,
+}
 
 impl Proxied {
     /// Adds a machine that got an entry. Gives the one that has to make room for it.
     pub(super) fn add(&mut self, mac: Mac) -> Option<Mac> {
-        self.0.push_back(mac);
-        if self.0.len() > MOST_UNKNOWN { self.0.pop_front() } else { None }
+        // One whose entry was removed meanwhile keeps its place in the order.
+        if !self.known.insert(mac) {
+            return None;
+        }
+        self.queue.push_back(mac);
+        let oldest = if self.queue.len() > MOST_UNKNOWN { self.queue.pop_front() } else { None };
+        oldest.filter(|oldest| self.known.remove(oldest))
     }
 
-    /// All of them.
-    pub(crate) fn macs(&self) -> HashSet<Mac> {
-        self.0.iter().copied().collect()
+    /// Whether a machine is one of them.
+    pub(crate) fn has(&self, mac: Mac) -> bool {
+        self.known.contains(&mac)
     }
 }
 
@@ -38,7 +46,6 @@ mod tests {
             assert_eq!(proxied.add(mac(number)), None);
         }
         assert_eq!(proxied.add(mac(MOST_UNKNOWN)), Some(mac(0)));
-        assert_eq!(proxied.macs().len(), MOST_UNKNOWN);
-        assert!(!proxied.macs().contains(&mac(0)));
+        assert!(proxied.has(mac(1)) && proxied.has(mac(MOST_UNKNOWN)) && !proxied.has(mac(0)));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 
 use super::identity::{Identities, Identity};
+use super::life::Life;
 use super::ports::Ports;
 use crate::config::{Machine, in_either_order};
 
@@ -23,6 +24,8 @@ pub struct Known {
     pub id: MachineId,
     /// What is known of it.
     pub machine: Arc<Machine>,
+    /// Where it is in its life, if it is of the registry.
+    pub life: Option<Life>,
 }
 
 /// What only one machine can have.
@@ -129,9 +132,10 @@ impl Index {
 
     /// What is to be done for these machines to be there. Who has an identity or the name of a machine is that machine,
     /// unless an earlier one of them is it already.
-    pub(super) fn compare(&self, machines: &[Arc<Machine>]) -> Changes {
+    /// Only those that `are` so are there to be compared with.
+    pub(super) fn compare(&self, machines: &[Arc<Machine>], are: impl Fn(MachineId) -> bool) -> Changes {
         let mut changes = Changes::default();
-        let mut left: HashSet<MachineId> = self.machines.keys().copied().collect();
+        let mut left: HashSet<MachineId> = self.machines.keys().copied().filter(|id| are(*id)).collect();
         // What is as it was must not be taken for another one that has changed.
         let mut others = Vec::new();
         for machine in machines {
@@ -224,7 +228,13 @@ impl Index {
         self.with_shared_address > 0
     }
 
-    fn check(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), ConflictError> {
+    /// The machines that have something that this one is to have.
+    pub(super) fn holders(&self, machine: &Machine) -> Vec<MachineId> {
+        let identities = Identity::all(machine).filter_map(|identity| self.holder(&identity, None));
+        identities.chain(machine.ip.and_then(|ip| self.by_address(ip))).collect()
+    }
+
+    pub(super) fn check(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), ConflictError> {
         let identities =
             Identity::all(machine).map(|identity| (self.holder(&identity, own), Unique::Identity(identity)));
         let address = machine.ip.map(|ip| (self.by_address(ip), Unique::Address(ip)));

@@ -10,12 +10,15 @@
 mod addresses;
 mod identity;
 mod index;
+mod life;
+mod lives;
 mod ports;
 mod recognition;
 mod seen_ports;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -30,6 +33,7 @@ use seen_ports::SeenPorts;
 pub use addresses::MOST_UNKNOWN;
 pub use identity::{Identities, Identity, NotAnIdentity};
 pub use index::{ChangeError, ConflictError, Known, MachineId, Unique};
+pub use life::Life;
 pub use recognition::SECOND_RELAY;
 
 /// A machine as logs name it.
@@ -61,6 +65,8 @@ pub struct Replaced {
     pub touched: Vec<Mac>,
     /// The machines that stay who they are and have another configuration.
     pub changed: Vec<MachineId>,
+    /// The machines of the registry that have something in common with them, and are not there any more.
+    pub displaced: Vec<MachineId>,
 }
 
 /// All machines. Clones are the same.
@@ -70,6 +76,8 @@ pub struct Machines(Arc<RwLock<State>>);
 #[derive(Debug, Default)]
 struct State {
     index: Index,
+    /// Of the machines of the registry.
+    lives: HashMap<MachineId, Life>,
     recognitions: Recognitions,
     addresses: Addresses,
     seen_ports: SeenPorts,
@@ -110,8 +118,8 @@ impl Machines {
         self.write().remove(id)
     }
 
-    /// Has these machines in the place of those that are there, all at once. Who has an identity that a machine had stays
-    /// that machine. They must have nothing in common with each other, as [`Machines::new`] sees to.
+    /// Has these machines in the place of those of the configuration so far, all at once. Who has an identity that a machine
+    /// had stays that machine. Machines of the registry stay, unless one of these has something that is theirs. They must have nothing in common with each other, as [`Machines::new`] sees to.
     pub fn replace(&self, machines: &[Arc<Machine>]) -> Replaced {
         self.write().replace(machines)
     }
@@ -127,7 +135,7 @@ impl Machines {
     pub fn all(&self) -> Vec<Known> {
         let mut all: Vec<Known> = {
             let state = self.read();
-            state.index.all().map(|(id, machine)| Known { id, machine: Arc::clone(machine) }).collect()
+            state.index.all().filter_map(|(id, _)| state.known(id)).collect()
         };
         all.sort_unstable_by_key(|known| known.id);
         all
@@ -347,7 +355,16 @@ impl State {
 
     fn replace(&mut self, machines: &[Arc<Machine>]) -> Replaced {
         let mut replaced = Replaced::default();
-        let Changes { removed, changed, added } = self.index.compare(machines);
+        for id in machines.iter().flat_map(|machine| self.index.holders(machine)).collect::<Vec<_>>() {
+            if self.lives.contains_key(&id)
+                && let Some(touched) = self.remove(id)
+            {
+                replaced.touched.extend(touched);
+                replaced.displaced.push(id);
+            }
+        }
+        let Changes { removed, changed, added } =
+            self.index.compare(machines, |id| !self.lives.contains_key(&id));
         let gone = removed.iter().chain(changed.iter().map(|(id, _)| id));
         let before: Vec<(MachineId, Arc<Machine>)> =
             gone.filter_map(|id| Some((*id, self.index.remove(*id)?))).collect();
@@ -385,6 +402,7 @@ impl State {
 
     fn remove(&mut self, id: MachineId) -> Option<Vec<Mac>> {
         let machine = self.index.remove(id)?;
+        self.lives.remove(&id);
         let mut touched: Vec<Mac> = self.recognitions.of(id).collect();
         for mac in &touched {
             self.recognitions.forget(*mac);
@@ -419,7 +437,8 @@ impl State {
     }
 
     fn known(&self, id: MachineId) -> Option<Known> {
-        Some(Known { id, machine: Arc::clone(self.index.get(id)?) })
+        let machine = Arc::clone(self.index.get(id)?);
+        Some(Known { id, machine, life: self.lives.get(&id).cloned() })
     }
 
     fn client(&self, mac: Mac) -> Client {
@@ -428,7 +447,7 @@ impl State {
     }
 
     /// The address that a machine has, if it is known and `asker` is none of its addresses.
-    fn has_another_address(&self, Known { id, machine }: &Known, asker: IpAddr) -> Option<Ipv4Addr> {
+    fn has_another_address(&self, Known { id, machine, .. }: &Known, asker: IpAddr) -> Option<Ipv4Addr> {
         let has =
             |address: &Ipv4Addr| self.addresses.at(*address).is_some_and(|mac| self.by_mac(mac) == Some(*id));
         if matches!(asker, IpAddr::V4(asker) if has(&asker)) {

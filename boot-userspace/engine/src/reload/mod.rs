@@ -5,6 +5,7 @@
 //! refusal, and what was promised to a machine stays promised.
 
 mod difference;
+mod one;
 mod rebind;
 mod refresh;
 mod settle;
@@ -63,7 +64,7 @@ impl Engine {
         let replaced = self.machines.replace(&config.machines);
         self.answers.free_numbers();
         let mut gone = self.renumber(&before.subnets);
-        self.change_reserved(&before);
+        self.change_reserved(owners.iter().map(|(address, _)| *address));
         for (index, subnet) in config.subnets.iter().enumerate() {
             let was = before.subnets.iter().find(|was| was.cidr == subnet.cidr);
             if was.is_none_or(|was| was.pool != subnet.pool) {
@@ -107,7 +108,7 @@ impl Engine {
             machines.map(|machine| (machine.uuid, machine.relay_port.clone())).collect()
         };
         let strangers_speak = !without_mac(&config).is_subset(&without_mac(&before));
-        self.refresh_hosts(&config.machines, strangers_speak, now);
+        self.refresh_all_hosts(strangers_speak, now);
         gone.extend(self.drop_unused_sets());
         self.commands.extend(gone.into_iter().map(Command::DeleteAnswer));
     }
@@ -121,8 +122,7 @@ impl Engine {
     pub(super) fn end_honouring(&mut self, now: Now) {
         if self.promises.ends_honouring(now.seconds()) {
             self.settle(None, now);
-            let config = Arc::clone(self.policy.config());
-            self.refresh_hosts(&config.machines, false, now);
+            self.refresh_all_hosts(false, now);
             let gone = self.drop_unused_sets();
             self.commands.extend(gone.into_iter().map(Command::DeleteAnswer));
         }
@@ -147,14 +147,13 @@ impl Engine {
     }
 
     /// Nobody gets what is reserved out of a pool, and anybody what is reserved no longer.
-    fn change_reserved(&mut self, before: &Config) {
-        for address in before.machines.iter().filter_map(|machine| machine.ip) {
+    fn change_reserved(&mut self, before: impl Iterator<Item = Ipv4Addr>) {
+        for address in before {
             if !self.is_own(address) && self.machines.by_reserved(address).is_none() {
                 self.bindings.include(address);
             }
         }
-        let reserved: Vec<_> =
-            self.policy.config().machines.iter().filter_map(|machine| machine.ip).collect();
+        let reserved: Vec<_> = self.machines.all().iter().filter_map(|known| known.machine.ip).collect();
         for address in reserved {
             self.bindings.exclude(address);
         }

@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use boot_common::Mac;
-use boot_common::tables::{AnswerKey, Host};
+use boot_common::tables::{AnswerKey, IGNORED_SET};
 
 use crate::Engine;
 use crate::command::Now;
-use crate::config::{DhcpRole, Machine};
-use crate::leases::binding::State;
+use crate::config::DhcpRole;
+use crate::leases::binding::{Binding, State};
 use crate::policy::Differences;
 
 impl Engine {
@@ -26,71 +25,107 @@ impl Engine {
 
     /// Every machine's entry. What is as it was is not written. With `strangers_speak`, machines that nothing is known of
     /// lose theirs: their next word tells whether they are one that is known by its UUID or switch port.
-    pub(super) fn refresh_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
-        let known: Vec<(Mac, Host)> = self.entries.hosts().map(|(mac, host)| (mac, *host)).collect();
-        let proxied = self.proxied.macs();
-        for (mac, host) in known {
-            let is_stranger = self.machines.by_mac(mac).is_none();
-            if is_stranger && strangers_speak {
-                self.drop_host(mac);
-                continue;
-            }
-            if host.address == [0; 4] {
-                if self.policy.serves(mac) && (!is_stranger || proxied.contains(&mac)) {
-                    self.put_proxied_host(mac);
-                } else {
-                    self.drop_host(mac);
-                }
-                continue;
-            }
-            let binding = self.bindings.with(mac, Ipv4Addr::from(host.address));
-            let set = self.answers.set(host.answer_set).cloned();
-            let (Some(binding), Some(set)) = (binding, set) else {
-                self.drop_host(mac);
-                continue;
-            };
-            let is_given_up = self.is_unfit(&binding) && !self.honours_offers();
-            if !self.policy.serves(mac) || is_given_up {
-                self.drop_host(mac);
-                continue;
-            }
-            let number = self.set(set.position, set.subnet, set.server, self.policy.differences(mac));
-            let mut entry = self.host(mac, &binding, number, host.durable_until, now);
-            entry.bound_until = match (binding.state, host.bound_until) {
-                (State::Reserved, _) => u64::MAX,
-                _ if entry.bound_until == 0 => 0,
-                // It was declined: until the probe has ended, the machine is the daemon's.
-                _ if self.is_probed(mac, binding.address) => 0,
-                // It was taken back, and whoever comes back for it has to be bound anew.
-                (State::Idle | State::Released(_), 0) => 0,
-                (_, 0 | u64::MAX) => entry.bound_until,
-                (_, kept) => kept,
-            };
-            self.insert_host(mac, entry);
+    pub(super) fn refresh_all_hosts(&mut self, strangers_speak: bool, now: Now) {
+        let known: Vec<Mac> = self.entries.hosts().map(|(mac, _)| mac).collect();
+        for mac in known {
+            self.refresh_host(mac, strangers_speak, now);
         }
-        self.put_missing_hosts(machines, strangers_speak, now);
+        self.put_missing_hosts(strangers_speak, now);
+    }
+
+    /// The entry of one machine, if it has one.
+    pub(super) fn refresh_host(&mut self, mac: Mac, strangers_speak: bool, now: Now) {
+        let Some(host) = self.entries.host(mac).copied() else { return };
+        if self.machines.is_ignored(mac) {
+            return self.put_ignored_host(mac);
+        }
+        let is_stranger = self.machines.by_mac(mac).is_none();
+        if (is_stranger && strangers_speak) || host.answer_set == IGNORED_SET {
+            return self.drop_host(mac);
+        }
+        if host.address == [0; 4] {
+            if self.policy.serves(mac) && (!is_stranger || self.proxied.has(mac)) {
+                self.put_proxied_host(mac);
+            } else {
+                self.drop_host(mac);
+            }
+            return;
+        }
+        let binding = self.bindings.with(mac, Ipv4Addr::from(host.address));
+        let set = self.answers.set(host.answer_set).cloned();
+        let (Some(binding), Some(set)) = (binding, set) else {
+            return self.drop_host(mac);
+        };
+        let is_given_up = self.is_unfit(&binding) && !self.honours_offers();
+        if !self.policy.serves(mac) || is_given_up {
+            return self.drop_host(mac);
+        }
+        let number = self.set(set.position, set.subnet, set.server, self.policy.differences(mac));
+        let mut entry = self.host(mac, &binding, number, host.durable_until, now);
+        entry.bound_until = match (binding.state, host.bound_until) {
+            (State::Reserved, _) => u64::MAX,
+            _ if entry.bound_until == 0 => 0,
+            // It was declined: until the probe has ended, the machine is the daemon's.
+            _ if self.is_probed(mac, binding.address) => 0,
+            // It was taken back, and whoever comes back for it has to be bound anew.
+            (State::Idle | State::Released(_), 0) => 0,
+            (_, 0 | u64::MAX) => entry.bound_until,
+            (_, kept) => kept,
+        };
+        self.insert_host(mac, entry);
     }
 
     /// Machines that have no entry and would have one from the start.
-    fn put_missing_hosts(&mut self, machines: &[Arc<Machine>], strangers_speak: bool, now: Now) {
-        let is_proxy = self.policy.links().iter().any(|link| link.role == DhcpRole::Proxy);
-        for mac in machines.iter().filter(|_| is_proxy).flat_map(|machine| &machine.macs) {
-            if self.entries.host(*mac).is_none() {
-                self.put_proxied_host(*mac);
-            }
+    fn put_missing_hosts(&mut self, strangers_speak: bool, now: Now) {
+        let named: Vec<Mac> =
+            self.machines.all().iter().flat_map(|known| known.machine.macs.clone()).collect();
+        for mac in named {
+            self.put_named_host(mac);
         }
         let has_to_speak = |mac: Mac| strangers_speak && self.machines.by_mac(mac).is_none();
-        let has_none = |mac: Mac| self.entries.host(mac).is_none();
-        let is_ready = |mac: Mac| has_none(mac) && self.policy.serves(mac) && !has_to_speak(mac);
-        let missing: Vec<(Mac, usize)> = self
+        let missing: Vec<Mac> = self
             .bindings
             .iter()
-            .filter(|(mac, binding)| is_ready(*mac) && !self.is_to_move(*mac, binding))
-            // The probe's end gives it its entry, or another address.
-            .filter(|(mac, binding)| !self.is_probed(*mac, binding.address))
-            .map(|(mac, binding)| (mac, binding.subnet))
+            .map(|(mac, _)| mac)
+            .filter(|mac| self.entries.host(*mac).is_none() && !has_to_speak(*mac))
             .collect();
-        for (mac, subnet) in missing {
+        for mac in missing {
+            self.put_bound_host(mac, now);
+        }
+    }
+
+    /// The same for one.
+    pub(super) fn put_missing_hosts_of(&mut self, mac: Mac, now: Now) {
+        if self.machines.is_named(mac) {
+            self.put_named_host(mac);
+        }
+        if self.entries.host(mac).is_none() {
+            self.put_bound_host(mac, now);
+        }
+    }
+
+    fn put_named_host(&mut self, mac: Mac) {
+        if self.entries.host(mac).is_some() {
+            return;
+        }
+        if self.machines.is_ignored(mac) {
+            self.put_ignored_host(mac);
+        } else {
+            self.put_proxied_host(mac);
+        }
+    }
+
+    /// Of several addresses in several subnets, the last one.
+    fn put_bound_host(&mut self, mac: Mac, now: Now) {
+        if !self.policy.serves(mac) {
+            return;
+        }
+        let fits = |binding: &Binding| {
+            // The probe's end gives it its entry, or another address.
+            !self.is_to_move(mac, binding) && !self.is_probed(mac, binding.address)
+        };
+        let subnets: Vec<usize> = self.bindings.of(mac).filter(fits).map(|binding| binding.subnet).collect();
+        for subnet in subnets {
             self.put_direct_host(mac, subnet, 0, now);
         }
     }

@@ -49,27 +49,13 @@ impl Engine {
         let mut waits = false;
         let all: Vec<(Mac, Binding)> = self.bindings.iter().collect();
         for (mac, binding) in all {
-            let binding = match binding.state {
-                State::Reserved if self.policy.reserved(mac) != Some(binding.address) => {
-                    let is_card_gone = honour.is_none_or(|same| same.contains(&binding.address));
-                    self.unreserve(mac, binding, is_card_gone, now)
-                }
-                _ => binding,
-            };
-            if self.is_unfit(&binding) {
-                let is_live = !binding.is_free(now.seconds());
-                waits |= is_live;
-                if !is_live || !(honour.is_some() || self.fits(&binding)) {
-                    self.free(mac, binding.address);
-                    self.cards.lose(mac, binding.subnet, binding.address);
-                }
-            }
+            waits |= self.settle_one(mac, binding, honour, now);
         }
         // Cards that were recognised by something else get what is reserved when they ask next.
-        let config = Arc::clone(self.policy.config());
+        let all: Vec<Arc<Machine>> = self.machines.all().into_iter().map(|known| known.machine).collect();
         // Who has left its address for one of its own leaves it to a machine that may have been looked at before.
         let rounds = if honour.is_some() { 1 } else { 2 };
-        for machine in std::iter::repeat_n(&config.machines, rounds).flatten() {
+        for machine in std::iter::repeat_n(&all, rounds).flatten() {
             for mac in &machine.macs {
                 waits |= machine
                     .ip
@@ -80,8 +66,41 @@ impl Engine {
         waits
     }
 
+    /// The same for one address of one machine.
+    pub(super) fn settle_one(
+        &mut self,
+        mac: Mac,
+        binding: Binding,
+        honour: Option<&HashSet<Ipv4Addr>>,
+        now: Now,
+    ) -> bool {
+        let binding = match binding.state {
+            State::Reserved if self.policy.reserved(mac) != Some(binding.address) => {
+                let is_card_gone = honour.is_none_or(|same| same.contains(&binding.address));
+                self.unreserve(mac, binding, is_card_gone, now)
+            }
+            _ => binding,
+        };
+        if !self.is_unfit(&binding) {
+            return false;
+        }
+        let is_live = !binding.is_free(now.seconds());
+        if !is_live || !(honour.is_some() || self.fits(&binding)) {
+            self.free(mac, binding.address);
+            self.cards.lose(mac, binding.subnet, binding.address);
+        }
+        is_live
+    }
+
     /// Binds what is reserved for a machine to it. True if that has to wait for what it, or another one, was promised.
-    fn reserve(&mut self, mac: Mac, address: Ipv4Addr, machine: &Machine, honour: bool, now: Now) -> bool {
+    pub(super) fn reserve(
+        &mut self,
+        mac: Mac,
+        address: Ipv4Addr,
+        machine: &Machine,
+        honour: bool,
+        now: Now,
+    ) -> bool {
         let Some(subnet) = self.policy.subnet_of(address) else { return false };
         let binding = Binding { address, subnet, state: State::Reserved };
         if self.bindings.with(mac, address).is_some_and(|own| own.state == State::Reserved) {

@@ -1,0 +1,72 @@
+//! The machines of the registry among all machines: they have a [`Life`], and they change while others ask.
+
+use std::sync::Arc;
+
+use boot_common::Mac;
+
+use super::Machines;
+use super::index::{ChangeError, ConflictError, MachineId};
+use super::life::Life;
+use crate::config::Machine;
+use crate::lifecycle::State;
+
+impl Machines {
+    /// Adds a machine of the registry, or changes one, which stays the same one. Gives the MACs that may be another
+    /// machine's now, or the same one's with another configuration or state.
+    ///
+    /// # Errors
+    /// Another machine has one of its identities or its address, or it is not there any more. Nothing has changed.
+    pub fn put_alive(
+        &self,
+        id: Option<MachineId>,
+        machine: Arc<Machine>,
+        life: Life,
+    ) -> Result<(MachineId, Vec<Mac>), ChangeError> {
+        let mut state = self.write();
+        let (id, touched) = match id {
+            Some(id) => (id, state.change(id, machine)?),
+            None => {
+                let mut touched = machine.macs.clone();
+                touched.sort_unstable();
+                (state.add(machine)?, touched)
+            }
+        };
+        state.lives.insert(id, life);
+        Ok((id, touched))
+    }
+
+    /// Whether a machine would have something that another one has.
+    ///
+    /// # Errors
+    /// What, and both parties. `own` is the machine itself.
+    pub fn check(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), ConflictError> {
+        self.read().index.check(machine, own)
+    }
+
+    /// Where a machine is in its life; nothing for one of the configuration.
+    #[must_use]
+    pub fn life(&self, id: MachineId) -> Option<Life> {
+        self.read().lives.get(&id).cloned()
+    }
+
+    /// The life of the machine that a MAC is one of.
+    #[must_use]
+    pub fn life_of(&self, mac: Mac) -> Option<Life> {
+        let state = self.read();
+        state.lives.get(&state.by_mac(mac)?).cloned()
+    }
+
+    /// Whether the machine that a MAC is one of gets no answer.
+    #[must_use]
+    pub fn is_ignored(&self, mac: Mac) -> bool {
+        let state = self.read();
+        let life = state.by_mac(mac).and_then(|id| state.lives.get(&id));
+        life.is_some_and(|life| life.state == State::Ignored)
+    }
+
+    /// Whether there is a machine that gets no answer.
+    #[must_use]
+    pub fn has_lives(&self) -> bool {
+        !self.read().lives.is_empty()
+    }
+}
