@@ -8,13 +8,15 @@
 mod history;
 mod intent;
 mod next;
+mod orders;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use history::{MOST_KEPT, Past};
-pub use intent::{Intent, Order, OrderError, Wanted};
+pub use intent::{Intent, Wanted};
 pub use next::{Next, Rules, Stepped, next, step};
+pub use orders::{Order, OrderError};
 pub use state::State;
 pub use status::{Observed, Status};
