@@ -1,7 +1,7 @@
 //! What the command line says to a person; nothing here needs root.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::daemon::binary;
@@ -128,5 +128,23 @@ fn a_file_that_is_not_there_is_named_in_one_line() -> Result<()> {
         ensure!(output.status.code() == Some(1), "{verb}: {}: {said}", output.status);
         ensure!(said.lines().count() == 1 && said.contains("/nonexistent/xpxe.toml"), "{verb}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() -> Result<()> {
+    let binary = binary()?;
+    let mut help = Command::new(&binary).arg("help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Nobody reads.
+    drop(help.stdout.take());
+    let output = help.wait_with_output()?;
+    ensure!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let dir = tempfile::tempdir()?;
+    let mut check = Command::new(&binary);
+    check.args(["check", "--config"]).arg(dir.path().join("none.toml"));
+    let mut check = check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    drop(check.stdout.take());
+    let output = check.wait_with_output()?;
+    ensure!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

@@ -164,6 +164,30 @@ fn a_broken_template_changes_nothing() -> Result<()> {
     xpxe.stop()
 }
 
+/// A text that doubles forty times has terabytes: whoever reads it dies, and that is not the daemon.
+#[test]
+fn a_template_without_measure_changes_nothing() -> Result<()> {
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
+    place.config = place.config.replace("\n[default]", "template = \"own.ipxe\"\n\n[default]");
+    let write = |text: &str| fs::write(place.rack.dir().join("own.ipxe"), text);
+    write("#!ipxe\n# first of {{ machine.name }}\n")?;
+    let xpxe = place.serve()?;
+    let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;
+    let script = || alice.output("curl", &["-sS", &url("ipxe/boot.ipxe?mac=02:77:00:00:00:10")]);
+    write(
+        "#!ipxe\n{% set all = namespace(x=\"0123456789abcdef\") %}\
+         {% for nth in range(40) %}{% set all.x = all.x ~ all.x %}{% endfor %}# {{ all.x }}\n",
+    )?;
+    let output = reload(&place.rack, &xpxe)?;
+    let said = String::from_utf8([output.stdout, output.stderr].concat())?;
+    ensure!(output.status.code() == Some(1) && said.contains("makes a text longer and longer"), "{said}");
+    ensure!(script()? == "#!ipxe\n# first of alice\n");
+    write("#!ipxe\n# second of {{ machine.name }}\n")?;
+    reloaded(&place.rack, &xpxe)?;
+    ensure!(script()? == "#!ipxe\n# second of alice\n");
+    xpxe.stop()
+}
+
 #[test]
 fn what_waits_for_a_restart_does_not_leave_machines_without_addresses() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };
@@ -252,7 +276,7 @@ fn transfers_and_downloads_run_through_a_reload() -> Result<()> {
     each_fast_path(|fast_path| {
         let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
         let xpxe = place.serve()?;
-        let content = place.file("large", 8 << 20)?;
+        let content = place.file("large", 12 << 20)?;
         let station = place.rack.neighbour("loader", "02:77:00:00:00:e9", "10.77.0.9/24")?;
         let target = place.rack.dir().join("downloaded");
         let mut curl = station.command("curl");
@@ -272,7 +296,7 @@ fn transfers_and_downloads_run_through_a_reload() -> Result<()> {
         let finished = transfer.finish()?;
         same(&finished.bytes, &content)?;
         ensure!(finished.repeats == 0, "{fast_path}: {} repeats", finished.repeats);
-        let ended = curl.wait(SOON)?;
+        let ended = curl.wait(SOON * 3)?;
         ensure!(ended.success(), "{fast_path}: {ended}");
         same(&fs::read(&target)?, &content)?;
         xpxe.stop()

@@ -10,12 +10,15 @@ mod import;
 pub mod leases;
 mod reload;
 pub mod serve;
+mod trial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::host::pipe;
 
 /// The configuration file without `--config`.
 pub const CONFIG: &str = "/etc/xpxe/xpxe.toml";
@@ -74,6 +77,9 @@ impl Cli {
     /// # Errors
     /// One sentence that says what to do.
     pub fn run(self) -> Result<ExitCode> {
+        if !matches!(self.verb, Verb::Serve(_)) {
+            pipe::end_quietly();
+        }
         match self.verb {
             Verb::Serve(serve) => serve.run(),
             Verb::Check(check) => Ok(check.run()),

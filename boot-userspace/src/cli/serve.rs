@@ -14,7 +14,7 @@ use tracing::info;
 
 use booter::Booter;
 
-use crate::cli::configuration;
+use crate::cli::{configuration, trial};
 use crate::daemon::log::{self, LogFormat};
 use crate::daemon::serve;
 use crate::files::BootFiles;
@@ -31,7 +31,7 @@ pub struct Serve {
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
     /// The role in DHCP on all interfaces, whatever the file says [default: as in the file; for an interface that the
-    /// file does not name: server; without a file: proxy]
+    /// file does not name: server; without a file, or named by a flag of Sidero Booter: proxy]
     #[arg(long, value_enum)]
     dhcp: Option<Role>,
     /// The kernel that machines without a profile boot
@@ -74,7 +74,10 @@ impl Serve {
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
         match self.booter.kernel_args(&self.args) {
-            (args, from) if !args.is_empty() => info!("kernel arguments from {from}: {args}"),
+            // Not which: they may have tokens.
+            (args, from) if !args.is_empty() => {
+                info!("{} kernel arguments from {from}", args.split_whitespace().count());
+            }
             _ => {}
         }
         let niceness = getpriority_process(None).unwrap_or(0);
@@ -90,7 +93,12 @@ impl Serve {
             .enable_all()
             .build()?;
         let packets = Builder::new_current_thread().enable_all().build()?;
-        let load = Box::new(move || self.settings().map(|(config, _)| config));
+        let load = Box::new(move || {
+            if let Some(path) = self.file() {
+                trial::run(path)?;
+            }
+            self.settings().map(|(config, _)| config)
+        });
         let ended = packets.block_on(serve(config, files, kernel_log, limit, delivery.handle(), load));
         // Running downloads end with the process, and each has a line; so does what waits for a disk that hangs: it would keep the
         // directories locked.
@@ -100,13 +108,18 @@ impl Serve {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The configuration file, if there is one or has to be.
+    fn file(&self) -> Option<&Path> {
+        let default = Path::new(super::CONFIG);
+        let is_needed = self.interfaces.is_empty() && !self.booter.names_interface();
+        self.config.as_deref().or_else(|| (is_needed || default.exists()).then_some(default))
+    }
+
     /// The file's settings, changed by the flags.
     fn settings(&self) -> Result<(Config, BootFiles)> {
-        let default = Path::new(super::CONFIG);
         let mut interfaces = self.interfaces.clone();
         interfaces.extend(self.booter.interface()?);
-        let path =
-            self.config.as_deref().or_else(|| (interfaces.is_empty() || default.exists()).then_some(default));
+        let path = self.file();
         let mut config = match path {
             Some(path) => configuration::load(path)?,
             None => Config::empty(),
@@ -124,7 +137,9 @@ impl Serve {
             None => None,
         };
         if !interfaces.is_empty() {
-            let fallback = role.unwrap_or(if path.is_some() { DhcpRole::Server } else { DhcpRole::Proxy });
+            // Sidero Booter gives no addresses, so the interface of its flags is not one that does.
+            let is_server = path.is_some() && !self.booter.names_interface();
+            let fallback = role.unwrap_or(if is_server { DhcpRole::Server } else { DhcpRole::Proxy });
             let known = std::mem::take(&mut config.interfaces);
             config.interfaces = interfaces
                 .iter()

@@ -285,6 +285,9 @@ fn say_ports(config: &Config) {
         info!(interface = name, "{name}: {dhcp}, files by TFTP on UDP port 69");
     }
     info!("scripts and files by HTTP on {}", config.http.listen);
+    if let Some(tls) = &config.http.tls {
+        info!("scripts and files by HTTPS on {}", tls.listen);
+    }
 }
 
 /// What listens, and the key that says where.

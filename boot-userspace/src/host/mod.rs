@@ -8,6 +8,7 @@ pub mod live;
 pub mod lock;
 pub mod mapping;
 pub mod memory;
+pub mod pipe;
 pub mod reserved;
 pub mod size;
 pub(crate) mod socket;

@@ -1,56 +1,66 @@
 //! Profiles that inherit from others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::arch::ArchProfile;
 use super::checked::{CustomOption, Profile};
 use super::file;
-use super::report::Report;
+use super::report::{Place, Report};
 use super::value::{did_you_mean, quoted};
 
-/// The profiles that one inherits, by position: each once, those that it names first before those behind, and itself last.
-/// What comes later stands instead of what came before.
-pub(super) fn lineage(profiles: &[file::Profile], position: usize) -> Vec<usize> {
-    let mut positions = HashMap::new();
-    for (position, profile) in profiles.iter().enumerate() {
-        if let Some(name) = &profile.name {
-            positions.entry(name.value.as_str()).or_insert(position);
-        }
-    }
-    let (mut done, mut met) = (Vec::new(), vec![false; profiles.len()]);
-    follow(profiles, &positions, position, &mut met, &mut done);
-    done
+/// How many profiles one may inherit, with those that these inherit.
+const MOST: usize = 64;
+
+/// Which profiles each inherits.
+pub(super) struct Lineages<'f> {
+    profiles: &'f [file::Profile],
+    positions: HashMap<&'f str, usize>,
 }
 
-fn follow(
-    profiles: &[file::Profile],
-    positions: &HashMap<&str, usize>,
-    position: usize,
-    met: &mut [bool],
-    done: &mut Vec<usize>,
-) {
-    match met.get_mut(position) {
-        Some(is_met) if !*is_met => *is_met = true,
-        _ => return,
-    }
-    for base in profiles.get(position).into_iter().flat_map(|profile| &profile.inherit) {
-        if let Some(base) = positions.get(base.value.as_str()) {
-            follow(profiles, positions, *base, met, done);
+impl<'f> Lineages<'f> {
+    pub(super) fn new(profiles: &'f [file::Profile]) -> Self {
+        let mut positions = HashMap::new();
+        for (position, profile) in profiles.iter().enumerate() {
+            if let Some(name) = &profile.name {
+                positions.entry(name.value.as_str()).or_insert(position);
+            }
         }
+        Self { profiles, positions }
     }
-    done.push(position);
+
+    /// The profiles that one inherits, by position: each once, those that it names first before those behind, and itself
+    /// last. What comes later stands instead of what came before. Of too many, which [`check`] reports, not all are there.
+    pub(super) fn of(&self, position: usize) -> Vec<usize> {
+        let (mut done, mut met) = (Vec::new(), HashSet::new());
+        self.follow(position, &mut met, &mut done);
+        done
+    }
+
+    fn follow(&self, position: usize, met: &mut HashSet<usize>, done: &mut Vec<usize>) {
+        // One more than there may be tells that there are too many.
+        if met.len() > MOST + 1 || !met.insert(position) {
+            return;
+        }
+        for base in self.profiles.get(position).into_iter().flat_map(|profile| &profile.inherit) {
+            if let Some(base) = self.positions.get(base.value.as_str()) {
+                self.follow(*base, met, done);
+            }
+        }
+        done.push(position);
+    }
 }
 
-/// Reports what is inherited and is not there, and profiles that inherit themselves.
+/// Reports what is inherited and is not there, profiles that inherit themselves, and those that inherit too many.
 pub(super) fn check(profiles: &[file::Profile], report: &mut Report<'_>) {
     let names: Vec<&str> =
         profiles.iter().filter_map(|profile| Some(profile.name.as_ref()?.value.as_str())).collect();
+    let known: HashSet<&str> = names.iter().copied().collect();
     let is_complete = names.len() == profiles.len();
     let mut bases: HashMap<&str, Vec<&str>> = HashMap::new();
     for profile in profiles {
         let Some(name) = &profile.name else { continue };
-        for at in &profile.inherit {
-            if !names.contains(&at.value.as_str()) {
+        for at in profile.inherit.iter().take(MOST + 1) {
+            if !known.contains(at.value.as_str()) {
                 if is_complete {
                     let hint = did_you_mean(&at.value, names.iter().copied());
                     let message = format!(
@@ -61,8 +71,9 @@ pub(super) fn check(profiles: &[file::Profile], report: &mut Report<'_>) {
                 }
                 continue;
             }
-            // What was inherited so far has no circle, so the search ends.
-            match way(&bases, &at.value, &name.value) {
+            // What was inherited so far has no circle.
+            let mut met = HashSet::new();
+            match way(&bases, &at.value, &name.value, &mut met) {
                 Some(way) => {
                     let circle: Vec<&str> = std::iter::once(name.value.as_str()).chain(way).collect();
                     let message = format!(
@@ -75,14 +86,33 @@ pub(super) fn check(profiles: &[file::Profile], report: &mut Report<'_>) {
             }
         }
     }
+    let lineages = Lineages::new(profiles);
+    for (position, profile) in profiles.iter().enumerate() {
+        if profile.inherit.len() > MOST || lineages.of(position).len() > MOST + 1 {
+            let place = Place { key: format!("{}.inherit", profile.place.key), line: profile.place.line };
+            let message = format!(
+                "inherits more than {MOST} profiles, with those that these inherit; write what they have in common \
+                 into fewer"
+            );
+            report.add(&place, message);
+        }
+    }
 }
 
-/// How one profile inherits another, from the first to the last.
-fn way<'f>(bases: &HashMap<&'f str, Vec<&'f str>>, from: &'f str, to: &str) -> Option<Vec<&'f str>> {
+/// How one profile inherits another, from the first to the last. Who inherits too many is not searched to the end.
+fn way<'f>(
+    bases: &HashMap<&'f str, Vec<&'f str>>,
+    from: &'f str,
+    to: &str,
+    met: &mut HashSet<&'f str>,
+) -> Option<Vec<&'f str>> {
     if from == to {
         return Some(vec![from]);
     }
-    let further = bases.get(from)?.iter().find_map(|base| way(bases, base, to))?;
+    if met.len() > MOST || !met.insert(from) {
+        return None;
+    }
+    let further = bases.get(from)?.iter().find_map(|base| way(bases, base, to, met))?;
     Some(std::iter::once(from).chain(further).collect())
 }
 

@@ -3,7 +3,7 @@
 use super::arch::{self, Arch};
 use super::documents;
 use super::file::{File, Machine, Profile, Subnet};
-use super::inherit::lineage;
+use super::inherit::Lineages;
 use super::option;
 use super::report::{At, Place};
 
@@ -174,7 +174,7 @@ impl Origins {
     fn lineage(&self, name: &str) -> impl DoubleEndedIterator<Item = &Profile> {
         let named = |profile: &Profile| profile.name.as_ref().is_some_and(|at| at.value == name);
         let position = self.file.profiles.iter().position(named);
-        let lineage = position.map(|position| lineage(&self.file.profiles, position));
+        let lineage = position.map(|position| Lineages::new(&self.file.profiles).of(position));
         lineage.unwrap_or_default().into_iter().filter_map(|position| self.file.profiles.get(position))
     }
 

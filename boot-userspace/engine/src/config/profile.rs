@@ -1,10 +1,10 @@
 //! `[[profile]]`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::checked::Profile;
-use super::inherit::{self, Own, lineage, together};
+use super::inherit::{self, Lineages, Own, together};
 use super::profile_names::{Length, ProfileNames};
 use super::report::{Place, Report, once};
 use super::texts::{Texts, Use};
@@ -21,16 +21,18 @@ pub(super) fn profiles<'f>(
         ProfileNames { known: HashMap::new(), complete: !file.has_profiles || !file.profiles.is_empty() };
     inherit::check(&file.profiles, report);
     let own: Vec<Own> = file.profiles.iter().map(|from| own(from, boot_dir, texts, report)).collect();
+    let lineages = Lineages::new(&file.profiles);
+    let inherited: HashSet<&str> =
+        file.profiles.iter().flat_map(|other| &other.inherit).map(|base| base.value.as_str()).collect();
     let mut seen = HashMap::new();
     let mut profiles = BTreeMap::new();
     for (position, from) in file.profiles.iter().enumerate() {
-        let lineage = lineage(&file.profiles, position);
+        let lineage = lineages.of(position);
         let is_kernel_written =
             lineage.iter().any(|at| file.profiles.get(*at).is_some_and(|profile| profile.has_kernel));
         let whole = together(lineage.iter().filter_map(|at| own.get(*at)));
         let name = from.name.as_ref().map(|at| at.value.as_str());
-        let mut bases = file.profiles.iter().flat_map(|other| &other.inherit);
-        let is_inherited = name.is_some_and(|name| bases.any(|base| base.value == name));
+        let is_inherited = name.is_some_and(|name| inherited.contains(name));
         if !is_kernel_written && !is_inherited {
             let place = Place { key: format!("{}.kernel", from.place.key), line: from.place.line };
             report.add(

@@ -30,6 +30,11 @@ pub(super) struct Booter {
 }
 
 impl Booter {
+    /// Whether the flags name an interface.
+    pub(super) fn names_interface(&self) -> bool {
+        self.dhcp_proxy_iface_or_ip.is_some() || self.api_advertise_address.is_some()
+    }
+
     /// The interface that the flags name, without one of xpxe's own.
     ///
     /// # Errors

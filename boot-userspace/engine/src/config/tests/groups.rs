@@ -50,6 +50,37 @@ fn a_profile_has_what_it_inherits_and_its_own_stands_before_it() {
 }
 
 #[test]
+fn what_inherits_too_many_is_an_error_and_no_work() {
+    let too_many = "inherits more than 64 profiles, with those that these inherit";
+    let profile = |name: usize, inherit: &[usize]| {
+        let inherit: Vec<String> = inherit.iter().map(|base| format!("\"p{base}\"")).collect();
+        let inherit = format!("inherit = [{}]\n", inherit.join(", "));
+        let inherit = if inherit.contains('"') { inherit.as_str() } else { "" };
+        format!("[[profile]]\nname = \"p{name}\"\nkernel = \"k\"\n{inherit}")
+    };
+    // Each layer doubles the number of ways.
+    let layers = |count: usize| -> String {
+        let of = |nth: usize| if nth < 2 { vec![] } else { vec![nth / 2 * 2 - 2, nth / 2 * 2 - 1] };
+        (0..count).map(|nth| profile(nth, &of(nth))).collect()
+    };
+    good(&format!("{BASE}{}", layers(66)));
+    let too_many_in = |profiles: String| {
+        let problems = parse(&format!("{BASE}{profiles}"), "xpxe.toml").expect_err("too many");
+        assert!(problems.0.iter().all(|problem| problem.message.contains(too_many)), "{problems}");
+        problems.0.iter().map(|problem| problem.key.clone()).collect::<Vec<_>>()
+    };
+    // Counted from 1.
+    assert_eq!(too_many_in(layers(68)), ["profile[67].inherit", "profile[68].inherit"]);
+    let chain = |count: usize| (0..count).map(|nth| profile(nth, &(nth.max(1) - 1..nth).collect::<Vec<_>>()));
+    assert_eq!(too_many_in(chain(66).collect()), ["profile[66].inherit"]);
+    assert_eq!(too_many_in(chain(3_000).collect()).len(), 3_000 - 65);
+    let backwards: Vec<String> = chain(3_000).collect();
+    assert_eq!(too_many_in(backwards.into_iter().rev().collect()).len(), 3_000 - 65);
+    let all_before = |nth: usize| profile(nth, &(0..nth).collect::<Vec<_>>());
+    assert_eq!(too_many_in((0..300).map(all_before).collect()).len(), 300 - 65);
+}
+
+#[test]
 fn circles_and_what_is_not_there_are_named() {
     bad_after_base(
         "[[profile]]\nname = \"a\"\ninherit = \"c\"\n[[profile]]\nname = \"b\"\ninherit = [\"a\", \"talso\"]\nkernel = \"k\"\n\

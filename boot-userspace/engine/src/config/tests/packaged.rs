@@ -35,7 +35,7 @@ fn what_is_commented_out_is_good() {
     };
     let source = Source { name: "xpxe.toml".to_owned(), bytes: text.into() };
     let config = parse_files_with(&[source], &read).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.templates.len(), 4);
+    assert_eq!(config.templates.len(), 5);
     assert_eq!(config.boot_files.len(), 1);
     assert_eq!(config.subnets.first().map(|subnet| subnet.options.len()), Some(8));
     let machine = config.machines.first().unwrap();
