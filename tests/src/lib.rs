@@ -7,6 +7,7 @@
 //! | [`wait`] | conditions with a deadline instead of sleeps |
 //! | [`netns`] | anonymous network namespaces and the processes in them |
 //! | [`certificates`] | a certificate authority |
+//! | [`secure_boot`] | programs signed by a test, and firmware that trusts them |
 //! | [`s3`] | an upstream that checks signatures |
 //! | [`hanging_disk`] | a file system whose disk can be made to hang |
 //! | [`sandbox`] | private mounts: a scratch directory and a bpffs |
@@ -50,6 +51,7 @@ pub mod rack;
 pub mod reference;
 pub mod s3;
 pub mod sandbox;
+pub mod secure_boot;
 pub mod settings;
 pub mod source;
 pub mod sys;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::guest::{self, Cpu};
 use crate::netns::{Line, Process};
 use crate::rack::Segment;
+use crate::secure_boot;
 use crate::wait::eventually_some;
 
 /// The firmware of a machine, with its boot client.
@@ -31,6 +32,8 @@ pub enum Firmware {
     OvmfHttps,
     /// OVMF with iPXE in the card's option ROM.
     OvmfIpxeRom,
+    /// OVMF's own PXE client with Secure Boot on: Microsoft's keys, and those of [`secure_boot`](crate::secure_boot).
+    OvmfSecureBoot,
     /// OVMF's sibling on 64-bit Arm, by PXE.
     ArmPxe,
     /// OVMF's sibling on 64-bit Arm, by HTTP Boot.
@@ -45,7 +48,7 @@ impl Firmware {
         match self {
             Self::BiosIpxe | Self::BiosIpxe2025 => 128,
             Self::OvmfPxe | Self::OvmfHttp | Self::OvmfHttps | Self::OvmfIpxeRom => 256,
-            Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => 512,
+            Self::OvmfSecureBoot | Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => 512,
         }
     }
 
@@ -57,7 +60,8 @@ impl Firmware {
             | Self::OvmfPxe
             | Self::OvmfHttp
             | Self::OvmfHttps
-            | Self::OvmfIpxeRom => Cpu::X64,
+            | Self::OvmfIpxeRom
+            | Self::OvmfSecureBoot => Cpu::X64,
             Self::ArmPxe | Self::ArmHttp | Self::ArmUboot => Cpu::Arm64,
         }
     }
@@ -72,6 +76,7 @@ impl Firmware {
             Self::OvmfPxe
             | Self::OvmfHttp
             | Self::OvmfHttps
+            | Self::OvmfSecureBoot
             | Self::ArmPxe
             | Self::ArmHttp
             | Self::ArmUboot => Ok(PathBuf::new()),
@@ -91,6 +96,18 @@ impl Firmware {
                     "/usr/share/OVMF/OVMF_CODE_4M.fd",
                     "/usr/share/OVMF/OVMF_VARS_4M.fd",
                 )?);
+                words
+            }
+            Self::OvmfSecureBoot => {
+                // Only its own code, which runs in system management mode, may change its variables.
+                let mut words: Vec<_> = ["-M", "q35,smm=on", "-cpu", "max"].map(str::to_owned).into();
+                for setting in ["driver=cfi.pflash01,property=secure,value=on", "ICH9-LPC.disable_s3=1"] {
+                    words.extend(["-global".to_owned(), setting.to_owned()]);
+                }
+                let enrolled = dir.join(secure_boot::VARIABLES);
+                let variables = if enrolled.exists() { &enrolled } else { Path::new(secure_boot::MICROSOFT) };
+                let variables = variables.display().to_string();
+                words.extend(flash(dir, uuid, "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", &variables)?);
                 words
             }
             Self::ArmPxe | Self::ArmHttp => {

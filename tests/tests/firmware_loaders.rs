@@ -214,6 +214,12 @@ fn reduced_ipxe() -> Result<Vec<u8>> {
         .collect();
     ensure!(tables.len() == 1, "{IPXE} has HTTP among its features at {tables:?}");
     bytes[tables[0]..tables[0] + 3].copy_from_slice(&OTHER_FEATURE);
+    // Nor does it look for a script beside itself, whose server it could in truth reach.
+    let names: Vec<usize> =
+        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"autoexec.ipxe\0")).collect();
+    for at in names {
+        bytes[at..at + 8].copy_from_slice(b"nowhere.");
+    }
     Ok(bytes)
 }
 

@@ -54,6 +54,13 @@ fn each_machine_gets_its_own_configuration_and_no_other_s() -> Result<()> {
         event.field("step") == "script" && event.message().starts_with(&refused)
     };
     xpxe.wait_for_event("a line about bob, who asked for alice's", SOON, told)?;
+    // iPXE's own first script is the same for all, and in every directory.
+    let script = fetch(&bob, &format!("http://{SERVER_ADDRESS}:8080/files/autoexec.ipxe"))?;
+    let chain = format!("chain --replace http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?uuid=");
+    ensure!(script.contains(&chain), "{script}");
+    for name in ["autoexec.ipxe", "shim/Autoexec.IPXE"] {
+        ensure!(fetch(&bob, &format!("tftp://{SERVER_ADDRESS}//{name}"))? == script, "{name}");
+    }
     // In the smallest blocks, in windows, as a text of a terminal.
     let name = format!("pxelinux.cfg/{ALICES}");
     let whole = fetch(&alice, &format!("tftp://{SERVER_ADDRESS}/{name}"))?;
@@ -74,6 +81,8 @@ fn each_machine_gets_its_own_configuration_and_no_other_s() -> Result<()> {
     fs::write(boot_dir(&place.rack).join("pxelinux.cfg/default"), "own")?;
     ensure!(fetch(&alice, &format!("tftp://{SERVER_ADDRESS}/pxelinux.cfg/default"))? == "own");
     ensure!(fetch(&alice, &format!("tftp://{SERVER_ADDRESS}/{name}")).is_err());
+    fs::write(boot_dir(&place.rack).join("autoexec.ipxe"), "own")?;
+    ensure!(fetch(&alice, &format!("tftp://{SERVER_ADDRESS}/autoexec.ipxe"))? == "own");
     xpxe.stop()
 }
 

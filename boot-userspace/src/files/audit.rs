@@ -9,6 +9,7 @@ use super::configured::{Named, named};
 use super::inspect::Need;
 use super::loader::{LOADERS, Loader, candidates, firmware_of};
 use super::path::tidy;
+use super::secure_boot::{Judgement, Program, Shim, directory};
 use super::unlisted::{self, Unlisted};
 use super::{BootFiles, Inspection, OpenError, OpenFile, inspect_file, open_trusted, what_to_do_about};
 use boot_engine::config::Config;
@@ -39,14 +40,14 @@ impl BootFiles {
     /// file's name.
     #[must_use]
     pub fn audit(&self, config: &Config) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut looks: Vec<Look> = Vec::new();
         let mut seen = BTreeSet::new();
-        findings.extend(self.without_directory(config));
+        looks.extend(self.without_directory(config).map(Look::from));
         for (key, path) in &config.ipxe {
             let need = firmware_of(key).map(Need::of_firmware);
-            let looked = open_trusted(path.clone()).map(|file| inspect_file(need, &file));
+            let looked = open_trusted(path.clone()).map(|file| (inspect_file(need, &file), file));
             let place = path.display().to_string();
-            findings.push(finding(Verdict::Error, &format!("{key} in [ipxe]"), &place, looked));
+            looks.push(look(Verdict::Error, &format!("{key} in [ipxe]"), &place, looked));
         }
         for loader in LOADERS {
             let Ok(file) = self.open(loader.name) else { continue };
@@ -60,31 +61,57 @@ impl BootFiles {
                     problem.push_str(&self.instead_of(loader));
                 }
                 let place = file.path.display().to_string();
-                findings.push(finding(at_worst, loader.name, &place, Ok(looked)));
+                looks.push(look(at_worst, loader.name, &place, Ok((looked, file))));
                 seen.insert(loader.name.to_owned());
             }
         }
-        findings.extend(self.without_loader());
+        looks.extend(self.without_loader().map(Look::from));
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for Named { name, place, .. } in named(config) {
             places.entry(name).or_default().push(place);
         }
         for (name, places) in places {
-            let looked = self.open(&name).map(|file| self.inspect_open(&name, &file));
-            findings.push(finding(Verdict::Error, &name, &in_short(&places), looked));
+            let looked = self.open(&name).map(|file| (self.inspect_open(&name, &file), file));
+            looks.push(look(Verdict::Error, &name, &in_short(&places), looked));
             seen.extend(tidy(&name).map(|name| name.to_ascii_lowercase()));
         }
         let Unlisted { names, complete } = unlisted::look(&self.boot_dir);
         for name in names.iter().filter(|name| !seen.contains(&name.to_ascii_lowercase())) {
-            let looked = self.open(name).map(|file| self.inspect_open(name, &file));
+            let looked = self.open(name).map(|file| (self.inspect_open(name, &file), file));
             let place = self.boot_dir.join(name).display().to_string();
-            findings.push(finding(Verdict::Warning, name, &place, looked));
+            looks.push(look(Verdict::Warning, name, &place, looked));
         }
         if !complete {
             let says = format!("{} has more files than were looked at", self.boot_dir.display());
-            findings.push(Finding { verdict: Verdict::Fine, says });
+            looks.push(Finding { verdict: Verdict::Fine, says }.into());
         }
-        findings
+        self.judge(&looks)
+    }
+
+    /// Says of each program who has signed it, and what that means beside the shims that there are.
+    fn judge(&self, looks: &[Look]) -> Vec<Finding> {
+        let shims: Vec<Shim<'_>> =
+            looks.iter().filter_map(|look| look.program.as_ref()?.as_shim(&look.name)).collect();
+        let says = |look: &Look| {
+            let mut finding = look.finding.clone();
+            let Some(program) = &look.program else { return finding };
+            let Judgement { mut says, mut is_bad } = program.judge(&look.name, &shims);
+            if let Some(second) = program.second_stage()
+                && self.open(&format!("{}/{second}", directory(&look.name))).is_err()
+            {
+                is_bad = true;
+                says += &format!(
+                    "; it is a shim, and {second}, which it loads, is not beside it: put the signed GRUB or iPXE there by \
+                         that name"
+                );
+            }
+            finding.says += &format!("; {says}");
+            if is_bad {
+                finding.verdict = Verdict::Warning;
+            }
+            finding
+        };
+        looks.iter().map(says).collect()
     }
 
     /// Where boot files belong is no directory that could be read.
@@ -145,15 +172,42 @@ fn in_short(places: &[String]) -> String {
     if rest.is_empty() { shown } else { format!("{shown} and {} more", rest.len()) }
 }
 
+/// One finding, with what the signatures are judged by.
+struct Look {
+    finding: Finding,
+    /// The name that the file is served as.
+    name: String,
+    program: Option<Program>,
+}
+
+impl From<Finding> for Look {
+    fn from(finding: Finding) -> Self {
+        Self { finding, name: String::new(), program: None }
+    }
+}
+
 /// `place`: where it lies, or what it is for.
-fn finding(at_worst: Verdict, name: &str, place: &str, looked: Result<Inspection, OpenError>) -> Finding {
+fn look(
+    at_worst: Verdict,
+    name: &str,
+    place: &str,
+    looked: Result<(Inspection, OpenFile), OpenError>,
+) -> Look {
+    let looked = looked.and_then(|(inspection, file)| match &inspection.problem {
+        Some(_) => Ok((inspection, None)),
+        None => match Program::read(&file) {
+            Ok(program) => Ok((inspection, program)),
+            Err(error) => Err(OpenError::Io { path: file.path, error }),
+        },
+    });
     let wrong = match looked {
-        Ok(Inspection { problem: Some(problem), .. }) => problem,
-        Ok(fine) => {
+        Ok((Inspection { problem: Some(problem), .. }, _)) => problem,
+        Ok((fine, program)) => {
             let says = format!("{name} is {} ({place})", fine.with_article());
-            return Finding { verdict: Verdict::Fine, says };
+            let finding = Finding { verdict: Verdict::Fine, says };
+            return Look { finding, name: name.to_owned(), program };
         }
         Err(error) => error.to_string(),
     };
-    Finding { verdict: at_worst, says: format!("{name} ({place}): {wrong}") }
+    Finding { verdict: at_worst, says: format!("{name} ({place}): {wrong}") }.into()
 }

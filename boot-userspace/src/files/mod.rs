@@ -4,6 +4,7 @@
 //! other case), and resolved strictly: the kernel itself refuses every path that leads out of the boot directory.
 
 mod audit;
+mod authenticode;
 mod configured;
 mod inspect;
 mod listing;
@@ -13,6 +14,7 @@ mod local;
 mod path;
 mod pe;
 pub mod percent;
+mod secure_boot;
 mod tokens;
 mod unlisted;
 

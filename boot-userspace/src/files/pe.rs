@@ -1,5 +1,7 @@
 //! The headers of a PE image, which is what an EFI application is (PE format, "COFF File Header" and what follows).
 
+use std::ops::Range;
+
 /// An image whose headers could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Headers {
@@ -10,6 +12,32 @@ pub(super) struct Headers {
     /// Who starts it.
     pub(super) subsystem: u16,
     /// The length of the file, from what the headers say lies in it.
+    pub(super) length: u64,
+}
+
+/// Where the parts of an image are in its file, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Where its checksum is.
+    pub(super) checksum: u64,
+    /// Where the place of its signatures is said.
+    pub(super) entry: u64,
+    /// Its signatures; empty at the end of its content if it has none.
+    pub(super) certificates: Range<u64>,
+    /// Its sections.
+    pub(super) sections: Vec<Section>,
+    /// Where the names are that are too long for the table of sections.
+    pub(super) names: u64,
+}
+
+/// A section of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Its name, filled up with zeros, or a slash and the place of a longer one among the names.
+    pub(super) name: [u8; 8],
+    /// Where its content begins in the file.
+    pub(super) start: u64,
+    /// The length of its content, in the file or in memory, whichever is less.
     pub(super) length: u64,
 }
 
@@ -109,6 +137,41 @@ pub(super) fn read(head: &[u8]) -> Option<Headers> {
         subsystem: u16_at(optional, 68)?,
         length: content.max(signature_end(optional, is_pe32_plus).unwrap_or(0)),
     })
+}
+
+/// Where the parts of an image are; `None` where [`read`] gives none, or where headers have no place for signatures.
+pub(super) fn layout(head: &[u8]) -> Option<Layout> {
+    let headers = read(head)?;
+    let start = start(head)?;
+    let optional_start = start + 24;
+    let optional = head.get(optional_start..)?;
+    let entry = if headers.is_pe32_plus { 144 } else { 128 };
+    u32_at(optional, entry + 4)?;
+    let count = usize::from(u16_at(head, start + 6)?);
+    let table = optional_start + usize::from(u16_at(head, start + 20)?);
+    let sections: Vec<Section> =
+        (0..count).map_while(|index| section(head.get(table + 40 * index..)?)).collect();
+    let certificates = match signature_end(optional, headers.is_pe32_plus) {
+        Some(end) => u64::from(u32_at(optional, entry)?)..end,
+        None => headers.length..headers.length,
+    };
+    let at = |offset: usize| u64::try_from(optional_start + offset).ok();
+    // Behind the symbols, of 18 bytes each.
+    let [symbols, number] = [u32_at(head, start + 12)?, u32_at(head, start + 16)?].map(u64::from);
+    Some(Layout {
+        checksum: at(64)?,
+        entry: at(entry)?,
+        certificates,
+        sections,
+        names: symbols + 18 * number,
+    })
+}
+
+fn section(header: &[u8]) -> Option<Section> {
+    let [in_memory, in_file, start] =
+        [u32_at(header, 8)?, u32_at(header, 16)?, u32_at(header, 20)?].map(u64::from);
+    let length = if in_memory == 0 { in_file } else { in_file.min(in_memory) };
+    Some(Section { name: *header.first_chunk()?, start, length })
 }
 
 /// Where the file says that its headers begin.

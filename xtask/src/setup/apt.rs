@@ -10,7 +10,7 @@ use crate::cmd::Cmd;
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0; cloud-init is, too, and needs those of Python.
-pub(super) const PROGRAMS: [&str; 33] = [
+pub(super) const PROGRAMS: [&str; 34] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -34,6 +34,7 @@ pub(super) const PROGRAMS: [&str; 33] = [
     "busybox-static",
     "curl",
     "openssl",
+    "sbsigntool",
     "xz-utils",
     "libpcre2-8-0",
     "python3-configobj",

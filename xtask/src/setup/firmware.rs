@@ -1,5 +1,5 @@
 //! Files for firmware tests: boot loaders that are not installed here, iPXE and GRUB of other Debian releases, which behave
-//! differently from this release's, and a guest for 64-bit Arm.
+//! differently from this release's, a guest for 64-bit Arm, Debian's installer, and a guest with cloud-init.
 
 use std::{fs, path::Path};
 
@@ -9,6 +9,7 @@ use super::{
     suite::Suite,
     unpack::{self, Modules},
 };
+use crate::cmd::Cmd;
 
 /// A directory below the guest's, and its packages.
 struct Part {
@@ -24,7 +25,7 @@ struct Part {
     fill: fn(unpacked: &Path, to: &Path) -> Result<()>,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 7] = [
     // GRUB as Debian signs it, and PXELINUX. Unpacked, not installed: neither belongs on the disk of this machine.
     Part {
         name: "loaders",
@@ -50,6 +51,71 @@ const PARTS: [Part; 4] = [
         packages: &["linux-image-cloud-arm64", "busybox-static"],
         fill: arm64,
     },
+    // The shim that Microsoft has signed. What it loads is in the other parts, or is signed by the tests.
+    Part {
+        name: "secure-boot",
+        suite: "bookworm",
+        architecture: "amd64",
+        packages: &["shim-signed"],
+        fill: shim,
+    },
+    Part {
+        name: "debian-installer",
+        suite: "bookworm",
+        architecture: "amd64",
+        packages: &["debian-installer-12-netboot-amd64"],
+        fill: installer,
+    },
+    Part {
+        name: "cloud-init",
+        suite: "bookworm",
+        architecture: "amd64",
+        packages: &CLOUD_INIT,
+        fill: cloud_init,
+    },
+];
+
+/// cloud-init, and of its dependencies those that it needs to fetch and apply documents. The shell and its programs are
+/// busybox's.
+const CLOUD_INIT: [&str; 38] = [
+    "cloud-init",
+    "base-files",
+    "libblkid1",
+    "libbz2-1.0",
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "liblzma5",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libssl3",
+    "libuuid1",
+    "libyaml-0-2",
+    "netbase",
+    "python3-attr",
+    "python3-certifi",
+    "python3-chardet",
+    "python3-charset-normalizer",
+    "python3-configobj",
+    "python3-idna",
+    "python3-jinja2",
+    "python3-json-pointer",
+    "python3-jsonpatch",
+    "python3-jsonschema",
+    "python3-markupsafe",
+    "python3-minimal",
+    "python3-netifaces",
+    "python3-oauthlib",
+    "python3-pyrsistent",
+    "python3-requests",
+    "python3-six",
+    "python3-urllib3",
+    "python3-yaml",
+    "python3.11-minimal",
+    "util-linux",
+    "zlib1g",
 ];
 
 /// Written last into each directory: the packages it was made from.
@@ -114,6 +180,31 @@ fn loaders(unpacked: &Path, to: &Path) -> Result<()> {
         unpack::copy(&lib.join(from), &to.join(name))?;
     }
     Ok(())
+}
+
+/// shim, as firmware is to be given it.
+fn shim(unpacked: &Path, to: &Path) -> Result<()> {
+    unpack::copy(&unpacked.join("usr/lib/shim/shimx64.efi.signed"), &to.join("shimx64.efi"))
+}
+
+/// Kernel and initrd of the installer that asks its questions as text.
+fn installer(unpacked: &Path, to: &Path) -> Result<()> {
+    let images = unpacked.join("usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64");
+    for name in ["linux", "initrd.gz"] {
+        unpack::copy(&images.join(name), &to.join(name))?;
+    }
+    Ok(())
+}
+
+/// An initrd with all files of the packages but their documentation; its `/init` is the tests'.
+fn cloud_init(unpacked: &Path, to: &Path) -> Result<()> {
+    for name in ["doc", "info", "lintian", "locale", "man"] {
+        unpack::remove(&unpacked.join("usr/share").join(name))?;
+    }
+    let root = fs::canonicalize(unpacked).with_context(|| format!("find {}", unpacked.display()))?;
+    let archive = "busybox find . | busybox cpio -o -H newc | gzip -6 > \"$0\"";
+    let initrd = fs::canonicalize(to).with_context(|| format!("find {}", to.display()))?.join("initrd.img");
+    Cmd::line("sh -c").arg(archive).arg(initrd.to_string_lossy()).dir(&root).run()
 }
 
 /// Kernel, modules and busybox.

@@ -133,8 +133,7 @@ fn link_name(link: &Link) -> LinkName {
 fn is_customary_probe(file: &str) -> bool {
     let file = file.to_ascii_lowercase();
     let name = last_part(&file);
-    name == "autoexec.ipxe"
-        || (file.contains("pxelinux.cfg/") && name != "default")
+    (file.contains("pxelinux.cfg/") && name != "default")
         || name.starts_with("grub.cfg-")
         || GRUB_LISTS.contains(&name)
         || (name.ends_with(".efi")
@@ -194,7 +193,7 @@ pub(crate) fn golden(events: Events) {
     teller.tell_miss(node1, "directory", OpenError::NotAFile("/boot/directory".into()));
     let denied = std::io::Error::from_raw_os_error(13);
     teller.tell_miss(node1, "secret", OpenError::Io { path: "/boot/secret".into(), error: denied });
-    teller.tell_miss(node1, "autoexec.ipxe", no_file());
+    teller.tell_miss(node1, "grub/fs.lst", no_file());
     teller.tell_refused(Ipv4Addr::new(203, 0, 113, 9));
     teller.tell_refused(Ipv4Addr::new(203, 0, 113, 10));
     let finished = |bytes: u64, resent, by_xdp, by_tc, confirmed| Outcome::Finished {
@@ -248,7 +247,6 @@ mod tests {
             "/tftp/pxelinux.cfg/0A4D",
             "grub/grub.cfg-01-52-54-00-00-00-01",
             "boot/grub/x86_64-efi/command.lst",
-            "autoexec.ipxe",
             "revocations_sbat.efi",
         ] {
             assert!(is_customary_probe(silent), "{silent}");

@@ -10,7 +10,7 @@ use boot_engine::boot::Server;
 use boot_engine::boot::link::{Signer, VALID};
 use boot_engine::boot::loader_config::Way;
 use boot_engine::boot::plan::NoScript;
-use boot_engine::boot::script::ScriptWriter;
+use boot_engine::boot::script::{Network, ScriptWriter, bootstrap};
 use boot_engine::events::NotServed;
 use boot_engine::machines::{Asker, Machines};
 use boot_engine::tftp::{self, Peer};
@@ -65,6 +65,11 @@ impl Writer {
             Err(missing @ OpenError::NotFound { .. }) => missing,
             Err(error) => return Err(error.into()),
         };
+        if is_autoexec(name) {
+            // It is the same for all: by its own identity each machine gets its own script with it.
+            let server = SocketAddr::from((peer.local, self.http_port)).into();
+            return Ok(Found::Text(bootstrap(&server, Network::Firmwares)));
+        }
         let Some(file) = files.to_be_written(name) else { return Err(missing.into()) };
         let scripts = self.scripts.get();
         let client = IpAddr::from(*peer.client.ip());
@@ -88,6 +93,12 @@ impl Writer {
             None => Err(missing.into()),
         }
     }
+}
+
+/// The script that iPXE looks for beside its own binary before it asks DHCP: behind a shim, whoever has signed it, it finds its
+/// server by that.
+fn is_autoexec(name: &str) -> bool {
+    name.rsplit(['/', '\\']).next().is_some_and(|name| name.eq_ignore_ascii_case("autoexec.ipxe"))
 }
 
 impl From<OpenError> for Missing {
