@@ -158,24 +158,78 @@ pub fn initrd_of(size: usize, fill: impl Fn(usize) -> Vec<u8>) -> Result<(Vec<u8
 }
 
 fn archive(cpu: Cpu) -> Result<Archive> {
+    let mut archive = Archive::default();
+    archive.add("init", Kind::Program, INIT.as_bytes());
+    add_devices_and_network(&mut archive, cpu)?;
+    Ok(archive)
+}
+
+/// What every guest begins with: its console, busybox, the modules of its card, and what does with a lease.
+fn add_devices_and_network(archive: &mut Archive, cpu: Cpu) -> Result<()> {
     let busybox = cpu.busybox()?;
     let busybox = fs::read(&busybox)
         .with_context(|| format!("read {} (run `cargo xtask setup`)", busybox.display()))?;
-    let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
         archive.add(directory, Kind::Directory, &[]);
     }
     archive.add("dev/console", Kind::Device { major: 5, minor: 1 }, &[]);
     archive.add("dev/null", Kind::Device { major: 1, minor: 3 }, &[]);
     archive.add("bin/busybox", Kind::Program, &busybox);
-    archive.add("init", Kind::Program, INIT.as_bytes());
     archive.add("lease", Kind::Program, LEASE.as_bytes());
     archive.add("modules/order", Kind::Program, (cpu.modules().join("\n") + "\n").as_bytes());
     for module in cpu.modules() {
         let path = cpu.source(&format!("modules/{module}.ko"))?;
         archive.add(&format!("modules/{module}.ko"), Kind::Program, &fs::read(path)?);
     }
-    Ok(archive)
+    Ok(())
+}
+
+/// The initrds of the guest with cloud-init, below the directory given to [`install_cloud_init`]: its packages, and what
+/// starts it.
+pub const CLOUD_INIT: [&str; 2] = ["guest/cloud-init.img", "guest/cloud-init-start.img"];
+
+/// In place of systemd's units, and of the shell's programs.
+const CLOUD_INIT_START: &str = r#"#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+busybox mkdir -p /proc /sys /dev /run /tmp /var/log
+busybox mount -t proc proc /proc
+busybox --install -s /bin 2>/dev/null
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+busybox dmesg -n 1
+echo "XPXE-GUEST cmdline: $(cat /proc/cmdline)"
+while read module; do insmod /modules/$module.ko; done < /modules/order
+ip link set lo up
+ip link set eth0 up && udhcpc -i eth0 -n -q -t 10 -T 2 -O hostname -s /lease >/dev/null && . /tmp/lease
+echo "XPXE-GUEST address: ${address:-none} hostname: ${hostname:--}"
+cloud-init init && cloud-init modules --mode=config && cloud-init modules --mode=final
+cloud-init status
+busybox poweroff -f
+"#;
+
+/// The network is there already, nothing looks for other sources, and no module runs whose programs are not there.
+const CLOUD_INIT_SETTINGS: &str = "datasource_list: [NoCloud]
+network: {config: disabled}
+users: []
+cloud_init_modules: [write-files, set_hostname]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts-user, phone-home]
+";
+
+/// Puts the kernel and the initrds of a guest with cloud-init into a boot directory, as [`KERNEL`] and [`CLOUD_INIT`].
+pub fn install_cloud_init(boot_dir: &Path) -> Result<()> {
+    install(boot_dir)?;
+    let [packages, start] = CLOUD_INIT.map(|name| boot_dir.join(name));
+    fs::copy(source("cloud-init/initrd.img")?, packages)?;
+    let mut archive = Archive::default();
+    archive.add("init", Kind::Program, CLOUD_INIT_START.as_bytes());
+    archive.add("etc/cloud/cloud.cfg.d/90_guest.cfg", Kind::Program, CLOUD_INIT_SETTINGS.as_bytes());
+    for (name, text) in [("etc/passwd", "root:x:0:0::/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")] {
+        archive.add(name, Kind::Program, text.as_bytes());
+    }
+    add_devices_and_network(&mut archive, Cpu::X64)?;
+    fs::write(start, archive.finish()).context("write what starts cloud-init")
 }
 
 /// A file that `cargo xtask setup` has prepared.

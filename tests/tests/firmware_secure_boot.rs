@@ -68,6 +68,8 @@ fn shim_boots_the_signed_grub_and_an_ipxe_that_its_operator_has_signed() -> Resu
             _ => drop(fs::copy(&ipxe, second)?),
         }
     }
+    fs::create_dir_all(boot_dir.join("alone"))?;
+    fs::copy(guest::source("secure-boot/shimx64.efi")?, boot_dir.join("alone/shimx64.efi"))?;
     let xpxe = Xpxe::start(&rack, &config, &[])?;
     says_who_has_signed(&rack, &xpxe)?;
 
@@ -121,6 +123,7 @@ fn says_who_has_signed(rack: &Rack, xpxe: &Xpxe<'_>) -> Result<()> {
             "signed by \"xpxe test CA\": it boots with Secure Boot on only where that key is enrolled, in the firmware or \
              for shim (MokManager) (SBAT ipxe 1",
         ),
+        ("warning: alone/shimx64.efi is", "it is a shim, and grubx64.efi, which it loads, is not beside it"),
         ("unsigned/grubx64.efi is", "not signed, so it does not boot with Secure Boot on"),
     ] {
         let line = said.lines().find(|line| line.starts_with(name));
