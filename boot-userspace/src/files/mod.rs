@@ -43,7 +43,7 @@ pub use tokens::DocumentTokens;
 
 use crate::host::descriptors;
 use crate::host::live::Live;
-use boot_engine::events::{NotServed, WhyNotServed};
+use boot_engine::events::{NotServed, WhyNotServed, shown};
 use inspect::{HEAD, Need};
 use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
@@ -151,10 +151,10 @@ pub enum OpenError {
     )]
     Signed,
     /// A directory, device, pipe or socket.
-    #[error("{} is not a regular file; name one, or put one there", .0.display())]
+    #[error("{} is not a regular file; name one, or put one there", shown(&.0.to_string_lossy()))]
     NotAFile(PathBuf),
     /// Everything else: permissions, broken disks.
-    #[error("cannot open {}: {error}; {}", .path.display(), what_to_do_about(.error))]
+    #[error("cannot open {}: {error}; {}", shown(&.path.to_string_lossy()), what_to_do_about(.error))]
     Io {
         /// What was opened.
         path: PathBuf,

@@ -14,6 +14,7 @@ mod kind;
 mod machine;
 mod queue;
 pub(crate) mod reports;
+mod shown;
 mod step;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use images::Image;
 pub use kind::Kind;
 pub use machine::{LinkName, Machine};
 pub use queue::{MOST_QUEUED, Queue};
+pub use shown::shown;
 pub use step::Step;
 
 /// Something that has happened to a machine, or to all of them.

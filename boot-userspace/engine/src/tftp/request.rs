@@ -1,5 +1,7 @@
 //! What a client's packet says: request, acknowledgement or error (RFC 1350, RFC 2347).
 
+use crate::events::shown;
+
 /// Longest file name that is looked up; RFC 2347 section 2 bounds the whole request to 512 octets.
 const LONGEST_NAME: usize = 512;
 
@@ -194,5 +196,5 @@ fn decimal(text: &[u8]) -> Option<u64> {
 /// A client's bytes as they may go to a log: bounded, one line, no terminal codes.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(200)).unwrap_or_default());
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    shown(&text)
 }

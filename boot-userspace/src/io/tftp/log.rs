@@ -13,7 +13,7 @@ use crate::io::neighbours;
 use crate::io::tftp::clients::Refusals;
 use boot_engine::boot::plan::NoScript;
 use boot_engine::events::{
-    BootEvent, By, Events, LinkName, Machine, NotServed, Script, Step, Tftp, WhyNotServed,
+    BootEvent, By, Events, LinkName, Machine, NotServed, Script, Step, Tftp, WhyNotServed, shown,
 };
 use boot_engine::machines::{Client, Machines};
 use boot_engine::tftp::{Outcome, Peer, Told};
@@ -56,7 +56,8 @@ impl Teller {
 
     /// Tells what a file is.
     pub(super) fn tell_inspection(&self, name: &str, inspection: &Inspection, size: u64) {
-        let (file, says) = (name.to_owned(), inspection.sentence(name, size));
+        let name = &shown(name);
+        let (file, says) = (name.clone(), inspection.sentence(name, size));
         self.emit(None, Tftp::Inspected { file, says, is_wrong: inspection.problem.is_some() });
     }
 
@@ -64,21 +65,21 @@ impl Teller {
         let machine = self.who(peer, file);
         let why = why.into();
         let is_customary = why.why == WhyNotServed::NotFound && is_customary_probe(file);
-        let (client, file) = (peer.client, file.to_owned());
+        let (client, file) = (peer.client, shown(file));
         self.emit(machine, Tftp::NotServed { client, file, why, is_customary });
     }
 
     /// Tells why a file is not written for a machine, as HTTP does of a script.
     pub(super) fn tell_refusal(&mut self, peer: Peer, file: &str, refusal: NoScript) {
         let machine = self.who(peer, file);
-        let (client, path) = ((*peer.client.ip()).into(), file.to_owned());
+        let (client, path) = ((*peer.client.ip()).into(), shown(file));
         let step = Step::Script { client, path, end: Script::None(refusal) };
         let event = BootEvent::new(clock::boot(), step).of(machine);
         self.events.emit(BootEvent { link: Some(self.link.clone()), ..event });
     }
 
     pub(super) fn tell_unreadable(&self, file: String, error: &io::Error) {
-        self.emit(None, Tftp::Unreadable { file, error: error.to_string() });
+        self.emit(None, Tftp::Unreadable { file: shown(&file), error: error.to_string() });
     }
 
     /// Tells which key would have a client answered, once for each network.
@@ -96,7 +97,7 @@ impl Teller {
         }
         let machine = self.who(peer, &file);
         let by = By::Hook(outcome.sent_by());
-        let step = Step::Tftp(Tftp::Ended { client: peer.client, file, outcome });
+        let step = Step::Tftp(Tftp::Ended { client: peer.client, file: shown(&file), outcome });
         let event = BootEvent::new(clock::boot(), step).of(machine);
         self.events.emit(BootEvent { by, link: Some(self.link.clone()), ..event });
     }
@@ -194,6 +195,7 @@ pub(crate) fn golden(events: Events) {
     let denied = std::io::Error::from_raw_os_error(13);
     teller.tell_miss(node1, "secret", OpenError::Io { path: "/boot/secret".into(), error: denied });
     teller.tell_miss(node1, "grub/fs.lst", no_file());
+    teller.tell_miss(node1, "grub\u{202e}gfc.nimda", no_file());
     teller.tell_refused(Ipv4Addr::new(203, 0, 113, 9));
     teller.tell_refused(Ipv4Addr::new(203, 0, 113, 10));
     let finished = |bytes: u64, resent, by_xdp, by_tc, confirmed| Outcome::Finished {
@@ -219,6 +221,8 @@ pub(crate) fn golden(events: Events) {
         Outcome::StartedOver,
         Outcome::CrowdedOut,
     ];
+    let told = Told { peer: node1, name: "a\u{202e}b".to_owned(), outcome: Outcome::CrowdedOut };
+    teller.tell(told);
     for peer in [node1, unknown] {
         for outcome in outcomes.clone() {
             teller.tell(Told { peer, name: "snponly.efi".to_owned(), outcome });
