@@ -5,7 +5,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Reply, Wire, broadcast, mac};
 use boot_tests::place::{ALICE, Place, SOON, UNKNOWN, known};
@@ -18,6 +18,49 @@ use dhcproto::v4::{Message, MessageType};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
+
+/// The daemon runs, and the command that is to reach it cannot.
+#[test]
+fn without_its_socket_the_daemon_is_told_from_one_that_does_not_run() -> Result<()> {
+    let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let (state, other) = (place.rack.dir().join("state"), place.rack.dir().join("other"));
+    let file = place.rack.dir().join("xpxe.toml").display().to_string();
+    let says = |verb: &[&str]| xpxe.command(&[verb, &["--config", &file]].concat());
+    let refused = || says(&["reload"]).map_or_else(|error| Ok(format!("{error:#}")), |said| bail!("{said}"));
+
+    // Another state_dir, which waits for a restart.
+    let moved = place.config.replace(&format!("{state:?}"), &format!("{other:?}"));
+    xpxe.write_config(&moved.replace("rack.test", "other.test"))?;
+    let said = refused()?;
+    let socket = other.join("api.sock");
+    ensure!(
+        said.contains(&format!("no xpxe answers on {}: it is not running, or", socket.display())),
+        "{said}"
+    );
+    ensure!(said.contains("SIGHUP has it reload (systemctl reload xpxe)"), "{said}");
+    kill(Pid::from_raw(xpxe.pid().cast_signed()), Signal::SIGHUP)?;
+    let changed = "changed subnet 10.77.0.0/24: domain";
+    xpxe.wait_for_event(changed, SOON, |event| event.message().ends_with(changed))?;
+
+    // Somebody has removed the socket.
+    xpxe.write_config(&place.config)?;
+    fs::remove_file(state.join("api.sock"))?;
+    let runs = format!(
+        "xpxe (pid {}) runs, and does not answer on {}",
+        xpxe.pid(),
+        state.join("api.sock").display()
+    );
+    let said = refused()?;
+    ensure!(said.contains(&runs) && said.contains("the socket was deleted"), "{said}");
+    let said = says(&["explain", "alice"])?;
+    ensure!(said.contains(&runs), "{said}");
+    kill(Pid::from_raw(xpxe.pid().cast_signed()), Signal::SIGHUP)?;
+    eventually(SOON, "a second reload", || {
+        xpxe.log().iter().filter(|event| event.message().ends_with(changed)).count() == 2
+    })?;
+    xpxe.stop()
+}
 
 const CAROL: &str = "\n[[machine]]\nmac = \"02:77:00:00:00:99\"\nname = \"carol\"\nip = \"10.77.0.20\"\n";
 

@@ -11,6 +11,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+use crate::host::lock::{holder_of, with_pid};
+use crate::http::admin;
+
 /// A connection to the daemon.
 pub(super) struct DaemonApi(SendRequest<Body>);
 
@@ -33,6 +36,22 @@ impl DaemonApi {
     /// The daemon's answer.
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>> {
         Ok(self.0.send_request(request).await.context("the daemon did not answer")?.map(Body::new))
+    }
+}
+
+/// Why no daemon listens on its socket: a sentence without a remedy.
+pub(super) fn absence(state_dir: &Path) -> String {
+    let socket = admin::socket(state_dir);
+    match holder_of(state_dir) {
+        Some(pid) => format!(
+            "xpxe{} runs, and does not answer on {}: it starts or ends, or the socket was deleted",
+            with_pid(Some(pid)),
+            socket.display()
+        ),
+        None => format!(
+            "no xpxe answers on {}: it is not running, or its state_dir is another one since it was started",
+            socket.display()
+        ),
     }
 }
 

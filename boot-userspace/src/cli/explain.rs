@@ -47,7 +47,7 @@ impl Explain {
         let row = |value: String, why: &str| Row { what: "lease".to_owned(), value, why: why.to_owned() };
         let leases = match leases {
             Ok(Some(leases)) => leases,
-            Ok(None) => return vec![row("not known".to_owned(), "xpxe is not running")],
+            Ok(None) => return vec![row("not known".to_owned(), &daemon_api::absence(&config.state_dir))],
             Err(error) => return vec![row("not known".to_owned(), &format!("{error:#}"))],
         };
         let is_its = |lease: &Lease| match &self.machine {

@@ -24,15 +24,15 @@ impl Reload {
 
     async fn reload(&self) -> Result<ExitCode> {
         // The daemon reads its own file; this one only says where its socket is, so it may be broken.
-        let socket = admin::socket(&configuration::state_dir(&self.file.config)?);
-        let Some(mut daemon) = DaemonApi::open(&socket).await? else {
+        let state_dir = configuration::state_dir(&self.file.config)?;
+        let Some(mut daemon) = DaemonApi::open(&admin::socket(&state_dir)).await? else {
             // Without its mistakes, the file may name another socket.
             if let Err(problems) = configuration::load(&self.file.config) {
                 println!("{problems}");
             }
             bail!(
-                "no xpxe answers at {}: it is not running, or was started with another state_dir",
-                socket.display()
+                "{}. Without the socket SIGHUP has it reload (systemctl reload xpxe), and the log says what has changed",
+                daemon_api::absence(&state_dir)
             );
         };
         let answer = daemon.send(daemon_api::request(Method::POST, RELOAD, "")?).await?;

@@ -47,6 +47,12 @@ impl Lock {
     }
 }
 
+/// Who has locked a directory, as far as the kernel tells. Nobody is kept from locking it meanwhile.
+#[must_use]
+pub fn holder_of(dir: &Path) -> Option<u32> {
+    holder(&File::open(dir).ok()?)
+}
+
 /// " (pid 12)", or nothing where the process is not known.
 #[must_use]
 pub fn with_pid(pid: Option<u32>) -> String {
@@ -90,7 +96,9 @@ mod tests {
             Err(LockError::Held(pid)) => assert_eq!(pid, Some(std::process::id())),
             other => panic!("{other:?}"),
         }
+        assert_eq!(holder_of(dir.path()), Some(std::process::id()));
         drop(first);
+        assert_eq!(holder_of(dir.path()), None);
         Lock::directory(dir.path()).unwrap();
         assert!(matches!(Lock::directory(&dir.path().join("gone")), Err(LockError::Io(_))));
     }
