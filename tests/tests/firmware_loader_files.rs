@@ -19,6 +19,8 @@ const GRUB: Plan =
     Plan { memory: 1024, ..plan(Firmware::OvmfPxe, "signed-grub", "52:54:00:77:00:41", "10.77.0.41") };
 const PXELINUX: Plan = plan(Firmware::BiosIpxe, "pxelinux", "52:54:00:77:00:42", "10.77.0.42");
 const LPXELINUX: Plan = plan(Firmware::BiosIpxe, "lpxelinux", "52:54:00:77:00:43", "10.77.0.43");
+/// Of the package grub-efi-amd64-bin; the signed GRUB takes it without Secure Boot.
+const GRUB_HTTP: &str = "/usr/lib/grub/x86_64-efi/http.mod";
 /// Times from power-on in emulation.
 const SOON: Duration = Duration::from_secs(180);
 
@@ -80,6 +82,9 @@ fn grub_and_lpxelinux_boot_by_signed_links_and_secret_documents_have_tokens() ->
             "documents = { user-data = { file = \"user-data\", secret = true } }\n\n[default]",
         );
     fs::write(rack.dir().join("user-data"), "#cloud-config\n")?;
+    fs::create_dir_all(boot_dir(&rack).join("grub/x86_64-efi"))?;
+    fs::copy(GRUB_HTTP, boot_dir(&rack).join("grub/x86_64-efi/http.mod"))
+        .with_context(|| format!("copy {GRUB_HTTP}"))?;
     let xpxe = Xpxe::start(&rack, &config, &[])?;
     let plans = [GRUB, LPXELINUX];
     let boots = boot(&rack, &xpxe, &plans)?;

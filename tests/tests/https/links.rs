@@ -108,6 +108,23 @@ fn a_link_is_for_one_machine_and_a_while() -> Result<()> {
     ensure!(status == "403" && said.contains("the link has expired"), "{status} {said}");
     refused(&xpxe, "the link has expired")?;
 
+    // Configurations of other loaders have such links, too, by whatever way they came.
+    for name in ["grub/grub.cfg", "pxelinux.cfg/default"] {
+        for from in [format!("tftp://{SERVER_ADDRESS}/{name}"), url(&format!("/files/{name}"))] {
+            let config = alice.output("curl", &["-sSf", "--max-time", "20", &from])?;
+            for (file, content) in [
+                (format!("files/{}", guest::KERNEL), "the kernel"),
+                ("images/initrd".to_owned(), "the initrd"),
+            ] {
+                let link = config.split([' ', '\'', '\n']).find(|word| word.contains(&format!("/{file}?")));
+                let link = link.with_context(|| format!("no link to {file} in {config}"))?;
+                let link = link.replace("(http,", "http://").replace(")/", "/");
+                ensure!(get(&alice, &link)? == ("200".to_owned(), content.to_owned()), "{from}: {link}");
+                ensure!(get(&bob, &link)?.0 == "403", "{from}: {link}");
+            }
+        }
+    }
+
     // TFTP knows nobody.
     let words = ["tftp", "-g", "-l", "/dev/null", "-r", guest::KERNEL, SERVER_ADDRESS];
     ensure!(alice.output("busybox", &words).is_err());

@@ -9,6 +9,10 @@ use super::loader_file::ATTEMPT;
 use super::plan::{BootPlan, Plan};
 use crate::config::Arch;
 
+/// Many GRUBs for networks do not have the module in them, Debian's signed one among them.
+pub(super) const HTTP: &str = "if ! insmod http; then\n\
+    echo 'xpxe: this GRUB has no HTTP, which its files need: put http.mod into boot_dir where it looks for modules'\nfi\n";
+
 /// For a machine whose address says nothing: it asks anew by its MAC.
 pub(super) fn bootstrap(context: &Context<'_>) -> String {
     // GRUB knows it once its card has an address, which it has: it asks from one.
@@ -59,7 +63,7 @@ fn attempt(context: &Context<'_>, plan: &Plan) -> String {
     };
     match files(context, plan) {
         Ok(Files { kernel, initrds, by_http }) => {
-            let http = if by_http { "insmod http\n" } else { "" };
+            let http = if by_http { HTTP } else { "" };
             let args: String = words(&plan.args).iter().map(|word| format!(" {}", quoted(word))).collect();
             let boot = match initrds.is_empty() {
                 true => "boot".to_owned(),

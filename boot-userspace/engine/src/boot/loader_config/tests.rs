@@ -70,7 +70,7 @@ fn grub_boots_by_the_way_it_came_and_asks_again_for_ever() {
         let expected = expected.replace("(tftp,10.1.0.2)", &files);
         let (first, rest) = expected.split_once('\n').unwrap();
         let again = again.replace("(tftp,10.1.0.2)", &files);
-        assert_eq!(text, format!("{first}\ninsmod http\n{rest}{again}"));
+        assert_eq!(text, format!("{first}\n{}{rest}{again}", grub::HTTP));
     };
     by_http(8080, "http,10.1.0.2:8080");
     // What GRUB 2.06 can read.
@@ -132,7 +132,8 @@ fn what_a_loader_cannot_fetch_is_said_on_its_console() {
         "echo 'xpxe: cannot boot node1: GRUB cannot fetch https://other/vmlinuz: name a file in boot_dir, or an http:// URL'\n"
     );
     let text = with("http://other:80/vmlinuz").text(&name);
-    assert!(text.contains("\ninsmod http\nif linux '(http,other)/vmlinuz' "), "{text}");
+    let wanted = format!("\n{}if linux '(http,other)/vmlinuz' ", grub::HTTP);
+    assert!(text.contains(&wanted), "{text}");
     let text = with("http://other:81/v").text(&name);
     assert!(text.contains("\nif linux '(http,other:81)/v' "), "{text}");
     let long = CONFIG.replace("own=1", &"x".repeat(1975)).replace("vm linuz", &"v".repeat(60));
