@@ -20,7 +20,7 @@ pub struct Server {
     origin: String,
     signer: Option<Signer>,
     token: Option<Token>,
-    hand_out: Option<Arc<HandOut>>,
+    hand_out: Arc<HandOut>,
 }
 
 impl Server {
@@ -34,7 +34,7 @@ impl Server {
     }
 
     fn of(origin: String) -> Self {
-        Self { origin, signer: None, token: None, hand_out: None }
+        Self { origin, signer: None, token: None, hand_out: Arc::default() }
     }
 
     /// Over HTTPS by an address.
@@ -58,13 +58,13 @@ impl Server {
     /// The same with images that are fetched elsewhere.
     #[must_use]
     pub fn handing_out(self, images: Arc<HandOut>) -> Self {
-        Self { hand_out: Some(images), ..self }
+        Self { hand_out: images, ..self }
     }
 
     /// Where an image is fetched that is not fetched here.
     #[must_use]
     pub fn elsewhere(&self, image: &ImageName) -> Option<&str> {
-        self.hand_out.as_ref()?.url(image)
+        self.hand_out.url(image)
     }
 
     /// The token in the URLs of documents.
