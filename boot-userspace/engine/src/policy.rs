@@ -239,13 +239,14 @@ impl Policy {
                 && group.fits.fits_machine(&booting.described())
                 && self.changes_answers(group)
         };
+        let staged = self.staged(known.as_ref());
         Differences {
             machine: known.as_ref().filter(own).map(|known| known.id),
-            profile: self
-                .without_groups(machine)
+            profile: staged
+                .or_else(|| self.without_groups(machine))
                 .filter(|name| self.config.profiles.get(*name).is_some_and(differs))
                 .cloned(),
-            is_own_profile: machine.is_some_and(|machine| machine.profile.is_some())
+            is_own_profile: (staged.is_some() || machine.is_some_and(|machine| machine.profile.is_some()))
                 && self
                     .config
                     .groups
@@ -260,6 +261,16 @@ impl Policy {
                 .map(|(position, _)| position)
                 .collect(),
             oui: self.config.boot_files.iter().any(|rule| rule.oui == Some(oui)).then_some(oui),
+        }
+    }
+
+    /// The profile that a machine boots in its state instead of its own.
+    fn staged(&self, known: Option<&Known>) -> Option<&String> {
+        let settings = &self.config.lifecycle;
+        match known?.life.as_ref()?.state {
+            State::Discovered => settings.discovery.as_ref(),
+            State::Accepted | State::Released if settings.wipe => settings.agent.as_ref(),
+            _ => None,
         }
     }
 

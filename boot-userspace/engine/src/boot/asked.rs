@@ -6,7 +6,7 @@ use boot_common::Mac;
 
 use super::Server;
 use crate::config::{Arch, Machine};
-use crate::machines::Asker;
+use crate::machines::{Asker, Life};
 
 /// What is known about a machine that asks for its script. Everything it says about itself may be false.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,12 @@ impl Asked {
     #[must_use]
     pub fn machine(&self) -> Option<&Machine> {
         self.asker.known.as_ref().map(|known| &*known.machine)
+    }
+
+    /// Where the machine that is meant is in its life, if it is of the registry.
+    #[must_use]
+    pub fn life(&self) -> Option<&Life> {
+        self.asker.known.as_ref().and_then(|known| known.life.as_ref())
     }
 
     /// Its MAC address, or the address it asks from: for people.

@@ -31,6 +31,8 @@ pub struct Choice<'c> {
     pub profile: Option<(&'c str, &'c Profile)>,
     /// The groups that it is in, in their order.
     pub groups: Vec<&'c Group>,
+    /// The profile is another one than its own, whose arguments are not for this one.
+    is_another: bool,
 }
 
 impl<'a> Booting<'a> {
@@ -61,12 +63,23 @@ impl<'c> Choice<'c> {
     #[must_use]
     pub fn new(config: &'c Config, booting: &Booting<'_>) -> Self {
         let groups: Vec<&Group> = config.groups.iter().filter(|group| booting.is_in(group)).collect();
-        Self { profile: config.profile_of(booting.machine, groups.iter().copied()), groups }
+        let profile = config.profile_of(booting.machine, groups.iter().copied());
+        Self { profile, groups, is_another: false }
+    }
+
+    /// Another profile, for the state that the machine is in.
+    #[must_use]
+    pub fn instead(self, config: &'c Config, name: &str) -> Self {
+        let profile = config.profiles.get_key_value(name).map(|(name, profile)| (name.as_str(), profile));
+        Self { profile, is_another: true, ..self }
     }
 
     /// The arguments of the groups, then those of the machine.
     #[must_use]
     pub fn own_args(&self, machine: Option<&Machine>) -> String {
+        if self.is_another {
+            return String::new();
+        }
         let groups = self.groups.iter().map(|group| group.args.as_str());
         let all = groups.chain(machine.map(|machine| machine.args.as_str()));
         all.filter(|args| !args.is_empty()).collect::<Vec<_>>().join(" ")

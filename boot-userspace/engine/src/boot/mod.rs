@@ -14,6 +14,7 @@ pub mod plan;
 mod pxelinux;
 pub mod script;
 mod server;
+mod stage;
 pub mod token;
 mod url;
 pub mod variables;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 pub use super::asked::Asked;
 use super::choice::{Booting, Choice};
+use super::stage::{Stage, stage};
 pub use super::url::url;
 use super::variables;
-use crate::config::{Config, Faults, Profile, Templates, Unknown, Variables, check_args, is_template, tame};
+use crate::config::{Config, Faults, Profile, Templates, Variables, check_args, is_template, tame};
 
 /// Why there is no script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,19 +83,8 @@ impl Planner {
     pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
         let machine = asked.machine();
         self.check_asker(asked)?;
-        if machine.is_none() {
-            match self.config.default.unknown {
-                Unknown::Boot => {}
-                Unknown::Discover => {
-                    let text = format!("{} is not in the configuration yet: waiting", asked.called());
-                    return Ok(Plan::Wait(text));
-                }
-                Unknown::Ignore => {
-                    let text =
-                        format!("{} is not in the configuration, and unknown = \"ignore\"", asked.called());
-                    return Err(NoScript::NotForYou(text));
-                }
-            }
+        if let Stage::Wait(why) = stage(&self.config, asked)? {
+            return Ok(Plan::Wait(why));
         }
         let arch = asked.arch();
         let choice = self.choice(asked);
@@ -155,7 +145,7 @@ impl Planner {
     /// The profile and the groups of the machine that asks.
     pub(super) fn choice(&self, asked: &Asked) -> Choice<'_> {
         let serial = asked.serial.as_deref().map(tame);
-        Choice::new(
+        let choice = Choice::new(
             &self.config,
             &Booting {
                 machine: asked.machine(),
@@ -165,7 +155,11 @@ impl Planner {
                 arch: asked.arch(),
                 serial: serial.as_deref(),
             },
-        )
+        );
+        match stage(&self.config, asked) {
+            Ok(Stage::Other(name)) => choice.instead(&self.config, name),
+            _ => choice,
+        }
     }
 
     /// Whether who asks is the machine that is meant: scripts and documents hold tokens and passwords, and anybody can name

@@ -7,7 +7,9 @@ use super::report::{At, Place, Report, once};
 use super::template::ReadText;
 use super::texts::Texts;
 use super::value::quoted;
-use super::{address, amount, boot_file, file, group, http, images, machine, name, profile, subnet, value};
+use super::{
+    address, amount, boot_file, file, group, http, images, lifecycle, machine, name, profile, subnet, value,
+};
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
 pub(super) fn check(
@@ -41,6 +43,8 @@ pub(super) fn check(
         profile: default.and_then(|at| at.read(report, |text| names.find(text))),
         unknown: chosen(file.unknown.as_ref(), &UNKNOWN, Unknown::Boot, report),
     };
+    let groups: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+    config.lifecycle = lifecycle::check(&file.lifecycle, &names, &groups, report);
     let others = machine::Others {
         nets: &nets,
         profiles: &names,

@@ -15,6 +15,7 @@ use super::arch::{Arch, ArchProfile};
 use super::documents::Documents;
 use super::http::Http;
 use super::images::Images;
+use super::lifecycle::Lifecycle;
 use super::matching::{Match, PortSeen};
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
@@ -68,6 +69,8 @@ pub struct Config {
     pub templates: BTreeMap<String, Arc<str>>,
     /// `[default]`
     pub default: Default,
+    /// `[lifecycle]`
+    pub lifecycle: Lifecycle,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
     pub machines: Vec<Arc<Machine>>,
 }
@@ -100,6 +103,7 @@ impl Config {
             boot_files: Vec::new(),
             templates: BTreeMap::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
+            lifecycle: Lifecycle::default(),
             machines: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{arch, boot_file, documents, group, http, images, option, relay_port};
+use super::{arch, boot_file, documents, group, http, images, lifecycle, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) boot_files: Vec<boot_file::Written>,
     pub(super) default_profile: Text,
     pub(super) unknown: Text,
+    pub(super) lifecycle: lifecycle::Written,
     pub(super) machines: Vec<Machine>,
     /// The file says something about interfaces, subnets or profiles, even if it could not be read.
     pub(super) has_interfaces: bool,
@@ -120,6 +121,7 @@ impl File {
             "group",
             "boot_file",
             "default",
+            "lifecycle",
             "machine",
         ];
         let top = Table::open(tree, place, &known, report);
@@ -147,6 +149,7 @@ impl File {
             boot_files: boot_file::read(&top, report),
             default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
+            lifecycle: lifecycle::read(&top, report),
             machines: machines(&top, report),
             has_interfaces: top.has("interface") && !top.is_empty_list("interface"),
             has_subnets: top.has("subnet") && !top.is_empty_list("subnet"),

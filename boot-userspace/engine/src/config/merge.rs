@@ -9,6 +9,7 @@ impl File {
     pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
         self.http.add(more.http, report);
         self.images.add(more.images, report);
+        self.lifecycle.add(more.lifecycle, report);
         one(&mut self.state_dir, more.state_dir, report);
         one(&mut self.boot_dir, more.boot_dir, report);
         one(&mut self.pin_dir, more.pin_dir, report);

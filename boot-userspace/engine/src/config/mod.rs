@@ -25,6 +25,7 @@ mod image;
 mod images;
 mod inherit;
 mod leaf;
+mod lifecycle;
 mod machine;
 mod matching;
 mod merge;
@@ -35,6 +36,7 @@ mod problem;
 mod profile;
 mod profile_names;
 mod reader;
+mod registered;
 mod relay_port;
 mod report;
 mod subnet;
@@ -65,9 +67,11 @@ pub use front::Front;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};
+pub use lifecycle::{Accept, DEFAULT_LIMITS, LIMITED, Lifecycle};
 pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};
+pub use registered::Registered;
 pub use template::{
     Fault, Faults, Initrd, MachineVariables, NetworkVariables, ReadText, ServerVariables, Templates,
     TextFile, Variables, is_template, tame,

@@ -6,6 +6,7 @@ mod files;
 mod groups;
 mod identity;
 mod images;
+mod lifecycle;
 mod mistakes;
 mod packaged;
 mod sections;

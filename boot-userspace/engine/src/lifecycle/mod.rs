@@ -5,6 +5,7 @@
 //! and time always give the same result, and an observation that comes twice changes nothing the second time. Commands with
 //! effects are in the status before they are carried out, so a crash in between loses none.
 
+mod configured;
 mod history;
 mod intent;
 mod next;

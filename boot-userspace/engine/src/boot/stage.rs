@@ -1,0 +1,69 @@
+//! What the state of a machine has to do with what it boots. Everybody who answers a machine asks here.
+
+use super::asked::Asked;
+use super::plan::NoScript;
+use crate::config::{Config, Unknown};
+use crate::lifecycle::State;
+
+/// Which profile a machine boots, if any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage<'c> {
+    /// Its own.
+    Own,
+    /// This one, whatever is its own.
+    Other(&'c str),
+    /// None yet; says what it waits for.
+    Wait(String),
+}
+
+/// What the machine that asks boots in its state. Machines of the configuration have none, and boot their profile.
+///
+/// # Errors
+/// It is not to be booted from here.
+pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, NoScript> {
+    let settings = &config.lifecycle;
+    let called = || {
+        let name = asked.machine().and_then(|machine| machine.name.clone());
+        name.unwrap_or_else(|| asked.called())
+    };
+    let or_wait = |profile: &'c Option<String>, why: String| match profile {
+        Some(name) => Stage::Other(name),
+        None => Stage::Wait(why),
+    };
+    let Some(life) = asked.life() else {
+        return match config.default.unknown {
+            _ if asked.machine().is_some() => Ok(Stage::Own),
+            Unknown::Boot => Ok(Stage::Own),
+            Unknown::Discover => {
+                let why = format!("{} is not in the configuration yet: waiting", called());
+                Ok(or_wait(&settings.discovery, why))
+            }
+            Unknown::Ignore => Err(NoScript::NotForYou(format!(
+                "{} is not in the configuration, and unknown = \"ignore\"",
+                called()
+            ))),
+        };
+    };
+    let waits = || format!("{} is {}: {}", called(), life.state, life.says);
+    Ok(match life.state {
+        State::Discovered => or_wait(&settings.discovery, waits()),
+        State::Accepted | State::Released if settings.wipe => or_wait(&settings.agent, waits()),
+        State::Accepted | State::Released | State::Ready | State::Maintenance | State::Failed => {
+            Stage::Wait(waits())
+        }
+        State::Allocated | State::Installing => Stage::Own,
+        State::Running => {
+            let own = asked.machine().and_then(|machine| machine.profile.as_ref());
+            let profile = own.or(config.default.profile.as_ref());
+            if profile.is_some_and(|name| settings.live.contains(name)) {
+                Stage::Own
+            } else {
+                return Err(NoScript::NotForYou(format!("{} runs: it boots from its disk", called())));
+            }
+        }
+        State::Ignored => return Err(NoScript::NotForYou(format!("{} is ignored", called()))),
+    })
+}
+
+#[cfg(test)]
+mod tests;

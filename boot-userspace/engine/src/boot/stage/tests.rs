@@ -1,0 +1,96 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use boot_common::Mac;
+
+use super::*;
+use crate::boot::plan::{Plan, Planner};
+use crate::config::{Machine, parse};
+use crate::machines::{Life, Machines};
+
+const CONFIG: &str = r#"
+    [[interface]]
+    name = "eth1"
+    dhcp = "proxy"
+    [[profile]]
+    name = "talos"
+    kernel = "talos/vmlinuz"
+    [[profile]]
+    name = "agent"
+    kernel = "agent/vmlinuz"
+    args = "wipe"
+    [[profile]]
+    name = "ram"
+    kernel = "ram/vmlinuz"
+    [default]
+    profile = "talos"
+    unknown = "discover"
+    [lifecycle]
+    agent = "agent"
+    live = ["ram"]
+"#;
+
+const CARD: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+/// In one line, what a machine of the registry boots.
+fn boots(config: &str, state: Option<State>, profile: Option<&str>) -> String {
+    let machines = Machines::default();
+    if let Some(state) = state {
+        let machine = Machine {
+            macs: vec![CARD],
+            name: Some("node1".to_owned()),
+            profile: profile.map(str::to_owned),
+            args: "own=1".to_owned(),
+            ..Machine::default()
+        };
+        let life = Life { record: 1, state, says: "a reason".into() };
+        machines.put_alive(None, Arc::new(machine), life).unwrap();
+    }
+    let client_ip = "10.1.1.40".parse().unwrap();
+    let asked = Asked {
+        uuid: None,
+        mac: Some(CARD),
+        asker: machines.asker(client_ip, Some(CARD), None),
+        domain: None,
+        hostname: None,
+        serial: None,
+        arch: None,
+        platform: None,
+        client_ip,
+        server: SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
+    };
+    match Planner::new(parse(config, "test").unwrap()).unwrap().plan(&asked) {
+        Ok(Plan::Boot(plan)) => format!("{} {}", plan.kernel, plan.args),
+        Ok(Plan::Wait(why)) => format!("waits: {why}"),
+        Err(why) => format!("not from here: {why}"),
+    }
+}
+
+#[test]
+fn the_state_decides_what_a_machine_boots() {
+    for (state, expected) in [
+        (None, "waits: 02:00:00:00:00:01 is not in the configuration yet: waiting"),
+        (Some(State::Discovered), "waits: node1 is discovered: a reason"),
+        (Some(State::Accepted), "agent/vmlinuz wipe"),
+        (Some(State::Ready), "waits: node1 is ready: a reason"),
+        (Some(State::Allocated), "talos/vmlinuz own=1"),
+        (Some(State::Installing), "talos/vmlinuz own=1"),
+        (Some(State::Running), "not from here: node1 runs: it boots from its disk"),
+        (Some(State::Released), "agent/vmlinuz wipe"),
+        (Some(State::Maintenance), "waits: node1 is maintenance: a reason"),
+        (Some(State::Ignored), "not from here: node1 is ignored"),
+        (Some(State::Failed), "waits: node1 is failed: a reason"),
+    ] {
+        assert_eq!(boots(CONFIG, state, None), expected, "{state:?}");
+    }
+}
+
+#[test]
+fn the_configuration_says_who_is_told_apart() {
+    let discovers = CONFIG.replace("[lifecycle]", "[lifecycle]\n    discovery = \"ram\"");
+    assert_eq!(boots(&discovers, None, None), "ram/vmlinuz ");
+    assert_eq!(boots(&discovers, Some(State::Discovered), None), "ram/vmlinuz ");
+    assert_eq!(boots(CONFIG, Some(State::Running), Some("ram")), "ram/vmlinuz own=1");
+    let unwiped = CONFIG.replace("[lifecycle]", "[lifecycle]\n    wipe = false");
+    assert_eq!(boots(&unwiped, Some(State::Released), None), "waits: node1 is released: a reason");
+}

@@ -1,0 +1,114 @@
+//! A machine of the registry: what people write of it, checked by the rules of `[[machine]]`.
+
+use std::collections::BTreeMap;
+
+use super::checked::{Config, Machine, RelayPort};
+use super::{address, bytes, name, value};
+
+/// What people may write of a machine of the registry, as texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registered {
+    /// As `name` of `[[machine]]`.
+    pub name: Option<String>,
+    /// As `mac`.
+    pub macs: Vec<String>,
+    /// As `uuid`.
+    pub uuid: Option<String>,
+    /// As `circuit_id` and `remote_id` of `relay_port`.
+    pub relay_port: Option<(String, Option<String>)>,
+    /// As `ip`.
+    pub ip: Option<String>,
+    /// As `profile`.
+    pub profile: Option<String>,
+    /// As `args`.
+    pub args: String,
+    /// As `labels`.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Registered {
+    /// The machine.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its key.
+    pub fn check(&self, config: &Config) -> Result<Machine, Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut said = |key: &str, why: String| wrong.push(format!("{key}: {why}"));
+        let mut machine =
+            Machine { args: self.args.clone(), labels: self.labels.clone(), ..Machine::default() };
+        for text in &self.macs {
+            match address::mac(text) {
+                Ok(mac) if machine.macs.contains(&mac) => said("mac", format!("{mac} is there twice")),
+                Ok(mac) => machine.macs.push(mac),
+                Err(why) => said("mac", why),
+            }
+        }
+        if let Some(text) = &self.name {
+            machine.name = name::machine(text).map_err(|why| said("name", why)).ok();
+        }
+        if let Some(text) = &self.uuid {
+            machine.uuid = bytes::uuid(text).map_err(|why| said("uuid", why)).ok();
+        }
+        if let Some((circuit, remote)) = &self.relay_port {
+            let circuit = bytes::relay_value(circuit).map_err(|why| said("relay_port.circuit_id", why));
+            let remote = remote.as_ref().map(|text| bytes::relay_value(text)).transpose();
+            let remote = remote.map_err(|why| said("relay_port.remote_id", why));
+            if let (Ok(circuit_id), Ok(remote_id)) = (circuit, remote) {
+                machine.relay_port = Some(RelayPort { circuit_id, remote_id });
+            }
+        }
+        if let Some(text) = &self.ip {
+            machine.ip = address::host(text)
+                .and_then(|ip| accept(config, ip).map(|()| ip))
+                .map_err(|why| said("ip", why))
+                .ok();
+        }
+        if let Some(text) = &self.profile {
+            if config.profiles.contains_key(text) {
+                machine.profile = Some(text.clone());
+            } else {
+                said(
+                    "profile",
+                    format!(
+                        "there is no profile {}; write a [[profile]] with this name or name another",
+                        value::quoted(text)
+                    ),
+                );
+            }
+        }
+        if let Err(why) = value::args(&self.args) {
+            said("args", why);
+        }
+        for (key, text) in &self.labels {
+            if let Err(why) = value::label_text(text) {
+                said(&format!("labels.{key}"), why);
+            }
+        }
+        if self.macs.is_empty() && self.uuid.is_none() && self.relay_port.is_none() {
+            said(
+                "mac",
+                "nothing tells this machine from others: give it a MAC, a uuid or a relay_port".to_owned(),
+            );
+        }
+        if wrong.is_empty() { Ok(machine) } else { Err(wrong) }
+    }
+}
+
+/// Whether a machine can have this address.
+fn accept(config: &Config, ip: std::net::Ipv4Addr) -> Result<(), String> {
+    if config.subnets.is_empty() {
+        return Ok(());
+    }
+    let Some(subnet) = config.subnets.iter().find(|subnet| subnet.cidr.contains(&ip)) else {
+        return Err(format!("{ip} is in no [[subnet]]"));
+    };
+    let is_edge =
+        subnet.cidr.prefix_len() < 31 && (ip == subnet.cidr.network() || ip == subnet.cidr.broadcast());
+    if is_edge || subnet.router == Some(ip) {
+        return Err(format!(
+            "{ip} is the router's, the network's or the broadcast address of {}",
+            subnet.cidr
+        ));
+    }
+    Ok(())
+}
