@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod machines;
 mod now;
 pub mod policy;
+pub mod registry;
 pub mod reload;
 mod restore;
 #[cfg(test)]

@@ -13,10 +13,10 @@ pub enum Observed {
     Time,
     /// It has fetched the kernel of its profile.
     Kernel,
-    /// Its system, or the agent, says that it is done. The text is its own.
-    Done(String),
-    /// Its system, or the agent, says that it has failed.
-    Broken(String),
+    /// The agent says that it is done, or why it has failed, in its own words.
+    Agent(Result<String, String>),
+    /// The system that it has booted says that it runs, or why it has failed, in its own words.
+    Home(Result<String, String>),
     /// Its BMC says whether it is on.
     Power {
         /// On.
@@ -99,12 +99,14 @@ impl Status {
     /// Takes down what was seen. What says nothing in this state is not kept.
     pub(super) fn observe(&mut self, observed: Observed) {
         use State::{Accepted, Allocated, Installing, Released};
+        let is_installed = matches!(self.state, Allocated | Installing);
         match observed {
             Observed::Time => {}
             Observed::Kernel => self.kernel |= self.state == Allocated,
-            Observed::Done(text) if self.expects_report() => self.report = Some(Ok(text)),
-            Observed::Broken(text) if self.expects_report() => self.report = Some(Err(text)),
-            Observed::Done(_) | Observed::Broken(_) => {}
+            Observed::Agent(report) if self.state.boots_agent() => self.report = Some(report),
+            // Whether it was seen to fetch its kernel or not: that may have gone by.
+            Observed::Home(report) if is_installed => self.report = Some(report),
+            Observed::Agent(_) | Observed::Home(_) => {}
             Observed::Power { on, at } => {
                 if self.power[0].is_some_and(|(_, last)| last >= at) {
                     return;
@@ -117,12 +119,6 @@ impl Status {
                 }
             }
         }
-    }
-
-    /// Whether the machine, or the agent on it, is to say when it is done.
-    fn expects_report(&self) -> bool {
-        // Who has not fetched its kernel repeats what the agent has said.
-        self.state.boots_agent() || self.state == State::Installing
     }
 
     /// Whether the machine is on, as far as the BMC is believed: after two readings that agree.

@@ -21,36 +21,48 @@ fn status(state: State) -> Status {
     }
 }
 
-fn observed() -> [(&'static str, Observed); 5] {
+fn observed() -> [(&'static str, Observed); 7] {
+    let (well, badly) = (|| Ok("ok".to_owned()), || Err("no disk".to_owned()));
     [
         ("time", Observed::Time),
         ("kernel", Observed::Kernel),
-        ("done", Observed::Done("ok".to_owned())),
-        ("broken", Observed::Broken("no disk".to_owned())),
+        ("wiped", Observed::Agent(well())),
+        ("unwiped", Observed::Agent(badly())),
+        ("done", Observed::Home(well())),
+        ("broken", Observed::Home(badly())),
         ("power", Observed::Power { on: true, at: NOW + 1 }),
     ]
 }
 
 /// What becomes of a machine that was in each state, in the order of [`State::ALL`]: with nobody's decision, in the pool, and
 /// to run. Who comes back from maintenance, or is not ignored any more, ran before.
-const TABLE: [(&str, &str); 15] = [
+const TABLE: [(&str, &str); 21] = [
     ("hold time", "discovered accepted ready released released released released released released failed"),
     ("hold kernel", "discovered accepted ready released released released released released released failed"),
-    ("hold done", "discovered ready ready ready ready ready ready ready ready failed"),
-    ("hold broken", "discovered failed ready failed failed failed failed failed failed failed"),
+    ("hold wiped", "discovered ready ready ready ready ready ready ready ready failed"),
+    ("hold unwiped", "discovered failed ready failed failed failed failed failed failed failed"),
+    ("hold done", "discovered accepted ready released released released released released released failed"),
+    ("hold broken", "discovered accepted ready released released released released released released failed"),
     ("hold power", "discovered accepted ready released released released released released released failed"),
     ("pool time", "accepted accepted ready released released released released released released failed"),
     ("pool kernel", "accepted accepted ready released released released released released released failed"),
-    ("pool done", "ready ready ready ready ready ready ready ready ready failed"),
-    ("pool broken", "failed failed ready failed failed failed failed failed failed failed"),
+    ("pool wiped", "ready ready ready ready ready ready ready ready ready failed"),
+    ("pool unwiped", "failed failed ready failed failed failed failed failed failed failed"),
+    ("pool done", "accepted accepted ready released released released released released released failed"),
+    ("pool broken", "accepted accepted ready released released released released released released failed"),
     ("pool power", "accepted accepted ready released released released released released released failed"),
     ("run time", "accepted accepted allocated allocated installing running released running running failed"),
     (
         "run kernel",
         "accepted accepted installing installing installing running released running running failed",
     ),
-    ("run done", "allocated allocated allocated allocated running running allocated running running failed"),
-    ("run broken", "failed failed allocated allocated failed running failed running running failed"),
+    (
+        "run wiped",
+        "allocated allocated allocated allocated installing running allocated running running failed",
+    ),
+    ("run unwiped", "failed failed allocated allocated installing running failed running running failed"),
+    ("run done", "accepted accepted running running running running released running running failed"),
+    ("run broken", "accepted accepted failed failed failed running released running running failed"),
     ("run power", "accepted accepted allocated allocated installing running released running running failed"),
 ];
 
@@ -103,7 +115,8 @@ fn the_whole_circle_with_who_when_and_why() {
     let mut machine = Status::new(State::Discovered, "it asked for the first time".to_owned(), NOW);
     let mut wanted = Intent::default();
     let mut went = Vec::new();
-    let done = || Observed::Done(String::new());
+    let done = || Observed::Home(Ok(String::new()));
+    let wiped = || Observed::Agent(Ok(String::new()));
     let mut now = NOW;
     let mut go = |order: Option<Order>, observed: Observed, machine: &mut Status, wanted: &mut Intent| {
         now += 10;
@@ -114,20 +127,20 @@ fn the_whole_circle_with_who_when_and_why() {
         went.extend(stepped.changes.iter().map(|past| past.to.name()));
     };
     go(Some(Order::Accept), Observed::Time, &mut machine, &mut wanted);
-    go(None, done(), &mut machine, &mut wanted);
+    go(None, wiped(), &mut machine, &mut wanted);
     go(Some(Order::Allocate), Observed::Time, &mut machine, &mut wanted);
     go(None, Observed::Kernel, &mut machine, &mut wanted);
     go(None, done(), &mut machine, &mut wanted);
     go(Some(Order::Reinstall), Observed::Time, &mut machine, &mut wanted);
     go(None, Observed::Kernel, &mut machine, &mut wanted);
-    go(None, Observed::Broken("disk full".to_owned()), &mut machine, &mut wanted);
+    go(None, Observed::Home(Err("disk full".to_owned())), &mut machine, &mut wanted);
     go(Some(Order::Reinstall), Observed::Kernel, &mut machine, &mut wanted);
     go(None, Observed::Kernel, &mut machine, &mut wanted);
     go(None, done(), &mut machine, &mut wanted);
     go(Some(Order::Release), Observed::Time, &mut machine, &mut wanted);
-    go(None, done(), &mut machine, &mut wanted);
+    go(None, wiped(), &mut machine, &mut wanted);
     go(Some(Order::Wipe), Observed::Time, &mut machine, &mut wanted);
-    go(None, done(), &mut machine, &mut wanted);
+    go(None, wiped(), &mut machine, &mut wanted);
     assert_eq!(
         went,
         [

@@ -1,0 +1,155 @@
+//! The machines that people and rules manage while xpxe runs, beside those of the configuration.
+//!
+//! A [`Record`] is one of them: what people say of it ([`Spec`]), what is wanted of it and where it stands. The
+//! [`Registry`] finds records and says when one is to be looked at; what changes one stores it first, and puts it here when
+//! that is done.
+
+mod query;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::config::Machine;
+use crate::lifecycle::{Rules, State};
+use crate::machines::MachineId;
+
+pub use query::Query;
+pub use record::{Record, Spec, SwitchPort};
+
+/// Whether a record's machine is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As this machine.
+    Served(MachineId),
+    /// It is not, for this reason: something of its is another machine's, of the configuration for example.
+    Shadowed(String),
+}
+
+/// A record with what it is served as.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is stored.
+    pub record: Arc<Record>,
+    /// What it was checked to be.
+    pub machine: Arc<Machine>,
+    /// Whether it is served.
+    pub place: Place,
+}
+
+/// The records.
+#[derive(Debug, Default)]
+pub struct Registry {
+    entries: BTreeMap<u64, Entry>,
+    /// In lower case.
+    names: HashMap<String, u64>,
+    /// When a record is to be looked at next, in Unix seconds.
+    due: BTreeSet<(u64, u64)>,
+    due_of: HashMap<u64, u64>,
+    counts: BTreeMap<State, usize>,
+    overdue: BTreeSet<u64>,
+    last_id: u64,
+    revision: u64,
+}
+
+impl Registry {
+    /// Puts a record in the place of what it was.
+    pub fn put(&mut self, entry: Entry, rules: &Rules) {
+        let record = Arc::clone(&entry.record);
+        self.remove(record.id);
+        self.last_id = self.last_id.max(record.id);
+        self.revision = self.revision.max(record.revision);
+        self.names.extend(record.spec.name.as_ref().map(|name| (name.to_lowercase(), record.id)));
+        *self.counts.entry(record.status.state).or_default() += 1;
+        if record.status.is_overdue {
+            self.overdue.insert(record.id);
+        }
+        if let Some(due) = record.due(rules) {
+            self.due.insert((due, record.id));
+            self.due_of.insert(record.id, due);
+        }
+        self.entries.insert(record.id, entry);
+    }
+
+    /// Removes a record.
+    pub fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(name) = &entry.record.spec.name {
+            self.names.remove(&name.to_lowercase());
+        }
+        if let Some(due) = self.due_of.remove(&id) {
+            self.due.remove(&(due, id));
+        }
+        self.overdue.remove(&id);
+        if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
+            *count -= 1;
+        }
+        Some(entry)
+    }
+
+    /// A record.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// The record with this name, without regard to case.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Entry> {
+        self.get(*self.names.get(&name.to_lowercase())?)
+    }
+
+    /// All records from behind a number on, in the order of their numbers.
+    pub fn after(&self, id: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.range(id.saturating_add(1)..).map(|(_, entry)| entry)
+    }
+
+    /// The number of the next record.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.last_id + 1
+    }
+
+    /// The number of the next change.
+    #[must_use]
+    pub fn next_revision(&self) -> u64 {
+        self.revision + 1
+    }
+
+    /// Takes down that a change had this number, though its record is not there any more.
+    pub fn note_revision(&mut self, revision: u64) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// The records that are to be looked at by now, at most so many. `now` is in Unix seconds.
+    #[must_use]
+    pub fn due(&self, now: u64, most: usize) -> Vec<u64> {
+        self.due.range(..=(now, u64::MAX)).take(most).map(|(_, id)| *id).collect()
+    }
+
+    /// How many records are in each state.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(State, usize)> {
+        State::ALL.map(|state| (state, self.counts.get(&state).copied().unwrap_or(0))).to_vec()
+    }
+
+    /// How many are in their state for longer than they should be.
+    #[must_use]
+    pub fn count_overdue(&self) -> usize {
+        self.overdue.len()
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

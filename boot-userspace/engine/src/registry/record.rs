@@ -1,0 +1,121 @@
+//! A machine of the registry, as it is stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Machine, Registered};
+use crate::lifecycle::{Intent, Observed, Rules, Status, Stepped, step};
+use crate::machines::Life;
+
+/// A switch port, as a relay names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchPort {
+    /// As in the configuration.
+    pub circuit_id: String,
+    /// As in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+}
+
+/// What people say of a machine. The keys are those of `[[machine]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Its MAC addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mac: Vec<String>,
+    /// Its SMBIOS UUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Its switch port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay_port: Option<SwitchPort>,
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Its profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Its kernel arguments.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub args: String,
+}
+
+/// A machine of the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number, which no other machine ever has.
+    pub id: u64,
+    /// How often it was changed: who changes it says what he has read.
+    pub version: u64,
+    /// The number of its last change among those of all machines.
+    pub revision: u64,
+    /// What people say of it.
+    pub spec: Spec,
+    /// What is wanted of it.
+    pub intent: Intent,
+    /// Where it stands.
+    pub status: Status,
+}
+
+impl Spec {
+    /// The machine as it is served.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(&self, config: &Config) -> Result<Machine, Vec<String>> {
+        let port = self.relay_port.clone();
+        let registered = Registered {
+            name: self.name.clone(),
+            macs: self.mac.clone(),
+            uuid: self.uuid.clone(),
+            relay_port: port.map(|port| (port.circuit_id, port.remote_id)),
+            ip: self.ip.clone(),
+            profile: self.profile.clone(),
+            args: self.args.clone(),
+            labels: self.labels.clone(),
+        };
+        registered.check(config)
+    }
+}
+
+impl Record {
+    /// How people call it: by its name, or else by what it is known by.
+    #[must_use]
+    pub fn called(&self) -> String {
+        let Spec { name, mac, uuid, .. } = &self.spec;
+        let known = name.as_ref().or(mac.first()).or(uuid.as_ref());
+        known.cloned().unwrap_or_else(|| format!("machine {}", self.id))
+    }
+
+    /// What decides what it boots.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        Life { record: self.id, state: self.status.state, says: self.status.waits.as_str().into() }
+    }
+
+    /// The record after something was seen of its machine, and what that has done; nothing if it is as it was.
+    #[must_use]
+    pub fn observe(&self, rules: &Rules, observed: Observed, by: &str, now: u64) -> Option<(Self, Stepped)> {
+        let mut after = self.clone();
+        let stepped = step(rules, &self.intent, &mut after.status, observed, by, now);
+        (after != *self).then_some((after, stepped))
+    }
+
+    /// When it is to be looked at though nothing happens, in Unix seconds.
+    pub(super) fn due(&self, rules: &Rules) -> Option<u64> {
+        let status = &self.status;
+        let limit = rules.limits.get(&status.state).filter(|_| !status.is_overdue);
+        let overdue = limit.map(|limit| status.since + limit + 1);
+        let again = (status.next_try > 0).then_some(status.next_try);
+        overdue.into_iter().chain(again).min()
+    }
+}
