@@ -23,7 +23,8 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::file_id::{FileId, remove};
-use super::{Change, FILE, Lease, Location, StoreError, lease, write};
+use super::{Change, FILE, Lease, Location, StoreError, lease, machines, write};
+use boot_engine::registry::Record;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
@@ -94,6 +95,50 @@ impl Database {
             transaction.commit().await
         })
         .await
+    }
+
+    /// See [`Store::machines`](super::Store::machines).
+    pub(super) async fn machines(&self) -> Result<Vec<(i64, Result<Record, String>)>, StoreError> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map_or(i64::MIN, |(id, _)| *id);
+            let rows = self.with(async |connection| machines::page(connection, after).await).await?;
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            all.extend(rows.iter().map(machines::read));
+        }
+    }
+
+    /// See [`Store::put_machines`](super::Store::put_machines).
+    pub(super) async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
+        self.durably(async |connection| machines::put(connection, records).await).await
+    }
+
+    /// See [`Store::delete_machine`](super::Store::delete_machine).
+    pub(super) async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
+        self.durably(async |connection| machines::delete(connection, id).await).await
+    }
+
+    /// Changes something in a database that has its name before and after that.
+    async fn durably(
+        &self,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> sqlx::Result<()>,
+    ) -> Result<(), StoreError> {
+        let is_kept = || match self.fate() {
+            Fate::Kept => Ok(()),
+            // Who writes leases writes it anew, at once.
+            Fate::Deleted => Err(self.location.busy()),
+            Fate::Replaced => Err(self.location.replaced()),
+        };
+        is_kept()?;
+        self.with(async |connection| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            change(&mut transaction).await?;
+            transaction.commit().await
+        })
+        .await?;
+        is_kept()
     }
 
     /// Writes to the disk as [`Database::commit`] does, and changes nothing.
@@ -210,13 +255,15 @@ impl Database {
     /// gets the name when it is whole.
     async fn write_anew(&self) -> Result<usize, StoreError> {
         let leases = self.leases().await?;
+        let machines: Vec<Record> =
+            self.machines().await?.into_iter().filter_map(|(_, record)| record.ok()).collect();
         let explain = |error| self.location.explain_io(error);
         let (file, new) = (&self.location.file, self.location.beside("-new"));
         for ending in ["", "-wal", "-shm"] {
             remove(&beside(&new.file, ending)).map_err(explain)?;
         }
         create(OpenOptions::new().create_new(true), &new.file).map_err(explain)?;
-        fill(&new, &leases).await?;
+        fill(&new, &leases, &machines).await?;
         let mut place = self.place().await?;
         // A new database must not be read with the old one's log.
         for ending in ["-wal", "-shm"] {
@@ -243,7 +290,7 @@ impl Database {
 }
 
 /// Writes leases into a database that is empty, and closes it.
-async fn fill(location: &Location, leases: &[Lease]) -> Result<(), StoreError> {
+async fn fill(location: &Location, leases: &[Lease], records: &[Record]) -> Result<(), StoreError> {
     let mut connection = begin(location).await?;
     let filled = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -251,6 +298,7 @@ async fn fill(location: &Location, leases: &[Lease]) -> Result<(), StoreError> {
             let changes: Vec<Change> = some.iter().cloned().map(Change::Put).collect();
             write::changes(&mut transaction, &changes).await?;
         }
+        machines::put(&mut transaction, records).await?;
         transaction.commit().await?;
         connection.close().await
     };

@@ -14,6 +14,7 @@ mod journal;
 mod kept_tests;
 mod lease;
 mod loss;
+mod machines;
 mod overlay;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,8 @@ use database::Database;
 use journal::Found;
 use loss::Loss;
 use writer::Writer;
+
+use boot_engine::registry::Record;
 
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
@@ -198,6 +201,33 @@ impl Store {
     pub async fn settle(&self) -> Result<(), StoreError> {
         let writer = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
         self.wait(writer.settle()).await
+    }
+
+    /// The machines of the registry, in the order of their numbers. A row that cannot be read says why.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn machines(&self) -> Result<Vec<(i64, Result<Record, String>)>, StoreError> {
+        self.database.machines().await
+    }
+
+    /// Stores machines of the registry in the place of what they were, all or none. When it returns `Ok` they survive a
+    /// power cut.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
+        let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
+        self.database.put_machines(records).await
+    }
+
+    /// Removes a machine of the registry, in the same way.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
+        let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
+        self.database.delete_machine(id).await
     }
 
     /// Closes the store, so that the database has everything and no write-ahead log is left.
