@@ -13,6 +13,7 @@ pub mod log;
 pub mod misfits;
 mod notify;
 mod operator;
+mod registry;
 mod reload;
 pub mod request;
 mod served_link;

@@ -54,6 +54,20 @@ impl Daemon {
                 self.stored_since = None;
                 drop(reply.send(done));
             }
+            Ask::PutMachine { id, machine, life, reply } => {
+                let before: HashMap<u32, LinkEntry> = self.engine.link_entries().collect();
+                let put = self.engine.put_machine(id, machine, life, now());
+                self.act();
+                self.tell_changed_links(&before);
+                drop(reply.send(put));
+            }
+            Ask::RemoveMachine(id, reply) => {
+                let before: HashMap<u32, LinkEntry> = self.engine.link_entries().collect();
+                self.engine.remove_machine(id, now());
+                self.act();
+                self.tell_changed_links(&before);
+                reply.send(()).ok();
+            }
             Ask::Packets(reply) => drop(reply.send(self.packets())),
             Ask::Stats(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
@@ -82,14 +96,19 @@ impl Daemon {
         debug!(written = written.len(), removed = gone.len(), "tables after the reload");
         self.execute(written);
         self.settle().await;
+        self.tell_changed_links(&before);
+        self.execute(gone);
+        self.settle().await;
+        self.events.pass_on(&mut self.engine);
+    }
+
+    /// Tells the kernel of interfaces that are others than before.
+    fn tell_changed_links(&mut self, before: &HashMap<u32, LinkEntry>) {
         let links: Vec<(u32, LinkEntry)> =
             self.engine.link_entries().filter(|(ifindex, link)| before.get(ifindex) != Some(link)).collect();
         for (ifindex, link) in links {
             self.tell_link(ifindex, link);
         }
-        self.execute(gone);
-        self.settle().await;
-        self.events.pass_on(&mut self.engine);
     }
 
     /// Reads what is stored elsewhere, and comes back with it. What is stored meanwhile is remembered.

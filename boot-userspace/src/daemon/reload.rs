@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::misfits::misfits;
-use super::request::{Ask, ReloadRequest};
+use super::request::{Ask, RegistryHandle, ReloadRequest};
 use crate::files::BootFiles;
 use crate::host::link;
 use crate::host::live::Live;
@@ -53,6 +53,8 @@ pub(super) struct Reloader {
     pub(super) tftp_clients: Clients,
     /// Whose interfaces' addresses are those that machines find.
     pub(super) links: watch::Sender<Arc<Config>>,
+    /// Whose machines go behind those of the configuration.
+    pub(super) registry: RegistryHandle,
 }
 
 impl Reloader {
@@ -94,6 +96,7 @@ impl Reloader {
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));
         self.images.follow(&config);
+        self.registry.reloaded().await;
         if let (Some(tls), Some(settings), Some(certificate)) = (&self.tls, &config.http.tls, certificate) {
             tls.replace(settings, certificate);
         }

@@ -19,10 +19,11 @@ use super::limit::Limit;
 use super::link_monitor::{LinkMonitor, Monitored};
 use super::misfits::{Misfits, misfits};
 use super::reload::{Load, REQUESTS, Reloader};
+use super::request::RegistryHandle;
 use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
-use super::{log, notify, unheard};
+use super::{log, notify, registry, unheard};
 use crate::fastpath::{self, Found};
 use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock::now;
@@ -102,6 +103,7 @@ pub async fn serve(
     let loader =
         |firmware| files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string());
     let machines = Machines::new(config.machines.iter().cloned())?;
+    let records = registry::load(&store, &machines, &config).await?;
     let policy = Policy::new(Arc::clone(&config), machines.clone(), served, loader);
     let mut engine = Engine::new(policy, &store.leases().await?, now());
 
@@ -202,6 +204,16 @@ pub async fn serve(
     }
     let images = Images::new(&config, Arc::clone(&events));
     images.look_over();
+    let (registry, registry_asks) = RegistryHandle::new();
+    let keeper = registry::Keeper::new(
+        records,
+        store.clone(),
+        machines.clone(),
+        scripts.clone(),
+        stream.clone(),
+        daemon.asks(),
+    );
+    delivery.spawn(keeper.run(registry_asks));
     let (reloads, requests) = mpsc::channel(REQUESTS);
     let reloader = Reloader {
         load: Arc::new(load),
@@ -215,6 +227,7 @@ pub async fn serve(
         link_key: key,
         tftp_clients,
         links: links_follow,
+        registry: registry.clone(),
     };
     tokio::spawn(reloader.run(requests));
     let scripts = Arc::new(scripts);
@@ -234,6 +247,7 @@ pub async fn serve(
         events,
         history,
         tokens: Arc::clone(&tokens),
+        registry: registry.clone(),
     };
     let connections = Arc::<http::ConnectionStats>::default();
     let sources = Sources {
@@ -248,7 +262,9 @@ pub async fn serve(
     let settings = config.http.clone();
     let served = Arc::clone(&connections);
     let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, served, sink).await });
-    let routes = http::admin::router(daemon.asks()).merge(http::admin::reload_router(reloads.clone()));
+    let routes = http::admin::router(daemon.asks())
+        .merge(http::admin::reload_router(reloads.clone()))
+        .merge(http::machines::router(registry));
     tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));

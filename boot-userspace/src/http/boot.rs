@@ -156,6 +156,11 @@ pub(super) async fn script(
     let from = ends.client.ip();
     let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
     let asked = site.for_ipxe(asked, &method);
+    if asked.asker.known.is_none()
+        && let Some(mac) = asked.mac
+    {
+        site.registry.sighted(mac, asked.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()));
+    }
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }

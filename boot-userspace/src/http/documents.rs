@@ -17,10 +17,12 @@ use boot_engine::boot::plan::{Asked, NoScript};
 use boot_engine::boot::token::NoSecret;
 use boot_engine::config::{Arch, DocumentKind, parse_uuid};
 use boot_engine::events::{Document, Machine, PhoneHome, Step};
+use boot_engine::lifecycle::Observed;
 use boot_engine::machines::Asker;
 
 use super::receipt::{Receipt, Receipts};
 use super::{Ends, Site, boot, shown};
+use crate::daemon::request::RegistryAsk;
 
 /// How many characters are taken of what a machine says of its boot.
 const LONGEST_TEXT: usize = 255;
@@ -124,16 +126,27 @@ fn owe(site: &Site, asked: &Asked, kind: DocumentKind, receipts: Option<Receipts
     Ok(())
 }
 
+/// Who reports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reporter {
+    /// The system that a machine has booted.
+    System,
+    /// The agent, which takes inventories and wipes.
+    Agent,
+}
+
+type Reported = Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>;
+
 /// By a form, as cloud-init's `phone_home` sends it: a machine that says nothing of a failure has none.
 pub(super) async fn phone_home_by_form(
     site: State<Site>,
     ends: ConnectInfo<Ends>,
     uri: Uri,
     headers: HeaderMap,
-    form: Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>,
+    form: Reported,
 ) -> Response {
     match form {
-        Ok(Form(form)) => report(&site, ends.0, &uri, &headers, form),
+        Ok(Form(form)) => report(Reporter::System, &site, ends.0, &uri, &headers, form).await,
         Err(error) => error.into_response(),
     }
 }
@@ -144,10 +157,39 @@ pub(super) async fn phone_home(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    report(&site, ends.0, &uri, &headers, Vec::new())
+    report(Reporter::System, &site, ends.0, &uri, &headers, Vec::new()).await
 }
 
-fn report(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, form: Vec<(String, String)>) -> Response {
+pub(super) async fn agent_report_by_form(
+    site: State<Site>,
+    ends: ConnectInfo<Ends>,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Reported,
+) -> Response {
+    match form {
+        Ok(Form(form)) => report(Reporter::Agent, &site, ends.0, &uri, &headers, form).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+pub(super) async fn agent_report(
+    site: State<Site>,
+    ends: ConnectInfo<Ends>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    report(Reporter::Agent, &site, ends.0, &uri, &headers, Vec::new()).await
+}
+
+async fn report(
+    from: Reporter,
+    site: &Site,
+    ends: Ends,
+    uri: &Uri,
+    headers: &HeaderMap,
+    form: Vec<(String, String)>,
+) -> Response {
     let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
     pairs.extend(form);
     let value = |name: &str| {
@@ -183,7 +225,20 @@ fn report(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, form: Vec<(St
             return (StatusCode::BAD_REQUEST, "status is success or failure\n").into_response();
         }
     };
+    let said = match &end {
+        PhoneHome::Failure(text) => Err(text.clone()),
+        PhoneHome::Success(text) => Ok(text.clone()),
+        PhoneHome::OfAnother { .. } => Ok(String::new()),
+    };
     site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
+    // It is answered when it is stored: who gets no answer says it again.
+    if let Some(life) = asked.life() {
+        let observed = if from == Reporter::Agent { Observed::Agent(said) } else { Observed::Home(said) };
+        let stored = site.registry.ask(|reply| RegistryAsk::Observed(life.record, observed, reply)).await;
+        if let Err(error) = stored {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")).into_response();
+        }
+    }
     ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use crate::files::{BootFiles, DocumentTokens};
+use crate::daemon::request::RegistryHandle;
+use crate::files::BootFiles;
 use crate::host::clock;
 use crate::images::Images;
 use boot_engine::boot::token::Token;
@@ -37,6 +39,7 @@ mod health;
 mod images;
 mod link_key;
 mod loaders;
+pub mod machines;
 pub mod metrics;
 mod multipart;
 mod outbox;
@@ -80,6 +83,8 @@ pub struct Site {
     pub events: Events,
     /// What the front for BSS remembers.
     pub history: Arc<fronts::History>,
+    /// Who keeps the registry of machines.
+    pub registry: RegistryHandle,
 }
 
 impl Site {
@@ -105,6 +110,7 @@ impl Site {
 /// The routes that machines need to boot; further routers may be merged with it.
 pub fn router(site: Site) -> Router {
     let tell_refused = middleware::from_fn_with_state(site.clone(), tell_refused);
+    let turn_away = middleware::from_fn_with_state(site.machines.clone(), turn_away);
     let see_through = middleware::from_fn_with_state(Arc::clone(&site.trusted_proxies), proxied::see_through);
     Router::new()
         .route("/boot.ipxe", get(boot::bootstrap))
@@ -113,6 +119,7 @@ pub fn router(site: Site) -> Router {
         .route("/documents/{who}/{name}", get(documents::document))
         .route("/documents/{who}/{token}/{name}", get(documents::document_for_token))
         .route("/phone-home", get(documents::phone_home).post(documents::phone_home_by_form))
+        .route("/agent/report", get(documents::agent_report).post(documents::agent_report_by_form))
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .route("/files/{*path}", get(files::file))
         .route("/tftp/{*path}", get(files::file))
@@ -122,6 +129,7 @@ pub fn router(site: Site) -> Router {
         .fallback(unrouted::nothing_there)
         .with_state(site)
         .layer(tell_refused)
+        .layer(turn_away)
         .layer(see_through)
 }
 
@@ -200,6 +208,22 @@ async fn tell_refused(State(site): State<Site>, request: axum::extract::Request,
         site.happened(site.machines.client_at(client).map(Machine::from), step);
     }
     response
+}
+
+/// Gives machines that are ignored nothing, whatever they ask for, and says nothing of it in the log.
+async fn turn_away(
+    State(machines): State<Machines>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
+    if machines.has_lives()
+        && let Some(client) = client.and_then(|client| machines.client_at(client))
+        && machines.is_ignored(client.mac)
+    {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    next.run(request).await
 }
 
 /// The two ends of a connection.

@@ -65,6 +65,7 @@ async fn rig_with(scripts: Arc<dyn Scripts + Send + Sync>, machines: Machines, e
         events,
         history: Arc::default(),
         tokens: Arc::default(),
+        registry: crate::daemon::request::RegistryHandle::none(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

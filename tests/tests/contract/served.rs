@@ -124,6 +124,7 @@ impl Files {
             events: Arc::new(()),
             history: Arc::default(),
             tokens: Arc::default(),
+            registry: boot_userspace::daemon::request::RegistryHandle::none(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

@@ -77,6 +77,7 @@ impl Served {
             readiness: Readiness::default(),
             history: Arc::default(),
             tokens: Arc::default(),
+            registry: boot_userspace::daemon::request::RegistryHandle::none(),
             events: Arc::new(()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -94,6 +94,23 @@ impl Registered {
     }
 }
 
+impl From<&Machine> for Registered {
+    fn from(machine: &Machine) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let port = machine.relay_port.as_ref();
+        Self {
+            name: machine.name.clone(),
+            macs: machine.macs.iter().map(ToString::to_string).collect(),
+            uuid: machine.uuid.map(bytes::uuid_text),
+            relay_port: port.map(|port| (text(&port.circuit_id), port.remote_id.as_deref().map(text))),
+            ip: machine.ip.map(|ip| ip.to_string()),
+            profile: machine.profile.clone(),
+            args: machine.args.clone(),
+            labels: machine.labels.clone(),
+        }
+    }
+}
+
 /// Whether a machine can have this address.
 fn accept(config: &Config, ip: std::net::Ipv4Addr) -> Result<(), String> {
     if config.subnets.is_empty() {

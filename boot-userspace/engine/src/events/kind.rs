@@ -68,6 +68,10 @@ kinds! {
     Ra "ra"
     /// A machine asks in a loop.
     Flood "flood"
+    /// A machine of the registry is in another state.
+    State "state"
+    /// A machine of the registry is in its state for too long.
+    Overdue "overdue"
     /// An image of the content store.
     Image "image"
     /// An operator took an address.

@@ -14,6 +14,7 @@ use super::files::{Document, Http, PhoneHome, Script, Tftp, Unheard};
 use super::images::Image;
 use crate::leases::pool::Pool;
 use crate::leases::state::HoldCause;
+use crate::lifecycle::{Past, State};
 
 /// One step of a boot, or what keeps machines from booting.
 #[derive(Clone, Debug)]
@@ -104,6 +105,17 @@ pub enum Step {
         /// How many answers it got within a minute.
         answers: u64,
     },
+    /// A machine of the registry is in another state.
+    BecameState(Box<Past>),
+    /// A machine of the registry is in its state for longer than it should be.
+    Overdue {
+        /// The state.
+        state: State,
+        /// For how many seconds it may be in it.
+        limit: u64,
+        /// What it waits for.
+        waits: Box<str>,
+    },
     /// An operator took a machine's address.
     LeaseDeleted {
         /// The address.
@@ -146,6 +158,8 @@ impl Step {
             Self::Image(_) => Kind::Image,
             Self::RouterAdvertised => Kind::Ra,
             Self::Flood { .. } => Kind::Flood,
+            Self::BecameState(_) => Kind::State,
+            Self::Overdue { .. } => Kind::Overdue,
             Self::LeaseDeleted { .. } => Kind::Delete,
             Self::LeasesImported(_) => Kind::Import,
         }

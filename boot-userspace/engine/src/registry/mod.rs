@@ -118,6 +118,11 @@ impl Registry {
         self.revision + 1
     }
 
+    /// Takes down that a record had this number, though it cannot be read.
+    pub fn note_id(&mut self, id: u64) {
+        self.last_id = self.last_id.max(id);
+    }
+
     /// Takes down that a change had this number, though its record is not there any more.
     pub fn note_revision(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);

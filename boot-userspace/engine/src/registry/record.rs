@@ -66,6 +66,14 @@ pub struct Record {
     pub status: Status,
 }
 
+impl From<&Machine> for Spec {
+    fn from(machine: &Machine) -> Self {
+        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels } = machine.into();
+        let relay_port = relay_port.map(|(circuit_id, remote_id)| SwitchPort { circuit_id, remote_id });
+        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args }
+    }
+}
+
 impl Spec {
     /// The machine as it is served.
     ///

@@ -100,6 +100,7 @@ async fn ask_for_everything() {
         events,
         history: Arc::default(),
         tokens: Arc::default(),
+        registry: crate::daemon::request::RegistryHandle::none(),
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();

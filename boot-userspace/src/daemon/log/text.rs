@@ -21,6 +21,7 @@ use boot_engine::events::{
     RefusedRequest, Script, Step, Tftp, Through, Unheard, WhyEnded,
 };
 use boot_engine::leases::Pool;
+use boot_engine::lifecycle::{Past, State};
 use boot_engine::tftp::Outcome;
 
 /// Writes an event's line.
@@ -133,6 +134,17 @@ pub(super) fn write(event: &BootEvent) {
         ),
         Step::Script { client, path, end } => write_script(whose, *client, path, end),
         Step::Document { client, path, end } => write_document(whose, *client, path, end),
+        Step::BecameState(past) => {
+            let Past { from, to, why, by: who, .. } = &**past;
+            let text = format_args!("{} instead of {from}: {why} (by {who})", to);
+            if *to == State::Failed {
+                warn!(step, by, %mac, name, state = to.name(), "{text}; xpxe machines show says more");
+            } else {
+                info!(step, by, %mac, name, state = to.name(), "{text}");
+            }
+        }
+        Step::Overdue { state, limit, waits } => warn!(step, by, %mac, name, state = state.name(), limit,
+            "{state} for longer than {limit} s (limits in [lifecycle]). It waits: {waits}"),
         Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),
         Step::Image(image) => write_image(step, image),

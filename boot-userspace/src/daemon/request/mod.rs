@@ -1,6 +1,7 @@
 //! What HTTP, the command line and the daemon's own watchers may ask the event loop.
 
 mod events;
+mod machines;
 
 use std::sync::Arc;
 
@@ -9,13 +10,15 @@ use boot_common::tables::Hook;
 use tokio::sync::oneshot;
 
 pub use events::{EventStream, Reader};
+pub use machines::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, Reply, View};
 
 use crate::store::StoreError;
-use boot_engine::config::Config;
+use boot_engine::config::{Config, Machine};
 use boot_engine::leases::Held;
 use boot_engine::leases::Lease;
 use boot_engine::leases::Pool;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
+use boot_engine::machines::{ChangeError, Life, MachineId};
 use boot_engine::policy::Loaders;
 use boot_engine::reload::Changes;
 
@@ -60,6 +63,19 @@ pub enum Ask {
         /// Gets whether that is done.
         reply: oneshot::Sender<Result<(), AskFailure>>,
     },
+    /// Add a machine of the registry, or change one that is there. It is stored already.
+    PutMachine {
+        /// Which, if it is there.
+        id: Option<MachineId>,
+        /// What it is.
+        machine: Arc<Machine>,
+        /// Where it is in its life.
+        life: Life,
+        /// Gets which it is.
+        reply: oneshot::Sender<Result<MachineId, ChangeError>>,
+    },
+    /// Remove a machine of the registry.
+    RemoveMachine(MachineId, oneshot::Sender<()>),
     /// How packets ended at each hook.
     Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
     /// What has been counted.

@@ -1,0 +1,264 @@
+//! What changes a record: it is stored first, then served, then answered.
+
+use std::sync::Arc;
+
+use boot_common::Mac;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::{Keeper, SELF, changed_by_people};
+use crate::daemon::request::{Ask, RegistryError, View};
+use crate::host::clock;
+use boot_engine::config::{Machine, parse_uuid};
+use boot_engine::events::{self, BootEvent, By, Sink as _, Step};
+use boot_engine::lifecycle::{Intent, Observed, Order, State, Status, Stepped};
+use boot_engine::machines::{ChangeError, Known, MachineId};
+use boot_engine::registry::{Entry, Place, Record, Spec};
+
+/// Who is behind an order through the API.
+const OPERATOR: &str = "operator";
+
+impl Keeper {
+    /// A record, by name, MAC, UUID, or number.
+    pub(super) fn find(&self, which: &str) -> Result<&Entry, RegistryError> {
+        let unknown = || RegistryError::Unknown(which.to_owned());
+        if let Some(entry) = self.registry.named(which) {
+            return Ok(entry);
+        }
+        match self.known(which) {
+            Some(Known { life: Some(life), .. }) => self.registry.get(life.record).ok_or_else(unknown),
+            Some(_) => Err(RegistryError::Configured(which.to_owned())),
+            None if self.configured(which).is_some() => Err(RegistryError::Configured(which.to_owned())),
+            None => which.parse().ok().and_then(|id| self.registry.get(id)).ok_or_else(unknown),
+        }
+    }
+
+    fn known(&self, which: &str) -> Option<Known> {
+        if let Ok(mac) = which.parse::<Mac>() {
+            return self.machines.by_mac(mac);
+        }
+        let uuid = parse_uuid(which).ok()?;
+        self.machines.asker([0, 0, 0, 0].into(), None, Some(uuid)).known
+    }
+
+    /// A machine of the configuration.
+    pub(super) fn configured(&self, which: &str) -> Option<Spec> {
+        if let Some(known) = self.known(which) {
+            return known.life.is_none().then(|| Spec::from(&*known.machine));
+        }
+        let is_named = |machine: &&Arc<Machine>| {
+            machine.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(which))
+        };
+        self.config().machines.iter().find(is_named).map(|machine| Spec::from(&**machine))
+    }
+
+    pub(super) async fn create(&mut self, spec: Spec) -> Result<View, RegistryError> {
+        let status = Status::new(State::Discovered, "somebody has added it".to_owned(), now());
+        let record = Record {
+            id: self.registry.next_id(),
+            version: 1,
+            revision: 0,
+            spec,
+            intent: Intent::default(),
+            status,
+        };
+        self.register(record).await
+    }
+
+    /// Adds a record, and accepts it if a rule says so.
+    pub(super) async fn register(&mut self, mut record: Record) -> Result<View, RegistryError> {
+        let machine = self.check(&record, None)?;
+        let mut by = SELF.to_owned();
+        if let Some(rule) = self.accepting_rule(&machine) {
+            record.intent = record.intent.after(&Order::Accept, &record.status)?;
+            by = rule;
+        }
+        let (record, stepped) = self.stepped(record, &by);
+        self.commit(record, machine, &stepped, &by).await
+    }
+
+    pub(super) async fn put_spec(
+        &mut self,
+        which: &str,
+        version: Option<u64>,
+        spec: Spec,
+    ) -> Result<View, RegistryError> {
+        let entry = self.current(which, version)?;
+        if entry.record.spec == spec {
+            return Ok(self.view(entry));
+        }
+        let record = Record { spec, ..changed_by_people(&entry.record) };
+        let own = served(&entry.place);
+        let machine = self.check(&record, own)?;
+        self.commit(record, machine, &Stepped::default(), OPERATOR).await
+    }
+
+    pub(super) async fn order(
+        &mut self,
+        which: &str,
+        version: Option<u64>,
+        order: &Order,
+    ) -> Result<View, RegistryError> {
+        let entry = self.current(which, version)?;
+        let intent = entry.record.intent.after(order, &entry.record.status)?;
+        if intent == entry.record.intent {
+            return Ok(self.view(entry));
+        }
+        let machine = Arc::clone(&entry.machine);
+        let record = Record { intent, ..changed_by_people(&entry.record) };
+        let (record, stepped) = self.stepped(record, OPERATOR);
+        self.commit(record, machine, &stepped, OPERATOR).await
+    }
+
+    pub(super) async fn delete(&mut self, which: &str, version: Option<u64>) -> Result<View, RegistryError> {
+        let entry = self.current(which, version)?.clone();
+        let id = entry.record.id;
+        self.store.delete_machine(id).await?;
+        self.registry.remove(id);
+        if let Some(machine) = served(&entry.place) {
+            let (reply, done) = oneshot::channel();
+            if self.asks.send(Ask::RemoveMachine(machine, reply)).await.is_ok() {
+                drop(done.await);
+            }
+        }
+        Ok(self.view(&entry))
+    }
+
+    /// Takes down what was seen of a machine. What changes nothing costs nothing.
+    pub(super) async fn observe(
+        &mut self,
+        id: u64,
+        observed: Observed,
+        by: &str,
+    ) -> Result<(), RegistryError> {
+        let Some(entry) = self.registry.get(id) else {
+            return Err(RegistryError::Unknown(id.to_string()));
+        };
+        let Some((record, stepped)) = entry.record.observe(&self.rules, observed, by, now()) else {
+            return Ok(());
+        };
+        let machine = Arc::clone(&entry.machine);
+        self.commit(record, machine, &stepped, by).await.map(drop)
+    }
+
+    fn current(&self, which: &str, version: Option<u64>) -> Result<&Entry, RegistryError> {
+        let entry = self.find(which)?;
+        match version {
+            Some(version) if version != entry.record.version => {
+                Err(RegistryError::Outdated(Arc::clone(&entry.record)))
+            }
+            _ => Ok(entry),
+        }
+    }
+
+    /// The machine of a record, if it may be there.
+    fn check(&self, record: &Record, own: Option<MachineId>) -> Result<Arc<Machine>, RegistryError> {
+        let machine = record.spec.check(&self.config()).map_err(RegistryError::Invalid)?;
+        if let Some(name) = &machine.name {
+            let other = self.registry.named(name).filter(|other| other.record.id != record.id);
+            let in_file = self
+                .config()
+                .machines
+                .iter()
+                .any(|other| other.name.as_ref().is_some_and(|other| other.eq_ignore_ascii_case(name)));
+            if other.is_some() || in_file {
+                return Err(RegistryError::Conflict(format!("there is a machine {name} already")));
+            }
+        }
+        let free = self.machines.check(&machine, own);
+        free.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
+        Ok(Arc::new(machine))
+    }
+
+    fn stepped(&self, record: Record, by: &str) -> (Record, Stepped) {
+        record.observe(&self.rules, Observed::Time, by, now()).unwrap_or((record, Stepped::default()))
+    }
+
+    /// Stores a record, has it served, and tells what has become of it.
+    async fn commit(
+        &mut self,
+        mut record: Record,
+        machine: Arc<Machine>,
+        stepped: &Stepped,
+        by: &str,
+    ) -> Result<View, RegistryError> {
+        record.revision = self.registry.next_revision();
+        self.store.put_machines(std::slice::from_ref(&record)).await?;
+        self.registry.note_revision(record.revision);
+        let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
+        let place = self.serve(before, &machine, &record).await;
+        let mac = machine.macs.first().copied();
+        let entry = Entry { record: Arc::new(record), machine, place };
+        let view = self.view(&entry);
+        self.tell(&entry.record, mac, stepped, by);
+        self.registry.put(entry, &self.rules);
+        Ok(view)
+    }
+
+    /// Has a machine served as its record says.
+    pub(super) async fn serve(
+        &self,
+        id: Option<MachineId>,
+        machine: &Arc<Machine>,
+        record: &Record,
+    ) -> Place {
+        if machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none() {
+            return Place::Shadowed("what is written of it cannot be read: write it anew".to_owned());
+        }
+        let life = record.life();
+        let mut id = id;
+        loop {
+            let (reply, done) = oneshot::channel();
+            let ask = Ask::PutMachine { id, machine: Arc::clone(machine), life: life.clone(), reply };
+            if self.asks.send(ask).await.is_err() {
+                return Place::Shadowed("xpxe is stopping".to_owned());
+            }
+            return match done.await {
+                Ok(Ok(id)) => Place::Served(id),
+                Ok(Err(ChangeError::Gone)) if id.is_some() => {
+                    id = None;
+                    continue;
+                }
+                Ok(Err(why)) => {
+                    warn!("{} of the registry is not served: {why}", record.called());
+                    Place::Shadowed(why.to_string())
+                }
+                Err(_) => Place::Shadowed("xpxe is stopping".to_owned()),
+            };
+        }
+    }
+
+    fn tell(&self, record: &Record, mac: Option<Mac>, stepped: &Stepped, by: &str) {
+        let by_operator = by == OPERATOR;
+        let event = |step: Step| {
+            let machine =
+                mac.map(|mac| events::Machine { mac, name: record.spec.name.as_deref().map(Into::into) });
+            let event = BootEvent::new(clock::boot(), step).of(machine);
+            BootEvent { by: if by_operator { By::Operator } else { By::DAEMON }, ..event }
+        };
+        for past in &stepped.changes {
+            self.events.emit(event(Step::BecameState(Box::new(past.clone()))));
+        }
+        if stepped.is_overdue {
+            let state = record.status.state;
+            let limit = self.rules.limits.get(&state).copied().unwrap_or(0);
+            let waits = record.status.waits.clone();
+            self.events.emit(event(Step::Overdue { state, limit, waits: waits.into() }));
+        }
+        if let Some(on) = stepped.power {
+            error!(on, "{} is to be switched, and nobody does that", record.called());
+        }
+    }
+}
+
+/// What a record is served as.
+pub(super) fn served(place: &Place) -> Option<MachineId> {
+    match place {
+        Place::Served(id) => Some(*id),
+        Place::Shadowed(_) => None,
+    }
+}
+
+pub(super) fn now() -> u64 {
+    clock::wall().as_secs()
+}

@@ -1,0 +1,104 @@
+//! The registry as the store has it, at a start and after a reload.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::changes::served;
+use super::{Keeper, SELF};
+use crate::daemon::request::{Ask, EventStream};
+use crate::host::live::Live;
+use crate::store::{Store, StoreError};
+use boot_engine::boot::script::ScriptWriter;
+use boot_engine::config::Config;
+use boot_engine::lifecycle::{Observed, Rules};
+use boot_engine::machines::Machines;
+use boot_engine::registry::{Entry, Place, Registry};
+
+/// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's.
+///
+/// # Errors
+/// The store cannot be read.
+pub(in crate::daemon) async fn load(
+    store: &Store,
+    machines: &Machines,
+    config: &Config,
+) -> Result<Registry, StoreError> {
+    let rules = Rules::from(&config.lifecycle);
+    let mut registry = Registry::default();
+    for (id, record) in store.machines().await? {
+        let record = match record {
+            Ok(record) => record,
+            Err(why) => {
+                error!("the machine {id} of the registry cannot be read and is left out: {why}");
+                registry.note_id(u64::try_from(id).unwrap_or(0));
+                continue;
+            }
+        };
+        let (machine, place) = match record.spec.check(config) {
+            Ok(machine) => {
+                let machine = Arc::new(machine);
+                let place = match machines.put_alive(None, Arc::clone(&machine), record.life()) {
+                    Ok((id, _)) => Place::Served(id),
+                    Err(why) => Place::Shadowed(why.to_string()),
+                };
+                (machine, place)
+            }
+            Err(wrong) => (Arc::default(), Place::Shadowed(wrong.join("; "))),
+        };
+        if let Place::Shadowed(why) = &place {
+            warn!("{} of the registry is not served: {why}", record.called());
+        }
+        registry.put(Entry { record: record.into(), machine, place }, &rules);
+    }
+    Ok(registry)
+}
+
+impl Keeper {
+    /// Keeps what was read.
+    pub(in crate::daemon) fn new(
+        registry: Registry,
+        store: Store,
+        machines: Machines,
+        scripts: Live<ScriptWriter>,
+        events: EventStream,
+        asks: mpsc::Sender<Ask>,
+    ) -> Self {
+        let rules = Rules::from(&scripts.get().planner().config().lifecycle);
+        Self { registry, store, machines, scripts, rules, events, asks, turned_away: 0 }
+    }
+
+    /// Another configuration: what it has goes before the registry, and what it has no longer is the registry's again.
+    pub(super) async fn follow_configuration(&mut self) {
+        let config = self.config();
+        self.rules = Rules::from(&config.lifecycle);
+        let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
+        for id in ids {
+            let Some(entry) = self.registry.get(id).cloned() else { continue };
+            let is_served = served(&entry.place).is_some_and(|id| self.machines.get(id).is_some());
+            let mut entry = entry;
+            match entry.record.spec.check(&config) {
+                Ok(machine) if !is_served || machine != *entry.machine => {
+                    entry.machine = Arc::new(machine);
+                    let before = served(&entry.place).filter(|_| is_served);
+                    entry.place = self.serve(before, &entry.machine, &entry.record).await;
+                }
+                Ok(_) => {}
+                // It is served as it was.
+                Err(wrong) if is_served => {
+                    warn!(
+                        "{} of the registry does not fit the configuration: {}",
+                        entry.record.called(),
+                        wrong.join("; ")
+                    );
+                }
+                Err(wrong) => entry.place = Place::Shadowed(wrong.join("; ")),
+            }
+            self.registry.put(entry, &self.rules);
+            if let Err(error) = self.observe(id, Observed::Time, SELF).await {
+                warn!("{error}: the states of machines are looked at again in a second");
+            }
+        }
+    }
+}

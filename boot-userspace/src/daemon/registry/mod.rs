@@ -1,0 +1,200 @@
+//! Who keeps the registry of machines: what is asked of it, what is seen of machines, and time.
+//!
+//! It works beside the thread of the packets. A change is stored first, then handed to that thread, which changes its
+//! tables in microseconds, and only then it is answered: what somebody was told is there after a crash.
+
+mod changes;
+mod load;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub(super) use load::load;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::request::{Ask, Census, EventStream, Page, Reader, RegistryAsk, RegistryError, View};
+use crate::host::clock;
+use crate::host::live::Live;
+use crate::store::Store;
+use boot_engine::boot::script::ScriptWriter;
+use boot_engine::config::{Config, Unknown};
+use boot_engine::lifecycle::{Observed, Rules};
+use boot_engine::machines::Machines;
+use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
+
+/// How many records are looked at in a second because it is time.
+const MOST_DUE: usize = 1000;
+/// How many machines a page has at most.
+const LONGEST_PAGE: usize = 10_000;
+/// Behind the machines of the configuration come those of the registry.
+const BEHIND_FILES: u64 = 1 << 62;
+/// Who changes a machine that nobody has ordered anything of.
+const SELF: &str = "xpxe";
+
+/// Keeps the registry.
+pub(super) struct Keeper {
+    registry: Registry,
+    store: Store,
+    machines: Machines,
+    /// The configuration that is served.
+    scripts: Live<ScriptWriter>,
+    rules: Rules,
+    events: EventStream,
+    /// Who has the tables.
+    asks: mpsc::Sender<Ask>,
+    turned_away: u64,
+}
+
+impl Keeper {
+    /// Keeps until nobody can ask any more.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<RegistryAsk>) {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        // Who reads events has each of them looked up: only where there is something to look for.
+        let mut reader = None;
+        loop {
+            if reader.is_none() && self.has_to_look() {
+                reader = Some(self.events.read());
+            }
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => return,
+                },
+                Some(event) = next(&mut reader) => self.see(&event).await,
+                _ = second.tick() => self.look_at_due().await,
+            }
+        }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(self.scripts.get().planner().config())
+    }
+
+    fn discovers(&self) -> bool {
+        self.config().default.unknown == Unknown::Discover
+    }
+
+    fn has_to_look(&self) -> bool {
+        !self.registry.is_empty() || self.discovers()
+    }
+
+    async fn answer(&mut self, ask: RegistryAsk) {
+        // Who has hung up wants no answer; what was asked for is done all the same.
+        match ask {
+            RegistryAsk::List(query, reply) => drop(reply.send(Ok(self.list(&query)))),
+            RegistryAsk::Show(which, reply) => drop(reply.send(self.show(&which))),
+            RegistryAsk::Create(spec, reply) => drop(reply.send(self.create(spec).await)),
+            RegistryAsk::Put(which, version, spec, reply) => {
+                drop(reply.send(self.put_spec(&which, version, spec).await));
+            }
+            RegistryAsk::Delete(which, version, reply) => {
+                drop(reply.send(self.delete(&which, version).await));
+            }
+            RegistryAsk::Order(which, version, order, reply) => {
+                drop(reply.send(self.order(&which, version, &order).await));
+            }
+            RegistryAsk::Observed(id, observed, reply) => {
+                drop(reply.send(self.observe(id, observed, SELF).await));
+            }
+            RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, None).await,
+            RegistryAsk::Reloaded(reply) => {
+                self.follow_configuration().await;
+                reply.send(()).ok();
+            }
+            RegistryAsk::Count(reply) => drop(reply.send(Ok(self.count()))),
+        }
+    }
+
+    fn list(&self, query: &Query) -> Page {
+        let most = if query.limit == 0 { LONGEST_PAGE } else { query.limit.min(LONGEST_PAGE) };
+        let mut page = Page::default();
+        let config = self.config();
+        let of_files = if query.states.is_empty() { &config.machines[..] } else { &[] };
+        let first = usize::try_from(query.after).unwrap_or(usize::MAX);
+        for (position, machine) in (1..).zip(of_files).skip(first) {
+            let has = |(key, value): &(String, Option<String>)| {
+                let found = machine.labels.get(key);
+                found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+            };
+            if !query.labels.iter().all(has) {
+                continue;
+            }
+            page.machines.push(View::Configured(Spec::from(&**machine)));
+            if page.machines.len() == most {
+                page.next = Some(position);
+                return page;
+            }
+        }
+        let behind = query.after.saturating_sub(BEHIND_FILES);
+        for entry in self.registry.after(behind).filter(|entry| query.fits(&entry.record)) {
+            if page.machines.len() == most {
+                return page;
+            }
+            page.next = Some(BEHIND_FILES + entry.record.id);
+            page.machines.push(self.view(entry));
+        }
+        page.next = None;
+        page
+    }
+
+    fn show(&self, which: &str) -> Result<View, RegistryError> {
+        match self.find(which) {
+            Ok(entry) => Ok(self.view(entry)),
+            Err(RegistryError::Configured(_)) => {
+                let found = self.configured(which).ok_or_else(|| RegistryError::Unknown(which.to_owned()))?;
+                Ok(View::Configured(found))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn view(&self, entry: &Entry) -> View {
+        let shadowed = match &entry.place {
+            Place::Served(_) => None,
+            Place::Shadowed(why) => Some(why.clone()),
+        };
+        let limit = self.rules.limits.get(&entry.record.status.state).copied();
+        View::Registered { record: Arc::clone(&entry.record), shadowed, limit }
+    }
+
+    fn count(&self) -> Census {
+        let is_shadowed = |entry: &&Entry| matches!(entry.place, Place::Shadowed(_));
+        Census {
+            states: self.registry.counts(),
+            overdue: self.registry.count_overdue(),
+            shadowed: self.registry.after(0).filter(is_shadowed).count(),
+            configured: self.config().machines.len(),
+            turned_away: self.turned_away,
+        }
+    }
+
+    /// Looks at machines whose time has come.
+    async fn look_at_due(&mut self) {
+        for id in self.registry.due(clock::wall().as_secs(), MOST_DUE) {
+            if let Err(error) = self.observe(id, Observed::Time, SELF).await {
+                warn!("{error}: the states of machines are looked at again in a second");
+                return;
+            }
+        }
+    }
+}
+
+/// The next event; never, where nobody reads them.
+async fn next(reader: &mut Option<Reader>) -> Option<Arc<boot_engine::events::BootEvent>> {
+    match reader {
+        Some(reader) => reader.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A record that was changed by people, or by a rule.
+fn changed_by_people(record: &Record) -> Record {
+    Record { version: record.version + 1, ..record.clone() }
+}

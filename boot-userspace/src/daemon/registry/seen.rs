@@ -1,0 +1,134 @@
+//! What is seen of machines: their first words, and the kernels that they fetch.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Mac;
+use boot_common::class::Stage;
+use tracing::warn;
+
+use super::changes::now;
+use super::{Keeper, SELF};
+use boot_engine::boot::choice::{Booting, Choice};
+use boot_engine::boot::is_url;
+use boot_engine::config::{Accept, Machine, Profile};
+use boot_engine::events::{BootEvent, Http, Script, Step, Tftp};
+use boot_engine::lifecycle::{Intent, Observed, State, Status};
+use boot_engine::registry::{Record, Spec};
+
+/// How many machines that nobody has accepted are kept. Anybody can make up MACs.
+const MOST_DISCOVERED: usize = 10_000;
+
+impl Keeper {
+    /// Looks at something that has happened.
+    pub(super) async fn see(&mut self, event: &BootEvent) {
+        let Some(mac) = event.machine.as_ref().map(|machine| machine.mac) else { return };
+        match &event.step {
+            Step::Answered(answered) if answered.class.stage != Stage::Os => {
+                let address = Some(answered.address).filter(|address| !address.is_unspecified());
+                self.sight(mac, None, address).await;
+            }
+            Step::Script { end: Script::Sent { .. }, .. } => {
+                self.sight(mac, None, None).await;
+                self.fetched(mac, is_url).await;
+            }
+            Step::Http(_, Http::Asked { file, is_head: false, .. }) => {
+                self.fetched(mac, |kernel| is_name_of(kernel, file)).await;
+            }
+            Step::Tftp(Tftp::Ended { file, .. }) => {
+                self.fetched(mac, |kernel| is_name_of(kernel, file)).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// A machine has fetched something: its kernel, perhaps.
+    async fn fetched(&mut self, mac: Mac, is_it: impl Fn(&str) -> bool) {
+        let Some(life) = self.machines.life_of(mac).filter(|life| life.state == State::Allocated) else {
+            return;
+        };
+        let Some(entry) = self.registry.get(life.record) else { return };
+        let config = self.config();
+        let machine = &*entry.machine;
+        let booting = Booting { machine: Some(machine), mac: Some(mac), ..Booting::default() };
+        let Some((_, profile)) = Choice::new(&config, &booting).profile else { return };
+        if kernels(profile).any(is_it)
+            && let Err(error) = self.observe(life.record, Observed::Kernel, SELF).await
+        {
+            warn!("{error}: that {mac} has fetched its kernel was not taken down; its report will be");
+        }
+    }
+
+    /// A machine has asked that may be unknown.
+    pub(super) async fn sight(&mut self, mac: Mac, uuid: Option<[u8; 16]>, address: Option<Ipv4Addr>) {
+        if !self.discovers() || self.machines.by_mac(mac).is_some() {
+            return;
+        }
+        let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);
+        if discovered.is_some_and(|(_, count)| count >= MOST_DISCOVERED) {
+            if self.turned_away == 0 {
+                warn!(
+                    "{MOST_DISCOVERED} machines wait to be accepted or ignored: further unknown machines are not taken down (xpxe machines list --state discovered shows them)"
+                );
+            }
+            self.turned_away += 1;
+            return;
+        }
+        let mut spec = Spec { mac: vec![mac.to_string()], ..Spec::default() };
+        spec.uuid = uuid.and_then(|uuid| {
+            let machine = Machine { uuid: Some(uuid), ..Machine::default() };
+            match self.machines.check(&machine, None) {
+                Ok(()) => Spec::from(&machine).uuid,
+                Err(conflict) => {
+                    warn!(
+                        "{mac} shows the UUID of another machine, so it is known by its MAC only: {conflict}"
+                    );
+                    None
+                }
+            }
+        });
+        let how = address.map_or_else(|| "by HTTP".to_owned(), |address| format!("and got {address}"));
+        let status = Status::new(State::Discovered, format!("it asked for the first time, {how}"), now());
+        let record = Record {
+            id: self.registry.next_id(),
+            version: 1,
+            revision: 0,
+            spec,
+            intent: Intent::default(),
+            status,
+        };
+        if let Err(error) = self.register(record).await {
+            warn!("{error}: {mac} was not taken down as discovered; it will be when it asks again");
+        }
+    }
+
+    /// The rule by which a machine is accepted without a person.
+    pub(super) fn accepting_rule(&self, machine: &Machine) -> Option<String> {
+        let config = self.config();
+        let groups = match &config.lifecycle.accept {
+            Accept::All => return Some("rule accept = \"all\"".to_owned()),
+            Accept::Groups(groups) => groups,
+        };
+        let mac = machine.macs.first().copied();
+        let port = mac.and_then(|mac| self.machines.seen_port(mac));
+        let booting = Booting {
+            machine: Some(machine),
+            mac,
+            switch_port: port.as_ref(),
+            address: machine.ip,
+            ..Booting::default()
+        };
+        let fits =
+            |name: &&String| config.groups.iter().any(|group| group.name == **name && booting.is_in(group));
+        groups.iter().find(fits).map(|name| format!("rule accept = [\"{name}\"]"))
+    }
+}
+
+fn kernels(profile: &Profile) -> impl Iterator<Item = &str> {
+    let of_arch = profile.arch.values().filter_map(|arch| arch.kernel.as_deref());
+    std::iter::once(profile.kernel.as_str()).chain(of_arch)
+}
+
+/// Whether a file that was sent is this kernel: by its path, or by an image's name.
+fn is_name_of(kernel: &str, file: &str) -> bool {
+    kernel == file || kernel.strip_prefix("image:").is_some_and(|image| file.starts_with(image))
+}

@@ -1,0 +1,155 @@
+//! What may be asked of who keeps the registry of machines.
+
+use std::sync::Arc;
+
+use boot_common::Mac;
+use tokio::sync::{mpsc, oneshot};
+
+use boot_engine::lifecycle::{Observed, Order, OrderError, State};
+use boot_engine::registry::{Query, Record, Spec};
+
+use crate::store::StoreError;
+
+/// How many questions wait; more wait where they come from.
+const WAITING: usize = 256;
+
+/// A machine as it is shown.
+#[derive(Clone, Debug)]
+pub enum View {
+    /// Of the registry.
+    Registered {
+        /// What is stored of it.
+        record: Arc<Record>,
+        /// Why it is not served, if it is not.
+        shadowed: Option<String>,
+        /// For how many seconds it may be in its state.
+        limit: Option<u64>,
+    },
+    /// Of the configuration: it is shown, and not changed.
+    Configured(Spec),
+}
+
+/// Some of the machines.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// They, those of the configuration first.
+    pub machines: Vec<View>,
+    /// What to ask for the next ones with, if there are any.
+    pub next: Option<u64>,
+}
+
+/// How many machines there are.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    /// Of the registry, by state.
+    pub states: Vec<(State, usize)>,
+    /// Those that are in their state for longer than they should be.
+    pub overdue: usize,
+    /// Those of the registry that are not served.
+    pub shadowed: usize,
+    /// Those of the configuration.
+    pub configured: usize,
+    /// Unknown machines that were not taken down, because so many had been.
+    pub turned_away: u64,
+}
+
+/// Why something is not done to a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is none.
+    #[error("there is no machine {0}; xpxe machines list shows all")]
+    Unknown(String),
+    /// What is written of it is wrong.
+    #[error("{}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// Somebody else has changed it since.
+    #[error("the machine was changed since: it has version {} now; read it again, and change that", .0.version)]
+    Outdated(Arc<Record>),
+    /// Another machine has what it would have.
+    #[error("{0}")]
+    Conflict(String),
+    /// It is one of the configuration.
+    #[error(
+        "{0} is in the configuration, which is changed in its file: change it there, then run xpxe reload"
+    )]
+    Configured(String),
+    /// It cannot be ordered.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// It could not be stored, and nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The daemon ends.
+    #[error("xpxe is stopping: ask again later")]
+    Stopping,
+}
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
+
+/// What is asked.
+#[derive(Debug)]
+pub enum RegistryAsk {
+    /// Some of the machines.
+    List(Query, Reply<Page>),
+    /// One of them, by name, MAC, UUID or number.
+    Show(String, Reply<View>),
+    /// Add one.
+    Create(Spec, Reply<View>),
+    /// Change what people say of one. With a version: only if it still has that.
+    Put(String, Option<u64>, Spec, Reply<View>),
+    /// Remove one.
+    Delete(String, Option<u64>, Reply<View>),
+    /// Order something of one.
+    Order(String, Option<u64>, Order, Reply<View>),
+    /// Something was seen of a machine, by its number.
+    Observed(u64, Observed, Reply<()>),
+    /// An unknown machine has asked; its UUID if it has shown one.
+    Sighted(Mac, Option<[u8; 16]>),
+    /// The configuration is another one now.
+    Reloaded(oneshot::Sender<()>),
+    /// How many there are.
+    Count(Reply<Census>),
+}
+
+/// The way to who keeps the registry. Clones lead to the same.
+#[derive(Clone, Debug)]
+pub struct RegistryHandle(mpsc::Sender<RegistryAsk>);
+
+impl RegistryHandle {
+    /// A way, and its end.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<RegistryAsk>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// A way to nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new().0
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> RegistryAsk) -> Result<T, RegistryError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(ask(reply)).await.map_err(|_| RegistryError::Stopping)?;
+        answer.await.map_err(|_| RegistryError::Stopping)?
+    }
+
+    /// Tells that an unknown machine has asked, unless there is much to do: it asks again.
+    pub fn sighted(&self, mac: Mac, uuid: Option<[u8; 16]>) {
+        drop(self.0.try_send(RegistryAsk::Sighted(mac, uuid)));
+    }
+
+    /// Has the registry follow another configuration.
+    pub async fn reloaded(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.0.send(RegistryAsk::Reloaded(reply)).await.is_ok() {
+            drop(done.await);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! `/api/v1/machines`: the registry of machines.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query as Parameters, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+
+use super::admin::rfc3339;
+use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View};
+use boot_engine::lifecycle::{Order, Past, State as Stage, Wanted};
+use boot_engine::registry::{Query, Record, Spec};
+
+/// The path of all machines.
+pub const MACHINES: &str = "/api/v1/machines";
+/// The path of how many there are.
+pub const STATUS: &str = "/api/v1/status";
+
+/// The routes.
+pub fn router(registry: RegistryHandle) -> Router {
+    Router::new()
+        .route(MACHINES, get(list).post(create))
+        .route("/api/v1/machines/{which}", get(show).put(put).patch(patch).delete(delete))
+        .route("/api/v1/machines/{which}/{order}", post(order))
+        .route(STATUS, get(status))
+        .with_state(registry)
+}
+
+/// A machine as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `registry`, or `configuration`: those are changed in their file.
+    pub source: String,
+    /// Its number in the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Who changes it says which version he has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The number of its last change among those of all machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// What people say of it.
+    pub spec: Spec,
+    /// What is wanted of it, and where it stands. None for machines of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+/// Where a machine stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its state.
+    pub state: Stage,
+    /// What is wanted of it: `hold`, `pool` or `run`.
+    pub wanted: Wanted,
+    /// Since when it is in its state, in Unix seconds.
+    pub since: u64,
+    /// The same for people (RFC 3339).
+    pub since_at: String,
+    /// For how many seconds it may be in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// It is in it for longer.
+    pub overdue: bool,
+    /// Why it is in it.
+    pub reason: String,
+    /// What it waits for.
+    pub waits: String,
+    /// Why it is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_served: Option<String>,
+    /// The last changes of its state, the oldest first.
+    pub history: Vec<Past>,
+}
+
+impl From<&View> for Machine {
+    fn from(view: &View) -> Self {
+        match view {
+            View::Configured(spec) => Self {
+                source: "configuration".to_owned(),
+                id: None,
+                version: None,
+                revision: None,
+                spec: spec.clone(),
+                status: None,
+            },
+            View::Registered { record, shadowed, limit } => Self::of(record, shadowed.clone(), *limit),
+        }
+    }
+}
+
+impl Machine {
+    fn of(record: &Record, not_served: Option<String>, limit: Option<u64>) -> Self {
+        let Record { id, version, revision, spec, intent, status } = record;
+        Self {
+            source: "registry".to_owned(),
+            id: Some(*id),
+            version: Some(*version),
+            revision: Some(*revision),
+            spec: spec.clone(),
+            status: Some(Status {
+                state: status.state,
+                wanted: intent.wanted,
+                since: status.since,
+                since_at: rfc3339(status.since),
+                limit,
+                overdue: status.is_overdue,
+                reason: status.reason.clone(),
+                waits: status.waits.clone(),
+                not_served,
+                history: status.history.clone(),
+            }),
+        }
+    }
+}
+
+/// Some of the machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machines {
+    /// They, those of the configuration first.
+    pub machines: Vec<Machine>,
+    /// `after` of the request for the next ones, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// What is written of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// The version that was read. Without one the change is made whatever was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// All that people say of it.
+    pub spec: Spec,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// One sentence.
+    pub error: String,
+    /// The machine as it is, where somebody has changed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Box<Machine>>,
+    /// What was to be written then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yours: Option<Box<Spec>>,
+}
+
+/// How many machines there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Of the configuration.
+    pub configured: usize,
+    /// Of the registry, by state.
+    pub states: std::collections::BTreeMap<Stage, usize>,
+    /// Those that are in their state for too long.
+    pub overdue: usize,
+    /// Those of the registry that are not served.
+    pub not_served: usize,
+    /// Unknown machines that were not taken down.
+    pub turned_away: u64,
+}
+
+impl From<Census> for Counted {
+    fn from(census: Census) -> Self {
+        let Census { states, overdue, shadowed, configured, turned_away } = census;
+        Self { configured, states: states.into_iter().collect(), overdue, not_served: shadowed, turned_away }
+    }
+}
+
+/// The parameters of a list.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    /// Of these states, with commas between them.
+    state: String,
+    /// With these labels: `role=worker,rack`.
+    labels: String,
+    after: u64,
+    limit: usize,
+}
+
+/// The parameters of a change.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Quoted {
+    version: Option<u64>,
+}
+
+/// Why somebody orders something.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ordered {
+    version: Option<u64>,
+    reason: String,
+}
+
+type Registry = State<RegistryHandle>;
+type Answer = Result<Response, Failed>;
+
+async fn list(State(registry): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
+    let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
+    let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
+    let labels = Query::read_labels(&asked.labels).map_err(Failed::bad)?;
+    let query = Query { states, labels, after: asked.after, limit: asked.limit };
+    let Page { machines, next } = registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
+    let machines = machines.iter().map(Machine::from).collect();
+    Ok(json(StatusCode::OK, &Machines { machines, next }))
+}
+
+async fn show(State(registry): Registry, Path(which): Path<String>) -> Answer {
+    let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+async fn create(State(registry): Registry, body: Bytes) -> Answer {
+    let written: Written = read(&body)?;
+    let view = registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
+    Ok(json(StatusCode::CREATED, &Machine::from(&view)))
+}
+
+async fn put(State(registry): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+    let Written { version, spec } = read(&body)?;
+    let yours = spec.clone();
+    let put = registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
+    let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+/// A merge patch (RFC 7396) of `spec`, with the version beside it.
+async fn patch(State(registry): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+    let patch: serde_json::Value = read(&body)?;
+    let version = patch.get("version").and_then(serde_json::Value::as_u64);
+    let view = registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
+    let View::Registered { record, .. } = view else {
+        return Err(RegistryError::Configured(which).into());
+    };
+    let mut spec = serde_json::to_value(&record.spec).map_err(|error| Failed::bad(error.to_string()))?;
+    merge(&mut spec, patch.get("spec").cloned().unwrap_or_default());
+    let spec: Spec = serde_json::from_value(spec).map_err(|error| Failed::bad(error.to_string()))?;
+    let yours = spec.clone();
+    // What was patched is what was read.
+    let version = version.unwrap_or(record.version);
+    let put = registry.ask(|reply| RegistryAsk::Put(which, Some(version), spec, reply)).await;
+    let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
+    serde_json::from_slice(body)
+        .map_err(|wrong| Failed::bad(format!("the body is not what is expected: {wrong}")))
+}
+
+fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
+    use serde_json::Value;
+    let Value::Object(changes) = patch else { return };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    let Some(object) = into.as_object_mut() else { return };
+    for (key, value) in changes {
+        match value {
+            Value::Null => drop(object.remove(&key)),
+            Value::Object(_) => merge(object.entry(key).or_insert(Value::Null), value),
+            value => drop(object.insert(key, value)),
+        }
+    }
+}
+
+async fn delete(
+    State(registry): Registry,
+    Path(which): Path<String>,
+    Parameters(Quoted { version }): Parameters<Quoted>,
+) -> Answer {
+    let view = registry.ask(|reply| RegistryAsk::Delete(which, version, reply)).await?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+async fn order(
+    State(registry): Registry,
+    Path((which, order)): Path<(String, String)>,
+    Parameters(Ordered { version, reason }): Parameters<Ordered>,
+) -> Answer {
+    let order = match order.as_str() {
+        "accept" => Order::Accept,
+        "ignore" => Order::Ignore,
+        "allocate" => Order::Allocate,
+        "release" => Order::Release,
+        "wipe" => Order::Wipe,
+        "reinstall" => Order::Reinstall,
+        "maintain" => Order::Maintain(reason),
+        "resume" => Order::Resume,
+        _ => {
+            let error = format!(
+                "{order:?} is no order: accept, ignore, allocate, release, wipe, reinstall, maintain or resume"
+            );
+            return Err(Failed { status: StatusCode::NOT_FOUND, ..Failed::bad(error) });
+        }
+    };
+    let view = registry.ask(|reply| RegistryAsk::Order(which, version, order, reply)).await?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+async fn status(State(registry): Registry) -> Answer {
+    let census = registry.ask(RegistryAsk::Count).await?;
+    Ok(json(StatusCode::OK, &Counted::from(census)))
+}
+
+/// An error as HTTP has it.
+struct Failed {
+    status: StatusCode,
+    error: String,
+    current: Option<Box<Machine>>,
+    yours: Option<Box<Spec>>,
+}
+
+impl Failed {
+    fn bad(error: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error, current: None, yours: None }
+    }
+}
+
+impl From<RegistryError> for Failed {
+    fn from(error: RegistryError) -> Self {
+        let status = match &error {
+            RegistryError::Unknown(_) => StatusCode::NOT_FOUND,
+            RegistryError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            RegistryError::Outdated(_)
+            | RegistryError::Conflict(_)
+            | RegistryError::Configured(_)
+            | RegistryError::Order(_) => StatusCode::CONFLICT,
+            RegistryError::Store(_) | RegistryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let current = match &error {
+            RegistryError::Outdated(record) => Some(Box::new(Machine::of(record, None, None))),
+            _ => None,
+        };
+        Self { status, error: error.to_string(), current, yours: None }
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let Self { status, error, current, yours } = self;
+        // Both, so that who has to decide sees what he decides about.
+        let yours = yours.filter(|_| current.is_some());
+        json(status, &Refused { error, current, yours })
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(failure) => (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()).into_response(),
+    }
+}
