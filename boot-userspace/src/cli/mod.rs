@@ -8,6 +8,7 @@ mod explain;
 pub mod images;
 mod import;
 pub mod leases;
+mod machines;
 mod reload;
 pub mod serve;
 mod trial;
@@ -57,6 +58,10 @@ enum Verb {
     Detach(detach::Detach),
     /// Show, delete and import leases
     Leases(leases::Leases),
+    /// Show, add, change and order machines: accept, ignore, allocate, release, wipe, reinstall
+    Machines(machines::Machines),
+    /// Say how many machines there are in which state
+    Status(machines::Status),
     /// Keeps kernels and initrds of upstreams here, verified
     ///
     /// A profile boots one by kernel = "image:NAME". The daemon need not run, and may: both work on the same store.
@@ -87,6 +92,8 @@ impl Cli {
             Verb::Reload(reload) => reload.run(),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
+            Verb::Machines(machines) => machines.run(),
+            Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),
         }
     }

@@ -257,6 +257,7 @@ pub async fn serve(
         tokens,
         tftp: stats,
         events: stream.counts(),
+        registry: registry.clone(),
     };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();

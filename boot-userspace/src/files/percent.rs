@@ -17,9 +17,28 @@ pub fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 
+/// A text as one segment of a path, or as the value of a parameter.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded += &format!("%{byte:02X}");
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_has_nothing_that_means_something_in_a_url() {
+        assert_eq!(encode("52:54 a/b?c=d&\u{e4}~"), "52%3A54%20a%2Fb%3Fc%3Dd%26%C3%A4~");
+    }
 
     #[test]
     fn names_are_decoded_once() {
@@ -39,6 +58,9 @@ mod tests {
             ("%+1", None),
         ] {
             assert_eq!(decode(text).as_deref(), decoded, "{text}");
+            if let Some(decoded) = decoded {
+                assert_eq!(decode(&encode(decoded)).as_deref(), Some(decoded));
+            }
         }
     }
 }

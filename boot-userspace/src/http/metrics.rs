@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::daemon::request::{Ask, Stats};
+use crate::daemon::request::{Ask, Census, RegistryAsk, RegistryHandle, Stats};
 use crate::files::DocumentTokens;
 use crate::http::ConnectionStats as Connections;
 use crate::images::{Counters, Images};
@@ -35,6 +35,8 @@ pub struct Sources {
     pub tftp: Vec<(String, Arc<TftpStats>)>,
     /// What has happened.
     pub events: Arc<Counts>,
+    /// Who counts machines.
+    pub registry: RegistryHandle,
 }
 
 /// The route.
@@ -58,12 +60,14 @@ async fn metrics(State(sources): State<Sources>) -> Response {
         // Its disk hangs, for example: a reason to be watched, and not to be missing.
         Err(_) => None,
     };
-    let page = page(stats.as_ref(), &sources);
+    let census = timeout(PATIENCE, sources.registry.ask(RegistryAsk::Count)).await;
+    let census = census.ok().and_then(Result::ok);
+    let page = page(stats.as_ref(), census.as_ref(), &sources);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 
 /// Without `stats` it has what does not need the DHCP server.
-fn page(stats: Option<&Stats>, sources: &Sources) -> String {
+fn page(stats: Option<&Stats>, census: Option<&Census>, sources: &Sources) -> String {
     let Sources { http, images, tokens, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
@@ -82,7 +86,29 @@ fn page(stats: Option<&Stats>, sources: &Sources) -> String {
     of_images(&mut page, &images.counters);
     of_tokens(&mut page, tokens);
     of_tftp(&mut page, tftp);
+    if let Some(census) = census {
+        of_machines(&mut page, census);
+    }
     page.text
+}
+
+fn of_machines(page: &mut Page, census: &Census) {
+    page.family("xpxe_machines", "gauge", "Machines of the registry by state.");
+    for (state, count) in &census.states {
+        page.sample(&[("state", state.name())], *count as u64);
+    }
+    page.family(
+        "xpxe_machines_overdue",
+        "gauge",
+        "Machines that are in their state for longer than its limit.",
+    );
+    page.sample(&[], census.overdue as u64);
+    page.family(
+        "xpxe_machines_not_served",
+        "gauge",
+        "Machines of the registry that have something of another machine, so that they are not served.",
+    );
+    page.sample(&[], census.shadowed as u64);
 }
 
 fn of_dhcp(page: &mut Page, stats: &Stats) {
@@ -264,7 +290,7 @@ mod tests {
         let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
         let (asks, http, tokens, events) =
             (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
-        Sources { asks, http, images, tokens, tftp, events }
+        Sources { asks, http, images, tokens, tftp, events, registry: RegistryHandle::none() }
     }
 
     #[test]
@@ -286,7 +312,9 @@ mod tests {
         let sources = sources(vec![("odd\"name\\".to_owned(), Arc::default())]);
         sources.events.add(Kind::Offer);
         sources.events.miss(3);
-        let page = page(Some(&stats), &sources);
+        let states = vec![(boot_engine::lifecycle::State::Ready, 21)];
+        let census = Census { states, overdue: 22, ..Census::default() };
+        let page = page(Some(&stats), Some(&census), &sources);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
@@ -302,6 +330,8 @@ mod tests {
             "xpxe_store_waiting 6",
             "xpxe_store_waiting_full_total 8",
             "xpxe_dhcp_answers 1",
+            "xpxe_machines{state=\"ready\"} 21",
+            "xpxe_machines_overdue 22",
             "xpxe_http_connections 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",

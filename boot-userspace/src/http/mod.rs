@@ -12,9 +12,8 @@ use axum::{Router, middleware};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
-use crate::files::{BootFiles, DocumentTokens};
 use crate::daemon::request::RegistryHandle;
-use crate::files::BootFiles;
+use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock;
 use crate::images::Images;
 use boot_engine::boot::token::Token;

@@ -62,7 +62,7 @@ fn without_accidents(line: &str) -> String {
 
 #[test]
 fn every_step_of_a_boot_has_the_line_that_people_know() {
-    let sections: [(&str, fn()); 14] = [
+    let sections: [(&str, fn()); 15] = [
         ("addresses and boot files", dhcp::boots),
         ("refusals", dhcp::refusals),
         ("release and decline", dhcp::given_back),
@@ -77,6 +77,7 @@ fn every_step_of_a_boot_has_the_line_that_people_know() {
         ("images", others::images),
         ("clients of HTTPS", others::tls),
         ("operators, and this host", others::operators_and_host),
+        ("machines of the registry", others::registry),
     ];
     let mut found = String::new();
     for (name, act) in sections {

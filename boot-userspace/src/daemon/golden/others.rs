@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_engine::config::{ImageName, Sha256Digest};
-use boot_engine::events::{BootEvent, Events, Http, Image, NoTls, Sink as _, Step};
+use boot_engine::events::{BootEvent, Events, Http, Image, Machine, NoTls, Sink as _, Step};
 use boot_engine::leases::Which;
+use boot_engine::lifecycle::{Past, State};
 use tokio::sync::oneshot;
 
 use boot_fixtures::message::{UNKNOWN, discover};
@@ -66,6 +67,21 @@ fn emit_http(http: Http) {
 pub(super) fn operators_and_host() {
     unheard::golden(&(Arc::new(log::events()) as Events));
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(operate());
+}
+
+pub(super) fn registry() {
+    let machine = Machine { mac: boot_common::Mac([0x52, 0x54, 0, 0, 0, 1]), name: Some("node1".into()) };
+    let became = |from, to, by: &str, why: &str| {
+        let past = Past { at: 0, from, to, by: by.to_owned(), why: why.to_owned() };
+        Step::BecameState(Box::new(past))
+    };
+    for step in [
+        became(State::Discovered, State::Accepted, "operator", "it was accepted"),
+        became(State::Installing, State::Failed, "xpxe", "it reports: no disk"),
+        Step::Overdue { state: State::Installing, limit: 3600, waits: "for its report (/phone-home)".into() },
+    ] {
+        log::events().emit(BootEvent::new(Duration::ZERO, step).of(machine.clone()));
+    }
 }
 
 async fn operate() {

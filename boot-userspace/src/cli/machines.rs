@@ -1,0 +1,357 @@
+//! `xpxe machines` and `xpxe status`: the registry of machines, through the running daemon.
+
+mod api;
+mod manifest;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Subcommand, ValueEnum};
+
+use crate::cli::ConfigFile;
+use crate::http::machines::{Machine, Written};
+use api::Api;
+use boot_engine::registry::Spec;
+
+/// `xpxe machines …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Machines {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// `xpxe status`
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the machines, those of the configuration first
+    List {
+        #[command(flatten)]
+        selected: Selected,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Show one machine with its history
+    Show {
+        /// Its name, MAC address, UUID or number
+        which: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Add a machine
+    Add {
+        #[command(flatten)]
+        fields: Fields,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Change what is said of a machine; what is not named stays
+    Set {
+        /// Its name, MAC address, UUID or number
+        which: String,
+        #[command(flatten)]
+        fields: Fields,
+        /// Only if the machine still has this version
+        #[arg(long)]
+        version: Option<u64>,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Remove a machine; it is an unknown one from then on
+    Delete(Ordered),
+    /// Accept a machine: it is wiped, then it is ready; the opposite of ignore, too
+    Accept(Ordered),
+    /// Give a machine no answer any more
+    Ignore(Ordered),
+    /// Have a machine run its profile
+    Allocate(Ordered),
+    /// Take a machine back: it is wiped, then it is ready
+    Release(Ordered),
+    /// Wipe a machine, whatever it does now
+    Wipe(Ordered),
+    /// Install a machine anew
+    Reinstall(Ordered),
+    /// Leave a machine alone, with a reason for its console
+    Maintain(Ordered),
+    /// End the maintenance of a machine: it is what it was before
+    Resume(Ordered),
+    /// Print the machines for other programs
+    Export {
+        #[command(flatten)]
+        selected: Selected,
+        /// The format
+        #[arg(long, value_enum, default_value = "json")]
+        format: Format,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Add the machines of a file, and change those that are there already; the exit status is 1 if one is refused
+    Import {
+        /// JSON or CSV, as export prints them
+        #[arg(value_name = "FILE")]
+        manifest: PathBuf,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+/// Which machines.
+#[derive(Debug, Default, clap::Args)]
+struct Selected {
+    /// Those with these labels: role=worker,rack
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    labels: Option<String>,
+    /// Those in these states, with commas between them
+    #[arg(long, value_name = "STATES")]
+    state: Option<String>,
+}
+
+/// Whom an order is for.
+#[derive(Debug, clap::Args)]
+struct Ordered {
+    /// Names, MAC addresses, UUIDs or numbers
+    which: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
+    /// Why: for the console of a machine under maintenance
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Name the machines, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// What is said of a machine.
+#[derive(Debug, clap::Args)]
+struct Fields {
+    /// Its name
+    #[arg(long)]
+    name: Option<String>,
+    /// Its MAC addresses
+    #[arg(long)]
+    mac: Vec<String>,
+    /// Its SMBIOS UUID
+    #[arg(long)]
+    uuid: Option<String>,
+    /// Its address
+    #[arg(long)]
+    ip: Option<String>,
+    /// Its profile
+    #[arg(long)]
+    profile: Option<String>,
+    /// Its kernel arguments
+    #[arg(long)]
+    args: Option<String>,
+    /// Labels, as KEY=VALUE; KEY= removes one
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+}
+
+/// What export prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// What import reads, with everything
+    Json,
+    /// What import reads: name, mac, uuid, ip, profile, labels
+    Csv,
+    /// An inventory, with a group for each label and each state
+    Ansible,
+    /// A file for file_sd_configs
+    PrometheusSd,
+}
+
+impl Fields {
+    fn put_into(self, spec: &mut Spec) -> Result<()> {
+        let Self { name, mac, uuid, ip, profile, args, labels } = self;
+        let set = |field: &mut Option<String>, value: Option<String>| {
+            if let Some(value) = value {
+                *field = Some(value).filter(|value| !value.is_empty());
+            }
+        };
+        set(&mut spec.name, name);
+        set(&mut spec.uuid, uuid);
+        set(&mut spec.ip, ip);
+        set(&mut spec.profile, profile);
+        if !mac.is_empty() {
+            spec.mac = mac;
+        }
+        if let Some(args) = args {
+            spec.args = args;
+        }
+        for label in labels {
+            match label.split_once('=') {
+                Some((key, "")) => drop(spec.labels.remove(key)),
+                Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),
+                None => bail!("{label:?} is no label; write KEY=VALUE, or KEY= to remove one"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        block_on(async {
+            let counted = Api::open(&self.file).await?.status().await?;
+            if self.json {
+                println!("{}", serde_json::to_string(&counted)?);
+            } else {
+                show::status(&counted);
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Machines {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        block_on(self.verb.run())
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+impl Verb {
+    async fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::List { selected, json, file } => {
+                let machines = Api::open(&file).await?.list(&selected).await?;
+                if json {
+                    println!("{}", serde_json::to_string(&machines)?);
+                } else {
+                    show::list(&machines);
+                }
+            }
+            Self::Show { which, json, file } => {
+                let machine = Api::open(&file).await?.show(&which).await?;
+                if json {
+                    println!("{}", serde_json::to_string(&machine)?);
+                } else {
+                    show::whole(&machine);
+                }
+            }
+            Self::Add { fields, file } => {
+                let mut spec = Spec::default();
+                fields.put_into(&mut spec)?;
+                let added = Api::open(&file).await?.add(spec).await?;
+                println!("added {}, which is {}", show::called(&added), show::state(&added));
+            }
+            Self::Set { which, fields, version, file } => {
+                let mut api = Api::open(&file).await?;
+                let Machine { mut spec, version: read, .. } = api.show(&which).await?;
+                fields.put_into(&mut spec)?;
+                let changed = api.put(&which, Written { version: version.or(read), spec }).await?;
+                println!("changed {}: version {}", show::called(&changed), changed.version.unwrap_or(0));
+            }
+            Self::Delete(ordered) => return ordered.run(None).await,
+            Self::Accept(ordered) => return ordered.run(Some("accept")).await,
+            Self::Ignore(ordered) => return ordered.run(Some("ignore")).await,
+            Self::Allocate(ordered) => return ordered.run(Some("allocate")).await,
+            Self::Release(ordered) => return ordered.run(Some("release")).await,
+            Self::Wipe(ordered) => return ordered.run(Some("wipe")).await,
+            Self::Reinstall(ordered) => return ordered.run(Some("reinstall")).await,
+            Self::Maintain(ordered) => return ordered.run(Some("maintain")).await,
+            Self::Resume(ordered) => return ordered.run(Some("resume")).await,
+            Self::Export { selected, format, file } => {
+                let machines = Api::open(&file).await?.list(&selected).await?;
+                print!("{}", manifest::export(&machines, format)?);
+            }
+            Self::Import { manifest, dry_run, file } => return import(&manifest, dry_run, &file).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Ordered {
+    /// Without an order, they are removed. Says of each what has become of it, and goes on behind one that is refused.
+    async fn run(self, order: Option<&str>) -> Result<ExitCode> {
+        let Self { mut which, selected, reason, dry_run, file } = self;
+        let mut api = Api::open(&file).await?;
+        if which.is_empty() {
+            if selected.labels.is_none() && selected.state.is_none() {
+                bail!("name machines, or select them by -l LABELS or --state STATES");
+            }
+            let found = api.list(&selected).await?;
+            which = found.iter().filter_map(|machine| Some(machine.id?.to_string())).collect();
+        }
+        let mut are_well = true;
+        for which in which {
+            if dry_run {
+                let machine = api.show(&which).await?;
+                println!("would {} {}", order.unwrap_or("delete"), show::called(&machine));
+                continue;
+            }
+            let done = match order {
+                Some(order) => api.order(&which, order, &reason).await,
+                None => api.delete(&which).await,
+            };
+            match done {
+                Ok(machine) if order.is_some() => {
+                    println!("{}: {}", show::called(&machine), show::state(&machine))
+                }
+                Ok(machine) => println!("{}: deleted", show::called(&machine)),
+                Err(error) => {
+                    are_well = false;
+                    eprintln!("xpxe: {which}: {error:#}");
+                }
+            }
+        }
+        Ok(if are_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
+    let specs = manifest::read(path)?;
+    let mut api = Api::open(file).await?;
+    let (mut added, mut changed, mut unchanged, mut refused) = (0, 0, 0, 0);
+    for spec in specs {
+        let called = manifest::called(&spec);
+        let before = api.find(&called).await?;
+        let done = match before {
+            Some(machine) if machine.spec == spec => {
+                unchanged += 1;
+                continue;
+            }
+            Some(_) if dry_run => Ok(&mut changed),
+            None if dry_run => Ok(&mut added),
+            Some(machine) => {
+                let written = Written { version: machine.version, spec };
+                api.put(&called, written).await.map(|_| &mut changed)
+            }
+            None => api.add(spec).await.map(|_| &mut added),
+        };
+        match done {
+            Ok(count) => *count += 1,
+            Err(error) => {
+                refused += 1;
+                eprintln!("xpxe: {called}: refused: {error:#}");
+            }
+        }
+    }
+    let would = if dry_run { "would have " } else { "" };
+    println!("{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}");
+    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,108 @@
+//! The daemon's API of machines, as the verbs use it.
+
+use anyhow::{Result, anyhow, bail};
+use axum::http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::Selected;
+use crate::cli::daemon_api::{self, DaemonApi};
+use crate::cli::{ConfigFile, configuration};
+use crate::files::percent;
+use crate::http::admin;
+use crate::http::machines::{Counted, MACHINES, Machine, Machines, Refused, STATUS, Written};
+use boot_engine::registry::Spec;
+
+/// How many machines are asked for at once.
+const AT_ONCE: usize = 1000;
+
+/// The running daemon.
+pub(super) struct Api(DaemonApi);
+
+impl Api {
+    pub(super) async fn open(file: &ConfigFile) -> Result<Self> {
+        let socket = admin::socket(&configuration::state_dir(&file.config)?);
+        match DaemonApi::open(&socket).await? {
+            Some(daemon) => Ok(Self(daemon)),
+            None => bail!(
+                "no xpxe answers at {}: start it; the registry of machines is kept by the running daemon",
+                socket.display()
+            ),
+        }
+    }
+
+    pub(super) async fn list(&mut self, selected: &Selected) -> Result<Vec<Machine>> {
+        let (mut machines, mut after) = (Vec::new(), 0);
+        loop {
+            let mut path = format!("{MACHINES}?limit={AT_ONCE}&after={after}");
+            for (key, value) in [("labels", &selected.labels), ("state", &selected.state)] {
+                if let Some(value) = value {
+                    path += &format!("&{key}={}", percent::encode(value));
+                }
+            }
+            let page: Machines = self.call(Method::GET, &path, String::new()).await?;
+            machines.extend(page.machines);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(machines),
+            }
+        }
+    }
+
+    pub(super) async fn show(&mut self, which: &str) -> Result<Machine> {
+        self.call(Method::GET, &one(which), String::new()).await
+    }
+
+    /// A machine, if it is there.
+    pub(super) async fn find(&mut self, which: &str) -> Result<Option<Machine>> {
+        let (status, body) = self.send(Method::GET, &one(which), String::new()).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => read(status, &body).map(Some),
+        }
+    }
+
+    pub(super) async fn add(&mut self, spec: Spec) -> Result<Machine> {
+        let body = serde_json::to_string(&Written { version: None, spec })?;
+        self.call(Method::POST, MACHINES, body).await
+    }
+
+    pub(super) async fn put(&mut self, which: &str, written: Written) -> Result<Machine> {
+        self.call(Method::PUT, &one(which), serde_json::to_string(&written)?).await
+    }
+
+    pub(super) async fn delete(&mut self, which: &str) -> Result<Machine> {
+        self.call(Method::DELETE, &one(which), String::new()).await
+    }
+
+    pub(super) async fn order(&mut self, which: &str, order: &str, reason: &str) -> Result<Machine> {
+        let path = format!("{}/{order}?reason={}", one(which), percent::encode(reason));
+        self.call(Method::POST, &path, String::new()).await
+    }
+
+    pub(super) async fn status(&mut self) -> Result<Counted> {
+        self.call(Method::GET, STATUS, String::new()).await
+    }
+
+    async fn call<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: String) -> Result<T> {
+        let (status, body) = self.send(method, path, body).await?;
+        read(status, &body)
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: String) -> Result<(StatusCode, String)> {
+        daemon_api::read(self.0.send(daemon_api::request(method, path, body)?).await?).await
+    }
+}
+
+fn one(which: &str) -> String {
+    format!("{MACHINES}/{}", percent::encode(which))
+}
+
+fn read<T: DeserializeOwned>(status: StatusCode, body: &str) -> Result<T> {
+    if status.is_success() {
+        return Ok(serde_json::from_str(body)?);
+    }
+    match serde_json::from_str::<Refused>(body) {
+        Ok(Refused { error, .. }) => Err(anyhow!(error)),
+        Err(_) => bail!("the daemon answered {status}: {body}; if it is an older one, restart it"),
+    }
+}

@@ -1,0 +1,231 @@
+//! Lists of machines that other programs read and write.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+use super::Format;
+use super::show::state;
+use crate::http::machines::Machine;
+use boot_engine::registry::Spec;
+
+/// The first line of a CSV file.
+const HEAD: &str = "name,mac,uuid,ip,profile,labels";
+
+/// How a machine is called in a list: by its name, or else its first MAC or its UUID.
+pub(super) fn called(spec: &Spec) -> String {
+    spec.name.as_ref().or(spec.mac.first()).or(spec.uuid.as_ref()).cloned().unwrap_or_default()
+}
+
+/// Reads a list of machines.
+pub(super) fn read(path: &Path) -> Result<Vec<Spec>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = if text.trim_start().starts_with('[') { from_json(&text) } else { from_csv(&text) };
+    let specs = read.with_context(|| path.display().to_string())?;
+    match specs.iter().position(|spec| called(spec).is_empty()) {
+        Some(position) => bail!("{}: machine {} has no name, MAC or UUID", path.display(), position + 1),
+        None => Ok(specs),
+    }
+}
+
+/// What the API lists, or only the specs of it.
+fn from_json(text: &str) -> Result<Vec<Spec>> {
+    let values: Vec<Value> = serde_json::from_str(text)?;
+    let spec = |value: Value| {
+        let spec = value.get("spec").cloned().unwrap_or(value);
+        Ok(serde_json::from_value(spec)?)
+    };
+    values.into_iter().map(spec).collect()
+}
+
+fn from_csv(text: &str) -> Result<Vec<Spec>> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let (_, head) = lines.next().context("the file is empty")?;
+    let keys: Vec<&str> = head.split(',').map(str::trim).collect();
+    if let Some(unknown) = keys.iter().find(|key| !HEAD.split(',').any(|known| known == **key)) {
+        bail!("line 1: there is no column {unknown:?}; write some of {HEAD}");
+    }
+    let mut specs = Vec::new();
+    for (number, line) in lines {
+        let wrong = |what: String| anyhow!("line {}: {what}", number + 1);
+        let cells = cells_of(line);
+        if cells.len() != keys.len() {
+            return Err(wrong(format!("{} columns, and the first line has {}", cells.len(), keys.len())));
+        }
+        let mut spec = Spec::default();
+        for (key, cell) in keys.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty()) {
+            let list = || cell.split(';').map(str::trim);
+            match *key {
+                "name" => spec.name = Some(cell.clone()),
+                "mac" => spec.mac = list().map(str::to_owned).collect(),
+                "uuid" => spec.uuid = Some(cell.clone()),
+                "ip" => spec.ip = Some(cell.clone()),
+                "profile" => spec.profile = Some(cell.clone()),
+                _ => {
+                    for label in list() {
+                        let label = label.split_once('=');
+                        let (key, value) =
+                            label.ok_or_else(|| wrong(format!("{cell:?} is no list of KEY=VALUE")))?;
+                        spec.labels.insert(key.to_owned(), value.to_owned());
+                    }
+                }
+            }
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+/// Writes a list of machines.
+pub(super) fn export(machines: &[Machine], format: Format) -> Result<String> {
+    Ok(match format {
+        Format::Json => serde_json::to_string_pretty(machines)? + "\n",
+        Format::Csv => csv(machines),
+        Format::Ansible => serde_json::to_string_pretty(&ansible(machines))? + "\n",
+        Format::PrometheusSd => serde_json::to_string_pretty(&prometheus(machines))? + "\n",
+    })
+}
+
+fn csv(machines: &[Machine]) -> String {
+    let mut text = HEAD.to_owned() + "\n";
+    for Machine { spec, .. } in machines {
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_default();
+        let labels: Vec<String> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let cells = [
+            or_none(&spec.name),
+            spec.mac.join(";"),
+            or_none(&spec.uuid),
+            or_none(&spec.ip),
+            or_none(&spec.profile),
+            labels.join(";"),
+        ];
+        text += &(cells.map(|cell| quoted(&cell)).join(",") + "\n");
+    }
+    text
+}
+
+/// A cell as RFC 4180 has it.
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
+/// The cells of a line.
+fn cells_of(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let (mut is_quoted, mut chars) = (false, line.chars().peekable());
+    while let Some(c) = chars.next() {
+        let Some(cell) = cells.last_mut() else { break };
+        match c {
+            '"' if is_quoted && chars.next_if_eq(&'"').is_some() => cell.push('"'),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(String::new()),
+            c => cell.push(c),
+        }
+    }
+    cells.into_iter().map(|cell| cell.trim().to_owned()).collect()
+}
+
+/// As `ansible-inventory --list` prints one.
+fn ansible(machines: &[Machine]) -> Value {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut hosts = serde_json::Map::new();
+    let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    for machine in machines {
+        let spec = &machine.spec;
+        let host = called(spec);
+        let state = machine.status.as_ref().map(|status| status.state.name());
+        groups.entry("all".to_owned()).or_default().push(host.clone());
+        groups.entry(format!("state_{}", state.unwrap_or("configured"))).or_default().push(host.clone());
+        for (key, value) in &spec.labels {
+            groups.entry(format!("{}_{}", word(key), word(value))).or_default().push(host.clone());
+        }
+        let mut variables = json!({ "mac": spec.mac, "labels": spec.labels });
+        for (key, value) in [("ansible_host", &spec.ip), ("uuid", &spec.uuid), ("profile", &spec.profile)] {
+            if let (Some(value), Some(object)) = (value, variables.as_object_mut()) {
+                object.insert(key.to_owned(), json!(value));
+            }
+        }
+        hosts.insert(host, variables);
+    }
+    let mut whole = serde_json::Map::new();
+    whole.extend(groups.into_iter().map(|(group, hosts)| (group, json!({ "hosts": hosts }))));
+    whole.insert("_meta".to_owned(), json!({ "hostvars": hosts }));
+    Value::Object(whole)
+}
+
+/// As `file_sd_configs` reads it. The port is the business of relabelling.
+fn prometheus(machines: &[Machine]) -> Value {
+    let target = |machine: &Machine| {
+        let spec = &machine.spec;
+        let mut labels = serde_json::Map::new();
+        labels.insert("__meta_xpxe_state".to_owned(), json!(state(machine)));
+        for (key, value) in &spec.labels {
+            let key = key.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+            labels.insert(format!("__meta_xpxe_label_{key}"), json!(value));
+        }
+        json!({ "targets": [spec.ip.clone().unwrap_or_else(|| called(spec))], "labels": labels })
+    };
+    Value::Array(machines.iter().map(target).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        let labels = [("role", "worker"), ("rack", "7, \"left\"")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let spec = Spec {
+            name: Some("node1".to_owned()),
+            mac: vec!["52:54:00:00:00:01".to_owned(), "52:54:00:00:00:02".to_owned()],
+            ip: Some("10.1.1.50".to_owned()),
+            labels: labels.into(),
+            ..Spec::default()
+        };
+        Machine {
+            source: "configuration".to_owned(),
+            id: None,
+            version: None,
+            revision: None,
+            spec,
+            status: None,
+        }
+    }
+
+    #[test]
+    fn what_is_exported_is_imported_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        for format in [Format::Json, Format::Csv] {
+            let file = dir.path().join("machines");
+            std::fs::write(&file, export(&[machine()], format).unwrap()).unwrap();
+            assert_eq!(read(&file).unwrap(), [machine().spec], "{format:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_of_a_list_are_named_with_their_line() {
+        for (text, says) in [
+            ("name,nmae\n", "there is no column \"nmae\""),
+            ("name,mac\nnode1\n", "line 2: 1 columns"),
+            ("name,labels\nnode1,worker\n", "line 2: \"worker\" is no list"),
+            ("[{\"nmae\": 1}]", "nmae"),
+        ] {
+            let read = if text.starts_with('[') { from_json(text) } else { from_csv(text) };
+            let said = format!("{:#}", read.unwrap_err());
+            assert!(said.contains(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn other_programs_get_their_own_formats() {
+        let ansible: Value = serde_json::from_str(&export(&[machine()], Format::Ansible).unwrap()).unwrap();
+        assert_eq!(ansible["role_worker"]["hosts"][0], "node1");
+        assert_eq!(ansible["_meta"]["hostvars"]["node1"]["ansible_host"], "10.1.1.50");
+        let prometheus: Value =
+            serde_json::from_str(&export(&[machine()], Format::PrometheusSd).unwrap()).unwrap();
+        assert_eq!(prometheus[0]["targets"][0], "10.1.1.50");
+        assert_eq!(prometheus[0]["labels"]["__meta_xpxe_label_role"], "worker");
+    }
+}

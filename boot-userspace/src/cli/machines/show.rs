@@ -1,0 +1,97 @@
+//! Machines for people.
+
+use crate::http::admin::rfc3339;
+use crate::http::machines::{Counted, Machine};
+
+/// How a machine is called.
+pub(super) fn called(machine: &Machine) -> String {
+    let named = super::manifest::called(&machine.spec);
+    if named.is_empty() { format!("machine {}", machine.id.unwrap_or(0)) } else { named }
+}
+
+/// The state of a machine.
+pub(super) fn state(machine: &Machine) -> String {
+    let Some(status) = &machine.status else { return "configured".to_owned() };
+    let overdue = if status.overdue { " (overdue)" } else { "" };
+    let shadowed = if status.not_served.is_some() { " (not served)" } else { "" };
+    format!("{}{overdue}{shadowed}", status.state)
+}
+
+/// One line for each machine.
+pub(super) fn list(machines: &[Machine]) {
+    let head = ["NAME", "STATE", "SINCE", "MAC", "PROFILE", "LABELS"].map(str::to_owned);
+    let rows = machines.iter().map(|machine| {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let labels: Vec<String> =
+            machine.spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        [
+            called(machine),
+            state(machine),
+            or_none(machine.status.as_ref().map(|status| status.since_at.clone())),
+            or_none(machine.spec.mac.first().cloned()),
+            or_none(machine.spec.profile.clone()),
+            labels.join(","),
+        ]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+/// Everything of one machine.
+pub(super) fn whole(machine: &Machine) {
+    let Machine { source, version, spec, status, .. } = machine;
+    println!("{}", called(machine));
+    let line = |what: &str, value: &str| {
+        if !value.is_empty() {
+            println!("  {what:<10} {value}");
+        }
+    };
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    line("source", source);
+    line("version", &version.map(|version| version.to_string()).unwrap_or_default());
+    line("mac", &spec.mac.join(", "));
+    line("uuid", &text(&spec.uuid));
+    line("ip", &text(&spec.ip));
+    line("profile", &text(&spec.profile));
+    line("args", &spec.args);
+    for (key, value) in &spec.labels {
+        line("label", &format!("{key} = {value}"));
+    }
+    let Some(status) = status else { return };
+    let limit = status.limit.map(|limit| format!(", limit {limit} s")).unwrap_or_default();
+    let overdue = if status.overdue { ", for too long" } else { "" };
+    line("state", &format!("{} since {}{limit}{overdue}", status.state, status.since_at));
+    line("because", &status.reason);
+    line("waits", &status.waits);
+    line("not served", &text(&status.not_served));
+    for past in &status.history {
+        println!("  {}  {} → {} by {}: {}", rfc3339(past.at), past.from, past.to, past.by, past.why);
+    }
+}
+
+/// How many machines there are.
+pub(super) fn status(counted: &Counted) {
+    println!("{} machines in the configuration", counted.configured);
+    for (state, count) in counted.states.iter().filter(|(_, count)| **count > 0) {
+        println!("{count} {state}");
+    }
+    for (count, what) in [
+        (counted.overdue as u64, "in their state for too long: xpxe machines list shows them as overdue"),
+        (counted.not_served as u64, "not served: xpxe machines show says why"),
+        (counted.turned_away, "requests of unknown machines that were not taken down"),
+    ] {
+        if count > 0 {
+            println!("{count} {what}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Machines of the registry, from the command line to the kernel half, with a real client and the bytes that it sees.
+
+use anyhow::{Result, ensure};
+use boot_tests::daemon::Xpxe;
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{Place, SILENCE, SOON, UNKNOWN, known};
+use boot_tests::rack::Station;
+use boot_tests::settings::Settings;
+use boot_tests::wait::eventually;
+use serde_json::Value;
+
+const NODE: &str = "02:77:00:00:00:e9";
+const ADDRESS: &str = "10.77.0.9";
+
+fn place(fast_path: &'static str, dhcp: &'static str) -> Result<Option<Place>> {
+    let Some(mut place) = Place::build(&Settings { fast_path, dhcp, ..known() })? else { return Ok(None) };
+    let default = "[default]\nprofile = \"guest\"\n";
+    let more = "unknown = \"discover\"\n\n[lifecycle]\nwipe = false\n";
+    place.config = place.config.replace(default, &format!("{default}{more}"));
+    ensure!(place.config.contains("[lifecycle]"));
+    Ok(Some(place))
+}
+
+/// Runs `xpxe` with the place's configuration.
+fn xpxe_says(place: &Place, xpxe: &Xpxe<'_>, words: &[&str]) -> Result<String> {
+    let file = place.rack.dir().join("xpxe.toml").display().to_string();
+    xpxe.command(&[words, &["--config", &file]].concat())
+}
+
+fn state(place: &Place, xpxe: &Xpxe<'_>, which: &str) -> Result<String> {
+    let shown = xpxe_says(place, xpxe, &["machines", "show", which, "--json"])?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    Ok(shown["status"]["state"].as_str().unwrap_or_default().to_owned())
+}
+
+fn url(path: &str) -> String {
+    format!("http://10.77.0.1:8080/{path}")
+}
+
+/// The body and the status of an answer.
+fn get(from: &Station, path: &str) -> Result<(String, String)> {
+    let answer = from.output("curl", &["-sS", "-w", "\n%{http_code}", &url(path)])?;
+    let (body, status) = answer.rsplit_once('\n').unwrap_or_default();
+    Ok((body.to_owned(), status.to_owned()))
+}
+
+fn dropped(from: &Station, hook: &str) -> Result<u64> {
+    let (page, _) = get(from, "metrics")?;
+    let label = format!("xpxe_packets_total{{hook=\"{hook}\",reason=\"ignored\"}} ");
+    let count = page.lines().find_map(|line| line.strip_prefix(&label));
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
+}
+
+#[test]
+fn an_ignored_machine_gets_silence_from_every_hook_and_through_a_kill() -> Result<()> {
+    for (fast_path, hook) in [("xdp", "xdp"), ("tc", "tc"), ("off", "daemon")] {
+        let Some(place) = place(fast_path, "server")? else { return Ok(()) };
+        let mut xpxe = place.serve()?;
+        let wire = place.client()?;
+        let watcher = place.rack.neighbour("watcher", "02:77:00:00:00:e8", "10.77.0.8/24")?;
+        let machine = Client::new(mac(UNKNOWN)?);
+        let address = wire.lease(&machine)?.address();
+        // It asks for its script, so it is taken down, and waits.
+        let (script, _) = get(&watcher, &format!("ipxe/boot.ipxe?mac={UNKNOWN}"))?;
+        ensure!(script.contains("waiting"), "{script}");
+        eventually(SOON, "it is discovered", || {
+            xpxe_says(&place, &xpxe, &["machines", "list", "--state", "discovered"])
+                .is_ok_and(|listed| listed.contains(UNKNOWN))
+        })?;
+        let said = xpxe_says(&place, &xpxe, &["machines", "ignore", UNKNOWN])?;
+        ensure!(said == format!("{UNKNOWN}: ignored\n"), "{said}");
+        let before = dropped(&watcher, hook)?;
+        ensure!(wire.ask_within(&machine.discover(), SILENCE)?.is_none(), "{fast_path}: an answer");
+        ensure!(wire.lease(&Client::new(mac("02:77:00:00:00:10")?)).is_ok(), "others are served");
+        eventually(SOON, "it is counted", || dropped(&watcher, hook).is_ok_and(|count| count > before))?;
+        let (said, _) = get(&watcher, &format!("ipxe/boot.ipxe?mac={UNKNOWN}"))?;
+        ensure!(!said.contains("kernel"), "{said}");
+        // From its own address it gets nothing of any kind.
+        let itself = place.rack.neighbour("itself", "02:77:00:00:00:e7", &format!("{address}/24"))?;
+        for path in ["boot.ipxe", "ipxe/boot.ipxe", "files/anything", "metrics"] {
+            let (body, status) = get(&itself, path)?;
+            ensure!((body.as_str(), status.as_str()) == ("", "404"), "{path}: {status} {body}");
+        }
+        xpxe.kill9()?;
+        ensure!(wire.ask_within(&machine.discover(), SILENCE)?.is_none(), "{fast_path}: without the daemon");
+        xpxe.restart()?;
+        ensure!(state(&place, &xpxe, UNKNOWN)? == "ignored");
+        ensure!(wire.ask_within(&machine.discover(), SILENCE)?.is_none(), "{fast_path}: after a restart");
+        xpxe_says(&place, &xpxe, &["machines", "accept", UNKNOWN])?;
+        ensure!(wire.lease(&machine)?.address() == address, "{fast_path}: it has what it had");
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
+/// What a machine does, with a kill of the daemon between any two steps.
+#[test]
+fn a_machine_goes_from_added_to_running_and_back_through_kills() -> Result<()> {
+    let Some(place) = place("xdp", "server")? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let itself = place.rack.neighbour("node", NODE, &format!("{ADDRESS}/24"))?;
+    let kernel = place.rack.dir().join("boot").join(boot_tests::guest::KERNEL);
+    std::fs::create_dir_all(kernel.parent().unwrap_or(&kernel))?;
+    std::fs::write(&kernel, "a kernel")?;
+    let add =
+        ["machines", "add", "--name", "node9", "--mac", NODE, "--ip", ADDRESS, "--label", "role=worker"];
+    let said = xpxe_says(&place, &xpxe, &add)?;
+    ensure!(said == "added node9, which is discovered\n", "{said}");
+    let script = "ipxe/boot.ipxe";
+    for (step, expected, says) in [
+        ("show", "discovered", "echo xpxe: node9 is discovered"),
+        ("accept", "ready", "echo xpxe: node9 is ready"),
+        ("maintain", "maintenance", "echo xpxe: node9 is maintenance: maintenance: a new fan"),
+        ("resume", "ready", "echo xpxe: node9 is ready"),
+        ("allocate", "allocated", "kernel --name kernel"),
+        ("kernel", "installing", "kernel --name kernel"),
+        ("home", "running", "node9 runs: it boots from its disk"),
+        ("reinstall", "allocated", "kernel --name kernel"),
+        ("broken", "failed", "echo xpxe: node9 is failed"),
+        ("allocate", "allocated", "kernel --name kernel"),
+        ("home", "running", "node9 runs: it boots from its disk"),
+        ("release", "ready", "echo xpxe: node9 is ready"),
+    ] {
+        match step {
+            "kernel" => {
+                let (_, status) = get(&itself, &format!("files/{}", boot_tests::guest::KERNEL))?;
+                ensure!(status == "200", "{status}");
+            }
+            "home" => ensure!(get(&itself, "phone-home")?.0 == "ok\n"),
+            "broken" => ensure!(get(&itself, "phone-home?status=failure&text=no%20disk")?.0 == "ok\n"),
+            "maintain" => {
+                drop(xpxe_says(&place, &xpxe, &["machines", "maintain", "node9", "--reason", "a new fan"])?);
+            }
+            "show" => {}
+            order => drop(xpxe_says(&place, &xpxe, &["machines", order, "-l", "role=worker"])?),
+        }
+        eventually(SOON, expected, || state(&place, &xpxe, "node9").is_ok_and(|state| state == expected))?;
+        xpxe.kill9()?;
+        xpxe.restart()?;
+        let found = state(&place, &xpxe, NODE)?;
+        ensure!(found == expected, "{found} after {step} and a kill");
+        let (told, _) = get(&itself, script)?;
+        ensure!(told.contains(says), "after {step}: {told}");
+    }
+    let counted = xpxe_says(&place, &xpxe, &["status"])?;
+    ensure!(
+        counted.contains("2 machines in the configuration\n") && counted.contains("1 ready\n"),
+        "{counted}"
+    );
+    let shown = xpxe_says(&place, &xpxe, &["machines", "show", "node9"])?;
+    ensure!(shown.contains("installing → running by xpxe: it reports that it runs"), "{shown}");
+    xpxe_says(&place, &xpxe, &["machines", "delete", "node9"])?;
+    let said = xpxe_says(&place, &xpxe, &["machines", "list"])?;
+    ensure!(said.contains("alice") && !said.contains("node9"), "{said}");
+    xpxe.stop()
+}
+
+#[test]
+fn a_change_by_the_api_quotes_a_version_and_manifests_come_back() -> Result<()> {
+    let Some(place) = place("off", "server")? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let list = place.rack.dir().join("machines.csv");
+    std::fs::write(
+        &list,
+        "name,mac,labels\nn1,02:77:00:00:00:31,rack=7\nn2,02:77:00:00:00:32,rack=7;role=worker\n",
+    )?;
+    let list = list.display().to_string();
+    let said = xpxe_says(&place, &xpxe, &["machines", "import", &list, "--dry-run"])?;
+    ensure!(said == "would have added 2, changed 0, unchanged 0, refused 0\n", "{said}");
+    for says in
+        ["added 2, changed 0, unchanged 0, refused 0\n", "added 0, changed 0, unchanged 2, refused 0\n"]
+    {
+        let said = xpxe_says(&place, &xpxe, &["machines", "import", &list])?;
+        ensure!(said == says, "{said}");
+    }
+    let socket = place.rack.dir().join("state/api.sock").display().to_string();
+    let api = |method: &str, path: &str, body: &str| {
+        let url = format!("http://xpxe/api/v1/machines{path}");
+        let words = ["-sS", "--unix-socket", &socket, "-X", method, "-d", body, "-w", "\n%{http_code}", &url];
+        let answer = place.rack.server.output("curl", &words)?;
+        let (body, status) = answer.rsplit_once('\n').unwrap_or_default();
+        Ok::<_, anyhow::Error>((status.to_owned(), serde_json::from_str::<Value>(body)?))
+    };
+    let (status, changed) =
+        api("PATCH", "/n1", "{\"version\":1,\"spec\":{\"labels\":{\"rack\":null,\"row\":\"b\"}}}")?;
+    ensure!(
+        status == "200" && changed["version"] == 2 && changed["spec"]["labels"]["rack"].is_null(),
+        "{changed}"
+    );
+    let (status, both) =
+        api("PUT", "/n1", "{\"version\":1,\"spec\":{\"name\":\"n1\",\"mac\":[\"02:77:00:00:00:31\"]}}")?;
+    ensure!(
+        status == "409" && both["current"]["spec"]["labels"]["row"] == "b" && both["yours"]["name"] == "n1",
+        "{both}"
+    );
+    let old = "{\"version\":1,\"spec\":{\"args\":\"x\"}}";
+    ensure!(api("PATCH", "/n1", old)?.0 == "409");
+    for (method, path, body, expected) in [
+        ("GET", "/none", "", "404"),
+        ("POST", "", "{\"spec\":{\"name\":\"n3\"}}", "422"),
+        ("POST", "", "{\"spec\":{\"nmae\":\"n3\"}}", "400"),
+        ("POST", "", "{\"spec\":{\"mac\":[\"02:77:00:00:00:32\"]}}", "409"),
+        ("PUT", "/alice", "{\"spec\":{\"mac\":[\"02:77:00:00:00:32\"]}}", "409"),
+        ("POST", "/n1/explode", "", "404"),
+        ("GET", "?state=happy", "", "400"),
+    ] {
+        let (status, answer) = api(method, path, body)?;
+        ensure!(status == expected && answer["error"].is_string(), "{method} {path}: {status} {answer}");
+    }
+    let exported = xpxe_says(&place, &xpxe, &["machines", "export", "--format", "csv", "-l", "role=worker"])?;
+    ensure!(
+        exported == "name,mac,uuid,ip,profile,labels\nn2,02:77:00:00:00:32,,,,rack=7;role=worker\n",
+        "{exported}"
+    );
+    xpxe.stop()
+}
+
+/// Nothing of this is noticed where there is no registry.
+#[test]
+fn a_plain_server_has_an_empty_registry_and_serves_as_ever() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    wire.lease(&Client::new(mac(UNKNOWN)?))?;
+    let listed = xpxe_says(&place, &xpxe, &["machines", "list", "--json"])?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let sources: Vec<&str> =
+        listed.as_array().into_iter().flatten().filter_map(|machine| machine["source"].as_str()).collect();
+    ensure!(sources == ["configuration", "configuration"], "{listed}");
+    xpxe.stop()
+}
