@@ -8,6 +8,7 @@ pub mod boot;
 pub mod command;
 pub mod config;
 pub mod dhcp;
+pub mod diagnosis;
 pub mod digest_list;
 pub mod events;
 pub mod explain;

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use crate::Engine;
 use crate::command::{Incoming, Now};
+use crate::diagnosis::is_missed;
 use crate::events::{BootEvent, Fault, Machine, Step};
 
 /// What is wrong; nothing where silence is right.
@@ -36,11 +37,13 @@ impl Engine {
         let (from, length) = (incoming.from, incoming.payload.len());
         let giaddr = incoming.payload.get(24..28).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         let giaddr = giaddr.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from);
-        let Some(fault) = fault(reason, giaddr) else {
-            return debug!(reason = reason.name(), %from, "not answered: {}", reason.says());
+        let step = match fault(reason, giaddr) {
+            Some(fault) => Step::Dropped { reason, fault, from, length },
+            None if is_missed(reason) => Step::Unanswered { reason, relay: giaddr },
+            None => return debug!(reason = reason.name(), %from, "not answered: {}", reason.says()),
         };
         let mac = incoming.payload.get(28..34).and_then(|bytes| bytes.try_into().ok()).map(Mac);
-        let event = BootEvent::new(now.boot, Step::Dropped { reason, fault, from, length });
+        let event = BootEvent::new(now.boot, step);
         let link = self.link_name(incoming.ifindex);
         self.reports.push(BootEvent { link, ..event.of(mac.map(Machine::from)) });
     }

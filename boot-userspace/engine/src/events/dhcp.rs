@@ -1,5 +1,6 @@
 //! What happens where machines get their addresses.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
@@ -58,6 +59,29 @@ pub enum Refusal {
     NotOffered(Ipv4Addr),
     /// Nobody gave it to it.
     NotGiven(Ipv4Addr),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NamesNone => f.write_str("its REQUEST names no address: option 50 and ciaddr are empty"),
+            Self::Reserved(address) => write!(f, "{address} is reserved for another machine now"),
+            Self::Has { wanted, has } => write!(f, "it asks for {wanted}, but has {has}"),
+            Self::AnotherNetwork(wanted, Some(subnet)) => write!(
+                f,
+                "{wanted} is in {subnet}, not in this network: the machine has moved, or its switch port is in the wrong VLAN"
+            ),
+            Self::AnotherNetwork(wanted, None) => write!(f, "{wanted} is not in this network"),
+            Self::WasIts(wanted) => write!(
+                f,
+                "it may not keep {wanted}: the address was declined, found in use, or no longer fits the configuration"
+            ),
+            Self::NotOffered(wanted) => write!(f, "this server did not offer it {wanted}"),
+            Self::NotGiven(wanted) => {
+                write!(f, "it has no lease of {wanted}, and the subnet is authoritative")
+            }
+        }
+    }
 }
 
 /// How a machine is known by another mark than its MAC.

@@ -48,6 +48,8 @@ kinds! {
     Probe "probe"
     /// A message that has no answer.
     Dropped "dropped"
+    /// A client that waits for an answer gets none.
+    Unanswered "unanswered"
     /// A subnet has no address left, or has some again.
     Exhausted "exhausted"
     /// A machine is in no subnet.

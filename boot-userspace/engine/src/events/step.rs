@@ -64,6 +64,13 @@ pub enum Step {
         /// Its length in bytes.
         length: usize,
     },
+    /// A client that waits for an answer from here gets none; nothing is wrong with its message.
+    Unanswered {
+        /// Why.
+        reason: Reason,
+        /// The relay (giaddr); 0.0.0.0 without one.
+        relay: Ipv4Addr,
+    },
     /// A subnet has no address left for somebody.
     PoolEmpty(Pool, TurnedAway),
     /// A subnet has addresses again.
@@ -147,6 +154,7 @@ impl Step {
             Self::NotBelieved(..) => Kind::NotBelieved,
             Self::AddressInUse { .. } | Self::CannotProbe => Kind::Probe,
             Self::Dropped { .. } => Kind::Dropped,
+            Self::Unanswered { .. } => Kind::Unanswered,
             Self::PoolEmpty(..) | Self::PoolHasRoom(_) => Kind::Exhausted,
             Self::NoSubnet(_) => Kind::NoSubnet,
             Self::Tftp(_) | Self::Unheard(Unheard::Tftp { .. }) => Kind::Tftp,

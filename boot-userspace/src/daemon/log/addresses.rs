@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use boot_engine::boot::class_name;
-use boot_engine::events::{Answer, Answered, Decline, Doubt, Recognition, Refusal, TurnedAway};
+use boot_engine::events::{Answer, Answered, Decline, Doubt, Recognition, TurnedAway};
 use boot_engine::leases::Pool;
 use tracing::{info, warn};
 
@@ -87,29 +87,6 @@ pub(super) fn write_empty_pool(whose: &Whose<'_>, pool: &Pool, turned_away: Turn
 
 /// A reason in words.
 pub(super) struct Words<'r, R>(pub(super) &'r R);
-
-impl fmt::Display for Words<'_, Refusal> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Refusal::NamesNone => f.write_str("its REQUEST names no address: option 50 and ciaddr are empty"),
-            Refusal::Reserved(address) => write!(f, "{address} is reserved for another machine now"),
-            Refusal::Has { wanted, has } => write!(f, "it asks for {wanted}, but has {has}"),
-            Refusal::AnotherNetwork(wanted, Some(subnet)) => write!(
-                f,
-                "{wanted} is in {subnet}, not in this network: the machine has moved, or its switch port is in the wrong VLAN"
-            ),
-            Refusal::AnotherNetwork(wanted, None) => write!(f, "{wanted} is not in this network"),
-            Refusal::WasIts(wanted) => write!(
-                f,
-                "it may not keep {wanted}: the address was declined, found in use, or no longer fits the configuration"
-            ),
-            Refusal::NotOffered(wanted) => write!(f, "this server did not offer it {wanted}"),
-            Refusal::NotGiven(wanted) => {
-                write!(f, "it has no lease of {wanted}, and the subnet is authoritative")
-            }
-        }
-    }
-}
 
 impl fmt::Display for Words<'_, Doubt> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -38,7 +38,7 @@ pub(super) fn write(event: &BootEvent) {
     let (mac, name) = (whose.mac(), whose.known_name());
     match what {
         Step::Answered(answered) => write_answer(whose, answered),
-        Step::Refused(why) => info!(step, by, %mac, name, "refused: {}", Words(why)),
+        Step::Refused(why) => info!(step, by, %mac, name, "refused: {why}"),
         Step::Recognised(recognition) => write_recognition(whose, *recognition),
         Step::Loader(LoaderProblem::Missing(missing)) => warn!(step, by, %mac, "{missing}"),
         Step::Loader(LoaderProblem::Reduced { firmware, lacks_http }) => {
@@ -98,6 +98,9 @@ pub(super) fn write(event: &BootEvent) {
                 warn!(step, by, reason = name, %mac, %from, relay, station, interface, length,
                     "{mac} is not answered: {says}; {remedy}");
             }
+        }
+        Step::Unanswered { reason, .. } => {
+            debug!(step, by, reason = reason.name(), %mac, name, interface, "not answered: {}", reason.says());
         }
         Step::PoolEmpty(pool, turned_away) => write_empty_pool(whose, pool, *turned_away),
         Step::PoolHasRoom(pool) => {

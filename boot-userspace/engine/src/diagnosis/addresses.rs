@@ -1,0 +1,175 @@
+//! Causes between power-on and the first file: the machine has no address, another server's, or does nothing with it.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Reason;
+use boot_common::class::Stage;
+
+use super::case::{Case, Reached};
+use super::causes::Cause;
+use super::steps::{Given, What};
+use super::timeline::Timed;
+use super::verdict::Verdict;
+use super::words::seconds;
+
+/// Firmware requests an address at most 5 s after an offer in time: after three times that it is not going to.
+const NOT_TAKEN: u64 = 15_000;
+/// A machine with an address asks for its file within a second or two.
+const NO_FILE: u64 = 15_000;
+/// So many offers in a row mean that none arrives.
+const OFFERS: u32 = 3;
+
+pub(super) fn judge(case: &Case<'_>) -> Option<Verdict> {
+    if case.reached() > Reached::Addressed {
+        return None;
+    }
+    refused(case)
+        .or_else(|| in_use(case))
+        .or_else(|| other_server(case))
+        .or_else(|| not_answered(case))
+        .or_else(|| not_taken(case))
+        .or_else(|| no_file(case))
+}
+
+fn is_offer(what: &What) -> bool {
+    matches!(what, What::Answered { given: Given::Offer, .. }) && !what.is_answer_to(Stage::Os)
+}
+
+fn is_confirmed(what: &What) -> bool {
+    matches!(what, What::Answered { given: Given::Ack | Given::Bootp | Given::BootFile, .. })
+}
+
+fn not_answered(case: &Case<'_>) -> Option<Verdict> {
+    let position = case.last_position(|what| matches!(what, What::Unanswered { .. }))?;
+    if case.comes_behind(position, |what| matches!(what, What::Answered { .. })) {
+        return None;
+    }
+    let step = case.boot.steps.get(position)?;
+    let What::Unanswered { reason, relay } = &step.what else { return None };
+    let evidence = [step];
+    match reason {
+        Reason::NoSubnet => {
+            let place = if relay.is_unspecified() {
+                format!(
+                    "no address of {} is in a [[subnet]]",
+                    case.boot.link.as_deref().unwrap_or("the interface")
+                )
+            } else {
+                format!("its relay, {relay}, is in no [[subnet]]")
+            };
+            Verdict::certain(Cause::NoSubnet, place, &evidence)
+        }
+        Reason::PoolExhausted => {
+            Verdict::certain(Cause::PoolExhausted, "that is why this server did not answer", &evidence)
+        }
+        Reason::OtherServer => None,
+        // The daemon keeps silent for one that it does not know, which another server may.
+        other => {
+            Verdict::certain(Cause::NotAnswered, format!("this server's reason: {}", other.says()), &evidence)
+        }
+    }
+}
+
+fn refused(case: &Case<'_>) -> Option<Verdict> {
+    let is_nak = |what: &What| matches!(what, What::Refused { .. } | What::RefusedByOther { .. });
+    let position = case.last_position(is_nak)?;
+    if case.comes_behind(position, |what| is_offer(what) || is_confirmed(what)) {
+        return None;
+    }
+    let step = case.boot.steps.get(position)?;
+    match &step.what {
+        What::RefusedByOther { server } => {
+            Verdict::certain(Cause::RefusedByOther, whose(case, *server), &[step])
+        }
+        What::Refused { why } => Verdict::certain(Cause::RefusedHere, why.to_string(), &[step]),
+        _ => None,
+    }
+}
+
+/// What is known of another server.
+fn whose(case: &Case<'_>, server: Ipv4Addr) -> String {
+    let Some(known) = case.network.server(server) else { return format!("the other server is {server}") };
+    let station = known.station.as_deref().map_or_else(String::new, |mac| format!(", station {mac}"));
+    let link = known.link.as_deref().map_or_else(String::new, |link| format!(", on {link}"));
+    format!("the other server is {server}{station}{link}")
+}
+
+fn other_server(case: &Case<'_>) -> Option<Verdict> {
+    let took = |what: &What| {
+        matches!(what, What::ChoseOther { .. } | What::Unanswered { reason: Reason::OtherServer, .. })
+    };
+    let position = case.last_position(took)?;
+    if case.comes_behind(position, is_confirmed) {
+        return None;
+    }
+    let mut evidence = case.steps(took);
+    evidence.extend(case.steps(|what| matches!(what, What::GivenByOther { .. })));
+    let named = case.boot.steps.iter().rev().find_map(|step| match step.what {
+        What::ChoseOther { server, .. } | What::GivenByOther { server, .. } => Some(server),
+        _ => None,
+    });
+    match named.or_else(|| case.network.servers().next().map(|server| server.server)) {
+        Some(server) => Verdict::certain(Cause::OtherServer, whose(case, server), &evidence),
+        None => Verdict::certain(Cause::OtherServer, "its request names another server", &evidence),
+    }
+}
+
+fn in_use(case: &Case<'_>) -> Option<Verdict> {
+    let position = case.last_position(|what| matches!(what, What::AddressInUse { .. }))?;
+    if case.comes_behind(position, is_confirmed) {
+        return None;
+    }
+    let evidence = case.steps(|what| matches!(what, What::AddressInUse { .. }));
+    Verdict::certain(Cause::AddressInUse, "the address was found in use", &evidence)
+}
+
+fn not_taken(case: &Case<'_>) -> Option<Verdict> {
+    let position = case.last_position(is_offer)?;
+    if case.comes_behind(position, is_confirmed) {
+        return None;
+    }
+    let offers = case.steps(is_offer);
+    let asked_again: u32 = offers.iter().map(|step| step.count).sum();
+    if asked_again < OFFERS && case.silence() < NOT_TAKEN {
+        return None;
+    }
+    let is_proxy = offers
+        .iter()
+        .all(|step| matches!(step.what, What::Answered { address, .. } if address.is_unspecified()));
+    if is_proxy {
+        let because = "its offers from here have no address, and it asked for none from another server";
+        return Verdict::likely(Cause::NoAddressFromOther, because, &offers);
+    }
+    let rivals = case.steps(|what| matches!(what, What::GivenByOther { .. }));
+    if let Some(step) = rivals.first()
+        && let What::GivenByOther { server, .. } = step.what
+    {
+        let because = format!("another server offered it an address, too; {}", whose(case, server));
+        return Verdict::likely(Cause::OtherServer, because, &[rivals, offers].concat());
+    }
+    let because = if asked_again >= OFFERS {
+        format!("{asked_again} offers left within {}, and no request came back", seconds(spread(&offers)))
+    } else {
+        format!("an offer left, and for {} no request came back", seconds(case.boot_silence()))
+    };
+    Verdict::likely(Cause::OfferNotTaken, because, &offers)
+}
+
+fn spread(steps: &[&Timed]) -> u64 {
+    let first = steps.iter().map(|step| step.at).min().unwrap_or(0);
+    steps.iter().map(|step| step.last).max().unwrap_or(0).saturating_sub(first)
+}
+
+fn no_file(case: &Case<'_>) -> Option<Verdict> {
+    if case.silence() < NO_FILE {
+        return None;
+    }
+    let missing = case.steps(|what| matches!(what, What::NoLoader { .. }));
+    if !missing.is_empty() {
+        return Verdict::certain(Cause::NoLoader, "this server has none to name", &missing);
+    }
+    let position = case.last_position(|what| is_confirmed(what) && !what.is_answer_to(Stage::Os))?;
+    let step = case.boot.steps.get(position)?;
+    let because = format!("for {} after its address it asked for no file here", seconds(case.boot_silence()));
+    Verdict::likely(Cause::NoFileAsked, because, &[step])
+}

@@ -1,0 +1,237 @@
+//! What an event says about one machine's boot. Of an answer it costs no memory: there are half a million of those a second.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot_common::{Mac, Reason};
+
+use super::network::Heard;
+use super::steps::{By, Given, What};
+use crate::events::{
+    Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Script, Step,
+    Tftp, Through, WhyEnded,
+};
+use crate::tftp::Outcome;
+
+/// What an event says about one machine's boot.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// When, by the boot clock.
+    pub at: Duration,
+    /// The machine, where it is known which.
+    pub mac: Option<Mac>,
+    /// The address that the machine has, where only that is known.
+    pub address: Option<Ipv4Addr>,
+    /// The interface.
+    pub link: Option<Arc<str>>,
+    /// Who did it.
+    pub by: By,
+    /// What happened.
+    pub what: What,
+    /// The other DHCP server that it tells of.
+    pub(super) heard: Option<Heard>,
+}
+
+impl Note {
+    /// Of an event; none if it says nothing about a machine's boot.
+    #[must_use]
+    pub fn of(event: &BootEvent) -> Option<Self> {
+        let (what, from) = what(&event.step)?;
+        let mac = event.machine.as_ref().map(|machine| machine.mac);
+        let address = match from {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        };
+        if mac.is_none() && address.is_none() {
+            return None;
+        }
+        let link = event.link.as_ref().map(|link| Arc::clone(&link.name));
+        let heard = heard(&event.step, link.as_ref());
+        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what, heard })
+    }
+}
+
+fn heard(step: &Step, link: Option<&Arc<str>>) -> Option<Heard> {
+    let Step::OtherServer(other) = step else { return None };
+    let (server, station) = match *other {
+        OtherServer::Chosen { server, .. } => (server, None),
+        OtherServer::Refused { server, station } | OtherServer::Gives { server, station, .. } => {
+            (server, station)
+        }
+        OtherServer::TooMany { .. } => return None,
+    };
+    Some(Heard { server, station, link: link.cloned() })
+}
+
+/// What the event is in a timeline, and the address that asked.
+fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
+    let of_machine = |what| Some((what, None));
+    match step {
+        Step::Answered(answered) => of_machine(What::Answered {
+            given: match answered.answer {
+                Answer::Offer => Given::Offer,
+                Answer::Ack => Given::Ack,
+                Answer::Options => Given::Options,
+                Answer::Bootp => Given::Bootp,
+                Answer::BootFile => Given::BootFile,
+            },
+            class: answered.class.key(),
+            address: answered.address,
+        }),
+        Step::Unanswered { reason, relay } => of_machine(What::Unanswered { reason: *reason, relay: *relay }),
+        Step::Dropped { reason, .. } => {
+            of_machine(What::Unanswered { reason: *reason, relay: Ipv4Addr::UNSPECIFIED })
+        }
+        Step::Refused(why) => of_machine(What::Refused { why: why.to_string().into() }),
+        Step::OtherServer(OtherServer::Chosen { server, address, was_offered }) => {
+            of_machine(What::ChoseOther { server: *server, address: *address, was_offered: *was_offered })
+        }
+        Step::OtherServer(OtherServer::Refused { server, .. }) => {
+            of_machine(What::RefusedByOther { server: *server })
+        }
+        Step::OtherServer(OtherServer::Gives { server, address, .. }) => {
+            of_machine(What::GivenByOther { server: *server, address: *address })
+        }
+        Step::Stray { reserved, through: Through::Link | Through::Relay(_), subnet } => {
+            of_machine(What::Stray { reserved: *reserved, subnet: subnet.to_string().into() })
+        }
+        Step::Declined(address, decline) => {
+            let user = match decline {
+                Decline::Reserved(Some(user)) | Decline::Enough(user) | Decline::Taken(Some(user)) => user,
+                Decline::OnlyItself => return None,
+                Decline::TooMany { .. } | Decline::Reserved(None) | Decline::Taken(None) => "",
+            };
+            of_machine(What::AddressInUse { address: *address, user: user.into() })
+        }
+        Step::AddressInUse { address, user } => {
+            of_machine(What::AddressInUse { address: *address, user: user.as_str().into() })
+        }
+        Step::Loader(LoaderProblem::Missing(why)) => of_machine(What::NoLoader { why: why.as_str().into() }),
+        Step::Tftp(tftp) => of_tftp(tftp),
+        Step::Script { client, end, .. } => match end {
+            Script::Sent { .. } => Some((What::ScriptSent, Some(*client))),
+            Script::Measured => None,
+            Script::None(why) => Some((What::NoScript { why: why.to_string().into() }, Some(*client))),
+        },
+        Step::Document { client, path, end } => {
+            let path: Box<str> = path.as_str().into();
+            match end {
+                Document::Sent { .. } => Some((What::DocumentSent { path }, Some(*client))),
+                Document::Measured => None,
+                Document::None(why) => {
+                    Some((What::NoDocument { path, why: why.to_string().into() }, Some(*client)))
+                }
+            }
+        }
+        Step::PhoneHome(client, said) => {
+            let (success, says) = match said {
+                PhoneHome::Success(says) => (true, says),
+                PhoneHome::Failure(says) => (false, says),
+                PhoneHome::OfAnother { .. } => return None,
+            };
+            Some((What::PhoneHome { success, says: says.as_str().into() }, Some(*client)))
+        }
+        Step::Http(client, http) => Some((of_http(http)?, Some(*client))),
+        _ => None,
+    }
+}
+
+fn of_tftp(tftp: &Tftp) -> Option<(What, Option<IpAddr>)> {
+    let (client, what) = match tftp {
+        Tftp::NotServed { is_customary: true, .. } => return None,
+        Tftp::NotServed { client, file, why, .. } => {
+            let (file, why) = (file.as_str().into(), why.error.to_string().into());
+            (client, What::TftpMissing { file, why })
+        }
+        Tftp::Ended { client, file, outcome } => {
+            let file: Box<str> = file.as_str().into();
+            let what = match outcome {
+                Outcome::Finished { bytes, took, confirmed, .. } => {
+                    What::TftpSent { file, bytes: *bytes, millis: millis(*took), confirmed: *confirmed }
+                }
+                Outcome::Aborted { code, message, .. } => {
+                    What::TftpAborted { file, code: *code, message: message.as_str().into() }
+                }
+                Outcome::Stalled { bytes, size, block } => {
+                    What::TftpStalled { file, bytes: *bytes, size: *size, block: *block }
+                }
+                Outcome::Refused(why) => What::TftpMissing { file, why: (*why).into() },
+                Outcome::Unreadable(why) => What::TftpMissing { file, why: why.as_str().into() },
+                Outcome::Probed | Outcome::Missing(_) | Outcome::StartedOver | Outcome::CrowdedOut => {
+                    return None;
+                }
+            };
+            (client, what)
+        }
+        Tftp::Inspected { .. } | Tftp::Stranger { .. } | Tftp::Unreadable { .. } => return None,
+    };
+    Some((what, Some(IpAddr::V4(*client.ip()))))
+}
+
+fn of_http(http: &Http) -> Option<What> {
+    let file = |name: &Arc<str>| Box::from(&**name);
+    Some(match http {
+        Http::Asked { is_head: true, .. } | Http::Refused(_) => return None,
+        Http::Asked { file: name, .. } => What::FileAsked { file: file(name) },
+        Http::NoSuchPath(path) => {
+            What::FileMissing { file: path.as_str().into(), why: "no path of this server".into() }
+        }
+        Http::NotServed { file: name, why } => {
+            What::FileMissing { file: file(name), why: why.error.to_string().into() }
+        }
+        Http::NoImage { file: name, why } => What::FileMissing { file: file(name), why: why.as_str().into() },
+        Http::Relayed { file: name, bytes, took } | Http::Sent { file: name, bytes, took } => {
+            What::FileSent { file: file(name), bytes: *bytes, millis: millis(*took) }
+        }
+        Http::Broken { file: name, bytes, why, .. } => What::FileCut {
+            file: file(name),
+            bytes: *bytes,
+            whole: 0,
+            by_machine: false,
+            why: why.as_str().into(),
+        },
+        Http::Ended { file: name, bytes, whole, why, .. } => {
+            let why: Box<str> = match why {
+                WhyEnded::Stalled(seconds) => format!("the machine took nothing for {seconds} s").into(),
+                WhyEnded::MadeRoom => "its place was needed for another machine".into(),
+                WhyEnded::Stopped => "xpxe was stopped".into(),
+            };
+            What::FileCut { file: file(name), bytes: *bytes, whole: *whole, by_machine: false, why }
+        }
+        Http::Left { file: name, bytes, whole, .. } => {
+            let (bytes, whole) = (*bytes, *whole);
+            What::FileCut { file: file(name), bytes, whole, by_machine: true, why: "".into() }
+        }
+        Http::NoTls(why) => What::NoTls {
+            why: match why {
+                NoTls::Http => "it speaks HTTP on the port of HTTPS".into(),
+                NoTls::OldVersion => "it knows no TLS 1.2".into(),
+                NoTls::NoCipher { .. } => "none of its cipher suites fits the certificate".into(),
+                NoTls::Distrusted(why) => format!("it does not trust the certificate: {why}").into(),
+                NoTls::Left => "it left after it was shown the certificate".into(),
+                NoTls::Late => "its handshake took too long".into(),
+                NoTls::Other(why) => why.as_str().into(),
+            },
+        },
+    })
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Which messages without an answer belong into a timeline: those of a client that waits for one from here.
+#[must_use]
+pub(crate) fn is_missed(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoSubnet
+            | Reason::PoolExhausted
+            | Reason::UnknownHost
+            | Reason::OtherServer
+            | Reason::NoAnswer
+            | Reason::NotStored
+            | Reason::NotSent
+    )
+}

@@ -1,0 +1,274 @@
+//! The steps of a boot as a timeline keeps them: small, and the same in memory, on disk and in the API.
+
+use std::net::Ipv4Addr;
+
+use boot_common::Reason;
+use boot_common::class::{Class, Stage};
+use boot_common::tables::Hook;
+use serde::{Deserialize, Serialize};
+
+use crate::events;
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// The kernel half, before the network stack.
+    Xdp,
+    /// The kernel half, at the entry of the network stack.
+    Tc,
+    /// The daemon.
+    Daemon,
+    /// A person.
+    Operator,
+}
+
+impl From<events::By> for By {
+    fn from(by: events::By) -> Self {
+        match by {
+            events::By::Hook(Hook::Xdp) => Self::Xdp,
+            events::By::Hook(Hook::Tc) => Self::Tc,
+            events::By::Hook(Hook::Daemon) => Self::Daemon,
+            events::By::Operator => Self::Operator,
+        }
+    }
+}
+
+/// What a machine was given by DHCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Given {
+    /// OFFER.
+    Offer,
+    /// ACK to a REQUEST.
+    Ack,
+    /// ACK to an INFORM.
+    Options,
+    /// A BOOTP answer.
+    Bootp,
+    /// The boot server's answer (port 4011), or another one without an address.
+    BootFile,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum What {
+    /// A DHCP answer left for the machine.
+    Answered {
+        /// The answer.
+        given: Given,
+        /// The client's class, as [`Class::key`].
+        class: u8,
+        /// The address; 0.0.0.0 if the answer has none.
+        address: Ipv4Addr,
+    },
+    /// A DHCP message of the machine was not answered.
+    Unanswered {
+        /// Why.
+        #[serde(with = "reason")]
+        reason: Reason,
+        /// The relay (giaddr); 0.0.0.0 without one.
+        relay: Ipv4Addr,
+    },
+    /// A REQUEST was refused from here.
+    Refused {
+        /// Why.
+        why: Box<str>,
+    },
+    /// The machine took another server's offer.
+    ChoseOther {
+        /// The other server.
+        server: Ipv4Addr,
+        /// The address it gives.
+        address: Ipv4Addr,
+        /// There was an offer from here, too.
+        was_offered: bool,
+    },
+    /// Another server sent the machine a NAK.
+    RefusedByOther {
+        /// The other server.
+        server: Ipv4Addr,
+    },
+    /// Another server offers or gives the machine an address.
+    GivenByOther {
+        /// The other server.
+        server: Ipv4Addr,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// The machine asks in another subnet than its reservation is in.
+    Stray {
+        /// The reserved address.
+        reserved: Ipv4Addr,
+        /// The subnet it asks in.
+        subnet: Box<str>,
+    },
+    /// The address that the machine was to get is in use.
+    AddressInUse {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who uses it; empty if the machine itself said so.
+        user: Box<str>,
+    },
+    /// There is no boot loader for the machine, or it lacks something.
+    NoLoader {
+        /// What is wrong, and what to do.
+        why: Box<str>,
+    },
+    /// A file went out by TFTP.
+    TftpSent {
+        /// The file.
+        file: Box<str>,
+        /// Its size in bytes.
+        bytes: u64,
+        /// How long it took, in milliseconds.
+        millis: u64,
+        /// Whether the last acknowledgement came.
+        confirmed: bool,
+    },
+    /// The machine asked for a file by TFTP that is not served.
+    TftpMissing {
+        /// The file.
+        file: Box<str>,
+        /// Why.
+        why: Box<str>,
+    },
+    /// The machine stopped answering during a TFTP transfer.
+    TftpStalled {
+        /// The file.
+        file: Box<str>,
+        /// What it had by then, in bytes.
+        bytes: u64,
+        /// The file's size in bytes.
+        size: u64,
+        /// The block that it did not acknowledge; 0 is the answer to its options (OACK).
+        block: u64,
+    },
+    /// The machine ended a TFTP transfer with an ERROR.
+    TftpAborted {
+        /// The file.
+        file: Box<str>,
+        /// The ERROR's code.
+        code: u16,
+        /// The ERROR's text.
+        message: Box<str>,
+    },
+    /// A boot script, or a loader's configuration, was sent.
+    ScriptSent,
+    /// There is no boot script for the machine.
+    NoScript {
+        /// Why.
+        why: Box<str>,
+    },
+    /// The machine asked for a file by HTTP, and it is being sent.
+    FileAsked {
+        /// The file.
+        file: Box<str>,
+    },
+    /// A file went out by HTTP.
+    FileSent {
+        /// The file.
+        file: Box<str>,
+        /// How much was sent, in bytes.
+        bytes: u64,
+        /// How long it took, in milliseconds.
+        millis: u64,
+    },
+    /// A file is not served by HTTP.
+    FileMissing {
+        /// The file, or the path.
+        file: Box<str>,
+        /// Why.
+        why: Box<str>,
+    },
+    /// A file by HTTP did not reach its end.
+    FileCut {
+        /// The file.
+        file: Box<str>,
+        /// How much was sent, in bytes.
+        bytes: u64,
+        /// How much it asked for, in bytes; 0 if unknown.
+        whole: u64,
+        /// Whether the machine left; otherwise the daemon ended it.
+        by_machine: bool,
+        /// Why the daemon ended it; empty if the machine left.
+        why: Box<str>,
+    },
+    /// The machine could not begin HTTPS.
+    NoTls {
+        /// Why.
+        why: Box<str>,
+    },
+    /// A document (cloud-init, Kickstart, …) was sent.
+    DocumentSent {
+        /// Its path.
+        path: Box<str>,
+    },
+    /// The machine asked for a document that there is none of.
+    NoDocument {
+        /// Its path.
+        path: Box<str>,
+        /// Why.
+        why: Box<str>,
+    },
+    /// The machine said how its boot went.
+    PhoneHome {
+        /// It went well.
+        success: bool,
+        /// The machine's own text, on one line.
+        says: Box<str>,
+    },
+}
+
+impl What {
+    /// The class of the client that was answered.
+    #[must_use]
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self::Answered { class, .. } => Class::from_key(*class),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a DHCP answer to a client of this stage.
+    #[must_use]
+    pub fn is_answer_to(&self, stage: Stage) -> bool {
+        self.class().is_some_and(|class| class.stage == stage)
+    }
+
+    /// The file that went out.
+    #[must_use]
+    pub fn sent(&self) -> Option<&str> {
+        match self {
+            Self::TftpSent { file, .. } | Self::FileSent { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Whether a second one after the first is the same step again, which is counted and not listed. Amounts do not matter.
+    pub(super) fn repeats(&self, first: &Self) -> bool {
+        match (self, first) {
+            (Self::TftpSent { file, .. }, Self::TftpSent { file: other, .. })
+            | (Self::FileSent { file, .. }, Self::FileSent { file: other, .. }) => file == other,
+            _ => self == first,
+        }
+    }
+}
+
+/// A [`Reason`] by its name.
+mod reason {
+    use boot_common::Reason;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(reason: &Reason, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(reason.name())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Reason, D::Error> {
+        let name = <std::borrow::Cow<'d, str>>::deserialize(from)?;
+        let found = Reason::ALL.iter().find(|reason| reason.name() == name);
+        found.copied().ok_or_else(|| D::Error::custom(format!("no reason {name}")))
+    }
+}

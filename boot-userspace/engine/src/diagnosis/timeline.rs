@@ -1,0 +1,336 @@
+//! The last boots of every machine, as lists of steps. Whatever is heard, the memory is bounded.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use boot_common::Mac;
+use boot_common::class::{Class, Stage};
+use serde::{Deserialize, Serialize};
+
+use super::network::Network;
+use super::note::Note;
+use super::steps::{By, Given, What};
+
+/// How many different steps of one boot are kept; a boot has about a dozen.
+pub const MOST_STEPS: usize = 64;
+/// How many boots of one machine are kept.
+pub const MOST_BOOTS: usize = 8;
+/// How many machines are kept; those whose last boot began longest ago make room.
+pub const MOST_MACHINES: usize = 65_536;
+/// How many steps of all machines are kept: with 160 bytes for each, that is 64 MiB.
+pub const MOST_STEPS_IN_ALL: usize = 400_000;
+/// How many boots that were followed by others wait for being stored.
+const MOST_FOLLOWED: usize = 10_000;
+/// After so many milliseconds without a step, the next one of firmware is of another boot.
+const SILENCE: u64 = 90_000;
+/// After so many milliseconds without a step, a boot is stored.
+const QUIET: u64 = 10_000;
+
+/// A step with its time. Times are in milliseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// When it happened first.
+    pub at: u64,
+    /// When it happened last.
+    pub last: u64,
+    /// How often it happened in a row.
+    pub count: u32,
+    /// Who did it.
+    pub by: By,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// One boot of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The machine.
+    #[serde(with = "mac_text")]
+    pub mac: Mac,
+    /// The interface that it was heard on first.
+    pub link: Option<Box<str>>,
+    /// When it began.
+    pub opened: u64,
+    /// Whether it is over: the machine reported, or began another boot.
+    pub is_over: bool,
+    /// The steps, in their order.
+    pub steps: Vec<Timed>,
+    /// How many steps more there were than are kept.
+    pub more: u32,
+}
+
+impl Boot {
+    /// When something happened last.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.steps.iter().map(|step| step.last).max().unwrap_or(self.opened)
+    }
+
+    fn add(&mut self, at: u64, by: By, what: What) -> bool {
+        // What was asked for and is sent now is one step.
+        if let What::FileSent { file, .. } | What::FileCut { file, .. } = &what
+            && let Some(asked) = self
+                .steps
+                .iter_mut()
+                .rev()
+                .find(|step| matches!(&step.what, What::FileAsked { file: other } if other == file))
+        {
+            *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
+            return false;
+        }
+        if let Some(step) = self.steps.last_mut()
+            && what.repeats(&step.what)
+        {
+            step.last = step.last.max(at);
+            step.count = step.count.saturating_add(1);
+            step.what = what;
+            return false;
+        }
+        if self.steps.len() >= MOST_STEPS {
+            self.more = self.more.saturating_add(1);
+            return false;
+        }
+        self.steps.push(Timed { at, last: at, count: 1, by, what });
+        true
+    }
+
+    /// Whether this step is the first one of another boot.
+    fn is_followed_by(&self, at: u64, what: &What) -> bool {
+        if self.is_over {
+            // A second report, or an operating system that renews its lease, is still of this boot.
+            return begins_one(what) && !is_by_http(what);
+        }
+        let is_silent = at > self.last().saturating_add(SILENCE);
+        let What::Answered { given: Given::Offer | Given::Bootp, class, .. } = what else {
+            return is_silent && begins_one(what);
+        };
+        let Some(class) = Class::from_key(*class) else { return false };
+        if class.stage == Stage::Os {
+            return false;
+        }
+        let first = self.steps.iter().find_map(|step| step.what.class());
+        let has_file = self.steps.iter().any(|step| {
+            step.what.sent().is_some() || matches!(step.what, What::ScriptSent | What::FileAsked { .. })
+        });
+        // The firmware is at its beginning again: the machine was reset.
+        is_silent || has_file && first == Some(class)
+    }
+}
+
+/// Whether a step can be the first of a boot: what an operating system does is none.
+fn begins_one(what: &What) -> bool {
+    match what {
+        What::Answered { .. } => what.class().is_some_and(|class| class.stage != Stage::Os),
+        What::DocumentSent { .. } | What::NoDocument { .. } | What::PhoneHome { .. } => false,
+        _ => true,
+    }
+}
+
+/// A running operating system may ask for files, too.
+fn is_by_http(what: &What) -> bool {
+    matches!(
+        what,
+        What::FileAsked { .. }
+            | What::FileSent { .. }
+            | What::FileMissing { .. }
+            | What::FileCut { .. }
+            | What::NoTls { .. }
+    )
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    boots: VecDeque<Boot>,
+    /// The address that it has got last.
+    address: Option<Ipv4Addr>,
+    /// The number of its newest boot among those of all machines.
+    newest: u64,
+}
+
+/// The last boots of every machine.
+#[derive(Debug, Default)]
+pub struct Timelines {
+    machines: HashMap<Mac, Machine>,
+    /// The machines in the order in which their boots began, each with the number of that boot.
+    order: VecDeque<(u64, Mac)>,
+    next: u64,
+    addresses: HashMap<Ipv4Addr, Mac>,
+    steps: usize,
+    evicted: u64,
+    unsaved: HashSet<Mac>,
+    /// Boots that were followed by others before they were stored.
+    followed: Vec<Boot>,
+    network: Network,
+}
+
+impl Timelines {
+    /// Takes down what happened at `at` (milliseconds since the Unix epoch).
+    pub fn note(&mut self, note: Note, at: u64) {
+        let Note { mac, address, link, by, what, heard, .. } = note;
+        if let Some(heard) = &heard {
+            self.network.hear(heard, at);
+        }
+        let mac = mac.or_else(|| self.addresses.get(&address?).copied());
+        let Some(mac) = mac.filter(|mac| mac.is_station()) else { return };
+        if let What::Answered { given: Given::Ack | Given::Bootp, address, .. } = &what
+            && !address.is_unspecified()
+            && let Some(machine) = self.machines.get_mut(&mac)
+            && machine.address != Some(*address)
+        {
+            let before = machine.address.replace(*address);
+            self.addresses.insert(*address, mac);
+            self.forget(before, mac);
+        }
+        let open = self.machines.get(&mac).and_then(|machine| machine.boots.back());
+        let opens = match open {
+            Some(boot) => boot.is_followed_by(at, &what),
+            None => begins_one(&what),
+        };
+        if opens {
+            self.open(mac, link.as_ref(), at);
+        }
+        let Some(boot) = self.machines.get_mut(&mac).and_then(|machine| machine.boots.back_mut()) else {
+            return;
+        };
+        let ends = matches!(what, What::PhoneHome { .. });
+        self.steps += usize::from(boot.add(at, by, what));
+        boot.is_over |= ends;
+        self.unsaved.insert(mac);
+        self.make_room();
+    }
+
+    fn forget(&mut self, address: Option<Ipv4Addr>, mac: Mac) {
+        if let Some(address) = address
+            && self.addresses.get(&address) == Some(&mac)
+        {
+            self.addresses.remove(&address);
+        }
+    }
+
+    fn open(&mut self, mac: Mac, link: Option<&Arc<str>>, at: u64) {
+        if self.unsaved.contains(&mac) && self.followed.len() < MOST_FOLLOWED {
+            let before = self.boots(mac).next_back().cloned();
+            self.followed.extend(before.map(|before| Boot { is_over: true, ..before }));
+        }
+        let link = link.map(|link| Box::from(&**link));
+        self.put(Boot { mac, link, opened: at, is_over: false, steps: Vec::new(), more: 0 });
+    }
+
+    /// Adds a boot that was stored. Boots of a machine have to come in their order.
+    pub fn put(&mut self, boot: Boot) {
+        let mac = boot.mac;
+        self.next += 1;
+        let machine = self.machines.entry(mac).or_default();
+        machine.newest = self.next;
+        self.order.push_back((self.next, mac));
+        if let Some(before) = machine.boots.back_mut() {
+            before.is_over = true;
+            before.steps.shrink_to_fit();
+        }
+        self.steps += boot.steps.len();
+        machine.boots.push_back(boot);
+        if machine.boots.len() > MOST_BOOTS
+            && let Some(oldest) = machine.boots.pop_front()
+        {
+            self.steps -= oldest.steps.len();
+        }
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
+        while self.machines.len() > MOST_MACHINES || self.steps > MOST_STEPS_IN_ALL {
+            let Some((number, mac)) = self.order.pop_front() else { return };
+            if self.machines.get(&mac).is_none_or(|machine| machine.newest != number) {
+                continue;
+            }
+            let Some(machine) = self.machines.remove(&mac) else { continue };
+            self.steps -= machine.boots.iter().map(|boot| boot.steps.len()).sum::<usize>();
+            self.evicted += 1;
+            self.unsaved.remove(&mac);
+            self.forget(machine.address, mac);
+        }
+        // Most of it is of boots that were followed by others.
+        if self.order.len() > 4 * MOST_MACHINES {
+            let machines = &self.machines;
+            self.order
+                .retain(|(number, mac)| machines.get(mac).is_some_and(|machine| machine.newest == *number));
+        }
+    }
+
+    /// The boots of a machine, the oldest first.
+    pub fn boots(&self, mac: Mac) -> impl DoubleEndedIterator<Item = &Boot> {
+        self.machines.get(&mac).into_iter().flat_map(|machine| machine.boots.iter())
+    }
+
+    /// Every machine with its boots, in the order of the MACs.
+    #[must_use]
+    pub fn macs(&self) -> Vec<Mac> {
+        let mut macs: Vec<Mac> = self.machines.keys().copied().collect();
+        macs.sort_unstable();
+        macs
+    }
+
+    /// The machine that has got this address last.
+    #[must_use]
+    pub fn at(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// The other servers that were heard.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// How many machines had to make room, so that none of their boots is known any more.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// How many boots are kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.machines.values().map(|machine| machine.boots.len()).sum()
+    }
+
+    /// How many steps are kept.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The boots that are to be stored: each machine's last one, if it has changed and is over or silent. `all`: also those
+    /// that are under way. They count as stored from now on.
+    pub fn take_unsaved(&mut self, now: u64, all: bool) -> Vec<Boot> {
+        let machines = &self.machines;
+        let mut taken = std::mem::take(&mut self.followed);
+        self.unsaved.retain(|mac| {
+            let Some(boot) = machines.get(mac).and_then(|machine| machine.boots.back()) else { return false };
+            let is_due = all || boot.is_over || now > boot.last().saturating_add(QUIET);
+            if is_due {
+                taken.push(boot.clone());
+            }
+            !is_due
+        });
+        taken
+    }
+}
+
+/// A MAC as text.
+mod mac_text {
+    use boot_common::Mac;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(mac)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Mac, D::Error> {
+        let text = <std::borrow::Cow<'d, str>>::deserialize(from)?;
+        text.parse().map_err(|_| D::Error::custom(format!("{text} is no MAC")))
+    }
+}
