@@ -11,8 +11,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+use super::{ConfigFile, configuration};
 use crate::host::lock::{holder_of, with_pid};
-use crate::http::admin;
+use crate::http::admin::{self, Problem};
+use boot_engine::config::Config;
 
 /// A connection to the daemon.
 pub(super) struct DaemonApi(SendRequest<Body>);
@@ -66,6 +68,32 @@ pub(super) async fn read(answer: Response<Body>) -> Result<(StatusCode, String)>
     let status = answer.status();
     let body = to_bytes(answer.into_body(), usize::MAX).await.context("the daemon's answer is cut")?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// What the running daemon answers to a question about something; a refusal is an error with the daemon's reason.
+pub(super) fn ask(file: &ConfigFile, path: &str) -> Result<String> {
+    let config = configuration::load(&file.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (status, body) =
+            read(running(&config).await?.send(request(Method::GET, path, "")?).await?).await?;
+        refusal(status, &body).map_or(Ok(body), Err)
+    })
+}
+
+/// The running daemon.
+pub(super) async fn running(config: &Config) -> Result<DaemonApi> {
+    let daemon = DaemonApi::open(&admin::socket(&config.state_dir)).await?;
+    daemon.ok_or_else(|| anyhow!("xpxe is not running: only a running xpxe knows what happens to machines"))
+}
+
+/// The reason that the daemon gives; none of an answer.
+pub(super) fn refusal(status: StatusCode, body: &str) -> Option<Error> {
+    if status.is_success() {
+        return None;
+    }
+    let reason = serde_json::from_str(body).map(|Problem { error }| error);
+    Some(anyhow!(reason.unwrap_or_else(|_| format!("the daemon answered {status}: {body}"))))
 }
 
 fn cannot_use(socket: &Path, error: io::Error) -> Error {

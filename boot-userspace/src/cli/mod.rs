@@ -1,9 +1,11 @@
 //! The command line: one file per verb.
 
+mod boots;
 pub mod check;
 pub mod configuration;
 mod daemon_api;
 pub mod detach;
+mod events;
 mod explain;
 pub mod images;
 mod import;
@@ -12,6 +14,7 @@ mod machines;
 mod reload;
 pub mod serve;
 mod trial;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +52,12 @@ enum Verb {
     /// Address, boot file for each kind of firmware, script, kernel, initrds and each argument, as the files are now (a
     /// running daemon has them since its start or last reload), and the machine's leases if a daemon is running.
     Explain(explain::Explain),
+    /// Say why a machine did not boot: the cause, the evidence, what its console shows, and what to do
+    Why(why::Why),
+    /// Show what happened to machines that booted, step by step
+    Boots(boots::Boots),
+    /// Show events as they come
+    Events(events::Events),
     /// Let the running daemon read its configuration anew; prints what that changes
     ///
     /// Machines under way are not disturbed. What needs a restart is named and stays as it is. If anything is wrong with
@@ -89,6 +98,9 @@ impl Cli {
             Verb::Serve(serve) => serve.run(),
             Verb::Check(check) => Ok(check.run()),
             Verb::Explain(explain) => explain.run(),
+            Verb::Why(why) => why.run(),
+            Verb::Boots(boots) => boots.run(),
+            Verb::Events(events) => events.run(),
             Verb::Reload(reload) => reload.run(),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),

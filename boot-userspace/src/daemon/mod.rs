@@ -1,5 +1,6 @@
 //! The daemon: its start, its event loop, what may be asked of it, its log and its signals.
 
+mod boots;
 mod commits;
 mod engine_events;
 mod event_loop;

@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
+use super::boots::Keeper;
 use super::event_loop::Daemon;
 use super::fast_path::{Started, attach, start_fast_path};
 use super::limit::Limit;
 use super::link_monitor::{LinkMonitor, Monitored};
 use super::misfits::{Misfits, misfits};
 use super::reload::{Load, REQUESTS, Reloader};
-use super::request::RegistryHandle;
+use super::request::{Boots, RegistryHandle};
 use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
@@ -113,6 +114,9 @@ pub async fn serve(
     let Started { tables, events: kernel_events, mut hooks, transfers } =
         start_fast_path(&config, &mut engine, kernel_log)?;
     let stream = log::events();
+    let boots = Boots::new(u64::try_from(now().wall.as_millis()).unwrap_or(0));
+    stream.note_in(boots.clone());
+    let boots_keeper = Keeper::start(boots.clone(), &config.state_dir);
     let events: Events = Arc::new(stream.clone());
     let key = http::link_key(&config.state_dir)?;
     let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
@@ -230,6 +234,7 @@ pub async fn serve(
         registry: registry.clone(),
     };
     tokio::spawn(reloader.run(requests));
+    let (live_scripts, known) = (scripts.clone(), machines.clone());
     let scripts = Arc::new(scripts);
     let trusted_proxies = config.http.trusted_proxies.clone().into();
     let sink = Arc::clone(&events);
@@ -258,14 +263,23 @@ pub async fn serve(
         tftp: stats,
         events: stream.counts(),
         registry: registry.clone(),
+        boots: boots.clone(),
     };
     let routes = http::router(site).merge(http::metrics::router(sources));
     let settings = config.http.clone();
     let served = Arc::clone(&connections);
     let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, served, sink).await });
+    let history = http::boots::History {
+        boots,
+        events: stream.clone(),
+        machines: known,
+        scripts: live_scripts,
+        worker: delivery.clone(),
+    };
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
-        .merge(http::machines::router(registry));
+        .merge(http::machines::router(registry))
+        .merge(http::boots::router(history));
     tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
@@ -285,6 +299,7 @@ pub async fn serve(
     }
     // A backup, or an older xpxe, knows only the database. What it does not take now stays in the journal.
     drop(timeout(LAST, store.settle()).await);
+    boots_keeper.end();
     // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; pinned kernel programs keep answering known machines (xpxe detach removes them)");

@@ -314,7 +314,7 @@ async fn ask<T>(
 }
 
 /// An error as HTTP has it.
-struct Failed(StatusCode, String);
+pub(super) struct Failed(pub(super) StatusCode, pub(super) String);
 
 impl From<AskFailure> for Failed {
     fn from(failure: AskFailure) -> Self {
@@ -333,7 +333,7 @@ impl IntoResponse for Failed {
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
         Err(failure) => (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()).into_response(),

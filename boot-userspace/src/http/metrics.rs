@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::daemon::request::{Ask, Census, RegistryAsk, RegistryHandle, Stats};
+use crate::daemon::request::{Ask, Boots, Census, RegistryAsk, RegistryHandle, Stats};
 use crate::files::DocumentTokens;
 use crate::http::ConnectionStats as Connections;
 use crate::images::{Counters, Images};
@@ -37,6 +37,8 @@ pub struct Sources {
     pub events: Arc<Counts>,
     /// Who counts machines.
     pub registry: RegistryHandle,
+    /// The boots of every machine.
+    pub boots: Boots,
 }
 
 /// The route.
@@ -82,6 +84,7 @@ fn page(stats: Option<&Stats>, census: Option<&Census>, sources: &Sources) -> St
         of_dhcp(&mut page, stats);
     }
     of_events(&mut page, events);
+    of_boots(&mut page, &sources.boots);
     of_http(&mut page, http);
     of_images(&mut page, &images.counters);
     of_tokens(&mut page, tokens);
@@ -254,6 +257,27 @@ fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
     }
 }
 
+fn of_boots(page: &mut Page, boots: &Boots) {
+    let (steps, evicted) = {
+        let timelines = boots.timelines();
+        (timelines.steps() as u64, timelines.evicted())
+    };
+    page.family("xpxe_boot_steps", "gauge", "Steps of machines' boots that are kept, 400,000 at most.");
+    page.sample(&[], steps);
+    page.family(
+        "xpxe_boot_machines_forgotten_total",
+        "counter",
+        "Machines whose boots made room for others'.",
+    );
+    page.sample(&[], evicted);
+    page.family(
+        "xpxe_boot_notes_missed_total",
+        "counter",
+        "Steps of boots that came faster than they could be kept.",
+    );
+    page.sample(&[], boots.missed());
+}
+
 /// The text, and the name that its next samples have.
 #[derive(Default)]
 struct Page {
@@ -290,7 +314,8 @@ mod tests {
         let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
         let (asks, http, tokens, events) =
             (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
-        Sources { asks, http, images, tokens, tftp, events, registry: RegistryHandle::none() }
+        let (registry, boots) = (RegistryHandle::none(), Boots::default());
+        Sources { asks, http, images, tokens, tftp, events, registry, boots }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use boot_engine::machines::Machines;
 pub mod admin;
 mod body;
 pub mod boot;
+pub mod boots;
 mod conditions;
 mod connection_stats;
 mod connections;

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
+use super::boots::Boots;
+use boot_engine::diagnosis::Note;
 use boot_engine::events::{BootEvent, Counts, Sink};
 
 /// How many events wait for the slowest reader; it misses those before.
@@ -20,6 +22,8 @@ pub struct EventStream(Arc<Inner>);
 struct Inner {
     log: fn(&BootEvent),
     counts: Arc<Counts>,
+    /// The boots that events are noted in, where somebody keeps them.
+    boots: OnceLock<Boots>,
     /// Made with the first reader: until then an event is copied for nobody.
     readers: OnceLock<Sender<Arc<BootEvent>>>,
 }
@@ -28,7 +32,18 @@ impl EventStream {
     /// A stream whose events are written by `log`.
     #[must_use]
     pub fn new(log: fn(&BootEvent)) -> Self {
-        Self(Arc::new(Inner { log, counts: Arc::default(), readers: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            log,
+            counts: Arc::default(),
+            boots: OnceLock::new(),
+            readers: OnceLock::new(),
+        }))
+    }
+
+    /// Notes what happens from now on in these boots.
+    pub fn note_in(&self, boots: Boots) {
+        // A stream has one owner, who does that once.
+        drop(self.0.boots.set(boots));
     }
 
     /// How many events there were.
@@ -55,6 +70,11 @@ impl EventStream {
         self.0.counts.add(event.step.kind());
         if is_logged {
             (self.0.log)(&event);
+        }
+        if let Some(boots) = self.0.boots.get()
+            && let Some(note) = Note::of(&event)
+        {
+            boots.push(note);
         }
         if let Some(sender) = self.sender() {
             // The last reader may have just left.

@@ -1,5 +1,6 @@
 //! What HTTP, the command line and the daemon's own watchers may ask the event loop.
 
+mod boots;
 mod events;
 mod machines;
 
@@ -9,6 +10,7 @@ use boot_common::Reason;
 use boot_common::tables::Hook;
 use tokio::sync::oneshot;
 
+pub use boots::Boots;
 pub use events::{EventStream, Reader};
 pub use machines::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, Reply, View};
 
