@@ -2,6 +2,7 @@
 
 mod api;
 mod manifest;
+mod names;
 mod show;
 
 use std::path::PathBuf;
@@ -328,7 +329,7 @@ async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Res
     let mut api = Api::open(file).await?;
     let (mut added, mut changed, mut unchanged, mut refused) = (0, 0, 0, 0);
     for spec in specs {
-        let called = manifest::called(&spec);
+        let called = names::called(&spec);
         let before = api.find(&called).await?;
         let done = match before {
             Some(machine) if machine.spec == spec => {

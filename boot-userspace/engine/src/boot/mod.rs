@@ -10,6 +10,7 @@ pub mod link;
 pub mod loader_config;
 mod loader_context;
 pub mod loader_file;
+mod no_script;
 pub mod plan;
 mod pxelinux;
 pub mod script;

@@ -1,33 +1,14 @@
 //! What a machine boots: the one answer that iPXE's script and every other format are written from.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub use super::asked::Asked;
 use super::choice::{Booting, Choice};
+pub use super::no_script::NoScript;
 use super::stage::{Stage, stage};
 pub use super::url::url;
 use super::variables;
 use crate::config::{Config, Faults, Profile, Templates, Variables, check_args, is_template, tame};
-
-/// Why there is no script.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoScript {
-    /// This machine is not to be booted from here. Says why.
-    #[error("{0}")]
-    NotForYou(String),
-    /// The configuration names the machine, which has another address than the one that asks.
-    #[error("{machine} has another address: its script is for itself only; the server's log says more")]
-    OfAnother {
-        /// Its name, or its MAC.
-        machine: String,
-        /// The address it has. Not for the one that asks.
-        address: Ipv4Addr,
-    },
-    /// The script should exist and could not be written: an error in a template, for example.
-    #[error("{0}")]
-    Broken(String),
-}
 
 /// What a machine does after its firmware and boot loader.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What the state of a machine has to do with what it boots. Everybody who answers a machine asks here.
 
 use super::asked::Asked;
-use super::plan::NoScript;
+use super::no_script::NoScript;
 use crate::config::{Config, Unknown};
 use crate::lifecycle::State;
 

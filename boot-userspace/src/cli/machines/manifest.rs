@@ -7,17 +7,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::Format;
+use super::names::called;
 use super::show::state;
 use crate::http::machines::Machine;
 use boot_engine::registry::Spec;
 
 /// The first line of a CSV file.
 const HEAD: &str = "name,mac,uuid,ip,profile,labels";
-
-/// How a machine is called in a list: by its name, or else its first MAC or its UUID.
-pub(super) fn called(spec: &Spec) -> String {
-    spec.name.as_ref().or(spec.mac.first()).or(spec.uuid.as_ref()).cloned().unwrap_or_default()
-}
 
 /// Reads a list of machines.
 pub(super) fn read(path: &Path) -> Result<Vec<Spec>> {

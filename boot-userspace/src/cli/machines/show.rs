@@ -5,7 +5,7 @@ use crate::http::machines::{Counted, Machine};
 
 /// How a machine is called.
 pub(super) fn called(machine: &Machine) -> String {
-    let named = super::manifest::called(&machine.spec);
+    let named = super::names::called(&machine.spec);
     if named.is_empty() { format!("machine {}", machine.id.unwrap_or(0)) } else { named }
 }
 
