@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::cli::ConfigFile;
 use crate::cli::configuration;
 use crate::cli::daemon_api::{self, DaemonApi};
-use crate::cli::import::{self, Format, Source};
+use crate::cli::lease_files::{self, Format, Source};
 use crate::daemon::{Daemon, log};
 use crate::host::clock;
 use crate::host::clock::now;
@@ -142,7 +142,7 @@ async fn import(path: &Path, format: Format, how: How, file: &ConfigFile) -> Res
     let source =
         source.map_err(|(path, error)| anyhow!(error).context(format!("cannot read {}", path.display())))?;
     let config = configuration(file)?;
-    let parsed = import::parse(&source, format, &config.subnets, clock::wall().as_secs());
+    let parsed = lease_files::parse(&source, format, &config.subnets, clock::wall().as_secs());
     let parsed = parsed.map_err(|wrong| anyhow!("{name}: {wrong}"))?;
     let (places, leases): (Vec<_>, Vec<_>) = parsed.leases.into_iter().unzip();
     let purpose = if how.dry_run { Purpose::Look } else { Purpose::Import };

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 pub mod images;
 mod import;
+mod lease_files;
 pub mod leases;
 mod machines;
 mod reload;
@@ -75,6 +76,11 @@ enum Verb {
     ///
     /// A profile boots one by kernel = "image:NAME". The daemon need not run, and may: both work on the same store.
     Images(images::Images),
+    /// Turn the configuration of another server into one of xpxe's, and list what is not carried over
+    ///
+    /// The result is one that xpxe check accepts. Statements that have no place in it are named on standard error with file
+    /// and line, and in comments at the end of the result. Leases are imported by xpxe leases import.
+    Import(import::Import),
 }
 
 /// `--config FILE`
@@ -107,6 +113,7 @@ impl Cli {
             Verb::Machines(machines) => machines.run(),
             Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),
+            Verb::Import(import) => import.run(),
         }
     }
 }

@@ -1,0 +1,249 @@
+//! A set-up as the other server's files say it, in the words of xpxe's configuration, and what is not carried over.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use ipnet::Ipv4Net;
+
+use super::options::Value;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) file: Rc<str>,
+    /// From 1.
+    pub(super) line: usize,
+}
+
+impl Place {
+    pub(super) fn new(file: &str, line: usize) -> Self {
+        Self { file: file.into(), line }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A line of a file that cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) place: Place,
+    pub(super) why: String,
+}
+
+/// A statement that is not carried over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Left {
+    pub(super) place: Place,
+    /// The statement as it stands in the file.
+    pub(super) what: String,
+    pub(super) why: String,
+}
+
+/// A key of a table: its value as TOML, and where the other file says it.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) place: Option<Place>,
+    /// A comment behind it: the choice that was made.
+    pub(super) note: Option<String>,
+}
+
+/// A DHCP option of a table.
+#[derive(Clone, Debug)]
+pub(super) struct DhcpOption {
+    pub(super) code: u8,
+    pub(super) value: Value,
+    pub(super) always: bool,
+    /// `firmware`, `ipxe` or `os`.
+    pub(super) client: Option<&'static str>,
+    pub(super) place: Place,
+}
+
+/// A table of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    /// Such as `[[subnet]]`.
+    pub(super) head: &'static str,
+    pub(super) place: Option<Place>,
+    /// What to say in comments above it.
+    pub(super) notes: Vec<String>,
+    pub(super) keys: Vec<Key>,
+    pub(super) options: Vec<DhcpOption>,
+}
+
+impl Table {
+    pub(super) fn new(head: &'static str, place: Option<Place>) -> Self {
+        Self { head, place, ..Self::default() }
+    }
+
+    /// Sets a key to TOML; a later value replaces an earlier one.
+    pub(super) fn set(&mut self, name: &str, value: String, place: Option<&Place>) -> &mut Key {
+        self.keys.retain(|key| key.name != name);
+        self.keys.push(Key { name: name.to_owned(), value, place: place.cloned(), note: None });
+        // It was pushed on the line before.
+        let last = self.keys.len() - 1;
+        &mut self.keys[last]
+    }
+
+    pub(super) fn text(&mut self, name: &str, value: &str, place: Option<&Place>) -> &mut Key {
+        self.set(name, quoted(value), place)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Adds an option. The one with the same number and client is replaced.
+    pub(super) fn option(&mut self, option: DhcpOption) {
+        let is_same = |other: &DhcpOption| other.code == option.code && other.client == option.client;
+        self.options.retain(|other| !is_same(other));
+        self.options.push(option);
+    }
+
+    pub(super) fn has_option(&self, code: u8, client: Option<&'static str>) -> bool {
+        self.options.iter().any(|option| option.code == code && option.client == client)
+    }
+}
+
+/// A network, and its table.
+#[derive(Clone, Debug)]
+pub(super) struct Subnet {
+    pub(super) cidr: Ipv4Net,
+    pub(super) pool: Vec<String>,
+    pub(super) table: Table,
+}
+
+impl Subnet {
+    pub(super) fn new(cidr: Ipv4Net, place: Place) -> Self {
+        let mut table = Table::new("[[subnet]]", Some(place.clone()));
+        table.text("cidr", &cidr.trunc().to_string(), Some(&place));
+        Self { cidr: cidr.trunc(), pool: Vec::new(), table }
+    }
+
+    pub(super) fn range(&mut self, low: Ipv4Addr, high: Ipv4Addr, place: &Place) {
+        let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
+        self.pool.push(quoted(&range));
+        let pool = list(&self.pool);
+        self.table.set("pool", pool, Some(place));
+    }
+}
+
+/// The keys of a subnet in their order.
+const KEYS: [&str; 9] =
+    ["cidr", "pool", "router", "dns", "domain", "lease", "boot_lease", "probe", "authoritative"];
+
+/// The whole set-up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Setup {
+    /// Comments at the top: what an operator has to know first.
+    pub(super) notes: Vec<String>,
+    /// Keys at the top.
+    pub(super) top: Table,
+    pub(super) http: Table,
+    pub(super) interfaces: Vec<Table>,
+    pub(super) subnets: Vec<Subnet>,
+    pub(super) profiles: Vec<Table>,
+    pub(super) groups: Vec<Table>,
+    pub(super) boot_files: Vec<Table>,
+    pub(super) default: Table,
+    pub(super) machines: Vec<Table>,
+    pub(super) left: Vec<Left>,
+    pub(super) bad: Vec<Bad>,
+}
+
+impl Setup {
+    pub(super) fn new() -> Self {
+        Self { http: Table::new("[http]", None), default: Table::new("[default]", None), ..Self::default() }
+    }
+
+    pub(super) fn left(&mut self, place: &Place, what: impl Into<String>, why: impl Into<String>) {
+        self.left.push(Left { place: place.clone(), what: what.into(), why: why.into() });
+    }
+
+    pub(super) fn bad(&mut self, place: &Place, why: impl Into<String>) {
+        self.bad.push(Bad { place: place.clone(), why: why.into() });
+    }
+
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// An interface to serve, once.
+    pub(super) fn interface(&mut self, name: &str, dhcp: &str, place: Option<&Place>) {
+        let value = quoted(name);
+        if self.interfaces.iter().any(|table| table.get("name").is_some_and(|key| key.value == value)) {
+            return;
+        }
+        let mut table = Table::new("[[interface]]", place.cloned());
+        table.text("name", name, place);
+        table.text("dhcp", dhcp, None);
+        self.interfaces.push(table);
+    }
+
+    /// Every table in the order in which it is written.
+    pub(super) fn tables(self) -> Vec<Table> {
+        let subnets = self.subnets.into_iter().map(|Subnet { mut table, .. }| {
+            table.keys.sort_by_key(|key| KEYS.iter().position(|name| *name == key.name));
+            table
+        });
+        let one = |table: Table| (!table.keys.is_empty()).then_some(table);
+        let top = [one(self.top), one(self.http)].into_iter().flatten();
+        top.chain(self.interfaces)
+            .chain(subnets)
+            .chain(self.profiles)
+            .chain(self.groups)
+            .chain(self.boot_files)
+            .chain(one(self.default))
+            .chain(self.machines)
+            .collect()
+    }
+}
+
+/// A TOML string.
+pub(super) fn quoted(text: &str) -> String {
+    let mut toml = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => toml += "\\\"",
+            '\\' => toml += "\\\\",
+            c if c.is_control() => toml += &format!("\\u{:04X}", u32::from(c)),
+            c => toml.push(c),
+        }
+    }
+    toml + "\""
+}
+
+/// A TOML array of values.
+pub(super) fn list(values: &[String]) -> String {
+    format!("[{}]", values.join(", "))
+}
+
+/// Seconds as the configuration has times.
+pub(super) fn time(seconds: u64) -> String {
+    match seconds {
+        0 => "0s".to_owned(),
+        s if s % 86_400 == 0 => format!("{}d", s / 86_400),
+        s if s % 3600 == 0 => format!("{}h", s / 3600),
+        s if s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
+}
+
+/// A name for a table, of the characters that all names may have.
+pub(super) fn name_of(text: &str) -> String {
+    let good = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = text.chars().map(good).take(63).collect();
+    match name.trim_matches('-') {
+        "" => "unnamed".to_owned(),
+        name => name.to_owned(),
+    }
+}
