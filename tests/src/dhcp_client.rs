@@ -185,6 +185,11 @@ impl Client {
         self
     }
 
+    /// Whether its parameter request list has this option.
+    pub fn asks_for(&self, code: u8) -> bool {
+        self.options.iter().any(|(number, value)| *number == 55 && value.contains(&code))
+    }
+
     /// Its MAC.
     pub fn mac(&self) -> Mac {
         self.mac

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 /// How much is set up; each scope includes the ones before it, but [`Servers`](Self::Servers) is in no other, and what
-/// [`RootTests`](Self::RootTests) adds is not in [`Demo`](Self::Demo).
+/// [`Peers`](Self::Peers) and [`RootTests`](Self::RootTests) add is not in [`Demo`](Self::Demo).
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) enum Scope {
     /// The build dependencies.
@@ -39,7 +39,9 @@ pub(crate) enum Scope {
     Lints,
     /// And the programs that the demo, tests and benchmarks start.
     Programs,
-    /// And the servers that xpxe is measured beside.
+    /// And the DHCP servers whose configurations tests import; xpxe is measured beside them.
+    Peers,
+    /// And the other servers that xpxe is measured beside.
     Servers,
     /// And what only the tests that need root start.
     RootTests,
@@ -102,8 +104,8 @@ const STEPS: [Step; 12] = [
         install: |machine, packages| nginx::install(&machine.ws.nginx(), &machine.apt, packages),
     },
     Step {
-        scope: Scope::Servers,
-        why: "xpxe is measured beside them",
+        scope: Scope::Peers,
+        why: "tests import their configurations; xpxe is measured beside them",
         missing: |machine| Ok(peers::missing(&machine.ws.peers())),
         install: |machine, _| peers::install(&machine.ws.peers(), &machine.apt),
     },
@@ -160,12 +162,12 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Whether a scope has this step. Only benchmarks need other servers, and only tests a server of images: nobody else waits
-/// for them.
+/// Whether a scope has this step. Only benchmarks and tests need other servers, and only tests a server of images: nobody
+/// else waits for them.
 fn is_part(step: &Step, scope: Scope) -> bool {
     let is_for_it = match step.scope {
         Scope::Servers => scope == Scope::Servers,
-        Scope::RootTests => scope != Scope::Demo,
+        Scope::Peers | Scope::RootTests => scope != Scope::Demo,
         _ => true,
     };
     step.scope <= scope && is_for_it

@@ -8,6 +8,7 @@ mod kea;
 mod matchbox;
 mod options;
 mod setup;
+mod text;
 mod tinkerbell;
 mod tree;
 mod write;

@@ -142,7 +142,7 @@ fn boot_parameters(
         let known = components.iter().find(|(_, component)| component.nid.as_deref() == Some(nid));
         match known.filter(|(_, component)| !component.macs.is_empty()) {
             Some((host, component)) => {
-                machine(setup, Some(host), component, profile.as_deref(), &args, &place)
+                machine(setup, Some(host), component, profile.as_deref(), &args, &place);
             }
             None => setup.left(
                 &place,

@@ -287,7 +287,9 @@ pub(super) fn place_option(
             }
         };
     } else if let Some(subnet) = clients.subnet {
-        setup.subnets.get_mut(subnet).map(|subnet| put(&mut subnet.table));
+        if let Some(subnet) = setup.subnets.get_mut(subnet) {
+            put(&mut subnet.table);
+        }
     } else {
         setup.subnets.iter_mut().for_each(|subnet| put(&mut subnet.table));
     }

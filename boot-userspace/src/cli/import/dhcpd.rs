@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 
 use super::clients::{BootRule, Clients, all_of, place_boot_files, place_option};
 use super::options::{self, Kind, Value};
-use super::setup::{DhcpOption, Place, Setup, Subnet, Table, list, name_of, quoted, time};
+use super::setup::{DhcpOption, Place, Setup, Subnet, Table, list, quoted, time};
 pub(super) use conditions::kea as kea_test;
 use statements::Statement;
 
@@ -52,6 +52,10 @@ pub(super) fn import(path: &Path, addresses: &[(String, Ipv4Net)]) -> Result<Set
         "dhcpd is no TFTP server: copy the root of the one beside it into boot_dir. Its leases: xpxe leases import \
          /var/lib/dhcp/dhcpd.leases",
     );
+    import.setup.note(
+        "xpxe tells each machine its name and, whatever it asks for, boot files only to firmware and iPXE; dhcpd tells its \
+         filename to operating systems, too.",
+    );
     Ok(import.finished())
 }
 
@@ -86,7 +90,7 @@ impl Import<'_> {
                 match net.and_then(|(network, mask)| Ipv4Net::with_netmask(network, mask).ok()) {
                     Some(net) => self.setup.subnets.push(Subnet::new(net, statement.place.clone())),
                     None => {
-                        self.setup.bad(&statement.place, format!("{network} netmask {mask} is no network"))
+                        self.setup.bad(&statement.place, format!("{network} netmask {mask} is no network"));
                     }
                 }
             }
@@ -305,8 +309,7 @@ impl Import<'_> {
             return self.setup.left(&statement.place, statement.text(), why);
         }
         let (name, place) = host_name.unwrap_or_else(|| (name.to_owned(), statement.place.clone()));
-        let host = name_of(name.split('.').next().unwrap_or_default());
-        machine.text("name", &host, Some(&place));
+        self.setup.machine_name(&mut machine, &name, &place);
         machine.keys.sort_by_key(|key| ["mac", "name", "ip"].iter().position(|name| *name == key.name));
         let number = self.setup.machines.len();
         self.setup.machines.push(machine);

@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use super::clients::{BootRule, Clients, place_boot_files, place_option};
 use super::dhcpd::kea_test;
 use super::options::{self, Kind, Value};
-use super::setup::{DhcpOption, Place, Setup, Subnet, Table, list, name_of, quoted, time};
+use super::setup::{DhcpOption, Place, Setup, Subnet, Table, list, quoted, time};
 use super::tree::{self, Node};
 
 struct Import<'a> {
@@ -146,6 +146,7 @@ impl Import<'_> {
     }
 
     fn class_contents(&mut self, server: &Node) {
+        // Of several classes with a boot file, Kea takes the first one.
         for class in server.get("client-classes").map(Node::items).unwrap_or_default() {
             let name = class.text_of("name").unwrap_or_default();
             for clients in self.classes.get(name).cloned().unwrap_or_default() {
@@ -235,7 +236,7 @@ impl Import<'_> {
         };
         machine.text("mac", &mac.to_string(), Some(&place));
         if let Some(name) = node.text_of("hostname") {
-            machine.text("name", &name_of(name.split('.').next().unwrap_or_default()), Some(&place));
+            self.setup.machine_name(&mut machine, name, &place);
         }
         if let Some(address) = node.text_of("ip-address") {
             machine.text("ip", address, Some(&place));

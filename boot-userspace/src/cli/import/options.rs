@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::setup::{DhcpOption, list, quoted};
+use super::text::{list, quoted};
 
 /// The value of an option, as the configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,19 +34,6 @@ impl fmt::Display for Value {
                 write!(f, "hex = {}", quoted(&bytes.join(":")))
             }
         }
-    }
-}
-
-impl fmt::Display for DhcpOption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{ code = {}, {}", self.code, self.value)?;
-        if self.always {
-            f.write_str(", always = true")?;
-        }
-        if let Some(client) = self.client {
-            write!(f, ", client = \"{client}\"")?;
-        }
-        f.write_str(" }")
     }
 }
 

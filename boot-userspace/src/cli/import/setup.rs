@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ipnet::Ipv4Net;
 
 use super::options::Value;
+pub(super) use super::text::{list, name_of, quoted, time};
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,19 @@ pub(super) struct DhcpOption {
     /// `firmware`, `ipxe` or `os`.
     pub(super) client: Option<&'static str>,
     pub(super) place: Place,
+}
+
+impl fmt::Display for DhcpOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ code = {}, {}", self.code, self.value)?;
+        if self.always {
+            f.write_str(", always = true")?;
+        }
+        if let Some(client) = self.client {
+            write!(f, ", client = \"{client}\"")?;
+        }
+        f.write_str(" }")
+    }
 }
 
 /// A table of the configuration.
@@ -177,6 +191,16 @@ impl Setup {
         }
     }
 
+    /// Names a machine by the first part of its name. The domain is that of its subnet.
+    pub(super) fn machine_name(&mut self, machine: &mut Table, name: &str, place: &Place) {
+        let host = name_of(name.split('.').next().unwrap_or_default());
+        machine.text("name", &host, Some(place));
+        if host != name {
+            let why = format!("the machine is named {host}; the domain is that of its [[subnet]]");
+            self.left(place, format!("the name {name}"), why);
+        }
+    }
+
     /// An interface to serve, once.
     pub(super) fn interface(&mut self, name: &str, dhcp: &str, place: Option<&Place>) {
         let value = quoted(name);
@@ -205,45 +229,5 @@ impl Setup {
             .chain(one(self.default))
             .chain(self.machines)
             .collect()
-    }
-}
-
-/// A TOML string.
-pub(super) fn quoted(text: &str) -> String {
-    let mut toml = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => toml += "\\\"",
-            '\\' => toml += "\\\\",
-            c if c.is_control() => toml += &format!("\\u{:04X}", u32::from(c)),
-            c => toml.push(c),
-        }
-    }
-    toml + "\""
-}
-
-/// A TOML array of values.
-pub(super) fn list(values: &[String]) -> String {
-    format!("[{}]", values.join(", "))
-}
-
-/// Seconds as the configuration has times.
-pub(super) fn time(seconds: u64) -> String {
-    match seconds {
-        0 => "0s".to_owned(),
-        s if s % 86_400 == 0 => format!("{}d", s / 86_400),
-        s if s % 3600 == 0 => format!("{}h", s / 3600),
-        s if s % 60 == 0 => format!("{}m", s / 60),
-        s => format!("{s}s"),
-    }
-}
-
-/// A name for a table, of the characters that all names may have.
-pub(super) fn name_of(text: &str) -> String {
-    let good = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let name: String = text.chars().map(good).take(63).collect();
-    match name.trim_matches('-') {
-        "" => "unnamed".to_owned(),
-        name => name.to_owned(),
     }
 }

@@ -64,8 +64,7 @@ impl Import<'_> {
         };
         machine.set("mac", value, Some(place));
         if let Some(name) = name {
-            let host = name.split('.').next().unwrap_or_default();
-            machine.text("name", host, Some(place));
+            self.setup.machine_name(&mut machine, &name, place);
         }
         if let Some(address) = address {
             machine.text("ip", &address.to_string(), Some(place));

@@ -175,7 +175,7 @@ impl Import<'_> {
         }
         let value = options::value(kind, values)?;
         if let Value::Ip(list) = &value
-            && list.iter().any(|ip| ip.is_unspecified())
+            && list.iter().any(Ipv4Addr::is_unspecified)
         {
             let Some((_, own)) = self.addresses.first() else { return Ok(None) };
             let own = |ip: &Ipv4Addr| if ip.is_unspecified() { own.addr() } else { *ip };

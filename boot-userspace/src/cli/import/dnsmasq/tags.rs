@@ -67,7 +67,7 @@ pub(super) fn split<'w>(words: &[&'w str]) -> (Vec<&'w str>, Vec<&'w str>) {
     (tags, rest)
 }
 
-fn named<'w>(word: &'w str) -> &'w str {
+fn named(word: &str) -> &str {
     ["set:", "net:"].into_iter().find_map(|prefix| word.strip_prefix(prefix)).unwrap_or(word)
 }
 
