@@ -9,6 +9,7 @@ pub mod lock;
 pub mod mapping;
 pub mod memory;
 pub mod pipe;
+pub mod regular;
 pub mod reserved;
 pub mod size;
 pub(crate) mod socket;

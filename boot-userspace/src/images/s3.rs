@@ -1,7 +1,7 @@
 //! S3: an object is fetched by a URL that is signed for a while, like everything else by HTTP.
 
-use std::fs;
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use object_store::client::{
 use object_store::signer::Signer as _;
 use reqwest::{Method, Url};
 
+use crate::host::regular;
 use boot_engine::config::Upstream;
 
 /// For how long a signature of the store's own requests is good: the beginning of the answer has to come by then.
@@ -70,7 +71,8 @@ fn unsigned(bucket: &str, key: &str, upstream: Option<&Upstream>) -> Result<Url,
 
 /// A key as it stands in its file, which may have a newline at its end.
 fn read(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = regular::read(path).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(|error| {
         format!(
             "the key in {} cannot be read: {error}; put it there, readable for the user of xpxe",
             path.display()
@@ -109,6 +111,8 @@ impl HttpService for SignsOnly {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn upstream(dir: &Path) -> Upstream {

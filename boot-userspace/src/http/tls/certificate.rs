@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::hello::keep_hello;
 use crate::host::live::Live;
+use crate::host::regular;
 use boot_engine::config::Tls as Settings;
 
 /// How often the files are looked at.
@@ -148,7 +149,7 @@ impl Certificate {
 const WARN_DAYS: u32 = 14;
 
 fn read(what: &str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| {
+    regular::read(path).map_err(|error| {
         TlsError(format!(
             "the {what} {} cannot be read: {error}; correct {what} in tls of [http], or the file",
             path.display()
