@@ -1,7 +1,6 @@
 //! The boot files that the configuration names, and what each has to be.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use super::BootFiles;
 use super::inspect::Need;
@@ -30,13 +29,17 @@ impl BootFiles {
     /// What another configuration says of names counts from now on. Where the files are stays as it is.
     pub fn follow(&self, config: &Config) {
         let mut all: BTreeMap<String, Vec<Need>> = BTreeMap::new();
+        let mut signed = Vec::new();
         for Named { name, needs, .. } in named(config) {
             if let Ok(name) = tidy(&name) {
+                if needs.contains(&Need::Ipxe) {
+                    signed.push(name.clone());
+                }
                 all.entry(name.to_ascii_lowercase()).or_default().extend(needs);
             }
         }
         self.needs.replace(all);
-        self.has_signed_links.store(config.http.signed_links, Ordering::Relaxed);
+        self.signed.follow(config.http.signed_links, signed);
     }
 }
 

@@ -15,6 +15,7 @@ mod path;
 mod pe;
 pub mod percent;
 mod secure_boot;
+mod signed;
 mod tokens;
 mod unlisted;
 
@@ -29,7 +30,6 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use boot_common::class::Firmware;
@@ -49,6 +49,7 @@ use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
 use local::Local;
 use path::{Root, tidy};
+use signed::Signed;
 
 /// A file that may be served.
 #[derive(Debug)]
@@ -200,8 +201,8 @@ pub struct BootFiles {
     system_dirs: Vec<PathBuf>,
     /// What the configuration says of names, tidy and in lower case: what they have to be.
     needs: Live<BTreeMap<String, Vec<Need>>>,
-    /// Kernels and initrds can be had by signed links only.
-    has_signed_links: AtomicBool,
+    /// What can be had by signed links only.
+    signed: Signed,
     listings: Listings,
     local: Local,
 }
@@ -214,9 +215,9 @@ impl BootFiles {
         let system_dirs = loader::SYSTEM_DIRS.map(PathBuf::from).to_vec();
         let (named, needs) = (BTreeMap::new(), Live::new(BTreeMap::new()));
         let listings = Listings::default();
-        let (has_signed_links, local) = (AtomicBool::default(), Local::default());
+        let (signed, local) = (Signed::default(), Local::default());
         let configured = configured_ipxe;
-        Self { boot_dir, configured, named, system_dirs, needs, has_signed_links, listings, local }
+        Self { boot_dir, configured, named, system_dirs, needs, signed, listings, local }
     }
 
     /// The same with other places for the system's iPXE binaries.
@@ -259,7 +260,7 @@ impl BootFiles {
                 let instead = base.filter(|base| self.find(base).is_ok()).map(str::to_owned);
                 Err(OpenError::NotFound { boot_dir, instead })
             }
-            found => found,
+            found => self.unless_signed(&name, found?),
         }
     }
 
@@ -269,7 +270,8 @@ impl BootFiles {
     pub fn open_at_hand(&self, name: &str) -> Option<OpenFile> {
         let name = tidy(name).ok().filter(|name| !self.named.contains_key(name))?;
         let file = Root::open_at_hand(&self.boot_dir, Path::new(&name), &self.local).ok()?;
-        regular(File::from(file), self.boot_dir.join(name)).ok()
+        let opened = regular(File::from(file), self.boot_dir.join(&name)).ok()?;
+        self.at_hand_unless_signed(&name, opened)
     }
 
     /// Also by names that have the boot directory's own before them, as servers without a root of their own want them.
@@ -301,22 +303,6 @@ impl BootFiles {
         }
         let mut targets = behind_alias(&lower).iter();
         targets.find_map(|target| self.find(target).ok()).ok_or_else(|| self.not_found())
-    }
-
-    /// Whether a name is a kernel or an initrd of the configuration, and links to those are signed.
-    #[must_use]
-    pub fn wants_signature(&self, name: &str) -> bool {
-        if !self.has_signed_links.load(Ordering::Relaxed) {
-            return false;
-        }
-        let needs = self.needs.get();
-        let is_meant = |name: &str| {
-            let name = tidy(name).unwrap_or_default().to_ascii_lowercase();
-            let name = self.within(&name).unwrap_or(&name);
-            needs.get(name).is_some_and(|needs| needs.contains(&Need::Ipxe))
-        };
-        // TFTP takes a name as it is, or else decoded.
-        is_meant(name) || percent::decode(name).is_some_and(|name| is_meant(&name))
     }
 
     /// Looks at a file that was opened as `name`: what it is, and whether those who get it can boot it. Reads its

@@ -143,3 +143,52 @@ fn a_link_is_for_one_machine_and_a_while() -> Result<()> {
     ensure!(!script(&alice, ALICE)?[0].contains('?'));
     xpxe.stop()
 }
+
+#[test]
+fn another_name_of_a_kernel_opens_nothing() -> Result<()> {
+    let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
+    let signed = place.config.replace("[http]\n", "[http]\nsigned_links = true\n");
+    let signed = signed.replace(guest::KERNEL, "talos/current/vmlinuz");
+    let dir = boot_dir(&place.rack);
+    for version in ["v1", "v2"] {
+        fs::create_dir_all(dir.join("talos").join(version))?;
+        fs::write(dir.join("talos").join(version).join("vmlinuz"), format!("the kernel {version}"))?;
+    }
+    let current = dir.join("talos/current");
+    let point_to = |version: &str| -> Result<()> {
+        let new = dir.join("talos/new");
+        std::os::unix::fs::symlink(version, &new)?;
+        Ok(fs::rename(new, &current)?)
+    };
+    point_to("v1")?;
+    fs::write(dir.join("other"), "another file")?;
+    fs::hard_link(dir.join("talos/v1/vmlinuz"), dir.join("hard"))?;
+    std::os::unix::fs::symlink("talos", dir.join("alias"))?;
+    let xpxe = Xpxe::start(&place.rack, &signed, &[])?;
+    let alice = machine(&place, ALICE)?;
+    let status = |path: &str| Ok::<_, anyhow::Error>(get(&alice, &url(path))?.0);
+    let by_tftp = |name: &str| {
+        alice.output("busybox", &["tftp", "-g", "-l", "/dev/null", "-r", name, SERVER_ADDRESS]).is_ok()
+    };
+    let own = get(&alice, &url(&format!("/ipxe/boot.ipxe?mac={}", ALICE.mac)))?.1;
+    let own = own.lines().find(|line| line.starts_with("kernel")).context("a kernel")?.to_owned();
+    let own = own.split(' ').find(|word| word.starts_with("http://")).context("a link")?;
+    ensure!(get(&alice, own)? == ("200".to_owned(), "the kernel v1".to_owned()));
+    // Twice, since what was opened lately may be remembered.
+    for _ in 0..2 {
+        for name in ["talos/v1/vmlinuz", "alias/v1/vmlinuz", "alias/current/vmlinuz", "hard", "HARD"] {
+            ensure!(status(&format!("/files/{name}"))? == "403", "{name}");
+            ensure!(!by_tftp(name), "{name} by TFTP");
+        }
+        ensure!(status("/files/other")? == "200" && by_tftp("other"));
+        ensure!(status("/files/talos/v2/vmlinuz")? == "200", "no profile has it");
+    }
+    // Another version becomes the kernel while xpxe runs.
+    point_to("v2")?;
+    eventually(SOON, "the new kernel is closed", || {
+        status("/files/talos/v2/vmlinuz").is_ok_and(|status| status == "403") && !by_tftp("talos/v2/vmlinuz")
+    })?;
+    ensure!(get(&alice, own)? == ("200".to_owned(), "the kernel v2".to_owned()));
+    refused(&xpxe, "by signed links")?;
+    xpxe.stop()
+}
