@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -13,6 +13,8 @@ use crate::wait::eventually;
 
 /// Bytes that are written at a time.
 const PIECE: usize = 64 << 10;
+/// Between two bytes that drip.
+const DRIP: Duration = Duration::from_millis(300);
 
 /// How a file is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +35,20 @@ pub enum Manner {
     Silent,
     /// A byte every ten milliseconds.
     Trickling,
+    /// A byte now and then: an upstream that is never silent for long, and never ready.
+    Dripping,
+    /// The same before the answer has begun.
+    DrippingHead,
+    /// Answers with a status, and the page that says why drips.
+    DrippingStatus(u16),
     /// Answers with a status and nothing else.
     Status(u16),
     /// Always the whole file, and no length of it.
     Streaming,
     /// Without an entity tag.
     Untagged,
+    /// With this entity tag.
+    Tagged(String),
 }
 
 /// A request.
@@ -85,7 +95,12 @@ pub struct Origin {
 impl Origin {
     /// Starts it on loopback.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts it on an address of this host.
+    pub fn start_at(address: &str) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::<Shared>::default();
         let serving = Arc::clone(&shared);
@@ -206,6 +221,16 @@ impl Shared {
                     "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                 );
             }
+            Manner::DrippingHead => {
+                note(0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\nX-Why: ")?;
+                return self.drip(&mut stream, usize::MAX);
+            }
+            Manner::DrippingStatus(status) => {
+                note(*status);
+                write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 4000\r\nConnection: close\r\n\r\n")?;
+                return self.drip(&mut stream, 4000);
+            }
             Manner::To(url) => {
                 note(302);
                 return write!(
@@ -220,7 +245,10 @@ impl Shared {
             }
             _ => {}
         }
-        let tag = format!("\"v{version}\"");
+        let tag = match &manner {
+            Manner::Tagged(tag) => tag.clone(),
+            _ => format!("\"v{version}\""),
+        };
         let tagged = if manner == Manner::Untagged { String::new() } else { format!("ETag: {tag}\r\n") };
         if headers.get("if-none-match") == Some(&tag) {
             note(304);
@@ -273,6 +301,7 @@ impl Shared {
         let (now, later) = match manner {
             Manner::Gated(first) => bytes.split_at((*first).min(bytes.len())),
             Manner::Stopping(first) => (bytes.get(..(*first).min(bytes.len())).unwrap_or_default(), &[][..]),
+            Manner::Dripping => return self.drip(stream, bytes.len()),
             Manner::Trickling => {
                 for byte in bytes.chunks(1) {
                     send(byte)?;
@@ -290,6 +319,26 @@ impl Shared {
         if !later.is_empty() {
             self.wait(|state| state.released || state.is_dead);
             later.chunks(PIECE).try_for_each(&mut send)?;
+        }
+        Ok(())
+    }
+
+    /// Sends so many bytes, slowly, until the client leaves or the upstream is gone.
+    fn drip(&self, stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
+        for _ in 0..bytes {
+            stream.write_all(b"x")?;
+            let deadline = Instant::now() + DRIP;
+            let mut state = self.lock();
+            while !state.is_dead {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.is_dead {
+                return Ok(());
+            }
         }
         Ok(())
     }

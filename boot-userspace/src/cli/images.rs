@@ -201,6 +201,10 @@ async fn add(
             // What has come of it stays for the next try.
             store.remove(name)?;
         }
+        let ended = ended.with_context(|| match was_known {
+            true => format!("image {name} stays what it was"),
+            false => format!("image {name} was not added"),
+        });
         if let Ending::Elsewhere = ended? {
             say(format_args!("another xpxe has fetched it meanwhile"));
         }
@@ -289,6 +293,7 @@ struct Shown {
 impl Shown {
     fn of(store: &images::Images, name: &ImageName, record: Record) -> Self {
         let state = match (store.is_here(&record), record.url.is_some()) {
+            (true, _) if !record.is_expected() => "here, not expected",
             (true, _) if record.trouble.is_some() => "here, upstream away",
             (true, _) => "here",
             (false, true) => "upstream",
@@ -370,6 +375,9 @@ fn verify(store: &images::Images, names: Vec<ImageName>) -> Result<ExitCode> {
     for name in names {
         match store.verify(&name) {
             Ok(Some(true)) => say(format_args!("{name}: right")),
+            Ok(None) if store.show(&name).is_ok_and(|record| !record.is_expected()) => say(format_args!(
+                "{name}: what is here is not what it has to be; that is fetched when a machine asks for it"
+            )),
             Ok(None) => say(format_args!("{name}: not here, it is fetched when a machine asks for it")),
             Ok(Some(false)) => {
                 is_bad = true;

@@ -9,7 +9,7 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, State};
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_engine::config::ImageName;
@@ -27,6 +27,9 @@ use super::{Ends, Site, shown};
 use crate::files::{OpenFile, percent};
 use crate::host::clock;
 use crate::images::{Head, ImageError, Opened, Progress, TAG, Whole, pieces};
+
+/// In seconds: when one asks again whose image waits for others.
+const ASK_AGAIN: &str = "30";
 
 pub(super) async fn image(
     State(site): State<Site>,
@@ -130,12 +133,17 @@ fn explain(error: &ImageError, to: &Recipient) -> Response {
     let status = match error {
         ImageError::Unknown(_) => StatusCode::NOT_FOUND,
         ImageError::Upstream(_) | ImageError::Wrong { .. } | ImageError::List(_) => StatusCode::BAD_GATEWAY,
+        ImageError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
         ImageError::Full { .. } | ImageError::TooLarge(_) => StatusCode::INSUFFICIENT_STORAGE,
         ImageError::Gone(_) | ImageError::Record { .. } | ImageError::Disk(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
-    refuse(status, &error.to_string(), to)
+    let mut response = refuse(status, &error.to_string(), to);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(ASK_AGAIN));
+    }
+    response
 }
 
 /// What is wrong with the store is for the log, not for everybody.

@@ -32,6 +32,16 @@ pub enum ImageError {
     /// The upstream does not give it. Has no keys and no signatures in it.
     #[error("{0}")]
     Upstream(String),
+    /// Others are being fetched, and none of them ends.
+    #[error(
+        "it has waited {seconds} s for its turn, and {running} are still being fetched; the next machine that asks has it tried again"
+    )]
+    Busy {
+        /// How long it has waited.
+        seconds: u64,
+        /// The others.
+        running: String,
+    },
     /// What came is not what was expected.
     #[error(
         "{from} is not the file that was expected: its SHA-256 is {found}, not {expected}; nobody got a byte of it. If the publisher has changed it, give the new digest"
@@ -74,6 +84,7 @@ impl ImageError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "; free space there or lower size in [images]"
             }
+            io::ErrorKind::IsADirectory => "; xpxe never puts a directory there: remove it",
             io::ErrorKind::ReadOnlyFilesystem => "; the kernel's log may say why it cannot be written",
             _ => "",
         };

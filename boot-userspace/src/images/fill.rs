@@ -24,7 +24,7 @@ use super::happenings::Happenings;
 use super::layout::Layout;
 use super::partial::{Facts, Partial};
 use super::pieces;
-use super::room::{self, Blob};
+use super::room::{self, Blob, Need};
 use super::sums::{self, PIECE};
 use super::upstream::{Answer, Content, Patience, Trouble, Upstreams, Validators, Wanted, failure, shown};
 use crate::host::size::human_size;
@@ -34,7 +34,7 @@ use boot_engine::events::Image;
 /// Readers are woken after so many bytes, or so much time.
 const STEP_BYTES: u64 = 128 << 10;
 const STEP_TIME: Duration = Duration::from_millis(100);
-/// Room is made for so much at once where nobody has said how much comes.
+/// Room is made for so much at once, as it comes: what is only promised takes no other image's place.
 const STEP_ROOM: u64 = 16 << 20;
 
 /// How far a fetch is.
@@ -92,8 +92,8 @@ pub(super) enum Why {
     Missing,
     /// It is here, and its upstream may have another one than that with this entity tag and time.
     Compare(Validators),
-    /// An operator says so.
-    Told,
+    /// An operator says so, and whether it is to stay.
+    Told { pinned: bool },
 }
 
 /// What to fetch.
@@ -163,7 +163,7 @@ impl Fill<'_> {
                     self.discard().await;
                     return Ok(Ending::Unchanged);
                 }
-                Err(Failure::Lasting(error)) => return Err(error),
+                Err(Failure::Lasting(error)) => return self.give_up(error).await,
                 Err(Failure::Useless(error)) => {
                     self.discard().await;
                     return Err(error);
@@ -176,7 +176,7 @@ impl Fill<'_> {
                             0 => String::new(),
                             len => format!("; {} are here, the next try goes on from there", human_size(len)),
                         };
-                        return Err(ImageError::Upstream(why + &here));
+                        return self.give_up(ImageError::Upstream(why + &here)).await;
                     }
                     let pause = pause * 2_u32.pow(tries - 1);
                     let name = self.job.name.clone();
@@ -185,6 +185,14 @@ impl Fill<'_> {
                 }
             }
         }
+    }
+
+    /// Ends, and leaves what has come to the next fetch.
+    async fn give_up(mut self, error: ImageError) -> Result<Ending, ImageError> {
+        if self.len() == 0 {
+            self.discard().await;
+        }
+        Err(error)
     }
 
     fn len(&self) -> u64 {
@@ -248,7 +256,7 @@ impl Fill<'_> {
         if *total == Some(0) {
             return Err(self.lie("has an empty file".to_owned()));
         }
-        self.make_room(total.map_or(STEP_ROOM, |total| total.saturating_sub(self.len()))).await?;
+        self.make_room(*total).await?;
         self.expect(content).await?;
         // Who has the head of the answer was promised this length and this tag.
         let promised = self.progress.borrow().head.as_ref().map(|head| (head.total, head.expected));
@@ -275,10 +283,10 @@ impl Fill<'_> {
             .await
             .map_err(Failure::Lasting)?;
         let mut known = known.map(|bytes| sums::from_bytes(&bytes));
-        if known.is_none() && own.is_none() {
-            known = pieces::ask(self.upstreams, &self.job.source.url).await;
-        }
         let count = content.total.map(sums::pieces_of);
+        if let (None, None, Some(count)) = (&known, own, count) {
+            known = pieces::ask(self.upstreams, &self.job.source.url, count).await;
+        }
         self.reference = known.filter(|known| count == Some(known.len() as u64));
         Ok(())
     }
@@ -305,7 +313,7 @@ impl Fill<'_> {
         let url = self.job.source.url.clone();
         let mut speed = Speed::new(self.upstreams.patience);
         let (mut told, mut told_len) = (Instant::now(), self.len());
-        let mut room_until = self.len() + STEP_ROOM;
+        let mut room_until = self.len() + self.step();
         loop {
             // An upstream that pauses must not keep from readers what has come.
             let next = timeout(STEP_TIME, content.response.chunk()).await;
@@ -339,9 +347,9 @@ impl Fill<'_> {
             if content.total.is_some_and(|total| len > total) {
                 return Err(self.lie("sends more than it said".to_owned()));
             }
-            if content.total.is_none() && len > room_until {
-                self.make_room(STEP_ROOM).await?;
-                room_until = len + STEP_ROOM;
+            if len > room_until {
+                self.make_room(content.total).await?;
+                room_until = self.len() + self.step();
             }
             self.with(move |partial| partial.append(&bytes)).await?.map_err(|error| self.broken(&error))?;
         }
@@ -369,7 +377,7 @@ impl Fill<'_> {
                 partial.remove().map_err(disk)?;
                 return Err(ImageError::Wrong { from, found, expected });
             }
-            partial.finish(found, &pieces).map_err(disk)?;
+            partial.finish(found, &pieces)?;
             room::mark_used(&layout, found);
             Ok(Ending::Stored(Stored { digest: found, size, etag, modified }))
         };
@@ -384,8 +392,18 @@ impl Fill<'_> {
         }
     }
 
-    async fn make_room(&mut self, need: u64) -> Result<(), Failure> {
+    fn step(&self) -> u64 {
+        STEP_ROOM.min(self.job.limit / 8).max(1)
+    }
+
+    /// Makes room for what comes next of an image with `total` bytes, if somebody has said how many.
+    async fn make_room(&mut self, total: Option<u64>) -> Result<(), Failure> {
         let (layout, limit) = (self.job.layout.clone(), self.job.limit);
+        let (len, step) = (self.len(), self.step());
+        let need = match total.map(|total| total.saturating_sub(len)) {
+            Some(rest) => Need { now: rest.min(step), in_all: rest, takes_named: true },
+            None => Need { now: step, in_all: step, takes_named: len + step <= limit / room::UNTOLD },
+        };
         let made =
             blocking(&self.job, move || room::make(&layout, limit, need)).await.map_err(Failure::Lasting)?;
         for Blob { digest, size: bytes, names, .. } in made.map_err(Failure::Useless)? {

@@ -7,7 +7,7 @@ use super::error::ImageError;
 use super::fill::Stored;
 use super::layout::Layout;
 use super::partial::{Facts, Partial};
-use super::room;
+use super::room::{self, Need};
 use boot_engine::config::{ImageName, Sha256Digest};
 
 /// Takes a file of this host into the store.
@@ -30,7 +30,7 @@ pub(super) fn import(
     })?;
     partial.begin(Facts::default()).map_err(disk)?;
     let copied = (|| {
-        room::make(layout, limit, total)?;
+        room::make(layout, limit, Need::all_now(total))?;
         let mut buffer = vec![0; 1 << 20];
         loop {
             let read = file
@@ -51,7 +51,7 @@ pub(super) fn import(
         return Err(error);
     }
     let size = partial.len();
-    partial.finish(found, &pieces).map_err(disk)?;
+    partial.finish(found, &pieces)?;
     room::mark_used(layout, found);
     Ok(Stored { digest: found, size, etag: None, modified: None })
 }

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::OFlags;
@@ -152,9 +153,10 @@ fn foreign(path: &Path, what: &str) -> io::Error {
 
 /// Replaces a file by another content; after a power cut it has the one or the other.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Names have no tilde in them.
+    // Two names may get the same image at once, and write the same file. Names have no tilde in them.
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let mut new = path.as_os_str().to_owned();
-    new.push(format!("~{}", std::process::id()));
+    new.push(format!("~{}-{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let new = PathBuf::from(new);
     let result = (|| {
         let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;

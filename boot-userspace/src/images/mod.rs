@@ -14,10 +14,12 @@ mod layout;
 mod operator;
 mod partial;
 pub mod pieces;
+mod reach;
 mod record;
 mod room;
 mod s3;
 mod sums;
+mod turns;
 mod upstream;
 
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
 use crate::host::clock;
@@ -40,6 +42,7 @@ use fill::{Job, Why};
 use happenings::Happenings;
 use layout::Layout;
 use sums::Verified;
+use turns::Turns;
 use upstream::Upstreams;
 
 pub use error::ImageError;
@@ -50,8 +53,6 @@ pub use upstream::{Patience, TAG, shown};
 
 /// How often somebody looks whether another process has ended a fetch.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// So many fetches run at once, and so many comparisons; others wait for one to end.
-const FETCHES: usize = 8;
 /// After a comparison that failed, the next one is this much later at most.
 const SOON: u64 = 60;
 
@@ -119,8 +120,7 @@ pub struct Images {
     fills: Mutex<HashMap<Wanted, watch::Receiver<Progress>>>,
     /// Who reads a blob to find out whether it is right; others wait.
     reading: Mutex<HashMap<Sha256Digest, Arc<Mutex<()>>>>,
-    /// Who may fetch: first those that a machine waits for, then comparisons, which wait for dead upstreams most.
-    turns: [Semaphore; 2],
+    turns: Turns,
     failed: Mutex<HashMap<Wanted, (Instant, ImageError)>>,
     /// What was wanted and when, so that the disk hears of it once a minute.
     marked: Mutex<HashMap<Sha256Digest, Instant>>,
@@ -150,7 +150,7 @@ impl Images {
             verified: Verified::default(),
             fills: Mutex::default(),
             reading: Mutex::default(),
-            turns: [Semaphore::new(FETCHES), Semaphore::new(FETCHES)],
+            turns: Turns::default(),
             failed: Mutex::default(),
             marked: Mutex::default(),
             handed_out: Live::new(HandOut::default()),
@@ -293,9 +293,16 @@ impl Images {
         let (name, source) = (job.name.clone(), job.source.clone());
         let wanted = (name.clone(), source.clone());
         let is_comparison = matches!(job.why, Why::Compare(_));
-        // It is never closed.
-        let [waited_for, comparisons] = &self.turns;
-        let _turn = if is_comparison { comparisons } else { waited_for }.acquire().await;
+        let tell = |running| self.events.emit(Image::Waits { name: name.clone(), running });
+        let _turn = match self.turns.wait(&name, is_comparison, self.upstreams.patience.turn, tell).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                // It has failed at nothing: the next who asks has it tried again at once.
+                lock(&self.fills).remove(&wanted);
+                progress.send_modify(|progress| progress.end = Some(Err(error)));
+                return;
+            }
+        };
         let started = Instant::now();
         let mut is_counted = false;
         let result = loop {
@@ -310,7 +317,8 @@ impl Images {
             match fill::run(&self.upstreams, job.clone(), &progress).await {
                 Ok(Ending::Elsewhere) => {
                     tokio::time::sleep(LOOK_AGAIN).await;
-                    if self.is_right(&name).await {
+                    let is_meant = !matches!(job.why, Why::Told { .. }) || self.means(&name, &source);
+                    if is_meant && self.is_right(&name).await {
                         break Ok(Ending::Elsewhere);
                     }
                 }
@@ -318,8 +326,8 @@ impl Images {
             }
         };
         let this = Arc::clone(&self);
-        let (noted, ending) = (name.clone(), result.clone());
-        let recorded = spawn_blocking(move || this.note(&noted, source, &ending)).await;
+        let (noted, why, ending) = (name.clone(), job.why.clone(), result.clone());
+        let recorded = spawn_blocking(move || this.note(&noted, source, &why, &ending)).await;
         let result = match recorded {
             Ok(Err(error)) if result.is_ok() => Err(error),
             _ => result,
@@ -350,19 +358,35 @@ impl Images {
         matches!(looked, Ok(Ok((Some(_), ..))))
     }
 
+    /// Whether a name has this source by now.
+    fn means(&self, name: &ImageName, source: &ImageSource) -> bool {
+        let record = Record::read(&self.layout, name).ok().flatten();
+        record.and_then(|record| record.source()).as_ref() == Some(source)
+    }
+
     /// Writes down how a fetch ended.
     fn note(
         &self,
         name: &ImageName,
         source: ImageSource,
+        why: &Why,
         result: &Result<Ending, ImageError>,
     ) -> Result<(), ImageError> {
         let now = clock::wall().as_secs();
-        if let Ok(Ending::Elsewhere) = result {
-            return Ok(());
-        }
+        let is_told = matches!(why, Why::Told { .. });
         let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
         let mut record = Record::read(&self.layout, name).ok().flatten().unwrap_or_default();
+        match result {
+            Ok(Ending::Elsewhere) if !is_told => return Ok(()),
+            // What the name has meant until now goes on.
+            Err(_) if is_told && record.source().as_ref() != Some(&source) => return Ok(()),
+            // Adding it once more takes no pin away.
+            Ok(_) => record.pinned |= *why == Why::Told { pinned: true },
+            Err(_) => {}
+        }
+        if let Ok(Ending::Elsewhere) = result {
+            return record.write(&self.layout, name);
+        }
         (record.url, record.expected) = (Some(source.url), source.sha256);
         match result {
             Ok(Ending::Stored(Stored { digest, size, etag, modified })) => {

@@ -13,7 +13,7 @@ use super::error::ImageError;
 use super::fill::{Progress, Why};
 use super::record::{Named, Record};
 use super::room::{self, Removed};
-use super::upstream::{self, Answer, Wanted, shown};
+use super::upstream::{self, Answer, Short, Wanted, shown};
 use super::{Images, import, layout};
 use crate::host::clock;
 use boot_engine::config::{ImageName, ImageSource, Sha256Digest};
@@ -23,7 +23,8 @@ use boot_engine::digest_list::DigestList;
 const LONGEST_LIST: usize = 4 << 20;
 
 impl Images {
-    /// Fetches an image now, whatever is here. The last of what the receiver gets has an end.
+    /// Fetches an image now, whatever is here. The last of what the receiver gets has an end. A name that is known means
+    /// what it has meant until the fetch has gone well: a mistake takes no image from the machines.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -33,8 +34,14 @@ impl Images {
         source: ImageSource,
         pinned: bool,
     ) -> Result<watch::Receiver<Progress>, ImageError> {
-        self.pin_as(name, Some(&source), pinned)?;
-        self.fetch(name, source, Why::Told)
+        {
+            let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
+            if !matches!(Record::read(&self.layout, name), Ok(Some(_))) {
+                let (url, expected) = (Some(source.url.clone()), source.sha256);
+                Record { url, expected, pinned, ..Record::default() }.write(&self.layout, name)?;
+            }
+        }
+        self.fetch(name, source, Why::Told { pinned })
     }
 
     /// Takes a file of this host into the store.
@@ -60,30 +67,15 @@ impl Images {
         Ok(record)
     }
 
-    fn pin_as(&self, name: &ImageName, source: Option<&ImageSource>, pinned: bool) -> Result<(), ImageError> {
-        let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
-        let known = Record::read(&self.layout, name);
-        let mut record = match source {
-            Some(_) => known.ok().flatten().unwrap_or_default(),
-            None => known?.ok_or_else(|| ImageError::Unknown(name.clone()))?,
-        };
-        // Adding it once more takes no pin away.
-        record.pinned = pinned || (source.is_some() && record.pinned);
-        if let Some(source) = source {
-            if record.url.as_ref() != Some(&source.url) {
-                (record.etag, record.modified) = (None, None);
-            }
-            (record.url, record.expected) = (Some(source.url.clone()), source.sha256);
-        }
-        record.write(&self.layout, name)
-    }
-
     /// Has an image stay when others make room, or not any more.
     ///
     /// # Errors
     /// There is no such image, or it cannot be written down.
     pub fn pin(&self, name: &ImageName, pinned: bool) -> Result<(), ImageError> {
-        self.pin_as(name, None, pinned)
+        let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
+        let mut record = self.show(name)?;
+        record.pinned = pinned;
+        record.write(&self.layout, name)
     }
 
     /// Every name, and what is wrong with those that cannot be read.
@@ -115,13 +107,14 @@ impl Images {
         marked.duration_since(UNIX_EPOCH).ok()
     }
 
-    /// Reads the bytes of an image and says whether they are right; `None`: they are not here. Wrong ones are put aside.
+    /// Reads the bytes of an image and says whether they are right; `None`: they are not here, or are not those that the
+    /// name has to have, and so nobody gets them. Wrong ones are put aside.
     ///
     /// # Errors
     /// There is no such image, or it cannot be read.
     pub fn verify(&self, name: &ImageName) -> Result<Option<bool>, ImageError> {
         let record = self.show(name)?;
-        let Some(digest) = record.sha256 else { return Ok(None) };
+        let Some(digest) = record.sha256.filter(|_| record.is_expected()) else { return Ok(None) };
         match layout::open(&self.layout.blob(digest)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(_) => return Ok(Some(false)),
@@ -172,19 +165,19 @@ impl Images {
                 return Err(ImageError::Upstream(format!("{} sends nothing", shown(&url))));
             };
             let mut bytes = Vec::new();
-            loop {
-                let chunk = content.response.chunk().await;
-                let chunk = chunk
-                    .map_err(|error| ImageError::Upstream(upstream::failure(&url, error).into_sentence()))?;
-                let Some(chunk) = chunk else { break bytes };
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() > LONGEST_LIST {
-                    return Err(ImageError::Upstream(format!(
-                        "{} is too long for a digest list",
-                        shown(&url)
-                    )));
+            let why = match self.upstreams.short(&mut content.response, LONGEST_LIST, &mut bytes).await {
+                Short::Whole => None,
+                Short::TooLong => Some(format!("{} is too long for a digest list", shown(&url))),
+                Short::TooSlow => {
+                    let seconds = self.upstreams.patience.read.as_secs();
+                    Some(format!("{} is too slow: the digest list was not here in {seconds} s", shown(&url)))
                 }
+                Short::Broken(error) => Some(upstream::failure(&url, error).into_sentence()),
+            };
+            if let Some(why) = why {
+                return Err(ImageError::Upstream(why));
             }
+            bytes
         } else {
             std::fs::read(list).map_err(|error| ImageError::disk(Path::new(list), &error))?
         };

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::error::ImageError;
 use super::layout::{self, Layout};
 use super::sums::{self, Sums};
 use boot_engine::config::{ImageName, Sha256Digest};
@@ -100,13 +101,14 @@ impl Partial {
     }
 
     /// Makes the blob `digest` of it, which `sums` are of.
-    pub(super) fn finish(self, digest: Sha256Digest, pieces: &[Sha256Digest]) -> io::Result<()> {
-        layout::seal(&self.file)?;
-        layout::write(&self.layout.sums(digest), &sums::to_bytes(pieces))?;
-        let blob = self.layout.blob(digest);
-        std::fs::rename(self.layout.partial(&self.name), &blob)?;
-        layout::sync_folder(&blob)?;
-        self.remove()
+    pub(super) fn finish(self, digest: Sha256Digest, pieces: &[Sha256Digest]) -> Result<(), ImageError> {
+        let (part, blob) = (self.layout.partial(&self.name), self.layout.blob(digest));
+        let sums = self.layout.sums(digest);
+        layout::seal(&self.file).map_err(|error| ImageError::disk(&part, &error))?;
+        layout::write(&sums, &sums::to_bytes(pieces)).map_err(|error| ImageError::disk(&sums, &error))?;
+        let moved = std::fs::rename(&part, &blob).and_then(|()| layout::sync_folder(&blob));
+        moved.map_err(|error| ImageError::disk(&blob, &error))?;
+        self.remove().map_err(|error| ImageError::disk(&part, &error))
     }
 
     /// Takes it off the disk.

@@ -2,16 +2,15 @@
 
 use super::layout::{self, Layout};
 use super::sums;
-use super::upstream::{Answer, Upstreams, Wanted};
+use super::upstream::{Answer, Short, Upstreams, Wanted};
 use boot_engine::config::Sha256Digest;
 
 /// What stands behind an image's own path.
 pub const PATH: &str = "/pieces";
-/// The pieces of 4 TiB.
-const MOST: usize = 4 << 20;
 
-/// Asks an upstream that has shown to be an xpxe. Without an answer readers wait until all has come.
-pub(super) async fn ask(upstreams: &Upstreams, url: &str) -> Option<Vec<Sha256Digest>> {
+/// Asks an upstream that has shown to be an xpxe for the digests of `count` pieces. Without an answer, or with another count,
+/// readers wait until all has come.
+pub(super) async fn ask(upstreams: &Upstreams, url: &str, count: u64) -> Option<Vec<Sha256Digest>> {
     if url.contains(['?', '#']) || url.starts_with("s3://") {
         return None;
     }
@@ -19,14 +18,10 @@ pub(super) async fn ask(upstreams: &Upstreams, url: &str) -> Option<Vec<Sha256Di
     else {
         return None;
     };
+    let len = usize::try_from(count).ok()?.checked_mul(32)?;
     let mut bytes = Vec::new();
-    while let Some(chunk) = content.response.chunk().await.ok()? {
-        if bytes.len() + chunk.len() > MOST * 32 {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Some(sums::from_bytes(&bytes))
+    let taken = upstreams.short(&mut content.response, len, &mut bytes).await;
+    (matches!(taken, Short::Whole) && bytes.len() == len).then(|| sums::from_bytes(&bytes))
 }
 
 /// What this xpxe tells of an image.

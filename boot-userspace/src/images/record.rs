@@ -52,6 +52,12 @@ impl Record {
         self.pinned || self.url.is_none()
     }
 
+    /// Whether it is what it has to be, or may be anything.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.expected.is_none_or(|expected| self.sha256 == Some(expected))
+    }
+
     /// Where it comes from.
     #[must_use]
     pub fn source(&self) -> Option<ImageSource> {

@@ -15,6 +15,9 @@ use boot_engine::config::{ImageName, Sha256Digest};
 /// What the store leaves free on its disk, where the leases are too: 64 MiB, or a sixteenth of a small disk.
 const FREE: u64 = 64 << 20;
 
+/// An image whose upstream does not say how large it is may take the place of others up to this part of the store.
+pub(super) const UNTOLD: u64 = 4;
+
 /// A whole image on disk.
 #[derive(Clone, Debug)]
 pub(super) struct Blob {
@@ -59,9 +62,27 @@ pub(super) fn mark_used(layout: &Layout, digest: Sha256Digest) {
     marked.and_then(|file| file.set_times(now)).ok();
 }
 
-/// Lets those leave that nobody means, then those that were not wanted for longest, until `need` more bytes fit into
-/// `limit` and onto the disk. Nothing leaves where that would not be enough.
-pub(super) fn make(layout: &Layout, limit: u64, need: u64) -> Result<Vec<Blob>, ImageError> {
+/// Bytes that need room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Those that come next: images leave for these.
+    pub(super) now: u64,
+    /// With all that come later. Where there could be no room for all, no image leaves for the first.
+    pub(super) in_all: u64,
+    /// Images that a name means leave for it too.
+    pub(super) takes_named: bool,
+}
+
+impl Need {
+    /// So many bytes, and nothing later.
+    pub(super) fn all_now(bytes: u64) -> Self {
+        Self { now: bytes, in_all: bytes, takes_named: true }
+    }
+}
+
+/// Lets those leave that nobody means, then those that were not wanted for longest, until the bytes fit into `limit` and
+/// onto the disk. Nothing leaves where that would not be enough.
+pub(super) fn make(layout: &Layout, limit: u64, need: Need) -> Result<Vec<Blob>, ImageError> {
     let lock = layout.lock().map_err(|error| ImageError::disk(layout.root(), &error))?;
     let mut all = blobs(layout)?;
     let partials = layout.entries("partial").map_err(|error| ImageError::disk(layout.root(), &error))?;
@@ -69,33 +90,43 @@ pub(super) fn make(layout: &Layout, limit: u64, need: u64) -> Result<Vec<Blob>, 
     let used = partials + all.iter().map(|blob| blob.size).sum::<u64>();
     let free = free(layout)?;
     all.sort_by_key(|blob| (!blob.names.is_empty(), blob.used));
-    let over = (used.saturating_add(need)).saturating_sub(limit);
-    let short = need.saturating_add(free.kept).saturating_sub(free.now);
-    let (leave, stay): (Vec<Blob>, Vec<Blob>) = all.into_iter().partition(|blob| !blob.stays);
-    let mut leaving = Vec::new();
-    let mut won = 0;
-    for blob in leave {
-        if won >= over.max(short) {
-            break;
-        }
-        won += blob.size;
-        leaving.push(blob);
+    let over = |need: u64| used.saturating_add(need).saturating_sub(limit);
+    let short = |need: u64| need.saturating_add(free.kept).saturating_sub(free.now);
+    let may_leave = |blob: &Blob| !blob.stays && (need.takes_named || blob.names.is_empty());
+    let (leave, stay): (Vec<Blob>, Vec<Blob>) = all.into_iter().partition(may_leave);
+    let most = leave.iter().map(|blob| blob.size).sum::<u64>();
+    if most < over(need.in_all) && !need.takes_named {
+        return Err(ImageError::TooLarge(format!(
+            "{} more do not fit into the store: the upstream does not say how large its image is, and of such a one no more than \
+             {} may come in place of other images; raise size in [images], or remove images",
+            human_size(need.in_all),
+            human_size(limit / UNTOLD)
+        )));
     }
-    if won < over {
+    if most < over(need.in_all) {
         let pinned = human_size(stay.iter().map(|blob| blob.size).sum());
         return Err(ImageError::TooLarge(format!(
             "{} more do not fit into the store: size in [images] is {}, and {pinned} of it are pinned images; raise size, \
              or remove or unpin images",
-            human_size(need),
+            human_size(need.in_all),
             human_size(limit)
         )));
     }
-    if won < short {
+    if most < short(need.in_all) {
         return Err(ImageError::Full {
             dir: layout.root().display().to_string(),
             free: human_size(free.now),
-            needed: human_size(short - won),
+            needed: human_size(short(need.in_all) - most),
         });
+    }
+    let mut leaving = Vec::new();
+    let mut won = 0;
+    for blob in leave {
+        if won >= over(need.now).max(short(need.now)) {
+            break;
+        }
+        won += blob.size;
+        leaving.push(blob);
     }
     for blob in &leaving {
         remove(layout, blob.digest)?;
@@ -197,7 +228,7 @@ pub(super) fn clean(
         }
     }
     if !dry_run {
-        for blob in make(layout, limit, 0)? {
+        for blob in make(layout, limit, Need::all_now(0))? {
             removed.what.push(format!("the bytes of image {} ({})", blob.digest, human_size(blob.size)));
             removed.bytes += blob.size;
         }

@@ -1,22 +1,24 @@
 //! Asking an upstream: HTTP, HTTPS and S3, and what its answers mean.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
 };
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::time::timeout;
 
 use super::configured::Configured;
+use super::reach::Reach;
 use super::s3;
 use crate::host::live::Live;
+use crate::host::regular;
 use boot_engine::config::{Sha256Digest, Upstream};
 
-/// How often an upstream may send on somewhere else.
-const REDIRECTS: usize = 10;
 /// The part of an error's body that is read for what S3 says.
 const ERROR_BODY: usize = 4096;
 /// What xpxe writes before a digest in its entity tags.
@@ -27,7 +29,7 @@ pub const TAG: &str = "sha256-";
 pub struct Patience {
     /// For a connection.
     pub connect: Duration,
-    /// For the beginning of the answer, and then for each byte.
+    /// For the beginning of the answer, and then for each byte; for the whole of an answer that has to be short.
     pub read: Duration,
     /// In which at least `slowest` bytes have to come.
     pub window: Duration,
@@ -39,6 +41,8 @@ pub struct Patience {
     pub pause: Duration,
     /// After a failure, for so long nobody tries again.
     pub rest: Duration,
+    /// So long a fetch waits for others to end.
+    pub turn: Duration,
 }
 
 impl Default for Patience {
@@ -51,6 +55,7 @@ impl Default for Patience {
             tries: 4,
             pause: Duration::from_secs(1),
             rest: Duration::from_secs(20),
+            turn: Duration::from_secs(60),
         }
     }
 }
@@ -116,6 +121,15 @@ impl Content {
     }
 }
 
+/// How the reading of a short answer ended.
+#[derive(Debug)]
+pub(super) enum Short {
+    Whole,
+    TooLong,
+    TooSlow,
+    Broken(reqwest::Error),
+}
+
 /// Those who can be asked.
 #[derive(Debug)]
 pub(super) struct Upstreams {
@@ -135,13 +149,13 @@ impl Upstreams {
         let configured = self.configured.get();
         let upstream = configured.settings.upstream(url);
         let is_s3 = url.starts_with("s3://");
-        let client = self.client(upstream, is_s3).map_err(Trouble::Lasting)?;
-        let place = match is_s3 {
+        let place: Url = match is_s3 {
             true => s3::locate(url, upstream, s3::SIGNED_FOR).await.map_err(Trouble::Lasting)?,
             false => {
                 url.parse().map_err(|error| Trouble::Lasting(format!("{} is no URL: {error}", shown(url))))?
             }
         };
+        let client = self.client(upstream, is_s3, &place).map_err(Trouble::Lasting)?;
         let mut request = client.get(place).header(ACCEPT_ENCODING, "identity");
         if wanted.from > 0 {
             request = request.header(RANGE, format!("bytes={}-", wanted.from));
@@ -191,23 +205,67 @@ impl Upstreams {
             }
             StatusCode::NOT_MODIFIED if wanted.unless.is_some() => Ok(Answer::Unchanged),
             StatusCode::RANGE_NOT_SATISFIABLE if wanted.from > 0 => Ok(Answer::Ended),
-            status => Err(refused(url, status, response).await),
+            status => Err(self.refused(url, status, response).await),
         }
     }
 
+    /// Takes an answer of at most `most` bytes, in the time that an upstream may be silent for: one that sends a byte now
+    /// and then would else hold a fetch for ever. What has come is in `bytes`, however it ends.
+    pub(super) async fn short(&self, response: &mut Response, most: usize, bytes: &mut Vec<u8>) -> Short {
+        let reading = async {
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) if bytes.len() + chunk.len() > most => return Short::TooLong,
+                    Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                    Ok(None) => return Short::Whole,
+                    Err(error) => return Short::Broken(error),
+                }
+            }
+        };
+        timeout(self.patience.read, reading).await.unwrap_or(Short::TooSlow)
+    }
+
+    async fn refused(&self, url: &str, status: StatusCode, mut response: Response) -> Trouble {
+        let mut body = Vec::new();
+        let is_s3 = url.starts_with("s3://");
+        if is_s3 {
+            // Whatever has come of it may have the code in it.
+            self.short(&mut response, ERROR_BODY, &mut body).await;
+        }
+        let code = s3_code(&body).map_or_else(String::new, |code| format!(" ({code})"));
+        let remedy = match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => "; is the URL right?",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_s3 => {
+                "; are the keys, region and endpoint of [[images.upstream]] right, and the clock?"
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; may this host read it?",
+            status if status.is_redirection() => "; are region and endpoint of [[images.upstream]] right?",
+            _ => "",
+        };
+        let why = format!("{} answers {status}{code}{remedy}", shown(url));
+        let passing = status.is_server_error()
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY
+            );
+        if passing { Trouble::Passing(why) } else { Trouble::Lasting(why) }
+    }
+
     /// A client of its own for each fetch: fetches are rare, and certificates may change.
-    fn client(&self, upstream: Option<&Upstream>, is_s3: bool) -> Result<Client, String> {
+    fn client(&self, upstream: Option<&Upstream>, is_s3: bool, place: &Url) -> Result<Client, String> {
+        let reach = Reach::of(place);
         let builder = || {
             Client::builder()
                 .user_agent(concat!("xpxe/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(self.patience.connect)
                 .read_timeout(self.patience.read)
                 .referer(false)
-                .redirect(if is_s3 { Policy::none() } else { Policy::custom(follow) })
+                .dns_resolver(Arc::new(reach.clone()))
+                .redirect(if is_s3 { Policy::none() } else { reach.policy() })
         };
         let mut own = Vec::new();
         if let Some(path) = upstream.and_then(|upstream| upstream.certificate.as_ref()) {
-            let pem = std::fs::read(path)
+            let pem = regular::read(path)
                 .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
             own = reqwest::Certificate::from_pem_bundle(&pem)
                 .map_err(|_| format!("{} has no certificates in PEM in it", path.display()))?;
@@ -223,22 +281,6 @@ impl Upstreams {
     }
 }
 
-/// A redirect that leads back, or from HTTPS to what everybody can change on the way, is not followed.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let next = attempt.url();
-    if attempt.previous().contains(next) {
-        return attempt.error("it redirects in a circle");
-    }
-    if attempt.previous().len() > REDIRECTS {
-        return attempt.error("it redirects too often");
-    }
-    let was_safe = attempt.previous().last().is_some_and(|last| last.scheme() == "https");
-    if was_safe && next.scheme() != "https" {
-        return attempt.error("it redirects from https to http");
-    }
-    attempt.follow()
-}
-
 /// By the header: the client's own idea of it knows nothing of answers without a body.
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(reqwest::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
@@ -249,34 +291,6 @@ fn read_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let from = range.split_once('-')?.0.parse().ok()?;
     Some((from, if total == "*" { None } else { Some(total.parse().ok()?) }))
-}
-
-async fn refused(url: &str, status: StatusCode, mut response: Response) -> Trouble {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > ERROR_BODY {
-            break;
-        }
-    }
-    let code = url.starts_with("s3://").then(|| s3_code(&body)).flatten();
-    let code = code.map_or_else(String::new, |code| format!(" ({code})"));
-    let remedy = match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => "; is the URL right?",
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if url.starts_with("s3://") => {
-            "; are the keys, region and endpoint of [[images.upstream]] right, and the clock?"
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; may this host read it?",
-        status if status.is_redirection() => "; are region and endpoint of [[images.upstream]] right?",
-        _ => "",
-    };
-    let why = format!("{} answers {status}{code}{remedy}", shown(url));
-    let passing = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY
-        );
-    if passing { Trouble::Passing(why) } else { Trouble::Lasting(why) }
 }
 
 /// What S3 calls an error.

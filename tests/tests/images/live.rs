@@ -91,6 +91,47 @@ fn a_killed_fetch_goes_on_after_the_restart() -> Result<()> {
 }
 
 #[test]
+fn an_upstream_elsewhere_leads_nobody_to_what_only_this_host_reaches() -> Result<()> {
+    let Some(mut live) = Live::build()? else { return Ok(()) };
+    let secret = b"for this host only".to_vec();
+    live.origin.put("/secret", secret.clone(), Manner::Right);
+    let elsewhere = live.place.rack.server.run(|| Origin::start_at(SERVER_ADDRESS))??;
+    let inside = live.origin.url("/secret");
+    let port = inside.rsplit_once(':').context("a port")?.1.to_owned();
+    let ways = [
+        inside.clone(),
+        format!("http://localhost:{port}/secret"),
+        format!("http://[::ffff:127.0.0.1]:{port}/secret"),
+        format!("http://0.0.0.0:{port}/secret"),
+        "http://169.254.169.254/latest".to_owned(),
+    ];
+    let mut paths = Vec::new();
+    for (number, way) in ways.iter().enumerate() {
+        let path = format!("/redirect{number}");
+        elsewhere.put(&path, Vec::new(), Manner::To(way.clone()));
+        let kernel = format!("image:{}", elsewhere.url(&path));
+        paths.push(live.profile(&format!("p{number}"), &kernel)?);
+    }
+    // To another place of the same kind it may lead.
+    let image = bytes(1000, 69);
+    elsewhere.put("/real", image.clone(), Manner::Right);
+    elsewhere.put("/further", Vec::new(), Manner::To(elsewhere.url("/real")));
+    let further = live.profile("further", &format!("image:{}", elsewhere.url("/further")))?;
+    let own = live.profile("own", &format!("image:{inside}"))?;
+    let client = live.client()?;
+    let xpxe = live.place.serve()?;
+    ensure!(curl(&client, &own)? == secret, "an upstream on this host that the configuration names");
+    let asked = live.origin.asked().len();
+    for (path, way) in paths.iter().zip(&ways) {
+        ensure!(curl(&client, path).is_err(), "{way} was followed");
+    }
+    ensure!(live.origin.asked().len() == asked, "{:?}", live.origin.asked());
+    ensure!(curl(&client, &further)? == image);
+    xpxe.wait_for_event("why", SOON, says(&["redirects to", "which only this host reaches"]))?;
+    xpxe.stop()
+}
+
+#[test]
 fn an_upstream_that_is_away_is_told_and_machines_get_the_copy() -> Result<()> {
     let Some(mut live) = Live::build()? else { return Ok(()) };
     let image = bytes(MIB, 61);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Http, ImageName, ImageSource, Sha256Digest};
+use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_tests::origin::{Manner, Origin};
 use boot_userspace::files::BootFiles;
@@ -24,6 +25,7 @@ mod cold;
 mod hand_out;
 mod hostile;
 mod live;
+mod patience;
 mod store;
 mod tls;
 
@@ -41,6 +43,7 @@ const SHORT: Patience = Patience {
     tries: 3,
     pause: Duration::from_millis(10),
     rest: Duration::ZERO,
+    turn: Duration::from_secs(3),
 };
 
 /// A store and the HTTP server that has it, in this process.
@@ -80,9 +83,18 @@ impl Served {
     }
 
     fn at(dir: &Path, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::patient(dir, SHORT, Arc::new(()), change)
+    }
+
+    fn patient(
+        dir: &Path,
+        patience: Patience,
+        events: Events,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
         let mut config = Config { state_dir: dir.to_owned(), boot_dir: dir.join("boot"), ..Config::empty() };
         change(&mut config);
-        let images = Images::with_patience(&config, Arc::new(()), SHORT);
+        let images = Images::with_patience(&config, events, patience);
         let site = Site {
             files: Arc::new(BootFiles::configured(&config)),
             images: Arc::clone(&images),

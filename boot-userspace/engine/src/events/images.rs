@@ -32,6 +32,13 @@ pub enum Image {
         /// The store's directory.
         store: String,
     },
+    /// A fetch waits for others to end.
+    Waits {
+        /// The image.
+        name: ImageName,
+        /// The images that are being fetched, for people.
+        running: String,
+    },
     /// A fetch was interrupted, and is tried again.
     Retried {
         /// The image.

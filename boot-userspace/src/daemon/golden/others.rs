@@ -32,6 +32,7 @@ pub(super) fn images() {
         Image::BadRecord { name: name.clone(), error: "this is no record of an image".to_owned() },
         Image::Unreadable { digest, error: "Input/output error (os error 5)".to_owned() },
         Image::Damaged { digest, path: "blobs/abab".to_owned(), store: "images".to_owned() },
+        Image::Waits { name: name.clone(), running: "initrd, other".to_owned() },
         Image::Retried { name: name.clone(), why: error.clone(), pause: Duration::from_secs(2) },
         Image::Fetched { name: name.clone(), digest, bytes: 146_799, took },
         Image::NotFetched { name: name.clone(), error: error.clone() },

@@ -419,6 +419,8 @@ fn write_image(step: &'static str, image: &Image) {
             "{error}; the image is fetched anew if it has an upstream"),
         Image::Damaged { digest, path, store } => warn!(step, sha256 = %digest,
             "{path} was changed: its bytes do not have the digest that it is named for. Nobody gets it; it is in bad/ now, and the image is fetched anew if it has an upstream. Who writes to {store}?"),
+        Image::Waits { name, running } => warn!(step, image = %name,
+            "image {name} waits for its turn: {running} are being fetched, and no more at once"),
         Image::Retried { name, why, pause } => warn!(step, image = %name, "{why}; trying again in {pause:?}"),
         Image::Fetched { name, digest, bytes, took } => {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
