@@ -6,7 +6,7 @@ use super::choice::Choice;
 use super::plan::{Asked, NoScript, Planner};
 use super::token::NoSecret;
 use super::variables;
-use crate::config::{DocumentFile, DocumentKind, Unknown, Variables};
+use crate::config::{DhcpRole, DocumentFile, DocumentKind, Unknown, Variables};
 
 /// A document for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,18 @@ impl Planner {
         self.has_secrets()
             && (asked.machine().is_some() || self.config().default.unknown == Unknown::Boot)
             && self.check_asker(asked).is_ok()
+            && self.has_its_address(asked)
+    }
+
+    /// Whether the address that asks is the machine's by a lease, or cannot be: where another server gives the addresses, or
+    /// something stands between. A machine that has none yet is anybody's to name.
+    fn has_its_address(&self, asked: &Asked) -> bool {
+        let is_its =
+            |mac| asked.mac == Some(mac) || asked.machine().is_some_and(|own| own.macs.contains(&mac));
+        let http = &self.config().http;
+        !self.config().interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server)
+            || asked.asker.client.as_ref().is_some_and(|client| is_its(client.mac))
+            || http.shared_addresses.iter().any(|net| net.contains(&asked.client_ip))
     }
 
     /// What cloud-init fetches beside its user-data, without which it takes nothing, or asks again and again.

@@ -95,7 +95,9 @@ impl Eq for Token {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSecret {
     /// The URL has no token.
-    #[error("it is secret, and the URL has no token: only the URL in the machine's own script has one")]
+    #[error(
+        "it is secret, and the URL has no token: only the URL in the machine's own script has one, if the machine has asked from the address of its lease"
+    )]
     NoToken,
     /// No token is valid, or another one.
     #[error(

@@ -36,6 +36,8 @@ const CONFIG: &str = r#"
     name = "node1"
     [[machine]]
     mac = "52:54:00:00:00:02"
+    [[machine]]
+    mac = "52:54:00:00:00:03"
 "#;
 const NODE1: &str = "52-54-00-00-00-01";
 const USER_DATA: &str = "#cloud-config\npassword: of-node1\n";
@@ -183,6 +185,12 @@ async fn nobody_else_gets_a_secret_document() {
         let (found, said) = secrets.get(from, seed, "user-data").await;
         assert_eq!((found, said), (status, format!("{why}\n")), "{from} {seed}");
         assert_eq!(secrets.refused().1, why, "{from} {seed}");
+    }
+    // A machine that has no address yet is anybody's to name, also of one with a lease of its own.
+    for from in ["10.1.1.99", "10.1.1.51"] {
+        let (status, script) = secrets.text(from, "GET /ipxe/boot.ipxe?mac=52-54-00-00-00-03").await;
+        assert!(status == 200 && script.contains("documents/52-54-00-00-00-03/ "), "{from}: {script}");
+        assert_eq!(secrets.get(from, "/documents/52-54-00-00-00-03/", "user-data").await.0, 403);
     }
     // The machine's own address comes before its token.
     let (status, said) = secrets.get("10.1.1.51", &seed, "user-data").await;
