@@ -3,8 +3,9 @@
 //! A set is a subnet (or a proxy's interface) together with whatever makes a machine different from its
 //! neighbours there: options or boot files of its own, of its profile, or of its maker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use boot_common::class::{Class, Firmware, Program, Stage};
 use boot_common::decide::message;
@@ -19,6 +20,9 @@ use crate::policy::{Differences, Policy};
 /// How many answers are kept for the parameter request lists of operating systems, over all sets. They differ by
 /// client software, not by machine; a flood of invented lists must not push the useful ones out.
 const MOST_LISTS: usize = 1024;
+/// So old an answer by a list makes room for another one. The kernel half does not say what it uses: what is asked for again
+/// is learned again.
+const LIST_STAYS: Duration = Duration::from_secs(600);
 
 /// The parameter request lists of operating systems that boot from a network everywhere, as captured from them: so
 /// that the kernel has their answers before the first one asks. All others it learns when they do.
@@ -52,6 +56,8 @@ pub(crate) struct Answers {
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
+    /// The answers by lists that clients have sent, the oldest first, and since when; some are no more.
+    learned: VecDeque<(Duration, AnswerKey)>,
     /// The parameter request lists of the answers that are by one, by their hash in the key.
     by_hash: HashMap<u32, Box<[u8]>>,
     /// Numbers of sets that are no more. They are given again only after the next reload: by then no machine's entry in
@@ -108,7 +114,7 @@ impl Answers {
                     message,
                     reserved: [0; 2],
                 };
-                self.by_list(key, list, policy, commands);
+                self.put_list(key, list, policy, commands);
             }
         }
         number
@@ -228,8 +234,26 @@ impl Answers {
         set.is_some_and(|set| set.position == position)
     }
 
-    /// An answer by a client's own list, kept for the next one with that list.
+    /// An answer by a client's own list, kept for the next one with that list. `now` runs with the boot clock.
     pub(crate) fn by_list(
+        &mut self,
+        key: AnswerKey,
+        list: &[u8],
+        policy: &Policy,
+        now: Duration,
+        commands: &mut Vec<Command>,
+    ) -> Option<Answer> {
+        if self.lists >= MOST_LISTS {
+            self.forget_oldest(now, commands);
+        }
+        let answer = self.put_list(key, list, policy, commands)?;
+        if self.by_key.contains_key(&key) {
+            self.learned.push_back((now, key));
+        }
+        Some(answer)
+    }
+
+    fn put_list(
         &mut self,
         key: AnswerKey,
         list: &[u8],
@@ -244,6 +268,28 @@ impl Answers {
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
         Some(answer)
+    }
+
+    /// Makes room for one list, if the oldest has been here for long enough.
+    fn forget_oldest(&mut self, now: Duration, commands: &mut Vec<Command>) {
+        while let Some((since, key)) = self.learned.front().copied() {
+            let is_gone = !self.by_key.contains_key(&key);
+            if !is_gone && now.saturating_sub(since) < LIST_STAYS {
+                return;
+            }
+            self.learned.pop_front();
+            if is_gone {
+                continue;
+            }
+            self.by_key.remove(&key);
+            self.lists -= 1;
+            commands.push(Command::DeleteAnswer(key));
+            let is_common = COMMON_LISTS.iter().any(|list| wanted(list) == key.wanted);
+            if !is_common && !self.learned.iter().any(|(_, other)| other.wanted == key.wanted) {
+                self.by_hash.remove(&key.wanted);
+            }
+            return;
+        }
     }
 
     /// An answer for a client that takes little: with `room` bytes of options.

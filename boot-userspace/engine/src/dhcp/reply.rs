@@ -63,7 +63,9 @@ impl Engine {
         };
         let prepared = match (self.answers.get(&key), &list) {
             (Some(prepared), _) => Some(*prepared),
-            (None, Some(list)) => self.answers.by_list(key, list, &self.policy, &mut self.commands),
+            (None, Some(list)) => {
+                self.answers.by_list(key, list, &self.policy, asked.now.boot, &mut self.commands)
+            }
             (None, None) => self.answers.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)),
         };
         let prepared = prepared.ok_or(Reason::NoAnswer)?;
