@@ -77,7 +77,7 @@ fn an_ignored_machine_gets_silence_from_every_hook_and_through_a_kill() -> Resul
         ensure!(!said.contains("kernel"), "{said}");
         // From its own address it gets nothing of any kind.
         let itself = place.rack.neighbour("itself", "02:77:00:00:00:e7", &format!("{address}/24"))?;
-        for path in ["boot.ipxe", "ipxe/boot.ipxe", "files/anything", "metrics"] {
+        for path in ["boot.ipxe", "ipxe/boot.ipxe", "files/anything"] {
             let (body, status) = get(&itself, path)?;
             ensure!((body.as_str(), status.as_str()) == ("", "404"), "{path}: {status} {body}");
         }
