@@ -1,5 +1,7 @@
 //! Machines of the registry, from the command line to the kernel half, with a real client and the bytes that it sees.
 
+use std::net::UdpSocket;
+
 use anyhow::{Result, ensure};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, mac};
@@ -51,6 +53,16 @@ fn dropped(from: &Station, hook: &str) -> Result<u64> {
     Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
+/// Whether TFTP says anything to a machine, and be it that there is no such file.
+fn hears_tftp(from: &Station) -> Result<bool> {
+    from.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(SILENCE))?;
+        socket.send_to(b"\0\x01nothing\0octet\0", "10.77.0.1:69")?;
+        Ok(socket.recv(&mut [0; 64]).is_ok())
+    })?
+}
+
 #[test]
 fn an_ignored_machine_gets_silence_from_every_hook_and_through_a_kill() -> Result<()> {
     for (fast_path, hook) in [("xdp", "xdp"), ("tc", "tc"), ("off", "daemon")] {
@@ -81,6 +93,7 @@ fn an_ignored_machine_gets_silence_from_every_hook_and_through_a_kill() -> Resul
             let (body, status) = get(&itself, path)?;
             ensure!((body.as_str(), status.as_str()) == ("", "404"), "{path}: {status} {body}");
         }
+        ensure!(!hears_tftp(&itself)?, "{fast_path}: an answer by TFTP");
         xpxe.kill9()?;
         ensure!(wire.ask_within(&machine.discover(), SILENCE)?.is_none(), "{fast_path}: without the daemon");
         xpxe.restart()?;
@@ -88,6 +101,7 @@ fn an_ignored_machine_gets_silence_from_every_hook_and_through_a_kill() -> Resul
         ensure!(wire.ask_within(&machine.discover(), SILENCE)?.is_none(), "{fast_path}: after a restart");
         xpxe_says(&place, &xpxe, &["machines", "accept", UNKNOWN])?;
         ensure!(wire.lease(&machine)?.address() == address, "{fast_path}: it has what it had");
+        ensure!(hears_tftp(&itself)?, "{fast_path}: TFTP is silent to everybody");
         xpxe.stop()?;
     }
     Ok(())

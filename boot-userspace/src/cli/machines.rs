@@ -311,7 +311,7 @@ impl Ordered {
             };
             match done {
                 Ok(machine) if order.is_some() => {
-                    println!("{}: {}", show::called(&machine), show::state(&machine))
+                    println!("{}: {}", show::called(&machine), show::state(&machine));
                 }
                 Ok(machine) => println!("{}: deleted", show::called(&machine)),
                 Err(error) => {

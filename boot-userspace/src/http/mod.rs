@@ -217,10 +217,7 @@ async fn turn_away(
     next: Next,
 ) -> Response {
     let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
-    if machines.has_lives()
-        && let Some(client) = client.and_then(|client| machines.client_at(client))
-        && machines.is_ignored(client.mac)
-    {
+    if client.is_some_and(|client| machines.ignores(client)) {
         return StatusCode::NOT_FOUND.into_response();
     }
     next.run(request).await

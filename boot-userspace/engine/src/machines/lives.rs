@@ -1,5 +1,6 @@
 //! The machines of the registry among all machines: they have a [`Life`], and they change while others ask.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use boot_common::Mac;
@@ -64,7 +65,18 @@ impl Machines {
         life.is_some_and(|life| life.state == State::Ignored)
     }
 
-    /// Whether there is a machine that gets no answer.
+    /// Whether the machine that has an address gets no answer.
+    #[must_use]
+    pub fn ignores(&self, address: impl Into<IpAddr>) -> bool {
+        let state = self.read();
+        let ignored = |mac| {
+            let life = state.by_mac(mac).and_then(|id| state.lives.get(&id));
+            life.is_some_and(|life| life.state == State::Ignored)
+        };
+        !state.lives.is_empty() && state.at(address.into()).is_some_and(ignored)
+    }
+
+    /// Whether there is a machine of the registry.
     #[must_use]
     pub fn has_lives(&self) -> bool {
         !self.read().lives.is_empty()

@@ -139,7 +139,7 @@ pub(super) fn write(event: &BootEvent) {
         Step::Document { client, path, end } => write_document(whose, *client, path, end),
         Step::BecameState(past) => {
             let Past { from, to, why, by: who, .. } = &**past;
-            let text = format_args!("{} instead of {from}: {why} (by {who})", to);
+            let text = format_args!("{to} instead of {from}: {why} (by {who})");
             if *to == State::Failed {
                 warn!(step, by, %mac, name, state = to.name(), "{text}; xpxe machines show says more");
             } else {

@@ -144,8 +144,10 @@ impl Rig {
     }
 }
 
+type Act = Box<dyn Fn(&Rig)>;
+
 /// The steps of a whole circle, each with the state that it leads to.
-fn circle() -> Vec<(&'static str, Box<dyn Fn(&Rig)>, State)> {
+fn circle() -> Vec<(&'static str, Act, State)> {
     let order = |order: Order| move |rig: &Rig| drop(rig.order("node1", order.clone()).unwrap());
     let observe = |observed: Observed| move |rig: &Rig| rig.observe("node1", observed.clone());
     let well = || Ok("well".to_owned());

@@ -62,7 +62,7 @@ pub async fn serve(link: Link, machines: Machines, events: Events) -> io::Result
 fn answer(socket: &Socket, link: &Link, machines: &Machines, events: &Events, frame: &[u8]) {
     let Some(solicitation) = Solicitation::parse(frame) else { return };
     let mac = solicitation.mac;
-    if !machines.is_client(mac) || forwards_ipv6(link) {
+    if !machines.is_client(mac) || machines.is_ignored(mac) || forwards_ipv6(link) {
         return;
     }
     match socket.send(solicitation.advertisement(link.mac).as_bytes()) {

@@ -247,6 +247,9 @@ impl TftpServer {
             return;
         }
         let from = *received.from.ip();
+        if self.common.machines.ignores(from) {
+            return self.stats.refuse();
+        }
         if self.common.clients.standing(from, &self.link) == Standing::Refused {
             self.stats.refuse();
             return self.teller.tell_refused(from);
