@@ -3,17 +3,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::daemon::{Event, Xpxe};
 use crate::guest;
 use crate::machine::{Firmware, Hardware, Machine};
 use crate::netns::tail;
-use crate::rack::Segment;
+use crate::rack::{Rack, Segment};
 use crate::settings::{Known, proof};
+use crate::wait::eventually;
 
 /// The deadline from power-on to power-off: far longer than a boot; the times themselves are printed.
 const BOOT: Duration = Duration::from_secs(300);
+
+/// Within this time what a machine did is in its timeline.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// An argument for every machine's kernel.
 pub const EVERYBODY: &str = "xpxe.profile=guest";
@@ -47,6 +51,24 @@ pub struct Boot {
     pub hostname: String,
     /// The time from power-on to the kernel's first line.
     pub kernel: Duration,
+}
+
+/// Checks what `xpxe why` says of machines that have just booted: that, and nothing else.
+pub fn are_said_to_have_booted<'p>(
+    rack: &Rack,
+    xpxe: &Xpxe<'_>,
+    plans: impl IntoIterator<Item = &'p Plan>,
+) -> Result<()> {
+    let file = rack.dir().join("xpxe.toml").display().to_string();
+    for Plan { known, .. } in plans {
+        let tell = |verb: &[&str]| {
+            let said = xpxe.command(&[verb, &[known.mac, "--config", &file]].concat());
+            said.unwrap_or_else(|error| error.to_string())
+        };
+        let booted = eventually(TOLD, "the verdict", || tell(&["why"]).contains("cause     boots (certain"));
+        booted.with_context(|| format!("{}\n{}", tell(&["why"]), tell(&["boots", "show"])))?;
+    }
+    Ok(())
 }
 
 /// Powers all machines on at once and follows each to its power-off.

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::boots::{
-    EVERYBODY, Plan, boot, known_machine_is_itself, offers_came_from, one_address_from_rom_to_os,
+    EVERYBODY, Plan, are_said_to_have_booted, boot, known_machine_is_itself, offers_came_from,
+    one_address_from_rom_to_os,
 };
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::guest;
@@ -103,6 +104,7 @@ fn four_kinds_of_firmware_boot_at_once_two_of_them_unknown() -> Result<()> {
         known_machine_is_itself(plan, boot)?;
         offers_came_from(&log, plan, &["xdp", "tc"])?;
     }
+    are_said_to_have_booted(&rack, &xpxe, [BIOS, UEFI].iter().chain(&strangers))?;
     for (plan, boot) in strangers.iter().zip(&boots[2..]) {
         ensure!(in_pool(&boot.address), "{} is not of the pool: {}", plan.known.name, boot.address);
         one_address_from_rom_to_os(&log, plan, &boot.address)?;
@@ -135,6 +137,7 @@ fn boot_known(fast_path: &'static str, plans: &[Plan]) -> Result<Vec<Event>> {
         known_machine_is_itself(plan, boot)?;
         one_address_from_rom_to_os(&log, plan, &boot.address)?;
     }
+    are_said_to_have_booted(&rack, &xpxe, plans)?;
     xpxe.stop()?;
     Ok(log)
 }
@@ -166,6 +169,7 @@ fn boot_from_proxy(fast_path: &'static str, plan: &Plan) -> Result<Vec<Event>> {
     let log = xpxe.log();
     let gave = log.iter().find(|event| event.json.get("address").is_some());
     ensure!(gave.is_none(), "a proxy gives no address: {gave:?}");
+    are_said_to_have_booted(&rack, &xpxe, [plan])?;
     xpxe.stop()?;
     Ok(log)
 }

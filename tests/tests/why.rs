@@ -249,6 +249,10 @@ fn beside_a_server_that_gives_no_address_a_proxy_says_so() -> Result<()> {
             }
             let evidence = scene.must_be("no-address-from-other")?;
             ensure!(evidence.contains("without an address"), "{evidence}");
+            let took = Client::Edk2Pxe.request(scene.mac()?, Ipv4Addr::new(10, 77, 0, 150), STRANGER);
+            scene.wire.send(&took.frame())?;
+            let evidence = scene.must_be("no-file-asked")?;
+            ensure!(evidence.contains("requested 10.77.0.150 from the DHCP server 10.77.0.66"), "{evidence}");
             Ok(())
         },
     )

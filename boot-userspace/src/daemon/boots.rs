@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const ROUNDS: u32 = 10;
 /// So many lines more than there are boots, and the file is written anew.
 const MOST_OLD: usize = 50_000;
+/// Room for so many notes is kept.
+const USUAL: usize = 4096;
 /// Nobody's boots have so long a line: a damaged file must fill no memory.
 const LONGEST_LINE: usize = 1 << 20;
 
@@ -86,6 +88,8 @@ impl Keeper {
             let at = wall(now, note.at);
             timelines.note(note, at);
         }
+        // A storm's memory is not kept for ever.
+        notes.shrink_to(USUAL);
     }
 
     /// Stores all that has happened: xpxe ends.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use boot_common::tables::role;
 use boot_common::{Mac, Reason};
 use tracing::debug;
 
@@ -32,6 +33,11 @@ fn fault(reason: Reason, giaddr: Ipv4Addr) -> Option<Fault> {
 }
 
 impl Engine {
+    /// Beside a proxy most messages are for the other server.
+    fn gives_addresses(&self, ifindex: u32) -> bool {
+        self.entries.link(ifindex).is_some_and(|link| link.role == role::SERVER)
+    }
+
     /// A message is not answered, for this reason. The log's own limit bounds what is written of it.
     pub(crate) fn dropped(&mut self, reason: Reason, incoming: &Incoming<'_>, now: Now) {
         let (from, length) = (incoming.from, incoming.payload.len());
@@ -39,7 +45,9 @@ impl Engine {
         let giaddr = giaddr.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from);
         let step = match fault(reason, giaddr) {
             Some(fault) => Step::Dropped { reason, fault, from, length },
-            None if is_missed(reason) => Step::Unanswered { reason, relay: giaddr },
+            None if is_missed(reason) && self.gives_addresses(incoming.ifindex) => {
+                Step::Unanswered { reason, relay: giaddr }
+            }
             None => return debug!(reason = reason.name(), %from, "not answered: {}", reason.says()),
         };
         let mac = incoming.payload.get(28..34).and_then(|bytes| bytes.try_into().ok()).map(Mac);

@@ -121,6 +121,10 @@ impl Engine {
             | Reason::PxeRequest
             | Reason::NoAnswer
             | Reason::ReplyTooBig => {}
+            Reason::NotPxe => {
+                self.overhear(incoming, now);
+                return Err(reason);
+            }
             // Not to be believed, or not for us.
             _ => return Err(reason),
         }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use boot_common::class::{Class, Stage};
+use boot_common::classify::client;
 use boot_common::decide::{Destination, destination, message};
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey};
 use boot_common::wire::port;
@@ -10,11 +11,24 @@ use boot_common::{Mac, Reason};
 
 use super::{Asked, Place};
 use crate::Engine;
-use crate::command::Now;
+use crate::command::{Incoming, Now};
 use crate::events::complaint::Complaint;
 use crate::events::{LoaderProblem, Step};
 
 impl Engine {
+    /// The operating system of a machine that booted from here requests its address from the other server.
+    pub(super) fn overhear(&mut self, incoming: &Incoming<'_>, now: Now) {
+        let mac = client(&self.scratch.request);
+        let Ok(&facts) = self.scratch.scan.finish() else { return };
+        let address = Ipv4Addr::from(facts.requested);
+        let is_request = facts.message == message::REQUEST && !address.is_unspecified();
+        if is_request && self.machines.is_client(mac) {
+            let (server, class) = (Ipv4Addr::from(facts.server_id), facts.class());
+            let step = Step::TookElsewhere { address, server, class };
+            self.happened_to(mac, incoming.ifindex, step, now);
+        }
+    }
+
     /// What a machine gets that needs no address from us.
     pub(super) fn without_address(&mut self, asked: &Asked<'_>, kind: u8) -> Result<Answer, Reason> {
         let class = asked.facts.class();
@@ -38,6 +52,9 @@ impl Engine {
         let address = Ipv4Addr::from(asked.facts.requested);
         if asked.facts.message == message::REQUEST && !address.is_unspecified() {
             self.machines.hear(address, asked.mac);
+            let (server, class) = (Ipv4Addr::from(asked.facts.server_id), asked.facts.class());
+            let step = Step::TookElsewhere { address, server, class };
+            self.happened_to(asked.mac, asked.incoming.ifindex, step, asked.now);
         }
         // Not a PXE client, or not a DISCOVER: no case for a proxy.
         if !matches!(

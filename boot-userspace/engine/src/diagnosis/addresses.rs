@@ -36,7 +36,11 @@ fn is_offer(what: &What) -> bool {
 }
 
 fn is_confirmed(what: &What) -> bool {
-    matches!(what, What::Answered { given: Given::Ack | Given::Bootp | Given::BootFile, .. })
+    matches!(
+        what,
+        What::Answered { given: Given::Ack | Given::Bootp | Given::BootFile, .. }
+            | What::TookElsewhere { .. }
+    )
 }
 
 fn not_answered(case: &Case<'_>) -> Option<Verdict> {

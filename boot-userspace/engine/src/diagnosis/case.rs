@@ -110,6 +110,11 @@ impl<'a> Case<'a> {
                     _ => Reached::Addressed,
                 }
             }
+            What::TookElsewhere { class, .. } => match Class::from_key(*class).map(|class| class.stage) {
+                Some(Stage::Os) => Reached::System,
+                Some(Stage::Ipxe) => Reached::IpxeAddressed,
+                _ => Reached::Addressed,
+            },
             What::ChoseOther { .. } | What::GivenByOther { .. } => Reached::Offered,
             What::TftpSent { file, .. } | What::FileSent { file, .. } => {
                 if self.is_kernel(file) || self.is_initrd(file) { Reached::Kernel } else { Reached::Loader }

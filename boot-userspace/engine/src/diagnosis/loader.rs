@@ -94,7 +94,9 @@ fn ipxe_without_address(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let had_one = case.steps(|what| {
-        matches!(what, What::Answered { given: Given::Ack, .. }) && what.is_answer_to(Stage::Rom)
+        let has_address =
+            matches!(what, What::Answered { given: Given::Ack, .. } | What::TookElsewhere { .. });
+        has_address && what.is_answer_to(Stage::Rom)
     });
     let offers = case.steps(|what| what.is_answer_to(Stage::Ipxe));
     if had_one.is_empty() {
@@ -111,8 +113,10 @@ fn no_script_asked(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let evidence = case.steps(|what| {
-        matches!(what, What::Answered { given: Given::Ack | Given::BootFile, .. })
-            && what.is_answer_to(Stage::Ipxe)
+        matches!(
+            what,
+            What::Answered { given: Given::Ack | Given::BootFile, .. } | What::TookElsewhere { .. }
+        ) && what.is_answer_to(Stage::Ipxe)
     });
     let because =
         format!("for {} after its address iPXE asked for nothing by HTTP", seconds(case.boot_silence()));

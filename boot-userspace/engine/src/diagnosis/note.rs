@@ -80,6 +80,10 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
             address: answered.address,
         }),
         Step::Unanswered { reason, relay } => of_machine(What::Unanswered { reason: *reason, relay: *relay }),
+        Step::TookElsewhere { address, server, class } => {
+            let (address, server, class) = (*address, *server, class.key());
+            of_machine(What::TookElsewhere { address, server, class })
+        }
         Step::Dropped { reason, .. } => {
             of_machine(What::Unanswered { reason: *reason, relay: Ipv4Addr::UNSPECIFIED })
         }

@@ -85,6 +85,15 @@ pub enum What {
         /// There was an offer from here, too.
         was_offered: bool,
     },
+    /// Beside a proxy: the machine requested its address from the other server, as it should.
+    TookElsewhere {
+        /// The address.
+        address: Ipv4Addr,
+        /// The other server; 0.0.0.0 if the request names none.
+        server: Ipv4Addr,
+        /// The client's class, as [`Class::key`].
+        class: u8,
+    },
     /// Another server sent the machine a NAK.
     RefusedByOther {
         /// The other server.
@@ -222,16 +231,16 @@ pub enum What {
 }
 
 impl What {
-    /// The class of the client that was answered.
+    /// The class of the client that was answered, here or by the server that gives the addresses.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         match self {
-            Self::Answered { class, .. } => Class::from_key(*class),
+            Self::Answered { class, .. } | Self::TookElsewhere { class, .. } => Class::from_key(*class),
             _ => None,
         }
     }
 
-    /// Whether it is a DHCP answer to a client of this stage.
+    /// Whether it is a DHCP answer to a client of this stage, or its request to the server that gives the addresses.
     #[must_use]
     pub fn is_answer_to(&self, stage: Stage) -> bool {
         self.class().is_some_and(|class| class.stage == stage)

@@ -39,6 +39,15 @@ fn http(file: &str) -> What {
     What::FileSent { file: file.into(), bytes: 8_000_000, millis: 200 }
 }
 
+/// A proxy's offer, which has no address.
+fn proxied() -> What {
+    What::Answered { given: Given::Offer, class: class(Firmware::EfiX64, Stage::Rom), address: NOWHERE }
+}
+
+fn elsewhere(stage: Stage) -> What {
+    What::TookElsewhere { address: ADDRESS, server: OTHER, class: class(Firmware::None, stage) }
+}
+
 fn asked(file: &str) -> What {
     What::FileAsked { file: file.into() }
 }
@@ -125,12 +134,21 @@ fn a_healthy_boot_boots() {
 }
 
 #[test]
+fn beside_another_server_a_healthy_boot_boots_too() {
+    let firmware = vec![proxied(), elsewhere(Stage::Rom), tftp("snponly.efi")];
+    let ipxe = vec![ipxe(Given::Offer), elsewhere(Stage::Ipxe), What::ScriptSent];
+    let rest = vec![http("debian/vmlinuz"), http("debian/initrd.gz"), elsewhere(Stage::Os)];
+    assert_eq!(cause([firmware, ipxe, rest].concat()), (Cause::Boots, Sure::Certain));
+    // An operating system that asks the other server is no boot.
+    assert_eq!(heard([elsewhere(Stage::Os)]).boots(MAC).count(), 0);
+}
+
+#[test]
 fn every_cause_has_the_steps_that_show_it() {
     let likely = |cause| (cause, Sure::Likely);
     let certain = |cause| (cause, Sure::Certain);
     let took_other = What::ChoseOther { server: OTHER, address: ADDRESS, was_offered: true };
-    let proxy =
-        What::Answered { given: Given::Offer, class: class(Firmware::EfiX64, Stage::Rom), address: NOWHERE };
+    let proxied = proxied();
     let missing = What::TftpMissing { file: "wrong.efi".into(), why: "no such file".into() };
     let no_kernel = What::FileMissing { file: "debian/vmlinuz".into(), why: "no such file".into() };
     let cut = What::FileCut {
@@ -150,8 +168,9 @@ fn every_cause_has_the_steps_that_show_it() {
         (vec![What::Refused { why: "it has another".into() }], certain(Cause::RefusedHere)),
         (vec![unanswered(Reason::NoSubnet, OTHER); 3], certain(Cause::NoSubnet)),
         (vec![unanswered(Reason::PoolExhausted, NOWHERE)], certain(Cause::PoolExhausted)),
-        (vec![proxy; 3], likely(Cause::NoAddressFromOther)),
+        (vec![proxied.clone(); 3], likely(Cause::NoAddressFromOther)),
         (addressed(), likely(Cause::NoFileAsked)),
+        (vec![proxied.clone(), elsewhere(Stage::Rom)], likely(Cause::NoFileAsked)),
         ([addressed(), vec![missing]].concat(), certain(Cause::FileMissing)),
         ([addressed(), vec![stalled(0, 0)]].concat(), likely(Cause::TftpNoAnswer)),
         ([addressed(), vec![stalled(0, 1)]].concat(), likely(Cause::TftpMtu)),
@@ -187,13 +206,12 @@ fn every_cause_has_the_steps_that_show_it() {
 #[test]
 fn what_a_machine_is_at_is_no_cause_yet() {
     let steps = with_kernel();
-    let proxy =
-        What::Answered { given: Given::Offer, class: class(Firmware::EfiX64, Stage::Rom), address: NOWHERE };
+    let proxied = proxied();
     for length in 1..=steps.len() {
         let found = verdict(&heard(steps[..length].to_vec()), &facts(), 3000);
         assert_eq!(found.cause, Cause::UnderWay, "after {:?}", steps[length - 1]);
     }
-    assert_eq!(verdict(&heard([proxy]), &facts(), 3000).cause, Cause::UnderWay);
+    assert_eq!(verdict(&heard([proxied]), &facts(), 3000).cause, Cause::UnderWay);
 }
 
 #[test]

@@ -122,7 +122,9 @@ impl Boot {
 /// Whether a step can be the first of a boot: what an operating system does is none.
 fn begins_one(what: &What) -> bool {
     match what {
-        What::Answered { .. } => what.class().is_some_and(|class| class.stage != Stage::Os),
+        What::Answered { .. } | What::TookElsewhere { .. } => {
+            what.class().is_some_and(|class| class.stage != Stage::Os)
+        }
         What::DocumentSent { .. } | What::NoDocument { .. } | What::PhoneHome { .. } => false,
         _ => true,
     }

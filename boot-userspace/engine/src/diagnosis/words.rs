@@ -20,6 +20,11 @@ impl fmt::Display for What {
                 write!(f, "requested {address} from another DHCP server, {server}")?;
                 if *was_offered { f.write_str(", and not what this server had offered") } else { Ok(()) }
             }
+            Self::TookElsewhere { address, server, class } => {
+                let is_system = Class::from_key(*class).is_some_and(|class| class.stage == Stage::Os);
+                let client = if is_system { "its operating system requested" } else { "requested" };
+                write!(f, "{client} {address} from the DHCP server {server}")
+            }
             Self::RefusedByOther { server } => write!(f, "another DHCP server, {server}, sent it a NAK"),
             Self::GivenByOther { server, address } => {
                 write!(f, "another DHCP server, {server}, gave it {address}")

@@ -50,6 +50,8 @@ kinds! {
     Dropped "dropped"
     /// A client that waits for an answer gets none.
     Unanswered "unanswered"
+    /// A machine beside a proxy requests its address from another server.
+    TookElsewhere "took-elsewhere"
     /// A subnet has no address left, or has some again.
     Exhausted "exhausted"
     /// A machine is in no subnet.

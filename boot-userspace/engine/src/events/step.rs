@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use boot_common::Reason;
+use boot_common::class::Class;
 use ipnet::Ipv4Net;
 
 use super::Kind;
@@ -70,6 +71,15 @@ pub enum Step {
         reason: Reason,
         /// The relay (giaddr); 0.0.0.0 without one.
         relay: Ipv4Addr,
+    },
+    /// A machine beside a proxy requests an address from another server, as it should.
+    TookElsewhere {
+        /// The address.
+        address: Ipv4Addr,
+        /// The server; 0.0.0.0 if its request names none.
+        server: Ipv4Addr,
+        /// What the machine is.
+        class: Class,
     },
     /// A subnet has no address left for somebody.
     PoolEmpty(Pool, TurnedAway),
@@ -155,6 +165,7 @@ impl Step {
             Self::AddressInUse { .. } | Self::CannotProbe => Kind::Probe,
             Self::Dropped { .. } => Kind::Dropped,
             Self::Unanswered { .. } => Kind::Unanswered,
+            Self::TookElsewhere { .. } => Kind::TookElsewhere,
             Self::PoolEmpty(..) | Self::PoolHasRoom(_) => Kind::Exhausted,
             Self::NoSubnet(_) => Kind::NoSubnet,
             Self::Tftp(_) | Self::Unheard(Unheard::Tftp { .. }) => Kind::Tftp,

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use boot_common::class::Stage;
 use tracing::Level;
 
 use super::*;
@@ -44,7 +45,9 @@ pub(super) fn told(lab: &mut Lab) -> Vec<(Option<Mac>, Step)> {
     assert!(events.iter().all(|event| event.at == lab.now.boot && event.by == By::DAEMON));
     let link = lab.engine.link_name(7);
     assert!(events.iter().all(|event| event.link.is_none() || event.link == link));
-    events.into_iter().map(|event| (event.machine.map(|machine| machine.mac), event.step)).collect()
+    let told = events.into_iter().map(|event| (event.machine.map(|machine| machine.mac), event.step));
+    // That somebody was not answered is another test's.
+    told.filter(|(_, step)| !matches!(step, Step::Unanswered { .. })).collect()
 }
 
 /// What another server broadcasts.
@@ -240,4 +243,34 @@ fn leases_that_the_store_lost_are_taken_from_the_kernel_s_tables() {
     again.later(OFFER_HOLDS + 10);
     assert_ne!(again.leased(OTHER), address);
     assert!(again.send(&discover(Mac([2, 0, 0, 0, 0, 7]))).is_none(), "the pool has two");
+}
+
+/// What a boot's timeline is told: a client of a server that waits in vain, and the addresses that machines beside a proxy take.
+#[test]
+fn who_is_not_answered_is_told_with_the_reason_and_a_proxy_tells_who_took_an_address_elsewhere() {
+    let theirs = Ipv4Addr::new(10, 1, 7, 7);
+    let steps = |lab: &mut Lab, messages: &[Message]| -> Vec<Step> {
+        for message in messages {
+            lab.send(message);
+        }
+        let mut events = Vec::new();
+        lab.engine.take_events(&mut events);
+        events.into_iter().map(|event| event.step).filter(|step| !matches!(step, Step::Answered(_))).collect()
+    };
+    let system = request(UNKNOWN, theirs, Some(FOREIGN));
+    let mut server = Lab::new(CONFIG);
+    let told = steps(&mut server, &[system.clone()]);
+    let is_unanswered = |step: &Step| matches!(step, Step::Unanswered { reason: Reason::OtherServer, .. });
+    assert!(told.iter().any(is_unanswered), "{told:?}");
+
+    let mut proxy = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
+    assert!(steps(&mut proxy, &[system.clone()]).is_empty(), "it never asked to boot");
+    let firmware = pxe(request(UNKNOWN, theirs, Some(FOREIGN)), 7, "PXEClient");
+    let told = steps(&mut proxy, &[pxe(discover(UNKNOWN), 7, "PXEClient"), firmware, system]);
+    let [Step::TookElsewhere { class: first, .. }, Step::TookElsewhere { address, server, class }] = told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((address, server), (theirs, FOREIGN));
+    assert_eq!((first.stage, class.stage), (Stage::Rom, Stage::Os));
 }

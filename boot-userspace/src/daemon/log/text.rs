@@ -102,6 +102,9 @@ pub(super) fn write(event: &BootEvent) {
         Step::Unanswered { reason, .. } => {
             debug!(step, by, reason = reason.name(), %mac, name, interface, "not answered: {}", reason.says());
         }
+        Step::TookElsewhere { address, server, .. } => {
+            debug!(step, by, %mac, name, interface, %server, %address, "requests {address} from the other server");
+        }
         Step::PoolEmpty(pool, turned_away) => write_empty_pool(whose, pool, *turned_away),
         Step::PoolHasRoom(pool) => {
             let Pool { subnet, size, used, resting, refused } = pool;
