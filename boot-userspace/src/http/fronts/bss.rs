@@ -3,15 +3,14 @@
 //! A host is a machine by its name (its xname), a MAC, or the label `nid`. Boot parameters are read from the configuration, and
 //! written only there. What lists all machines at once is for `inventory_clients`.
 
+mod hosts;
 mod inventory;
 mod script;
 
-use axum::extract::Query;
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use boot_engine::boot::plan::Asked;
-use boot_engine::machines::Known;
 use serde_json::{Value, json};
 
 use super::{Call, json};
@@ -77,90 +76,6 @@ fn not_allowed(allowed: &'static str) -> Response {
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("allow {allowed}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
-}
-
-/// Whom a request means, in the order of the service: MACs, names, node numbers.
-#[derive(Default)]
-struct Hosts {
-    macs: Vec<String>,
-    names: Vec<String>,
-    nids: Vec<String>,
-    /// Everything else in the query.
-    more: Vec<(String, String)>,
-}
-
-impl Hosts {
-    fn of(call: &Call<'_>) -> Self {
-        let Query(pairs) =
-            Query::<Vec<(String, String)>>::try_from_uri(&call.request.uri).unwrap_or_default();
-        let mut hosts = Self::default();
-        for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-            let list = match key.as_str() {
-                "mac" => &mut hosts.macs,
-                "name" => &mut hosts.names,
-                "nid" => &mut hosts.nids,
-                _ => {
-                    hosts.more.push((key, value));
-                    continue;
-                }
-            };
-            list.extend(value.split(',').map(str::to_owned));
-        }
-        hosts
-    }
-
-    fn is_empty(&self) -> bool {
-        self.macs.is_empty() && self.names.is_empty() && self.nids.is_empty()
-    }
-
-    fn more(&self, key: &str) -> Option<&str> {
-        self.more.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-    }
-}
-
-/// One that a request means.
-enum Host {
-    Mac(String),
-    Name(String),
-    Nid(String),
-}
-
-impl Host {
-    /// As the service says whom it does not know.
-    fn unknown(&self) -> String {
-        match self {
-            Self::Mac(mac) => format!("Not Found - Unknown MAC address '{mac}'"),
-            Self::Name(name) => format!("Not Found - Unknown host name '{name}'"),
-            Self::Nid(nid) => format!("Not Found - Unknown NID '{nid}'"),
-        }
-    }
-
-    /// Who asks about this machine. None if there is none of that name or number: a MAC may be an unknown machine's.
-    fn asked(&self, call: &Call<'_>) -> Option<Asked> {
-        let machines = &call.site.machines;
-        let is_it = |known: &Known| match self {
-            Self::Mac(_) => false,
-            Self::Name(name) => known.machine.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name)),
-            Self::Nid(nid) => known.machine.labels.get("nid") == Some(nid),
-        };
-        if let Self::Mac(mac) = self {
-            return mac.parse().ok().map(|mac| call.asked_for(mac));
-        }
-        let known = machines.all().into_iter().find(is_it)?;
-        let mac = known.machine.macs.first().copied();
-        let asker = machines.asker(call.ends.client.ip(), mac, known.machine.uuid);
-        // A machine that is known by neither, and asks from an address that is another one's.
-        let is_it = asker.known.as_ref().is_some_and(|found| found.id == known.id);
-        is_it.then(|| Asked { mac, ..call.asked_by(asker) })
-    }
-}
-
-impl Hosts {
-    fn all(self) -> Vec<Host> {
-        let macs = self.macs.into_iter().map(Host::Mac);
-        let names = self.names.into_iter().map(Host::Name);
-        macs.chain(names).chain(self.nids.into_iter().map(Host::Nid)).collect()
-    }
 }
 
 /// A host's name, as lists have it.

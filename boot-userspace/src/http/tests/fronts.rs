@@ -161,6 +161,8 @@ async fn bss_refuses_as_its_clients_expect_it() {
     for (request, status) in [
         ("GET /boot/v1/bootscript".to_owned(), 400),
         ("GET /boot/v1/bootscript?name=nobody".to_owned(), 404),
+        (format!("GET /boot/v1/bootparameters?name={}", ["q"; 1000].join(",")), 404),
+        (format!("GET /boot/v1/bootparameters?name={}", ["q"; 1001].join(",")), 400),
         ("GET /boot/v1/bootscript?mac=52:54:00:00:00:01\nX-Forwarded-For: 10.1.1.51".to_owned(), 403),
         ("GET /boot/v1/bootscript?nid=7\nX-Forwarded-For: 10.1.1.51".to_owned(), 403),
         ("GET /boot/v1/bootparameters?mac=52:54:00:00:00:01\nX-Forwarded-For: 10.1.1.51".to_owned(), 403),

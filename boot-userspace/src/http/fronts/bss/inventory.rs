@@ -11,8 +11,9 @@ use boot_engine::machines::Asker;
 use serde_json::{Map, Value, json};
 
 use super::super::{Call, json, refused};
+use super::hosts::{Host, Hosts};
 use super::script::{boots, parameters};
-use super::{Host, Hosts, JSON, name_of, number, problem};
+use super::{JSON, name_of, number, problem};
 use crate::host::clock;
 
 /// When each machine of the configuration has had its script, in Unix seconds. Forgotten when xpxe ends.
@@ -32,19 +33,23 @@ impl History {
 }
 
 pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
-    let hosts = Hosts::of(call);
+    let hosts = match Hosts::of(call) {
+        Ok(hosts) => hosts,
+        Err(refused) => return refused,
+    };
     if hosts.is_empty() {
         return all_or_refuse(call, || Value::from(all_parameters(call)));
     }
     let mut found = Vec::new();
-    for host in hosts.all() {
-        let asked = match &host {
+    for meant in hosts.all(call) {
+        let host = &meant.host;
+        let asked = match host {
             Host::Name(name) if is_tag(name) => tagged(call, name),
-            _ => host.asked(call).map(|asked| as_reader(call, asked)),
+            _ => meant.asked(call).map(|asked| as_reader(call, asked)),
         };
         let plan = asked.as_ref().map(|asked| boots(call.site.scripts.plan(asked)));
         match (asked, plan) {
-            (Some(asked), Some(Ok(plan))) => found.push(entry(&host, &asked, &plan)),
+            (Some(asked), Some(Ok(plan))) => found.push(entry(host, &asked, &plan)),
             (Some(asked), Some(Err(no_script @ NoScript::OfAnother { .. }))) => {
                 let (status, why) = refused(&no_script);
                 call.tell(&asked, &Err(no_script));
@@ -60,15 +65,18 @@ pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
 }
 
 pub(super) fn hosts(call: &Call<'_>) -> Response {
-    let hosts = Hosts::of(call);
+    let hosts = match Hosts::of(call) {
+        Ok(hosts) => hosts,
+        Err(refused) => return refused,
+    };
     if hosts.is_empty() {
         return all_or_refuse(call, || components(call));
     }
     let mut found = Vec::new();
-    for host in hosts.all() {
-        let asked = host.asked(call).map(|asked| as_reader(call, asked));
+    for meant in hosts.all(call) {
+        let asked = meant.asked(call).map(|asked| as_reader(call, asked));
         let Some((asked, known)) = asked.and_then(|asked| Some((asked.clone(), asked.asker.known?))) else {
-            return problem(StatusCode::NOT_FOUND, &host.unknown());
+            return problem(StatusCode::NOT_FOUND, &meant.host.unknown());
         };
         if let Err(no_script @ NoScript::OfAnother { .. }) = call.site.scripts.plan(&asked) {
             let (status, why) = refused(&no_script);
@@ -85,7 +93,10 @@ pub(super) fn dump_state(call: &Call<'_>) -> Response {
 }
 
 pub(super) fn endpoint_history(call: &Call<'_>) -> Response {
-    let hosts = Hosts::of(call);
+    let hosts = match Hosts::of(call) {
+        Ok(hosts) => hosts,
+        Err(refused) => return refused,
+    };
     let of_endpoint = hosts.more("endpoint").is_none_or(|endpoint| endpoint == "bootscript");
     let is_meant = |name: &String| hosts.names.is_empty() || hosts.names.contains(name);
     all_or_refuse(call, || {

@@ -7,21 +7,25 @@ use boot_engine::boot::plan::{Asked, BootPlan, NoScript, Plan};
 use boot_engine::boot::url;
 
 use super::super::{Call, refused};
-use super::{Hosts, name_of, problem};
+use super::hosts::{Host, Hosts};
+use super::{name_of, problem};
 
 /// Seconds until a machine that could not boot asks again.
 const RETRY: u32 = 30;
 
 pub(super) fn bootscript(call: &Call<'_>) -> Response {
-    let hosts = Hosts::of(call);
+    let hosts = match Hosts::of(call) {
+        Ok(hosts) => hosts,
+        Err(refused) => return refused,
+    };
     let arch = hosts.more("arch").map(|arch| arch.chars().filter(|c| !c.is_control()).take(32).collect());
     let retry: u32 = hosts.more("retry").and_then(|retry| retry.parse().ok()).unwrap_or(0);
-    let Some(host) = hosts.all().into_iter().next() else {
+    let Some(meant) = hosts.all(call).into_iter().next() else {
         return problem(StatusCode::BAD_REQUEST, "Need a mac=, name=, or nid= parameter");
     };
-    let says_mac = matches!(host, super::Host::Mac(_));
-    let Some(asked) = host.asked(call) else {
-        return problem(StatusCode::NOT_FOUND, &host.unknown());
+    let says_mac = matches!(meant.host, Host::Mac(_));
+    let Some(asked) = meant.asked(call) else {
+        return problem(StatusCode::NOT_FOUND, &meant.host.unknown());
     };
     let asked = call.for_ipxe(Asked { arch, ..asked });
     let script = call.site.scripts.plan(&asked).map(|plan| write(call, &asked, plan, says_mac, retry));
