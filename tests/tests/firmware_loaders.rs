@@ -61,7 +61,7 @@ fn grub_and_u_boot_and_a_reduced_ipxe_boot() -> Result<()> {
         guest::INITRD
     );
     fs::write(place.path("grub/grub.cfg"), grub)?;
-    fs::write(place.path("reduced.efi"), reduced_ipxe()?)?;
+    fs::write(place.path("reduced.efi"), ipxe_without_http()?)?;
     let uboot = format!(
         "tftpboot ${{kernel_addr_r}} {}\ntftpboot ${{ramdisk_addr_r}} {}\n\
          setenv bootargs console=ttyAMA0 {EVERYBODY} {}\n\
@@ -85,7 +85,9 @@ fn grub_and_u_boot_and_a_reduced_ipxe_boot() -> Result<()> {
         .filter(|event| event.field("step") == "ack")
         .map(|event| event.field("class"))
         .collect();
-    let wanted = ["efi-x64", "a reduced iPXE on efi-x64", "iPXE on efi-x64", "an operating system"];
+    // The script beside it has it ask for an address, and then for what DHCP would have it boot.
+    let reduced = "a reduced iPXE on efi-x64";
+    let wanted = ["efi-x64", reduced, reduced, "iPXE on efi-x64", "an operating system"];
     ensure!(classes == wanted, "{classes:?}");
     Ok(())
 }
@@ -135,7 +137,7 @@ fn the_grub_of_debian_13_boots_by_http_and_by_tftp() -> Result<()> {
 fn a_reduced_ipxe_that_is_sent_as_the_full_one_does_not_loop() -> Result<()> {
     let Some(mut place) = Place::build(&[(REDUCED, "")], String::new())? else { return Ok(()) };
     let loader = place.path("its-own.efi");
-    fs::write(&loader, reduced_ipxe()?)?;
+    fs::write(&loader, ipxe_of_before_autoexec()?)?;
     place.config += &format!("\n[ipxe]\nx64 = {loader:?}\n");
     let log = place.boot(&[REDUCED])?;
     let acks = of(&log, &REDUCED).filter(|event| event.field("step") == "ack");
@@ -200,6 +202,31 @@ impl Place {
     }
 }
 
+/// An iPXE for EFI without HTTP.
+fn ipxe_without_http() -> Result<Vec<u8>> {
+    let mut bytes = reduced_ipxe()?;
+    for scheme in [&b"\0http\0HTTP\0"[..], b"\0https\0HTTPS\0"] {
+        ensure!(replace(&mut bytes, scheme, b"\0none") == 1, "{IPXE} has {scheme:?} once");
+    }
+    Ok(bytes)
+}
+
+/// An iPXE for EFI that says of itself that it has no HTTP, and does not look for a script beside itself.
+fn ipxe_of_before_autoexec() -> Result<Vec<u8>> {
+    let mut bytes = reduced_ipxe()?;
+    ensure!(replace(&mut bytes, b"autoexec.ipxe\0", b"nowhere.") > 0, "{IPXE} looks for no script");
+    Ok(bytes)
+}
+
+/// Writes over the beginning of each; how many there were.
+fn replace(bytes: &mut [u8], each: &[u8], by: &[u8]) -> usize {
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(each)).collect();
+    for at in &places {
+        bytes[*at..at + by.len()].copy_from_slice(by);
+    }
+    places.len()
+}
+
 /// An iPXE for EFI that says of itself that it has no HTTP.
 fn reduced_ipxe() -> Result<Vec<u8>> {
     let mut bytes = fs::read(guest::source(IPXE)?)?;
@@ -214,12 +241,6 @@ fn reduced_ipxe() -> Result<Vec<u8>> {
         .collect();
     ensure!(tables.len() == 1, "{IPXE} has HTTP among its features at {tables:?}");
     bytes[tables[0]..tables[0] + 3].copy_from_slice(&OTHER_FEATURE);
-    // Nor does it look for a script beside itself, whose server it could in truth reach.
-    let names: Vec<usize> =
-        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"autoexec.ipxe\0")).collect();
-    for at in names {
-        bytes[at..at + 8].copy_from_slice(b"nowhere.");
-    }
     Ok(bytes)
 }
 

@@ -57,7 +57,7 @@ fn each_machine_gets_its_own_configuration_and_no_other_s() -> Result<()> {
     // iPXE's own first script is the same for all, and in every directory.
     let script = fetch(&bob, &format!("http://{SERVER_ADDRESS}:8080/files/autoexec.ipxe"))?;
     let chain = format!("chain --replace http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?uuid=");
-    ensure!(script.contains(&chain), "{script}");
+    ensure!(script.contains(&chain) && script.contains(" || autoboot ||\n:again\n"), "{script}");
     for name in ["autoexec.ipxe", "shim/Autoexec.IPXE"] {
         ensure!(fetch(&bob, &format!("tftp://{SERVER_ADDRESS}//{name}"))? == script, "{name}");
     }

@@ -27,9 +27,10 @@ pub enum Network {
 #[must_use]
 pub fn bootstrap(server: &Server, network: Network) -> String {
     let server = server.as_str();
-    let start = match network {
-        Network::Own => "goto script\n",
-        Network::Firmwares => "",
+    // One without HTTP, fetched by TFTP, comes to the full iPXE as DHCP has it.
+    let (start, otherwise) = match network {
+        Network::Own => ("goto script\n", ""),
+        Network::Firmwares => ("", " autoboot ||"),
     };
     format!(
         "#!ipxe\n\
@@ -46,7 +47,7 @@ pub fn bootstrap(server: &Server, network: Network) -> String {
          :script\n\
          chain --replace {server}/ipxe/boot.ipxe?uuid=${{uuid}}&mac=${{mac:hexhyp}}\
          &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}&serial=${{serial:uristring}}\
-         &arch=${{buildarch}}&platform=${{platform}} ||\n\
+         &arch=${{buildarch}}&platform=${{platform}} ||{otherwise}\n\
          :again\n\
          echo xpxe: no boot script from {server}, trying again in 5 seconds\n\
          sleep 5\n\
