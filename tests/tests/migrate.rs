@@ -28,6 +28,6 @@ fn the_configurations_on_the_pages_are_accepted() -> Result<()> {
         }
         pages += 1;
     }
-    ensure!(pages == 6, "{pages} pages");
+    ensure!(pages == 7, "{pages} pages");
     Ok(())
 }

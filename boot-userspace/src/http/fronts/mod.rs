@@ -3,6 +3,7 @@
 
 mod booter;
 mod bss;
+mod ec2;
 mod matchbox;
 mod pixiecore;
 mod sidero;
@@ -48,7 +49,10 @@ pub(super) async fn answer(
             Front::Bss => bss::answer(&call),
             Front::Matchbox => matchbox::answer(&call).await,
             Front::Pixiecore => pixiecore::answer(&call),
-            Front::Smee => smee::answer(&call).await,
+            Front::Smee => match ec2::answer(&call) {
+                None => smee::answer(&call).await,
+                answer => answer,
+            },
         };
         if answer.is_some() {
             return answer;

@@ -279,6 +279,32 @@ async fn pixiecore_s_api() {
     assert_eq!(self::served(&discover).await.status("GET /v1/boot/52:54:00:00:00:99").await, 404);
 }
 
+/// As cloud-init's EC2 source asks Tinkerbell: the list, then each key.
+#[tokio::test]
+async fn ec2_metadata_is_of_the_machine_that_asks() {
+    let served = served(CONFIG).await;
+    let get = async |path: &str| served.text(&format!("GET /2009-04-04/{path}{OWN}")).await;
+    assert_eq!(get("").await, "meta-data/\nuser-data\n");
+    let keys = get("meta-data/").await;
+    assert_eq!(keys, "hostname\ninstance-id\nlocal-hostname\nlocal-ipv4\nmac\ntags");
+    let mut values = Vec::new();
+    for key in keys.lines() {
+        values.push(get(&format!("meta-data/{key}")).await);
+    }
+    let name = "x1000c0s0b0n0";
+    let expected = [name, name, name, "10.1.1.50", "52:54:00:00:00:01", "a.b=c\nnid=7\nrole=Compute"];
+    assert_eq!(values, expected);
+    // Nobody gets another machine's by saying that it is that one.
+    let other = "\nX-Forwarded-For: 10.1.1.51";
+    let path = "GET /2009-04-04/meta-data/hostname?mac=52:54:00:00:00:01";
+    assert_eq!(served.status(&format!("{path}{other}")).await, 404);
+    for missing in ["meta-data/iqn", "user-data", "dynamic"] {
+        assert_eq!(served.status(&format!("GET /2009-04-04/{missing}{OWN}")).await, 404, "{missing}");
+    }
+    assert_eq!(served.status(&format!("POST /2009-04-04/meta-data/{OWN}")).await, 405);
+    assert_eq!(served.status(&format!("GET /2009-04-041{OWN}")).await, 404);
+}
+
 #[tokio::test]
 async fn smee() {
     let served = served(CONFIG).await;
