@@ -310,3 +310,48 @@ fn who_is_in_the_configuration_now_is_the_configurations_and_comes_back() {
     let rig = Rig::start(dir.path(), CONFIG);
     assert_eq!(rig.machines.life_of("02:00:00:00:00:09".parse().unwrap()).unwrap().state, State::Discovered);
 }
+
+/// `cargo test --release -p boot-userspace --lib registry::tests::many -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn many_machines() {
+    for many in [100u64, 100_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::start(dir.path(), CONFIG);
+        rig.create("n0", "02:00:00:00:00:09").unwrap();
+        let first = rig.record("n0");
+        rig.kill();
+        let each = |id: u64| {
+            let [.., a, b, c, d] = id.to_be_bytes();
+            let spec = Spec {
+                name: Some(format!("n{id}")),
+                mac: vec![Mac([6, 0, a, b, c, d]).to_string()],
+                ..Spec::default()
+            };
+            Record { id, revision: id, spec, ..(*first).clone() }
+        };
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let store = Rig::store(dir.path()).await;
+            store.put_machines(&(2..many).map(each).collect::<Vec<_>>()).await.unwrap();
+        });
+        drop(runtime);
+        let start = Instant::now();
+        let rig = Rig::start(dir.path(), CONFIG);
+        println!("{many}: started in {:?}", start.elapsed());
+        let start = Instant::now();
+        for number in 2..22 {
+            rig.order(&format!("n{number}"), Order::Ignore).unwrap();
+        }
+        println!("{many}: a change stored and served in {:?}", start.elapsed() / 20);
+        for (what, query) in [
+            ("first", Query { limit: 100, ..Query::default() }),
+            ("last", Query { limit: 100, after: BEHIND_FILES + many - 50, ..Query::default() }),
+            ("ignored", Query { limit: 100, states: vec![State::Ignored], ..Query::default() }),
+        ] {
+            let start = Instant::now();
+            let page = rig.ask(|reply| RegistryAsk::List(query, reply)).unwrap();
+            println!("{many}: the {what} page of {} in {:?}", page.machines.len(), start.elapsed());
+        }
+    }
+}
