@@ -1,5 +1,6 @@
 //! Upstreams that drip, lie about their pieces, or have no end: they hold nothing up, and nobody loses his image.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use boot_engine::events::{BootEvent, Image, Sink, Step};
@@ -96,7 +97,7 @@ fn an_image_that_waits_for_its_turn_is_told_and_given_up() -> Result<()> {
     ensure!(got.status == 503, "{}", got.status);
     let seconds: u64 = got.headers.get("retry-after").context("when to come again")?.parse()?;
     ensure!((1..=120).contains(&seconds), "{seconds}");
-    let told = events.0.lock().unwrap().clone();
+    let told = events.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     ensure!(told.iter().any(|line| line.contains("Waits") && line.contains("slow3")), "{told:?}");
     // It has failed at nothing, so the next one who asks is not sent away for that.
     origin.release();
@@ -116,13 +117,13 @@ fn rest_of(mut stream: TcpStream) -> Result<usize> {
 
 /// What was told of images.
 #[derive(Default)]
-struct Told(std::sync::Mutex<Vec<String>>);
+struct Told(Mutex<Vec<String>>);
 
 impl Sink for Told {
     fn emit(&self, event: BootEvent) {
         if let Step::Image(image) = event.step {
             let image: Image = *image;
-            self.0.lock().unwrap().push(format!("{image:?}"));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{image:?}"));
         }
     }
 }
