@@ -259,12 +259,12 @@ fn who_is_not_answered_is_told_with_the_reason_and_a_proxy_tells_who_took_an_add
     };
     let system = request(UNKNOWN, theirs, Some(FOREIGN));
     let mut server = Lab::new(CONFIG);
-    let told = steps(&mut server, &[system.clone()]);
+    let told = steps(&mut server, std::slice::from_ref(&system));
     let is_unanswered = |step: &Step| matches!(step, Step::Unanswered { reason: Reason::OtherServer, .. });
     assert!(told.iter().any(is_unanswered), "{told:?}");
 
     let mut proxy = Lab::with_leases(CONFIG, &[], DhcpRole::Proxy);
-    assert!(steps(&mut proxy, &[system.clone()]).is_empty(), "it never asked to boot");
+    assert!(steps(&mut proxy, std::slice::from_ref(&system)).is_empty(), "it never asked to boot");
     let firmware = pxe(request(UNKNOWN, theirs, Some(FOREIGN)), 7, "PXEClient");
     let told = steps(&mut proxy, &[pxe(discover(UNKNOWN), 7, "PXEClient"), firmware, system]);
     let [Step::TookElsewhere { class: first, .. }, Step::TookElsewhere { address, server, class }] = told[..]

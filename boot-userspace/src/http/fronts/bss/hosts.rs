@@ -24,6 +24,17 @@ pub(super) struct Hosts {
     more: Vec<(String, String)>,
 }
 
+/// How many hosts a request names.
+#[derive(Debug)]
+pub(super) struct TooMany(usize);
+
+impl TooMany {
+    pub(super) fn answer(&self) -> Response {
+        let why = format!("{} hosts are named; ask for at most {MOST} at once", self.0);
+        problem(StatusCode::BAD_REQUEST, &why)
+    }
+}
+
 /// One that a request means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Host {
@@ -40,8 +51,8 @@ pub(super) struct Meant {
 
 impl Hosts {
     /// # Errors
-    /// The answer to a request that names too many.
-    pub(super) fn of(call: &Call<'_>) -> Result<Self, Response> {
+    /// It names too many.
+    pub(super) fn of(call: &Call<'_>) -> Result<Self, TooMany> {
         let Query(pairs) =
             Query::<Vec<(String, String)>>::try_from_uri(&call.request.uri).unwrap_or_default();
         let mut hosts = Self::default();
@@ -58,10 +69,7 @@ impl Hosts {
             list.extend(value.split(',').map(str::to_owned));
         }
         match hosts.macs.len() + hosts.names.len() + hosts.nids.len() {
-            count if count > MOST => {
-                let why = format!("{count} hosts are named; ask for at most {MOST} at once");
-                Err(problem(StatusCode::BAD_REQUEST, &why))
-            }
+            count if count > MOST => Err(TooMany(count)),
             _ => Ok(hosts),
         }
     }

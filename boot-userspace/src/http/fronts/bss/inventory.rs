@@ -35,7 +35,7 @@ impl History {
 pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
     let hosts = match Hosts::of(call) {
         Ok(hosts) => hosts,
-        Err(refused) => return refused,
+        Err(too_many) => return too_many.answer(),
     };
     if hosts.is_empty() {
         return all_or_refuse(call, || Value::from(all_parameters(call)));
@@ -67,7 +67,7 @@ pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
 pub(super) fn hosts(call: &Call<'_>) -> Response {
     let hosts = match Hosts::of(call) {
         Ok(hosts) => hosts,
-        Err(refused) => return refused,
+        Err(too_many) => return too_many.answer(),
     };
     if hosts.is_empty() {
         return all_or_refuse(call, || components(call));
@@ -95,7 +95,7 @@ pub(super) fn dump_state(call: &Call<'_>) -> Response {
 pub(super) fn endpoint_history(call: &Call<'_>) -> Response {
     let hosts = match Hosts::of(call) {
         Ok(hosts) => hosts,
-        Err(refused) => return refused,
+        Err(too_many) => return too_many.answer(),
     };
     let of_endpoint = hosts.more("endpoint").is_none_or(|endpoint| endpoint == "bootscript");
     let is_meant = |name: &String| hosts.names.is_empty() || hosts.names.contains(name);

@@ -16,7 +16,7 @@ const RETRY: u32 = 30;
 pub(super) fn bootscript(call: &Call<'_>) -> Response {
     let hosts = match Hosts::of(call) {
         Ok(hosts) => hosts,
-        Err(refused) => return refused,
+        Err(too_many) => return too_many.answer(),
     };
     let arch = hosts.more("arch").map(|arch| arch.chars().filter(|c| !c.is_control()).take(32).collect());
     let retry: u32 = hosts.more("retry").and_then(|retry| retry.parse().ok()).unwrap_or(0);
