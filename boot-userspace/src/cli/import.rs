@@ -13,8 +13,9 @@ mod tinkerbell;
 mod tree;
 mod write;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ pub(super) struct Import {
     from: From,
     /// Its configuration: a file, or the directory of dnsmasq or matchbox
     path: PathBuf,
-    /// Write the result to this new file instead of standard output
+    /// Write the result to this new file, which only its owner can read, instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The interface to serve, where the configuration names none
@@ -104,8 +105,9 @@ impl Import {
             None => print!("{}", written.toml),
             Some(path) => {
                 let name = path.display();
-                // It may be the configuration of a server that runs.
-                let mut file = File::create_new(path).with_context(|| format!("cannot create {name}"))?;
+                // It may be the configuration of a server that runs, and what it says may be for nobody else.
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+                let mut file = file.with_context(|| format!("cannot create {name}"))?;
                 file.write_all(written.toml.as_bytes()).with_context(|| format!("cannot write {name}"))?;
                 eprintln!("wrote {name}; check it with: xpxe check --config {name}");
             }

@@ -129,7 +129,7 @@ struct Selected {
 /// Whom an order is for.
 #[derive(Debug, clap::Args)]
 struct Ordered {
-    /// Names, MAC addresses, UUIDs or numbers
+    /// Names, MAC addresses, UUIDs or numbers (id:42)
     which: Vec<String>,
     #[command(flatten)]
     selected: Selected,
@@ -205,6 +205,24 @@ impl Fields {
                 Some((key, "")) => drop(spec.labels.remove(key)),
                 Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),
                 None => bail!("{label:?} is no label; write KEY=VALUE, or KEY= to remove one"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Selected {
+    /// Whether an order may go to what they select. Without a word in it, a selector selects every machine: no order is for
+    /// all of them because a variable of a script was empty.
+    fn check(&self) -> Result<()> {
+        let given = [("-l", &self.labels), ("--state", &self.state)];
+        if given.iter().all(|(_, words)| words.is_none()) {
+            bail!("name machines, or select them by -l LABELS or --state STATES");
+        }
+        for (key, words) in given {
+            let is_blank = |words: &String| words.split(',').all(|word| word.trim().is_empty());
+            if words.as_ref().is_some_and(is_blank) {
+                bail!("{key} is empty, and that would select every machine; say which ones, or leave it out");
             }
         }
         Ok(())
@@ -290,13 +308,14 @@ impl Ordered {
     /// Without an order, they are removed. Says of each what has become of it, and goes on behind one that is refused.
     async fn run(self, order: Option<&str>) -> Result<ExitCode> {
         let Self { mut which, selected, reason, dry_run, file } = self;
+        if which.is_empty() {
+            selected.check()?;
+        }
         let mut api = Api::open(&file).await?;
         if which.is_empty() {
-            if selected.labels.is_none() && selected.state.is_none() {
-                bail!("name machines, or select them by -l LABELS or --state STATES");
-            }
             let found = api.list(&selected).await?;
-            which = found.iter().filter_map(|machine| Some(machine.id?.to_string())).collect();
+            // A number alone may be another machine's name.
+            which = found.iter().filter_map(|machine| Some(format!("id:{}", machine.id?))).collect();
         }
         let mut are_well = true;
         for which in which {
@@ -325,12 +344,13 @@ impl Ordered {
 }
 
 async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
-    let specs = manifest::read(path)?;
+    let list = manifest::read(path)?;
     let mut api = Api::open(file).await?;
     let (mut added, mut changed, mut unchanged, mut refused) = (0, 0, 0, 0);
-    for spec in specs {
-        let called = names::called(&spec);
+    for spec in &list.specs {
+        let called = names::called(spec);
         let before = api.find(&called).await?;
+        let spec = list.put_over(spec, before.as_ref().map(|machine| &machine.spec));
         let done = match before {
             Some(machine) if machine.spec == spec => {
                 unchanged += 1;
@@ -355,4 +375,29 @@ async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Res
     let would = if dry_run { "would have " } else { "" };
     println!("{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}");
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_for_every_machine_only_if_each_is_named() {
+        let check = |labels: Option<&str>, state: Option<&str>| {
+            let (labels, state) = (labels.map(str::to_owned), state.map(str::to_owned));
+            Selected { labels, state }.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Some("role=worker"), None), Ok(()));
+        assert_eq!(check(None, Some("ready,failed")), Ok(()));
+        for (labels, state, says) in [
+            (None, None, "name machines"),
+            (Some(""), None, "-l is empty"),
+            (Some(" , "), Some("failed"), "-l is empty"),
+            (None, Some(""), "--state is empty"),
+            (Some("role=worker"), Some(","), "--state is empty"),
+        ] {
+            let said = check(labels, state).unwrap_err();
+            assert!(said.starts_with(says), "{said}");
+        }
+    }
 }

@@ -1,16 +1,17 @@
 //! The thread that keeps the boots of every machine, and the file that they are in after a restart.
 //!
 //! The file has one boot a line, as JSON. A boot that goes on after it was written gets a new line, and the last line of a
-//! boot counts. When most lines are old, the file is written anew. It is not synced: a power cut loses some seconds.
+//! boot counts. When most lines are old, the file is written anew. What is appended is not synced: a power cut loses some
+//! seconds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
@@ -30,7 +31,9 @@ const MOST_OLD: usize = 50_000;
 /// Room for so many notes is kept.
 const USUAL: usize = 4096;
 /// Nobody's boots have so long a line: a damaged file must fill no memory.
-const LONGEST_LINE: usize = 1 << 20;
+const LONGEST_LINE: u64 = 1 << 20;
+/// After so long it is tried again to write to a full disk.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Keeps the boots.
 pub(super) struct Keeper {
@@ -41,7 +44,8 @@ pub(super) struct Keeper {
 struct Store {
     path: PathBuf,
     lines: usize,
-    has_failed: bool,
+    /// When the last write failed, if it did.
+    failed: Option<Instant>,
 }
 
 impl Keeper {
@@ -56,7 +60,7 @@ impl Keeper {
                 0
             }
         };
-        let file = Mutex::new(Store { path, lines, has_failed: false });
+        let file = Mutex::new(Store { path, lines, failed: None });
         let keeper = std::sync::Arc::new(Self { boots, file });
         let runs = std::sync::Arc::clone(&keeper);
         let started = thread::Builder::new().name("xpxe-boots".to_owned()).spawn(move || runs.run());
@@ -99,22 +103,25 @@ impl Keeper {
     }
 
     fn store(&self, all: bool) {
+        let mut store = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !all && store.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
+            return;
+        }
         let now = millis(clock::now().wall);
         let unsaved = self.boots.timelines().take_unsaved(now, all);
         if unsaved.is_empty() {
             return;
         }
-        let mut store = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match store.append(&unsaved, &self.boots) {
-            Ok(()) => store.has_failed = false,
-            Err(error) if store.has_failed => debug!("cannot store boots: {error}"),
-            Err(error) => {
-                store.has_failed = true;
-                let path = store.path.display();
-                warn!(
-                    "cannot write {path}: {error}; boots are kept in memory only, and a restart forgets them"
-                );
-            }
+        let Err(error) = store.append(&unsaved, &self.boots) else {
+            store.failed = None;
+            return;
+        };
+        self.boots.timelines().put_back(unsaved);
+        if store.failed.replace(Instant::now()).is_some() {
+            debug!("cannot store boots: {error}");
+        } else {
+            let path = store.path.display();
+            warn!("cannot write {path}: {error}; boots are kept in memory only, and a restart forgets them");
         }
     }
 }
@@ -125,8 +132,11 @@ impl Store {
         if self.lines + boots.len() > 2 * kept + MOST_OLD {
             return self.rewrite(all);
         }
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
-        write(file, boots)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&self.path)?;
+        if is_cut(&file)? {
+            (&file).write_all(b"\n")?;
+        }
+        write(&file, boots)?;
         self.lines += boots.len();
         Ok(())
     }
@@ -138,14 +148,24 @@ impl Store {
         };
         let new = self.path.with_extension("new");
         let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        write(file, &boots)?;
+        write(&file, &boots)?;
+        // Without it, a power cut may leave an empty file under the old name.
+        file.sync_data()?;
         fs::rename(&new, &self.path)?;
         self.lines = boots.len();
         Ok(())
     }
 }
 
-fn write(file: File, boots: &[Boot]) -> io::Result<()> {
+/// Whether the last line has no end: xpxe was killed while it wrote, or the disk was full.
+fn is_cut(file: &File) -> io::Result<bool> {
+    let Some(at) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut last = [0];
+    file.read_exact_at(&mut last, at)?;
+    Ok(last != *b"\n")
+}
+
+fn write(file: &File, boots: &[Boot]) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     for boot in boots {
         serde_json::to_writer(&mut file, boot)?;
@@ -158,12 +178,10 @@ fn write(file: File, boots: &[Boot]) -> io::Result<()> {
 fn read(path: &Path, into: &Boots) -> io::Result<usize> {
     let mut lines = 0;
     let mut found: BTreeMap<(u64, [u8; 6]), Boot> = BTreeMap::new();
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
-        let line = line?;
+    let mut file = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    while next_line(&mut file, &mut line)? {
         lines += 1;
-        if line.len() > LONGEST_LINE {
-            continue;
-        }
         let Ok(boot) = serde_json::from_slice::<Boot>(&line) else { continue };
         found.insert((boot.opened, boot.mac.0), boot);
         if found.len() > MOST_MACHINES * MOST_BOOTS {
@@ -177,6 +195,19 @@ fn read(path: &Path, into: &Boots) -> io::Result<usize> {
     Ok(lines)
 }
 
+/// Reads the next line; one that is too long is passed over, and empty. False at the end.
+fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    if io::Read::take(&mut *file, LONGEST_LINE).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+        line.clear();
+        file.skip_until(b'\n')?;
+    }
+    Ok(true)
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -184,4 +215,31 @@ fn millis(time: Duration) -> u64 {
 /// The time of the boot clock by the wall clock.
 fn wall(now: Now, at: Duration) -> u64 {
     millis(now.wall.saturating_sub(now.boot.saturating_sub(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over_and_fills_no_memory() {
+        let long = vec![b'x'; 3 * LONGEST_LINE as usize];
+        let mut file = io::Cursor::new([&b"one\n"[..], &long[..], &b"\ntwo\n\nthr"[..]].concat());
+        let (mut line, mut lines) = (Vec::new(), Vec::new());
+        while next_line(&mut file, &mut line).unwrap() {
+            assert!(line.capacity() < long.len());
+            lines.push(String::from_utf8(line.clone()).unwrap());
+        }
+        assert_eq!(lines, ["one\n", "", "two\n", "\n", "thr"]);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, cut) in [("", false), ("{}\n", false), ("{}\n{\"mac\"", true)] {
+            let path = dir.path().join("boots");
+            fs::write(&path, text).unwrap();
+            assert_eq!(is_cut(&File::open(&path).unwrap()).unwrap(), cut, "{text:?}");
+        }
+    }
 }

@@ -96,10 +96,11 @@ impl Reloader {
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));
         self.images.follow(&config);
-        self.registry.reloaded().await;
         if let (Some(tls), Some(settings), Some(certificate)) = (&self.tls, &config.http.tls, certificate) {
             tls.replace(settings, certificate);
         }
+        // With many machines whose states change it takes long: the certificate is not to wait for it.
+        self.registry.reloaded().await;
         let images = Arc::clone(&self.images);
         self.delivery.spawn_blocking(move || images.read_ahead());
         self.running = config;

@@ -278,7 +278,7 @@ pub async fn serve(
     };
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
-        .merge(http::machines::router(registry))
+        .merge(http::machines::router(registry, delivery.clone()))
         .merge(http::boots::router(history));
     tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));

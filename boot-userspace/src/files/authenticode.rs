@@ -1,5 +1,7 @@
 //! Who has signed a PE image ("Windows Authenticode Portable Executable Signature Format"; UEFI section 32.2.4).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -18,7 +20,7 @@ const LONGEST_TABLE: u64 = 1 << 20;
 const HEADER: usize = 8;
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`
 const PKCS_SIGNED_DATA: u16 = 2;
-/// No more signatures are looked at.
+/// No more entries of the table are looked at.
 const MOST_SIGNATURES: usize = 8;
 /// How much of a file is read at once.
 const CHUNK: u64 = 1 << 16;
@@ -41,20 +43,27 @@ pub(super) fn signatures(layout: &Layout, file: &File) -> io::Result<Vec<Signatu
     let mut table = vec![0; usize::try_from((end - start).min(LONGEST_TABLE)).unwrap_or(0)];
     let read = read_as_far_as_there(file, &mut table, start)?;
     let mut rest = table.get(..read).unwrap_or_default();
-    let mut found = Vec::new();
-    while let Some((kind, content, behind)) = entry(rest) {
+    let (mut found, mut digests) = (Vec::new(), BTreeMap::new());
+    for _ in 0..MOST_SIGNATURES {
+        let Some((kind, content, behind)) = entry(rest) else { break };
         rest = behind;
-        if found.len() >= MOST_SIGNATURES {
-            break;
-        }
         if kind != PKCS_SIGNED_DATA {
             continue;
         }
-        let fits = match signed_digest(content) {
-            Some(signed) => digest(layout, file, signed.len())?.as_deref() == Some(signed),
+        let signers = signers(content);
+        let signed = signed_digest(content).filter(|_| !signers.is_empty());
+        // The whole file is read for each kind of digest, once.
+        let fits = match signed {
+            Some(signed) => {
+                let own = match digests.entry(signed.len()) {
+                    Entry::Occupied(own) => own.into_mut(),
+                    Entry::Vacant(place) => place.insert(digest(layout, file, signed.len())?),
+                };
+                own.as_deref() == Some(signed)
+            }
             None => false,
         };
-        found.extend(signers(content).into_iter().map(|by| Signature { by, fits }));
+        found.extend(signers.into_iter().map(|by| Signature { by, fits }));
     }
     Ok(found)
 }

@@ -50,6 +50,11 @@ pub trait Scripts {
     /// Whether who asks is the machine that is meant.
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript>;
 
+    /// Whether the address that asks is the machine's own, and not only nobody else's.
+    fn has_its_address(&self, _: &Asked) -> bool {
+        true
+    }
+
     /// What one machine boots, for whatever is no script of iPXE's.
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript>;
 
@@ -76,6 +81,10 @@ impl Scripts for ScriptWriter {
 
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
         self.planner().check_asker(asked)
+    }
+
+    fn has_its_address(&self, asked: &Asked) -> bool {
+        self.planner().has_its_address(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
@@ -106,6 +115,10 @@ impl Scripts for Live<ScriptWriter> {
 
     fn check_asker(&self, asked: &Asked) -> Result<(), NoScript> {
         self.get().planner().check_asker(asked)
+    }
+
+    fn has_its_address(&self, asked: &Asked) -> bool {
+        self.get().planner().has_its_address(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {

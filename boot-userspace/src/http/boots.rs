@@ -22,7 +22,9 @@ use crate::host::clock;
 use crate::host::live::Live;
 use boot_engine::boot::choice::Booting;
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::diagnosis::{Boot, Case, Facts, Member, Timelines, Verdict, grouped, judge, never_asked};
+use boot_engine::diagnosis::{
+    Boot, Case, Facts, Member, Network, Timelines, Verdict, grouped, judge, never_asked,
+};
 use boot_engine::machines::{Known, Machines};
 
 pub use follow::Line;
@@ -34,6 +36,8 @@ pub const BOOTS: &str = "/api/v1/boots";
 pub const WHY: &str = "/api/v1/why";
 /// The path of events as they come.
 pub const EVENTS: &str = "/api/v1/events";
+/// The boots of how many machines are copied at once.
+const AT_ONCE: usize = 1000;
 
 /// Where boots, machines and the configuration are.
 #[derive(Clone)]
@@ -75,13 +79,11 @@ fn last() -> usize {
 }
 
 async fn list(State(history): Shared) -> Result<Response, Failed> {
-    let shown = work(history, |history| Ok(history.list())).await?;
-    Ok(json(StatusCode::OK, &shown))
+    work(history, |history| Ok(json(StatusCode::OK, &history.list()))).await
 }
 
 async fn show(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
-    let shown = work(history, move |history| history.show(&which)).await?;
-    Ok(json(StatusCode::OK, &shown))
+    work(history, move |history| Ok(json(StatusCode::OK, &history.show(&which)?))).await
 }
 
 async fn why(
@@ -89,13 +91,11 @@ async fn why(
     Name(which): Name<String>,
     Query(WhichBoot { boot }): Query<WhichBoot>,
 ) -> Result<Response, Failed> {
-    let shown = work(history, move |history| history.why(&which, boot)).await?;
-    Ok(json(StatusCode::OK, &shown))
+    work(history, move |history| Ok(json(StatusCode::OK, &history.why(&which, boot)?))).await
 }
 
 async fn why_all(State(history): Shared) -> Result<Response, Failed> {
-    let shown = work(history, |history| Ok(history.why_all())).await?;
-    Ok(json(StatusCode::OK, &shown))
+    work(history, |history| Ok(json(StatusCode::OK, &history.why_all()))).await
 }
 
 async fn work<T: Send + 'static>(
@@ -110,17 +110,42 @@ async fn work<T: Send + 'static>(
 impl History {
     /// The last boot of each machine.
     fn list(&self) -> Vec<ShownBoot> {
+        let (macs, network) = self.heard();
+        let mut last = Vec::new();
+        for some in macs.chunks(AT_ONCE) {
+            for (mac, boots) in some.iter().zip(self.copied(some)) {
+                let boots: Vec<&Boot> = boots.iter().collect();
+                let name = self.machines.client(*mac).name;
+                let shown = self.shown(&network, name, &boots);
+                last.extend(shown.map(|boot| ShownBoot { steps: Vec::new(), ..boot }));
+            }
+        }
+        last
+    }
+
+    /// Every machine with boots, in the order of the MACs, and the network beside them.
+    fn heard(&self) -> (Vec<Mac>, Network) {
         let timelines = self.boots.timelines();
-        let last =
-            |mac| self.shown(&timelines, mac).next().map(|boot| ShownBoot { steps: Vec::new(), ..boot });
-        timelines.macs().into_iter().filter_map(last).collect()
+        let mut macs = timelines.macs();
+        macs.retain(|mac| timelines.boots(*mac).next().is_some());
+        (macs, timelines.network().clone())
+    }
+
+    /// The boots of each of these machines, the last one first. They are copied, so that what is heard meanwhile need
+    /// not wait until they are judged.
+    fn copied(&self, macs: &[Mac]) -> Vec<Vec<Boot>> {
+        let timelines = self.boots.timelines();
+        macs.iter().map(|mac| timelines.boots(*mac).rev().cloned().collect()).collect()
     }
 
     /// Every boot of a machine, the last one first.
     fn show(&self, which: &str) -> Result<Vec<ShownBoot>, Failed> {
         let timelines = self.boots.timelines();
-        let (mac, _) = self.find(&timelines, which)?;
-        Ok(mac.into_iter().flat_map(|mac| self.shown(&timelines, mac)).collect())
+        let (Some(mac), _) = self.find(&timelines, which)? else { return Ok(Vec::new()) };
+        let boots: Vec<&Boot> = timelines.boots(mac).rev().collect();
+        let name = self.machines.client(mac).name;
+        let shown = |nth: usize| self.shown(timelines.network(), name.clone(), boots.get(nth..)?);
+        Ok((0..boots.len()).filter_map(shown).collect())
     }
 
     fn why(&self, which: &str, nth: usize) -> Result<ShownMachine, Failed> {
@@ -137,7 +162,7 @@ impl History {
                 format!("only {} boots of {which} are known: --boot 1 is the last one", boots.len());
             return Err(Failed(StatusCode::NOT_FOUND, message));
         };
-        let verdict = self.verdict(&timelines, boot, before);
+        let verdict = self.verdict(timelines.network(), boot, before);
         let verdict = verdict.ok_or_else(|| nothing_of(which))?;
         Ok(ShownMachine {
             mac: Some(mac.to_string()),
@@ -163,27 +188,22 @@ impl History {
     }
 
     fn why_all(&self) -> Vec<ShownGroup> {
+        let (heard, network) = self.heard();
         let mut members = Vec::new();
-        let mut silent = Vec::new();
-        {
-            let timelines = self.boots.timelines();
-            for mac in timelines.macs() {
-                let boots: Vec<&Boot> = timelines.boots(mac).rev().collect();
+        for some in heard.chunks(AT_ONCE) {
+            for (mac, boots) in some.iter().zip(self.copied(some)) {
+                let boots: Vec<&Boot> = boots.iter().collect();
                 let Some((boot, before)) = boots.split_first() else { continue };
-                let Some(verdict) = self.verdict(&timelines, boot, before) else { continue };
-                members.push(self.member(mac, boot, verdict));
-            }
-            for known in self.machines.all() {
-                let is_heard = |mac: &Mac| timelines.boots(*mac).next().is_some();
-                let macs = &known.machine.macs;
-                // One that is known by something else than its MAC may have been heard under any.
-                if !macs.is_empty() && !macs.iter().any(is_heard) {
-                    silent.push(known);
-                }
+                let Some(verdict) = self.verdict(&network, boot, before) else { continue };
+                members.push(self.member(*mac, boot, verdict));
             }
         }
-        for known in silent {
+        for known in self.machines.all() {
+            // One that is known by something else than its MAC may have been heard under any.
             let Some(mac) = known.machine.macs.first().copied() else { continue };
+            if known.machine.macs.iter().any(|mac| heard.binary_search(mac).is_ok()) {
+                continue;
+            }
             let facts = self.facts(Some(mac), Some(&known), None);
             let verdict = never_asked(&facts, self.boots.since());
             let traits = profile_trait(&facts);
@@ -211,20 +231,17 @@ impl History {
         Member { mac, name: facts.name, verdict, traits, since: boot.opened }.with_traits_of(boot)
     }
 
-    fn shown<'t>(&'t self, timelines: &'t Timelines, mac: Mac) -> impl Iterator<Item = ShownBoot> + 't {
-        let boots: Vec<&Boot> = timelines.boots(mac).rev().collect();
-        let name = self.machines.client(mac).name;
-        (0..boots.len()).filter_map(move |nth| {
-            let (boot, before) = boots.get(nth..)?.split_first()?;
-            Some(ShownBoot::new(boot, name.clone(), self.verdict(timelines, boot, before)))
-        })
+    /// The first one of these boots; the others are those before it.
+    fn shown(&self, network: &Network, name: Option<String>, boots: &[&Boot]) -> Option<ShownBoot> {
+        let (boot, before) = boots.split_first()?;
+        Some(ShownBoot::new(boot, name, self.verdict(network, boot, before)))
     }
 
-    fn verdict(&self, timelines: &Timelines, boot: &Boot, before: &[&Boot]) -> Option<Verdict> {
+    fn verdict(&self, network: &Network, boot: &Boot, before: &[&Boot]) -> Option<Verdict> {
         let known = self.machines.by_mac(boot.mac);
         let facts = self.facts(Some(boot.mac), known.as_ref(), Member::address(boot));
         let now = u64::try_from(clock::now().wall.as_millis()).unwrap_or(u64::MAX);
-        judge(&Case { boot, before, facts: &facts, network: timelines.network(), now })
+        judge(&Case { boot, before, facts: &facts, network, now })
     }
 
     fn facts(&self, mac: Option<Mac>, known: Option<&Known>, address: Option<Ipv4Addr>) -> Facts {

@@ -210,6 +210,12 @@ async fn report(
         );
         return (StatusCode::FORBIDDEN, text).into_response();
     }
+    // It decides what the machine boots next.
+    if asked.life().is_some() && !site.scripts.has_its_address(&asked) {
+        let text = "a machine reports from the address of its lease or reservation; if it is behind NAT or has another one, \
+                    name its network in shared_addresses of [http]\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
     let text = value("text").map(Cow::Borrowed).or_else(|| {
         let instance = value("instance_id")?;
         Some(Cow::Owned(format!(

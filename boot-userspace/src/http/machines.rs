@@ -2,12 +2,14 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, Query as Parameters, State};
+use axum::extract::{DefaultBodyLimit, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::admin::rfc3339;
 use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View};
@@ -18,15 +20,18 @@ use boot_engine::registry::{Query, Record, Spec};
 pub const MACHINES: &str = "/api/v1/machines";
 /// The path of how many there are.
 pub const STATUS: &str = "/api/v1/status";
+/// Bytes of what is written of a machine.
+const LARGEST_BODY: usize = 256 << 10;
 
-/// The routes.
-pub fn router(registry: RegistryHandle) -> Router {
+/// The routes. What takes long is done by `worker`, so that it does not wait in front of a packet.
+pub fn router(registry: RegistryHandle, worker: Handle) -> Router {
     Router::new()
         .route(MACHINES, get(list).post(create))
         .route("/api/v1/machines/{which}", get(show).put(put).patch(patch).delete(delete))
         .route("/api/v1/machines/{which}/{order}", post(order))
         .route(STATUS, get(status))
-        .with_state(registry)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(Shared { registry, worker })
 }
 
 /// A machine as the API shows it.
@@ -201,60 +206,93 @@ struct Ordered {
     reason: String,
 }
 
-type Registry = State<RegistryHandle>;
+/// Who keeps the machines, and who works for those that ask.
+#[derive(Clone)]
+struct Shared {
+    registry: RegistryHandle,
+    worker: Handle,
+}
+
+impl Shared {
+    async fn work<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T, Failed> + Send + 'static,
+    ) -> Result<T, Failed> {
+        let worked = self.worker.spawn_blocking(act).await;
+        worked.map_err(|_| Failed::from(RegistryError::Stopping))?
+    }
+
+    async fn read<T: DeserializeOwned + Send + 'static>(&self, body: Bytes) -> Result<T, Failed> {
+        self.work(move || {
+            serde_json::from_slice(&body)
+                .map_err(|wrong| Failed::bad(format!("the body is not what is expected: {wrong}")))
+        })
+        .await
+    }
+}
+
+type Registry = State<Shared>;
 type Answer = Result<Response, Failed>;
 
-async fn list(State(registry): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
+async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
     let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
     let labels = Query::read_labels(&asked.labels).map_err(Failed::bad)?;
     let query = Query { states, labels, after: asked.after, limit: asked.limit };
-    let Page { machines, next } = registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
-    let machines = machines.iter().map(Machine::from).collect();
-    Ok(json(StatusCode::OK, &Machines { machines, next }))
+    let Page { machines, next } = shared.registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
+    let write = move || {
+        let machines = machines.iter().map(Machine::from).collect();
+        Ok(json(StatusCode::OK, &Machines { machines, next }))
+    };
+    shared.work(write).await
 }
 
-async fn show(State(registry): Registry, Path(which): Path<String>) -> Answer {
+async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
     let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
-async fn create(State(registry): Registry, body: Bytes) -> Answer {
-    let written: Written = read(&body)?;
-    let view = registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
+async fn create(State(shared): Registry, body: Bytes) -> Answer {
+    let written: Written = shared.read(body).await?;
+    let view = shared.registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
     Ok(json(StatusCode::CREATED, &Machine::from(&view)))
 }
 
-async fn put(State(registry): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
-    let Written { version, spec } = read(&body)?;
+async fn put(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+    let Written { version, spec } = shared.read(body).await?;
     let yours = spec.clone();
-    let put = registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
+    let put = shared.registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
     let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
 /// A merge patch (RFC 7396) of `spec`, with the version beside it.
-async fn patch(State(registry): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
-    let patch: serde_json::Value = read(&body)?;
-    let version = patch.get("version").and_then(serde_json::Value::as_u64);
-    let view = registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    version: Option<u64>,
+    spec: serde_json::Map<String, serde_json::Value>,
+}
+
+async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+    let Patch { version, spec: changes } = shared.read(body).await?;
+    let view = shared.registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
     let View::Registered { record, .. } = view else {
         return Err(RegistryError::Configured(which).into());
     };
-    let mut spec = serde_json::to_value(&record.spec).map_err(|error| Failed::bad(error.to_string()))?;
-    merge(&mut spec, patch.get("spec").cloned().unwrap_or_default());
-    let spec: Spec = serde_json::from_value(spec).map_err(|error| Failed::bad(error.to_string()))?;
-    let yours = spec.clone();
     // What was patched is what was read.
     let version = version.unwrap_or(record.version);
-    let put = registry.ask(|reply| RegistryAsk::Put(which, Some(version), spec, reply)).await;
+    let patched = move || -> Result<Spec, Failed> {
+        let bad = |error: serde_json::Error| Failed::bad(error.to_string());
+        let mut spec = serde_json::to_value(&record.spec).map_err(bad)?;
+        merge(&mut spec, serde_json::Value::Object(changes));
+        serde_json::from_value(spec).map_err(bad)
+    };
+    let spec = shared.work(patched).await?;
+    let yours = spec.clone();
+    let put = shared.registry.ask(|reply| RegistryAsk::Put(which, Some(version), spec, reply)).await;
     let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
-    serde_json::from_slice(body)
-        .map_err(|wrong| Failed::bad(format!("the body is not what is expected: {wrong}")))
 }
 
 fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
@@ -274,7 +312,7 @@ fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
 }
 
 async fn delete(
-    State(registry): Registry,
+    State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
 ) -> Answer {
@@ -283,7 +321,7 @@ async fn delete(
 }
 
 async fn order(
-    State(registry): Registry,
+    State(Shared { registry, .. }): Registry,
     Path((which, order)): Path<(String, String)>,
     Parameters(Ordered { version, reason }): Parameters<Ordered>,
 ) -> Answer {
@@ -294,6 +332,9 @@ async fn order(
         "release" => Order::Release,
         "wipe" => Order::Wipe,
         "reinstall" => Order::Reinstall,
+        "maintain" if reason.contains(char::is_control) => {
+            return Err(Failed::bad("reason is one line, without control characters".to_owned()));
+        }
         "maintain" => Order::Maintain(reason),
         "resume" => Order::Resume,
         _ => {
@@ -307,7 +348,7 @@ async fn order(
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
-async fn status(State(registry): Registry) -> Answer {
+async fn status(State(Shared { registry, .. }): Registry) -> Answer {
     let census = registry.ask(RegistryAsk::Count).await?;
     Ok(json(StatusCode::OK, &Counted::from(census)))
 }

@@ -4,9 +4,11 @@ use std::net::Ipv4Addr;
 
 use super::choice::Choice;
 use super::plan::{Asked, NoScript, Planner};
+use super::stage::{Stage, stage};
 use super::token::NoSecret;
 use super::variables;
 use crate::config::{DhcpRole, DocumentFile, DocumentKind, Unknown, Variables};
+use crate::lifecycle::State;
 
 /// A document for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ impl Planner {
         if asked.machine().is_none() && self.config().default.unknown != Unknown::Boot {
             return Err(NoDocument::Nothing(format!("{who} is not in the configuration")));
         }
+        self.check_state(asked)?;
         let choice = self.choice(asked);
         let Some(&DocumentFile { kind, ref file, is_secret }) = find(asked, &choice, name) else {
             return self.built_in(asked, &choice, name);
@@ -73,18 +76,35 @@ impl Planner {
         Ok(Document { kind, text, is_secret })
     }
 
+    /// A machine that nobody has accepted or allocated gets nothing of what its profile has for it; what its agent's profile has, it
+    /// gets.
+    fn check_state(&self, asked: &Asked) -> Result<(), NoDocument> {
+        let Some(life) = asked.life() else { return Ok(()) };
+        let is_idle = matches!(
+            life.state,
+            State::Discovered | State::Accepted | State::Ready | State::Released | State::Ignored
+        );
+        if is_idle && !matches!(stage(self.config(), asked), Ok(Stage::Other(_))) {
+            let (who, state) = (asked.called(), life.state);
+            return Err(NoDocument::Nothing(format!("{who} is {state}: it gets no documents in this state")));
+        }
+        Ok(())
+    }
+
     /// Whether a script for who asks has to have a token: it is for a machine that may have secret documents.
     #[must_use]
     pub fn wants_token(&self, asked: &Asked) -> bool {
         self.has_secrets()
             && (asked.machine().is_some() || self.config().default.unknown == Unknown::Boot)
             && self.check_asker(asked).is_ok()
+            && self.check_state(asked).is_ok()
             && self.has_its_address(asked)
     }
 
     /// Whether the address that asks is the machine's by a lease, or cannot be: where another server gives the addresses, or
     /// something stands between. A machine that has none yet is anybody's to name.
-    fn has_its_address(&self, asked: &Asked) -> bool {
+    #[must_use]
+    pub fn has_its_address(&self, asked: &Asked) -> bool {
         let is_its =
             |mac| asked.mac == Some(mac) || asked.machine().is_some_and(|own| own.macs.contains(&mac));
         let http = &self.config().http;

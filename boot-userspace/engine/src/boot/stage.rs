@@ -44,7 +44,7 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
             ))),
         };
     };
-    let waits = || format!("{} is {}: {}", called(), life.state, life.says);
+    let waits = || format!("{} is {}: {}", called(), life.state, plain(&life.says));
     Ok(match life.state {
         State::Discovered => or_wait(&settings.discovery, waits()),
         State::Accepted | State::Released if settings.wipe => or_wait(&settings.agent, waits()),
@@ -63,6 +63,20 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
         }
         State::Ignored => return Err(NoScript::NotForYou(format!("{} is ignored", called()))),
     })
+}
+
+/// How long a text for a console is.
+const LONGEST: usize = 300;
+
+/// A text for a console, in which no loader finds a command, a variable or the end of a line: machines' own words are in it.
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " .,:'_-()/+@=".contains(c);
+    let plain = |c: char| match c {
+        ';' => ',',
+        c if is_plain(c) => c,
+        _ => '_',
+    };
+    text.chars().take(LONGEST).map(plain).collect()
 }
 
 #[cfg(test)]

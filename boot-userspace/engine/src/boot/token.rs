@@ -48,8 +48,18 @@ impl Token {
     /// A path without the tokens in it: for logs.
     #[must_use]
     pub fn hide(path: &str) -> String {
-        let shown = |part| if Self::from_str(part).is_ok() { "t-…" } else { part };
-        path.split('/').map(shown).collect::<Vec<_>>().join("/")
+        let (mut shown, mut rest) = (String::with_capacity(path.len()), path);
+        // Wherever they stand: a client may have written the slashes around one otherwise.
+        while let Some(at) = rest.find(MARK) {
+            let (before, from) = rest.split_at(at);
+            let end = MARK.len() + 2 * LENGTH;
+            shown.push_str(before);
+            let is_token = from.get(..end).is_some_and(|text| Self::from_str(text).is_ok());
+            shown.push_str(if is_token { "t-…" } else { MARK });
+            rest = from.get(if is_token { end } else { MARK.len() }..).unwrap_or_default();
+        }
+        shown.push_str(rest);
+        shown
     }
 
     /// In the same time wherever the first difference is.
@@ -336,6 +346,10 @@ mod tests {
             "/documents/self/t-…/user-data"
         );
         assert_eq!(Token::hide("/files/t-x/y"), "/files/t-x/y");
+        assert_eq!(
+            Token::hide(&format!("/documents/self/{text}%2Fa/t-{text}")),
+            "/documents/self/t-…%2Fa/t-t-…"
+        );
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Registered {
                 );
             }
         }
-        if let Err(why) = value::args(&self.args) {
+        if let Err(why) = value::args(&self.args).and_then(|_| only_variables(&self.args)) {
             said("args", why);
         }
         for (key, text) in &self.labels {
@@ -111,6 +111,31 @@ impl From<&Machine> for Registered {
     }
 }
 
+/// Whether a text has nothing of a template but variables: it is written while machines are served, and nobody tries it first.
+fn only_variables(text: &str) -> Result<(), String> {
+    let remedy = "in the registry a text may have {{ variables }} only, also with | default(\"…\"): write the rest in args of a \
+                  [[group]] or [[profile]]";
+    if text.contains("{%") || text.contains("{#") {
+        return Err(remedy.to_owned());
+    }
+    for part in text.split("{{").skip(1) {
+        let (inside, _) = part.split_once("}}").ok_or("{{ without }}")?;
+        let (name, otherwise) = match inside.split_once('|') {
+            Some((name, filter)) => (name, Some(filter.trim())),
+            None => (inside, None),
+        };
+        let is_name = name.trim().chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
+        let is_plain = |filter: &str| {
+            let value = filter.strip_prefix("default(").and_then(|rest| rest.strip_suffix(')'));
+            value.is_some_and(|value| !value.contains(['(', '|', '~', '*', '+']))
+        };
+        if !is_name || !otherwise.is_none_or(is_plain) {
+            return Err(remedy.to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// Whether a machine can have this address.
 fn accept(config: &Config, ip: std::net::Ipv4Addr) -> Result<(), String> {
     if config.subnets.is_empty() {
@@ -128,4 +153,27 @@ fn accept(config: &Config, ip: std::net::Ipv4Addr) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_the_registry_name_variables_and_compute_nothing() {
+        for good in ["", "a=1 {b}", "n={{ machine.name }} x={{labels.rack|default(\"none\")}}"] {
+            assert_eq!(only_variables(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "{% for n in range(40) %}{% set a.x = a.x ~ a.x %}{% endfor %}",
+            "{{ 'a' * 999999999 }}",
+            "{{ machine.name ~ machine.name }}",
+            "{{ range(9) | join }}",
+            "{{ a | default('b' * 9) }}",
+            "{{ a",
+            "{# #}",
+        ] {
+            assert!(only_variables(bad).is_err(), "{bad}");
+        }
+    }
 }

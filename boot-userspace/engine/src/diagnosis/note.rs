@@ -8,11 +8,16 @@ use boot_common::{Mac, Reason};
 
 use super::network::Heard;
 use super::steps::{By, Given, What};
+use crate::boot::documents::NoDocument;
+use crate::boot::plan::NoScript;
 use crate::events::{
     Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Script, Step,
     Tftp, Through, WhyEnded,
 };
 use crate::tftp::Outcome;
+
+/// So many characters of a text are kept: most texts have a client's own words in them.
+const LONGEST_TEXT: usize = 200;
 
 /// What an event says about one machine's boot.
 #[derive(Clone, Debug)]
@@ -52,6 +57,14 @@ impl Note {
     }
 }
 
+/// A text as it is kept. Whoever sends long names fills no memory.
+fn short(text: &str) -> Box<str> {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+    }
+}
+
 fn heard(step: &Step, link: Option<&Arc<str>>) -> Option<Heard> {
     let Step::OtherServer(other) = step else { return None };
     let (server, station) = match *other {
@@ -87,7 +100,7 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::Dropped { reason, .. } => {
             of_machine(What::Unanswered { reason: *reason, relay: Ipv4Addr::UNSPECIFIED })
         }
-        Step::Refused(why) => of_machine(What::Refused { why: why.to_string().into() }),
+        Step::Refused(why) => of_machine(What::Refused { why: short(&why.to_string()) }),
         Step::OtherServer(OtherServer::Chosen { server, address, was_offered }) => {
             of_machine(What::ChoseOther { server: *server, address: *address, was_offered: *was_offered })
         }
@@ -106,25 +119,28 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
                 Decline::OnlyItself => return None,
                 Decline::TooMany { .. } | Decline::Reserved(None) | Decline::Taken(None) => "",
             };
-            of_machine(What::AddressInUse { address: *address, user: user.into() })
+            of_machine(What::AddressInUse { address: *address, user: short(user) })
         }
         Step::AddressInUse { address, user } => {
-            of_machine(What::AddressInUse { address: *address, user: user.as_str().into() })
+            of_machine(What::AddressInUse { address: *address, user: short(user) })
         }
         Step::Loader(LoaderProblem::Missing(why)) => of_machine(What::NoLoader { why: why.as_str().into() }),
         Step::Tftp(tftp) => of_tftp(tftp),
         Step::Script { client, end, .. } => match end {
             Script::Sent { .. } => Some((What::ScriptSent, Some(*client))),
             Script::Measured => None,
-            Script::None(why) => Some((What::NoScript { why: why.to_string().into() }, Some(*client))),
+            // Who asked is not the machine that it named.
+            Script::None(NoScript::OfAnother { .. }) => None,
+            Script::None(why) => Some((What::NoScript { why: short(&why.to_string()) }, Some(*client))),
         },
         Step::Document { client, path, end } => {
-            let path: Box<str> = path.as_str().into();
+            let path = short(path);
             match end {
                 Document::Sent { .. } => Some((What::DocumentSent { path }, Some(*client))),
                 Document::Measured => None,
+                Document::None(NoDocument::OfAnother { .. }) => None,
                 Document::None(why) => {
-                    Some((What::NoDocument { path, why: why.to_string().into() }, Some(*client)))
+                    Some((What::NoDocument { path, why: short(&why.to_string()) }, Some(*client)))
                 }
             }
         }
@@ -134,7 +150,7 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
                 PhoneHome::Failure(says) => (false, says),
                 PhoneHome::OfAnother { .. } => return None,
             };
-            Some((What::PhoneHome { success, says: says.as_str().into() }, Some(*client)))
+            Some((What::PhoneHome { success, says: short(says) }, Some(*client)))
         }
         Step::Http(client, http) => Some((of_http(http)?, Some(*client))),
         _ => None,
@@ -145,23 +161,23 @@ fn of_tftp(tftp: &Tftp) -> Option<(What, Option<IpAddr>)> {
     let (client, what) = match tftp {
         Tftp::NotServed { is_customary: true, .. } => return None,
         Tftp::NotServed { client, file, why, .. } => {
-            let (file, why) = (file.as_str().into(), why.error.to_string().into());
+            let (file, why) = (short(file), short(&why.error.to_string()));
             (client, What::TftpMissing { file, why })
         }
         Tftp::Ended { client, file, outcome } => {
-            let file: Box<str> = file.as_str().into();
+            let file = short(file);
             let what = match outcome {
                 Outcome::Finished { bytes, took, confirmed, .. } => {
                     What::TftpSent { file, bytes: *bytes, millis: millis(*took), confirmed: *confirmed }
                 }
                 Outcome::Aborted { code, message, .. } => {
-                    What::TftpAborted { file, code: *code, message: message.as_str().into() }
+                    What::TftpAborted { file, code: *code, message: short(message) }
                 }
                 Outcome::Stalled { bytes, size, block } => {
                     What::TftpStalled { file, bytes: *bytes, size: *size, block: *block }
                 }
-                Outcome::Refused(why) => What::TftpMissing { file, why: (*why).into() },
-                Outcome::Unreadable(why) => What::TftpMissing { file, why: why.as_str().into() },
+                Outcome::Refused(why) => What::TftpMissing { file, why: short(why) },
+                Outcome::Unreadable(why) => What::TftpMissing { file, why: short(why) },
                 Outcome::Probed | Outcome::Missing(_) | Outcome::StartedOver | Outcome::CrowdedOut => {
                     return None;
                 }
@@ -174,27 +190,23 @@ fn of_tftp(tftp: &Tftp) -> Option<(What, Option<IpAddr>)> {
 }
 
 fn of_http(http: &Http) -> Option<What> {
-    let file = |name: &Arc<str>| Box::from(&**name);
+    let file = |name: &Arc<str>| short(name);
     Some(match http {
         Http::Asked { is_head: true, .. } | Http::Refused(_) => return None,
         Http::Asked { file: name, .. } => What::FileAsked { file: file(name) },
         Http::NoSuchPath(path) => {
-            What::FileMissing { file: path.as_str().into(), why: "no path of this server".into() }
+            What::FileMissing { file: short(path), why: "no path of this server".into() }
         }
         Http::NotServed { file: name, why } => {
-            What::FileMissing { file: file(name), why: why.error.to_string().into() }
+            What::FileMissing { file: file(name), why: short(&why.error.to_string()) }
         }
-        Http::NoImage { file: name, why } => What::FileMissing { file: file(name), why: why.as_str().into() },
+        Http::NoImage { file: name, why } => What::FileMissing { file: file(name), why: short(why) },
         Http::Relayed { file: name, bytes, took } | Http::Sent { file: name, bytes, took } => {
             What::FileSent { file: file(name), bytes: *bytes, millis: millis(*took) }
         }
-        Http::Broken { file: name, bytes, why, .. } => What::FileCut {
-            file: file(name),
-            bytes: *bytes,
-            whole: 0,
-            by_machine: false,
-            why: why.as_str().into(),
-        },
+        Http::Broken { file: name, bytes, why, .. } => {
+            What::FileCut { file: file(name), bytes: *bytes, whole: 0, by_machine: false, why: short(why) }
+        }
         Http::Ended { file: name, bytes, whole, why, .. } => {
             let why: Box<str> = match why {
                 WhyEnded::Stalled(seconds) => format!("the machine took nothing for {seconds} s").into(),
@@ -212,10 +224,10 @@ fn of_http(http: &Http) -> Option<What> {
                 NoTls::Http => "it speaks HTTP on the port of HTTPS".into(),
                 NoTls::OldVersion => "it knows no TLS 1.2".into(),
                 NoTls::NoCipher { .. } => "none of its cipher suites fits the certificate".into(),
-                NoTls::Distrusted(why) => format!("it does not trust the certificate: {why}").into(),
+                NoTls::Distrusted(why) => short(&format!("it does not trust the certificate: {why}")),
                 NoTls::Left => "it left after it was shown the certificate".into(),
                 NoTls::Late => "its handshake took too long".into(),
-                NoTls::Other(why) => why.as_str().into(),
+                NoTls::Other(why) => short(why),
             },
         },
     })
@@ -238,4 +250,17 @@ pub(crate) fn is_missed(reason: Reason) -> bool {
             | Reason::NotStored
             | Reason::NotSent
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sends_long_names_fills_no_memory() {
+        assert_eq!(&*short("snponly.efi"), "snponly.efi");
+        assert_eq!(short(&"é".repeat(LONGEST_TEXT)).chars().count(), LONGEST_TEXT);
+        let long = short(&"é".repeat(LONGEST_TEXT + 1));
+        assert!(long.chars().count() == LONGEST_TEXT + 1 && long.ends_with("é…"), "{long}");
+    }
 }

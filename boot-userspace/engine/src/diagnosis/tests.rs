@@ -306,6 +306,8 @@ fn a_boot_is_stored_when_it_is_silent_and_read_as_it_was() {
     let stored = timelines.take_unsaved(last + 11_000, false);
     assert_eq!(stored.len(), 1);
     assert!(timelines.take_unsaved(last + 20_000, false).is_empty(), "nothing is new");
+    timelines.put_back(stored.clone());
+    assert_eq!(timelines.take_unsaved(last + 20_000, false), stored, "the disk was full");
     let line = serde_json::to_string(&stored[0]).unwrap();
     assert!(line.contains("\"step\":\"tftp-sent\"") && line.contains("52:54:00:00:00:01"), "{line}");
     assert_eq!(serde_json::from_str::<Boot>(&line).unwrap(), stored[0]);
@@ -314,6 +316,26 @@ fn a_boot_is_stored_when_it_is_silent_and_read_as_it_was() {
         let text = serde_json::to_string(&what).unwrap();
         assert_eq!(serde_json::from_str::<What>(&text).unwrap(), what, "{text}");
     }
+}
+
+/// A machine that waits asks for its script every 30 s.
+#[test]
+fn a_mere_repetition_is_stored_with_the_next_step_or_at_the_end() {
+    let mut timelines = heard(with_script());
+    let last = timelines.boots(MAC).next().unwrap().last();
+    assert_eq!(timelines.take_unsaved(last + 11_000, false).len(), 1);
+    for round in 1..=3 {
+        timelines.note(note(MAC, What::ScriptSent), last + round * 30_000);
+        assert!(timelines.take_unsaved(last + round * 30_000 + 11_000, false).is_empty(), "{round}");
+    }
+    let stored = timelines.take_unsaved(last + 101_000, true);
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].steps.last().unwrap().count, 4, "at the end");
+    timelines.note(note(MAC, What::ScriptSent), last + 120_000);
+    timelines.note(note(MAC, asked("debian/vmlinuz")), last + 121_000);
+    assert!(timelines.take_unsaved(last + 122_000, false).is_empty(), "it goes on");
+    assert_eq!(timelines.take_unsaved(last + 140_000, false).len(), 1, "with the next step");
+    assert!(timelines.take_unsaved(last + 141_000, true).is_empty(), "all is stored");
 }
 
 #[test]

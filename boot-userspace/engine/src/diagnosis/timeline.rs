@@ -18,7 +18,7 @@ pub const MOST_STEPS: usize = 64;
 pub const MOST_BOOTS: usize = 8;
 /// How many machines are kept; those whose last boot began longest ago make room.
 pub const MOST_MACHINES: usize = 65_536;
-/// How many steps of all machines are kept: with 160 bytes for each, that is 64 MiB.
+/// How many steps of all machines are kept: with 160 bytes for each, that is 64 MiB and their texts.
 pub const MOST_STEPS_IN_ALL: usize = 400_000;
 /// How many boots that were followed by others wait for being stored.
 const MOST_FOLLOWED: usize = 10_000;
@@ -61,6 +61,17 @@ pub struct Boot {
     pub more: u32,
 }
 
+/// What a step has come to in its boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Added {
+    /// It is a further one.
+    Further,
+    /// It says of an earlier one how that ended.
+    Ending,
+    /// It is counted only.
+    Counted,
+}
+
 impl Boot {
     /// When something happened last.
     #[must_use]
@@ -68,7 +79,7 @@ impl Boot {
         self.steps.iter().map(|step| step.last).max().unwrap_or(self.opened)
     }
 
-    fn add(&mut self, at: u64, by: By, what: What) -> bool {
+    fn add(&mut self, at: u64, by: By, what: What) -> Added {
         // What was asked for and is sent now is one step.
         if let What::FileSent { file, .. } | What::FileCut { file, .. } = &what
             && let Some(asked) = self
@@ -78,7 +89,7 @@ impl Boot {
                 .find(|step| matches!(&step.what, What::FileAsked { file: other } if other == file))
         {
             *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
-            return false;
+            return Added::Ending;
         }
         if let Some(step) = self.steps.last_mut()
             && what.repeats(&step.what)
@@ -86,14 +97,14 @@ impl Boot {
             step.last = step.last.max(at);
             step.count = step.count.saturating_add(1);
             step.what = what;
-            return false;
+            return Added::Counted;
         }
         if self.steps.len() >= MOST_STEPS {
             self.more = self.more.saturating_add(1);
-            return false;
+            return Added::Counted;
         }
         self.steps.push(Timed { at, last: at, count: 1, by, what });
-        true
+        Added::Further
     }
 
     /// Whether this step is the first one of another boot.
@@ -142,6 +153,9 @@ fn is_by_http(what: &What) -> bool {
     )
 }
 
+/// How many machines are kept of which only HTTP has the MAC: anybody can make up as many as he likes.
+const MOST_NAMED: usize = 4096;
+
 #[derive(Debug, Default)]
 struct Machine {
     boots: VecDeque<Boot>,
@@ -162,6 +176,10 @@ pub struct Timelines {
     steps: usize,
     evicted: u64,
     unsaved: HashSet<Mac>,
+    /// Machines whose last boot has repeated a step only: a machine that waits for its script does that for days.
+    repeated: HashSet<Mac>,
+    /// Machines that nobody has heard by DHCP or TFTP: somebody has named their MAC by HTTP.
+    named: HashSet<Mac>,
     /// Boots that were followed by others before they were stored.
     followed: Vec<Boot>,
     network: Network,
@@ -190,16 +208,29 @@ impl Timelines {
             Some(boot) => boot.is_followed_by(at, &what),
             None => begins_one(&what),
         };
+        let is_named = is_by_http(&what) || matches!(what, What::ScriptSent | What::NoScript { .. });
+        if !is_named {
+            self.named.remove(&mac);
+        } else if opens && open.is_none() {
+            if self.named.len() >= MOST_NAMED {
+                self.evicted += 1;
+                return;
+            }
+            self.named.insert(mac);
+        }
         if opens {
             self.open(mac, link.as_ref(), at);
         }
         let Some(boot) = self.machines.get_mut(&mac).and_then(|machine| machine.boots.back_mut()) else {
             return;
         };
-        let ends = matches!(what, What::PhoneHome { .. });
-        self.steps += usize::from(boot.add(at, by, what));
+        let ends = !boot.is_over && matches!(what, What::PhoneHome { .. });
+        let added = boot.add(at, by, what);
+        self.steps += usize::from(added == Added::Further);
         boot.is_over |= ends;
-        self.unsaved.insert(mac);
+        // What is only counted is stored with the next step, or at the end.
+        let of = if ends || added != Added::Counted { &mut self.unsaved } else { &mut self.repeated };
+        of.insert(mac);
         self.make_room();
     }
 
@@ -212,7 +243,8 @@ impl Timelines {
     }
 
     fn open(&mut self, mac: Mac, link: Option<&Arc<str>>, at: u64) {
-        if self.unsaved.contains(&mac) && self.followed.len() < MOST_FOLLOWED {
+        let is_unsaved = self.repeated.remove(&mac) | self.unsaved.contains(&mac);
+        if is_unsaved && self.followed.len() < MOST_FOLLOWED {
             let before = self.boots(mac).next_back().cloned();
             self.followed.extend(before.map(|before| Boot { is_over: true, ..before }));
         }
@@ -251,6 +283,7 @@ impl Timelines {
             self.steps -= machine.boots.iter().map(|boot| boot.steps.len()).sum::<usize>();
             self.evicted += 1;
             self.unsaved.remove(&mac);
+            self.repeated.remove(&mac);
             self.forget(machine.address, mac);
         }
         // Most of it is of boots that were followed by others.
@@ -304,20 +337,36 @@ impl Timelines {
         self.steps
     }
 
-    /// The boots that are to be stored: each machine's last one, if it has changed and is over or silent. `all`: also those
-    /// that are under way. They count as stored from now on.
+    /// The boots that are to be stored: each machine's last one, if it has a new step and is over or silent. `all`: also those
+    /// that are under way, or have repeated a step. They count as stored from now on.
     pub fn take_unsaved(&mut self, now: u64, all: bool) -> Vec<Boot> {
-        let machines = &self.machines;
+        if all {
+            self.unsaved.extend(self.repeated.drain());
+        }
+        let (machines, repeated) = (&self.machines, &mut self.repeated);
         let mut taken = std::mem::take(&mut self.followed);
         self.unsaved.retain(|mac| {
             let Some(boot) = machines.get(mac).and_then(|machine| machine.boots.back()) else { return false };
             let is_due = all || boot.is_over || now > boot.last().saturating_add(QUIET);
             if is_due {
                 taken.push(boot.clone());
+                repeated.remove(mac);
             }
             !is_due
         });
         taken
+    }
+
+    /// Takes back boots that could not be stored: they are unsaved again.
+    pub fn put_back(&mut self, boots: Vec<Boot>) {
+        for boot in boots {
+            let Some(last) = self.boots(boot.mac).next_back() else { continue };
+            if last.opened == boot.opened {
+                self.unsaved.insert(boot.mac);
+            } else if self.followed.len() < MOST_FOLLOWED {
+                self.followed.push(boot);
+            }
+        }
     }
 }
 

@@ -130,6 +130,7 @@ pub fn next(rules: &Rules, intent: &Intent, status: &Status, now: u64) -> Next {
         Ready => power(status, false, now)
             .unwrap_or_else(|| wait("it is free: nobody has allocated it (xpxe machines allocate)")),
         Allocated | Installing | Running if is_released => become_(Released, "it was released"),
+        Allocated | Installing | Running if wipe_is_due => become_(Released, "it is to be wiped"),
         Allocated | Installing => installing(intent, status, now),
         Running if intent.install > status.installed => become_(Allocated, "it is to be installed anew"),
         Running => wait("it runs"),
@@ -179,7 +180,8 @@ fn installing(intent: &Intent, status: &Status, now: u64) -> Next {
 /// A machine that has failed, and somebody has ordered something since.
 fn retried(intent: &Intent, status: &Status) -> Next {
     let why = "somebody has ordered it anew".to_owned();
-    let to = match (intent.wanted, status.before) {
+    let failed_in = status.failure.as_ref().map(|(state, _)| *state);
+    let to = match (intent.wanted, failed_in) {
         (Wanted::Hold, _) => State::Discovered,
         // What was being wiped is not clean.
         (_, Some(State::Accepted)) => State::Accepted,

@@ -38,9 +38,12 @@ pub struct Status {
     /// What it waits for, as of the last step.
     #[serde(default)]
     pub waits: String,
-    /// What it comes back to from maintenance, from being ignored, and in which state it has failed.
+    /// What it comes back to from maintenance and from being ignored.
     #[serde(default)]
     pub before: Option<State>,
+    /// In which state it has failed, and why, until it is in another one again.
+    #[serde(default)]
+    pub failure: Option<(State, String)>,
     /// [`Intent::order`] when it failed.
     #[serde(default)]
     pub order: u64,
@@ -83,6 +86,7 @@ impl Status {
             reason,
             waits: String::new(),
             before: None,
+            failure: None,
             order: 0,
             wiped: 0,
             installed: 0,
@@ -130,18 +134,28 @@ impl Status {
     /// Becomes another state.
     pub(super) fn become_state(&mut self, to: State, why: String, by: &str, intent: &Intent, now: u64) {
         let from = self.state;
+        let is_aside = matches!(from, State::Maintenance | State::Ignored);
+        let mut why = why;
         match to {
             // From one of them to another it comes back to where it was at first.
-            State::Maintenance | State::Ignored | State::Failed => {
-                let is_aside = matches!(from, State::Maintenance | State::Ignored);
+            State::Maintenance | State::Ignored => {
                 self.before = if is_aside { self.before } else { Some(from) };
             }
-            _ => self.before = None,
+            // It comes back to the failure that it had, and to the orders since.
+            State::Failed if is_aside => {
+                if let Some((_, failure)) = &self.failure {
+                    why.clone_from(failure);
+                }
+            }
+            State::Failed => {
+                self.failure = Some((from, why.clone()));
+                self.order = intent.order;
+            }
+            _ => (self.before, self.failure) = (None, None),
         }
         match to {
             State::Accepted | State::Released => self.wiped = intent.wipe,
             State::Allocated => self.installed = intent.install,
-            State::Failed => self.order = intent.order,
             _ => {}
         }
         self.history.push(Past { at: now, from, to, by: by.to_owned(), why: why.clone() });

@@ -109,6 +109,38 @@ fn who_is_ignored_or_worked_on_is_that_whatever_happens_and_comes_back_to_what_i
     }
 }
 
+/// Whoever gets a machine next must not find the last one's data, whatever was ordered meanwhile.
+#[test]
+fn a_failed_wipe_is_done_again_after_maintenance_too() {
+    for state in [State::Accepted, State::Released] {
+        let mut machine = status(state);
+        let failed = Observed::Agent(Err("a disk is gone".to_owned()));
+        step(&rules(), &intent(Wanted::Pool), &mut machine, failed, "agent", NOW);
+        assert_eq!(machine.state, State::Failed);
+        let mut aside = intent(Wanted::Pool);
+        aside.maintenance = Some("a new disk".to_owned());
+        step(&rules(), &aside, &mut machine, Observed::Time, "operator", NOW + 1);
+        assert_eq!(machine.state, State::Maintenance);
+        aside.maintenance = None;
+        step(&rules(), &aside, &mut machine, Observed::Time, "operator", NOW + 2);
+        assert_eq!(
+            (machine.state, machine.reason.as_str()),
+            (State::Failed, "the agent reports: a disk is gone")
+        );
+        let allocated = Intent { wanted: Wanted::Run, order: machine.order + 1, ..aside };
+        step(&rules(), &allocated, &mut machine, Observed::Time, "operator", NOW + 3);
+        assert_eq!(machine.state, state, "it is wiped before it is allocated");
+    }
+}
+
+#[test]
+fn a_wipe_that_was_ordered_during_maintenance_is_not_forgotten() {
+    let mut machine = status(State::Running);
+    let wiped = Intent { wipe: machine.wiped + 1, ..intent(Wanted::Run) };
+    step(&rules(), &wiped, &mut machine, Observed::Time, "operator", NOW);
+    assert_eq!(machine.state, State::Released);
+}
+
 #[test]
 fn the_whole_circle_with_who_when_and_why() {
     let rules = rules();

@@ -97,7 +97,12 @@ impl Engine {
             self.refresh_links();
         }
         if is_searched {
-            self.refresh_all_hosts(true, now);
+            // One of them may be it.
+            let is_stranger = |mac: &Mac| self.machines.by_mac(*mac).is_none();
+            let strangers: Vec<Mac> = self.entries.hosts().map(|(mac, _)| mac).filter(is_stranger).collect();
+            for mac in strangers {
+                self.refresh_host(mac, true, now);
+            }
         }
     }
 }

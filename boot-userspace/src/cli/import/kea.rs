@@ -340,7 +340,8 @@ impl Import<'_> {
         };
         let is_of_subnets = *clients == Clients { subnet: clients.subnet, ..Clients::default() };
         let Some((key, value)) = key.filter(|_| is_of_subnets && !option.always) else {
-            place_option(&mut self.setup, clients, option, &format!("option-data: {node}"), is_general);
+            let what = format!("option-data: {node} (option {})", option.code);
+            place_option(&mut self.setup, clients, option, &what, is_general);
             return;
         };
         for (at, subnet) in self.setup.subnets.iter_mut().enumerate() {

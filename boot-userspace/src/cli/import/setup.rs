@@ -1,13 +1,21 @@
 //! A set-up as the other server's files say it, in the words of xpxe's configuration, and what is not carried over.
 
 use std::fmt;
+use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::rc::Rc;
 
 use ipnet::Ipv4Net;
 
 use super::options::Value;
 pub(super) use super::text::{list, name_of, quoted, time};
+use crate::host::regular;
+
+/// How many files one configuration may have.
+const MOST_FILES: usize = 1000;
+/// How large one may be, in bytes.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,9 +177,33 @@ pub(super) struct Setup {
     pub(super) machines: Vec<Table>,
     pub(super) left: Vec<Left>,
     pub(super) bad: Vec<Bad>,
+    /// How many files were read: those that include each other must end.
+    files: usize,
 }
 
 impl Setup {
+    /// The text of a file of the other server.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file or too large, or there were too many before.
+    pub(super) fn read(&mut self, path: &Path) -> Result<String, String> {
+        let name = path.display();
+        self.files += 1;
+        if self.files > MOST_FILES {
+            return Err(format!("{name} is not read: {MOST_FILES} files were, so some include each other"));
+        }
+        let read = || {
+            let mut bytes = Vec::new();
+            regular::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+            Ok::<Vec<u8>, io::Error>(bytes)
+        };
+        let bytes = read().map_err(|error| format!("cannot read {name}: {error}"))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(format!("{name} has more than {} MiB: it is no configuration", LARGEST_FILE >> 20));
+        }
+        String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))
+    }
+
     pub(super) fn new() -> Self {
         Self { http: Table::new("[http]", None), default: Table::new("[default]", None), ..Self::default() }
     }

@@ -89,6 +89,33 @@ fn no_line_of_dnsmasq_is_dropped_without_a_word() {
     }
 }
 
+/// What is left out goes to the terminal and into the comments of the new configuration.
+#[test]
+fn passwords_of_what_is_left_out_are_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    for (from, text, key) in [
+        (
+            From::Kea,
+            "{ \"Dhcp4\": { \"lease-database\": { \"type\": \"mysql\", \"password\": \"s3cret\" },\n\
+             \"hooks-libraries\": [ { \"parameters\": { \"secret\": \"s3cret\" } } ],\n\
+             \"subnet4\": [ { \"subnet\": \"10.0.0.0/8\" } ] } }",
+            "lease-database",
+        ),
+        (
+            From::Tinkerbell,
+            "kind: Hardware\nspec:\n  userData: s3cret\n  metadata:\n    password: s3cret\n    keys: [s3cret]\n  \
+             interfaces:\n  - dhcp:\n      mac: 02:00:00:00:00:01\n      ip: {address: 10.0.0.5, netmask: 255.0.0.0}\n",
+            "userData",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let written = import(from, &file, &[], Some("eth1")).unwrap();
+        assert!(written.toml.contains(key) && !written.toml.contains("s3cret"), "{}", written.toml);
+        assert!(written.left.iter().all(|left| !left.what.contains("s3cret")), "{:?}", written.left);
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_named_with_its_line() {
     let dir = tempfile::tempdir().unwrap();

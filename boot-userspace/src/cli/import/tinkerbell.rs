@@ -118,6 +118,11 @@ fn one(setup: &mut Setup, file: &str, node: &Node, profiles: &mut BTreeMap<Strin
         }
     }
     for (key, value) in spec.pairs().iter().filter(|(key, value)| key != "interfaces" && !value.is_empty()) {
+        let what = match key.as_str() {
+            // Passwords and tokens of the machine are in there.
+            "userData" | "vendorData" => format!("{name}: {key}"),
+            _ => format!("{name}: {key}: {value}"),
+        };
         let why = match key.as_str() {
             "userData" => "write it as a file, and documents = { user-data = \"FILE\" } into the [[machine]]",
             "vendorData" => {
@@ -127,7 +132,7 @@ fn one(setup: &mut Setup, file: &str, node: &Node, profiles: &mut BTreeMap<Strin
             "disks" | "metadata" | "resources" | "tinkVersion" => "is for Tinkerbell's workflows",
             _ => "xpxe has nothing like it",
         };
-        setup.left(&Place::new(file, value.line), format!("{name}: {key}: {value}"), why);
+        setup.left(&Place::new(file, value.line), what, why);
     }
 }
 

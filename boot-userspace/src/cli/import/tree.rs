@@ -68,7 +68,8 @@ impl Node {
     }
 }
 
-/// In one line, shortened.
+/// In one line, shortened. What has keys of its own is not shown: among them are passwords and tokens, and the text goes
+/// into logs and into the configuration.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
@@ -80,10 +81,7 @@ impl fmt::Display for Node {
                 let items: Vec<String> = items.iter().map(ToString::to_string).collect();
                 write!(f, "[{}]", items.join(", "))
             }
-            Value::Map(pairs) => {
-                let pairs: Vec<String> = pairs.iter().map(|(key, node)| format!("{key}: {node}")).collect();
-                write!(f, "{{{}}}", pairs.join(", "))
-            }
+            Value::Map(_) => f.write_str("{…}"),
         }
     }
 }

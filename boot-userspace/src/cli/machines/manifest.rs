@@ -15,28 +15,56 @@ use boot_engine::registry::Spec;
 /// The first line of a CSV file.
 const HEAD: &str = "name,mac,uuid,ip,profile,labels";
 
+/// A list of machines.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) specs: Vec<Spec>,
+    /// The columns that the file has, if it is CSV. JSON says all of a machine.
+    columns: Option<Vec<String>>,
+}
+
+impl List {
+    /// What a machine of the list is to be. What the file has no column for stays as it was.
+    pub(super) fn put_over(&self, spec: &Spec, before: Option<&Spec>) -> Spec {
+        let (Some(columns), Some(before)) = (&self.columns, before) else { return spec.clone() };
+        let mut whole = before.clone();
+        for column in columns {
+            match column.as_str() {
+                "name" => whole.name = spec.name.clone(),
+                "mac" => whole.mac = spec.mac.clone(),
+                "uuid" => whole.uuid = spec.uuid.clone(),
+                "ip" => whole.ip = spec.ip.clone(),
+                "profile" => whole.profile = spec.profile.clone(),
+                _ => whole.labels = spec.labels.clone(),
+            }
+        }
+        whole
+    }
+}
+
 /// Reads a list of machines.
-pub(super) fn read(path: &Path) -> Result<Vec<Spec>> {
+pub(super) fn read(path: &Path) -> Result<List> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let read = if text.trim_start().starts_with('[') { from_json(&text) } else { from_csv(&text) };
-    let specs = read.with_context(|| path.display().to_string())?;
-    match specs.iter().position(|spec| called(spec).is_empty()) {
+    let list = read.with_context(|| path.display().to_string())?;
+    match list.specs.iter().position(|spec| called(spec).is_empty()) {
         Some(position) => bail!("{}: machine {} has no name, MAC or UUID", path.display(), position + 1),
-        None => Ok(specs),
+        None => Ok(list),
     }
 }
 
 /// What the API lists, or only the specs of it.
-fn from_json(text: &str) -> Result<Vec<Spec>> {
+fn from_json(text: &str) -> Result<List> {
     let values: Vec<Value> = serde_json::from_str(text)?;
     let spec = |value: Value| {
         let spec = value.get("spec").cloned().unwrap_or(value);
         Ok(serde_json::from_value(spec)?)
     };
-    values.into_iter().map(spec).collect()
+    let specs = values.into_iter().map(spec).collect::<Result<Vec<Spec>>>()?;
+    Ok(List { specs, columns: None })
 }
 
-fn from_csv(text: &str) -> Result<Vec<Spec>> {
+fn from_csv(text: &str) -> Result<List> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (_, head) = lines.next().context("the file is empty")?;
     let keys: Vec<&str> = head.split(',').map(str::trim).collect();
@@ -71,7 +99,7 @@ fn from_csv(text: &str) -> Result<Vec<Spec>> {
         }
         specs.push(spec);
     }
-    Ok(specs)
+    Ok(List { specs, columns: Some(keys.into_iter().map(str::to_owned).collect()) })
 }
 
 /// Writes a list of machines.
@@ -196,8 +224,29 @@ mod tests {
         for format in [Format::Json, Format::Csv] {
             let file = dir.path().join("machines");
             std::fs::write(&file, export(&[machine()], format).unwrap()).unwrap();
-            assert_eq!(read(&file).unwrap(), [machine().spec], "{format:?}");
+            assert_eq!(read(&file).unwrap().specs, [machine().spec], "{format:?}");
         }
+    }
+
+    #[test]
+    fn what_a_csv_file_has_no_column_for_stays() {
+        let before = Spec { args: "quiet".to_owned(), uuid: Some("of old".to_owned()), ..machine().spec };
+        let imported = |text: &str| {
+            let list = from_csv(text).unwrap();
+            list.put_over(&list.specs[0], Some(&before))
+        };
+        let whole = Machine { spec: before.clone(), ..machine() };
+        assert_eq!(imported(&csv(&[whole])), before, "what is exported");
+        let moved = imported("name,ip,profile\nnode1,10.1.1.51,\n");
+        assert_eq!(moved, Spec { ip: Some("10.1.1.51".to_owned()), ..before.clone() }, "an IP alone");
+        let bare = imported("name,uuid,labels\nnode1,,\n");
+        assert_eq!(
+            bare,
+            Spec { uuid: None, labels: BTreeMap::new(), ..before.clone() },
+            "empty cells are said"
+        );
+        let list = from_json("[{\"name\": \"node1\"}]").unwrap();
+        assert_eq!(list.put_over(&list.specs[0], Some(&before)), list.specs[0], "JSON says all");
     }
 
     #[test]

@@ -17,6 +17,17 @@ pub(super) fn state(machine: &Machine) -> String {
     format!("{}{overdue}{shadowed}", status.state)
 }
 
+/// The widest column.
+const WIDEST: usize = 60;
+
+/// What fits into a column.
+fn cut(cell: String) -> String {
+    match cell.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", cell.get(..end).unwrap_or_default()),
+        None => cell,
+    }
+}
+
 /// One line for each machine.
 pub(super) fn list(machines: &[Machine]) {
     let head = ["NAME", "STATE", "SINCE", "MAC", "PROFILE", "LABELS"].map(str::to_owned);
@@ -32,6 +43,7 @@ pub(super) fn list(machines: &[Machine]) {
             or_none(machine.spec.profile.clone()),
             labels.join(","),
         ]
+        .map(cut)
     });
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
     let mut widths = [0; 6];

@@ -19,9 +19,13 @@ use boot_engine::registry::{Entry, Place, Record, Spec};
 const OPERATOR: &str = "operator";
 
 impl Keeper {
-    /// A record, by name, MAC, UUID, or number.
+    /// A record, by `id:` with its number, or by name, MAC, UUID, or number.
     pub(super) fn find(&self, which: &str) -> Result<&Entry, RegistryError> {
         let unknown = || RegistryError::Unknown(which.to_owned());
+        // A number alone may be another machine's name; no name has a colon.
+        if let Some(id) = which.strip_prefix("id:") {
+            return id.parse().ok().and_then(|id| self.registry.get(id)).ok_or_else(unknown);
+        }
         if let Some(entry) = self.registry.named(which) {
             return Ok(entry);
         }
@@ -115,13 +119,17 @@ impl Keeper {
         let id = entry.record.id;
         self.store.delete_machine(id).await?;
         self.registry.remove(id);
-        if let Some(machine) = served(&entry.place) {
-            let (reply, done) = oneshot::channel();
-            if self.asks.send(Ask::RemoveMachine(machine, reply)).await.is_ok() {
-                drop(done.await);
-            }
-        }
+        self.serve_no_longer(&entry.place).await;
         Ok(self.view(&entry))
+    }
+
+    /// Has a machine that is served be an unknown one.
+    pub(super) async fn serve_no_longer(&self, place: &Place) {
+        let Some(machine) = served(place) else { return };
+        let (reply, done) = oneshot::channel();
+        if self.asks.send(Ask::RemoveMachine(machine, reply)).await.is_ok() {
+            drop(done.await);
+        }
     }
 
     /// Takes down what was seen of a machine. What changes nothing costs nothing.

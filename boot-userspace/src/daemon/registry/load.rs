@@ -1,5 +1,6 @@
 //! The registry as the store has it, at a start and after a reload.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -11,7 +12,7 @@ use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::config::Config;
+use boot_engine::config::{Config, Machine};
 use boot_engine::lifecycle::{Observed, Rules};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Registry};
@@ -26,7 +27,7 @@ pub(in crate::daemon) async fn load(
     config: &Config,
 ) -> Result<Registry, StoreError> {
     let rules = Rules::from(&config.lifecycle);
-    let mut registry = Registry::default();
+    let (mut registry, names) = (Registry::default(), Names::of(config));
     for (id, record) in store.machines().await? {
         let record = match record {
             Ok(record) => record,
@@ -39,9 +40,12 @@ pub(in crate::daemon) async fn load(
         let (machine, place) = match record.spec.check(config) {
             Ok(machine) => {
                 let machine = Arc::new(machine);
-                let place = match machines.put_alive(None, Arc::clone(&machine), record.life()) {
-                    Ok((id, _)) => Place::Served(id),
-                    Err(why) => Place::Shadowed(why.to_string()),
+                let place = match names.taken(&machine) {
+                    Some(why) => Place::Shadowed(why),
+                    None => match machines.put_alive(None, Arc::clone(&machine), record.life()) {
+                        Ok((id, _)) => Place::Served(id),
+                        Err(why) => Place::Shadowed(why.to_string()),
+                    },
                 };
                 (machine, place)
             }
@@ -53,6 +57,22 @@ pub(in crate::daemon) async fn load(
         registry.put(Entry { record: record.into(), machine, place }, &rules);
     }
     Ok(registry)
+}
+
+/// The names of the configuration's machines, which go before those of the registry.
+struct Names(HashSet<String>);
+
+impl Names {
+    fn of(config: &Config) -> Self {
+        let names = config.machines.iter().filter_map(|machine| machine.name.as_ref());
+        Self(names.map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    /// Why a machine of the registry is not served, if the configuration has its name.
+    fn taken(&self, machine: &Machine) -> Option<String> {
+        let name = machine.name.as_ref().filter(|name| self.0.contains(&name.to_ascii_lowercase()))?;
+        Some(format!("a machine of the configuration has its name {name}: rename one of them"))
+    }
 }
 
 impl Keeper {
@@ -73,12 +93,23 @@ impl Keeper {
     pub(super) async fn follow_configuration(&mut self) {
         let config = self.config();
         self.rules = Rules::from(&config.lifecycle);
+        let names = Names::of(&config);
         let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
         for id in ids {
             let Some(entry) = self.registry.get(id).cloned() else { continue };
             let is_served = served(&entry.place).is_some_and(|id| self.machines.get(id).is_some());
             let mut entry = entry;
-            match entry.record.spec.check(&config) {
+            let checked = entry.record.spec.check(&config);
+            if let Ok(machine) = &checked
+                && let Some(why) = names.taken(machine)
+            {
+                warn!("{} of the registry is not served: {why}", entry.record.called());
+                self.serve_no_longer(&entry.place).await;
+                entry.place = Place::Shadowed(why);
+                self.registry.put(entry, &self.rules);
+                continue;
+            }
+            match checked {
                 Ok(machine) if !is_served || machine != *entry.machine => {
                     entry.machine = Arc::new(machine);
                     let before = served(&entry.place).filter(|_| is_served);

@@ -31,7 +31,7 @@ use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
 /// How many records are looked at in a second because it is time.
 const MOST_DUE: usize = 1000;
 /// How many machines a page has at most.
-const LONGEST_PAGE: usize = 10_000;
+const LONGEST_PAGE: usize = 1000;
 /// Behind the machines of the configuration come those of the registry.
 const BEHIND_FILES: u64 = 1 << 62;
 /// Who changes a machine that nobody has ordered anything of.

@@ -17,6 +17,9 @@ use boot_engine::registry::{Record, Spec};
 
 /// How many machines that nobody has accepted are kept. Anybody can make up MACs.
 const MOST_DISCOVERED: usize = 10_000;
+/// With so many machines in the registry, none is taken down unless somebody adds it: a rule may accept each that asks, and
+/// anybody can make up MACs.
+const MOST_BY_THEMSELVES: usize = 100_000;
 
 impl Keeper {
     /// Looks at something that has happened.
@@ -64,11 +67,16 @@ impl Keeper {
             return;
         }
         let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);
-        if discovered.is_some_and(|(_, count)| count >= MOST_DISCOVERED) {
-            if self.turned_away == 0 {
-                warn!(
+        let is_full = self.registry.len() >= MOST_BY_THEMSELVES;
+        if is_full || discovered.is_some_and(|(_, count)| count >= MOST_DISCOVERED) {
+            match self.turned_away {
+                0 if is_full => warn!(
+                    "the registry has {MOST_BY_THEMSELVES} machines: further unknown machines are not taken down; add them (xpxe machines add), or delete those that do not exist"
+                ),
+                0 => warn!(
                     "{MOST_DISCOVERED} machines wait to be accepted or ignored: further unknown machines are not taken down (xpxe machines list --state discovered shows them)"
-                );
+                ),
+                _ => {}
             }
             self.turned_away += 1;
             return;

@@ -217,6 +217,22 @@ fn a_writer_who_has_read_an_old_version_gets_both_and_changes_nothing() {
 }
 
 #[test]
+fn a_number_with_id_before_it_is_never_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    let id = rig.record("node1").id;
+    let number = id.to_string();
+    rig.create(&number, "02:00:00:00:00:10").unwrap();
+    assert_eq!(rig.record(&number).spec.name.as_deref(), Some(number.as_str()), "it is a name, too");
+    assert_eq!(rig.record(&format!("id:{number}")).spec.name.as_deref(), Some("node1"));
+    for which in ["id:", "id:node1", "id:999999999"] {
+        let found = rig.order(which, Order::Accept);
+        assert!(matches!(found, Err(RegistryError::Unknown(_))), "{which}");
+    }
+}
+
+#[test]
 fn machines_of_the_configuration_are_shown_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), CONFIG);

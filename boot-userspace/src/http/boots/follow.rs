@@ -67,13 +67,12 @@ pub(super) async fn follow(State(history): Shared, Query(wanted): Query<Wanted>)
     let label = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mac = match &wanted.machine {
         None => None,
-        Some(which) => Some(match which.parse() {
+        Some(which) => Some(match which.parse::<Mac>() {
             // It need not have asked yet.
             Ok(mac) => mac,
             Err(_) => {
-                let (mac, known) = history.find(&history.boots.timelines(), which)?;
-                let first = || known.as_ref().and_then(|known| known.machine.macs.first().copied());
-                mac.or_else(first).ok_or_else(|| super::nothing_of(which))?
+                let which = which.clone();
+                super::work(Arc::clone(&history), move |history| history.followed(&which)).await?
             }
         }),
     };
@@ -90,6 +89,15 @@ pub(super) async fn follow(State(history): Shared, Query(wanted): Query<Wanted>)
     });
     let body = Body::from_stream(ReaderStream::new(from));
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+impl History {
+    /// The MAC of a machine that somebody follows.
+    fn followed(&self, which: &str) -> Result<Mac, Failed> {
+        let (mac, known) = self.find(&self.boots.timelines(), which)?;
+        let first = || known.as_ref().and_then(|known| known.machine.macs.first().copied());
+        mac.or_else(first).ok_or_else(|| super::nothing_of(which))
+    }
 }
 
 async fn write(

@@ -94,3 +94,12 @@ fn the_configuration_says_who_is_told_apart() {
     let unwiped = CONFIG.replace("[lifecycle]", "[lifecycle]\n    wipe = false");
     assert_eq!(boots(&unwiped, Some(State::Released), None), "waits: node1 is released: a reason");
 }
+
+#[test]
+fn what_a_machine_says_is_no_command_on_its_console() {
+    assert_eq!(
+        plain("the agent reports: x && chain http://h/ || ${net0/mac}\n`reboot`; it's {{ 1 }}"),
+        "the agent reports: x __ chain http://h/ __ __net0/mac___reboot_, it's __ 1 __"
+    );
+    assert_eq!(plain(&"x".repeat(1000)).len(), LONGEST);
+}

@@ -1,6 +1,5 @@
 //! dhcpd.conf as a tree of statements (dhcpd.conf(5)).
 
-use std::fs;
 use std::iter::Peekable;
 use std::path::Path;
 use std::str::Chars;
@@ -45,8 +44,7 @@ const DEEPEST: usize = 20;
 /// The file that cannot be read.
 pub(super) fn read(path: &Path, setup: &mut Setup, depth: usize) -> Result<Vec<Statement>, String> {
     let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
+    let text = setup.read(path)?;
     let mut reader = Reader { rest: text.chars().peekable(), line: 1, file: &name };
     let parsed = match reader.block(0) {
         Ok(parsed) => parsed,

@@ -62,8 +62,7 @@ pub(super) fn read(path: &Path, setup: &mut Setup) -> Result<Vec<Line>, String> 
 
 fn text(path: &Path, setup: &mut Setup, lines: &mut Vec<Line>, depth: usize) -> Result<(), String> {
     let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
+    let text = setup.read(path)?;
     for (number, text) in (1..).zip(text.lines()) {
         let place = Place::new(&name, number);
         let text = without_comment(text).trim();
