@@ -126,7 +126,7 @@ impl Machine {
 /// Some of the machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machines {
-    /// They, those of the configuration first.
+    /// The machines of this page, those of the configuration first.
     pub machines: Vec<Machine>,
     /// `after` of the request for the next ones, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -389,7 +389,7 @@ impl From<RegistryError> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let Self { status, error, current, yours } = self;
-        // Both, so that who has to decide sees what he decides about.
+        // Both versions, so that an operator can compare them.
         let yours = yours.filter(|_| current.is_some());
         json(status, &Refused { error, current, yours })
     }

@@ -12,9 +12,8 @@ use crate::config::ImageName;
 /// The longest name of a host (RFC 1035 section 2.3.4), with a port.
 const LONGEST: usize = 255 + 6;
 
-/// This server as one machine has reached it: scheme, host and port (RFC 6454), who signs its links, and
-/// the token in the URLs of its documents, and what it fetches elsewhere. Holds nothing that
-/// would be more than a part of a URL in any format.
+/// This server as one machine has reached it: scheme, host and port (RFC 6454), who signs its links, the token in the URLs of
+/// its documents, and what it fetches elsewhere. Holds nothing that would be more than a part of a URL in any format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     origin: String,

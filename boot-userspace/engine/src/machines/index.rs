@@ -132,7 +132,7 @@ impl Index {
 
     /// What is to be done for these machines to be there. Who has an identity or the name of a machine is that machine,
     /// unless an earlier one of them is it already.
-    /// Only those that `are` so are there to be compared with.
+    /// Machines for which `are` is false are not compared with.
     pub(super) fn compare(&self, machines: &[Arc<Machine>], are: impl Fn(MachineId) -> bool) -> Changes {
         let mut changes = Changes::default();
         let mut left: HashSet<MachineId> = self.machines.keys().copied().filter(|id| are(*id)).collect();

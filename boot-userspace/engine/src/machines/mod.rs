@@ -119,7 +119,8 @@ impl Machines {
     }
 
     /// Has these machines in the place of those of the configuration so far, all at once. Who has an identity that a machine
-    /// had stays that machine. Machines of the registry stay, unless one of these has something that is theirs. They must have nothing in common with each other, as [`Machines::new`] sees to.
+    /// had stays that machine. Machines of the registry stay, unless one of these has something that is theirs. No two of
+    /// them may have anything in common, as [`Machines::new`] sees to.
     pub fn replace(&self, machines: &[Arc<Machine>]) -> Replaced {
         self.write().replace(machines)
     }

@@ -54,7 +54,7 @@ pub struct Spec {
 pub struct Record {
     /// Its number, which no other machine ever has.
     pub id: u64,
-    /// How often it was changed: who changes it says what he has read.
+    /// How often it was changed. A change quotes the version that it was made from.
     pub version: u64,
     /// The number of its last change among those of all machines.
     pub revision: u64,

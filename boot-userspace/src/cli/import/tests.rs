@@ -99,7 +99,7 @@ fn passwords_of_what_is_left_out_are_not_told() {
             From::Kea,
             "{ \"Dhcp4\": { \"lease-database\": { \"type\": \"mysql\", \"password\": \"s3cret\" },\n\
              \"hooks-libraries\": [ { \"parameters\": { \"secret\": \"s3cret\" } } ],\n\
-             \"subnet4\": [ { \"subnet\": \"10.0.0.0/8\" } ] } }",
+             \"subnet4\": [ { \"subnet\": \"10.0.0.0/8\", \"pools\": [ { \"pool\": \"10.0.0.10-10.0.0.20\" } ] } ] } }",
             "lease-database",
         ),
         (

@@ -32,7 +32,7 @@ pub enum View {
 /// Some of the machines.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// They, those of the configuration first.
+    /// The machines of this page, those of the configuration first.
     pub machines: Vec<View>,
     /// What to ask for the next ones with, if there are any.
     pub next: Option<u64>,
