@@ -52,7 +52,7 @@ pub struct Spec {
 /// A machine of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its number, which no other machine ever has.
+    /// Its number, which no other machine has at the same time.
     pub id: u64,
     /// How often it was changed. A change quotes the version that it was made from.
     pub version: u64,
