@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::request::Boots;
-use crate::host::clock;
+use crate::host::{clock, regular};
 use boot_engine::command::Now;
 use boot_engine::diagnosis::{Boot, MOST_BOOTS, MOST_MACHINES};
 
@@ -132,7 +132,13 @@ impl Store {
         if self.lines + boots.len() > 2 * kept + MOST_OLD {
             return self.rewrite(all);
         }
-        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&self.path)?;
+        let mut open = OpenOptions::new();
+        open.create(true).read(true).append(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
+        let file = open.open(&self.path)?;
+        if !file.metadata()?.is_file() {
+            // A pipe in its place would be waited for.
+            return self.rewrite(all);
+        }
         if is_cut(&file)? {
             (&file).write_all(b"\n")?;
         }
@@ -147,7 +153,8 @@ impl Store {
             timelines.macs().into_iter().flat_map(|mac| timelines.boots(mac).cloned()).collect()
         };
         let new = self.path.with_extension("new");
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        drop(fs::remove_file(&new));
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
         write(&file, &boots)?;
         // Without it, a power cut may leave an empty file under the old name.
         file.sync_data()?;
@@ -178,7 +185,7 @@ fn write(file: &File, boots: &[Boot]) -> io::Result<()> {
 fn read(path: &Path, into: &Boots) -> io::Result<usize> {
     let mut lines = 0;
     let mut found: BTreeMap<(u64, [u8; 6]), Boot> = BTreeMap::new();
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(regular::open(path)?);
     let mut line = Vec::new();
     while next_line(&mut file, &mut line)? {
         lines += 1;
@@ -231,6 +238,18 @@ mod tests {
             lines.push(String::from_utf8(line.clone()).unwrap());
         }
         assert_eq!(lines, ["one\n", "", "two\n", "\n", "thr"]);
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_replaced_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boots.jsonl");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let boots = Boots::default();
+        assert!(read(&path, &boots).is_err());
+        let mut store = Store { path: path.clone(), lines: 0, failed: None };
+        store.append(&[], &boots).unwrap();
+        assert!(fs::metadata(&path).unwrap().is_file());
     }
 
     #[test]
