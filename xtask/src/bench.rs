@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the cost of an answer, a boot storm, a transfer.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     build,
@@ -30,23 +30,24 @@ enum What {
     Tftp,
     /// Downloads and scripts, side by side with nginx, and DHCP and TFTP beside downloads
     Http,
+    /// A row of machines that power on at once, side by side with Kea, tftpd-hpa and nginx together
+    Row,
 }
 
 /// Replaces this process by the benchmark.
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(
         ws,
-        if matches!(args.what, What::Dhcp | What::Http) { Scope::Servers } else { Scope::Programs },
+        if matches!(args.what, What::Dhcp | What::Tftp | What::Http | What::Row) {
+            Scope::Servers
+        } else {
+            Scope::Programs
+        },
     )?;
     build::release()?;
     Cmd::line("cargo build --release -p boot-bench").run()?;
-    let program = match args.what {
-        What::Answer => "boot-bench",
-        What::Dhcp => "xpxe-bench-dhcp",
-        What::Tftp => "xpxe-bench-tftp",
-        What::Http => "xpxe-bench-http",
-    };
-    let bench = Cmd::line("").arg(ws.release(program)).args(args.args.clone());
+    let what = clap::ValueEnum::to_possible_value(&args.what).context("a hidden benchmark")?;
+    let bench = Cmd::line("").arg(ws.release("xpxe-bench")).arg(what.get_name()).args(args.args.clone());
     let nginx = setup::nginx::program(&ws.nginx());
     let bench = bench.env("XPXE_BIN", ws.release("xpxe")).env("XPXE_NGINX", nginx.to_string_lossy());
     bench.env("XPXE_PEERS", ws.peers().to_string_lossy()).root().exec()

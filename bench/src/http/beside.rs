@@ -157,7 +157,8 @@ fn run(
     Ok(())
 }
 
-fn prefer_this_thread() -> Result<()> {
+/// Has this thread go before the others of its core.
+pub(crate) fn prefer_this_thread() -> Result<()> {
     let thread = gettid().to_string();
     let done = Command::new("renice").args(["--priority", "-10", "--pid", &thread]).output()?;
     ensure!(done.status.success(), "renice: {}", String::from_utf8_lossy(&done.stderr));

@@ -91,29 +91,11 @@ async fn client(plan: &Plan, outcome: &RefCell<Outcome>) -> io::Result<()> {
     let close = if plan.reuse == Reuse::PerRequest { "Connection: close\r\n" } else { "" };
     let request = format!("GET {} HTTP/1.1\r\nHost: bench\r\n{close}\r\n", plan.path);
     loop {
-        stream.write_all(request.as_bytes()).await?;
-        // The head, and what of the body comes with it.
-        let mut head = [0; 2048];
-        let mut got = 0;
-        let body = loop {
-            let read = stream.read(head.get_mut(got..).unwrap_or_default()).await?;
-            if read == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            if got == 0 {
-                let took = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                outcome.borrow_mut().first_bytes.push(took);
-            }
-            got += read;
-            let text = head.get(..got).unwrap_or_default();
-            if let Some(at) = text.windows(4).position(|end| end == b"\r\n\r\n") {
-                break at + 4;
-            }
+        let first_byte = |at: Instant| {
+            let took = u64::try_from((at - asked).as_nanos()).unwrap_or(u64::MAX);
+            outcome.borrow_mut().first_bytes.push(took);
         };
-        let length = length(head.get(..body).unwrap_or_default())?;
-        let already = (got - body) as u64;
-        outcome.borrow_mut().bytes += already;
-        discard(&stream, length.saturating_sub(already), outcome).await?;
+        fetch(&mut stream, &request, first_byte, |bytes| outcome.borrow_mut().bytes += bytes).await?;
         outcome.borrow_mut().answers += 1;
         if plan.reuse == Reuse::PerRequest {
             return Ok(());
@@ -122,7 +104,38 @@ async fn client(plan: &Plan, outcome: &RefCell<Outcome>) -> io::Result<()> {
     }
 }
 
-async fn discard(stream: &TcpStream, mut left: u64, outcome: &RefCell<Outcome>) -> io::Result<()> {
+/// Sends a request and reads the answer to its end. `first_byte` is told when that came, `got` of each piece of the
+/// body its length.
+pub(crate) async fn fetch(
+    stream: &mut TcpStream,
+    request: &str,
+    first_byte: impl FnOnce(Instant),
+    got: impl Fn(u64),
+) -> io::Result<()> {
+    stream.write_all(request.as_bytes()).await?;
+    // The head, and what of the body comes with it.
+    let mut head = [0; 2048];
+    let mut filled = stream.read(&mut head).await?;
+    first_byte(Instant::now());
+    let mut read = filled;
+    let body = loop {
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let text = head.get(..filled).unwrap_or_default();
+        if let Some(at) = text.windows(4).position(|end| end == b"\r\n\r\n") {
+            break at + 4;
+        }
+        read = stream.read(head.get_mut(filled..).unwrap_or_default()).await?;
+        filled += read;
+    };
+    let length = length(head.get(..body).unwrap_or_default())?;
+    let already = (filled - body) as u64;
+    got(already);
+    discard(stream, length.saturating_sub(already), got).await
+}
+
+async fn discard(stream: &TcpStream, mut left: u64, count: impl Fn(u64)) -> io::Result<()> {
     thread_local! {
         // Only its length matters.
         static NOWHERE: RefCell<Vec<u8>> = RefCell::new(vec![0; 4 << 20]);
@@ -140,7 +153,7 @@ async fn discard(stream: &TcpStream, mut left: u64, outcome: &RefCell<Outcome>) 
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(got) => {
                 left -= got as u64;
-                outcome.borrow_mut().bytes += got as u64;
+                count(got as u64);
                 // Others have their turn.
                 tokio::task::consume_budget().await;
             }

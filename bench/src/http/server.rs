@@ -44,7 +44,8 @@ impl Kind {
         }
     }
 
-    fn program(self) -> Result<PathBuf> {
+    /// Where it is.
+    pub(crate) fn program(self) -> Result<PathBuf> {
         Ok(match self {
             Self::Xpxe => boot_tests::daemon::binary()?,
             Self::Nginx => {
@@ -212,7 +213,7 @@ fn xpxe(command: &mut Command, place: &Place, files: &Path, role: Role) -> Resul
 }
 
 /// One worker, sendfile, headers and file together, file facts from a cache, every connection accepted at once, no log.
-fn nginx(command: &mut Command, place: &Place, files: &Path) -> Result<()> {
+pub(crate) fn nginx(command: &mut Command, place: &Place, files: &Path) -> Result<()> {
     let dir = &place.dir;
     // About as long as the one of xpxe's profile above.
     let line = format!("kernel http://{HTTP}{FILE} initrd=image console=ttyS0 ip=dhcp\n");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use boot_bench::frame::is_intact;
 use boot_bench::socket::{Inbox, Outbox};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::outcome::Outcome;
 use super::packet::{self, Kind, ROOM, Reply, Template};
@@ -96,6 +97,9 @@ pub(crate) struct Generator {
     clients: Clients,
 }
 
+/// Is told each machine that has got its address.
+pub(crate) type Told = UnboundedSender<u32>;
+
 struct Clients {
     outbox: Outbox<ROOM>,
     discover: Template,
@@ -109,6 +113,7 @@ struct Clients {
     /// Per repeat: who sent what when, oldest first.
     timers: Vec<VecDeque<(u64, u32)>>,
     outcome: Outcome,
+    told: Option<Told>,
 }
 
 impl Generator {
@@ -126,8 +131,14 @@ impl Generator {
             waiting: 0,
             timers: Vec::new(),
             outcome: Outcome::default(),
+            told: None,
         };
         Ok(Self { inbox: Inbox::open(ifindex)?, clients })
+    }
+
+    /// From now on `told` is told who has got an address; nobody any more by none.
+    pub(crate) fn tell(&mut self, told: Option<Told>) {
+        self.clients.told = told;
     }
 
     /// Runs a plan to its end.
@@ -309,6 +320,10 @@ impl Clients {
         self.outcome.at_first_try += u64::from(client.repeats == 0 && !client.refused);
         self.outcome.all_done = Duration::from_nanos(now);
         self.outcome.latencies.push(now - client.began);
+        if let Some(told) = &self.told {
+            // Who listens no more wants to know no more.
+            let _nobody = told.send(machine);
+        }
     }
 
     fn repeat(&mut self, plan: &Plan<'_>, now: u64) {

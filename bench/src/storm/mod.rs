@@ -2,12 +2,12 @@
 //!
 //! | file | gives |
 //! | --- | --- |
+//! | [`command`] | its command line |
 //! | [`packet`] | what firmware sends, and what of an answer is looked at |
 //! | [`generator`] | many clients at once: a window of them, or a paced storm |
 //! | [`outcome`] | what became of them |
 //! | [`lane`] | a cable with the clients at its end |
 //! | [`kind`] | which servers there are |
-//! | [`peers`] | the programs of other servers |
 //! | [`server`] | how they are started and ended |
 //! | [`settings`] | their settings, as an operator would write them |
 //! | [`boots`] | first boots by how many machines are at it at once |
@@ -16,13 +16,13 @@
 //! | [`report`] | the tables |
 
 pub(crate) mod boots;
+pub(crate) mod command;
 pub(crate) mod compare;
 pub(crate) mod generator;
 pub(crate) mod kind;
 pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod packet;
-pub(crate) mod peers;
 pub(crate) mod report;
 pub(crate) mod scale;
 pub(crate) mod server;

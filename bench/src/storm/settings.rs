@@ -16,7 +16,7 @@ use boot_bench::place::Place;
 use boot_tests::netns::Namespace;
 
 use super::kind::Kind;
-use super::peers::{libraries, peers, unpacked};
+use crate::peers::{libraries, peers, unpacked};
 
 /// What a server knows of its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

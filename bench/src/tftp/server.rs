@@ -16,6 +16,7 @@ use boot_bench::place::Place;
 
 use super::clients::Clients;
 use super::packet::FILE;
+use crate::peers::unpacked;
 
 /// More transfers at once than there are ever clients.
 const MOST: &str = "2000";
@@ -57,7 +58,7 @@ impl Kind {
     fn program(self) -> Result<PathBuf> {
         Ok(match self {
             Self::Xpxe | Self::XpxeTc | Self::XpxeOff => boot_tests::daemon::binary()?,
-            Self::TftpdHpa => PathBuf::from("in.tftpd"),
+            Self::TftpdHpa => unpacked("in.tftpd"),
             Self::Dnsmasq => PathBuf::from("dnsmasq"),
             Self::Atftpd => PathBuf::from("atftpd"),
         })
@@ -80,7 +81,7 @@ impl Kind {
     pub(crate) const fn remedy(self) -> &'static str {
         match self {
             Self::Xpxe | Self::XpxeTc | Self::XpxeOff => "`cargo xtask build` makes it",
-            Self::TftpdHpa => "it is in the package tftpd-hpa; keep its service from starting",
+            Self::TftpdHpa => "`cargo xtask setup` unpacks it",
             Self::Dnsmasq => "it is in the package dnsmasq-base",
             Self::Atftpd => {
                 "`apt-get download atftpd; dpkg-deb -x atftpd_*.deb DIR` puts it beside tftpd-hpa; append \
@@ -89,7 +90,8 @@ impl Kind {
         }
     }
 
-    fn command(self, cable: &Cable, place: &Place, files: &Path) -> Result<Command> {
+    /// What starts it, a server of the files in a directory.
+    pub(crate) fn command(self, cable: &Cable, place: &Place, files: &Path) -> Result<Command> {
         let program = self.program()?;
         let mut command = cable.server.command(&program.display().to_string());
         match self {

@@ -9,8 +9,8 @@ use crate::cmd::Cmd;
 /// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
-/// libpcre2-8-0; cloud-init is, too, and needs those of Python.
-pub(super) const PROGRAMS: [&str; 34] = [
+/// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python.
+pub(super) const PROGRAMS: [&str; 35] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -37,6 +37,7 @@ pub(super) const PROGRAMS: [&str; 34] = [
     "sbsigntool",
     "xz-utils",
     "libpcre2-8-0",
+    "libwrap0",
     "python3-configobj",
     "python3-jinja2",
     "python3-jsonpatch",

@@ -1,4 +1,4 @@
-//! The DHCP servers that xpxe is measured beside: unpacked, not installed, so that none of them is ever started as a
+//! The DHCP and TFTP servers that xpxe is measured beside: unpacked, not installed, so that none of them is ever started as a
 //! service of this machine.
 
 use std::fs;
@@ -10,7 +10,7 @@ use super::{apt::Apt, unpack};
 use crate::cmd::Cmd;
 
 /// What has their programs, and the libraries that nothing else here has.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "kea-dhcp4-server",
     "isc-dhcp-server",
     "freeradius",
@@ -18,8 +18,9 @@ const PACKAGES: [&str; 7] = [
     "freeradius-common",
     "libfreeradius3",
     "libtalloc2",
+    "tftpd-hpa",
 ];
-const PROGRAMS: [&str; 3] = ["kea-dhcp4", "dhcpd", "freeradius"];
+const PROGRAMS: [&str; 4] = ["kea-dhcp4", "dhcpd", "freeradius", "in.tftpd"];
 
 /// The servers that are not there.
 pub(super) fn missing(dir: &Path) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `xpxe-bench-http`: many clients fetch a file and a script from xpxe and from nginx, in one run on one machine, and
+//! Many clients fetch a file and a script from xpxe and from nginx, in one run on one machine, and
 //! machines ask for addresses and boot files beside 64 downloads.
 //!
 //! | file | gives |
@@ -10,12 +10,12 @@
 //! | [`beside`] | DHCP and TFTP while 64 downloads run, and while none does |
 //! | [`report`] | the tables |
 
-mod beside;
+pub(crate) mod beside;
 mod compare;
-mod lane;
-mod load;
+pub(crate) mod lane;
+pub(crate) mod load;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,8 +25,6 @@ use anyhow::{Context, Result, bail};
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
-use boot_tests::sys::restore_default_signals;
-use clap::Parser;
 use serde_json::json;
 
 use compare::{Case, What};
@@ -34,8 +32,8 @@ use load::Reuse;
 use server::Kind;
 
 /// HTTP servers under the same load, side by side.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// How many connections at once
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64, 256])]
     connections: Vec<u32>,
@@ -69,9 +67,8 @@ enum Part {
     Beside,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
-    restore_default_signals()?;
+/// Measures, and prints what was measured.
+pub(crate) fn run(args: &Args) -> Result<()> {
     let known = (1..=2048).contains(&args.size) && (0.1..=600.0).contains(&args.seconds);
     if !known || args.runs == 0 || args.connections.iter().any(|number| !(1..=4000).contains(number)) {
         bail!(
@@ -127,7 +124,7 @@ fn main() -> Result<()> {
 }
 
 /// Bytes of which no two pages are alike, the same every time (xorshift64).
-fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     let mut state = 0x5850_5845_u64;
     let words = std::iter::repeat_with(move || {
         state ^= state << 13;

@@ -1,6 +1,4 @@
-//! `xpxe-bench-dhcp`: a boot storm against xpxe and against other DHCP servers, in one run on one machine.
-
-mod storm;
+//! A boot storm against xpxe and against other DHCP servers, in one run on one machine.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,18 +8,16 @@ use anyhow::{Context, Result, bail};
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
-use boot_tests::sys::restore_default_signals;
-use clap::Parser;
 
-use storm::boots;
-use storm::compare::{self, Extent};
-use storm::report;
-use storm::scale;
-use storm::server::Kind;
+use super::boots;
+use super::compare::{self, Extent};
+use super::report;
+use super::scale;
+use super::server::Kind;
 
 /// Boot storms against DHCP servers, side by side.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// How many machines a server knows, for the loops; none for no loops
     #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [1000, 5000])]
     machines: Vec<u32>,
@@ -54,9 +50,8 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
-    restore_default_signals()?;
+/// Measures, and prints what was measured.
+pub(crate) fn run(args: &Args) -> Result<()> {
     let versions =
         args.servers.iter().map(|kind| Ok((kind.name(), kind.version()?))).collect::<Result<_>>()?;
     let largest = args.machines.iter().max().copied();

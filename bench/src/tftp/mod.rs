@@ -1,4 +1,4 @@
-//! `xpxe-bench-tftp`: many clients fetch a file from xpxe and from other TFTP servers, in one run on one machine.
+//! Many clients fetch a file from xpxe and from other TFTP servers, in one run on one machine.
 //!
 //! | file | gives |
 //! | --- | --- |
@@ -19,7 +19,7 @@ mod kernel;
 mod outcome;
 mod packet;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,8 +31,6 @@ use bench_ebpf::{BLOCK, MOST, MOST_BLOCKS};
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
-use boot_tests::sys::restore_default_signals;
-use clap::Parser;
 
 use compare::Extent;
 use server::Kind;
@@ -40,8 +38,8 @@ use server::Kind;
 const MIB: usize = 1 << 20;
 
 /// TFTP servers under the same load, side by side.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// How many clients at once
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 512])]
     clients: Vec<u32>,
@@ -68,9 +66,8 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
-    restore_default_signals()?;
+/// Measures, and prints what was measured.
+pub(crate) fn run(args: &Args) -> Result<()> {
     let kernel_clients: Vec<u32> = args.kernel_clients.iter().copied().filter(|number| *number > 0).collect();
     if args.clients.contains(&0) || args.clients.iter().chain(&kernel_clients).any(|number| *number > MOST) {
         bail!("there must be 1 to {MOST} clients");
