@@ -8,4 +8,5 @@ pub mod host;
 pub mod http;
 pub mod images;
 pub mod io;
+pub mod power;
 pub mod store;

@@ -1,8 +1,10 @@
 //! `xpxe machines` and `xpxe status`: the registry of machines, through the running daemon.
 
 mod api;
+mod fields;
 mod manifest;
 mod names;
+mod power;
 mod show;
 
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use crate::cli::ConfigFile;
 use crate::http::machines::{Machine, Written};
 use api::Api;
 use boot_engine::registry::Spec;
+use fields::Fields;
 
 /// `xpxe machines …`
 #[derive(Debug, clap::Args)]
@@ -92,6 +95,8 @@ enum Verb {
     Maintain(Ordered),
     /// End the maintenance of a machine: it is what it was before
     Resume(Ordered),
+    /// Switch machines on or off through their BMCs, or ask whether they are on
+    Power(power::Power),
     /// Print the machines for other programs
     Export {
         #[command(flatten)]
@@ -113,6 +118,11 @@ enum Verb {
         #[command(flatten)]
         file: ConfigFile,
     },
+}
+
+/// What means this machine, though a name or a number may be another one's.
+fn by_number(machine: &Machine) -> String {
+    format!("id:{}", machine.id.unwrap_or(0))
 }
 
 /// Which machines.
@@ -143,32 +153,6 @@ struct Ordered {
     file: ConfigFile,
 }
 
-/// What is said of a machine.
-#[derive(Debug, clap::Args)]
-struct Fields {
-    /// Its name
-    #[arg(long)]
-    name: Option<String>,
-    /// Its MAC addresses
-    #[arg(long)]
-    mac: Vec<String>,
-    /// Its SMBIOS UUID
-    #[arg(long)]
-    uuid: Option<String>,
-    /// Its address
-    #[arg(long)]
-    ip: Option<String>,
-    /// Its profile
-    #[arg(long)]
-    profile: Option<String>,
-    /// Its kernel arguments
-    #[arg(long)]
-    args: Option<String>,
-    /// Labels, as KEY=VALUE; KEY= removes one
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
-}
-
 /// What export prints.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
@@ -180,35 +164,6 @@ enum Format {
     Ansible,
     /// A file for file_sd_configs
     PrometheusSd,
-}
-
-impl Fields {
-    fn put_into(self, spec: &mut Spec) -> Result<()> {
-        let Self { name, mac, uuid, ip, profile, args, labels } = self;
-        let set = |field: &mut Option<String>, value: Option<String>| {
-            if let Some(value) = value {
-                *field = Some(value).filter(|value| !value.is_empty());
-            }
-        };
-        set(&mut spec.name, name);
-        set(&mut spec.uuid, uuid);
-        set(&mut spec.ip, ip);
-        set(&mut spec.profile, profile);
-        if !mac.is_empty() {
-            spec.mac = mac;
-        }
-        if let Some(args) = args {
-            spec.args = args;
-        }
-        for label in labels {
-            match label.split_once('=') {
-                Some((key, "")) => drop(spec.labels.remove(key)),
-                Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),
-                None => bail!("{label:?} is no label; write KEY=VALUE, or KEY= to remove one"),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Selected {
@@ -274,15 +229,22 @@ impl Verb {
             }
             Self::Add { fields, file } => {
                 let mut spec = Spec::default();
-                fields.put_into(&mut spec)?;
-                let added = Api::open(&file).await?.add(spec).await?;
+                let password = fields.put_into(&mut spec)?;
+                let mut api = Api::open(&file).await?;
+                let mut added = api.add(spec).await?;
+                if let Some(password) = password {
+                    added = api.put_password(&by_number(&added), &password).await?;
+                }
                 println!("added {}, which is {}", show::called(&added), show::state(&added));
             }
             Self::Set { which, fields, version, file } => {
                 let mut api = Api::open(&file).await?;
                 let Machine { mut spec, version: read, .. } = api.show(&which).await?;
-                fields.put_into(&mut spec)?;
-                let changed = api.put(&which, Written { version: version.or(read), spec }).await?;
+                let password = fields.put_into(&mut spec)?;
+                let mut changed = api.put(&which, Written { version: version.or(read), spec }).await?;
+                if let Some(password) = password {
+                    changed = api.put_password(&by_number(&changed), &password).await?;
+                }
                 println!("changed {}: version {}", show::called(&changed), changed.version.unwrap_or(0));
             }
             Self::Delete(ordered) => return ordered.run(None).await,
@@ -294,6 +256,7 @@ impl Verb {
             Self::Reinstall(ordered) => return ordered.run(Some("reinstall")).await,
             Self::Maintain(ordered) => return ordered.run(Some("maintain")).await,
             Self::Resume(ordered) => return ordered.run(Some("resume")).await,
+            Self::Power(power) => return power.run().await,
             Self::Export { selected, format, file } => {
                 let machines = Api::open(&file).await?.list(&selected).await?;
                 print!("{}", manifest::export(&machines, format)?);
@@ -313,9 +276,13 @@ impl Ordered {
         }
         let mut api = Api::open(&file).await?;
         if which.is_empty() {
-            let found = api.list(&selected).await?;
-            // A number alone may be another machine's name.
-            which = found.iter().filter_map(|machine| Some(format!("id:{}", machine.id?))).collect();
+            which = api
+                .list(&selected)
+                .await?
+                .iter()
+                .filter(|machine| machine.id.is_some())
+                .map(by_number)
+                .collect();
         }
         let mut are_well = true;
         for which in which {
@@ -347,12 +314,13 @@ async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Res
     let list = manifest::read(path)?;
     let mut api = Api::open(file).await?;
     let (mut added, mut changed, mut unchanged, mut refused) = (0, 0, 0, 0);
-    for spec in &list.specs {
+    for (position, spec) in list.specs.iter().enumerate() {
+        let password = list.passwords.get(&position);
         let called = names::called(spec);
         let before = api.find(&called).await?;
         let spec = list.put_over(spec, before.as_ref().map(|machine| &machine.spec));
         let done = match before {
-            Some(machine) if machine.spec == spec => {
+            Some(machine) if machine.spec == spec && password.is_none() => {
                 unchanged += 1;
                 continue;
             }
@@ -363,6 +331,12 @@ async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Res
                 api.put(&called, written).await.map(|_| &mut changed)
             }
             None => api.add(spec).await.map(|_| &mut added),
+        };
+        let done = match (done, password) {
+            (Ok(count), Some(password)) if !dry_run => {
+                api.put_password(&called, password).await.map(|_| count)
+            }
+            (done, _) => done,
         };
         match done {
             Ok(count) => *count += 1,

@@ -36,6 +36,7 @@ use crate::http::{self, Certificate, Https, Listeners, Site, Tls};
 use crate::images::Images;
 use crate::io::sockets::Sockets;
 use crate::io::tftp::{self, TftpServer};
+use crate::power::Switch;
 use crate::store::{self, Store};
 use boot_engine::Engine;
 use boot_engine::boot::script::ScriptWriter;
@@ -216,6 +217,7 @@ pub async fn serve(
         scripts.clone(),
         stream.clone(),
         daemon.asks(),
+        Switch::new(&config.bmc, &config.state_dir),
     );
     delivery.spawn(keeper.run(registry_asks));
     let (reloads, requests) = mpsc::channel(REQUESTS);

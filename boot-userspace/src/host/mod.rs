@@ -11,6 +11,7 @@ pub mod memory;
 pub mod pipe;
 pub mod regular;
 pub mod reserved;
+pub mod secret;
 pub mod size;
 pub(crate) mod socket;
 pub mod vlan;

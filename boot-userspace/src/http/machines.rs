@@ -1,20 +1,25 @@
 //! `/api/v1/machines`: the registry of machines.
 
+mod power;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put as put_method};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::admin::rfc3339;
 use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View};
+use crate::host::clock;
+use crate::host::secret::Secret;
 use boot_engine::lifecycle::{Order, Past, State as Stage, Wanted};
 use boot_engine::registry::{Query, Record, Spec};
+pub use power::{Answered, Last, Power};
 
 /// The path of all machines.
 pub const MACHINES: &str = "/api/v1/machines";
@@ -22,6 +27,8 @@ pub const MACHINES: &str = "/api/v1/machines";
 pub const STATUS: &str = "/api/v1/status";
 /// Bytes of what is written of a machine.
 const LARGEST_BODY: usize = 256 << 10;
+/// Bytes of a BMC's password.
+const LONGEST_PASSWORD: usize = 1024;
 
 /// The routes. What takes long is done by `worker`, so that it does not wait in front of a packet.
 pub fn router(registry: RegistryHandle, worker: Handle) -> Router {
@@ -29,6 +36,8 @@ pub fn router(registry: RegistryHandle, worker: Handle) -> Router {
         .route(MACHINES, get(list).post(create))
         .route("/api/v1/machines/{which}", get(show).put(put).patch(patch).delete(delete))
         .route("/api/v1/machines/{which}/{order}", post(order))
+        .route("/api/v1/machines/{which}/power", post(switch))
+        .route("/api/v1/machines/{which}/bmc-password", put_method(put_password).delete(delete_password))
         .route(STATUS, get(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(Shared { registry, worker })
@@ -75,6 +84,12 @@ pub struct Status {
     pub reason: String,
     /// What it waits for.
     pub waits: String,
+    /// What is known of its power, if it has a BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
+    /// The password of its BMC is in the store.
+    #[serde(default)]
+    pub has_bmc_password: bool,
     /// Why it is not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_served: Option<String>,
@@ -90,7 +105,7 @@ impl From<&View> for Machine {
                 id: None,
                 version: None,
                 revision: None,
-                spec: spec.clone(),
+                spec: (**spec).clone(),
                 status: None,
             },
             View::Registered { record, shadowed, limit } => Self::of(record, shadowed.clone(), *limit),
@@ -100,7 +115,7 @@ impl From<&View> for Machine {
 
 impl Machine {
     fn of(record: &Record, not_served: Option<String>, limit: Option<u64>) -> Self {
-        let Record { id, version, revision, spec, intent, status } = record;
+        let Record { id, version, revision, spec, intent, status, bmc_password } = record;
         Self {
             source: "registry".to_owned(),
             id: Some(*id),
@@ -115,7 +130,9 @@ impl Machine {
                 limit,
                 overdue: status.is_overdue,
                 reason: status.reason.clone(),
-                waits: status.waits.clone(),
+                waits: status.waits_at(clock::wall().as_secs()),
+                power: spec.bmc.is_some().then(|| Power::from(&status.power)),
+                has_bmc_password: bmc_password.is_some(),
                 not_served,
                 history: status.history.clone(),
             }),
@@ -174,7 +191,7 @@ pub struct Counted {
 
 impl From<Census> for Counted {
     fn from(census: Census) -> Self {
-        let Census { states, overdue, shadowed, configured, turned_away } = census;
+        let Census { states, overdue, shadowed, configured, turned_away, power: _ } = census;
         Self { configured, states: states.into_iter().collect(), overdue, not_served: shadowed, turned_away }
     }
 }
@@ -348,6 +365,42 @@ async fn order(
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+async fn switch(
+    State(Shared { registry, .. }): Registry,
+    Path(which): Path<String>,
+    Parameters(asked): Parameters<power::Asked>,
+) -> Answer {
+    let asked = asked.read().map_err(Failed::bad)?;
+    let powered = registry.ask(|reply| RegistryAsk::Power(which, asked, reply)).await?;
+    Ok(json(StatusCode::OK, &Answered::from(powered)))
+}
+
+async fn put_password(
+    State(Shared { registry, .. }): Registry,
+    Path(which): Path<String>,
+    Parameters(Quoted { version }): Parameters<Quoted>,
+    body: Bytes,
+) -> Answer {
+    let is_fit =
+        |text: &&str| !text.is_empty() && text.len() <= LONGEST_PASSWORD && !text.contains(char::is_control);
+    // What it is says no answer.
+    let Some(text) = std::str::from_utf8(&body).ok().filter(is_fit) else {
+        return Err(Failed::bad("a password is one line of at most 1024 bytes".to_owned()));
+    };
+    let password = Some(Secret::new(text.to_owned()));
+    let view = registry.ask(|reply| RegistryAsk::Password(which, version, password, reply)).await?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
+async fn delete_password(
+    State(Shared { registry, .. }): Registry,
+    Path(which): Path<String>,
+    Parameters(Quoted { version }): Parameters<Quoted>,
+) -> Answer {
+    let view = registry.ask(|reply| RegistryAsk::Password(which, version, None, reply)).await?;
+    Ok(json(StatusCode::OK, &Machine::from(&view)))
+}
+
 async fn status(State(Shared { registry, .. }): Registry) -> Answer {
     let census = registry.ask(RegistryAsk::Count).await?;
     Ok(json(StatusCode::OK, &Counted::from(census)))
@@ -376,6 +429,7 @@ impl From<RegistryError> for Failed {
             | RegistryError::Conflict(_)
             | RegistryError::Configured(_)
             | RegistryError::Order(_) => StatusCode::CONFLICT,
+            RegistryError::Bmc(_) => StatusCode::BAD_GATEWAY,
             RegistryError::Store(_) | RegistryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         let current = match &error {

@@ -18,6 +18,7 @@ use crate::http::ConnectionStats as Connections;
 use crate::images::{Counters, Images};
 use boot_engine::events::Counts;
 use boot_engine::leases::LeaseState;
+use boot_engine::lifecycle::Act;
 use boot_engine::tftp::TftpStats;
 
 /// Where the stats come from.
@@ -100,6 +101,23 @@ fn of_machines(page: &mut Page, census: &Census) {
     for (state, count) in &census.states {
         page.sample(&[("state", state.name())], *count as u64);
     }
+    page.family(
+        "xpxe_power_commands_total",
+        "counter",
+        "Commands to BMCs by what they were and how they ended.",
+    );
+    for (act, (done, failed)) in Act::ALL.into_iter().zip(census.power.commands) {
+        page.sample(&[("command", act.name()), ("end", "done")], done);
+        page.sample(&[("command", act.name()), ("end", "failed")], failed);
+    }
+    page.family(
+        "xpxe_power_readings_total",
+        "counter",
+        "How often BMCs were asked whether their machine is on.",
+    );
+    let (read, failed) = census.power.readings;
+    page.sample(&[("end", "read")], read);
+    page.sample(&[("end", "failed")], failed);
     page.family(
         "xpxe_machines_overdue",
         "gauge",
@@ -357,6 +375,8 @@ mod tests {
             "xpxe_dhcp_answers 1",
             "xpxe_machines{state=\"ready\"} 21",
             "xpxe_machines_overdue 22",
+            "xpxe_power_commands_total{command=\"reset-bmc\",end=\"failed\"} 0",
+            "xpxe_power_readings_total{end=\"read\"} 0",
             "xpxe_http_connections 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",

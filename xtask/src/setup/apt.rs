@@ -9,8 +9,9 @@ use crate::cmd::Cmd;
 /// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
-/// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python.
-pub(super) const PROGRAMS: [&str; 35] = [
+/// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
+/// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17.
+pub(super) const PROGRAMS: [&str; 39] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -38,6 +39,10 @@ pub(super) const PROGRAMS: [&str; 35] = [
     "xz-utils",
     "libpcre2-8-0",
     "libwrap0",
+    "libopenipmi0",
+    "libpopt0",
+    "libsnmp40",
+    "libfreeipmi17",
     "python3-configobj",
     "python3-jinja2",
     "python3-jsonpatch",

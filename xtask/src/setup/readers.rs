@@ -1,5 +1,5 @@
-//! The programs that read documents in earnest, which tests try documents with: unpacked and not installed, for cloud-init's
-//! package would run when this host starts.
+//! Programs that tests try xpxe with, whose packages would run something when this host starts: unpacked and not installed.
+//! Some read documents in earnest, `ipmi_sim` is a BMC, and `ipmitool` is what xpxe speaks to BMCs with.
 
 use std::path::Path;
 
@@ -8,9 +8,11 @@ use anyhow::Result;
 use super::{apt::Apt, nginx};
 
 /// Each package with a file of its own that tests use.
-const PACKAGES: [(&str, &str); 2] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("cloud-init", "usr/lib/python3/dist-packages/cloudinit/cmd/main.py"),
     ("ignition", "usr/bin/ignition-validate"),
+    ("openipmi", "usr/bin/ipmi_sim"),
+    ("ipmitool", "usr/bin/ipmitool"),
 ];
 
 /// The packages that are not there.

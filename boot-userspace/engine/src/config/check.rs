@@ -8,7 +8,8 @@ use super::template::ReadText;
 use super::texts::Texts;
 use super::value::quoted;
 use super::{
-    address, amount, boot_file, file, group, http, images, lifecycle, machine, name, profile, subnet, value,
+    address, amount, bmc, boot_file, file, group, http, images, lifecycle, machine, name, profile, subnet,
+    value,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -45,6 +46,7 @@ pub(super) fn check(
     };
     let groups: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
     config.lifecycle = lifecycle::check(&file.lifecycle, &names, &groups, report);
+    config.bmc = bmc::check_all(file.bmc.as_ref(), report);
     let others = machine::Others {
         nets: &nets,
         profiles: &names,

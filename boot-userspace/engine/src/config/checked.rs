@@ -12,6 +12,7 @@ use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
 use super::arch::{Arch, ArchProfile};
+use super::bmc::{Bmc, PowerSettings};
 use super::documents::Documents;
 use super::http::Http;
 use super::images::Images;
@@ -71,6 +72,8 @@ pub struct Config {
     pub default: Default,
     /// `[lifecycle]`
     pub lifecycle: Lifecycle,
+    /// `[bmc]`
+    pub bmc: PowerSettings,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
     pub machines: Vec<Arc<Machine>>,
 }
@@ -104,6 +107,7 @@ impl Config {
             templates: BTreeMap::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
             lifecycle: Lifecycle::default(),
+            bmc: PowerSettings::default(),
             machines: Vec::new(),
         }
     }
@@ -423,6 +427,8 @@ pub struct Machine {
     pub boot_file: Option<String>,
     /// `options`: see [`CustomOption`]. Default: none.
     pub options: Vec<CustomOption>,
+    /// `bmc`: how it is switched on and off. Default: by nobody.
+    pub bmc: Option<Box<Bmc>>,
 }
 
 /// `relay_port`: what a relay adds to the messages of one port (DHCP option 82), each 1 to 253 bytes.

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{arch, boot_file, documents, group, http, images, lifecycle, option, relay_port};
+use super::{arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) default_profile: Text,
     pub(super) unknown: Text,
     pub(super) lifecycle: lifecycle::Written,
+    pub(super) bmc: Option<bmc::All>,
     pub(super) machines: Vec<Machine>,
     /// The file says something about interfaces, subnets or profiles, even if it could not be read.
     pub(super) has_interfaces: bool,
@@ -99,6 +100,7 @@ pub(super) struct Machine {
     pub(super) documents: documents::Written,
     pub(super) boot_file: Text,
     pub(super) options: Vec<option::Written>,
+    pub(super) bmc: Option<bmc::Written>,
 }
 
 const IPXE: [&str; 7] = ["bios", "ia32", "x64", "arm32", "arm64", "riscv64", "loongarch64"];
@@ -122,6 +124,7 @@ impl File {
             "boot_file",
             "default",
             "lifecycle",
+            "bmc",
             "machine",
         ];
         let top = Table::open(tree, place, &known, report);
@@ -150,6 +153,7 @@ impl File {
             default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
             lifecycle: lifecycle::read(&top, report),
+            bmc: bmc::read_all(&top, report),
             machines: machines(&top, report),
             has_interfaces: top.has("interface") && !top.is_empty_list("interface"),
             has_subnets: top.has("subnet") && !top.is_empty_list("subnet"),
@@ -254,6 +258,7 @@ fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
         "documents",
         "boot_file",
         "options",
+        "bmc",
     ];
     let tables = top.tables("machine", &known, report);
     let machine = |table: Table<'_>| Machine {
@@ -271,6 +276,7 @@ fn machines(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Machine> {
         documents: documents::read(&table, report),
         boot_file: table.text("boot_file", "custom.efi", report),
         options: option::read(&table, report),
+        bmc: bmc::read(&table, report),
         place: table.place,
     };
     tables.into_iter().map(machine).collect()

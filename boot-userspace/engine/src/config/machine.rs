@@ -12,7 +12,7 @@ use super::profile_names::ProfileNames;
 use super::report::{At, Place, Report, once};
 use super::subnet::Nets;
 use super::texts::Texts;
-use super::{address, bytes, documents, file, name, option, relay_port, value};
+use super::{address, bmc, bytes, documents, file, name, option, relay_port, value};
 
 /// What machines have to know about the rest of the file.
 pub(super) struct Others<'o> {
@@ -107,5 +107,6 @@ fn machine<'f>(
     let args = args.unwrap_or_default();
     let documents = documents::check(&from.documents, texts, report);
     let documents = (!documents.is_empty()).then(|| Box::new(documents));
-    Machine { macs, uuid, relay_port, name, ip, profile, args, documents, labels, boot_file, options }
+    let bmc = from.bmc.as_ref().map(|bmc| Box::new(bmc::check(bmc, report)));
+    Machine { macs, uuid, relay_port, name, ip, profile, args, documents, labels, boot_file, options, bmc }
 }

@@ -1,5 +1,6 @@
 //! Several files as one: what each says is added to what those before it say.
 
+use super::bmc;
 use super::file::File;
 use super::report::{Report, one, one_list, twice};
 
@@ -10,6 +11,7 @@ impl File {
         self.http.add(more.http, report);
         self.images.add(more.images, report);
         self.lifecycle.add(more.lifecycle, report);
+        bmc::add(&mut self.bmc, more.bmc, report);
         one(&mut self.state_dir, more.state_dir, report);
         one(&mut self.boot_dir, more.boot_dir, report);
         one(&mut self.pin_dir, more.pin_dir, report);

@@ -9,6 +9,7 @@
 mod address;
 mod amount;
 mod arch;
+mod bmc;
 mod boot_file;
 mod bytes;
 mod check;
@@ -54,6 +55,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use arch::{Arch, ArchProfile};
+pub use bmc::{Bmc, BmcDriver, PowerSettings, RegisteredBmc};
 pub use bytes::uuid as parse_uuid;
 pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
 pub use checked::{

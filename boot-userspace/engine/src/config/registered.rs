@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bmc::RegisteredBmc;
 use super::checked::{Config, Machine, RelayPort};
 use super::{address, bytes, name, value};
 
@@ -24,6 +25,8 @@ pub struct Registered {
     pub args: String,
     /// As `labels`.
     pub labels: BTreeMap<String, String>,
+    /// As `bmc`.
+    pub bmc: Option<RegisteredBmc>,
 }
 
 impl Registered {
@@ -84,6 +87,7 @@ impl Registered {
                 said(&format!("labels.{key}"), why);
             }
         }
+        machine.bmc = self.bmc.as_ref().map(|bmc| Box::new(bmc.check(&mut said)));
         if self.macs.is_empty() && self.uuid.is_none() && self.relay_port.is_none() {
             said(
                 "mac",
@@ -107,6 +111,7 @@ impl From<&Machine> for Registered {
             profile: machine.profile.clone(),
             args: machine.args.clone(),
             labels: machine.labels.clone(),
+            bmc: machine.bmc.as_deref().map(RegisteredBmc::from),
         }
     }
 }

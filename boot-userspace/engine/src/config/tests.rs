@@ -196,6 +196,7 @@ fn the_example_of_the_design() {
         labels: [("role".to_owned(), "worker".to_owned())].into(),
         boot_file: None,
         options: Vec::new(),
+        bmc: None,
     };
     assert_eq!(config.machines, [std::sync::Arc::new(machine)]);
     assert_eq!(good(&EXAMPLE.replace('\n', "\r\n")), config);

@@ -76,6 +76,8 @@ kinds! {
     State "state"
     /// A machine of the registry is in its state for too long.
     Overdue "overdue"
+    /// A command to a BMC has ended.
+    Power "power"
     /// An image of the content store.
     Image "image"
     /// An operator took an address.

@@ -15,7 +15,7 @@ use super::files::{Document, Http, PhoneHome, Script, Tftp, Unheard};
 use super::images::Image;
 use crate::leases::pool::Pool;
 use crate::leases::state::HoldCause;
-use crate::lifecycle::{Past, State};
+use crate::lifecycle::{Done, Past, State};
 
 /// One step of a boot, or what keeps machines from booting.
 #[derive(Clone, Debug)]
@@ -133,6 +133,8 @@ pub enum Step {
         /// What it waits for.
         waits: Box<str>,
     },
+    /// A command to a machine's BMC has ended.
+    Power(Box<Done>),
     /// An operator took a machine's address.
     LeaseDeleted {
         /// The address.
@@ -179,6 +181,7 @@ impl Step {
             Self::Flood { .. } => Kind::Flood,
             Self::BecameState(_) => Kind::State,
             Self::Overdue { .. } => Kind::Overdue,
+            Self::Power(_) => Kind::Power,
             Self::LeaseDeleted { .. } => Kind::Delete,
             Self::LeasesImported(_) => Kind::Import,
         }

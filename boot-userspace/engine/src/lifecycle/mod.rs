@@ -10,6 +10,9 @@ mod history;
 mod intent;
 mod next;
 mod orders;
+mod power;
+#[cfg(test)]
+mod power_tests;
 mod state;
 mod status;
 #[cfg(test)]
@@ -19,5 +22,6 @@ pub use history::{MOST_KEPT, Past};
 pub use intent::{Intent, Wanted};
 pub use next::{Next, Rules, Stepped, next, step};
 pub use orders::{Order, OrderError};
+pub use power::{Act, Blindness, Done, Power};
 pub use state::State;
 pub use status::{Observed, Status};

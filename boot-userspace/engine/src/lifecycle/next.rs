@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use super::history::Past;
 use super::intent::{Intent, Wanted};
+use super::power::{Act, Need};
 use super::state::State;
 use super::status::{Observed, Status};
 
-/// How often a machine is switched on or off before that has failed.
-const MOST_TRIES: u32 = 3;
-/// Seconds between two of these tries.
-const PAUSE: u64 = 60;
 /// More changes at once than there are states would be a circle.
 const MOST_CHANGES: usize = State::ALL.len();
 
@@ -23,6 +20,10 @@ pub struct Rules {
     pub wipes: bool,
     /// For how many seconds a machine may be in a state. Where there is none: for ever.
     pub limits: BTreeMap<State, u64>,
+    /// For how many seconds the effect of a command to a BMC is awaited before the next try.
+    pub pause: u64,
+    /// After how many seconds a BMC is asked again where nothing is awaited.
+    pub poll: u64,
 }
 
 impl Rules {
@@ -38,11 +39,8 @@ impl Rules {
 pub enum Next {
     /// Nothing, until something happens. Says what.
     Wait(String),
-    /// Switch it on, from the network, or off.
-    Power {
-        /// On.
-        on: bool,
-    },
+    /// Its BMC is to be told this. Who is switched on boots from the network.
+    Act(Act),
     /// It becomes this, for this reason.
     Become(State, String),
 }
@@ -52,8 +50,8 @@ pub enum Next {
 pub struct Stepped {
     /// The changes of its state, in their order.
     pub changes: Vec<Past>,
-    /// Switch it on (true) or off: after the status is stored. It may be done twice.
-    pub power: Option<bool>,
+    /// What its BMC is to be told, after the status is stored. It may be done twice.
+    pub power: Option<Act>,
     /// It is in its state for longer than it should be, which was not said before.
     pub is_overdue: bool,
 }
@@ -68,23 +66,19 @@ pub fn step(
     now: u64,
 ) -> Stepped {
     let mut stepped = Stepped::default();
-    status.observe(observed);
+    status.power.end_pause(now);
+    status.observe(observed, rules.pause, now);
     for _ in 0..MOST_CHANGES {
         match next(rules, intent, status, now) {
             Next::Wait(why) => {
                 status.waits = why;
                 break;
             }
-            Next::Power { on } => {
-                status.tries += 1;
-                status.next_try = now + PAUSE;
-                status.waits = format!(
-                    "switched {} at try {} of {MOST_TRIES}; the BMC is asked whether it is",
-                    if on { "on" } else { "off" },
-                    status.tries
-                );
-                stepped.power = Some(on);
-                break;
+            Next::Act(act) => {
+                status.power.rungs += 1;
+                status.power.begin(act, "xpxe", now);
+                stepped.power = Some(act);
+                // What it waits for now is said by the next turn.
             }
             Next::Become(state, why) => {
                 status.become_state(state, why, by, intent, now);
@@ -193,21 +187,9 @@ fn retried(intent: &Intent, status: &Status) -> Next {
 
 /// What is to be done for a machine to be on or off. Nothing if it is, or if nobody knows.
 fn power(status: &Status, wanted: bool, now: u64) -> Option<Next> {
-    let is_on = status.is_on()?;
-    if is_on == wanted {
-        return None;
-    }
-    let (is, to_be) = if wanted { ("off", "on") } else { ("on", "off") };
-    if now < status.next_try {
-        let left = status.next_try - now;
-        return Some(Next::Wait(format!(
-            "the BMC says {is}, {} of {MOST_TRIES} tries to switch it {to_be}, next in {left} s",
-            status.tries
-        )));
-    }
-    if status.tries >= MOST_TRIES {
-        let why = format!("it cannot be switched {to_be}: the BMC says {is} after {MOST_TRIES} tries");
-        return Some(Next::Become(State::Failed, why));
-    }
-    Some(Next::Power { on: wanted })
+    Some(match status.power.next(wanted, now)? {
+        Need::Wait(why) => Next::Wait(why),
+        Need::Act(act) => Next::Act(act),
+        Need::Fail(why) => Next::Become(State::Failed, why),
+    })
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{MOST_KEPT, Past};
 use super::intent::Intent;
+use super::power::{Act, Blindness, Power};
 use super::state::State;
 
 /// What was seen of a machine.
@@ -23,6 +24,24 @@ pub enum Observed {
         on: bool,
         /// When it was read, in Unix seconds: the same reading does not count twice.
         at: u64,
+    },
+    /// Nobody knows whether it is on.
+    Blind(Blindness),
+    /// Somebody is about to tell its BMC something.
+    Command {
+        /// What.
+        act: Act,
+        /// Who.
+        by: String,
+        /// When, in Unix seconds.
+        at: u64,
+    },
+    /// Its BMC has answered the command of that time, or could not be told.
+    Answer {
+        /// When the command was given, in Unix seconds.
+        at: u64,
+        /// That it does it, or why not.
+        end: Result<(), String>,
     },
 }
 
@@ -59,15 +78,9 @@ pub struct Status {
     /// What it, or the agent, has said at the end of its work in this state.
     #[serde(default)]
     pub report: Option<Result<String, String>>,
-    /// The BMC's last two readings with their times, the later one first.
-    #[serde(default)]
-    pub power: [Option<(bool, u64)>; 2],
-    /// How often it was switched on or off in this state, to no avail.
-    #[serde(default)]
-    pub tries: u32,
-    /// Before this, in Unix seconds, it is not tried again.
-    #[serde(default)]
-    pub next_try: u64,
+    /// What is known of its power.
+    #[serde(default, rename = "bmc")]
+    pub power: Power,
     /// Whether it was said that it is in this state for longer than it should be.
     #[serde(default)]
     pub is_overdue: bool,
@@ -92,43 +105,40 @@ impl Status {
             installed: 0,
             kernel: false,
             report: None,
-            power: [None; 2],
-            tries: 0,
-            next_try: 0,
+            power: Power::default(),
             is_overdue: false,
             history: Vec::new(),
         }
     }
 
     /// Takes down what was seen. What says nothing in this state is not kept.
-    pub(super) fn observe(&mut self, observed: Observed) {
-        use State::{Accepted, Allocated, Installing, Released};
+    pub(super) fn observe(&mut self, observed: Observed, pause: u64, now: u64) {
+        use State::{Allocated, Installing};
         let is_installed = matches!(self.state, Allocated | Installing);
         match observed {
             Observed::Time => {}
-            Observed::Kernel => self.kernel |= self.state == Allocated,
+            Observed::Kernel => {
+                self.kernel |= self.state == Allocated;
+                self.power.boot &= !(self.state == Allocated || self.state.boots_agent());
+            }
             Observed::Agent(report) if self.state.boots_agent() => self.report = Some(report),
             // Whether it was seen to fetch its kernel or not: that may have gone by.
             Observed::Home(report) if is_installed => self.report = Some(report),
             Observed::Agent(_) | Observed::Home(_) => {}
-            Observed::Power { on, at } => {
-                if self.power[0].is_some_and(|(_, last)| last >= at) {
-                    return;
-                }
-                self.power = [Some((on, at)), self.power[0]];
-                // What was wanted has come about.
-                let is_wanted = matches!(self.state, Accepted | Released | Allocated | Installing) == on;
-                if is_wanted {
-                    (self.tries, self.next_try) = (0, 0);
-                }
-            }
+            Observed::Power { on, at } => self.power.reading(on, at, self.state),
+            Observed::Blind(why) => self.power.blind = Some(why),
+            Observed::Command { act, by, at } => self.power.begin(act, &by, at),
+            Observed::Answer { at, end } => self.power.end(at, end, now, pause),
         }
     }
 
-    /// Whether the machine is on, as far as the BMC is believed: after two readings that agree.
-    pub(super) fn is_on(&self) -> Option<bool> {
-        let [last, before] = self.power.map(|reading| reading.map(|(on, _)| on));
-        last.filter(|_| last == before)
+    /// What it waits for, as of a time in Unix seconds.
+    #[must_use]
+    pub fn waits_at(&self, now: u64) -> String {
+        match self.power.next_try.saturating_sub(now) {
+            0 => self.waits.clone(),
+            left => format!("{}; its BMC is told again in {left} s at the earliest", self.waits),
+        }
     }
 
     /// Becomes another state.
@@ -162,6 +172,7 @@ impl Status {
         let too_many = self.history.len().saturating_sub(MOST_KEPT);
         self.history.drain(..too_many);
         (self.state, self.since, self.reason) = (to, now, why);
-        (self.kernel, self.report, self.tries, self.next_try, self.is_overdue) = (false, None, 0, 0, false);
+        (self.kernel, self.report, self.is_overdue) = (false, None, false);
+        self.power.enter(to);
     }
 }

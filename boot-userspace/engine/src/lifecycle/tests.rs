@@ -5,7 +5,7 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 
 fn rules() -> Rules {
-    Rules { has_agent: true, wipes: true, limits: [(State::Installing, 3600)].into() }
+    Rules { has_agent: true, wipes: true, limits: [(State::Installing, 3600)].into(), pause: 60, poll: 60 }
 }
 
 fn intent(wanted: Wanted) -> Intent {
@@ -251,31 +251,6 @@ fn who_is_in_a_state_for_too_long_is_said_to_be_once() {
     let mut at =
         |after| step(&rules(), &wanted, &mut machine, Observed::Time, "xpxe", NOW + after).is_overdue;
     assert_eq!([3600, 3601, 3602].map(&mut at), [false, true, false]);
-}
-
-#[test]
-fn power_is_believed_after_two_readings_and_tried_three_times() {
-    let wanted = intent(Wanted::Run);
-    let mut machine = status(State::Allocated);
-    let mut see =
-        |observed, after| step(&rules(), &wanted, &mut machine, observed, "xpxe", NOW + after).power;
-    let off = |after| Observed::Power { on: false, at: NOW + after };
-    assert_eq!(see(off(0), 0), None, "one reading may be wrong");
-    assert_eq!(see(off(1), 1), Some(true));
-    assert_eq!(see(off(30), 30), None, "a pause");
-    assert_eq!(see(Observed::Time, 61), Some(true));
-    assert_eq!(see(Observed::Time, 121), Some(true));
-    assert_eq!(see(Observed::Time, 180), None);
-    assert!(machine.waits.contains("3 of 3 tries"), "{}", machine.waits);
-    step(&rules(), &wanted, &mut machine, Observed::Time, "xpxe", NOW + 181);
-    assert_eq!(machine.state, State::Failed);
-    assert!(machine.reason.contains("cannot be switched on"), "{}", machine.reason);
-    // Ready machines are switched off; one that has no BMC just waits.
-    let mut machine = status(State::Ready);
-    let wanted = intent(Wanted::Pool);
-    let mut see = |observed| step(&rules(), &wanted, &mut machine, observed, "xpxe", NOW).power;
-    assert_eq!(see(Observed::Time), None);
-    assert_eq!([1, 2].map(|at| see(Observed::Power { on: true, at: NOW + at })), [None, Some(false)]);
 }
 
 #[test]

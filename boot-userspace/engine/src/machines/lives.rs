@@ -1,6 +1,6 @@
 //! The machines of the registry among all machines: they have a [`Life`], and they change while others ask.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use boot_common::Mac;
@@ -74,6 +74,13 @@ impl Machines {
             life.is_some_and(|life| life.state == State::Ignored)
         };
         !state.lives.is_empty() && state.at(address.into()).is_some_and(ignored)
+    }
+
+    /// The address that a MAC has, by its lease, if nobody else has it.
+    #[must_use]
+    pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let state = self.read();
+        state.addresses.last_of(mac).filter(|address| state.addresses.at(*address) == Some(mac))
     }
 
     /// Whether there is a machine of the registry.

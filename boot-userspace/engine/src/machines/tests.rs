@@ -21,6 +21,7 @@ fn machine(name: &str) -> Machine {
         labels: std::collections::BTreeMap::new(),
         boot_file: None,
         options: Vec::new(),
+        bmc: None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::lifecycle::{Rules, State};
 use crate::machines::MachineId;
 
 pub use query::Query;
-pub use record::{Record, Spec, SwitchPort};
+pub use record::{Record, Sealed, Spec, SwitchPort};
 
 /// Whether a record's machine is served.
 #[derive(Clone, Debug, PartialEq, Eq)]

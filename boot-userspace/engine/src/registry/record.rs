@@ -1,10 +1,11 @@
 //! A machine of the registry, as it is stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Machine, Registered};
+use crate::config::{Config, Machine, Registered, RegisteredBmc};
 use crate::lifecycle::{Intent, Observed, Rules, Status, Stepped, step};
 use crate::machines::Life;
 
@@ -47,6 +48,20 @@ pub struct Spec {
     /// Its kernel arguments.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub args: String,
+    /// Its BMC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<RegisteredBmc>,
+}
+
+/// A secret, encrypted and authenticated, as hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(pub String);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
 }
 
 /// A machine of the registry.
@@ -64,13 +79,16 @@ pub struct Record {
     pub intent: Intent,
     /// Where it stands.
     pub status: Status,
+    /// The password of its BMC, encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_password: Option<Sealed>,
 }
 
 impl From<&Machine> for Spec {
     fn from(machine: &Machine) -> Self {
-        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels } = machine.into();
+        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels, bmc } = machine.into();
         let relay_port = relay_port.map(|(circuit_id, remote_id)| SwitchPort { circuit_id, remote_id });
-        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args }
+        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args, bmc }
     }
 }
 
@@ -90,6 +108,7 @@ impl Spec {
             profile: self.profile.clone(),
             args: self.args.clone(),
             labels: self.labels.clone(),
+            bmc: self.bmc.clone(),
         };
         registered.check(config)
     }
@@ -123,7 +142,7 @@ impl Record {
         let status = &self.status;
         let limit = rules.limits.get(&status.state).filter(|_| !status.is_overdue);
         let overdue = limit.map(|limit| status.since + limit + 1);
-        let again = (status.next_try > 0).then_some(status.next_try);
+        let again = status.power.due();
         overdue.into_iter().chain(again).min()
     }
 }

@@ -9,7 +9,7 @@ fn record(id: u64, name: &str, state: State) -> Record {
         ..Spec::default()
     };
     let status = Status::new(state, "a test".to_owned(), 1000);
-    Record { id, version: 1, revision: id, spec, intent: Intent::default(), status }
+    Record { id, version: 1, revision: id, spec, intent: Intent::default(), status, bmc_password: None }
 }
 
 fn entry(record: Record) -> Entry {
@@ -17,7 +17,7 @@ fn entry(record: Record) -> Entry {
 }
 
 fn rules() -> Rules {
-    Rules { has_agent: true, wipes: true, limits: [(State::Installing, 60)].into() }
+    Rules { has_agent: true, wipes: true, limits: [(State::Installing, 60)].into(), ..Rules::default() }
 }
 
 #[test]

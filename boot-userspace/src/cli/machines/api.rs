@@ -9,7 +9,7 @@ use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::{ConfigFile, configuration};
 use crate::files::percent;
 use crate::http::admin;
-use crate::http::machines::{Counted, MACHINES, Machine, Machines, Refused, STATUS, Written};
+use crate::http::machines::{Answered, Counted, MACHINES, Machine, Machines, Refused, STATUS, Written};
 use boot_engine::registry::Spec;
 
 /// How many machines are asked for at once.
@@ -77,6 +77,15 @@ impl Api {
     pub(super) async fn order(&mut self, which: &str, order: &str, reason: &str) -> Result<Machine> {
         let path = format!("{}/{order}?reason={}", one(which), percent::encode(reason));
         self.call(Method::POST, &path, String::new()).await
+    }
+
+    pub(super) async fn power(&mut self, which: &str, command: &str, boot: &str) -> Result<Answered> {
+        let path = format!("{}/power?command={command}&boot={boot}", one(which));
+        self.call(Method::POST, &path, String::new()).await
+    }
+
+    pub(super) async fn put_password(&mut self, which: &str, password: &str) -> Result<Machine> {
+        self.call(Method::PUT, &format!("{}/bmc-password", one(which)), password.to_owned()).await
     }
 
     pub(super) async fn status(&mut self) -> Result<Counted> {

@@ -1,6 +1,6 @@
 //! Lists of machines that other programs read and write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -10,15 +10,20 @@ use super::Format;
 use super::names::called;
 use super::show::state;
 use crate::http::machines::Machine;
+use boot_engine::config::RegisteredBmc;
 use boot_engine::registry::Spec;
 
 /// The first line of a CSV file.
-const HEAD: &str = "name,mac,uuid,ip,profile,labels";
+const HEAD: &str = "name,mac,uuid,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user";
+/// A column that is read and never written.
+const PASSWORD: &str = "bmc_password";
 
 /// A list of machines.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) specs: Vec<Spec>,
+    /// The passwords of their BMCs, as far as the file has them, by the position of the machine.
+    pub(super) passwords: HashMap<usize, String>,
     /// The columns that the file has, if it is CSV. JSON says all of a machine.
     columns: Option<Vec<String>>,
 }
@@ -35,7 +40,12 @@ impl List {
                 "uuid" => whole.uuid = spec.uuid.clone(),
                 "ip" => whole.ip = spec.ip.clone(),
                 "profile" => whole.profile = spec.profile.clone(),
-                _ => whole.labels = spec.labels.clone(),
+                "labels" => whole.labels = spec.labels.clone(),
+                _ => {
+                    if let Some(value) = bmc_of(spec, column) {
+                        put_bmc(&mut whole, column, value);
+                    }
+                }
             }
         }
         whole
@@ -56,22 +66,27 @@ pub(super) fn read(path: &Path) -> Result<List> {
 /// What the API lists, or only the specs of it.
 fn from_json(text: &str) -> Result<List> {
     let values: Vec<Value> = serde_json::from_str(text)?;
-    let spec = |value: Value| {
+    let (mut specs, mut passwords) = (Vec::new(), HashMap::new());
+    for (position, mut value) in values.into_iter().enumerate() {
+        let password = value.as_object_mut().and_then(|object| object.remove(PASSWORD));
+        if let Some(Value::String(password)) = password {
+            passwords.insert(position, password);
+        }
         let spec = value.get("spec").cloned().unwrap_or(value);
-        Ok(serde_json::from_value(spec)?)
-    };
-    let specs = values.into_iter().map(spec).collect::<Result<Vec<Spec>>>()?;
-    Ok(List { specs, columns: None })
+        specs.push(serde_json::from_value(spec)?);
+    }
+    Ok(List { specs, passwords, columns: None })
 }
 
 fn from_csv(text: &str) -> Result<List> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (_, head) = lines.next().context("the file is empty")?;
     let keys: Vec<&str> = head.split(',').map(str::trim).collect();
-    if let Some(unknown) = keys.iter().find(|key| !HEAD.split(',').any(|known| known == **key)) {
-        bail!("line 1: there is no column {unknown:?}; write some of {HEAD}");
+    let is_known = |key: &str| key == PASSWORD || HEAD.split(',').any(|known| known == key);
+    if let Some(unknown) = keys.iter().find(|key| !is_known(key)) {
+        bail!("line 1: there is no column {unknown:?}; write some of {HEAD},{PASSWORD}");
     }
-    let mut specs = Vec::new();
+    let (mut specs, mut passwords) = (Vec::new(), HashMap::new());
     for (number, line) in lines {
         let wrong = |what: String| anyhow!("line {}: {what}", number + 1);
         let cells = cells_of(line);
@@ -87,6 +102,8 @@ fn from_csv(text: &str) -> Result<List> {
                 "uuid" => spec.uuid = Some(cell.clone()),
                 "ip" => spec.ip = Some(cell.clone()),
                 "profile" => spec.profile = Some(cell.clone()),
+                PASSWORD => drop(passwords.insert(specs.len(), cell.clone())),
+                key if key.starts_with("bmc_") => put_bmc(&mut spec, key, Some(cell.clone())),
                 _ => {
                     for label in list() {
                         let label = label.split_once('=');
@@ -99,7 +116,30 @@ fn from_csv(text: &str) -> Result<List> {
         }
         specs.push(spec);
     }
-    Ok(List { specs, columns: Some(keys.into_iter().map(str::to_owned).collect()) })
+    Ok(List { specs, passwords, columns: Some(keys.into_iter().map(str::to_owned).collect()) })
+}
+
+/// What a machine has in a column of its BMC; nothing if that is no such column.
+fn bmc_of(spec: &Spec, column: &str) -> Option<Option<String>> {
+    let bmc = spec.bmc.clone().unwrap_or_default();
+    match column {
+        "bmc_address" => Some(bmc.address),
+        "bmc_mac" => Some(bmc.mac),
+        "bmc_driver" => Some(bmc.driver),
+        "bmc_user" => Some(bmc.user),
+        _ => None,
+    }
+}
+
+fn put_bmc(spec: &mut Spec, column: &str, value: Option<String>) {
+    let mut bmc = spec.bmc.take().unwrap_or_default();
+    match column {
+        "bmc_address" => bmc.address = value,
+        "bmc_mac" => bmc.mac = value,
+        "bmc_driver" => bmc.driver = value,
+        _ => bmc.user = value,
+    }
+    spec.bmc = Some(bmc).filter(|bmc| *bmc != RegisteredBmc::default());
 }
 
 /// Writes a list of machines.
@@ -117,6 +157,7 @@ fn csv(machines: &[Machine]) -> String {
     for Machine { spec, .. } in machines {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_default();
         let labels: Vec<String> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let bmc = |column| bmc_of(spec, column).flatten().unwrap_or_default();
         let cells = [
             or_none(&spec.name),
             spec.mac.join(";"),
@@ -124,6 +165,10 @@ fn csv(machines: &[Machine]) -> String {
             or_none(&spec.ip),
             or_none(&spec.profile),
             labels.join(";"),
+            bmc("bmc_address"),
+            bmc("bmc_mac"),
+            bmc("bmc_driver"),
+            bmc("bmc_user"),
         ];
         text += &(cells.map(|cell| quoted(&cell)).join(",") + "\n");
     }
@@ -206,6 +251,13 @@ mod tests {
             mac: vec!["52:54:00:00:00:01".to_owned(), "52:54:00:00:00:02".to_owned()],
             ip: Some("10.1.1.50".to_owned()),
             labels: labels.into(),
+            bmc: Some(RegisteredBmc {
+                address: Some("10.9.0.50".to_owned()),
+                mac: Some("52:54:00:00:09:01".to_owned()),
+                driver: Some("ipmi".to_owned()),
+                user: Some("admin".to_owned()),
+                ..RegisteredBmc::default()
+            }),
             ..Spec::default()
         };
         Machine {
@@ -247,6 +299,17 @@ mod tests {
         );
         let list = from_json("[{\"name\": \"node1\"}]").unwrap();
         assert_eq!(list.put_over(&list.specs[0], Some(&before)), list.specs[0], "JSON says all");
+    }
+
+    #[test]
+    fn passwords_of_a_list_are_read_and_belong_to_no_spec() {
+        let csv = from_csv("name,mac,bmc_address,bmc_password\nn1,,10.9.0.1,\nn2,,10.9.0.2,pa ss\n").unwrap();
+        assert_eq!(csv.passwords, [(1, "pa ss".to_owned())].into());
+        let json = from_json("[{\"name\": \"n1\", \"bmc_password\": \"pa ss\"}]").unwrap();
+        assert_eq!(json.passwords, [(0, "pa ss".to_owned())].into());
+        for list in [csv, json] {
+            assert!(!format!("{:?}", list.specs).contains("pa ss"));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Machines for people.
 
 use crate::http::admin::rfc3339;
-use crate::http::machines::{Counted, Machine};
+use crate::http::machines::{Counted, Last, Machine};
 
 /// How a machine is called.
 pub(super) fn called(machine: &Machine) -> String {
@@ -79,7 +79,25 @@ pub(super) fn whole(machine: &Machine) {
     for (key, value) in &spec.labels {
         line("label", &format!("{key} = {value}"));
     }
+    if let Some(bmc) = &spec.bmc {
+        let driver = bmc.driver.as_deref().unwrap_or("as in [bmc]");
+        let place =
+            [bmc.address.as_deref(), bmc.mac.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let user = bmc.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
+        let password = status.as_ref().is_some_and(|status| status.has_bmc_password);
+        let password = if password { ", its own password" } else { "" };
+        line("bmc", &format!("{driver} {place}{user}{password}"));
+    }
     let Some(status) = status else { return };
+    if let Some(power) = &status.power {
+        let unknown = power.unknown.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let read = power.read.map(|at| format!(", read at {}", rfc3339(at))).unwrap_or_default();
+        line("power", &format!("{}{unknown}{read}", power.is));
+        if let Some(Last { command, at, by, end, error }) = &power.last {
+            let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            line("command", &format!("{command} at {} by {by}: {end}{error}", rfc3339(*at)));
+        }
+    }
     let limit = status.limit.map(|limit| format!(", limit {limit} s")).unwrap_or_default();
     let overdue = if status.overdue { ", for too long" } else { "" };
     line("state", &format!("{} since {}{limit}{overdue}", status.state, status.since_at));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use boot_engine::config::{ImageName, Sha256Digest};
 use boot_engine::events::{BootEvent, Events, Http, Image, Machine, NoTls, Sink as _, Step};
 use boot_engine::leases::Which;
-use boot_engine::lifecycle::{Past, State};
+use boot_engine::lifecycle::{Act, Done, Past, State};
 use tokio::sync::oneshot;
 
 use boot_fixtures::message::{UNKNOWN, discover};
@@ -76,9 +76,12 @@ pub(super) fn registry() {
         let past = Past { at: 0, from, to, by: by.to_owned(), why: why.to_owned() };
         Step::BecameState(Box::new(past))
     };
+    let told = |act, end| Step::Power(Box::new(Done { act, at: 0, by: "xpxe".to_owned(), end: Some(end) }));
     for step in [
         became(State::Discovered, State::Accepted, "operator", "it was accepted"),
         became(State::Installing, State::Failed, "xpxe", "it reports: no disk"),
+        told(Act::On, Ok(())),
+        told(Act::Off, Err("10.9.0.50 answers 500 Internal Server Error to ResetType ForceOff".to_owned())),
         Step::Overdue { state: State::Installing, limit: 3600, waits: "for its report (/phone-home)".into() },
     ] {
         log::events().emit(BootEvent::new(Duration::ZERO, step).of(machine.clone()));

@@ -21,7 +21,7 @@ use boot_engine::events::{
     RefusedRequest, Script, Step, Tftp, Through, Unheard, WhyEnded,
 };
 use boot_engine::leases::Pool;
-use boot_engine::lifecycle::{Past, State};
+use boot_engine::lifecycle::{Done, Past, State};
 use boot_engine::tftp::Outcome;
 
 /// Writes an event's line.
@@ -151,6 +151,17 @@ pub(super) fn write(event: &BootEvent) {
         }
         Step::Overdue { state, limit, waits } => warn!(step, by, %mac, name, state = state.name(), limit,
             "{state} for longer than {limit} s (limits in [lifecycle]). It waits: {waits}"),
+        Step::Power(done) => {
+            let Done { act, by: who, end, .. } = &**done;
+            let act = act.name();
+            match end {
+                Some(Err(why)) => warn!(step, by, %mac, name, command = act,
+                    "its BMC has not carried out the command {act} (by {who}): {why}"),
+                _ => {
+                    info!(step, by, %mac, name, command = act, "its BMC has taken the command {act} (by {who})");
+                }
+            }
+        }
         Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),
         Step::Image(image) => write_image(step, image),

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use boot_common::Mac;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::warn;
 
-use super::{Keeper, SELF, changed_by_people};
+use super::{Keeper, OPERATOR, SELF, changed_by_people};
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};
 use boot_engine::events::{self, BootEvent, By, Sink as _, Step};
-use boot_engine::lifecycle::{Intent, Observed, Order, State, Status, Stepped};
+use boot_engine::lifecycle::{Intent, Observed, Order, Power, State, Status, Stepped};
 use boot_engine::machines::{ChangeError, Known, MachineId};
 use boot_engine::registry::{Entry, Place, Record, Spec};
-
-/// Who is behind an order through the API.
-const OPERATOR: &str = "operator";
 
 impl Keeper {
     /// A record, by `id:` with its number, or by name, MAC, UUID, or number.
@@ -47,13 +44,17 @@ impl Keeper {
 
     /// A machine of the configuration.
     pub(super) fn configured(&self, which: &str) -> Option<Spec> {
+        self.configured_machine(which).map(|machine| Spec::from(&*machine))
+    }
+
+    pub(super) fn configured_machine(&self, which: &str) -> Option<Arc<Machine>> {
         if let Some(known) = self.known(which) {
-            return known.life.is_none().then(|| Spec::from(&*known.machine));
+            return known.life.is_none().then_some(known.machine);
         }
         let is_named = |machine: &&Arc<Machine>| {
             machine.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(which))
         };
-        self.config().machines.iter().find(is_named).map(|machine| Spec::from(&**machine))
+        self.config().machines.iter().find(is_named).cloned()
     }
 
     pub(super) async fn create(&mut self, spec: Spec) -> Result<View, RegistryError> {
@@ -65,6 +66,7 @@ impl Keeper {
             spec,
             intent: Intent::default(),
             status,
+            bmc_password: None,
         };
         self.register(record).await
     }
@@ -91,7 +93,14 @@ impl Keeper {
         if entry.record.spec == spec {
             return Ok(self.view(entry));
         }
-        let record = Record { spec, ..changed_by_people(&entry.record) };
+        let is_another_bmc = spec.bmc != entry.record.spec.bmc;
+        let mut record = Record { spec, ..changed_by_people(&entry.record) };
+        if is_another_bmc {
+            // Nothing is known of it but what is still due.
+            record.status.power = Power { boot: record.status.power.boot, ..Power::default() };
+        }
+        // Nobody would find it again.
+        record.bmc_password = record.bmc_password.filter(|_| record.spec.bmc.is_some());
         let own = served(&entry.place);
         let machine = self.check(&record, own)?;
         self.commit(record, machine, &Stepped::default(), OPERATOR).await
@@ -119,6 +128,7 @@ impl Keeper {
         let id = entry.record.id;
         self.store.delete_machine(id).await?;
         self.registry.remove(id);
+        self.readings.forget(id);
         self.serve_no_longer(&entry.place).await;
         Ok(self.view(&entry))
     }
@@ -149,7 +159,7 @@ impl Keeper {
         self.commit(record, machine, &stepped, by).await.map(drop)
     }
 
-    fn current(&self, which: &str, version: Option<u64>) -> Result<&Entry, RegistryError> {
+    pub(super) fn current(&self, which: &str, version: Option<u64>) -> Result<&Entry, RegistryError> {
         let entry = self.find(which)?;
         match version {
             Some(version) if version != entry.record.version => {
@@ -183,7 +193,7 @@ impl Keeper {
     }
 
     /// Stores a record, has it served, and tells what has become of it.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         mut record: Record,
         machine: Arc<Machine>,
@@ -199,7 +209,12 @@ impl Keeper {
         let entry = Entry { record: Arc::new(record), machine, place };
         let view = self.view(&entry);
         self.tell(&entry.record, mac, stepped, by);
+        if let Some(act) = stepped.power {
+            self.command(&entry, act);
+        }
+        let id = entry.record.id;
         self.registry.put(entry, &self.rules);
+        self.plan_reading(id);
         Ok(view)
     }
 
@@ -252,9 +267,6 @@ impl Keeper {
             let limit = self.rules.limits.get(&state).copied().unwrap_or(0);
             let waits = record.status.waits.clone();
             self.events.emit(event(Step::Overdue { state, limit, waits: waits.into() }));
-        }
-        if let Some(on) = stepped.power {
-            error!(on, "{} is to be switched, and nobody does that", record.called());
         }
     }
 }

@@ -7,9 +7,11 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::changes::served;
-use super::{Keeper, SELF};
+use super::power::Readings;
+use super::{Keeper, MOST_HEARD, SELF};
 use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
+use crate::power::Switch;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Machine};
@@ -26,7 +28,7 @@ pub(in crate::daemon) async fn load(
     machines: &Machines,
     config: &Config,
 ) -> Result<Registry, StoreError> {
-    let rules = Rules::from(&config.lifecycle);
+    let rules = Rules::from(config);
     let (mut registry, names) = (Registry::default(), Names::of(config));
     for (id, record) in store.machines().await? {
         let record = match record {
@@ -84,15 +86,31 @@ impl Keeper {
         scripts: Live<ScriptWriter>,
         events: EventStream,
         asks: mpsc::Sender<Ask>,
+        switch: Switch,
     ) -> Self {
-        let rules = Rules::from(&scripts.get().planner().config().lifecycle);
-        Self { registry, store, machines, scripts, rules, events, asks, turned_away: 0 }
+        let rules = Rules::from(&**scripts.get().planner().config());
+        let (heard, hears) = mpsc::channel(MOST_HEARD);
+        Self {
+            registry,
+            store,
+            machines,
+            scripts,
+            rules,
+            events,
+            asks,
+            turned_away: 0,
+            switch,
+            readings: Readings::default(),
+            heard,
+            hears,
+        }
     }
 
     /// Another configuration: what it has goes before the registry, and what it has no longer is the registry's again.
     pub(super) async fn follow_configuration(&mut self) {
         let config = self.config();
-        self.rules = Rules::from(&config.lifecycle);
+        self.rules = Rules::from(&*config);
+        self.switch.follow(&config.bmc);
         let names = Names::of(&config);
         let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
         for id in ids {
@@ -131,5 +149,6 @@ impl Keeper {
                 warn!("{error}: the states of machines are looked at again in a second");
             }
         }
+        self.plan_readings();
     }
 }

@@ -5,6 +5,7 @@
 
 mod changes;
 mod load;
+mod power;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,11 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
+use self::power::{Heard, Readings};
 use super::request::{Ask, Census, EventStream, Page, Reader, RegistryAsk, RegistryError, View};
 use crate::host::clock;
 use crate::host::live::Live;
+use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Unknown};
@@ -36,6 +39,10 @@ const LONGEST_PAGE: usize = 1000;
 const BEHIND_FILES: u64 = 1 << 62;
 /// Who changes a machine that nobody has ordered anything of.
 const SELF: &str = "xpxe";
+/// Who is behind an order through the API.
+const OPERATOR: &str = "operator";
+/// How much of what BMCs have said may wait.
+const MOST_HEARD: usize = 1024;
 
 /// Keeps the registry.
 pub(super) struct Keeper {
@@ -49,6 +56,13 @@ pub(super) struct Keeper {
     /// Who has the tables.
     asks: mpsc::Sender<Ask>,
     turned_away: u64,
+    /// Who switches machines.
+    switch: Switch,
+    /// When which BMC is asked next.
+    readings: Readings,
+    /// Where it goes what BMCs say.
+    heard: mpsc::Sender<Heard>,
+    hears: mpsc::Receiver<Heard>,
 }
 
 impl Keeper {
@@ -58,6 +72,8 @@ impl Keeper {
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // Who reads events has each of them looked up: only where there is something to look for.
         let mut reader = None;
+        self.end_old_commands().await;
+        self.plan_readings();
         loop {
             if reader.is_none() && self.has_to_look() {
                 reader = Some(self.events.read());
@@ -68,7 +84,11 @@ impl Keeper {
                     None => return,
                 },
                 Some(event) = next(&mut reader) => self.see(&event).await,
-                _ = second.tick() => self.look_at_due().await,
+                Some(heard) = self.hears.recv() => self.hear(heard).await,
+                _ = second.tick() => {
+                    self.look_at_due().await;
+                    self.ask_due();
+                }
             }
         }
     }
@@ -100,6 +120,10 @@ impl Keeper {
             RegistryAsk::Order(which, version, order, reply) => {
                 drop(reply.send(self.order(&which, version, &order).await));
             }
+            RegistryAsk::Power(which, asked, reply) => self.power(&which, asked, reply).await,
+            RegistryAsk::Password(which, version, password, reply) => {
+                drop(reply.send(self.put_password(&which, version, password).await));
+            }
             RegistryAsk::Observed(id, observed, reply) => {
                 drop(reply.send(self.observe(id, observed, SELF).await));
             }
@@ -126,7 +150,7 @@ impl Keeper {
             if !query.labels.iter().all(has) {
                 continue;
             }
-            page.machines.push(View::Configured(Spec::from(&**machine)));
+            page.machines.push(View::Configured(Box::new(Spec::from(&**machine))));
             if page.machines.len() == most {
                 page.next = Some(position);
                 return page;
@@ -149,7 +173,7 @@ impl Keeper {
             Ok(entry) => Ok(self.view(entry)),
             Err(RegistryError::Configured(_)) => {
                 let found = self.configured(which).ok_or_else(|| RegistryError::Unknown(which.to_owned()))?;
-                Ok(View::Configured(found))
+                Ok(View::Configured(Box::new(found)))
             }
             Err(error) => Err(error),
         }
@@ -172,6 +196,7 @@ impl Keeper {
             shadowed: self.registry.after(0).filter(is_shadowed).count(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
+            power: self.switch.counts(),
         }
     }
 

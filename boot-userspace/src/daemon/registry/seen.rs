@@ -46,14 +46,17 @@ impl Keeper {
 
     /// A machine has fetched something: its kernel, perhaps.
     async fn fetched(&mut self, mac: Mac, is_it: impl Fn(&str) -> bool) {
-        let Some(life) = self.machines.life_of(mac).filter(|life| life.state == State::Allocated) else {
-            return;
-        };
+        let begins = |state: State| state == State::Allocated || state.boots_agent();
+        let Some(life) = self.machines.life_of(mac).filter(|life| begins(life.state)) else { return };
         let Some(entry) = self.registry.get(life.record) else { return };
         let config = self.config();
         let machine = &*entry.machine;
         let booting = Booting { machine: Some(machine), mac: Some(mac), ..Booting::default() };
-        let Some((_, profile)) = Choice::new(&config, &booting).profile else { return };
+        let profile = match &config.lifecycle.agent {
+            Some(agent) if life.state.boots_agent() => config.profiles.get(agent),
+            _ => Choice::new(&config, &booting).profile.map(|(_, profile)| profile),
+        };
+        let Some(profile) = profile else { return };
         if kernels(profile).any(is_it)
             && let Err(error) = self.observe(life.record, Observed::Kernel, SELF).await
         {
@@ -103,6 +106,7 @@ impl Keeper {
             spec,
             intent: Intent::default(),
             status,
+            bmc_password: None,
         };
         if let Err(error) = self.register(record).await {
             warn!("{error}: {mac} was not taken down as discovered; it will be when it asks again");

@@ -13,6 +13,8 @@ use boot_engine::lifecycle::{Order, State};
 use boot_engine::policy::{Policy, ServedLink};
 use tokio::runtime::Runtime;
 
+mod power;
+
 use super::*;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::log;
@@ -76,9 +78,10 @@ impl Rig {
             let engine = Engine::new(policy, &[], now());
             let events = log::events();
             let daemon = Daemon::new(engine, store.clone(), HashSet::new(), None, events.clone());
+            let switch = Switch::new(&config.bmc, dir);
             let scripts = Live::new(ScriptWriter::new(config).unwrap());
             let keeper =
-                Keeper::new(records, store, machines.clone(), scripts, events.clone(), daemon.asks());
+                Keeper::new(records, store, machines.clone(), scripts, events.clone(), daemon.asks(), switch);
             let (registry, asks) = RegistryHandle::new();
             tokio::spawn(daemon.run(Vec::new(), None));
             tokio::spawn(keeper.run(asks));

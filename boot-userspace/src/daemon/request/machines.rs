@@ -5,9 +5,11 @@ use std::sync::Arc;
 use boot_common::Mac;
 use tokio::sync::{mpsc, oneshot};
 
-use boot_engine::lifecycle::{Observed, Order, OrderError, State};
+use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State};
 use boot_engine::registry::{Query, Record, Spec};
 
+use crate::host::secret::Secret;
+pub use crate::power::{Boot, PowerCounts, Reading};
 use crate::store::StoreError;
 
 /// How many questions wait; more wait where they come from.
@@ -26,7 +28,7 @@ pub enum View {
         limit: Option<u64>,
     },
     /// Of the configuration: it is shown, and not changed.
-    Configured(Spec),
+    Configured(Box<Spec>),
 }
 
 /// Some of the machines.
@@ -51,6 +53,26 @@ pub struct Census {
     pub configured: usize,
     /// Unknown machines that were not taken down, because so many had been.
     pub turned_away: u64,
+    /// What was asked of BMCs.
+    pub power: PowerCounts,
+}
+
+/// What somebody wants of a machine's BMC.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerAsk {
+    /// A command; without one, whether the machine is on.
+    pub act: Option<Act>,
+    /// From where it boots the next time, if that is to be said.
+    pub boot: Option<Boot>,
+}
+
+/// What a BMC has done, or said.
+#[derive(Clone, Debug)]
+pub struct Powered {
+    /// How the machine is called.
+    pub name: String,
+    /// Whether it is on, if that was asked.
+    pub reading: Option<Reading>,
 }
 
 /// Why something is not done to a machine.
@@ -76,6 +98,9 @@ pub enum RegistryError {
     /// It cannot be ordered.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// Its BMC did not do it.
+    #[error("{0}")]
+    Bmc(String),
     /// It could not be stored, and nothing was changed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,6 +127,10 @@ pub enum RegistryAsk {
     Delete(String, Option<u64>, Reply<View>),
     /// Order something of one.
     Order(String, Option<u64>, Order, Reply<View>),
+    /// Have a machine switched, or ask whether it is on.
+    Power(String, PowerAsk, Reply<Powered>),
+    /// Change the password of a machine's BMC. With a version: only if it still has that.
+    Password(String, Option<u64>, Option<Secret>, Reply<View>),
     /// Something was seen of a machine, by its number.
     Observed(u64, Observed, Reply<()>),
     /// An unknown machine has asked; its UUID if it has shown one.

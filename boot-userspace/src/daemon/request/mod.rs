@@ -12,7 +12,10 @@ use tokio::sync::oneshot;
 
 pub use boots::Boots;
 pub use events::{EventStream, Reader};
-pub use machines::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, Reply, View};
+pub use machines::{
+    Boot, Census, Page, PowerAsk, PowerCounts, Powered, Reading, RegistryAsk, RegistryError, RegistryHandle,
+    Reply, View,
+};
 
 use crate::store::StoreError;
 use boot_engine::config::{Config, Machine};

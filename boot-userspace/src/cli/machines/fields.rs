@@ -1,0 +1,136 @@
+//! What may be said of a machine on the command line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use boot_engine::config::RegisteredBmc;
+use boot_engine::registry::Spec;
+
+/// What is said of a machine.
+#[derive(Debug, clap::Args)]
+pub(super) struct Fields {
+    /// Its name
+    #[arg(long)]
+    name: Option<String>,
+    /// Its MAC addresses
+    #[arg(long)]
+    mac: Vec<String>,
+    /// Its SMBIOS UUID
+    #[arg(long)]
+    uuid: Option<String>,
+    /// Its address
+    #[arg(long)]
+    ip: Option<String>,
+    /// Its profile
+    #[arg(long)]
+    profile: Option<String>,
+    /// Its kernel arguments
+    #[arg(long)]
+    args: Option<String>,
+    /// Labels, as KEY=VALUE; KEY= removes one
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    #[command(flatten)]
+    bmc: Bmc,
+}
+
+/// What is said of its BMC. What is not said is as in [bmc] of the configuration; an empty text takes it away.
+#[derive(Debug, clap::Args)]
+struct Bmc {
+    /// Where its BMC is: an address, with a port if need be, or for Redfish a URL
+    #[arg(id = "bmc-address", long = "bmc-address", value_name = "ADDRESS")]
+    address: Option<String>,
+    /// The MAC address of its BMC, whose lease says where it is
+    #[arg(id = "bmc-mac", long = "bmc-mac", value_name = "MAC")]
+    mac: Option<String>,
+    /// redfish, ipmi, wake-on-lan or command
+    #[arg(id = "bmc-driver", long = "bmc-driver", value_name = "DRIVER")]
+    driver: Option<String>,
+    /// Who xpxe is for its BMC
+    #[arg(id = "bmc-user", long = "bmc-user", value_name = "USER")]
+    user: Option<String>,
+    /// The SHA-256 digest of its BMC's certificate
+    #[arg(id = "bmc-certificate", long = "bmc-certificate", value_name = "DIGEST")]
+    certificate: Option<String>,
+    /// Take any certificate of its BMC
+    #[arg(id = "bmc-insecure", long = "bmc-insecure", value_name = "BOOL")]
+    insecure: Option<bool>,
+    /// The cipher suite of IPMI
+    #[arg(id = "bmc-cipher", long = "bmc-cipher", value_name = "NUMBER")]
+    cipher: Option<u8>,
+    /// uefi or bios
+    #[arg(long = "firmware", value_name = "KIND")]
+    firmware: Option<String>,
+    /// A file whose first line is the password of its BMC (- is the standard input); it is stored encrypted
+    #[arg(id = "bmc-password-file", long = "bmc-password-file", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Bmc {
+    fn put_into(self, spec: &mut Spec) -> Result<Option<String>> {
+        let Self { address, mac, driver, user, certificate, insecure, cipher, firmware, password_file } =
+            self;
+        let mut bmc = spec.bmc.clone().unwrap_or_default();
+        let set = |field: &mut Option<String>, value: Option<String>| {
+            if let Some(value) = value {
+                *field = Some(value).filter(|value| !value.is_empty());
+            }
+        };
+        set(&mut bmc.address, address);
+        set(&mut bmc.mac, mac);
+        set(&mut bmc.driver, driver);
+        set(&mut bmc.user, user);
+        set(&mut bmc.certificate, certificate);
+        set(&mut bmc.firmware, firmware);
+        bmc.insecure = insecure.or(bmc.insecure);
+        bmc.cipher = cipher.or(bmc.cipher);
+        spec.bmc = Some(bmc).filter(|bmc| *bmc != RegisteredBmc::default());
+        password_file.map(|file| first_line(&file)).transpose()
+    }
+}
+
+/// A password never is an argument: everybody on this host sees those.
+fn first_line(file: &Path) -> Result<String> {
+    let text = if file.as_os_str() == "-" {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        line
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => bail!("the first line of {} is empty, and it is to be the password", file.display()),
+    }
+}
+
+impl Fields {
+    /// Changes what is said of a machine. Gives the password of its BMC, which is no part of that.
+    pub(super) fn put_into(self, spec: &mut Spec) -> Result<Option<String>> {
+        let Self { name, mac, uuid, ip, profile, args, labels, bmc } = self;
+        let set = |field: &mut Option<String>, value: Option<String>| {
+            if let Some(value) = value {
+                *field = Some(value).filter(|value| !value.is_empty());
+            }
+        };
+        set(&mut spec.name, name);
+        set(&mut spec.uuid, uuid);
+        set(&mut spec.ip, ip);
+        set(&mut spec.profile, profile);
+        if !mac.is_empty() {
+            spec.mac = mac;
+        }
+        if let Some(args) = args {
+            spec.args = args;
+        }
+        for label in labels {
+            match label.split_once('=') {
+                Some((key, "")) => drop(spec.labels.remove(key)),
+                Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),
+                None => bail!("{label:?} is no label; write KEY=VALUE, or KEY= to remove one"),
+            }
+        }
+        bmc.put_into(spec)
+    }
+}
