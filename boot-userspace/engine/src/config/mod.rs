@@ -8,6 +8,7 @@
 
 mod address;
 mod amount;
+mod api;
 mod arch;
 mod boot_file;
 mod bytes;
@@ -53,6 +54,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use api::Api;
 pub use arch::{Arch, ArchProfile};
 pub use bytes::uuid as parse_uuid;
 pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
