@@ -18,6 +18,7 @@
 //! | [`reference`](mod@reference) | a common boot server: dnsmasq and a plain HTTP server |
 //! | [`boots`] | machines from power-on to their operating system's report |
 //! | [`daemon`] | xpxe itself |
+//! | [`browser`] | a browser that shows pages of xpxe |
 //! | [`settings`] | xpxe's configuration |
 //! | [`place`] | a rack with the usual settings, for tests without firmware |
 //! | [`dhcp_client`] | a DHCP client made of single frames |
@@ -37,6 +38,7 @@
 
 pub mod bmc;
 pub mod boots;
+pub mod browser;
 pub mod certificates;
 pub mod daemon;
 pub mod dhcp_client;

@@ -2,6 +2,7 @@
 
 mod apt;
 mod bpf_linker;
+mod browser;
 mod cargo_deny;
 mod firmware;
 mod guest;
@@ -66,7 +67,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -120,6 +121,18 @@ const STEPS: [Step; 12] = [
         why: "tests try documents with them",
         missing: |machine| Ok(readers::missing(&machine.ws.readers())),
         install: |machine, packages| readers::install(&machine.ws.readers(), &machine.apt, packages),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests look at the dashboard with it",
+        missing: |_| apt::missing(&browser::PACKAGES.map(String::from)),
+        install: |machine, packages| machine.apt.install(packages),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests examine the dashboard with it",
+        missing: |machine| Ok(browser::missing_axe(&machine.ws.readers())),
+        install: |machine, _| browser::install_axe(&machine.ws.readers()),
     },
     Step {
         scope: Scope::Demo,

@@ -39,12 +39,13 @@ impl Check {
         errors.extend(configuration::exposed(&config, own_file));
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
-        let mut shown = None;
-        if let Some(settings) = config.http.tls.as_ref().filter(|_| !self.no_files) {
+        let mut shown = Vec::new();
+        let tls = config.http.tls.iter().chain(config.api.iter().filter_map(|api| api.tls.as_ref()));
+        for settings in tls.filter(|_| !self.no_files) {
             match Certificate::read(settings) {
                 Ok(certificate) => {
                     warnings.extend(certificate.warnings());
-                    shown = Some(certificate.says());
+                    shown.push(certificate.says());
                 }
                 Err(wrong) => errors.push(wrong.to_string()),
             }

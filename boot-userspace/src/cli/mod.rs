@@ -14,6 +14,7 @@ pub mod leases;
 mod machines;
 mod reload;
 pub mod serve;
+mod tokens;
 mod trial;
 mod why;
 
@@ -70,6 +71,8 @@ enum Verb {
     Leases(leases::Leases),
     /// Show, add, change and order machines: accept, ignore, allocate, release, wipe, reinstall
     Machines(machines::Machines),
+    /// Make, list and revoke the tokens of the API and the dashboard ([api] in the configuration)
+    Tokens(tokens::Tokens),
     /// Say how many machines there are in which state
     Status(machines::Status),
     /// Keeps kernels and initrds of upstreams here, verified
@@ -111,6 +114,7 @@ impl Cli {
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
             Verb::Machines(machines) => machines.run(),
+            Verb::Tokens(tokens) => tokens.run(),
             Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),
             Verb::Import(import) => import.run(),

@@ -10,6 +10,7 @@ mod fast_path;
 mod golden;
 mod limit;
 mod link_monitor;
+mod listening;
 pub mod log;
 pub mod misfits;
 mod notify;

@@ -1,12 +1,10 @@
 //! Puts the parts together and runs them.
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Result, bail};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -18,6 +16,7 @@ use super::event_loop::Daemon;
 use super::fast_path::{Started, attach, start_fast_path};
 use super::limit::Limit;
 use super::link_monitor::{LinkMonitor, Monitored};
+use super::listening::{ApiSocket, HTTP, HTTPS, cannot_listen};
 use super::misfits::{Misfits, misfits};
 use super::reload::{Load, REQUESTS, Reloader};
 use super::request::{Boots, RegistryHandle};
@@ -87,6 +86,7 @@ pub async fn serve(
             http::reserve(settings.listen).map_err(|error| cannot_listen(HTTPS, settings.listen, error))?;
         tls = Some((socket, Tls::new(settings, certificate)));
     }
+    let api = config.api.as_ref().map(ApiSocket::reserve).transpose()?;
     // Another server is named before anything is changed. The ports themselves are for those who can answer at once.
     let mut beside = HashSet::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
@@ -156,6 +156,7 @@ pub async fn serve(
         };
         Listeners { http: listen(http_socket, HTTP, config.http.listen)?, https }
     };
+    let api = api.map(|api| api.listen(delivery)).transpose()?;
     let mut sockets = Vec::new();
     for (interface, link) in config.interfaces.iter().zip(&links) {
         if interface.dhcp != DhcpRole::Off {
@@ -267,9 +268,10 @@ pub async fn serve(
         registry: registry.clone(),
         boots: boots.clone(),
     };
-    let routes = http::router(site).merge(http::metrics::router(sources));
+    let metrics = http::metrics::router(sources);
+    let routes = http::router(site).merge(metrics.clone());
     let settings = config.http.clone();
-    let served = Arc::clone(&connections);
+    let (served, api_events) = (Arc::clone(&connections), Arc::clone(&sink));
     let http = delivery.spawn(async move { http::serve(listeners, routes, &settings, served, sink).await });
     let history = http::boots::History {
         boots,
@@ -277,12 +279,19 @@ pub async fn serve(
         machines: known,
         scripts: live_scripts,
         worker: delivery.clone(),
+        wall: http::boots::Wall::default(),
     };
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
         .merge(http::machines::router(registry, delivery.clone()))
         .merge(http::boots::router(history));
-    tokio::spawn(http::admin::serve(admin, routes));
+    let api_tokens = http::api::Tokens::open(&config.state_dir);
+    if let (Some(api), Some(settings)) = (api, &config.api) {
+        let guard = http::api::Guard::new(api_tokens.clone(), settings.public_read);
+        let router = http::api::router(routes.clone().merge(metrics), guard);
+        delivery.spawn(http::api::serve(api.listener, api.tls, router, api_events));
+    }
+    tokio::spawn(http::admin::serve(admin, routes.merge(http::api::tokens_router(api_tokens))));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();
@@ -319,23 +328,13 @@ fn say_ports(config: &Config) {
         info!(interface = name, "{name}: {dhcp}, files by TFTP on UDP port 69");
     }
     info!("scripts and files by HTTP on {}", config.http.listen);
+    if let Some(api) = &config.api {
+        let scheme = if api.tls.is_some() { "https" } else { "http" };
+        info!("the dashboard and the API on {scheme}://{}/ui/", api.listen);
+    }
     if let Some(tls) = &config.http.tls {
         info!("scripts and files by HTTPS on {}", tls.listen);
     }
-}
-
-/// What listens, and the key that says where.
-type Listening = (&'static str, &'static str);
-const HTTP: Listening = ("HTTP", "listen in [http]");
-const HTTPS: Listening = ("HTTPS", "listen of tls in [http]");
-
-fn cannot_listen((what, key): Listening, address: SocketAddr, error: io::Error) -> Error {
-    let remedy = match error.kind() {
-        ErrorKind::AddrInUse => "stop what does, or",
-        ErrorKind::AddrNotAvailable => "this host has no such address; give it to an interface, or",
-        _ => "mend the cause, or",
-    };
-    Error::new(error).context(format!("{what} cannot listen on {address}: {remedy} set {key}"))
 }
 
 /// Keeps the log within its limit from now on.
@@ -345,24 +344,5 @@ async fn keep_short(limit: Limit) {
     loop {
         second.tick().await;
         limit.next_second();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn why_http_cannot_listen_has_its_own_remedy() {
-        let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = holder.local_addr().unwrap();
-        // A network of documentation (RFC 5737): no host has its addresses.
-        let nowhere = SocketAddr::from(([192, 0, 2, 1], 0));
-        for (address, remedy) in [(taken, "stop what does"), (nowhere, "this host has no such address")] {
-            let error = http::reserve(address).err().unwrap();
-            let said = format!("{:#}", cannot_listen(HTTP, address, error));
-            assert!(said.contains(&address.to_string()) && said.contains(remedy), "{said}");
-            assert_eq!(said.contains("stop what does"), address == taken, "{said}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod follow;
 mod shown;
+mod wall;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use boot_engine::machines::{Known, Machines};
 
 pub use follow::Line;
 pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownStep, ShownVerdict};
+pub use wall::{FirstWindow, ShownWall, Tile, Wall};
 
 /// The path of all boots.
 pub const BOOTS: &str = "/api/v1/boots";
@@ -36,6 +38,8 @@ pub const BOOTS: &str = "/api/v1/boots";
 pub const WHY: &str = "/api/v1/why";
 /// The path of events as they come.
 pub const EVENTS: &str = "/api/v1/events";
+/// The path of the wall.
+pub const WALL: &str = "/api/v1/wall";
 /// The boots of how many machines are copied at once.
 const AT_ONCE: usize = 1000;
 
@@ -52,6 +56,8 @@ pub struct History {
     pub scripts: Live<ScriptWriter>,
     /// Where it is worked: what takes long must not wait in front of a packet.
     pub worker: Handle,
+    /// The wall as it was made last.
+    pub wall: Wall,
 }
 
 /// The routes.
@@ -62,6 +68,7 @@ pub fn router(history: History) -> Router {
         .route(WHY, get(why_all))
         .route("/api/v1/why/{which}", get(why))
         .route(EVENTS, get(follow::follow))
+        .route(WALL, get(wall::wall))
         .with_state(Arc::new(history))
 }
 

@@ -8,6 +8,7 @@ pub struct ConnectionStats {
     pub(super) open: AtomicU64,
     pub(super) crowded_out: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) bytes: AtomicU64,
     stops: AtomicBool,
 }
 
@@ -22,6 +23,12 @@ impl ConnectionStats {
     #[must_use]
     pub fn crowded_out(&self) -> u64 {
         self.crowded_out.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes were sent, encrypted ones as they are on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// From now on connections end because the daemon does.

@@ -110,6 +110,18 @@ impl Connections {
         }
     }
 
+    /// Those of a listener that only people use, and so many of each of their addresses.
+    pub(super) fn of_few(
+        listener: TcpListener,
+        total: usize,
+        per_source: usize,
+        stats: Arc<ConnectionStats>,
+    ) -> Self {
+        let crowd = Mutex::new(Crowd::new(Limits { total, per_source }));
+        let shared = Shared { crowd, room: Notify::new(), stats };
+        Self { listener, shared: Arc::new(shared), trusted: Vec::new(), told: [None; 2] }
+    }
+
     /// Those of another listener, which have their place among the same.
     pub(super) fn beside(&self, listener: TcpListener) -> Self {
         Self { listener, shared: Arc::clone(&self.shared), trusted: self.trusted.clone(), told: [None; 2] }
@@ -308,6 +320,7 @@ impl Connection {
         if let Poll::Ready(written) = &result {
             let written = written.as_ref().map_or(0, |written| *written);
             self.farewell = self.farewell.map(|_| written);
+            self.place.shared.stats.bytes.fetch_add(written as u64, Ordering::Relaxed);
             self.place.shared.crowd().touch(self.place.ticket, Instant::now());
         }
         self.watch(result, context)

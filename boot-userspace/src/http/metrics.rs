@@ -209,6 +209,8 @@ fn of_http(page: &mut Page, http: &Connections) {
         "HTTP connections that were refused because their address had too many.",
     );
     page.sample(&[], http.refused());
+    page.family("xpxe_http_bytes_total", "counter", "Bytes sent over HTTP, headers and TLS among them.");
+    page.sample(&[], http.bytes());
 }
 
 fn of_images(page: &mut Page, images: &Counters) {
@@ -378,6 +380,7 @@ mod tests {
             "xpxe_power_commands_total{command=\"reset-bmc\",end=\"failed\"} 0",
             "xpxe_power_readings_total{end=\"read\"} 0",
             "xpxe_http_connections 0",
+            "xpxe_http_bytes_total 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",
             "xpxe_document_tokens_dropped_total 0",

@@ -22,6 +22,7 @@ use boot_engine::events::{self, BootEvent, Events, Machine, RefusedRequest, Step
 use boot_engine::machines::Machines;
 
 pub mod admin;
+pub mod api;
 mod body;
 pub mod boot;
 pub mod boots;
@@ -29,6 +30,7 @@ mod conditions;
 mod connection_stats;
 mod connections;
 mod crowd;
+mod dashboard;
 mod date;
 mod delivery;
 mod documents;
@@ -156,11 +158,16 @@ pub async fn serve(
     events: Events,
 ) {
     let Listeners { http, https } = listeners.into();
-    let mut connections = Connections::new(http, settings, stats);
+    let connections = Connections::new(http, settings, stats);
     if let Some(Https { listener, tls, events }) = https {
         tokio::spawn(tls::serve(connections.beside(listener), router.clone(), tls.clone(), events));
         tokio::spawn(tls.follow());
     }
+    serve_plainly(connections, router, events).await;
+}
+
+/// Serves those who do not encrypt, for ever.
+async fn serve_plainly(mut connections: Connections, router: Router, events: Events) {
     loop {
         let (connection, client) = connections.accept().await;
         let client = canonical(client);

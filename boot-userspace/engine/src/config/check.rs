@@ -8,8 +8,8 @@ use super::template::ReadText;
 use super::texts::Texts;
 use super::value::quoted;
 use super::{
-    address, amount, bmc, boot_file, file, group, http, images, lifecycle, machine, name, profile, subnet,
-    value,
+    address, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name, profile,
+    subnet, value,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -25,6 +25,9 @@ pub(super) fn check(
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }
     config.http = http::check(&file.http, report);
+    let listens: Vec<_> =
+        std::iter::once(config.http.listen).chain(config.http.tls.as_ref().map(|tls| tls.listen)).collect();
+    config.api = api::check(&file.api, &listens, report);
     config.images = images::check(&file.images, report);
     config.tftp = tftp(file, config.tftp, report);
     for (kind, path) in &file.ipxe {

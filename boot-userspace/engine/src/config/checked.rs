@@ -11,6 +11,7 @@ use boot_common::class::{Firmware, Stage};
 use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
+use super::api::Api;
 use super::arch::{Arch, ArchProfile};
 use super::bmc::{Bmc, PowerSettings};
 use super::documents::Documents;
@@ -47,6 +48,8 @@ pub struct Config {
     pub fast_path_memory: u64,
     /// `[http]`
     pub http: Http,
+    /// `[api]`. Default: none, the API is on the Unix socket only.
+    pub api: Option<Api>,
     /// `[images]`
     pub images: Images,
     /// `[tftp]`
@@ -92,6 +95,7 @@ impl Config {
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
             http: Http::default(),
+            api: None,
             images: Images::default(),
             tftp: Tftp {
                 windowsize: DEFAULT_WINDOWSIZE,

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port};
+use super::{api, arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port};
 
 type Text = Option<At<String>>;
 
@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) windowsize: Option<At<u32>>,
     pub(super) single_port: Option<At<bool>>,
     pub(super) http: http::Written,
+    pub(super) api: api::Written,
     pub(super) images: images::Written,
     pub(super) clients: Vec<At<String>>,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
@@ -114,6 +115,7 @@ impl File {
             "pin_dir",
             "fast_path_memory",
             "http",
+            "api",
             "images",
             "tftp",
             "ipxe",
@@ -143,6 +145,7 @@ impl File {
                 .map(|tftp| tftp.one_or_more_texts("clients", "10.2.0.0/16", report))
                 .unwrap_or_default(),
             http: http::read(&top, report),
+            api: api::read(&top, report),
             images: images::read(&top, report),
             ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),
             interfaces: interfaces(&top, report),

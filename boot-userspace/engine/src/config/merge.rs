@@ -9,6 +9,7 @@ impl File {
     /// any other key may be in one file only.
     pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
         self.http.add(more.http, report);
+        self.api.add(more.api, report);
         self.images.add(more.images, report);
         self.lifecycle.add(more.lifecycle, report);
         bmc::add(&mut self.bmc, more.bmc, report);

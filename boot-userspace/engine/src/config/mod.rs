@@ -8,6 +8,7 @@
 
 mod address;
 mod amount;
+mod api;
 mod arch;
 mod bmc;
 mod boot_file;
@@ -54,6 +55,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use api::Api;
 pub use arch::{Arch, ArchProfile};
 pub use bmc::{Bmc, BmcDriver, PowerSettings, RegisteredBmc};
 pub use bytes::uuid as parse_uuid;

@@ -13,6 +13,7 @@ mod judge;
 mod loader;
 mod network;
 mod note;
+mod progress;
 mod steps;
 mod system;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use judge::{judge, never_asked};
 pub use network::{Network, OtherServer};
 pub use note::Note;
 pub(crate) use note::is_missed;
+pub use progress::Progress;
 pub use steps::{By, Given, What};
 pub use timeline::{Boot, MOST_BOOTS, MOST_MACHINES, MOST_STEPS, MOST_STEPS_IN_ALL, Timed, Timelines};
 pub use verdict::{Evidence, Sure, Verdict};

@@ -31,7 +31,8 @@ pub fn live(running: &Config, new: Config) -> Config {
         ..running.http.clone()
     };
     let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
-    Config { state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, http, tftp, ..new }
+    let api = running.api.clone();
+    Config { api, state_dir, boot_dir, pin_dir, fast_path_memory, ipxe, interfaces, http, tftp, ..new }
 }
 
 /// A listening socket stays as it is; what is shown there is replaced.
@@ -85,6 +86,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<String> {
         ("http.trusted_proxies", http.trusted_proxies != new.http.trusted_proxies),
         ("http.threads", http.threads != new.http.threads),
         ("http.tls", tls_listens(http) != tls_listens(&new.http)),
+        ("[api]", running.api != new.api),
         ("tftp.windowsize", tftp.windowsize != new.tftp.windowsize),
         ("tftp.single_port", tftp.single_port != new.tftp.single_port),
         ("ipxe", running.ipxe != new.ipxe),

@@ -1,13 +1,14 @@
-//! Events as they come: one JSON object a line, until the client leaves. Empty lines are signs of life.
+//! Events as they come, until the client leaves: one JSON object a line, or server-sent events for who accepts those.
+//! Empty lines are signs of life.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{ConnectInfo, Extension, Query, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
@@ -19,16 +20,22 @@ use super::shown::word;
 use super::{Failed, History, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
-use boot_engine::diagnosis::Note;
+use crate::http::Ends;
+use boot_engine::diagnosis::{Note, Progress};
 use boot_engine::events::BootEvent;
 
 /// How many clients follow at once: each has every event copied for it.
 const MOST: usize = 16;
+/// How many of them over the network: the others are for the command line.
+const MOST_BY_NETWORK: usize = 12;
 /// How many bytes wait for a client that reads slowly; then it misses events.
 const WAITING: usize = 256 << 10;
 
 /// How often a client gets an empty line.
 const ALIVE: Duration = Duration::from_secs(5);
+
+/// The type of server-sent events.
+const SERVER_SENT: &str = "text/event-stream";
 
 static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -49,6 +56,9 @@ pub struct Line {
     pub step: String,
     /// What happened, in words; none for events that are of no machine's boot: the log has those.
     pub says: Option<String>,
+    /// How far the boot has come, as this step shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// `?machine=WHICH&label=KEY=VALUE`
@@ -58,7 +68,41 @@ pub(super) struct Wanted {
     label: Option<String>,
 }
 
-pub(super) async fn follow(State(history): Shared, Query(wanted): Query<Wanted>) -> Result<Response, Failed> {
+/// Whose events somebody wants.
+struct Filter {
+    mac: Option<Mac>,
+    label: Option<(String, String)>,
+}
+
+/// How events are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Lines,
+    ServerSent,
+}
+
+impl Form {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Lines => "application/x-ndjson",
+            Self::ServerSent => SERVER_SENT,
+        }
+    }
+
+    fn write(self, line: &str) -> String {
+        match self {
+            Self::Lines => format!("{line}\n"),
+            Self::ServerSent => format!("data: {line}\n\n"),
+        }
+    }
+}
+
+pub(super) async fn follow(
+    State(history): Shared,
+    Query(wanted): Query<Wanted>,
+    from: Option<Extension<ConnectInfo<Ends>>>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
     let bad = |message: &str| Failed(StatusCode::BAD_REQUEST, message.to_owned());
     let label = match &wanted.label {
         None => None,
@@ -76,19 +120,22 @@ pub(super) async fn follow(State(history): Shared, Query(wanted): Query<Wanted>)
             }
         }),
     };
-    let Some(place) = Place::take() else {
-        let message = format!("{MOST} clients follow events already: end one of them");
+    let most = if from.is_some() { MOST_BY_NETWORK } else { MOST };
+    let Some(place) = Place::take(most) else {
+        let message = format!("{most} clients follow events already: end one of them");
         return Err(Failed(StatusCode::SERVICE_UNAVAILABLE, message));
     };
     let (to, from) = tokio::io::duplex(WAITING);
+    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    let form = if accepts.contains(SERVER_SENT) { Form::ServerSent } else { Form::Lines };
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
-        write(reader, to, &history, mac, label).await;
+        write(reader, to, &history, Filter { mac, label }, form).await;
         drop(place);
     });
     let body = Body::from_stream(ReaderStream::new(from));
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
 }
 
 impl History {
@@ -104,8 +151,8 @@ async fn write(
     mut reader: Reader,
     mut to: DuplexStream,
     history: &Arc<History>,
-    mac: Option<Mac>,
-    label: Option<(String, String)>,
+    Filter { mac, label }: Filter,
+    form: Form,
 ) {
     let mut alive = interval(ALIVE);
     loop {
@@ -130,9 +177,8 @@ async fn write(
                 continue;
             }
         }
-        let Ok(mut line) = serde_json::to_vec(&line(&event)) else { continue };
-        line.push(b'\n');
-        if to.write_all(&line).await.is_err() {
+        let Ok(line) = serde_json::to_string(&line(&event)) else { continue };
+        if to.write_all(form.write(&line).as_bytes()).await.is_err() {
             return;
         }
     }
@@ -149,6 +195,7 @@ fn line(event: &BootEvent) -> Line {
         interface: event.link.as_ref().map(|link| link.name.to_string()),
         by: note.as_ref().map_or_else(|| event.by.name().to_owned(), |note| word(&note.by)),
         step: event.step.kind().name().to_owned(),
+        progress: note.as_ref().map(|note| Progress::shown_by(&note.what)),
         says: note.map(|note| note.what.to_string()),
     }
 }
@@ -157,8 +204,8 @@ fn line(event: &BootEvent) -> Line {
 struct Place;
 
 impl Place {
-    fn take() -> Option<Self> {
-        let taken = FOLLOWERS.fetch_update(Relaxed, Relaxed, |count| (count < MOST).then_some(count + 1));
+    fn take(most: usize) -> Option<Self> {
+        let taken = FOLLOWERS.fetch_update(Relaxed, Relaxed, |count| (count < most).then_some(count + 1));
         taken.is_ok().then_some(Self)
     }
 }

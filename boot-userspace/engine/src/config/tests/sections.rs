@@ -24,6 +24,26 @@ fn directories_and_binaries() {
 }
 
 #[test]
+fn api() {
+    assert_eq!(good(BASE).api, None);
+    let api = good(&format!("{BASE}[api]\nlisten = '127.0.0.1:8081'\n")).api.unwrap();
+    assert_eq!((api.listen.port(), api.tls, api.public_read), (8081, None, false));
+    let encrypted = "[api]\nlisten = '10.1.0.2:8443'\ncertificate = '/c'\nkey = '/k'\npublic_read = true\n";
+    let api = good(&format!("{BASE}{encrypted}")).api.unwrap();
+    assert!(
+        api.public_read && api.tls.is_some_and(|tls| tls.listen.port() == 8443 && tls.key.ends_with("k"))
+    );
+    bad_after_base("[api]\n", &[(1, "api.listen", "")]);
+    bad_after_base("[api]\nlisten = '0.0.0.0:8081'\n", &[(2, "api.listen", "clear text")]);
+    bad_after_base("[api]\nlisten = '127.0.0.1:8080'\n", &[(2, "api.listen", "has a port of [http]")]);
+    bad_after_base("[api]\nlisten = '[::1]:8081'\nkey = '/k'\n", &[(1, "api", "belong together")]);
+    bad_after_base(
+        "[api]\nlisten = '127.0.0.1:8081'\ntoken = 'x'\n",
+        &[(3, "api.token", "there is no such key")],
+    );
+}
+
+#[test]
 fn http() {
     bad_after_base(
         "[http]\nlisten = \"8080\"\nadvertise = \"0.0.0.0\"\n",
