@@ -36,6 +36,7 @@
 //! outlives the test process, however it ends. Everything needs root: a test begins with
 //! [`root_or_skip`](sandbox::root_or_skip).
 
+pub mod agent;
 pub mod bmc;
 pub mod boots;
 pub mod browser;

@@ -1,7 +1,7 @@
 //! A machine with real firmware: QEMU without acceleration, its network card a tap on a segment.
 //!
 //! Every text the firmware, iPXE, the kernel and the guest write goes to the serial port and is kept with the
-//! time since power-on. The machine has no disk: it boots from the network or not at all. It dies with the
+//! time since power-on. Unless it is given a disk, it boots from the network or not at all. It dies with the
 //! [`Machine`], with the segment, and with the test process. Software emulation always: hardware acceleration
 //! is rarely there where tests run, and the times would not be comparable.
 
@@ -183,6 +183,16 @@ impl Machine {
     /// As [`Machine::power_on`], plugged into a tap of the segment that was there before it: a capture there misses
     /// nothing.
     pub fn power_on_at(segment: &Segment, tap: String, hardware: &Hardware<'_>) -> Result<Self> {
+        Self::power_on_with(segment, tap, hardware, &[])
+    }
+
+    /// The same with further devices, as QEMU's command line has them: disks, which boot behind the network.
+    pub fn power_on_with(
+        segment: &Segment,
+        tap: String,
+        hardware: &Hardware<'_>,
+        devices: &[String],
+    ) -> Result<Self> {
         let Hardware { name, mac, firmware, memory } = *hardware;
         let uuid = uuid_of(mac);
         let program = match firmware.cpu() {
@@ -200,6 +210,7 @@ impl Machine {
         let card = format!("{card},mac={mac},romfile={}", firmware.rom()?.display());
         qemu.arg("-device").arg(card);
         qemu.args(firmware.board(segment.dir(), &uuid)?);
+        qemu.args(devices);
         let qemu = segment.namespace.spawn(qemu)?;
         Ok(Self { name: name.to_owned(), mac: mac.to_owned(), uuid, tap, qemu })
     }

@@ -1,10 +1,12 @@
 //! `cargo xtask build`: the release binaries, the kernel half inside.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use crate::{
     cmd::Cmd,
-    setup::{self, Scope},
+    setup::{self, Scope, musl},
     workspace::Workspace,
 };
 
@@ -14,7 +16,19 @@ pub(crate) fn run(ws: &Workspace) -> Result<()> {
     release()
 }
 
-/// Builds the daemon, the demo and the verifier report: xpxe, xpxe-demo, xpxe-verify.
+/// Builds the daemon, the demo and the verifier report: xpxe, xpxe-demo, xpxe-verify; and the agent, which is put beside
+/// xpxe.
 pub(crate) fn release() -> Result<()> {
-    Cmd::line("cargo build --release -p boot-userspace -p boot-tests").run()
+    Cmd::line("cargo build --release -p boot-userspace -p boot-tests").run()?;
+    agent()
+}
+
+/// Static: it runs in an initrd.
+fn agent() -> Result<()> {
+    Cmd::line("cargo build --release -p boot-agent --target").arg(musl::target()).run()?;
+    let target = Workspace::enter()?.target;
+    let (built, beside) =
+        (target.join(musl::target()).join("release/xpxe-agent"), target.join("release/xpxe-agent"));
+    fs::copy(&built, &beside).with_context(|| format!("copy {} to {}", built.display(), beside.display()))?;
+    Ok(())
 }

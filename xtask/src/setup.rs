@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: installs the programs that building, showing and testing xpxe needs on a fresh Debian machine.
 
+mod agent_kernel;
 mod apt;
 mod bpf_linker;
 mod browser;
@@ -8,6 +9,7 @@ mod firmware;
 mod guest;
 pub(crate) mod kernels;
 mod machine;
+pub(crate) mod musl;
 pub(crate) mod nginx;
 mod peers;
 mod readers;
@@ -67,7 +69,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 16] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -79,6 +81,12 @@ const STEPS: [Step; 14] = [
         why: "the kernel half's own `core` is built from it",
         missing: |_| rust_src::missing(),
         install: |machine, _| rust_src::install(&machine.toolchain),
+    },
+    Step {
+        scope: Scope::Build,
+        why: "the agent is built for it: an initrd has no shared libraries",
+        missing: |_| musl::missing(),
+        install: |machine, _| musl::install(&machine.toolchain),
     },
     Step {
         scope: Scope::Build,
@@ -139,6 +147,12 @@ const STEPS: [Step; 14] = [
         why: "the firmware tests boot it",
         missing: |machine| Ok(guest::missing(&machine.ws.guest())),
         install: |machine, _| guest::install(&machine.ws.guest(), &machine.apt),
+    },
+    Step {
+        scope: Scope::Demo,
+        why: "the agent runs on it in the firmware tests",
+        missing: |machine| Ok(agent_kernel::missing(&machine.ws.guest().join("agent"))),
+        install: |machine, _| agent_kernel::install(&machine.ws.guest().join("agent"), &machine.apt),
     },
     Step {
         scope: Scope::Demo,

@@ -95,7 +95,7 @@ impl Stage {
             Self::ClippyEbpf => clippy_ebpf(ws, toolchain).run(),
             Self::Deny => deny(),
             Self::Unit => test(Cmd::line(
-                "cargo test -p boot-common -p boot-engine -p boot-fixtures -p boot-userspace -p xtask",
+                "cargo test -p boot-common -p boot-agent -p boot-agent-protocol -p boot-engine -p boot-fixtures -p boot-userspace -p xtask",
             ))
             .run(),
             Self::Build => build::release(),

@@ -39,8 +39,12 @@ impl Toolchain {
 
     /// The lock file of the standard library's source: it exists if rust-src is installed.
     pub(crate) fn rust_src() -> Result<PathBuf> {
-        let sysroot = Cmd::line("rustc --print sysroot").read()?;
-        Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock"))
+        Ok(Self::sysroot()?.join("lib/rustlib/src/rust/library/Cargo.lock"))
+    }
+
+    /// Where the toolchain is installed.
+    pub(crate) fn sysroot() -> Result<PathBuf> {
+        Ok(PathBuf::from(Cmd::line("rustc --print sysroot").read()?.trim()))
     }
 
     /// The variable by which cargo starts this host's test binaries through another program.

@@ -267,8 +267,13 @@ impl Policy {
     /// The profile that a machine boots in its state instead of its own.
     fn staged(&self, known: Option<&Known>) -> Option<&String> {
         let settings = &self.config.lifecycle;
-        match known?.life.as_ref()?.state {
+        let Known { machine, life, .. } = known?;
+        let life = life.as_ref()?;
+        match life.state {
             State::Discovered => settings.discovery.as_ref(),
+            State::Allocated | State::Installing if machine.image.is_some() && !life.is_written => {
+                settings.agent.as_ref()
+            }
             State::Accepted | State::Released if settings.wipe => settings.agent.as_ref(),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod agent;
 mod boots;
 pub mod check;
 pub mod configuration;
@@ -73,6 +74,8 @@ enum Verb {
     Machines(machines::Machines),
     /// Make, list and revoke the tokens of the API and the dashboard ([api] in the configuration)
     Tokens(tokens::Tokens),
+    /// Make the initrd of the agent that takes inventories, wipes disks and writes images
+    Agent(agent::Agent),
     /// Say how many machines there are in which state
     Status(machines::Status),
     /// Keeps kernels and initrds of upstreams here, verified
@@ -115,6 +118,7 @@ impl Cli {
             Verb::Leases(leases) => leases.run(),
             Verb::Machines(machines) => machines.run(),
             Verb::Tokens(tokens) => tokens.run(),
+            Verb::Agent(agent) => agent.run(),
             Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),
             Verb::Import(import) => import.run(),

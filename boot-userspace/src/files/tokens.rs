@@ -51,6 +51,14 @@ impl DocumentTokens {
         self.lock().check(asked, asked.server.token(), kind, clock::boot())
     }
 
+    /// Whether who asks is the agent that the token was given for.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn admit(&self, asked: &Asked) -> Result<(), NoSecret> {
+        self.lock().admit(asked, asked.server.token(), clock::boot())
+    }
+
     /// Begins to give a document.
     ///
     /// # Errors

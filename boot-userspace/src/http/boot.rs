@@ -6,6 +6,7 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use boot_agent_protocol::{Task, Then};
 use boot_common::Mac;
 
 use boot_engine::boot::Server;
@@ -55,6 +56,11 @@ pub trait Scripts {
         true
     }
 
+    /// What the agent on one machine does next.
+    fn agent_task(&self, _: &Asked) -> Task {
+        Task::End { then: Then::Reboot, why: "there is nothing to do".to_owned() }
+    }
+
     /// What one machine boots, for whatever is no script of iPXE's.
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript>;
 
@@ -85,6 +91,10 @@ impl Scripts for ScriptWriter {
 
     fn has_its_address(&self, asked: &Asked) -> bool {
         self.planner().has_its_address(asked)
+    }
+
+    fn agent_task(&self, asked: &Asked) -> Task {
+        self.planner().agent_task(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
@@ -119,6 +129,10 @@ impl Scripts for Live<ScriptWriter> {
 
     fn has_its_address(&self, asked: &Asked) -> bool {
         self.get().planner().has_its_address(asked)
+    }
+
+    fn agent_task(&self, asked: &Asked) -> Task {
+        self.get().planner().agent_task(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {

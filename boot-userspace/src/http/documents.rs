@@ -126,16 +126,8 @@ fn owe(site: &Site, asked: &Asked, kind: DocumentKind, receipts: Option<Receipts
     Ok(())
 }
 
-/// Who reports.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reporter {
-    /// The system that a machine has booted.
-    System,
-    /// The agent, which takes inventories and wipes.
-    Agent,
-}
-
-type Reported = Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>;
+/// The form of a report.
+pub(super) type Reported = Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>;
 
 /// By a form, as cloud-init's `phone_home` sends it: a machine that says nothing of a failure has none.
 pub(super) async fn phone_home_by_form(
@@ -146,7 +138,7 @@ pub(super) async fn phone_home_by_form(
     form: Reported,
 ) -> Response {
     match form {
-        Ok(Form(form)) => report(Reporter::System, &site, ends.0, &uri, &headers, form).await,
+        Ok(Form(form)) => report(&site, ends.0, &uri, &headers, form).await,
         Err(error) => error.into_response(),
     }
 }
@@ -157,48 +149,52 @@ pub(super) async fn phone_home(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    report(Reporter::System, &site, ends.0, &uri, &headers, Vec::new()).await
+    report(&site, ends.0, &uri, &headers, Vec::new()).await
 }
 
-pub(super) async fn agent_report_by_form(
-    site: State<Site>,
-    ends: ConnectInfo<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
-    form: Reported,
-) -> Response {
-    match form {
-        Ok(Form(form)) => report(Reporter::Agent, &site, ends.0, &uri, &headers, form).await,
-        Err(error) => error.into_response(),
+/// What a report says, from its URL and its form.
+pub(super) struct Pairs(Vec<(String, String)>);
+
+pub(super) fn read_report(uri: &Uri, form: Vec<(String, String)>) -> Pairs {
+    let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+    pairs.extend(form);
+    Pairs(pairs)
+}
+
+impl Pairs {
+    /// The first value of this name that is not empty.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(key, value)| key == name && !value.is_empty())?;
+        Some(value)
+    }
+
+    /// How it went.
+    pub(super) fn end(&self) -> Result<PhoneHome, (StatusCode, &'static str)> {
+        let text = self.value("text").map(Cow::Borrowed).or_else(|| {
+            let instance = self.value("instance_id")?;
+            let name = self.value("fqdn").or(self.value("hostname")).unwrap_or("no host name");
+            Some(Cow::Owned(format!("instance {instance}, {name}")))
+        });
+        let text = readable(&text.unwrap_or_default());
+        match self.value("status") {
+            None | Some("success") => Ok(PhoneHome::Success(text)),
+            Some("failure") => Ok(PhoneHome::Failure(text)),
+            Some(_) => Err((StatusCode::BAD_REQUEST, "status is success or failure\n")),
+        }
     }
 }
 
-pub(super) async fn agent_report(
-    site: State<Site>,
-    ends: ConnectInfo<Ends>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    report(Reporter::Agent, &site, ends.0, &uri, &headers, Vec::new()).await
-}
-
 async fn report(
-    from: Reporter,
     site: &Site,
     ends: Ends,
     uri: &Uri,
     headers: &HeaderMap,
     form: Vec<(String, String)>,
 ) -> Response {
-    let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
-    pairs.extend(form);
-    let value = |name: &str| {
-        let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
-        Some(value.as_str())
-    };
+    let pairs = read_report(uri, form);
     let said = Said {
-        mac: value("mac").and_then(|mac| mac.parse().ok()),
-        uuid: value("uuid").map(str::to_owned),
+        mac: pairs.value("mac").and_then(|mac| mac.parse().ok()),
+        uuid: pairs.value("uuid").map(str::to_owned),
         ..Said::default()
     };
     let asked = said.asked(site, ends, headers);
@@ -216,20 +212,9 @@ async fn report(
                     name its network in shared_addresses of [http]\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    let text = value("text").map(Cow::Borrowed).or_else(|| {
-        let instance = value("instance_id")?;
-        Some(Cow::Owned(format!(
-            "instance {instance}, {}",
-            value("fqdn").or(value("hostname")).unwrap_or("no host name")
-        )))
-    });
-    let text = readable(&text.unwrap_or_default());
-    let end = match value("status") {
-        None | Some("success") => PhoneHome::Success(text),
-        Some("failure") => PhoneHome::Failure(text),
-        Some(_) => {
-            return (StatusCode::BAD_REQUEST, "status is success or failure\n").into_response();
-        }
+    let end = match pairs.end() {
+        Ok(end) => end,
+        Err(refused) => return refused.into_response(),
     };
     let said = match &end {
         PhoneHome::Failure(text) => Err(text.clone()),
@@ -239,7 +224,7 @@ async fn report(
     site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
     // It is answered when it is stored: who gets no answer says it again.
     if let Some(life) = asked.life() {
-        let observed = if from == Reporter::Agent { Observed::Agent(said) } else { Observed::Home(said) };
+        let observed = Observed::Home(said);
         let stored = site.registry.ask(|reply| RegistryAsk::Observed(life.record, observed, reply)).await;
         if let Err(error) = stored {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")).into_response();
@@ -249,20 +234,20 @@ async fn report(
 }
 
 /// A machine's own words, on one line and without anything that a terminal would follow.
-fn readable(text: &str) -> String {
+pub(super) fn readable(text: &str) -> String {
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
     text.chars().take(LONGEST_TEXT).map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
 /// The machine that is meant, with the name of the client where it is that.
-fn machine_of(asked: &Asked) -> Option<Machine> {
+pub(super) fn machine_of(asked: &Asked) -> Option<Machine> {
     let known = asked.asker.client.clone().filter(|client| asked.mac == Some(client.mac));
     known.map(Machine::from).or(asked.mac.map(Machine::from))
 }
 
 /// What the URL says of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Said {
+pub(super) struct Said {
     mac: Option<Mac>,
     arch: Option<Arch>,
     serial: Option<String>,
@@ -271,7 +256,7 @@ struct Said {
 
 impl Said {
     /// A MAC address, or `self`, then architecture, serial number and UUID, with commas between them.
-    fn read(who: &str) -> Option<Self> {
+    pub(super) fn read(who: &str) -> Option<Self> {
         let mut parts = who.split(',');
         let mac = match parts.next()? {
             "self" => None,
@@ -282,7 +267,7 @@ impl Said {
         Some(Self { mac, arch, serial: text(), uuid: text() })
     }
 
-    fn asked(self, site: &Site, ends: Ends, headers: &HeaderMap) -> Asked {
+    pub(super) fn asked(self, site: &Site, ends: Ends, headers: &HeaderMap) -> Asked {
         let from = ends.client.ip();
         let uuid = self.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok());
         let asker: Asker = site.machines.asker(from, self.mac, uuid);

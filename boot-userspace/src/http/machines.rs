@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put as put_method};
+use boot_agent_protocol::{Inventory, Progress};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -62,6 +63,9 @@ pub struct Machine {
     /// What is wanted of it, and where it stands. None for machines of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// What it consists of, as the agent has seen it last. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
 }
 
 /// Where a machine stands.
@@ -93,6 +97,9 @@ pub struct Status {
     /// Why it is not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_served: Option<String>,
+    /// How far the agent is with what it does now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The last changes of its state, the oldest first.
     pub history: Vec<Past>,
 }
@@ -107,15 +114,23 @@ impl From<&View> for Machine {
                 revision: None,
                 spec: (**spec).clone(),
                 status: None,
+                inventory: None,
             },
-            View::Registered { record, shadowed, limit } => Self::of(record, shadowed.clone(), *limit),
+            View::Registered { record, shadowed, limit, progress } => {
+                Self::of(record, shadowed.clone(), *limit, progress.clone())
+            }
         }
     }
 }
 
 impl Machine {
-    fn of(record: &Record, not_served: Option<String>, limit: Option<u64>) -> Self {
-        let Record { id, version, revision, spec, intent, status, bmc_password } = record;
+    fn of(
+        record: &Record,
+        not_served: Option<String>,
+        limit: Option<u64>,
+        progress: Option<Progress>,
+    ) -> Self {
+        let Record { id, version, revision, spec, intent, status, bmc_password, inventory: _ } = record;
         Self {
             source: "registry".to_owned(),
             id: Some(*id),
@@ -134,9 +149,20 @@ impl Machine {
                 power: spec.bmc.is_some().then(|| Power::from(&status.power)),
                 has_bmc_password: bmc_password.is_some(),
                 not_served,
+                progress,
                 history: status.history.clone(),
             }),
+            inventory: None,
         }
+    }
+
+    /// The same with its inventory.
+    fn whole(view: &View) -> Self {
+        let inventory = match view {
+            View::Registered { record, .. } => record.inventory.as_deref().cloned(),
+            View::Configured(_) => None,
+        };
+        Self { inventory, ..Self::from(view) }
     }
 }
 
@@ -266,7 +292,7 @@ async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> 
 
 async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
     let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    Ok(json(StatusCode::OK, &Machine::whole(&view)))
 }
 
 async fn create(State(shared): Registry, body: Bytes) -> Answer {
@@ -433,7 +459,7 @@ impl From<RegistryError> for Failed {
             RegistryError::Store(_) | RegistryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         let current = match &error {
-            RegistryError::Outdated(record) => Some(Box::new(Machine::of(record, None, None))),
+            RegistryError::Outdated(record) => Some(Box::new(Machine::of(record, None, None, None))),
             _ => None,
         };
         Self { status, error: error.to_string(), current, yours: None }

@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use boot_engine::events::{self, BootEvent, Events, Machine, RefusedRequest, Step
 use boot_engine::machines::Machines;
 
 pub mod admin;
+mod agent;
 pub mod api;
 mod body;
 pub mod boot;
@@ -121,7 +122,12 @@ pub fn router(site: Site) -> Router {
         .route("/documents/{who}/{name}", get(documents::document))
         .route("/documents/{who}/{token}/{name}", get(documents::document_for_token))
         .route("/phone-home", get(documents::phone_home).post(documents::phone_home_by_form))
-        .route("/agent/report", get(documents::agent_report).post(documents::agent_report_by_form))
+        .route("/agent/report", any(agent::without_token))
+        .route("/agent/{who}/{what}", any(agent::without_token))
+        .route("/agent/{who}/{token}/task", get(agent::task))
+        .route("/agent/{who}/{token}/inventory", post(agent::inventory))
+        .route("/agent/{who}/{token}/progress", post(agent::progress))
+        .route("/agent/{who}/{token}/report", get(agent::report).post(agent::report))
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .route("/files/{*path}", get(files::file))
         .route("/tftp/{*path}", get(files::file))

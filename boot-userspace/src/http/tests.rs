@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use super::*;
 use boot_common::Mac;
 use boot_engine::config::Config;
-use boot_engine::machines::Machines;
 
+mod agent;
 mod documents;
 mod echo;
 mod fronts;

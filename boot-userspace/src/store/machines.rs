@@ -67,7 +67,16 @@ mod tests {
     fn record(id: u64) -> Record {
         let spec = Spec { name: Some(format!("node{id}")), ..Spec::default() };
         let status = Status::new(State::Ready, "a test".to_owned(), 1_800_000_000);
-        Record { id, version: 1, revision: id, spec, intent: Intent::default(), status, bmc_password: None }
+        Record {
+            id,
+            version: 1,
+            revision: id,
+            spec,
+            intent: Intent::default(),
+            status,
+            bmc_password: None,
+            inventory: None,
+        }
     }
 
     async fn read_all(store: &Store) -> Vec<Record> {

@@ -33,7 +33,7 @@ pub(super) fn install(guest: &Path, apt: &Apt) -> Result<()> {
 }
 
 /// The package that the meta package depends on.
-fn image(depends: &str) -> Result<String> {
+pub(super) fn image(depends: &str) -> Result<String> {
     let of = |line: &str| line.trim().strip_prefix("Depends: ").map(String::from);
     let image = depends.lines().filter_map(of).find(|name| name.starts_with("linux-image-"));
     image.with_context(|| format!("apt knows no kernel by this:\n    apt-cache depends {META}"))

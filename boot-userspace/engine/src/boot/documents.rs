@@ -91,13 +91,14 @@ impl Planner {
         Ok(())
     }
 
-    /// Whether a script for who asks has to have a token: it is for a machine that may have secret documents.
+    /// Whether a script for who asks has to have a token: it is for a machine that may have secret documents, or for the agent.
     #[must_use]
     pub fn wants_token(&self, asked: &Asked) -> bool {
-        self.has_secrets()
+        let has_secrets = self.has_secrets()
             && (asked.machine().is_some() || self.config().default.unknown == Unknown::Boot)
+            && self.check_state(asked).is_ok();
+        (has_secrets || self.boots_agent(asked))
             && self.check_asker(asked).is_ok()
-            && self.check_state(asked).is_ok()
             && self.has_its_address(asked)
     }
 

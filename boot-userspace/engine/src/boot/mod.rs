@@ -1,5 +1,6 @@
 //! What a machine boots: its boot file over DHCP, its kernel, and the iPXE script that fetches it.
 
+mod agent;
 mod asked;
 pub mod choice;
 pub mod documents;

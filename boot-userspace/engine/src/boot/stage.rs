@@ -51,6 +51,17 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
         State::Accepted | State::Released | State::Ready | State::Maintenance | State::Failed => {
             Stage::Wait(waits())
         }
+        State::Allocated | State::Installing if asked.machine().is_some_and(|own| own.image.is_some()) => {
+            if life.is_written {
+                let why = format!("the image of {} is on its disk: it boots from there", called());
+                return Err(NoScript::NotForYou(why));
+            }
+            let why = format!(
+                "{} has an image, and there is no agent to write it: set agent in lifecycle",
+                called()
+            );
+            or_wait(&settings.agent, why)
+        }
         State::Allocated | State::Installing => Stage::Own,
         State::Running => {
             let own = asked.machine().and_then(|machine| machine.profile.as_ref());

@@ -234,6 +234,28 @@ impl Tokens {
         kind: DocumentKind,
         now: Duration,
     ) -> Result<bool, NoSecret> {
+        let issued = self.issued_for(asked, token, now)?;
+        match issued.documents.iter().find(|(known, _)| *known == kind) {
+            Some((_, Fate::Given)) => Err(NoSecret::Given),
+            Some((_, Fate::UnderWay(_))) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether who asks is the agent that this token was given for. While it asks, its token does not expire: a wipe may take
+    /// longer than an hour.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn admit(&mut self, asked: &Asked, token: Option<&Token>, now: Duration) -> Result<(), NoSecret> {
+        self.issued_for(asked, token, now)?;
+        if let Some(issued) = self.issued.get_mut(&Owner::of(asked)) {
+            issued.until = now.saturating_add(Duration::from_secs(VALID));
+        }
+        Ok(())
+    }
+
+    fn issued_for(&self, asked: &Asked, token: Option<&Token>, now: Duration) -> Result<&Issued, NoSecret> {
         let token = token.ok_or(NoSecret::NoToken)?;
         let issued = self.issued.get(&Owner::of(asked)).filter(|issued| issued.token.is(token));
         let issued = issued.ok_or(NoSecret::NotValid)?;
@@ -249,11 +271,7 @@ impl Tokens {
         if issued.until < now {
             return Err(NoSecret::Expired);
         }
-        match issued.documents.iter().find(|(known, _)| *known == kind) {
-            Some((_, Fate::Given)) => Err(NoSecret::Given),
-            Some((_, Fate::UnderWay(_))) => Ok(true),
-            None => Ok(false),
-        }
+        Ok(issued)
     }
 
     /// Begins to give a document. Of several attempts the last one counts, until one has come to its end.
@@ -400,6 +418,27 @@ mod tests {
         let late = NOW + Duration::from_secs(VALID);
         assert_eq!(check(&tokens, &me, late), Ok(false));
         assert_eq!(check(&tokens, &me, late + Duration::from_secs(1)), Err(NoSecret::Expired));
+    }
+
+    #[test]
+    fn the_token_of_an_agent_that_asks_does_not_expire() {
+        let mut tokens = Tokens::default();
+        let token = Token::new([1; LENGTH]);
+        let me = asked("10.1.1.50", 1, Some(1));
+        tokens.issue(&me, token, NOW);
+        let mut now = NOW;
+        for _ in 0..5 {
+            now += Duration::from_secs(VALID);
+            assert_eq!(tokens.admit(&me, Some(&token), now), Ok(()));
+        }
+        assert_eq!(tokens.admit(&me, None, now), Err(NoSecret::NoToken));
+        assert_eq!(tokens.admit(&me, Some(&Token::new([2; LENGTH])), now), Err(NoSecret::NotValid));
+        assert_eq!(
+            tokens.admit(&asked("10.1.1.50", 1, Some(2)), Some(&token), now),
+            Err(NoSecret::OfAnother)
+        );
+        let late = now + Duration::from_secs(VALID + 1);
+        assert_eq!(tokens.admit(&me, Some(&token), late), Err(NoSecret::Expired));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::config::{
 pub const DOCUMENTS: &str = "/documents/";
 /// Where machines say how their boot went.
 pub const PHONE_HOME: &str = "/phone-home";
+/// Where agents ask what to do, by machine.
+pub const AGENT: &str = "/agent/";
 
 /// The variables of the machine that asks, without `args` and `again`.
 pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variables {
@@ -42,6 +44,7 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
         documents: server.at(format_args!("{DOCUMENTS}{}/{}", asked.who_in_urls(), token(server))),
         phone_home: server
             .at(format_args!("{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default())),
+        agent: server.at(format_args!("{AGENT}{}/{}", asked.who_in_urls(), token(server))),
         profile,
         kernel,
         initrds,

@@ -8,8 +8,8 @@ use super::template::ReadText;
 use super::texts::Texts;
 use super::value::quoted;
 use super::{
-    address, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name, profile,
-    subnet, value,
+    address, agent, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name,
+    profile, subnet, value,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -48,6 +48,7 @@ pub(super) fn check(
         unknown: chosen(file.unknown.as_ref(), &UNKNOWN, Unknown::Boot, report),
     };
     let groups: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+    config.agent = agent::check(&file.agent, report);
     config.lifecycle = lifecycle::check(&file.lifecycle, &names, &groups, report);
     config.bmc = bmc::check_all(file.bmc.as_ref(), report);
     let others = machine::Others {

@@ -11,9 +11,11 @@ use boot_common::class::{Firmware, Stage};
 use boot_common::mac::is_raspberry_pi;
 use ipnet::Ipv4Net;
 
+use super::agent::Agent;
 use super::api::Api;
 use super::arch::{Arch, ArchProfile};
 use super::bmc::{Bmc, PowerSettings};
+use super::disk_image::DiskImage;
 use super::documents::Documents;
 use super::http::Http;
 use super::images::Images;
@@ -77,6 +79,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// `[bmc]`
     pub bmc: PowerSettings,
+    /// `[agent]`
+    pub agent: Agent,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
     pub machines: Vec<Arc<Machine>>,
 }
@@ -112,6 +116,7 @@ impl Config {
             default: Default { profile: None, unknown: Unknown::Boot },
             lifecycle: Lifecycle::default(),
             bmc: PowerSettings::default(),
+            agent: Agent::default(),
             machines: Vec::new(),
         }
     }
@@ -433,6 +438,8 @@ pub struct Machine {
     pub options: Vec<CustomOption>,
     /// `bmc`: how it is switched on and off. Default: by nobody.
     pub bmc: Option<Box<Bmc>>,
+    /// The image that the agent writes to its disk, of a machine of the registry. Default: none.
+    pub image: Option<Box<DiskImage>>,
 }
 
 /// `relay_port`: what a relay adds to the messages of one port (DHCP option 82), each 1 to 253 bytes.

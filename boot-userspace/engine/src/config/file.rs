@@ -4,7 +4,9 @@ use toml::de::DeTable;
 
 use super::reader::Table;
 use super::report::{At, Place, Report};
-use super::{api, arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port};
+use super::{
+    agent, api, arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port,
+};
 
 type Text = Option<At<String>>;
 
@@ -29,6 +31,7 @@ pub(super) struct File {
     pub(super) unknown: Text,
     pub(super) lifecycle: lifecycle::Written,
     pub(super) bmc: Option<bmc::All>,
+    pub(super) agent: agent::Written,
     pub(super) machines: Vec<Machine>,
     /// The file says something about interfaces, subnets or profiles, even if it could not be read.
     pub(super) has_interfaces: bool,
@@ -127,6 +130,7 @@ impl File {
             "default",
             "lifecycle",
             "bmc",
+            "agent",
             "machine",
         ];
         let top = Table::open(tree, place, &known, report);
@@ -157,6 +161,7 @@ impl File {
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
             lifecycle: lifecycle::read(&top, report),
             bmc: bmc::read_all(&top, report),
+            agent: agent::read(&top, report),
             machines: machines(&top, report),
             has_interfaces: top.has("interface") && !top.is_empty_list("interface"),
             has_subnets: top.has("subnet") && !top.is_empty_list("subnet"),

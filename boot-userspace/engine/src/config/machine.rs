@@ -108,5 +108,19 @@ fn machine<'f>(
     let documents = documents::check(&from.documents, texts, report);
     let documents = (!documents.is_empty()).then(|| Box::new(documents));
     let bmc = from.bmc.as_ref().map(|bmc| Box::new(bmc::check(bmc, report)));
-    Machine { macs, uuid, relay_port, name, ip, profile, args, documents, labels, boot_file, options, bmc }
+    Machine {
+        macs,
+        uuid,
+        relay_port,
+        name,
+        ip,
+        profile,
+        args,
+        documents,
+        labels,
+        boot_file,
+        options,
+        bmc,
+        image: None,
+    }
 }

@@ -13,6 +13,7 @@ impl File {
         self.images.add(more.images, report);
         self.lifecycle.add(more.lifecycle, report);
         bmc::add(&mut self.bmc, more.bmc, report);
+        self.agent.add(more.agent, report);
         one(&mut self.state_dir, more.state_dir, report);
         one(&mut self.boot_dir, more.boot_dir, report);
         one(&mut self.pin_dir, more.pin_dir, report);

@@ -7,6 +7,7 @@
 //! needs no further checking or every [`Problem`] in the file, each with its key and line.
 
 mod address;
+mod agent;
 mod amount;
 mod api;
 mod arch;
@@ -16,6 +17,7 @@ mod bytes;
 mod check;
 mod checked;
 mod compact;
+mod disk_image;
 mod document_kind;
 mod documents;
 mod file;
@@ -55,6 +57,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use agent::Agent;
 pub use api::Api;
 pub use arch::{Arch, ArchProfile};
 pub use bmc::{Bmc, BmcDriver, PowerSettings, RegisteredBmc};
@@ -65,6 +68,7 @@ pub use checked::{
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Group, Interface, Machine, Profile,
     RelayPort, Subnet, Tftp, TftpClients, Unknown,
 };
+pub use disk_image::DiskImage;
 pub use document_kind::DocumentKind;
 pub use documents::{DocumentFile, Documents};
 pub use front::Front;

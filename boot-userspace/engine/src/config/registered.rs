@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::bmc::RegisteredBmc;
 use super::checked::{Config, Machine, RelayPort};
+use super::disk_image::DiskImage;
 use super::{address, bytes, name, value};
 
 /// What people may write of a machine of the registry, as texts.
@@ -27,6 +28,8 @@ pub struct Registered {
     pub labels: BTreeMap<String, String>,
     /// As `bmc`.
     pub bmc: Option<RegisteredBmc>,
+    /// The image that the agent writes to its disk.
+    pub image: Option<DiskImage>,
 }
 
 impl Registered {
@@ -82,6 +85,10 @@ impl Registered {
         if let Err(why) = value::args(&self.args).and_then(|_| only_variables(&self.args)) {
             said("args", why);
         }
+        if let Some(image) = &self.image {
+            image.check(&config.boot_dir).into_iter().for_each(|(key, why)| said(key, why));
+            machine.image = Some(Box::new(image.clone()));
+        }
         for (key, text) in &self.labels {
             if let Err(why) = value::label_text(text) {
                 said(&format!("labels.{key}"), why);
@@ -112,6 +119,7 @@ impl From<&Machine> for Registered {
             args: machine.args.clone(),
             labels: machine.labels.clone(),
             bmc: machine.bmc.as_deref().map(RegisteredBmc::from),
+            image: machine.image.as_deref().cloned(),
         }
     }
 }

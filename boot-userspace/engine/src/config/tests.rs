@@ -197,6 +197,7 @@ fn the_example_of_the_design() {
         boot_file: None,
         options: Vec::new(),
         bmc: None,
+        image: None,
     };
     assert_eq!(config.machines, [std::sync::Arc::new(machine)]);
     assert_eq!(good(&EXAMPLE.replace('\n', "\r\n")), config);

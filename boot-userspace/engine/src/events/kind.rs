@@ -78,6 +78,8 @@ kinds! {
     Overdue "overdue"
     /// A command to a BMC has ended.
     Power "power"
+    /// A machine consists of something else than before.
+    Inventory "inventory"
     /// An image of the content store.
     Image "image"
     /// An operator took an address.

@@ -135,6 +135,8 @@ pub enum Step {
     },
     /// A command to a machine's BMC has ended.
     Power(Box<Done>),
+    /// A machine consists of something else than before, one sentence for each thing.
+    InventoryChanged(Box<[String]>),
     /// An operator took a machine's address.
     LeaseDeleted {
         /// The address.
@@ -182,6 +184,7 @@ impl Step {
             Self::BecameState(_) => Kind::State,
             Self::Overdue { .. } => Kind::Overdue,
             Self::Power(_) => Kind::Power,
+            Self::InventoryChanged(_) => Kind::Inventory,
             Self::LeaseDeleted { .. } => Kind::Delete,
             Self::LeasesImported(_) => Kind::Import,
         }

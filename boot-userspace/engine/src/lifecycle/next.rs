@@ -54,6 +54,8 @@ pub struct Stepped {
     pub power: Option<Act>,
     /// It is in its state for longer than it should be, which was not said before.
     pub is_overdue: bool,
+    /// What differs from its inventory before, one sentence for each thing.
+    pub differences: Vec<String>,
 }
 
 /// Takes down what was seen of a machine, and moves it as far as it goes. `by` is who is behind it. `now` is in Unix seconds.
@@ -163,8 +165,13 @@ fn installing(intent: &Intent, status: &Status, now: u64) -> Next {
         (None, State::Installing) if intent.install > status.installed => {
             Next::Become(State::Allocated, "it is to be installed anew".to_owned())
         }
+        (None, State::Installing) if status.written => Next::Wait(
+            "for its report (/phone-home); its image is written, and it boots from its disk".to_owned(),
+        ),
         (None, State::Installing) => Next::Wait("for its report (/phone-home)".to_owned()),
-        (None, _) if status.kernel => Next::Become(State::Installing, "it has fetched its kernel".to_owned()),
+        (None, _) if status.kernel => {
+            Next::Become(State::Installing, "its installation has begun".to_owned())
+        }
         (None, _) => power(status, true, now).unwrap_or_else(|| {
             Next::Wait("until it fetches its kernel; it boots its profile when it asks".to_owned())
         }),

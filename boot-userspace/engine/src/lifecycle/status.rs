@@ -16,6 +16,8 @@ pub enum Observed {
     Kernel,
     /// The agent says that it is done, or why it has failed, in its own words.
     Agent(Result<String, String>),
+    /// The agent says that the image of its spec is on its disk, or why it is not, in its own words.
+    Image(Result<String, String>),
     /// The system that it has booted says that it runs, or why it has failed, in its own words.
     Home(Result<String, String>),
     /// Its BMC says whether it is on.
@@ -75,6 +77,9 @@ pub struct Status {
     /// Whether it has fetched its kernel in this state.
     #[serde(default)]
     pub kernel: bool,
+    /// Whether its image is on its disk, since it was allocated.
+    #[serde(default)]
+    pub written: bool,
     /// What it, or the agent, has said at the end of its work in this state.
     #[serde(default)]
     pub report: Option<Result<String, String>>,
@@ -104,6 +109,7 @@ impl Status {
             wiped: 0,
             installed: 0,
             kernel: false,
+            written: false,
             report: None,
             power: Power::default(),
             is_overdue: false,
@@ -124,7 +130,12 @@ impl Status {
             Observed::Agent(report) if self.state.boots_agent() => self.report = Some(report),
             // Whether it was seen to fetch its kernel or not: that may have gone by.
             Observed::Home(report) if is_installed => self.report = Some(report),
-            Observed::Agent(_) | Observed::Home(_) => {}
+            Observed::Image(Ok(_)) if is_installed => {
+                self.written = true;
+                self.kernel |= self.state == Allocated;
+            }
+            Observed::Image(failed) if is_installed && !self.written => self.report = Some(failed),
+            Observed::Agent(_) | Observed::Image(_) | Observed::Home(_) => {}
             Observed::Power { on, at } => self.power.reading(on, at, self.state),
             Observed::Blind(why) => self.power.blind = Some(why),
             Observed::Command { act, by, at } => self.power.begin(act, &by, at),
@@ -164,8 +175,8 @@ impl Status {
             _ => (self.before, self.failure) = (None, None),
         }
         match to {
-            State::Accepted | State::Released => self.wiped = intent.wipe,
-            State::Allocated => self.installed = intent.install,
+            State::Accepted | State::Released => (self.wiped, self.written) = (intent.wipe, false),
+            State::Allocated => (self.installed, self.written) = (intent.install, false),
             _ => {}
         }
         self.history.push(Past { at: now, from, to, by: by.to_owned(), why: why.clone() });

@@ -21,13 +21,15 @@ fn status(state: State) -> Status {
     }
 }
 
-fn observed() -> [(&'static str, Observed); 7] {
+fn observed() -> [(&'static str, Observed); 9] {
     let (well, badly) = (|| Ok("ok".to_owned()), || Err("no disk".to_owned()));
     [
         ("time", Observed::Time),
         ("kernel", Observed::Kernel),
         ("wiped", Observed::Agent(well())),
         ("unwiped", Observed::Agent(badly())),
+        ("written", Observed::Image(well())),
+        ("unwritten", Observed::Image(badly())),
         ("done", Observed::Home(well())),
         ("broken", Observed::Home(badly())),
         ("power", Observed::Power { on: true, at: NOW + 1 }),
@@ -36,11 +38,19 @@ fn observed() -> [(&'static str, Observed); 7] {
 
 /// What becomes of a machine that was in each state, in the order of [`State::ALL`]: with nobody's decision, in the pool, and
 /// to run. Who comes back from maintenance, or is not ignored any more, ran before.
-const TABLE: [(&str, &str); 21] = [
+const TABLE: [(&str, &str); 27] = [
     ("hold time", "discovered accepted ready released released released released released released failed"),
     ("hold kernel", "discovered accepted ready released released released released released released failed"),
     ("hold wiped", "discovered ready ready ready ready ready ready ready ready failed"),
     ("hold unwiped", "discovered failed ready failed failed failed failed failed failed failed"),
+    (
+        "hold written",
+        "discovered accepted ready released released released released released released failed",
+    ),
+    (
+        "hold unwritten",
+        "discovered accepted ready released released released released released released failed",
+    ),
     ("hold done", "discovered accepted ready released released released released released released failed"),
     ("hold broken", "discovered accepted ready released released released released released released failed"),
     ("hold power", "discovered accepted ready released released released released released released failed"),
@@ -48,6 +58,11 @@ const TABLE: [(&str, &str); 21] = [
     ("pool kernel", "accepted accepted ready released released released released released released failed"),
     ("pool wiped", "ready ready ready ready ready ready ready ready ready failed"),
     ("pool unwiped", "failed failed ready failed failed failed failed failed failed failed"),
+    ("pool written", "accepted accepted ready released released released released released released failed"),
+    (
+        "pool unwritten",
+        "accepted accepted ready released released released released released released failed",
+    ),
     ("pool done", "accepted accepted ready released released released released released released failed"),
     ("pool broken", "accepted accepted ready released released released released released released failed"),
     ("pool power", "accepted accepted ready released released released released released released failed"),
@@ -61,6 +76,11 @@ const TABLE: [(&str, &str); 21] = [
         "allocated allocated allocated allocated installing running allocated running running failed",
     ),
     ("run unwiped", "failed failed allocated allocated installing running failed running running failed"),
+    (
+        "run written",
+        "accepted accepted installing installing installing running released running running failed",
+    ),
+    ("run unwritten", "accepted accepted failed failed failed running released running running failed"),
     ("run done", "accepted accepted running running running running released running running failed"),
     ("run broken", "accepted accepted failed failed failed running released running running failed"),
     ("run power", "accepted accepted allocated allocated installing running released running running failed"),

@@ -13,4 +13,6 @@ pub struct Life {
     pub state: State,
     /// What it waits for, or why it has failed: for its console.
     pub says: Arc<str>,
+    /// Its image is on its disk.
+    pub is_written: bool,
 }

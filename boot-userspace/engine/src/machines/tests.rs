@@ -22,6 +22,7 @@ fn machine(name: &str) -> Machine {
         boot_file: None,
         options: Vec::new(),
         bmc: None,
+        image: None,
     }
 }
 

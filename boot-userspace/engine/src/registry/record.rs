@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Machine, Registered, RegisteredBmc};
+use boot_agent_protocol::Inventory;
+
+use crate::config::{Config, DiskImage, Machine, Registered, RegisteredBmc};
 use crate::lifecycle::{Intent, Observed, Rules, Status, Stepped, step};
 use crate::machines::Life;
 
@@ -51,6 +54,9 @@ pub struct Spec {
     /// Its BMC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bmc: Option<RegisteredBmc>,
+    /// The image that the agent writes to its disk when it is allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<DiskImage>,
 }
 
 /// A secret, encrypted and authenticated, as hexadecimal digits.
@@ -82,13 +88,37 @@ pub struct Record {
     /// The password of its BMC, encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_password: Option<Sealed>,
+    /// What it consists of, as the agent has seen it last.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "shared")]
+    pub inventory: Option<Arc<Inventory>>,
+}
+
+/// serde without its feature for [`Arc`], which every crate that uses serde would be built with.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::<T>::deserialize(from)?.map(Arc::new))
+    }
 }
 
 impl From<&Machine> for Spec {
     fn from(machine: &Machine) -> Self {
-        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels, bmc } = machine.into();
+        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels, bmc, image } =
+            machine.into();
         let relay_port = relay_port.map(|(circuit_id, remote_id)| SwitchPort { circuit_id, remote_id });
-        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args, bmc }
+        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args, bmc, image }
     }
 }
 
@@ -109,6 +139,7 @@ impl Spec {
             args: self.args.clone(),
             labels: self.labels.clone(),
             bmc: self.bmc.clone(),
+            image: self.image.clone(),
         };
         registered.check(config)
     }
@@ -126,7 +157,8 @@ impl Record {
     /// What decides what it boots.
     #[must_use]
     pub fn life(&self) -> Life {
-        Life { record: self.id, state: self.status.state, says: self.status.waits.as_str().into() }
+        let Status { state, waits, written, .. } = &self.status;
+        Life { record: self.id, state: *state, says: waits.as_str().into(), is_written: *written }
     }
 
     /// The record after something was seen of its machine, and what that has done; nothing if it is as it was.
@@ -135,6 +167,14 @@ impl Record {
         let mut after = self.clone();
         let stepped = step(rules, &self.intent, &mut after.status, observed, by, now);
         (after != *self).then_some((after, stepped))
+    }
+
+    /// The record with another inventory, and what differs from the one before.
+    #[must_use]
+    pub fn with_inventory(&self, inventory: Inventory) -> (Self, Vec<String>) {
+        let before = self.inventory.as_ref();
+        let differences = before.map(|before| before.differences(&inventory)).unwrap_or_default();
+        (Self { inventory: Some(Arc::new(inventory)), ..self.clone() }, differences)
     }
 
     /// When it is to be looked at though nothing happens, in Unix seconds.

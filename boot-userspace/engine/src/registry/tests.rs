@@ -9,7 +9,16 @@ fn record(id: u64, name: &str, state: State) -> Record {
         ..Spec::default()
     };
     let status = Status::new(state, "a test".to_owned(), 1000);
-    Record { id, version: 1, revision: id, spec, intent: Intent::default(), status, bmc_password: None }
+    Record {
+        id,
+        version: 1,
+        revision: id,
+        spec,
+        intent: Intent::default(),
+        status,
+        bmc_password: None,
+        inventory: None,
+    }
 }
 
 fn entry(record: Record) -> Entry {

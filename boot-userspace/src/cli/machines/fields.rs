@@ -28,6 +28,15 @@ pub(super) struct Fields {
     /// Its kernel arguments
     #[arg(long)]
     args: Option<String>,
+    /// The image that the agent writes to its disk: a file in boot_dir, or image:NAME; empty: none
+    #[arg(long, value_name = "FILE")]
+    image: Option<String>,
+    /// The SHA-256 of that file as it is
+    #[arg(long, value_name = "DIGEST")]
+    image_sha256: Option<String>,
+    /// The disk that it is written to, by serial number or name; empty: the only one
+    #[arg(long, value_name = "DISK")]
+    image_disk: Option<String>,
     /// Labels, as KEY=VALUE; KEY= removes one
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
@@ -108,7 +117,7 @@ fn first_line(file: &Path) -> Result<String> {
 impl Fields {
     /// Changes what is said of a machine. Gives the password of its BMC, which is no part of that.
     pub(super) fn put_into(self, spec: &mut Spec) -> Result<Option<String>> {
-        let Self { name, mac, uuid, ip, profile, args, labels, bmc } = self;
+        let Self { name, mac, uuid, ip, profile, args, image, image_sha256, image_disk, labels, bmc } = self;
         let set = |field: &mut Option<String>, value: Option<String>| {
             if let Some(value) = value {
                 *field = Some(value).filter(|value| !value.is_empty());
@@ -123,6 +132,14 @@ impl Fields {
         }
         if let Some(args) = args {
             spec.args = args;
+        }
+        if image.as_deref() == Some("") {
+            spec.image = None;
+        } else if image.is_some() || image_sha256.is_some() || image_disk.is_some() {
+            let own = spec.image.get_or_insert_default();
+            own.url = image.unwrap_or_else(|| std::mem::take(&mut own.url));
+            own.sha256 = image_sha256.unwrap_or_else(|| std::mem::take(&mut own.sha256));
+            set(&mut own.disk, image_disk);
         }
         for label in labels {
             match label.split_once('=') {

@@ -267,6 +267,7 @@ mod tests {
             revision: None,
             spec,
             status: None,
+            inventory: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Machines for people.
 
+use boot_agent_protocol::Inventory;
+
 use crate::http::admin::rfc3339;
 use crate::http::machines::{Counted, Last, Machine};
 
@@ -61,7 +63,7 @@ pub(super) fn list(machines: &[Machine]) {
 
 /// Everything of one machine.
 pub(super) fn whole(machine: &Machine) {
-    let Machine { source, version, spec, status, .. } = machine;
+    let Machine { source, version, spec, status, inventory, .. } = machine;
     println!("{}", called(machine));
     let line = |what: &str, value: &str| {
         if !value.is_empty() {
@@ -88,6 +90,13 @@ pub(super) fn whole(machine: &Machine) {
         let password = if password { ", its own password" } else { "" };
         line("bmc", &format!("{driver} {place}{user}{password}"));
     }
+    if let Some(image) = &spec.image {
+        let disk = image.disk.as_ref().map(|disk| format!(" to {disk}")).unwrap_or_default();
+        line("image", &format!("{}{disk}", image.url));
+    }
+    if let Some(inventory) = inventory {
+        parts(inventory);
+    }
     let Some(status) = status else { return };
     if let Some(power) = &status.power {
         let unknown = power.unknown.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -103,10 +112,50 @@ pub(super) fn whole(machine: &Machine) {
     line("state", &format!("{} since {}{limit}{overdue}", status.state, status.since_at));
     line("because", &status.reason);
     line("waits", &status.waits);
+    if let Some(progress) = &status.progress {
+        let share = progress.percent().map(|share| format!(", {share} %")).unwrap_or_default();
+        line("agent", &format!("{}{share}", progress.text));
+    }
     line("not served", &text(&status.not_served));
     for past in &status.history {
         println!("  {}  {} → {} by {}: {}", rfc3339(past.at), past.from, past.to, past.by, past.why);
     }
+}
+
+/// What a machine consists of.
+fn parts(inventory: &Inventory) {
+    let line = |what: &str, value: String| println!("  {what:<10} {value}");
+    let system = &inventory.system;
+    line("seen", format!("{} by the agent", rfc3339(inventory.taken)));
+    line(
+        "system",
+        format!("{} {}, serial {}, {}", system.vendor, system.product, system.serial, system.boot),
+    );
+    for processor in &inventory.processors {
+        line(
+            "processor",
+            format!("{}, {} cores, {} threads", processor.model, processor.cores, processor.threads),
+        );
+    }
+    line("memory", format!("{} MiB in {} modules", inventory.memory >> 20, fitted(inventory)));
+    for disk in &inventory.disks {
+        let kind = if disk.rotational { "rotating" } else { "flash" };
+        let megabytes = disk.size / 1_000_000;
+        line("disk", format!("{}: {} {}, {megabytes} MB, {kind}", disk.name, disk.model, disk.serial));
+    }
+    for nic in &inventory.nics {
+        let switch = nic.lldp.as_ref().map(|lldp| format!(", at {} {}", lldp.name, lldp.port));
+        let link = if nic.link { format!("{} Mbit/s", nic.speed) } else { "no link".to_owned() };
+        line(
+            "card",
+            format!("{}: {}, {}, {link}{}", nic.name, nic.mac, nic.driver, switch.unwrap_or_default()),
+        );
+    }
+    inventory.bmc.iter().for_each(|bmc| line("bmc", bmc.clone()));
+}
+
+fn fitted(inventory: &Inventory) -> usize {
+    inventory.memory_modules.iter().filter(|module| module.size > 0).count()
 }
 
 /// How many machines there are.

@@ -15,6 +15,9 @@ use boot_engine::lifecycle::{Intent, Observed, Order, Power, State, Status, Step
 use boot_engine::machines::{ChangeError, Known, MachineId};
 use boot_engine::registry::{Entry, Place, Record, Spec};
 
+/// How many differences between two inventories are told.
+const MOST_DIFFERENCES: usize = 16;
+
 impl Keeper {
     /// A record, by `id:` with its number, or by name, MAC, UUID, or number.
     pub(super) fn find(&self, which: &str) -> Result<&Entry, RegistryError> {
@@ -67,6 +70,7 @@ impl Keeper {
             intent: Intent::default(),
             status,
             bmc_password: None,
+            inventory: None,
         };
         self.register(record).await
     }
@@ -129,6 +133,7 @@ impl Keeper {
         self.store.delete_machine(id).await?;
         self.registry.remove(id);
         self.readings.forget(id);
+        self.progress.remove(&id);
         self.serve_no_longer(&entry.place).await;
         Ok(self.view(&entry))
     }
@@ -261,6 +266,10 @@ impl Keeper {
         };
         for past in &stepped.changes {
             self.events.emit(event(Step::BecameState(Box::new(past.clone()))));
+        }
+        if !stepped.differences.is_empty() {
+            let differences = stepped.differences.iter().take(MOST_DIFFERENCES).cloned();
+            self.events.emit(event(Step::InventoryChanged(differences.collect())));
         }
         if stepped.is_overdue {
             let state = record.status.state;

@@ -1,6 +1,6 @@
 //! The registry as the store has it, at a start and after a reload.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -103,6 +103,7 @@ impl Keeper {
             readings: Readings::default(),
             heard,
             hears,
+            progress: HashMap::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! It works beside the thread of the packets. A change is stored first, then handed to that thread, which changes its
 //! tables in microseconds, and only then it is answered: what somebody was told is there after a crash.
 
+mod agent;
 mod changes;
 mod load;
 mod power;
@@ -12,9 +13,11 @@ mod tests;
 
 pub(super) use load::load;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot_agent_protocol::Progress;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
@@ -27,7 +30,7 @@ use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Unknown};
-use boot_engine::lifecycle::{Observed, Rules};
+use boot_engine::lifecycle::{Observed, Rules, State};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
 
@@ -63,6 +66,8 @@ pub(super) struct Keeper {
     /// Where it goes what BMCs say.
     heard: mpsc::Sender<Heard>,
     hears: mpsc::Receiver<Heard>,
+    /// How far the agent is on which machine, and in which state the machine was then, since when.
+    progress: HashMap<u64, ((State, u64), Progress)>,
 }
 
 impl Keeper {
@@ -127,6 +132,10 @@ impl Keeper {
             RegistryAsk::Observed(id, observed, reply) => {
                 drop(reply.send(self.observe(id, observed, SELF).await));
             }
+            RegistryAsk::Inventory(id, inventory, reply) => {
+                drop(reply.send(self.take_inventory(id, *inventory).await));
+            }
+            RegistryAsk::Progress(id, progress) => self.note_progress(id, progress),
             RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, None).await,
             RegistryAsk::Reloaded(reply) => {
                 self.follow_configuration().await;
@@ -185,7 +194,8 @@ impl Keeper {
             Place::Shadowed(why) => Some(why.clone()),
         };
         let limit = self.rules.limits.get(&entry.record.status.state).copied();
-        View::Registered { record: Arc::clone(&entry.record), shadowed, limit }
+        let progress = self.progress_of(&entry.record);
+        View::Registered { record: Arc::clone(&entry.record), shadowed, limit, progress }
     }
 
     fn count(&self) -> Census {

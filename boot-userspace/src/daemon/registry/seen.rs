@@ -53,7 +53,8 @@ impl Keeper {
         let machine = &*entry.machine;
         let booting = Booting { machine: Some(machine), mac: Some(mac), ..Booting::default() };
         let profile = match &config.lifecycle.agent {
-            Some(agent) if life.state.boots_agent() => config.profiles.get(agent),
+            // It writes images, too.
+            Some(agent) if life.state.boots_agent() || machine.image.is_some() => config.profiles.get(agent),
             _ => Choice::new(&config, &booting).profile.map(|(_, profile)| profile),
         };
         let Some(profile) = profile else { return };
@@ -107,6 +108,7 @@ impl Keeper {
             intent: Intent::default(),
             status,
             bmc_password: None,
+            inventory: None,
         };
         if let Err(error) = self.register(record).await {
             warn!("{error}: {mac} was not taken down as discovered; it will be when it asks again");

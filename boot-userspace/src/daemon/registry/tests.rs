@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use boot_agent_protocol::{Disk, Inventory};
 use boot_common::Mac;
 use boot_engine::Engine;
 use boot_engine::config::{DhcpRole, parse};
 use boot_engine::events::{Sink as _, Step};
-use boot_engine::lifecycle::{Order, State};
+use boot_engine::lifecycle::Order;
 use boot_engine::policy::{Policy, ServedLink};
 use tokio::runtime::Runtime;
 
@@ -328,6 +329,56 @@ fn who_is_in_the_configuration_now_is_the_configurations_and_comes_back() {
     rig.kill();
     let rig = Rig::start(dir.path(), CONFIG);
     assert_eq!(rig.machines.life_of("02:00:00:00:00:09".parse().unwrap()).unwrap().state, State::Discovered);
+}
+
+/// After a release a machine is inventoried again: a module that somebody took out is told before it is given to the next one.
+#[test]
+fn an_inventory_is_kept_and_what_differs_from_the_one_before_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    let id = rig.record("node1").id;
+    let mut events = rig.events.read();
+    let take = |rig: &Rig, serials: &[&str]| {
+        let disk = |serial: &&str| Disk { serial: (*serial).to_owned(), size: 1 << 40, ..Disk::default() };
+        let inventory = Inventory { disks: serials.iter().map(disk).collect(), ..Inventory::default() };
+        rig.ask(|reply| RegistryAsk::Inventory(id, Box::new(inventory), reply)).unwrap();
+    };
+    take(&rig, &["S1", "S2"]);
+    take(&rig, &["S1", "S2"]);
+    take(&rig, &["S1"]);
+    let told = rig.runtime.block_on(async {
+        let next = async {
+            loop {
+                if let Some(event) = events.next().await
+                    && let Step::InventoryChanged(differences) = &event.step
+                {
+                    return differences.to_vec();
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), next).await.unwrap()
+    });
+    assert_eq!(told, ["disk S2 (1.0 TiB) is gone"], "the first difference");
+    rig.registry.progress(id, Progress { text: "wiping".to_owned(), done: 1, of: 2 });
+    let progress = |rig: &Rig| match rig.ask(|reply| RegistryAsk::Show("node1".to_owned(), reply)).unwrap() {
+        View::Registered { progress, .. } => progress,
+        View::Configured(spec) => panic!("{spec:?}"),
+    };
+    assert_eq!(rig.eventually("how far it is", progress).percent(), Some(50));
+    rig.order("node1", Order::Accept).unwrap();
+    assert_eq!(progress(&rig), None, "that was of another state");
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let record = rig.record("node1");
+    let serials: Vec<&str> = record
+        .inventory
+        .iter()
+        .flat_map(|inventory| &inventory.disks)
+        .map(|disk| disk.serial.as_str())
+        .collect();
+    assert_eq!(serials, ["S1"], "after a kill");
+    rig.kill();
 }
 
 /// `cargo test --release -p boot-userspace --lib registry::tests::many -- --ignored --nocapture`

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use boot_agent_protocol::{Inventory, Progress};
 use boot_common::Mac;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +27,8 @@ pub enum View {
         shadowed: Option<String>,
         /// For how many seconds it may be in its state.
         limit: Option<u64>,
+        /// How far the agent is with what it does now, as it has said last.
+        progress: Option<Progress>,
     },
     /// Of the configuration: it is shown, and not changed.
     Configured(Box<Spec>),
@@ -133,6 +136,10 @@ pub enum RegistryAsk {
     Password(String, Option<u64>, Option<Secret>, Reply<View>),
     /// Something was seen of a machine, by its number.
     Observed(u64, Observed, Reply<()>),
+    /// What a machine, by its number, consists of.
+    Inventory(u64, Box<Inventory>, Reply<()>),
+    /// How far the agent is on a machine, by its number.
+    Progress(u64, Progress),
     /// An unknown machine has asked; its UUID if it has shown one.
     Sighted(Mac, Option<[u8; 16]>),
     /// The configuration is another one now.
@@ -172,6 +179,11 @@ impl RegistryHandle {
     /// Tells that an unknown machine has asked, unless there is much to do: it asks again.
     pub fn sighted(&self, mac: Mac, uuid: Option<[u8; 16]>) {
         drop(self.0.try_send(RegistryAsk::Sighted(mac, uuid)));
+    }
+
+    /// Tells how far the agent is on a machine, unless there is much to do: it says it again.
+    pub fn progress(&self, id: u64, progress: Progress) {
+        drop(self.0.try_send(RegistryAsk::Progress(id, progress)));
     }
 
     /// Has the registry follow another configuration.

@@ -34,6 +34,15 @@ const CARD: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
 /// In one line, what a machine of the registry boots.
 fn boots(config: &str, state: Option<State>, profile: Option<&str>) -> String {
+    boots_with(config, state, profile, None)
+}
+
+fn boots_with(
+    config: &str,
+    state: Option<State>,
+    profile: Option<&str>,
+    image: Option<(crate::config::DiskImage, bool)>,
+) -> String {
     let machines = Machines::default();
     if let Some(state) = state {
         let machine = Machine {
@@ -41,9 +50,15 @@ fn boots(config: &str, state: Option<State>, profile: Option<&str>) -> String {
             name: Some("node1".to_owned()),
             profile: profile.map(str::to_owned),
             args: "own=1".to_owned(),
+            image: image.as_ref().map(|(image, _)| Box::new(image.clone())),
             ..Machine::default()
         };
-        let life = Life { record: 1, state, says: "a reason".into() };
+        let life = Life {
+            record: 1,
+            state,
+            says: "a reason".into(),
+            is_written: image.is_some_and(|(_, is_written)| is_written),
+        };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
     }
     let client_ip = "10.1.1.40".parse().unwrap();
@@ -83,6 +98,26 @@ fn the_state_decides_what_a_machine_boots() {
     ] {
         assert_eq!(boots(CONFIG, state, None), expected, "{state:?}");
     }
+}
+
+/// The agent writes a machine's image, and the machine does not come back to it: that would write it again for ever.
+#[test]
+fn a_machine_with_an_image_boots_the_agent_until_the_image_is_on_its_disk() {
+    for (state, is_written, expected) in [
+        (State::Allocated, false, "agent/vmlinuz wipe"),
+        (State::Installing, false, "agent/vmlinuz wipe"),
+        (State::Installing, true, "not from here: the image of node1 is on its disk: it boots from there"),
+        (State::Running, true, "not from here: node1 runs: it boots from its disk"),
+        (State::Released, true, "agent/vmlinuz wipe"),
+    ] {
+        let image =
+            crate::config::DiskImage { url: "disk.img".to_owned(), ..crate::config::DiskImage::default() };
+        assert_eq!(boots_with(CONFIG, Some(state), None, Some((image, is_written))), expected, "{state}");
+    }
+    let without = CONFIG.replace("agent = \"agent\"", "");
+    let image = crate::config::DiskImage::default();
+    let says = boots_with(&without, Some(State::Allocated), None, Some((image, false)));
+    assert!(says.starts_with("waits: node1 has an image, and there is no agent"), "{says}");
 }
 
 #[test]

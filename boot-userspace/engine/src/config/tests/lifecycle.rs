@@ -68,6 +68,32 @@ fn a_machine_of_the_registry_goes_by_the_rules_of_the_file() {
     let keys: Vec<&str> = wrong.iter().filter_map(|text| text.split(':').next()).collect();
     assert_eq!(keys, ["mac", "name", "ip", "profile", "args"], "{wrong:?}");
     assert!(Registered::default().check(&config).is_err(), "nothing tells it from others");
+    let image = |url: &str, sha256: &str| crate::config::DiskImage {
+        url: url.to_owned(),
+        sha256: sha256.to_owned(),
+        disk: Some("S 1".to_owned()),
+    };
+    let imaged = |image| Registered { image: Some(image), ..good.clone() };
+    let wrong = imaged(image("http://elsewhere/x", "12")).check(&config).unwrap_err();
+    let keys: Vec<&str> = wrong.iter().filter_map(|text| text.split(':').next()).collect();
+    assert_eq!(keys, ["image.url", "image.sha256", "image.disk"], "{wrong:?}");
+    for url in ["images/a.img", "image:debian"] {
+        let right = crate::config::DiskImage { disk: None, ..image(url, &"a".repeat(64)) };
+        assert_eq!(imaged(right.clone()).check(&config).unwrap().image.as_deref(), Some(&right));
+    }
+    assert!(
+        imaged(crate::config::DiskImage { disk: None, ..image("../x", &"a".repeat(64)) })
+            .check(&config)
+            .is_err()
+    );
+    let agent = "[agent]\nwipe = \"overwrite\"\nthen = \"power-off\"\n";
+    let read = parse(&format!("{REST}{agent}"), "test").unwrap().agent;
+    assert_eq!(
+        (format!("{:?}", read.wipe), format!("{:?}", read.then)),
+        ("Overwrite".into(), "PowerOff".into())
+    );
+    let problems = parse(&format!("{REST}[agent]\nwipe = \"burn\"\n"), "test").unwrap_err().to_string();
+    assert!(problems.contains("agent.wipe"), "{problems}");
     let elsewhere = Registered { ip: Some("192.168.0.1".to_owned()), ..good };
     assert_eq!(elsewhere.check(&config).unwrap_err(), ["ip: 192.168.0.1 is in no [[subnet]]"]);
 }

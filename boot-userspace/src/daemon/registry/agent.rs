@@ -1,0 +1,39 @@
+//! What the agent says of machines: what they consist of, and how far it is.
+
+use std::sync::Arc;
+
+use boot_agent_protocol::{Inventory, Progress};
+
+use super::{Keeper, SELF};
+use crate::daemon::request::RegistryError;
+use boot_engine::lifecycle::Stepped;
+use boot_engine::registry::Record;
+
+impl Keeper {
+    /// Stores what a machine consists of, and tells what has changed.
+    pub(super) async fn take_inventory(
+        &mut self,
+        id: u64,
+        inventory: Inventory,
+    ) -> Result<(), RegistryError> {
+        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let (record, differences) = entry.record.with_inventory(inventory);
+        let machine = Arc::clone(&entry.machine);
+        let stepped = Stepped { differences, ..Stepped::default() };
+        self.commit(record, machine, &stepped, SELF).await.map(drop)
+    }
+
+    /// Keeps how far the agent is. It is in memory only: the agent says it every few seconds.
+    pub(super) fn note_progress(&mut self, id: u64, progress: Progress) {
+        if let Some(entry) = self.registry.get(id) {
+            let status = &entry.record.status;
+            self.progress.insert(id, ((status.state, status.since), progress));
+        }
+    }
+
+    /// How far the agent is, if that is of the state that the machine is in.
+    pub(super) fn progress_of(&self, record: &Record) -> Option<Progress> {
+        let (of, progress) = self.progress.get(&record.id)?;
+        (*of == (record.status.state, record.status.since)).then(|| progress.clone())
+    }
+}

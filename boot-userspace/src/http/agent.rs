@@ -1,0 +1,190 @@
+//! What xpxe's agent asks and says: below `/agent/`, for the token in its kernel command line.
+//!
+//! A machine's last system may know that URL, and not the token of this boot: what the agent says decides whether a machine
+//! counts as wiped.
+
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, Form, Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use boot_agent_protocol::{Inventory, Progress, SCHEMA, Task};
+use serde::de::DeserializeOwned;
+
+use boot_engine::boot::plan::Asked;
+use boot_engine::events::{PhoneHome, Step};
+use boot_engine::lifecycle::{Observed, State as Stage};
+
+use super::documents::{Reported, Said, machine_of, read_report, readable};
+use super::{Ends, Site};
+use crate::daemon::request::{RegistryAsk, RegistryError};
+use crate::host::clock;
+
+/// Bytes of an inventory: one of 512 disks and 512 cards fits.
+const LARGEST_INVENTORY: usize = 512 << 10;
+const LARGEST_PROGRESS: usize = 4 << 10;
+
+/// Why nothing is done.
+type Refusal = (StatusCode, String);
+
+/// Who asks, if the token in the path is that of its boot.
+fn admit(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, who: &str) -> Result<Asked, Refusal> {
+    let refuse = |why: String| (StatusCode::FORBIDDEN, why + "\n");
+    let said =
+        Said::read(who).ok_or_else(|| (StatusCode::NOT_FOUND, "write /agent/MAC/TOKEN/task\n".to_owned()))?;
+    let asked = said.asked(site, ends, headers);
+    let token = uri.path().rsplit('/').nth(1).and_then(|token| token.parse().ok());
+    let asked = Asked { server: asked.server.clone().with_token(token), ..asked };
+    site.scripts.check_asker(&asked).map_err(|why| refuse(why.to_string()))?;
+    site.tokens.admit(&asked).map_err(|why| refuse(why.to_string()))?;
+    Ok(asked)
+}
+
+/// A path below `/agent/` without a token.
+pub(super) async fn without_token() -> Response {
+    let text = "the agent speaks with the token of its boot: write xpxe.agent={{ agent }} into the args of its profile; a system \
+                of your own reports at {{ agent }}report\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// `GET task`
+pub(super) async fn task(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, _)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let asked = match admit(&site, ends, &uri, &headers, &who) {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
+    };
+    let task = site.scripts.agent_task(&asked);
+    // From here on the machine is being installed. Stored first: who gets no answer asks again.
+    if let (Task::Write { .. }, Some(life)) =
+        (&task, asked.life().filter(|life| life.state == Stage::Allocated))
+        && let Err(error) = observe(&site, life.record, Observed::Kernel).await
+    {
+        return unavailable(&error);
+    }
+    match serde_json::to_vec(&task) {
+        Ok(body) => ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// `POST inventory`
+pub(super) async fn inventory(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, _)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let (asked, inventory) = match read::<Inventory>(&site, ends, &who, request, LARGEST_INVENTORY).await {
+        Ok(read) => read,
+        Err(refused) => return refused.into_response(),
+    };
+    if inventory.schema != SCHEMA {
+        let found = inventory.schema;
+        let text = format!(
+            "this is an inventory of schema {found}, and xpxe reads {SCHEMA}: build the agent anew (xpxe agent build)\n"
+        );
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    let inventory = Inventory { taken: clock::wall().as_secs(), ..inventory.tamed() };
+    let Some(life) = asked.life() else { return done() };
+    let ask = |reply| RegistryAsk::Inventory(life.record, Box::new(inventory), reply);
+    match site.registry.ask(ask).await {
+        Ok(()) => done(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// `POST progress`
+pub(super) async fn progress(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, _)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let (asked, progress) = match read::<Progress>(&site, ends, &who, request, LARGEST_PROGRESS).await {
+        Ok(read) => read,
+        Err(refused) => return refused.into_response(),
+    };
+    if let Some(life) = asked.life() {
+        let Progress { text, done, of } = progress;
+        site.registry.progress(life.record, Progress { text: readable(&text), done, of });
+    }
+    done()
+}
+
+/// `GET` or `POST report`
+pub(super) async fn report(
+    State(site): State<Site>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    Path((who, _)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Reported,
+) -> Response {
+    let asked = match admit(&site, ends, &uri, &headers, &who) {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
+    };
+    let pairs = match form {
+        Ok(Form(form)) => read_report(&uri, form),
+        Err(error) => return error.into_response(),
+    };
+    let end = match pairs.end() {
+        Ok(end) => end,
+        Err(refused) => return refused.into_response(),
+    };
+    let said = match &end {
+        PhoneHome::Failure(text) => Err(text.clone()),
+        PhoneHome::Success(text) => Ok(text.clone()),
+        PhoneHome::OfAnother { .. } => Ok(String::new()),
+    };
+    let observed = match pairs.value("task") {
+        // A report that comes twice must not be taken for that of another task, which came after it.
+        Some("write") => Observed::Image(said),
+        None | Some("wipe") => Observed::Agent(said),
+        Some(_) => return (StatusCode::BAD_REQUEST, "task is wipe or write\n").into_response(),
+    };
+    site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
+    let Some(life) = asked.life() else { return done() };
+    match observe(&site, life.record, observed).await {
+        Ok(()) => done(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn observe(site: &Site, record: u64, observed: Observed) -> Result<(), RegistryError> {
+    site.registry.ask(|reply| RegistryAsk::Observed(record, observed, reply)).await
+}
+
+/// Who asks, and the body, which is read only from who has a token.
+async fn read<T: DeserializeOwned>(
+    site: &Site,
+    ends: Ends,
+    who: &str,
+    request: Request,
+    largest: usize,
+) -> Result<(Asked, T), Refusal> {
+    let (parts, body) = request.into_parts();
+    let asked = admit(site, ends, &parts.uri, &parts.headers, who)?;
+    let body = to_bytes(body, largest).await.map_err(|error| {
+        let text = format!("the body is not read to its end, of {largest} bytes at most: {error}\n");
+        (StatusCode::PAYLOAD_TOO_LARGE, text)
+    })?;
+    let read = serde_json::from_slice(&body)
+        .map_err(|wrong| (StatusCode::BAD_REQUEST, format!("the body is not what is expected: {wrong}\n")))?;
+    Ok((asked, read))
+}
+
+fn done() -> Response {
+    ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
+}
+
+fn unavailable(error: &RegistryError) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")).into_response()
+}

@@ -1,0 +1,199 @@
+//! What the agent asks and says, with the token of its boot and without.
+
+use boot_engine::boot::script::ScriptWriter;
+use boot_engine::config::{DiskImage, Machine as Described, parse};
+use boot_engine::lifecycle::{Observed, State as Stage};
+use boot_engine::machines::Life;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::daemon::request::{RegistryAsk, RegistryHandle};
+
+const CONFIG: &str = r#"
+    [[interface]]
+    name = "eth1"
+    [[subnet]]
+    cidr = "10.1.0.0/16"
+    pool = ["10.1.1.33-10.1.1.60"]
+    [[profile]]
+    name = "linux"
+    kernel = "vmlinuz"
+    args = "own {{ agent }}"
+    [[profile]]
+    name = "agent"
+    kernel = "agent/vmlinuz"
+    args = "xpxe.agent={{ agent }}"
+    [default]
+    profile = "linux"
+    [lifecycle]
+    agent = "agent"
+    [agent]
+    wipe = "overwrite"
+    then = "power-off"
+"#;
+const NODE1: &str = "52-54-00-00-00-01";
+const ADDRESS: &str = "10.1.1.50";
+
+struct Agents {
+    _dir: tempfile::TempDir,
+    address: SocketAddr,
+    heard: mpsc::Receiver<RegistryAsk>,
+}
+
+impl Agents {
+    /// A machine of the registry in this state.
+    async fn new(state: Stage, image: Option<DiskImage>, is_written: bool) -> Self {
+        let machines = Machines::default();
+        let machine = Described {
+            macs: vec![NODE1.parse().unwrap()],
+            image: image.map(Box::new),
+            ..Described::default()
+        };
+        let life = Life { record: 7, state, says: "a test".into(), is_written };
+        machines.put_alive(None, Arc::new(machine), life).unwrap();
+        machines.put(ADDRESS.parse().unwrap(), NODE1.parse().unwrap());
+        machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());
+        let scripts = Arc::new(ScriptWriter::new(parse(CONFIG, "test").unwrap()).unwrap());
+        let (registry, heard) = RegistryHandle::new();
+        let Rig { dir, site, .. } = rig_with(scripts, machines, Arc::new(())).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = router(Site { registry, ..site });
+        let settings = Config::empty().http;
+        tokio::spawn(async move { serve(listener, routes, &settings, Arc::default(), Arc::new(())).await });
+        Self { _dir: dir, address, heard }
+    }
+
+    async fn ask(&self, from: &str, request: &str, body: &str) -> (u16, String) {
+        let kind =
+            if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+        let length = body.len();
+        let request = format!(
+            "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: {from}\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut answer = Vec::new();
+        // Who is told that it is too much may be cut off before it has sent all.
+        drop(stream.write_all(request.as_bytes()).await);
+        drop(stream.read_to_end(&mut answer).await);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        (head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()), body.to_owned())
+    }
+
+    /// The path below which the agent of this boot asks.
+    async fn boot(&self) -> String {
+        let (_, script) = self.ask(ADDRESS, &format!("GET /ipxe/boot.ipxe?mac={NODE1}"), "").await;
+        let at = script.find("xpxe.agent=http://").unwrap_or_else(|| panic!("no agent in {script}"));
+        let url = script[at..].split([' ', '\n']).next().unwrap();
+        assert!(url.contains("/t-"), "{url}");
+        url[url.find("/agent/").unwrap()..].to_owned()
+    }
+
+    /// What is observed of the machine; each is taken.
+    fn take(mut heard: mpsc::Receiver<RegistryAsk>) -> mpsc::UnboundedReceiver<String> {
+        let (told, tells) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(ask) = heard.recv().await {
+                let text = match ask {
+                    RegistryAsk::Observed(7, observed, reply) => {
+                        reply.send(Ok(())).unwrap();
+                        match observed {
+                            Observed::Agent(said) => format!("agent {said:?}"),
+                            Observed::Image(said) => format!("image {said:?}"),
+                            other => format!("{other:?}"),
+                        }
+                    }
+                    RegistryAsk::Inventory(7, inventory, reply) => {
+                        reply.send(Ok(())).unwrap();
+                        format!("inventory {} {:?}", inventory.taken > 0, inventory.disks[0].serial)
+                    }
+                    RegistryAsk::Progress(7, progress) => {
+                        format!("{:?} {:?}", progress.text, progress.percent())
+                    }
+                    other => format!("{other:?}"),
+                };
+                told.send(text).ok();
+            }
+        });
+        tells
+    }
+}
+
+fn image() -> Option<DiskImage> {
+    Some(DiskImage { url: "disk.img".to_owned(), sha256: "A".repeat(64), disk: None })
+}
+
+#[tokio::test]
+async fn the_state_says_what_the_agent_does() {
+    for (state, image, is_written, says) in [
+        (Stage::Accepted, None, false, "{\"do\":\"wipe\",\"method\":\"overwrite\",\"then\":\"power-off\"}"),
+        (Stage::Released, image(), true, "{\"do\":\"wipe\","),
+        (Stage::Installing, image(), false, "/files/disk.img\",\"sha256\":\"aaaa"),
+        (Stage::Allocated, image(), false, "{\"do\":\"write\",\"url\":\"http://"),
+    ] {
+        let mut agents = Agents::new(state, image, is_written).await;
+        let tells = std::mem::replace(&mut agents.heard, mpsc::channel(1).1);
+        let mut tells = Agents::take(tells);
+        let at = agents.boot().await;
+        let (status, task) = agents.ask(ADDRESS, &format!("GET {at}task"), "").await;
+        assert!(status == 200 && task.contains(says), "{state}: {status} {task}");
+        // From then on it is being installed.
+        let observed = tells.try_recv().ok();
+        assert_eq!(observed.as_deref() == Some("Kernel"), state == Stage::Allocated, "{state}: {observed:?}");
+    }
+    // Who has its image boots from there.
+    let agents = Agents::new(Stage::Installing, image(), true).await;
+    let (_, script) = agents.ask(ADDRESS, &format!("GET /ipxe/boot.ipxe?mac={NODE1}"), "").await;
+    assert!(script.contains("is on its disk") && script.contains("exit 1"), "{script}");
+}
+
+#[tokio::test]
+async fn what_the_agent_says_is_stored_and_without_its_token_nothing_is() {
+    let mut agents = Agents::new(Stage::Released, None, false).await;
+    let tells = std::mem::replace(&mut agents.heard, mpsc::channel(1).1);
+    let mut tells = Agents::take(tells);
+    let at = agents.boot().await;
+    let inventory = "{\"schema\":1,\"disks\":[{\"serial\":\"S1\"}]}";
+    for (request, body, expected) in [
+        (format!("POST {at}inventory"), inventory, "inventory true \"S1\""),
+        (format!("POST {at}progress"), "{\"text\":\"wiping\",\"done\":1,\"of\":2}", "\"wiping\" Some(50)"),
+        (format!("POST {at}report"), "task=wipe&status=success&text=two%20disks", "agent Ok(\"two disks\")"),
+        (format!("GET {at}report?status=failure&text=no"), "", "agent Err(\"no\")"),
+        (format!("POST {at}report"), "task=write&status=success", "image Ok(\"\")"),
+    ] {
+        let (status, answer) = agents.ask(ADDRESS, &request, body).await;
+        assert_eq!((status, answer.as_str()), (200, "ok\n"), "{request}");
+        assert_eq!(tells.recv().await.as_deref(), Some(expected), "{request}");
+    }
+    let forged = format!("{}t-{}/", &at[..at.find("t-").unwrap()], "0".repeat(32));
+    for (from, request, status) in [
+        (ADDRESS, "GET /agent/report?status=success".to_owned(), 403),
+        (ADDRESS, format!("GET /agent/{NODE1}/report?status=success"), 403),
+        (ADDRESS, format!("GET {forged}report?status=success"), 403),
+        // The token is this machine's, from its address only.
+        ("10.1.1.51", format!("GET {at}report?status=success"), 403),
+        (ADDRESS, format!("GET {}report", at.replace(NODE1, "52-54-00-00-00-02")), 403),
+        (ADDRESS, format!("GET {at}report?status=maybe"), 400),
+        (ADDRESS, format!("GET {at}report?task=run"), 400),
+        (ADDRESS, format!("GET {at}command"), 404),
+    ] {
+        let (got, answer) = agents.ask(from, &request, "").await;
+        assert_eq!(got, status, "{from} {request}: {answer}");
+    }
+    for body in ["{\"schema\":2}", "{", "{\"schema\":1,\"disks\":7}"] {
+        let (status, answer) = agents.ask(ADDRESS, &format!("POST {at}inventory"), body).await;
+        assert_eq!(status, 400, "{body}: {answer}");
+    }
+    let (status, _) = agents
+        .ask(ADDRESS, &format!("POST {at}inventory"), &format!("{{\"x\":\"{}\"}}", "x".repeat(600_000)))
+        .await;
+    assert_eq!(status, 413);
+    assert!(tells.try_recv().is_err(), "nothing of it is told");
+    // The next boot's token ends this one's.
+    let next = agents.boot().await;
+    assert_ne!(next, at);
+    assert_eq!(agents.ask(ADDRESS, &format!("GET {at}task"), "").await.0, 403);
+    assert_eq!(agents.ask(ADDRESS, &format!("GET {next}task"), "").await.0, 200);
+}
