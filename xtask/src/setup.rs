@@ -14,6 +14,7 @@ mod readers;
 mod rust_src;
 mod s3;
 mod suite;
+mod sushy;
 mod unpack;
 
 use std::env;
@@ -67,7 +68,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -115,6 +116,12 @@ const STEPS: [Step; 14] = [
         why: "images come from it in the tests",
         missing: |_| Ok(s3::missing()),
         install: |_, _| s3::install(),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests switch machines through it",
+        missing: |machine| Ok(sushy::missing(&machine.ws.sushy())),
+        install: |machine, packages| sushy::install(&machine.ws.sushy(), packages),
     },
     Step {
         scope: Scope::RootTests,
