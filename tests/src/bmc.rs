@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::netns::{Namespace, Process};
+use crate::netns::{Line, Namespace, Process};
 
 /// Who may switch machines through the BMCs in here.
 pub const USER: &str = "admin";
@@ -321,6 +321,11 @@ impl IpmiSim {
         fs::read_to_string(self.dir.join("power")).is_ok_and(|power| power.trim() == "on")
     }
 
+    /// Switches the machine by hand.
+    pub fn press(&self, on: bool) -> Result<()> {
+        Ok(fs::write(self.dir.join("power"), if on { "on\n" } else { "off\n" })?)
+    }
+
     /// What it was told that changes something, each as `power 1` or `boot pxe`.
     pub fn told(&self) -> Vec<String> {
         let told = fs::read_to_string(self.dir.join("told")).unwrap_or_default();
@@ -340,3 +345,59 @@ pub fn provide_ipmitool() -> Result<()> {
         .with_context(|| format!("mount a tmpfs on {}", dir.display()))?;
     Ok(symlink(fs::canonicalize(program)?, dir.join("ipmitool"))?)
 }
+
+/// OpenStack's emulator of Redfish, with the machines of its fake driver. They change their power some seconds after they were
+/// told, when somebody looks.
+#[derive(Debug)]
+pub struct Sushy {
+    /// The emulator.
+    pub process: Process,
+}
+
+impl Sushy {
+    /// Where it listens.
+    pub const URL: &str = "http://127.0.0.1:8011";
+
+    /// Starts it on loopback of a namespace, with machines of these UUIDs, all of them off, and its files in a new directory.
+    pub fn start(namespace: &Namespace, dir: &Path, uuids: &[&str]) -> Result<Self> {
+        fs::create_dir_all(dir.join("state"))?;
+        let shown = dir.display();
+        let machine = |uuid: &&str| {
+            format!(
+                " {{'uuid': '{uuid}', 'name': '{uuid}', 'power_state': 'Off', 'external_notifier': False, 'nics': []}},\n"
+            )
+        };
+        let machines: String = uuids.iter().map(machine).collect();
+        let settings = format!(
+            "SUSHY_EMULATOR_LISTEN_IP = '127.0.0.1'\nSUSHY_EMULATOR_LISTEN_PORT = 8011\nSUSHY_EMULATOR_FAKE_DRIVER = True\n\
+             SUSHY_EMULATOR_STATE_DIR = '{shown}/state'\nSUSHY_EMULATOR_AUTH_FILE = '{shown}/users'\nSUSHY_EMULATOR_FAKE_SYSTEMS = [\n{machines}]\n"
+        );
+        fs::write(dir.join("settings.py"), settings)?;
+        fs::write(dir.join("users"), format!("{USER}:{HASH}\n"))?;
+        let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sushy");
+        let program = packages.join("bin/sushy-emulator");
+        ensure!(program.is_file(), "{} is not there: cargo xtask setup fetches it", program.display());
+        let mut command = namespace.command("python3");
+        command.env("PYTHONPATH", &packages).arg(program).arg("--config").arg(dir.join("settings.py"));
+        let process = namespace.spawn(command)?;
+        namespace.wait_for_listener(8011, Duration::from_secs(60))?;
+        Ok(Self { process })
+    }
+
+    /// How often machines were told to restart, to go on, or to go off.
+    pub fn resets(&self) -> usize {
+        let is_one =
+            |line: &&Line| line.text.contains("ComputerSystem.Reset") && line.text.contains("\" 204");
+        self.process.lines().iter().filter(is_one).count()
+    }
+
+    /// What it says of a machine.
+    pub fn system(&self, namespace: &Namespace, uuid: &str) -> Result<Value> {
+        let url = format!("{}/redfish/v1/Systems/{uuid}", Self::URL);
+        let said = namespace.output("curl", &["-sS", "-u", &format!("{USER}:{PASSWORD}"), &url])?;
+        Ok(serde_json::from_str(&said)?)
+    }
+}
+
+/// What bcrypt makes of [`PASSWORD`].
+const HASH: &str = "$2b$04$D89LyvESnZtymAu.c8pOq.zXo5Xio5.Qhp48.als5QFyiWtwVFtUW";

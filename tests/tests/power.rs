@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::bmc::{self, Fault, IpmiSim, PASSWORD, Redfish, Rule, SYSTEM, USER, always};
+use boot_tests::bmc::{self, Fault, IpmiSim, PASSWORD, Redfish, Rule, SYSTEM, Sushy, USER, always};
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Client, Wire, mac};
 use boot_tests::place::{Place, SOON, known};
@@ -137,6 +137,32 @@ fn redfish_does_what_it_can_with_bmcs_that_differ_and_says_what_is_wrong_with_ot
     ensure!(bmc.told() == ["POST Manager.Reset {\"ResetType\":\"GracefulRestart\"}"], "{:?}", bmc.told());
     let none = power(&place, &xpxe, &["on", "bob"]).err().context("bob has no BMC")?.to_string();
     ensure!(none.contains("bob has no BMC"), "{none}");
+    xpxe.stop()
+}
+
+#[test]
+fn a_machine_is_found_by_its_uuid_among_those_of_an_emulator_by_others() -> Result<()> {
+    const OTHER: &str = "78707865-0000-4000-8000-000000000001";
+    const OWN: &str = "78707865-0000-4000-8000-000000000002";
+    let Some(mut place) = place()? else { return Ok(()) };
+    let server = &place.rack.server;
+    let sushy = Sushy::start(server, &place.rack.dir().join("sushy"), &[OTHER, OWN])?;
+    let bmc = format!("name = \"alice\"\nuuid = \"{OWN}\"\nbmc = {{ address = \"{}\" }}", Sushy::URL);
+    place.config = place.config.replace("name = \"alice\"", &bmc);
+    let xpxe = place.serve()?;
+    ensure!(power(&place, &xpxe, &["status", "alice"])? == "alice: off\n");
+    power(&place, &xpxe, &["on", "--boot", "pxe", "alice"])?;
+    eventually(SOON, "it is on", || {
+        power(&place, &xpxe, &["status", "alice"]).is_ok_and(|said| said == "alice: on\n")
+    })?;
+    let system = sushy.system(server, OWN)?;
+    ensure!(system["Boot"]["BootSourceOverrideTarget"] == "Pxe", "{system}");
+    ensure!(sushy.system(server, OTHER)?["PowerState"] == "Off");
+    power(&place, &xpxe, &["off", "alice"])?;
+    eventually(SOON, "it is off", || {
+        power(&place, &xpxe, &["status", "alice"]).is_ok_and(|said| said == "alice: off\n")
+    })?;
+    ensure!(sushy.resets() == 2, "{}", sushy.resets());
     xpxe.stop()
 }
 

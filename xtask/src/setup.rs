@@ -16,6 +16,7 @@ mod readers;
 mod rust_src;
 mod s3;
 mod suite;
+mod sushy;
 mod unpack;
 
 use std::env;
@@ -69,7 +70,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -123,6 +124,12 @@ const STEPS: [Step; 16] = [
         why: "images come from it in the tests",
         missing: |_| Ok(s3::missing()),
         install: |_, _| s3::install(),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests switch machines through it",
+        missing: |machine| Ok(sushy::missing(&machine.ws.sushy())),
+        install: |machine, packages| sushy::install(&machine.ws.sushy(), packages),
     },
     Step {
         scope: Scope::RootTests,

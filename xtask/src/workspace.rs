@@ -65,6 +65,11 @@ impl Workspace {
         self.target.join("readers")
     }
 
+    /// The directory of an emulator of BMCs.
+    pub(crate) fn sushy(&self) -> PathBuf {
+        self.target.join("sushy")
+    }
+
     /// The directory of the kernels that the fast path is tried on.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")

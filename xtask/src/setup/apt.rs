@@ -11,7 +11,7 @@ use crate::cmd::Cmd;
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
 /// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17.
-pub(super) const PROGRAMS: [&str; 41] = [
+pub(super) const PROGRAMS: [&str; 42] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -51,6 +51,7 @@ pub(super) const PROGRAMS: [&str; 41] = [
     "python3-jsonschema",
     "python3-netifaces",
     "python3-oauthlib",
+    "python3-pip",
     "python3-requests",
     "python3-yaml",
 ];
