@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -50,9 +51,16 @@ impl Machine {
         Ok(Self { station, wire, mac: Mac(mac(address)?) })
     }
 
+    /// Asks again where nothing comes, as firmware does.
     fn ask(&self, message: &Packet) -> Result<Ipv4Addr> {
-        self.wire.send(&message.frame())?;
-        Ok(self.wire.hear_reply(&[message.xid], SOON)?.context("an answer")?.address())
+        let until = Instant::now() + SOON;
+        loop {
+            self.wire.send(&message.frame())?;
+            if let Some(answer) = self.wire.hear_reply(&[message.xid], SOON / 10)? {
+                return Ok(answer.address());
+            }
+            ensure!(Instant::now() < until, "no answer");
+        }
     }
 
     fn lease(&self) -> Result<()> {
@@ -208,6 +216,40 @@ fn whoever_has_a_token_accepts_a_machine_after_he_has_confirmed_it() -> Result<(
     xpxe.stop()
 }
 
+#[test]
+fn whoever_has_a_token_switches_a_machine_on() -> Result<()> {
+    let Some(mut place) = Place::build(&Settings { more: api(false), ..known() })? else { return Ok(()) };
+    let (switch, done) = (place.rack.dir().join("switch"), place.rack.dir().join("done"));
+    let script = format!("#!/bin/sh\necho $XPXE_ACTION $XPXE_NAME >> {}\necho off\n", done.display());
+    fs::write(&switch, script)?;
+    fs::set_permissions(&switch, fs::Permissions::from_mode(0o700))?;
+    place.config += &format!("\n[bmc]\ndriver = \"command\"\ncommand = [{switch:?}]\n");
+    let (xpxe, mut browser) = begin(&place)?;
+    let carol =
+        ["machines", "add", "--name", "carol", "--mac", "02:77:00:00:00:e9", "--bmc-driver", "command"];
+    xpxe_says(&place, &xpxe, &carol)?;
+    let token = xpxe_says(&place, &xpxe, &["tokens", "add", "alice", "--role", "operate"])?;
+    browser.open(PAGE)?;
+    browser.until("document.getElementById('sign-in').open", SOON)?;
+    browser.run(&format!("sessionStorage.setItem('xpxe-token', '{}'); location.reload()", token.trim()))?;
+    browser.until(&tile("carol"), SOON)?;
+    // That there was no token before.
+    browser.complaints()?;
+    browser.run(&format!("{}.click()", tile("carol")))?;
+    let on = "[...document.querySelectorAll('[aria-label=Orders] button')].find((one) => one.textContent === 'Power on')";
+    browser.until(on, SOON)?;
+    browser.run(&format!("{on}.click()"))?;
+    browser.until("document.getElementById('confirm').open", SOON)?;
+    let has_switched = || fs::read_to_string(&done).is_ok_and(|done| done.contains("on carol\n"));
+    ensure!(!has_switched(), "nothing happens before it is confirmed");
+    browser.run("document.getElementById('confirm-yes').click()")?;
+    browser.until("!document.getElementById('confirm').open", SOON)?;
+    ensure!(has_switched(), "{:?}", fs::read_to_string(&done));
+    browser.until("document.getElementById('machine').textContent.includes('on by')", SOON)?;
+    unremarkable(&mut browser)?;
+    xpxe.stop()
+}
+
 /// What axe-core finds that hinders people.
 fn hindrances(browser: &mut Browser) -> Result<String> {
     let path =
@@ -300,6 +342,8 @@ fn many(count: usize) -> String {
 
 const MACHINES: usize = 10_000;
 const EVENTS: u32 = 1000;
+/// How long the server took for the wall, in milliseconds: the longest of all looks.
+const LOOKS: &str = "Math.max(...performance.getEntriesByType('resource').filter((one) => one.name.includes('/wall?')).map((one) => one.duration))";
 const FRAMES: &str = "new Promise((done) => {
     const [begin, frames] = [performance.now(), []];
     const frame = (now) => {
@@ -345,11 +389,9 @@ fn ten_thousand_machines_stay_fluid_while_a_thousand_events_a_second_come() -> R
             browser.until("document.querySelectorAll('#racks [data-p=address]').length > 500", SOON)?;
             let mut best = 0.0_f64;
             // Others may use the machine, too.
-            for _ in 0..3 {
+            let until = Instant::now() + VERDICT;
+            while best < 30.0 && Instant::now() < until {
                 best = best.max(browser.run(FRAMES)?.as_f64().context("a number")?);
-                if best >= 30.0 {
-                    break;
-                }
             }
             browser.screenshot("wall.png")?;
             let seen = browser.run("document.querySelectorAll('#racks [data-p=address]').length")?;
@@ -361,8 +403,9 @@ fn ten_thousand_machines_stay_fluid_while_a_thousand_events_a_second_come() -> R
         let (best, seen) = measured?;
         Ok((best, seen, sent))
     })?;
+    let look = browser.run(LOOKS)?.as_f64().context("a number")?;
     println!(
-        "{best:.0} frames a second; {sent} requests, {seen} machines of {MACHINES} have changed their colour by then"
+        "{look:.0} ms for the wall at most; {best:.0} frames a second; {sent} requests, {seen} machines of {MACHINES} have changed their colour by then"
     );
     ensure!(best >= 30.0, "only {best:.0} frames a second");
     ensure!(seen > 2000, "only {seen} machines have changed");

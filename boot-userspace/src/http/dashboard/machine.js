@@ -25,7 +25,23 @@ const SAYS = {
   reinstall: "The machine installs its profile anew at its next boot. What is on its disks is lost.",
   wipe: "The machine's disks are wiped at its next boot.",
   resume: "The machine goes on from where it was held.",
+  on: "The machine is switched on by its BMC.",
+  off: "The machine is switched off by its BMC at once, whatever runs on it.",
+  cycle: "The machine is switched off and on by its BMC at once, whatever runs on it.",
 };
+// What a BMC does. The states of the machine want its power, too, and go on after that.
+const POWER = ["on", "off", "cycle"];
+
+function power({ is, unknown, tries, last }) {
+  const parts = [is, unknown];
+  if (tries > 0) parts.push(`tries without success: ${tries}`);
+  if (last) parts.push([`${last.command} by ${last.by}: ${last.end}`, last.error].filter(Boolean).join(", "));
+  return parts.filter(Boolean).join("; ");
+}
+
+function work({ text, done, of }) {
+  return of > 0 ? `${text}, ${Math.floor((100 * done) / of)} %` : text;
+}
 
 function pairs(rows) {
   const list = make("dl");
@@ -144,6 +160,8 @@ export class MachinePanel {
         ["Wanted", status?.wanted],
         ["Because", status?.reason],
         ["Waits for", status?.waits],
+        ["Its agent", status?.progress ? work(status.progress) : ""],
+        ["Power", status?.power ? power(status.power) : ""],
         ["Too long", status?.overdue ? `longer than its limit of ${status.limit} s` : ""],
         ["Not served", status?.not_served],
         ["Profile", known?.spec.profile],
@@ -202,19 +220,23 @@ export class MachinePanel {
     const box = make("div", undefined, "buttons");
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", "Orders");
-    for (const order of ORDERS[known.status?.state] ?? []) {
-      const button = make("button", order[0].toUpperCase() + order.slice(1));
+    const path = `/api/v1/machines/${which(machine.id)}`;
+    const add = (word, order, to) => {
+      const button = make("button", word);
       button.type = "button";
-      button.addEventListener("click", () => this.order(machine, known, order));
+      button.addEventListener("click", () => this.order(machine, word, order, to));
       box.append(button);
+    };
+    for (const order of ORDERS[known.status?.state] ?? []) {
+      add(order[0].toUpperCase() + order.slice(1), order, `${path}/${order}?version=${known.version}`);
     }
+    for (const command of known.status?.power ? POWER : []) add(`Power ${command}`, command, `${path}/power?command=${command}`);
     return box;
   }
 
-  async order(machine, known, order) {
+  async order(machine, word, order, to) {
     const name = machine.name ?? machine.id;
-    const act = () => post(`/api/v1/machines/${which(machine.id)}/${order}?version=${known.version}`);
-    const after = await this.confirm(`${order[0].toUpperCase()}${order.slice(1)} ${name}?`, SAYS[order], order, act);
+    const after = await this.confirm(`${word}: ${name}?`, SAYS[order], word, () => post(to));
     if (!after) return;
     machine.state = after.status?.state ?? machine.state;
     await this.load(machine);
@@ -222,8 +244,14 @@ export class MachinePanel {
   }
 }
 
+const BYTES = /(^|\.)(memory|size)$/;
+
+function amount(value, name) {
+  return BYTES.test(name) && Number.isInteger(value) ? `${(value / 2 ** 30).toFixed(1)} GiB` : value;
+}
+
 // A document as rows: `memory.total` and so on.
 function flat(value, name = "") {
-  if (value === null || typeof value !== "object") return [[name, value]];
+  if (value === null || typeof value !== "object") return [[name, amount(value, name)]];
   return Object.entries(value).flatMap(([key, inner]) => flat(inner, name ? `${name}.${key}` : key));
 }

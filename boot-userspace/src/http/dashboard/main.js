@@ -127,6 +127,7 @@ async function look() {
       for (const machine of seen.machines) wall.put(machine);
     }
     for (const id of seen.gone ?? []) wall.remove(id);
+    wall.settle();
     count();
     await figures.look();
     const open = wall.machines.get(panel.id);
@@ -218,7 +219,7 @@ function confirm(title, says, word, act) {
   by("confirm-text").textContent = says;
   by("confirm-error").textContent = "";
   const yes = by("confirm-yes");
-  yes.textContent = word[0].toUpperCase() + word.slice(1);
+  yes.textContent = word;
   yes.disabled = false;
   return new Promise((done) => {
     let given = null;

@@ -14,6 +14,8 @@ export const PROGRESS = {
 const ORDER = Object.keys(PROGRESS);
 // So many tiles are painted in one frame; the others have the next one.
 const MOST_A_FRAME = 3000;
+// A guess from an event stands until the server was looked at so often.
+const LOOKS = 3;
 // A group of more machines than this has a row of its own.
 const WIDE = 64;
 const inOrder = new Intl.Collator("en", { numeric: true });
@@ -40,6 +42,7 @@ export class Wall {
     this.tiles = new Map();
     this.racks = new Map();
     this.dirty = new Set();
+    this.guesses = new Map();
     this.label = "rack";
     this.wanted = () => true;
     this.focused = null;
@@ -53,6 +56,7 @@ export class Wall {
 
   put(machine) {
     const before = this.machines.get(machine.id);
+    this.guesses.delete(machine.id);
     this.machines.set(machine.id, machine);
     for (const mac of [machine.id, ...(machine.macs ?? [])]) this.byMac.set(mac, machine.id);
     if (before && this.rackOf(before) === this.rackOf(machine) && place(before) === place(machine)) {
@@ -64,19 +68,34 @@ export class Wall {
   }
 
   remove(id) {
+    this.guesses.delete(id);
     this.take(id);
     this.machines.delete(id);
   }
 
   // What an event shows comes at once; the server's own judgement comes with the next look at the wall.
-  event({ mac, progress, at }) {
+  event({ mac, progress }) {
     const machine = this.machines.get(this.byMac.get(mac));
     if (!machine || !progress) return;
-    machine.last = at;
     if (progress === "address" || ORDER.indexOf(progress) > ORDER.indexOf(machine.progress)) {
+      if (!this.guesses.has(machine.id)) {
+        this.guesses.set(machine.id, { progress: machine.progress, wrong: machine.wrong, looks: 0 });
+      }
       machine.progress = progress;
       machine.wrong = false;
       this.repaint(machine.id);
+    }
+  }
+
+  // Called after each look at the wall: what the server has not confirmed by then is as it was.
+  settle() {
+    for (const [id, guess] of this.guesses) {
+      guess.looks += 1;
+      if (guess.looks < LOOKS) continue;
+      const { progress, wrong } = guess;
+      Object.assign(this.machines.get(id), { progress, wrong });
+      this.guesses.delete(id);
+      this.repaint(id);
     }
   }
 
