@@ -11,13 +11,16 @@ use crate::cmd::Cmd;
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
 /// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17.
-pub(super) const PROGRAMS: [&str; 39] = [
+pub(super) const PROGRAMS: [&str; 42] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
     "qemu-efi-aarch64",
     "u-boot-qemu",
     "grub-efi-amd64-bin",
+    "grub-pc-bin",
+    "xorriso",
+    "mtools",
     "ipxe",
     "ipxe-qemu",
     "dnsmasq-base",

@@ -3,6 +3,7 @@
 mod asked;
 pub mod choice;
 pub mod documents;
+pub mod esxi;
 mod files;
 mod grub;
 mod hand_out;

@@ -52,6 +52,7 @@ fn boots(config: &str, state: Option<State>, profile: Option<&str>) -> String {
         mac: Some(CARD),
         asker: machines.asker(client_ip, Some(CARD), None),
         domain: None,
+        chosen: None,
         hostname: None,
         serial: None,
         arch: None,
