@@ -130,6 +130,7 @@ fn of_node1(kind: &str, text: &str) -> Result<Document> {
         mac,
         asker: machines.asker(client_ip, mac, None),
         domain: None,
+        chosen: None,
         hostname: None,
         platform: None,
         serial: None,

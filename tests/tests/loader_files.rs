@@ -86,6 +86,89 @@ fn each_machine_gets_its_own_configuration_and_no_other_s() -> Result<()> {
     xpxe.stop()
 }
 
+/// As VMware's mboot asks, beside itself: first in the directory of its MAC, then for the installer's own file. Where it lies
+/// does not matter, because the prefix is whole.
+#[test]
+fn mboot_gets_the_machine_s_boot_cfg_by_tftp_and_http() -> Result<()> {
+    let mut settings = known();
+    settings.more += "\n[[profile]]\nname = \"esxi\"\nesxi = \"vm/esxi\"\nargs = \"ks={{ documents }}kickstart\"\n\
+        [[group]]\nname = \"alice\"\nmatch = { mac = \"02:77:00:00:00:10\" }\nprofile = \"esxi\"\n";
+    let Some(place) = Place::build(&settings)? else { return Ok(()) };
+    let own = "title=ESXi\nkernel=/b.b00\nkernelopt=runweasel cdromBoot\nmodules=/a.gz --- /b.gz\nbuild=8\n";
+    let tree = boot_dir(&place.rack).join("vm/esxi");
+    fs::create_dir_all(&tree)?;
+    fs::write(tree.join("boot.cfg"), own)?;
+    fs::write(tree.join("b.b00"), "kernel")?;
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    for machine in [ALICE, BOB] {
+        wire.lease(&Client::new(mac(machine.mac)?))?;
+    }
+    let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;
+    let bob = place.rack.neighbour("bob", BOB.mac, "10.77.0.11/24")?;
+    let (tftp, http) = (format!("tftp://{SERVER_ADDRESS}/"), format!("http://{SERVER_ADDRESS}:8080/files"));
+    for dir in ["", "vm/esxi/", "vm/esxi/efi/boot/"] {
+        for (start, prefix) in [(&tftp, "vm/esxi".to_owned()), (&http, format!("{http}/vm/esxi"))] {
+            let url = format!("{start}/{dir}{ALICES}/boot.cfg");
+            let text = fetch(&alice, &url)?;
+            let expected = format!(
+                "title=ESXi\nkernel=b.b00\nmodules=a.gz --- b.gz\nbuild=8\nkernelopt=runweasel \
+                 ks=http://{SERVER_ADDRESS}:8080/documents/02-77-00-00-00-10/kickstart {}\nprefix={prefix}\n",
+                proof("alice")
+            );
+            ensure!(text == expected, "{url}:\n{text}");
+            ensure!(fetch(&bob, &url).is_err(), "{url} to bob");
+        }
+    }
+    // Bob boots something else, and everybody may read what lies there.
+    for url in [&tftp, &http] {
+        ensure!(fetch(&bob, &format!("{url}/vm/esxi/01-02-77-00-00-00-11/boot.cfg")).is_err(), "{url}");
+        ensure!(fetch(&bob, &format!("{url}/vm/esxi/boot.cfg"))? == own, "{url}");
+        ensure!(fetch(&alice, &format!("{url}/vm/esxi/b.b00"))? == "kernel", "{url}");
+    }
+    let script = fetch(&alice, &format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={}", ALICE.mac))?;
+    let line = format!(
+        "kernel {http}/vm/esxi/efi/boot/bootx64.efi -c {http}/vm/esxi/{ALICES}/boot.cfg || goto retry\n"
+    );
+    ensure!(script.contains(&line), "{script}");
+    xpxe.stop()
+}
+
+/// The entries of a menu, in each loader's language, as a machine gets them.
+#[test]
+fn a_menu_is_one_in_every_loader_s_language() -> Result<()> {
+    let mut settings = known();
+    settings.more += "\n[[profile]]\nname = \"choice\"\nmenu = [\"guest\", \"local\"]\nmenu_timeout = \"1m\"\n\
+        [[group]]\nname = \"alice\"\nmatch = { mac = \"02:77:00:00:00:10\" }\nprofile = \"choice\"\n";
+    let Some(place) = Place::build(&settings)? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    wire.lease(&Client::new(mac(ALICE.mac)?))?;
+    let alice = place.rack.neighbour("alice", ALICE.mac, "10.77.0.10/24")?;
+    let files = format!("http://{SERVER_ADDRESS}:8080/files");
+    let opens = fetch(&alice, &format!("{files}/grub/grub.cfg"))?;
+    let menu = format!("(http,{SERVER_ADDRESS}:8080)/files/grub/grub.cfg-menu-{ALICES}");
+    ensure!(opens == format!("configfile {menu}\n"), "{opens}");
+    let menu = fetch(&alice, &format!("{files}/grub/grub.cfg-menu-{ALICES}"))?;
+    grub_reads(&menu)?;
+    ensure!(menu.contains("menuentry 'guest' {") && menu.contains(&proof("alice")), "{menu}");
+    let pxelinux = fetch(&alice, &format!("tftp://{SERVER_ADDRESS}/pxelinux.cfg/default"))?;
+    ensure!(pxelinux.contains("ONTIMEOUT guest\nLABEL guest\n  LINUX "), "{pxelinux}");
+    let ask = |more: &str| {
+        let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={}{more}", ALICE.mac);
+        fetch(&alice, &url)
+    };
+    ensure!(
+        ask("")?.contains("choose --default guest --timeout 60000 chosen || goto menu\n"),
+        "{}",
+        ask("")?
+    );
+    ensure!(ask("&chosen=guest")?.contains(&proof("alice")), "{}", ask("&chosen=guest")?);
+    ensure!(ask("&chosen=local")?.ends_with("\nexit 1\n"), "{}", ask("&chosen=local")?);
+    ensure!(ask("&chosen=x%0Ashell")? == ask("")?, "{}", ask("&chosen=x%0Ashell")?);
+    xpxe.stop()
+}
+
 #[test]
 fn a_reload_switches_a_front_on() -> Result<()> {
     let Some(place) = Place::build(&known())? else { return Ok(()) };

@@ -250,6 +250,7 @@ impl Explained<'_> {
             BootFileSource::GroupOption(number) => self.origins.group_option(number, 67),
             BootFileSource::Profile => self.origins.profile_key(profile?, "boot_file"),
             BootFileSource::ProfileOption => self.origins.profile_option(profile?, 67),
+            BootFileSource::ProfileDisk => self.origins.profile_key(profile?, "iso"),
             BootFileSource::Rule(number) => self.origins.rule(number),
             BootFileSource::SubnetOption => self.origins.subnet_option(place?.0, 67),
         });

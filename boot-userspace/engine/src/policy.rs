@@ -15,7 +15,7 @@ use crate::boot::{BootFile, boot_file, is_url, named};
 use crate::config::{Arch, Config, CustomOption, DhcpRole, Group, Machine, Subnet, Unknown};
 use crate::lifecycle::State;
 use crate::machines::{Client, Known, MachineId, Machines};
-use own::{BOOT_FILE, Configured, Own, SERVER_NAME, differs, of_code};
+use own::{BOOT_FILE, Configured, Own, SERVER_NAME, differs, disk, of_code};
 
 /// An interface as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,6 +458,10 @@ impl Policy {
                 key(profile.and_then(|profile| profile.boot_file.as_ref())).map(by(BootFileSource::Profile))
             })
             .or_else(|| of_profile.map(by(BootFileSource::ProfileOption)))
+            .or_else(|| {
+                let disk = profile.filter(|_| firmware.is_http()).and_then(disk);
+                key(disk).map(by(BootFileSource::ProfileDisk))
+            })
             .or_else(|| key(rule.map(|(_, rule)| &rule.file)).map(by(BootFileSource::Rule(rule_number))))
             .or_else(|| of_subnet.map(by(BootFileSource::SubnetOption)))
     }
@@ -476,6 +480,8 @@ pub enum BootFileSource {
     Profile,
     /// Option 67 of its profile.
     ProfileOption,
+    /// `iso` of its profile.
+    ProfileDisk,
     /// The `[[boot_file]]` with this position.
     Rule(usize),
     /// Option 67 of the subnet.

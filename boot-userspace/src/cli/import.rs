@@ -2,12 +2,14 @@
 
 mod bss;
 mod clients;
+mod compare;
 mod dhcpd;
 mod dnsmasq;
 mod kea;
 mod matchbox;
 mod options;
 mod setup;
+mod stated;
 mod text;
 mod tinkerbell;
 mod tree;
@@ -24,7 +26,8 @@ use clap::ValueEnum;
 use ipnet::Ipv4Net;
 
 use crate::host::link;
-use setup::{Bad, Left};
+use boot_engine::events::shown;
+use compare::Theirs;
 
 /// The flags of `xpxe import`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,10 @@ pub(super) struct Import {
     /// server's name.
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     address: Vec<Ipv4Net>,
+    /// Compare what both servers give each host of the configuration and an unknown machine of each subnet: addresses, and boot
+    /// files for each kind of firmware. The exit status is 1 if they differ
+    #[arg(long)]
+    check: bool,
 }
 
 /// The servers whose configuration can be read.
@@ -97,9 +104,9 @@ impl Import {
         };
         let addresses: Vec<(String, Ipv4Net)> =
             addresses.into_iter().filter(|(_, net)| !net.addr().is_loopback()).collect();
-        let written = import(self.from, &self.path, &addresses, self.interface.as_deref())?;
-        for Left { place, what, why } in &written.left {
-            eprintln!("{place}: {what}: {why}");
+        let (written, theirs) = import(self.from, &self.path, &addresses, self.interface.as_deref())?;
+        for left in &written.left {
+            eprintln!("{left}");
         }
         match &self.output {
             None => print!("{}", written.toml),
@@ -113,17 +120,24 @@ impl Import {
             }
         }
         eprintln!("{} statements are not carried over", written.left.len());
+        if self.check {
+            let compared = compare::compare(&theirs, written.config).map_err(anyhow::Error::msg)?;
+            eprintln!("{compared}");
+            if !compared.is_same() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The configuration that the other server's comes to.
+/// The configuration that the other server's comes to, and that itself.
 fn import(
     from: From,
     path: &Path,
     addresses: &[(String, Ipv4Net)],
     interface: Option<&str>,
-) -> Result<write::Written> {
+) -> Result<(write::Written, Theirs)> {
     let setup = match from {
         From::Dnsmasq => dnsmasq::import(path, addresses),
         From::Dhcpd => dhcpd::import(path, addresses),
@@ -134,10 +148,10 @@ fn import(
     };
     let mut setup = setup.map_err(anyhow::Error::msg)?;
     if !setup.bad.is_empty() {
-        let lines = setup.bad.iter().map(|Bad { place, why }| format!("{place}: {why}"));
+        let lines = setup.bad.iter().map(ToString::to_string);
         bail!(
             "{} cannot be read as the configuration of {}:\n{}",
-            path.display(),
+            shown(&path.display().to_string()),
             from.name(),
             lines.collect::<Vec<_>>().join("\n")
         );
@@ -153,7 +167,8 @@ fn import(
         }
     }
     let origin = format!("{} ({})", from.name(), path.display());
-    write::write(setup, &origin).map_err(anyhow::Error::msg)
+    let theirs = Theirs::of(&setup);
+    Ok((write::write(setup, &origin).map_err(anyhow::Error::msg)?, theirs))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod import;
 mod lease_files;
 pub mod leases;
 mod machines;
+mod preflight;
 mod reload;
 pub mod serve;
 mod tokens;
@@ -87,6 +88,13 @@ enum Verb {
     /// The result is one that xpxe check accepts. Statements that have no place in it are named on standard error with file
     /// and line, and in comments at the end of the result. Leases are imported by xpxe leases import.
     Import(import::Import),
+    /// Ask as machines do, and say what each kind of them would get from the servers that there are
+    ///
+    /// Sends DISCOVERs as BIOS, UEFI x86-64, UEFI arm64, HTTP Boot and iPXE, shows every server's offer, fetches boot file,
+    /// script, kernel and initrds, and says in plain words where each kind of machine would stop. It requests no address.
+    ///
+    /// The exit status is 1 if a kind for which there is a boot file does not boot, or none boots.
+    Preflight(preflight::Preflight),
 }
 
 /// `--config FILE`
@@ -122,6 +130,7 @@ impl Cli {
             Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),
             Verb::Import(import) => import.run(),
+            Verb::Preflight(preflight) => preflight.run(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::BootFiles;
 use super::inspect::Need;
 use super::path::tidy;
-use boot_engine::config::{BootFileRule, Config, ImageRef};
+use boot_engine::config::{BootFileRule, Config, ImageRef, Kind};
 
 /// A file that the configuration names.
 #[derive(Debug)]
@@ -52,7 +52,18 @@ pub(super) fn named(config: &Config) -> Vec<Named> {
         }
     };
     for (name, profile) in &config.profiles {
-        add(&profile.kernel, format!("kernel of profile {name}"), vec![Need::Ipxe]);
+        let key = profile.kind.key();
+        match profile.kind {
+            _ if profile.menu.is_some() => {}
+            Kind::Linux | Kind::Windows => {
+                add(&profile.kernel, format!("{key} of profile {name}"), vec![Need::Ipxe]);
+            }
+            // Firmware fetches it, too, which signs nothing.
+            Kind::Iso => add(&profile.kernel, format!("{key} of profile {name}"), Vec::new()),
+            Kind::Esxi => {
+                add(&format!("{}/boot.cfg", profile.kernel), format!("{key} of profile {name}"), Vec::new());
+            }
+        }
         for initrd in &profile.initrd {
             add(initrd, format!("initrd of profile {name}"), vec![Need::Ipxe]);
         }

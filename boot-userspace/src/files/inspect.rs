@@ -7,7 +7,7 @@ use super::loader;
 use super::pe::{self, Headers, Machine};
 
 /// How much of a file is looked at.
-pub(super) const HEAD: usize = 16 * 1024;
+pub const HEAD: usize = 16 * 1024;
 
 /// What was found out about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +181,12 @@ fn efi_problem(headers: Headers, size: u64) -> Option<String> {
 #[must_use]
 pub fn inspect(name: &str, head: &[u8], size: u64) -> Inspection {
     inspect_for(Need::of_name(&name.to_ascii_lowercase()), head, size)
+}
+
+/// The same for firmware of a kind.
+#[must_use]
+pub fn inspect_for_firmware(firmware: Firmware, head: &[u8], size: u64) -> Inspection {
+    inspect_for([Need::of_firmware(firmware)], head, size)
 }
 
 /// The same for known needs; the first that is not met is the problem.

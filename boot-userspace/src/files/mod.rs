@@ -37,14 +37,14 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use audit::{Finding, Verdict};
-pub use inspect::{Inspection, inspect, is_efi_application};
+pub use inspect::{HEAD, Inspection, inspect, inspect_for_firmware, is_efi_application};
 pub use loader::MissingLoader;
 pub use tokens::DocumentTokens;
 
 use crate::host::descriptors;
 use crate::host::live::Live;
 use boot_engine::events::{NotServed, WhyNotServed, shown};
-use inspect::{HEAD, Need};
+use inspect::Need;
 use listing::Listings;
 use loader::{Loader, behind_alias, candidates, loader};
 use local::Local;

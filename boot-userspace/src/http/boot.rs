@@ -12,7 +12,7 @@ use boot_common::Mac;
 use boot_engine::boot::Server;
 pub use boot_engine::boot::documents::{Document, NoDocument};
 use boot_engine::boot::link::{LinkKey, Signer, VALID};
-pub use boot_engine::boot::plan::{Asked, NoScript, Plan};
+pub use boot_engine::boot::plan::{Asked, NoScript, Offer, Plan};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::{Config, parse_uuid};
 use boot_engine::events::{Machine, Script, Step};
@@ -61,8 +61,13 @@ pub trait Scripts {
         Task::End { then: Then::Reboot, why: "there is nothing to do".to_owned() }
     }
 
-    /// What one machine boots, for whatever is no script of iPXE's.
+    /// The kernel that one machine boots, for the fronts, which start nothing else.
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript>;
+
+    /// What one machine may boot, for boot loaders that are no iPXE.
+    fn offered(&self, asked: &Asked) -> Result<Offer, NoScript> {
+        self.plan(asked).map(Offer::Plan)
+    }
 
     /// The configuration that both are of.
     fn config(&self) -> Arc<Config>;
@@ -98,7 +103,11 @@ impl Scripts for ScriptWriter {
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        self.planner().plan(asked)
+        self.planner().plan(asked).and_then(Plan::of_kernel)
+    }
+
+    fn offered(&self, asked: &Asked) -> Result<Offer, NoScript> {
+        self.planner().offered(asked)
     }
 
     fn config(&self) -> Arc<Config> {
@@ -136,7 +145,11 @@ impl Scripts for Live<ScriptWriter> {
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        self.get().planner().plan(asked)
+        self.get().planner().plan(asked).and_then(Plan::of_kernel)
+    }
+
+    fn offered(&self, asked: &Asked) -> Result<Offer, NoScript> {
+        self.get().planner().offered(asked)
     }
 
     fn config(&self) -> Arc<Config> {
@@ -256,6 +269,7 @@ pub(super) fn read_query(
         serial: value("serial"),
         arch: value("arch"),
         platform: value("platform"),
+        chosen: value("chosen"),
         client_ip: ends.client.ip(),
         server,
     }

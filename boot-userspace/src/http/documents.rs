@@ -252,10 +252,12 @@ pub(super) struct Said {
     arch: Option<Arch>,
     serial: Option<String>,
     uuid: Option<String>,
+    chosen: Option<String>,
 }
 
 impl Said {
-    /// A MAC address, or `self`, then architecture, serial number and UUID, with commas between them.
+    /// A MAC address, or `self`, then architecture, serial number, UUID and what was chosen in a menu, with commas between
+    /// them.
     pub(super) fn read(who: &str) -> Option<Self> {
         let mut parts = who.split(',');
         let mac = match parts.next()? {
@@ -264,7 +266,7 @@ impl Said {
         };
         let arch = parts.next().and_then(|name| Some(Arch::ALL.iter().find(|(key, _)| *key == name)?.1));
         let mut text = || parts.next().filter(|text| !text.is_empty()).map(str::to_owned);
-        Some(Self { mac, arch, serial: text(), uuid: text() })
+        Some(Self { mac, arch, serial: text(), uuid: text(), chosen: text() })
     }
 
     pub(super) fn asked(self, site: &Site, ends: Ends, headers: &HeaderMap) -> Asked {
@@ -282,6 +284,7 @@ impl Said {
             platform: ipxe.map(|(_, platform)| platform.to_owned()),
             serial: self.serial,
             arch: ipxe.map(|(arch, _)| arch.to_owned()),
+            chosen: self.chosen,
             client_ip: from,
             server,
         }
@@ -304,7 +307,10 @@ mod tests {
             arch: Some(Arch::Arm64),
             serial: Some("CZ_1".to_owned()),
             uuid: Some("u".to_owned()),
+            chosen: None,
         };
+        let chosen = Said { chosen: Some("rescue".to_owned()), ..whole.clone() };
+        assert_eq!(of("52-54-00-00-00-01,arm64,CZ_1,u,rescue"), Some(chosen));
         assert_eq!(of("52-54-00-00-00-01,arm64,CZ_1,u"), Some(whole.clone()));
         assert_eq!(of("self,,CZ_1"), Some(Said { mac: None, arch: None, uuid: None, ..whole }));
         assert_eq!((of("node1"), of("")), (None, None));

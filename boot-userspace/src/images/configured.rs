@@ -35,7 +35,7 @@ pub(super) fn named(config: &Config) -> Vec<(ImageRef, String)> {
         }
     };
     for (name, profile) in &config.profiles {
-        add(&profile.kernel, format!("kernel of profile {name}"));
+        add(&profile.kernel, format!("{} of profile {name}", profile.kind.key()));
         for initrd in &profile.initrd {
             add(initrd, format!("initrd of profile {name}"));
         }

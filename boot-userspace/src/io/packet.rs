@@ -34,7 +34,7 @@ impl FrameSocket {
 }
 
 /// A non-blocking packet socket for frames of one EtherType on one interface.
-pub(super) fn open(link: &Link, ether_type: u16) -> io::Result<Socket> {
+pub(crate) fn open(link: &Link, ether_type: u16) -> io::Result<Socket> {
     let explain = |error: io::Error| {
         let message = match error.kind() {
             io::ErrorKind::PermissionDenied => format!(

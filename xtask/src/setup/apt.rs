@@ -11,7 +11,7 @@ use crate::cmd::Cmd;
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
 /// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17.
-pub(super) const PROGRAMS: [&str; 42] = [
+pub(super) const PROGRAMS: [&str; 43] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -19,6 +19,7 @@ pub(super) const PROGRAMS: [&str; 42] = [
     "u-boot-qemu",
     "grub-efi-amd64-bin",
     "grub-pc-bin",
+    "xorriso",
     "mtools",
     "ipxe",
     "ipxe-qemu",

@@ -27,6 +27,8 @@ pub struct Asked {
     pub serial: Option<String>,
     /// iPXE's build architecture: x86_64, i386, arm64, …
     pub arch: Option<String>,
+    /// The entry of its menu that somebody chose, as it says.
+    pub chosen: Option<String>,
     /// The address it asks from.
     pub client_ip: IpAddr,
     /// Where it has reached this server; URLs in the script should lead there.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
-use crate::config::{Arch, Config, Described, Group, Machine, Profile, RelayPort};
+use crate::config::{Arch, Config, Described, Group, LOCAL, Machine, Menu, Profile, RelayPort};
 
 /// A machine that boots, as far as the choice depends on it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +31,10 @@ pub struct Choice<'c> {
     pub profile: Option<(&'c str, &'c Profile)>,
     /// The groups that it is in, in their order.
     pub groups: Vec<&'c Group>,
+    /// What a person may choose instead.
+    pub menu: Option<&'c Menu>,
+    /// It boots its own disk.
+    pub is_local: bool,
     /// The profile is another one than its own, whose arguments are not for this one.
     is_another: bool,
 }
@@ -64,7 +68,17 @@ impl<'c> Choice<'c> {
     pub fn new(config: &'c Config, booting: &Booting<'_>) -> Self {
         let groups: Vec<&Group> = config.groups.iter().filter(|group| booting.is_in(group)).collect();
         let profile = config.profile_of(booting.machine, groups.iter().copied());
-        Self { profile, groups, is_another: false }
+        Self { profile, groups, menu: None, is_local: false, is_another: false }
+    }
+
+    /// Where its profile is a menu, the entry that was chosen in its place: the default, unless this is one.
+    #[must_use]
+    pub fn from_menu(self, config: &'c Config, chosen: Option<&str>) -> Self {
+        let Some(menu) = self.profile.and_then(|(_, profile)| profile.menu.as_ref()) else { return self };
+        let chosen = menu.entries.iter().find(|entry| Some(entry.as_str()) == chosen);
+        let entry = chosen.unwrap_or(&menu.default);
+        let profile = config.profiles.get_key_value(entry).map(|(name, profile)| (name.as_str(), profile));
+        Self { profile, menu: Some(menu), is_local: profile.is_none() && entry == LOCAL, ..self }
     }
 
     /// Another profile, for the state that the machine is in.

@@ -5,6 +5,8 @@ use std::net::SocketAddrV4;
 
 use boot_common::class::{Class, Firmware, Stage};
 
+use crate::config::ImageRef;
+
 /// Where a client continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootFile {
@@ -92,11 +94,13 @@ pub fn boot_file(class: Class, http: SocketAddrV4, loaders: Loaders<'_>) -> Resu
     }
 }
 
-/// A boot file by the name it has in the boot directory, or by URL, as this class fetches it.
+/// A boot file by the name it has in the boot directory, an image of the store or a URL, as this class fetches it.
 #[must_use]
 pub fn named(class: Class, http: SocketAddrV4, name: &str) -> BootFile {
     if is_url(name) {
         BootFile::Url(name.to_owned())
+    } else if let Some(Ok(image)) = ImageRef::read(name) {
+        BootFile::Url(format!("http://{http}/images/{}", image.name))
     } else if class.firmware.is_http() {
         BootFile::Url(format!("http://{http}/files/{name}"))
     } else {

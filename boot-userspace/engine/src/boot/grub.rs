@@ -5,9 +5,9 @@
 //! next one from the server, which may have another plan by then.
 
 use super::loader_context::{Context, Plans, Way, dashed, encoded, link};
-use super::loader_file::ATTEMPT;
-use super::plan::{BootPlan, Plan};
-use crate::config::Arch;
+use super::loader_file::{ATTEMPT, MENU};
+use super::plan::{BootPlan, Choices, NoScript, Plan};
+use crate::config::{Arch, Kind};
 
 /// Many GRUBs for networks do not have the module in them, Debian's signed one among them.
 pub(super) const HTTP: &str = "if ! insmod http; then\n\
@@ -25,6 +25,44 @@ pub(super) fn bootstrap(context: &Context<'_>) -> String {
 
 /// What a machine boots, or why it waits.
 pub(super) fn config(context: &Context<'_>, plans: &Plans) -> String {
+    let text = attempts(context, plans);
+    if context.file.is_attempt {
+        return text;
+    }
+    let again = own_name(context, &format!("{ATTEMPT}01-"));
+    let seconds = match plans.usual {
+        Plan::Boot(_) => 10,
+        Plan::Wait(_) => 30,
+    };
+    text + &format!("while true; do\nsleep {seconds}\nsource {again}\ndone\n")
+}
+
+/// GRUB shows a menu only for a configuration file that it opens as one: this leads there.
+pub(super) fn open_menu(context: &Context<'_>) -> String {
+    format!("configfile {}\n", own_name(context, &format!("{MENU}01-")))
+}
+
+/// The choice between several plans. What was chosen is tried for ever: the menu comes back with Escape.
+pub(super) fn menu(
+    context: &Context<'_>,
+    choices: &Choices,
+    entries: &[(String, Result<Plans, NoScript>)],
+) -> String {
+    let timeout = choices.timeout.map_or_else(|| "-1".to_owned(), |timeout| timeout.as_secs().to_string());
+    let mut text = format!("set default={}\nset timeout={timeout}\n", quoted(&choices.default));
+    for (name, plans) in entries {
+        let body = match plans {
+            Ok(plans) => format!("while true; do\n{}sleep 10\ndone\n", attempts(context, plans)),
+            Err(NoScript::NotForYou(why)) => not_from_here(why),
+            Err(why) => format!("echo {}\nsleep 10\n", quoted(&format!("xpxe: {why}"))),
+        };
+        text += &format!("menuentry {} {{\n{body}}}\n", quoted(name));
+    }
+    text
+}
+
+/// One attempt, by the plan for the architecture.
+fn attempts(context: &Context<'_>, plans: &Plans) -> String {
     let mut text = String::new();
     for (number, (arch, plan)) in plans.of_arch.iter().enumerate() {
         let word = if number == 0 { "if" } else { "elif" };
@@ -40,15 +78,7 @@ pub(super) fn config(context: &Context<'_>, plans: &Plans) -> String {
     if !plans.of_arch.is_empty() {
         text += "fi\n";
     }
-    if context.file.is_attempt {
-        return text;
-    }
-    let again = own_name(context, &format!("{ATTEMPT}01-"));
-    let seconds = match plans.usual {
-        Plan::Boot(_) => 10,
-        Plan::Wait(_) => 30,
-    };
-    text + &format!("while true; do\nsleep {seconds}\nsource {again}\ndone\n")
+    text
 }
 
 /// For a machine that is not to be booted from here: its firmware goes on to its next boot entry.
@@ -86,6 +116,13 @@ struct Files {
 }
 
 fn files(context: &Context<'_>, plan: &BootPlan) -> Result<Files, String> {
+    if plan.kind != Kind::Linux {
+        return Err(format!(
+            "GRUB starts nothing of {} (key {} of its profile): let this machine boot iPXE",
+            plan.kernel,
+            plan.kind.key()
+        ));
+    }
     let kernel = place(context, &plan.kernel)?;
     let initrds = plan.initrds.iter().map(|path| place(context, path)).collect::<Result<Vec<_>, _>>()?;
     let by_http = initrds.iter().chain([&kernel]).any(|place| place.starts_with("'(http"));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::loader_context::{Context, Plans};
 use super::loader_file::{For, Language, LoaderFile};
-use super::plan::{Asked, NoScript, Plan};
+use super::plan::{Asked, Choices, NoScript, Offer, Plan};
 use super::{Server, grub, pxelinux};
 use crate::config::{Arch, parse_uuid};
 use crate::machines::{Asker, Machines};
@@ -25,25 +25,36 @@ impl LoaderFile {
         let server = server(&asker);
         let mac = said.or_else(|| Some(asker.client.as_ref()?.mac));
         let (domain, hostname, serial, arch, platform) = (None, None, None, None, None);
-        Asked { uuid, mac, client_ip: from, server, asker, domain, hostname, serial, arch, platform }
+        let chosen = None;
+        Asked { uuid, mac, client_ip: from, server, asker, domain, hostname, serial, arch, platform, chosen }
     }
 
-    /// The text of this file. `plan` plans for what is asked, with the architecture in it.
+    /// The text of this file, of GRUB or PXELINUX. `offered` plans for what is asked, with the architecture and what was
+    /// chosen in it.
     ///
     /// # Errors
     /// When this machine is not to have it. `None` when the loader is to ask for its next name.
-    pub fn text(
+    pub fn text<O: Into<Offer>>(
         &self,
         asked: &Asked,
         way: Way,
-        plan: impl Fn(&Asked) -> Result<Plan, NoScript>,
+        offered: impl Fn(&Asked) -> Result<O, NoScript>,
     ) -> Option<Result<String, NoScript>> {
+        let offered = |asked: &Asked| offered(asked).map(Into::into);
         let context = Context { file: self, asked, way };
         let text = match self.language {
             Language::Grub if asked.mac.is_none() && asked.asker.known.is_none() => {
                 return Some(Ok(grub::bootstrap(&context)));
             }
-            Language::Grub => plans(asked, plan).map(|plans| grub::config(&context, &plans)),
+            Language::Esxi => return None,
+            Language::Grub => offered(asked).and_then(|offer| match offer {
+                Offer::Menu(_) if !self.is_menu => Ok(grub::open_menu(&context)),
+                Offer::Menu(choices) => {
+                    let plans = |asked: &Asked| plans(asked, offered);
+                    Ok(grub::menu(&context, &choices, &each(asked, &choices, plans)))
+                }
+                Offer::Plan(_) => plans(asked, offered).map(|plans| grub::config(&context, &plans)),
+            }),
             // It says its MAC next.
             Language::Pxelinux
                 if asked.mac.is_none() && asked.uuid.is_some() && asked.asker.known.is_none() =>
@@ -51,7 +62,14 @@ impl LoaderFile {
                 return None;
             }
             Language::Pxelinux => {
-                plan(&with_arch(asked, Arch::Bios)).map(|plan| pxelinux::config(&context, &plan))
+                let asked = &with_arch(asked, Arch::Bios);
+                offered(asked).map(|offer| match offer {
+                    Offer::Plan(plan) => pxelinux::config(&context, &plan),
+                    Offer::Menu(choices) => {
+                        let plan = |asked: &Asked| one(offered(asked)?);
+                        pxelinux::menu(&context, &choices, &each(asked, &choices, plan))
+                    }
+                })
             }
         };
         Some(match (text, self.language) {
@@ -63,8 +81,30 @@ impl LoaderFile {
     }
 }
 
+/// What each entry of a menu boots, with its name.
+fn each<P>(
+    asked: &Asked,
+    choices: &Choices,
+    plan: impl Fn(&Asked) -> Result<P, NoScript>,
+) -> Vec<(String, Result<P, NoScript>)> {
+    let entry = |entry: &String| {
+        let asked = Asked { chosen: Some(entry.clone()), ..asked.clone() };
+        (entry.clone(), plan(&asked))
+    };
+    choices.entries.iter().map(entry).collect()
+}
+
+/// The plan where somebody has chosen.
+fn one(offer: Offer) -> Result<Plan, NoScript> {
+    match offer {
+        Offer::Plan(plan) => Ok(plan),
+        Offer::Menu(_) => Err(NoScript::Broken("its menu has another menu in it".to_owned())),
+    }
+}
+
 /// GRUB knows its architecture, and its configuration can ask for it.
-fn plans(asked: &Asked, plan: impl Fn(&Asked) -> Result<Plan, NoScript>) -> Result<Plans, NoScript> {
+fn plans(asked: &Asked, offered: impl Fn(&Asked) -> Result<Offer, NoScript>) -> Result<Plans, NoScript> {
+    let plan = |asked: &Asked| one(offered(asked)?);
     let usual = plan(asked)?;
     let mut of_arch = Vec::new();
     for (_, arch) in Arch::ALL {

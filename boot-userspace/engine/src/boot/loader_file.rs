@@ -1,8 +1,8 @@
-//! The names by which GRUB and PXELINUX ask for their configuration.
+//! The names by which GRUB, PXELINUX and mboot ask for their configuration.
 //!
 //! Each tries several, the most particular first: GRUB `grub.cfg-01-MAC`, `grub.cfg-ADDRESS` and `grub.cfg` beside its
 //! modules and in the directory above; PXELINUX `pxelinux.cfg/UUID`, `pxelinux.cfg/01-MAC`, its address in hexadecimal
-//! digits with fewer and fewer of them, and `pxelinux.cfg/default`.
+//! digits with fewer and fewer of them, and `pxelinux.cfg/default`; mboot `01-MAC/boot.cfg` and `boot.cfg`.
 
 use boot_common::Mac;
 
@@ -15,6 +15,8 @@ pub enum Language {
     Grub,
     /// PXELINUX, and what reads its files: U-Boot, petitboot.
     Pxelinux,
+    /// VMware's mboot.
+    Esxi,
 }
 
 /// The machine that a name says.
@@ -41,10 +43,14 @@ pub struct LoaderFile {
     pub whose: For,
     /// One more attempt, from a file that was fetched before.
     pub is_attempt: bool,
+    /// The menu of GRUB, which shows it for a file of its own only.
+    pub is_menu: bool,
 }
 
 /// Before the MAC in the name of a further attempt's file.
 pub(super) const ATTEMPT: &str = "grub.cfg-again-";
+/// The same of its menu.
+pub(super) const MENU: &str = "grub.cfg-menu-";
 
 impl LoaderFile {
     /// The file that a name is of; `None` for every other name.
@@ -55,18 +61,28 @@ impl LoaderFile {
         let lower = name.to_ascii_lowercase();
         if let [above @ .., "pxelinux.cfg"] = dir {
             let whose = pxelinux(&lower)?;
-            return Some(Self::new(Language::Pxelinux, above, name, whose, false));
+            return Some(Self::new(Language::Pxelinux, above, name, whose));
+        }
+        if lower == "boot.cfg" {
+            let mac = dir.split_last().and_then(|(last, above)| Some((last.strip_prefix("01-")?, above)));
+            return match mac {
+                Some((mac, above)) => {
+                    Some(Self::new(Language::Esxi, above, name, For::Mac(mac.parse().ok()?)))
+                }
+                None => Some(Self::new(Language::Esxi, dir, name, For::Asker)),
+            };
         }
         let whose = match lower.strip_prefix("grub.cfg")? {
             "" => For::Asker,
             rest => grub(rest.strip_prefix('-')?)?,
         };
-        Some(Self::new(Language::Grub, dir, name, whose, lower.starts_with(ATTEMPT)))
+        let file = Self::new(Language::Grub, dir, name, whose);
+        Some(Self { is_attempt: lower.starts_with(ATTEMPT), is_menu: lower.starts_with(MENU), ..file })
     }
 
-    fn new(language: Language, dir: &[&str], name: &str, whose: For, is_attempt: bool) -> Self {
+    fn new(language: Language, dir: &[&str], name: &str, whose: For) -> Self {
         let dir = dir.iter().map(|part| format!("{part}/")).collect();
-        Self { language, dir, name: name.to_owned(), whose, is_attempt }
+        Self { language, dir, name: name.to_owned(), whose, is_attempt: false, is_menu: false }
     }
 
     /// The names that the loader falls back to after this one: who has written one of these wants it read.
@@ -74,6 +90,8 @@ impl LoaderFile {
     pub fn fallbacks(&self) -> Vec<String> {
         match self.language {
             Language::Pxelinux => vec![format!("{}pxelinux.cfg/default", self.dir)],
+            // The installer's own, which is what this one is made from.
+            Language::Esxi => Vec::new(),
             Language::Grub => {
                 let above = self.dir.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
                 let above = if above.is_empty() { String::new() } else { format!("{above}/") };
@@ -84,7 +102,7 @@ impl LoaderFile {
 }
 
 fn grub(rest: &str) -> Option<For> {
-    let mac = rest.strip_prefix("again-").unwrap_or(rest);
+    let mac = ["again-", "menu-"].iter().find_map(|before| rest.strip_prefix(before)).unwrap_or(rest);
     match mac.strip_prefix("01-") {
         Some(mac) => mac.parse().ok().map(For::Mac),
         None if is_whole_address(rest) => Some(For::Asker),

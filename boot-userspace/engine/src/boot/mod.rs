@@ -4,6 +4,7 @@ mod agent;
 mod asked;
 pub mod choice;
 pub mod documents;
+pub mod esxi;
 mod files;
 mod grub;
 mod hand_out;

@@ -1,6 +1,7 @@
 //! What a machine boots: the one answer that iPXE's script and every other format are written from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use super::asked::Asked;
 use super::choice::{Booting, Choice};
@@ -8,7 +9,7 @@ pub use super::no_script::NoScript;
 use super::stage::{Stage, stage};
 pub use super::url::url;
 use super::variables;
-use crate::config::{Config, Faults, Profile, Templates, Variables, check_args, is_template, tame};
+use crate::config::{Config, Faults, Kind, Profile, Templates, Variables, check_args, is_template, tame};
 
 /// What a machine does after its firmware and boot loader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +27,60 @@ pub struct BootPlan {
     pub name: String,
     /// The profile that this comes from.
     pub profile: String,
-    /// A path in the boot directory, an image of the store, or a URL.
+    /// What `kernel` is, and so how it is booted.
+    pub kind: Kind,
+    /// A path in the boot directory, an image of the store, or a URL; of ESXi the directory of its installer.
     pub kernel: String,
     /// In the order in which the kernel gets them; each a path in the boot directory, an image, or a URL.
     pub initrds: Vec<String>,
     /// The kernel's arguments; may be empty.
     pub args: String,
+}
+
+/// What a machine with a person in front of it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// One plan.
+    Plan(Plan),
+    /// The choice between several.
+    Menu(Choices),
+}
+
+/// A menu on a machine's console. [`Asked::chosen`] is the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// The machine's name, or its MAC, or its address.
+    pub name: String,
+    /// The names of profiles, and [`LOCAL`](crate::config::LOCAL).
+    pub entries: Vec<String>,
+    /// The one that boots by itself.
+    pub default: String,
+    /// When that is; none: never.
+    pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// This plan for those who can only start a kernel.
+    ///
+    /// # Errors
+    /// It is about something else.
+    pub fn of_kernel(self) -> Result<Self, NoScript> {
+        match self {
+            Self::Boot(plan) if plan.kind != Kind::Linux => Err(NoScript::NotForYou(format!(
+                "{} boots profile {}, which has {} instead of kernel: only xpxe's own scripts start that",
+                plan.name,
+                plan.profile,
+                plan.kind.key()
+            ))),
+            plan => Ok(plan),
+        }
+    }
+}
+
+impl From<Plan> for Offer {
+    fn from(plan: Plan) -> Self {
+        Self::Plan(plan)
+    }
 }
 
 /// Plans what machines boot, by a configuration.
@@ -57,18 +106,48 @@ impl Planner {
         &self.config
     }
 
-    /// What the machine that asks boots. A machine's plan is for its own addresses only.
+    /// What the machine that asks may boot: its plan, or the menu of which nobody has chosen yet.
+    ///
+    /// # Errors
+    /// When the machine is not to be booted from here.
+    pub fn offered(&self, asked: &Asked) -> Result<Offer, NoScript> {
+        self.check_asker(asked)?;
+        let is_chosen = |entry: &String| Some(entry) == asked.chosen.as_ref();
+        if !matches!(stage(&self.config, asked)?, Stage::Wait(_))
+            && let Some(menu) = self.choice(asked).menu
+            && !menu.entries.iter().any(is_chosen)
+        {
+            return Ok(Offer::Menu(Choices {
+                name: self.name(asked),
+                entries: menu.entries.clone(),
+                default: menu.default.clone(),
+                timeout: menu.timeout,
+            }));
+        }
+        self.plan(asked).map(Offer::Plan)
+    }
+
+    /// The machine that asks, for its console.
+    fn name(&self, asked: &Asked) -> String {
+        asked.machine().and_then(|machine| machine.name.clone()).unwrap_or_else(|| asked.called())
+    }
+
+    /// What the machine that asks boots; of a menu what was chosen, or the default. A machine's plan is for its own addresses
+    /// only.
     ///
     /// # Errors
     /// When the machine is not to be booted from here.
     pub fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
-        let machine = asked.machine();
         self.check_asker(asked)?;
         if let Stage::Wait(why) = stage(&self.config, asked)? {
             return Ok(Plan::Wait(why));
         }
         let arch = asked.arch();
         let choice = self.choice(asked);
+        if choice.is_local {
+            let why = format!("{} boots its disk, as its menu has it", self.name(asked));
+            return Err(NoScript::NotForYou(why));
+        }
         let Some((name, profile)) = choice.profile else {
             let text = format!(
                 "{} has no profile: give it one in [[machine]] or in a [[group]], or set profile in [default]",
@@ -77,8 +156,9 @@ impl Planner {
             return Ok(Plan::Wait(text));
         };
         Ok(Plan::Boot(BootPlan {
-            name: machine.and_then(|machine| machine.name.clone()).unwrap_or_else(|| asked.called()),
+            name: self.name(asked),
             profile: name.to_owned(),
+            kind: profile.kind,
             kernel: profile.kernel_of(arch).to_owned(),
             initrds: profile.initrd_of(arch).to_vec(),
             args: self.args(asked, &choice, profile)?,
@@ -137,10 +217,11 @@ impl Planner {
                 serial: serial.as_deref(),
             },
         );
-        match stage(&self.config, asked) {
+        let choice = match stage(&self.config, asked) {
             Ok(Stage::Other(name)) => choice.instead(&self.config, name),
             _ => choice,
-        }
+        };
+        choice.from_menu(&self.config, asked.chosen.as_deref())
     }
 
     /// Whether who asks is the machine that is meant: scripts and documents hold tokens and passwords, and anybody can name

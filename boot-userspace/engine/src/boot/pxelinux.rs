@@ -3,14 +3,18 @@
 //! The language has neither quotes nor loops: a line is taken to its end, and what is tried again is another
 //! configuration file, this one. Names of files are encoded, because a blank ends a name and a comma begins the next.
 
+use super::esxi;
 use super::loader_context::{Context, Way, encoded, link};
-use super::plan::{BootPlan, Plan};
+use super::plan::{BootPlan, Choices, NoScript, Plan};
 use super::url::url;
+use crate::config::{Arch, Kind, mboot};
 
 /// What a kernel for x86 takes; PXELINUX cuts off the rest without a word.
 const LONGEST_LINE: usize = 2047;
 /// Tenths of a second until a machine that could not boot asks anew.
 const RETRY: u32 = 100;
+/// The longest time that it takes, in tenths of a second.
+const LONGEST_WAIT: u64 = 35_996;
 /// The same for one that waits.
 const WAIT: u32 = 300;
 
@@ -27,8 +31,64 @@ pub(super) fn not_from_here(why: &str) -> String {
     format!("SAY xpxe: {why}\nDEFAULT local\nPROMPT 0\nLABEL local\n  LOCALBOOT -1\n")
 }
 
+/// The choice between several plans. PXELINUX shows no list without a module, so the names are said.
+pub(super) fn menu(
+    context: &Context<'_>,
+    choices: &Choices,
+    entries: &[(String, Result<Plan, NoScript>)],
+) -> String {
+    let Choices { name, default, timeout, .. } = choices;
+    let mut text = format!("SAY xpxe: what is {name} to boot? Type one of these names\n");
+    let mut labels = String::new();
+    for (entry, plan) in entries {
+        let body = match plan {
+            Ok(Plan::Boot(plan)) => body(context, plan),
+            Ok(Plan::Wait(why)) => Err(why.clone()),
+            Err(NoScript::NotForYou(_)) => Ok("  LOCALBOOT -1\n".to_owned()),
+            Err(why) => Err(why.to_string()),
+        };
+        match body {
+            Ok(body) => {
+                text += &format!("SAY   {entry}\n");
+                labels += &format!("LABEL {entry}\n{body}");
+            }
+            Err(why) => text += &format!("SAY   {entry}: not now: {why}\n"),
+        }
+    }
+    let tenths = timeout.map_or(0, |timeout| timeout.as_secs().saturating_mul(10).min(LONGEST_WAIT));
+    text + &format!("DEFAULT {default}\nPROMPT 1\nTIMEOUT {tenths}\nONTIMEOUT {default}\n{labels}")
+}
+
 fn boot(context: &Context<'_>, plan: &BootPlan) -> String {
-    let BootPlan { name, profile, args, .. } = plan;
+    let BootPlan { name, profile, .. } = plan;
+    match body(context, plan) {
+        Ok(body) => format!(
+            "SAY xpxe: booting {name} ({profile})\nDEFAULT boot\nPROMPT 0\nTIMEOUT {RETRY}\nONTIMEOUT again\n\
+             LABEL boot\n{body}{}",
+            again(context)
+        ),
+        Err(why) => wait(context, &why),
+    }
+}
+
+/// What stands below a label.
+fn body(context: &Context<'_>, plan: &BootPlan) -> Result<String, String> {
+    let BootPlan { name, args, kind, .. } = plan;
+    match kind {
+        Kind::Linux => {}
+        Kind::Esxi => {
+            let mboot = place(context, &format!("{}/{}", plan.kernel, mboot(Some(Arch::Bios))));
+            let config = place(context, &esxi::config_of(context.asked, plan));
+            return Ok(format!("  KERNEL {mboot}\n  APPEND -c {config}\n"));
+        }
+        Kind::Windows | Kind::Iso => {
+            return Err(format!(
+                "cannot boot {name}: PXELINUX starts nothing of {} (key {} of its profile); let it boot iPXE",
+                plan.kernel,
+                kind.key()
+            ));
+        }
+    }
     let kernel = place(context, &plan.kernel);
     let initrds: Vec<String> = plan.initrds.iter().map(|path| place(context, path)).collect();
     let initrds = initrds.join(",");
@@ -38,15 +98,11 @@ fn boot(context: &Context<'_>, plan: &BootPlan) -> String {
             "cannot boot {name}: its kernel's command line has {line} bytes with the names of its files, and PXELINUX \
              passes on {LONGEST_LINE}; shorten args, or boot it with iPXE"
         );
-        return wait(context, &why);
+        return Err(why);
     }
     let initrd = if initrds.is_empty() { String::new() } else { format!("  INITRD {initrds}\n") };
     let append = if args.is_empty() { String::new() } else { format!("  APPEND {args}\n") };
-    format!(
-        "SAY xpxe: booting {name} ({profile})\nDEFAULT boot\nPROMPT 0\nTIMEOUT {RETRY}\nONTIMEOUT again\n\
-         LABEL boot\n  LINUX {kernel}\n{initrd}{append}{}",
-        again(context)
-    )
+    Ok(format!("  LINUX {kernel}\n{initrd}{append}"))
 }
 
 fn wait(context: &Context<'_>, why: &str) -> String {

@@ -338,6 +338,7 @@ mod tests {
             mac: Some(Mac([2, 0, 0, 0, 0, mac])),
             asker: Asker { client, ..Asker::default() },
             domain: None,
+            chosen: None,
             hostname: None,
             platform: None,
             serial: None,

@@ -30,7 +30,8 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
                 .iter()
                 .enumerate()
                 .map(|(number, path)| Initrd { name: format!("initrd{number}"), url: url(server, path) });
-            (Some(name.to_owned()), Some(url(server, profile.kernel_of(arch))), initrds.collect())
+            let kernel = profile.first_file(arch).map(|file| url(server, &file));
+            (Some(name.to_owned()), kernel, initrds.collect())
         }
     };
     Variables {
@@ -97,13 +98,15 @@ impl Asked {
     }
 
     /// The machine in the URLs of its documents: its MAC address, or `self` for the one that asks, then what it says of its
-    /// architecture, its serial number and its UUID, which its operating system may not say.
+    /// architecture, its serial number, its UUID and what was chosen in its
+    /// menu, which its operating system may not say.
     fn who_in_urls(&self) -> String {
         let parts = [
             self.mac_with_hyphens().unwrap_or_else(|| "self".to_owned()),
             self.arch().map_or_else(String::new, |arch| arch.to_string()),
             self.serial.as_deref().map(tame).unwrap_or_default(),
             self.said_uuid().unwrap_or_default(),
+            self.chosen.as_deref().map(tame).unwrap_or_default(),
         ];
         parts.join(",").trim_end_matches(',').to_owned()
     }

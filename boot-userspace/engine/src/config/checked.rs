@@ -15,6 +15,7 @@ use super::agent::Agent;
 use super::api::Api;
 use super::arch::{Arch, ArchProfile};
 use super::bmc::{Bmc, PowerSettings};
+use super::boots::{Kind, Menu, mboot};
 use super::disk_image::DiskImage;
 use super::documents::Documents;
 use super::http::Http;
@@ -286,9 +287,14 @@ impl CustomOption {
 /// profile that has them, and the arguments of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// `kernel`: a path relative to `boot_dir` without `..`, an `http://` or `https://` URL (the
-    /// scheme in lower case), or what [`ImageRef::read`](super::ImageRef::read) reads without an error.
+    /// `kernel`, or `wimboot` or `iso` in its place: a path relative to `boot_dir` without `..`, an `http://` or `https://`
+    /// URL (the scheme in lower case), or what [`ImageRef::read`](super::ImageRef::read) reads without an error. Of `esxi` the
+    /// directory in `boot_dir`; empty where there is a menu.
     pub kernel: String,
+    /// Which of these keys it is.
+    pub kind: Kind,
+    /// `menu`: what a person chooses from instead. Default: none.
+    pub menu: Option<Menu>,
     /// `initrd`: like `kernel`, in the order they are loaded. Default: none.
     pub initrd: Vec<String>,
     /// `args`: the kernel command line; one line, at most 2000 bytes; a template where it has variables. Default: empty.
@@ -309,6 +315,16 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The file in `boot_dir`, the image or the URL that is fetched first; none where a person chooses.
+    #[must_use]
+    pub fn first_file(&self, arch: Option<Arch>) -> Option<String> {
+        match (self.kind, &self.menu) {
+            (_, Some(_)) => None,
+            (Kind::Esxi, _) => Some(format!("{}/{}", self.kernel, mboot(arch))),
+            _ => Some(self.kernel_of(arch).to_owned()),
+        }
+    }
+
     /// The kernel of an architecture.
     #[must_use]
     pub fn kernel_of(&self, arch: Option<Arch>) -> &str {

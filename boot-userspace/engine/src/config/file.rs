@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::{
-    agent, api, arch, bmc, boot_file, documents, group, http, images, lifecycle, option, relay_port,
+    agent, api, arch, bmc, boot_file, boots, documents, group, http, images, lifecycle, option, relay_port,
 };
 
 type Text = Option<At<String>>;
@@ -71,8 +71,7 @@ pub(super) struct Profile {
     pub(super) name: Text,
     pub(super) inherit: Vec<At<String>>,
     pub(super) kernel: Text,
-    /// The file says something about it, even if it could not be read.
-    pub(super) has_kernel: bool,
+    pub(super) boots: boots::Written,
     /// The file says something about it, even if it is an empty list.
     pub(super) has_initrd: bool,
     pub(super) initrd: Vec<At<String>>,
@@ -233,12 +232,13 @@ fn profiles(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Profile> {
         "boot_file",
         "options",
     ];
+    let known: Vec<&str> = known.into_iter().chain(boots::KEYS).collect();
     let tables = top.tables("profile", &known, report);
     let profile = |table: Table<'_>| Profile {
         name: table.required_text("name", "talos", report),
         inherit: table.one_or_more_texts("inherit", "base", report),
         kernel: table.text("kernel", "talos/vmlinuz", report),
-        has_kernel: table.has("kernel"),
+        boots: boots::read(&table, report),
         has_initrd: table.has("initrd"),
         initrd: table.texts("initrd", "talos/initramfs.xz", report),
         args: table.text("args", "console=ttyS0", report),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::arch::ArchProfile;
+use super::boots::Kind;
 use super::checked::{CustomOption, Profile};
 use super::file;
 use super::report::{Place, Report};
@@ -129,7 +130,15 @@ pub(super) struct Own {
 pub(super) fn together<'p>(lineage: impl Iterator<Item = &'p Own>) -> Own {
     let mut whole = Own { kernel: None, initrd: None, rest: Profile::default() };
     for Own { kernel, initrd, rest } in lineage {
-        whole.kernel = kernel.clone().or(whole.kernel);
+        if let Some(kernel) = kernel {
+            whole.kernel = Some(kernel.clone());
+            // Kernels and initrds of an architecture go with a kernel.
+            if rest.kind != Kind::Linux || rest.menu.is_some() {
+                whole.initrd = None;
+                whole.rest.arch.values_mut().for_each(|of| (of.kernel, of.initrd) = (None, None));
+            }
+            (whole.rest.kind, whole.rest.menu) = (rest.kind, rest.menu.clone());
+        }
         whole.initrd = initrd.clone().or(whole.initrd);
         let Profile { args, console, arch, boot_file, options, template, documents, .. } = rest;
         let into = &mut whole.rest;

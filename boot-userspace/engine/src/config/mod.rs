@@ -13,6 +13,8 @@ mod api;
 mod arch;
 mod bmc;
 mod boot_file;
+mod boots;
+mod boots_check;
 mod bytes;
 mod check;
 mod checked;
@@ -61,6 +63,7 @@ pub use agent::Agent;
 pub use api::Api;
 pub use arch::{Arch, ArchProfile};
 pub use bmc::{Bmc, BmcDriver, PowerSettings, RegisteredBmc};
+pub use boots::{Kind, LOCAL, Menu, mboot, name_in_windows};
 pub use bytes::uuid as parse_uuid;
 pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
 pub use checked::{

@@ -63,19 +63,26 @@ impl Origins {
         self.lineage(profile).rev().find_map(|profile| self.document(&profile.documents, name))
     }
 
-    /// A key of a `[[profile]]`, or of the one that it inherits it from: `kernel`, `console`, `template` or `boot_file`.
+    /// A key of a `[[profile]]`, or of the one that it inherits it from: `console`, `template`, `boot_file`, or what it boots: `kernel`,
+    /// `esxi`, `wimboot`, `iso` or `menu`.
     #[must_use]
     pub fn profile_key(&self, name: &str, key: &str) -> Option<String> {
-        self.lineage(name).rev().find_map(|Profile { kernel, console, template, boot_file, .. }| {
-            let at = match key {
-                "kernel" => kernel,
-                "console" => console,
-                "template" => template,
-                "boot_file" => boot_file,
-                _ => return None,
-            };
-            self.at(at.as_ref())
-        })
+        self.lineage(name).rev().find_map(
+            |Profile { kernel, boots, console, template, boot_file, .. }| {
+                let at = match key {
+                    "kernel" => kernel,
+                    "esxi" => &boots.esxi,
+                    "wimboot" => &boots.wimboot,
+                    "iso" => &boots.iso,
+                    "menu" => return self.at(boots.menu.first()),
+                    "console" => console,
+                    "template" => template,
+                    "boot_file" => boot_file,
+                    _ => return None,
+                };
+                self.at(at.as_ref())
+            },
+        )
     }
 
     /// The arguments of a `[[profile]]` and of those that it inherits, in their order, each with where they stand.

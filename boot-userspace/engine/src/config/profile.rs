@@ -9,7 +9,7 @@ use super::profile_names::{Length, ProfileNames};
 use super::report::{Place, Report, once};
 use super::texts::{Texts, Use};
 use super::value::MAX_ARGS;
-use super::{arch, documents, file, image, name, option, value};
+use super::{arch, boots_check, documents, file, image, name, option, value};
 
 pub(super) fn profiles<'f>(
     file: &'f file::File,
@@ -29,7 +29,7 @@ pub(super) fn profiles<'f>(
     for (position, from) in file.profiles.iter().enumerate() {
         let lineage = lineages.of(position);
         let is_kernel_written =
-            lineage.iter().any(|at| file.profiles.get(*at).is_some_and(|profile| profile.has_kernel));
+            lineage.iter().any(|at| file.profiles.get(*at).is_some_and(|profile| profile.boots.says()));
         let whole = together(lineage.iter().filter_map(|at| own.get(*at)));
         let name = from.name.as_ref().map(|at| at.value.as_str());
         let is_inherited = name.is_some_and(|name| inherited.contains(name));
@@ -44,6 +44,7 @@ pub(super) fn profiles<'f>(
             names.complete = false;
             continue;
         };
+        boots_check::check(from, &whole, report);
         let profile = whole.rest;
         let architectures = profile.arch.keys().copied().map(Some).chain([None]);
         let longest = architectures.map(|arch| profile.args_of(arch, "").len()).max().unwrap_or(0);
@@ -65,12 +66,16 @@ pub(super) fn profiles<'f>(
             profiles.extend(whole.kernel.map(|kernel| (name, Profile { kernel, ..profile })));
         }
     }
+    for from in &file.profiles {
+        let is_menu = |name: &str| profiles.get(name).is_some_and(|profile| profile.menu.is_some());
+        boots_check::check_menu(from, &names, is_menu, report);
+    }
     (profiles, names)
 }
 
 /// What a profile says for itself.
 fn own(from: &file::Profile, boot_dir: &Path, texts: &mut Texts<'_>, report: &mut Report<'_>) -> Own {
-    let kernel = from.kernel.as_ref().and_then(|at| at.read(report, |text| image::kernel(text, boot_dir)));
+    let (kernel, kind, menu) = boots_check::own(from, boot_dir, report);
     let images = from.initrd.iter().filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir)));
     let images: Vec<String> = images.collect();
     let args = from.args.as_ref().and_then(|at| at.read(report, |text| texts.args(text))).unwrap_or_default();
@@ -81,6 +86,17 @@ fn own(from: &file::Profile, boot_dir: &Path, texts: &mut Texts<'_>, report: &mu
     let options = option::check(&from.options, false, report);
     let template = from.template.as_ref().and_then(|at| texts.file(at, Use::Script, report));
     let documents = documents::check(&from.documents, texts, report);
-    let rest = Profile { args, console, arch, boot_file, options, template, documents, ..Profile::default() };
+    let rest = Profile {
+        kind,
+        menu,
+        args,
+        console,
+        arch,
+        boot_file,
+        options,
+        template,
+        documents,
+        ..Profile::default()
+    };
     Own { kernel, initrd: from.has_initrd.then_some(images), rest }
 }

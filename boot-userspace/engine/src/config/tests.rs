@@ -1,6 +1,7 @@
 //! Whole files.
 
 mod answers;
+mod boots;
 mod documents;
 mod files;
 mod groups;

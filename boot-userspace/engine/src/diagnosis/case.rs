@@ -15,7 +15,8 @@ pub struct Facts {
     pub name: Option<String>,
     /// Its profile; none: it waits until it has one.
     pub profile: Option<String>,
-    /// The kernel as the profile names it: a path, an image or a URL; empty without a profile.
+    /// The kernel as the profile names it, or what is fetched in its place: a path, an image or a URL; empty without a
+    /// profile, or where a person chooses.
     pub kernel: String,
     /// The initrds.
     pub initrds: Vec<String>,
@@ -30,7 +31,7 @@ impl Facts {
         Self {
             name: booting.machine.and_then(|machine| machine.name.clone()),
             profile: choice.profile.map(|(name, _)| name.to_owned()),
-            kernel: profile.map(|profile| profile.kernel_of(booting.arch).to_owned()).unwrap_or_default(),
+            kernel: profile.and_then(|profile| profile.first_file(booting.arch)).unwrap_or_default(),
             initrds: profile.map(|profile| profile.initrd_of(booting.arch).to_vec()).unwrap_or_default(),
         }
     }

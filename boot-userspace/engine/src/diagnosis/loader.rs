@@ -143,6 +143,10 @@ fn script(case: &Case<'_>) -> Option<Verdict> {
     if case.silence() < ASKS {
         return None;
     }
+    if case.facts.profile.is_some() && case.facts.kernel.is_empty() {
+        // A person chooses, and may take their time.
+        return None;
+    }
     if case.kernel_is_elsewhere() {
         return Verdict::certain(Cause::OutOfSight, format!("the kernel is {}", case.facts.kernel), &scripts);
     }

@@ -149,7 +149,22 @@ impl Explained<'_> {
         if let Some(template) = &profile.template {
             rows.add(with("template", condition), template, place("template"));
         }
-        rows.add(with("kernel", condition), &*profile.kernel, place("kernel"));
+        if let Some(menu) = &profile.menu {
+            let time = menu.timeout.map(|time| format!(" after {} s", time.as_secs()));
+            let default =
+                format!("{}{}", menu.default, time.unwrap_or_else(|| " when Enter is pressed".to_owned()));
+            rows.add(
+                with("menu", condition),
+                format!("{}: {default}", menu.entries.join(", ")),
+                place("menu"),
+            );
+            for entry in &menu.entries {
+                self.boots(rows, entry, &with(&format!("if {entry} is chosen"), condition));
+            }
+            return;
+        }
+        let key = profile.kind.key();
+        rows.add(with(key, condition), &*profile.kernel, place(key));
         for (number, initrd) in profile.initrd.iter().enumerate() {
             rows.add(
                 with("initrd", condition),

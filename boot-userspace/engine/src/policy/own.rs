@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use boot_common::class::Stage;
 
-use crate::config::{CustomOption, Group, Machine, Profile, Subnet};
+use crate::config::{CustomOption, Group, Kind, Machine, Profile, Subnet};
 
 /// The machine, the groups and the profile that answers are different for.
 pub(super) struct Own<'a> {
@@ -27,7 +27,12 @@ impl Own<'_> {
 
 /// Whether a profile makes a difference to DHCP's answers.
 pub(super) fn differs(profile: &Profile) -> bool {
-    !profile.options.is_empty() || profile.boot_file.is_some()
+    !profile.options.is_empty() || profile.boot_file.is_some() || profile.kind == Kind::Iso
+}
+
+/// The image that UEFI HTTP Boot loads into a RAM disk by itself (UEFI 2.10 section 24.7).
+pub(super) fn disk(profile: &Profile) -> Option<&String> {
+    (profile.kind == Kind::Iso).then_some(&profile.kernel)
 }
 
 /// The option with this code that clients at a stage get from a list: the one that is for them alone before the one that

@@ -229,7 +229,8 @@ fn groups(running: &[Group], new: &[Group]) -> Vec<String> {
 
 fn keys_of_profile(was: &Profile, now: &Profile) -> Vec<&'static str> {
     let keys = [
-        ("kernel", was.kernel != now.kernel),
+        (now.kind.key(), was.menu.is_none() && (was.kind, &was.kernel) != (now.kind, &now.kernel)),
+        ("menu", was.menu != now.menu),
         ("initrd", was.initrd != now.initrd),
         ("args", was.args != now.args),
         ("console", was.console != now.console),

@@ -1,7 +1,6 @@
 //! What BSS has: the answer of `/boot/v1/bootparameters` or `/boot/v1/dumpstate`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use boot_common::Mac;
@@ -23,8 +22,8 @@ struct Component {
 /// The file that cannot be read.
 pub(super) fn import(path: &Path) -> Result<Setup, String> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;
     let mut setup = Setup::new();
+    let text = setup.read(path)?;
     let node = match tree::json(&text, &file) {
         Ok(node) => node,
         Err(bad) => {
@@ -128,7 +127,7 @@ fn boot_parameters(
                     group.text("profile", profile, Some(&place));
                 }
                 if !args.is_empty() {
-                    group.text("args", &args, Some(&place));
+                    group.args(&args, Some(&place));
                 }
                 setup.groups.push(group);
             }
@@ -183,7 +182,7 @@ fn own_profile(setup: &mut Setup, of: Option<&str>, name: &str, args: &str, plac
         table.text("inherit", of, Some(place));
     }
     if !args.is_empty() {
-        table.text("args", args, Some(place));
+        table.args(args, Some(place));
     }
     setup.profiles.push(table);
     name.to_owned()
@@ -212,7 +211,7 @@ fn machine(
         machine.text("profile", profile, Some(place));
     }
     if !args.is_empty() {
-        machine.text("args", args, Some(place));
+        machine.args(args, Some(place));
     }
     let labels = [("nid", &component.nid), ("role", &component.role)];
     let labels =

@@ -1,7 +1,6 @@
 //! Kea's configuration of DHCPv4: JSON with comments.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -29,8 +28,8 @@ struct Import<'a> {
 /// The file that cannot be read.
 pub(super) fn import(path: &Path, addresses: &[(String, Ipv4Net)]) -> Result<Setup, String> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;
-    let setup = Setup::new();
+    let mut setup = Setup::new();
+    let text = setup.read(path)?;
     let mut import = Import { setup, file, addresses, rules: Vec::new(), classes: BTreeMap::new() };
     match tree::json(&text, &import.file) {
         Err(bad) => import.setup.bad.push(bad),

@@ -55,7 +55,7 @@ fn read(dir: &Path, setup: &mut Setup) -> Result<Vec<(String, Node)>, String> {
             setup.left(&Place::new(&file, 1), "the file", "matchbox reads only files that end in .json");
             continue;
         }
-        let text = fs::read_to_string(&path).map_err(|error| fail(&path, error))?;
+        let text = setup.read(&path)?;
         match tree::json(&text, &file) {
             Ok(node) => nodes.push((file, node)),
             Err(bad) => setup.bad.push(bad),
@@ -111,16 +111,15 @@ fn profile(setup: &mut Setup, dir: &Path, file: &str, node: &Node) {
             }
         }
         if !args.is_empty() {
-            table.text("args", &args.join(" "), boot.get("args").map(place).as_ref());
+            table.args(&args.join(" "), boot.get("args").map(place).as_ref());
         }
         others(setup, file, boot, &["kernel", "initrd", "args"]);
     }
     for (key, kind, sub) in [("ignition_id", "ignition", "ignition"), ("cloud_id", "user-data", "cloud")] {
         let Some(id) = node.get(key).filter(|id| id.text().is_some()) else { continue };
         let path = dir.join(sub).join(id.text().unwrap_or_default());
-        let text = fs::read_to_string(&path);
-        let why = match text {
-            Err(error) => format!("{} cannot be read: {error}", path.display()),
+        let why = match setup.read(&path) {
+            Err(why) => why,
             Ok(text) if text.contains("{{") => {
                 format!(
                     "{} is a template for matchbox; write it with the variables of docs/documents.md",

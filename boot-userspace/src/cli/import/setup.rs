@@ -4,12 +4,14 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::rc::Rc;
 
+use boot_engine::events::shown;
 use ipnet::Ipv4Net;
 
 use super::options::Value;
-pub(super) use super::text::{list, name_of, quoted, time};
+use super::stated::BootRule;
+use super::text::literal;
+pub(super) use super::text::{Place, list, name_of, quoted, time};
 use crate::host::regular;
 
 /// How many files one configuration may have.
@@ -17,23 +19,17 @@ const MOST_FILES: usize = 1000;
 /// How large one may be, in bytes.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) file: Rc<str>,
-    /// From 1.
-    pub(super) line: usize,
-}
-
-impl Place {
-    pub(super) fn new(file: &str, line: usize) -> Self {
-        Self { file: file.into(), line }
+impl fmt::Display for Bad {
+    /// Nothing that a terminal follows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&format!("{}: {}", self.place, self.why)))
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Left {
+    /// Nothing that a terminal follows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        f.write_str(&shown(&format!("{}: {}: {}", self.place, self.what, self.why)))
     }
 }
 
@@ -117,6 +113,11 @@ impl Table {
         self.set(name, quoted(value), place)
     }
 
+    /// Kernel arguments, in which xpxe looks for variables: what the other server has is meant as it stands there.
+    pub(super) fn args(&mut self, args: &str, place: Option<&Place>) -> &mut Key {
+        self.text("args", &literal(args), place)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }
@@ -175,6 +176,8 @@ pub(super) struct Setup {
     pub(super) boot_files: Vec<Table>,
     pub(super) default: Table,
     pub(super) machines: Vec<Table>,
+    /// The boot files as the other server has them, before they were put into tables.
+    pub(super) rules: Vec<BootRule>,
     pub(super) left: Vec<Left>,
     pub(super) bad: Vec<Bad>,
     /// How many files were read: those that include each other must end.

@@ -3,6 +3,16 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+/// Only the result.
+fn import(
+    from: From,
+    path: &Path,
+    addresses: &[(String, Ipv4Net)],
+    interface: Option<&str>,
+) -> Result<write::Written> {
+    super::import(from, path, addresses, interface).map(|(written, _)| written)
+}
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/imports")
 }
@@ -206,4 +216,112 @@ fn files_that_others_name_are_read() {
     );
     let left = |what: &str| written.left.iter().any(|left| left.what == what);
     assert!(left("conf-file=none") && left("conf-file=a.conf"), "{:?}", written.left);
+}
+
+/// A path of somebody else's file is no command to the terminal, and neither is what stands in it.
+#[test]
+fn what_a_terminal_would_follow_is_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dnsmasq.conf");
+    let base = "interface=eth1\ndhcp-range=10.1.0.10,10.1.0.20,255.255.255.0\n";
+    fs::write(&file, format!("{base}log-facility=\u{1b}]0;owned\u{7}\u{9b}2J\n")).unwrap();
+    let written = import(From::Dnsmasq, &file, &[], None).unwrap();
+    let told: Vec<String> = written.left.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|line| line.contains("\\u{1b}]0;owned")), "{told:?}");
+    fs::write(&file, format!("{base}\u{1b}[31m\n")).unwrap();
+    let told_bad = import(From::Dnsmasq, &file, &[], None).unwrap_err().to_string();
+    for text in told.iter().chain([&told_bad, &written.toml]) {
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
+    }
+}
+
+/// What another server takes for itself is no template of xpxe's.
+#[test]
+fn braces_in_arguments_come_out_as_they_went_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bss.json");
+    let params = "a={{x}} b={%y%} c={#z#} d={{{e}}} f={";
+    let text =
+        format!("[{{\"macs\":[\"02:00:00:00:00:01\"],\"params\":\"{params}\",\"kernel\":\"http://h/k\"}}]");
+    fs::write(&file, text).unwrap();
+    let written = import(From::Bss, &file, &[], Some("eth1")).unwrap();
+    let config = boot_engine::config::parse(&written.toml, "test").unwrap();
+    let args = &config.machines.first().unwrap().args;
+    let profile = config.profiles.values().next().map(|profile| profile.args.clone()).unwrap_or_default();
+    let templates = boot_engine::config::Templates::none();
+    let sample = boot_engine::config::Variables::sample(std::collections::BTreeMap::new()).for_args();
+    let said = templates.render_text(&format!("{profile} {args}"), &sample).unwrap();
+    assert!(said.contains(params), "{said}\n{}", written.toml);
+}
+
+/// A file of a thousand times the size of a configuration, a pipe, a device: an error, and at once.
+#[test]
+fn only_files_of_a_sensible_size_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    nix::unistd::mkfifo(&pipe, mode).unwrap();
+    fs::File::create(&large).unwrap().set_len((64 << 20) + 1).unwrap();
+    for from in [From::Kea, From::Bss, From::Tinkerbell, From::Dnsmasq, From::Dhcpd] {
+        for (file, why) in [
+            (&pipe, "not a regular file"),
+            (&large, "no configuration"),
+            (&PathBuf::from("/dev/zero"), "not a regular"),
+        ] {
+            let told = import(from, file, &[], None).unwrap_err().to_string();
+            assert!(told.contains(why), "{from:?}: {told}");
+        }
+    }
+    let profiles = dir.path().join("profiles");
+    fs::create_dir(&profiles).unwrap();
+    nix::unistd::mkfifo(&profiles.join("a.json"), mode).unwrap();
+    let told = import(From::Matchbox, dir.path(), &[], None).unwrap_err().to_string();
+    assert!(told.contains("not a regular file"), "{told}");
+}
+
+/// Each is named with its own reason. Once for each of them the whole result was read anew.
+#[test]
+fn thousands_of_hosts_that_do_not_fit_take_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dnsmasq.conf");
+    let mut text = "interface=eth1\ndhcp-range=10.1.0.10,10.1.0.20,255.255.255.0\n".to_owned();
+    for host in 0..3000 {
+        let (high, low) = (host / 256, host % 256);
+        text += &format!("dhcp-host=02:00:00:00:{high:02x}:{low:02x},10.9.{high}.{low}\n");
+    }
+    fs::write(&file, text).unwrap();
+    let started = std::time::Instant::now();
+    let written = import(From::Dnsmasq, &file, &[], None).unwrap();
+    let named = written.left.iter().filter(|left| left.why.contains("is in no [[subnet]]")).count();
+    assert_eq!(named, 3000);
+    // A minute is many times what it takes, and far less than it took.
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+    println!("{:?}", started.elapsed());
+}
+
+/// What is lost on the way is told, and what is not is the same.
+#[test]
+fn both_servers_answers_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dnsmasq.conf");
+    let compared = |text: &str| {
+        let base = "interface=eth1\ndhcp-range=10.1.0.10,10.1.0.20,255.255.255.0\ndhcp-match=set:x64,93,7\n\
+            dhcp-host=02:00:00:00:00:01,10.1.0.5,one\n";
+        fs::write(&file, format!("{base}{text}")).unwrap();
+        let (written, theirs) = super::import(From::Dnsmasq, &file, &[], None).unwrap();
+        compare::compare(&theirs, written.config).unwrap()
+    };
+    let all = "dhcp-boot=tag:x64,efi/x.efi\ndhcp-boot=pxelinux.0\n";
+    let same = compared(all);
+    let http = "the boot file for HTTP Boot x86-64 of one, an unknown machine in 10.1.0.0/24: there a TFTP name, pxelinux.0";
+    let told = same.to_string();
+    assert!(
+        told.starts_with(http) && told.ends_with("compared 14 answers to 2 clients: 1 differences"),
+        "{told}"
+    );
+    // Its address is in no subnet, and is left out.
+    let lost = compared(&format!("{all}dhcp-host=02:00:00:00:00:02,10.9.0.5,two\n")).to_string();
+    assert!(lost.contains("the address of two: there 10.9.0.5, here one of the pool"), "{lost}");
+    let nothing = compared("").to_string();
+    assert!(nothing.contains("there nothing, here xpxe's iPXE"), "{nothing}");
 }

@@ -1,4 +1,27 @@
-//! Values as the configuration writes them.
+//! Lines of the other server's files, and values as the configuration writes them.
+
+use std::fmt;
+use std::rc::Rc;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) file: Rc<str>,
+    /// From 1.
+    pub(super) line: usize,
+}
+
+impl Place {
+    pub(super) fn new(file: &str, line: usize) -> Self {
+        Self { file: file.into(), line }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
 
 /// A TOML string.
 pub(super) fn quoted(text: &str) -> String {
@@ -12,6 +35,19 @@ pub(super) fn quoted(text: &str) -> String {
         }
     }
     toml + "\""
+}
+
+/// A text in which xpxe finds no template.
+pub(super) fn literal(text: &str) -> String {
+    let (mut whole, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at(at);
+        whole += before;
+        let mark = behind.get(..2).filter(|mark| ["{{", "{%", "{#"].contains(mark));
+        whole += &mark.map_or_else(|| "{".to_owned(), |mark| format!("{{{{ '{mark}' }}}}"));
+        rest = behind.get(mark.map_or(1, str::len)..).unwrap_or_default();
+    }
+    whole + rest
 }
 
 /// A TOML array of values.

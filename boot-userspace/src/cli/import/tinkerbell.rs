@@ -1,7 +1,6 @@
 //! Tinkerbell's Hardware: YAML as `kubectl get hardware -A -o yaml` prints it, or as it was applied.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -18,8 +17,8 @@ use super::tree::{self, Node};
 /// The file that cannot be read.
 pub(super) fn import(path: &Path) -> Result<Setup, String> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;
     let mut setup = Setup::new();
+    let text = setup.read(path)?;
     match tree::yaml(&text, &file) {
         Err(bad) => setup.bad.push(bad),
         Ok(documents) => {

@@ -1,8 +1,10 @@
 //! The configuration as text, and the check that xpxe accepts it.
 
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use boot_engine::config::{self, Source};
+use boot_engine::config::{self, Config, Source};
 
 use super::setup::{Key, Left, Place, Setup, Table};
 use crate::cli::configuration;
@@ -11,11 +13,12 @@ use crate::cli::configuration;
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) toml: String,
+    pub(super) config: Config,
     pub(super) left: Vec<Left>,
 }
 
 /// What a line of the text is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Table(usize),
     Key(usize, usize),
@@ -33,18 +36,70 @@ pub(super) fn write(mut setup: Setup, origin: &str) -> Result<Written, String> {
         let (text, parts) = lines(&tables);
         let source = Source { name: "the result".to_owned(), bytes: text.clone().into_bytes() };
         let read = |name: &str| configuration::text_file(Path::new("/xpxe.toml"), name);
-        let Err(problems) = config::parse_files_with(&[source], &read) else {
-            left.sort();
-            left.dedup();
-            return Ok(Written { toml: whole(&text, &notes, &left, origin), left });
+        let problems = match config::parse_files_with(&[source], &read) {
+            Err(problems) => problems,
+            Ok(config) => {
+                left.sort();
+                left.dedup();
+                return Ok(Written { toml: whole(&text, &notes, &left, origin), config, left });
+            }
         };
-        // One at a time: the next problem may follow from this one.
-        let first = problems.0.iter().find_map(|problem| {
+        let found = problems.0.iter().filter_map(|problem| {
             let part = problem.line.and_then(|line| *parts.get(line.checked_sub(1)?)?)?;
             Some((part, problem.message.clone()))
         });
-        let Some((part, why)) = first else { return Err(problems.to_string()) };
-        left.push(remove(&mut tables, part, why));
+        let found: Vec<(Part, String)> = found.collect();
+        let Some((first, _)) = found.first() else { return Err(problems.to_string()) };
+        // Those of another kind of table may follow from these: a machine without its subnet, for example.
+        let kind = tables[first.table()].head;
+        let mut together: BTreeMap<Part, String> = BTreeMap::new();
+        for (part, why) in found.into_iter().filter(|(part, _)| tables[part.table()].head == kind) {
+            together.entry(part).or_insert(why);
+        }
+        let whole: HashSet<usize> = together.keys().filter_map(|part| part.whole()).collect();
+        // From the end, so that what is not removed yet stays where it is.
+        for (part, why) in together.into_iter().rev() {
+            if part.whole().is_some() || !whole.contains(&part.table()) {
+                left.push(remove(&mut tables, part, why));
+            }
+        }
+    }
+}
+
+impl Part {
+    const fn table(self) -> usize {
+        match self {
+            Self::Table(table) | Self::Key(table, _) | Self::Option(table, _) => table,
+        }
+    }
+
+    /// The table, if it is all of it.
+    const fn whole(self) -> Option<usize> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Key(..) | Self::Option(..) => None,
+        }
+    }
+
+    /// Its position in the text.
+    const fn order(self) -> (usize, usize, usize) {
+        match self {
+            Self::Table(table) => (table, 0, 0),
+            Self::Key(table, key) => (table, 1, key),
+            Self::Option(table, option) => (table, 2, option),
+        }
+    }
+}
+
+impl PartialOrd for Part {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Part {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
     }
 }
 
@@ -112,8 +167,8 @@ fn whole(text: &str, notes: &[String], left: &[Left], origin: &str) -> String {
     all += text;
     if !left.is_empty() {
         all += "\n# Not carried over:\n";
-        for Left { place, what, why } in left {
-            all += &(comment(&format!("{place}: {what}: {why}")) + "\n");
+        for one in left {
+            all += &(comment(&one.to_string()) + "\n");
         }
     }
     all

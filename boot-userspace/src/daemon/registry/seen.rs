@@ -10,7 +10,7 @@ use super::changes::now;
 use super::{Keeper, SELF};
 use boot_engine::boot::choice::{Booting, Choice};
 use boot_engine::boot::is_url;
-use boot_engine::config::{Accept, Machine, Profile};
+use boot_engine::config::{Accept, Arch, Machine, Profile};
 use boot_engine::events::{BootEvent, Http, Script, Step, Tftp};
 use boot_engine::lifecycle::{Intent, Observed, State, Status};
 use boot_engine::registry::{Record, Spec};
@@ -58,7 +58,9 @@ impl Keeper {
             _ => Choice::new(&config, &booting).profile.map(|(_, profile)| profile),
         };
         let Some(profile) = profile else { return };
-        if kernels(profile).any(is_it)
+        let entries = profile.menu.iter().flat_map(|menu| &menu.entries);
+        let chosen = entries.filter_map(|entry| config.profiles.get(entry));
+        if chosen.chain([profile]).flat_map(kernels).any(|kernel| is_it(&kernel))
             && let Err(error) = self.observe(life.record, Observed::Kernel, SELF).await
         {
             warn!("{error}: that {mac} has fetched its kernel was not taken down; its report will be");
@@ -137,9 +139,9 @@ impl Keeper {
     }
 }
 
-fn kernels(profile: &Profile) -> impl Iterator<Item = &str> {
-    let of_arch = profile.arch.values().filter_map(|arch| arch.kernel.as_deref());
-    std::iter::once(profile.kernel.as_str()).chain(of_arch)
+fn kernels(profile: &Profile) -> impl Iterator<Item = String> {
+    let architectures = Arch::ALL.into_iter().map(|(_, arch)| Some(arch));
+    architectures.chain([None]).filter_map(|arch| profile.first_file(arch))
 }
 
 /// Whether a file that was sent is this kernel: by its path, or by an image's name.

@@ -26,7 +26,7 @@ pub(super) fn answer(call: &Call<'_>) -> Option<Response> {
     });
     let document = plan.map(|plan| {
         let server = &asked.server;
-        let BootPlan { name, profile, kernel, initrds, args } = plan;
+        let BootPlan { name, profile, kernel, initrds, args, .. } = plan;
         json!({
             "kernel": url(server, &kernel),
             "initrd": initrds.iter().map(|path| url(server, path)).collect::<Vec<_>>(),

@@ -7,8 +7,10 @@ use crate::files::{BootFiles, DocumentTokens, OpenError, OpenFile};
 use crate::host::clock;
 use crate::host::live::Live;
 use boot_engine::boot::Server;
+use boot_engine::boot::esxi::{self, boot_cfg};
 use boot_engine::boot::link::{Signer, VALID};
 use boot_engine::boot::loader_config::Way;
+use boot_engine::boot::loader_file::Language;
 use boot_engine::boot::plan::NoScript;
 use boot_engine::boot::script::{Network, ScriptWriter, bootstrap};
 use boot_engine::events::NotServed;
@@ -87,7 +89,19 @@ impl Writer {
         if scripts.planner().wants_token(&asked) {
             asked = self.tokens.issue_by_datagram(asked);
         }
-        match file.text(&asked, Way::Tftp, |asked| scripts.planner().plan(asked)) {
+        let offered = |asked: &_| scripts.planner().offered(asked);
+        let text = match file.language {
+            Language::Grub | Language::Pxelinux => file.text(&asked, Way::Tftp, offered),
+            Language::Esxi => match file.esxi_plan(&asked, offered) {
+                Some(Ok(plan)) => {
+                    let own = files.text(&esxi::own_config(&plan), esxi::LARGEST)?;
+                    Some(boot_cfg(&asked, Way::Tftp, &plan, &own))
+                }
+                Some(Err(refusal)) => Some(Err(refusal)),
+                None => None,
+            },
+        };
+        match text {
             Some(Ok(text)) => Ok(Found::Text(text)),
             Some(Err(refusal)) => Err(refusal.into()),
             None => Err(missing.into()),

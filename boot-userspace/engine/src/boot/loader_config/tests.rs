@@ -43,7 +43,7 @@ impl Server {
         let file = LoaderFile::named(name).unwrap();
         let server = SocketAddr::from(([10, 1, 0, 2], self.port));
         let asked = file.asked(from.into(), &self.machines, |_| server.into());
-        file.text(&asked, way, |asked| self.planner.plan(asked))
+        file.text(&asked, way, |asked| self.planner.offered(asked))
     }
 
     fn text(&self, name: &str) -> String {
@@ -207,4 +207,73 @@ fn no_configuration_ends_and_each_is_for_its_own_machine() {
         let other = server.ask_by(Way::Tftp, &name, Ipv4Addr::new(10, 1, 1, 51)).unwrap();
         assert!(matches!(other, Err(NoScript::OfAnother { .. })), "{name}: {other:?}");
     }
+}
+
+const CHOICE: &str = r#"
+    [[profile]]
+    name = "rescue"
+    kernel = "r"
+    arch.arm64.kernel = "arm/r"
+    [[profile]]
+    name = "cd"
+    iso = "x.iso"
+    [[profile]]
+    name = "esxi"
+    esxi = "vm/esxi-8"
+    [[profile]]
+    name = "choice"
+    menu = ["rescue", "cd", "esxi", "local"]
+    menu_default = "local"
+    menu_timeout = "30s"
+    [[group]]
+    name = "desks"
+    match = { mac = "52:54" }
+    profile = "choice"
+"#;
+
+#[test]
+fn grub_shows_a_menu_in_a_file_of_its_own() {
+    let server = Server::new(&format!("{CONFIG}{CHOICE}"));
+    let opens = "configfile (tftp,10.1.0.2)/grub/grub.cfg-menu-01-52-54-00-00-00-01\n";
+    assert_eq!(server.text(&format!("grub/grub.cfg-{MAC}")), opens);
+    let again = |body: &str| format!("while true; do\n{body}sleep 10\ndone\n");
+    let boots = |kernel: &str| {
+        format!(
+            "echo 'xpxe: booting node1 (rescue)'\nif linux '(tftp,10.1.0.2)/{kernel}' 'own=1'; then\nboot\nfi\n\
+             echo 'xpxe: could not boot node1, trying again in 10 seconds'\n"
+        )
+    };
+    let rescue = format!(
+        "if [ \"$grub_cpu-$grub_platform\" = 'arm64-efi' ]; then\n{}else\n{}fi\n",
+        boots("arm/r"),
+        boots("r")
+    )
+    .replace("'arm64-efi'", "arm64-efi");
+    let not = |what: &str, key: &str| {
+        format!(
+            "echo 'xpxe: cannot boot node1: GRUB starts nothing of {what} (key {key} of its profile): let this machine \
+             boot iPXE'\n"
+        )
+    };
+    let expected = format!(
+        "set default='local'\nset timeout=30\nmenuentry 'rescue' {{\n{}}}\nmenuentry 'cd' {{\n{}}}\n\
+         menuentry 'esxi' {{\n{}}}\nmenuentry 'local' {{\n\
+         echo 'xpxe: node1 boots its disk, as its menu has it'\nsleep 3\nexit 1\n}}\n",
+        again(&rescue),
+        again(&not("x.iso", "iso")),
+        again(&not("vm/esxi-8", "esxi")),
+    );
+    assert_eq!(server.text(&format!("grub/grub.cfg-menu-{MAC}")), expected);
+}
+
+#[test]
+fn pxelinux_says_what_there_is_to_choose() {
+    let server = Server::new(&format!("{CONFIG}{CHOICE}"));
+    let expected = "SAY xpxe: what is node1 to boot? Type one of these names\nSAY   rescue\n\
+        SAY   cd: not now: cannot boot node1: PXELINUX starts nothing of x.iso (key iso of its profile); let it boot iPXE\n\
+        SAY   esxi\nSAY   local\nDEFAULT local\nPROMPT 1\nTIMEOUT 300\nONTIMEOUT local\n\
+        LABEL rescue\n  LINUX r\n  APPEND own=1\n\
+        LABEL esxi\n  KERNEL vm/esxi-8/mboot.c32\n  APPEND -c vm/esxi-8/01-52-54-00-00-00-01/boot.cfg\n\
+        LABEL local\n  LOCALBOOT -1\n";
+    assert_eq!(server.text(&format!("pxelinux.cfg/{MAC}")), expected);
 }

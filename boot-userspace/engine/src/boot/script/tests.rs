@@ -1,3 +1,5 @@
+mod kinds;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use boot_common::Mac;
@@ -58,6 +60,7 @@ fn asked(mac: &str) -> Asked {
         mac: Some(mac.parse().unwrap()),
         asker: Asker::default(),
         domain: None,
+        chosen: None,
         hostname: None,
         serial: None,
         arch: None,

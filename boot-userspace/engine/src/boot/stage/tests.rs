@@ -67,6 +67,7 @@ fn boots_with(
         mac: Some(CARD),
         asker: machines.asker(client_ip, Some(CARD), None),
         domain: None,
+        chosen: None,
         hostname: None,
         serial: None,
         arch: None,

@@ -104,7 +104,7 @@ fn include(from: &Path, line: &Line, setup: &mut Setup, lines: &mut Vec<Line>, d
         "conf-dir" => files(&path, rest).map_err(|error| format!("cannot be read: {error}")),
         "dhcp-hostsfile" | "dhcp-optsfile" => {
             let key = if line.key == "dhcp-hostsfile" { "dhcp-host" } else { "dhcp-option" };
-            if let Err(why) = values(&path, key, lines) {
+            if let Err(why) = values(&path, key, setup, lines) {
                 setup.left(&line.place, line.text(), why);
             }
             return;
@@ -123,8 +123,8 @@ fn include(from: &Path, line: &Line, setup: &mut Setup, lines: &mut Vec<Line>, d
 }
 
 /// A file with a value of this statement in each line.
-fn values(path: &Path, key: &str, lines: &mut Vec<Line>) -> Result<(), String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+fn values(path: &Path, key: &str, setup: &mut Setup, lines: &mut Vec<Line>) -> Result<(), String> {
+    let text = setup.read(path)?;
     let name = path.display().to_string();
     for (number, text) in (1..).zip(text.lines()) {
         let value = without_comment(text).trim();

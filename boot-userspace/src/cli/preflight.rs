@@ -1,0 +1,152 @@
+//! `xpxe preflight`: what machines would get here, from whichever servers there are.
+
+mod http;
+mod judge;
+mod offers;
+mod script;
+mod tftp;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use boot_common::Mac;
+use boot_engine::events::shown;
+use serde_json::{Value, json};
+
+use crate::host::link;
+use judge::{Judge, Verdict};
+use offers::{Asker, Kind, Offer};
+
+/// The flags of `xpxe preflight`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Preflight {
+    /// The interface in the machines' network; it needs an address there, from which files are fetched
+    #[arg(long, value_name = "IF")]
+    interface: String,
+    /// Ask as a relay with this address (giaddr), which must be one of this host: answers are sent to it
+    #[arg(long, value_name = "ADDRESS")]
+    relay: Option<Ipv4Addr>,
+    /// Send to this server instead of to all; needs --relay
+    #[arg(long, value_name = "ADDRESS", requires = "relay")]
+    server: Option<Ipv4Addr>,
+    /// Ask as this machine instead of one that nobody knows
+    #[arg(long, value_name = "MAC")]
+    mac: Option<Mac>,
+    /// How many seconds to wait for offers; some servers probe an address for 3 s before they offer it
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    wait: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Random bytes.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
+}
+
+/// An address of nobody: locally administered, for one station (IEEE 802 section 8.4).
+fn nobody() -> io::Result<Mac> {
+    let mut bytes = [0; 6];
+    random(&mut bytes)?;
+    bytes[0] = bytes[0] & 0xfc | 2;
+    Ok(Mac(bytes))
+}
+
+impl Preflight {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let link = link::find(&self.interface)?;
+        if let Some(relay) = self.relay
+            && !link::addresses()?.iter().any(|(_, net)| net.addr() == relay)
+        {
+            bail!(
+                "{relay} is no address of this host, and the answers would go there: run this on the relay, or add the address"
+            );
+        }
+        let mac = self.mac.map_or_else(nobody, Ok).context("cannot read /dev/urandom")?;
+        let wait = Duration::from_secs(self.wait);
+        let asker = Asker { mac, relay: self.relay, server: self.server, wait };
+        let offers = offers::ask(&link, &asker)?;
+        let own = link.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, ipnet::Ipv4Net::addr);
+        let judge = Judge { offers: &offers, mac, own, waited: self.wait };
+        let verdicts: Vec<Verdict> = Kind::ALL.into_iter().map(|kind| judge.verdict(kind)).collect();
+        if self.json {
+            println!("{:#}", shape(&self.interface, mac, &offers, &verdicts));
+        } else {
+            print!("{}", text(&self.interface, mac, &offers, &verdicts));
+        }
+        let is_bad = |verdict: &Verdict| !verdict.boots && verdict.is_meant;
+        let some_boots = verdicts.iter().any(|verdict| verdict.boots);
+        let is_good = some_boots && !verdicts.iter().any(is_bad);
+        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn text(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> String {
+    let mut text =
+        format!("{interface}, asked as {mac}; nothing was requested, so no lease is bound\n\noffers\n");
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for offer in offers {
+        let address = match offer.address.is_unspecified() {
+            true => "no address (proxy)".to_owned(),
+            false => offer.address.to_string(),
+        };
+        let file = match offer.boot_file.as_str() {
+            "" => "no boot file".to_owned(),
+            file => shown(file),
+        };
+        let after = format!("{:.2} s", offer.after.as_secs_f64());
+        rows.push([offer.kind.name().to_owned(), offer.server.to_string(), address, file, after]);
+    }
+    if rows.is_empty() {
+        text += "  none\n";
+    }
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3].map(width);
+    for [kind, server, address, file, after] in &rows {
+        let [a, b, c, d] = widths;
+        text += &format!("  {kind:a$}  {server:b$}  {address:c$}  {file:d$}  after {after}\n");
+    }
+    for Verdict { kind, steps, says, boots, .. } in verdicts {
+        let mark = if *boots { "ok " } else { "NO " };
+        text += &format!("\n{mark} {} {says}\n", kind.name());
+        for step in steps {
+            text += &format!("    {} {}\n", if step.is_good { "+" } else { "-" }, step.says);
+        }
+    }
+    text
+}
+
+fn shape(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> Value {
+    let mut of_kind: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for offer in offers {
+        of_kind.entry(offer.kind.name()).or_default().push(json!({
+            "server": offer.server.to_string(),
+            "station": offer.station.to_string(),
+            "address": Some(offer.address).filter(|address| !address.is_unspecified()).map(|address| address.to_string()),
+            "next_server": offer.next_server.to_string(),
+            "server_name": offer.server_name,
+            "boot_file": offer.boot_file,
+            "class": offer.class,
+            "seconds": offer.after.as_secs_f64(),
+        }));
+    }
+    let kinds = verdicts.iter().map(|verdict| {
+        let steps = verdict.steps.iter().map(|step| json!({ "good": step.is_good, "says": step.says }));
+        json!({
+            "kind": verdict.kind.name(),
+            "boots": verdict.boots,
+            "says": verdict.says,
+            "offers": of_kind.remove(verdict.kind.name()).unwrap_or_default(),
+            "steps": steps.collect::<Vec<_>>(),
+        })
+    });
+    let kinds: Vec<Value> = kinds.collect();
+    json!({ "interface": interface, "mac": mac.to_string(), "kinds": kinds })
+}

@@ -1,0 +1,103 @@
+//! The beginning of a file by HTTP, as firmware and iPXE fetch it: no redirection is followed, no name is cached.
+
+use std::io::{self, Read, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::{Duration, Instant};
+
+/// How long one step may take, and all of it.
+const PATIENCE: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(8);
+/// As much is read as tells what a file is, or is a script.
+const MOST: usize = 64 << 10;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// `Content-Length`, if it is there.
+    pub(super) length: Option<u64>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Fetches the beginning.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn fetch(url: &str) -> Result<Answer, String> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err(format!("{url} is not looked at: only http:// is"));
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let addresses = with_port.to_socket_addrs().map_err(|error| format!("{host} has no address: {error}"))?;
+    let address = addresses.into_iter().next().ok_or_else(|| format!("{host} has no address"))?;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| format!("{what} {address}: {}", plain(&error))
+    };
+    let started = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed("cannot connect to"))?;
+    let none =
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    none.map_err(failed("cannot use"))?;
+    let request = format!(
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: xpxe-preflight\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).map_err(failed("cannot write to"))?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    while bytes.len() < MOST && started.elapsed() < LONGEST {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend(buffer.get(..length).unwrap_or_default()),
+            Err(error) if bytes.is_empty() => return Err(failed("no answer from")(error)),
+            Err(_) => break,
+        }
+        if body(&bytes)
+            .is_some_and(|(head, body)| length_of(head).is_some_and(|length| body.len() as u64 >= length))
+        {
+            break;
+        }
+    }
+    let (head, body) = body(&bytes).ok_or_else(|| format!("{address} does not speak HTTP"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| format!("{address} does not speak HTTP"))?;
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { first_chunks(body) } else { body.to_vec() };
+    Ok(Answer { status, length: length_of(head), body })
+}
+
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody serves that port".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn body(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let (head, rest) = bytes.split_at(end);
+    Some((std::str::from_utf8(head).ok()?, rest.get(4..).unwrap_or_default()))
+}
+
+fn length_of(head: &str) -> Option<u64> {
+    let value = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok()).flatten()
+    };
+    head.lines().find_map(value)
+}
+
+fn first_chunks(mut rest: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
+        let size = rest.get(..end).and_then(|line| std::str::from_utf8(line).ok());
+        let size = size.and_then(|line| usize::from_str_radix(line.split(';').next()?.trim(), 16).ok());
+        let Some(size) = size.filter(|size| *size > 0) else { break };
+        let data = rest.get(end + 2..).unwrap_or_default();
+        whole.extend(data.iter().take(size));
+        rest = data.get(size + 2..).unwrap_or_default();
+    }
+    whole
+}

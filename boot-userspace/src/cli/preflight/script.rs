@@ -1,0 +1,134 @@
+//! What an iPXE script fetches, as far as its lines say it: not every script is followed, and none is run.
+
+use std::collections::BTreeMap;
+
+use boot_common::Mac;
+
+/// A line that fetches something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// Another script, or a program, in its place.
+    Chain(String),
+    /// A kernel.
+    Kernel(String),
+    /// An initrd, or another file.
+    Initrd(String),
+    /// A disk.
+    Disk(String),
+}
+
+/// iPXE's settings as the machine has them that seems to ask.
+pub(super) struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    pub(super) fn of(mac: Mac, server: &str) -> Self {
+        let hyphens = mac.to_string().replace(':', "-");
+        let own = [
+            ("mac", mac.to_string()),
+            ("mac:hexhyp", hyphens.clone()),
+            ("net0/mac", mac.to_string()),
+            ("net0/mac:hexhyp", hyphens),
+            ("buildarch", "x86_64".to_owned()),
+            ("platform", "efi".to_owned()),
+            ("next-server", server.to_owned()),
+            ("net0/next-server", server.to_owned()),
+        ];
+        Self(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// A text with the values of its settings; those that are not set are empty.
+    fn expand(&self, text: &str) -> String {
+        let (mut whole, mut rest) = (String::new(), text);
+        while let Some((before, behind)) = rest.split_once("${") {
+            whole += before;
+            let Some((name, after)) = behind.split_once('}') else { return whole + "${" + behind };
+            whole += self.0.get(name).map_or("", String::as_str);
+            rest = after;
+        }
+        whole + rest
+    }
+
+    /// What a script fetches, in its order. URLs that are none are beside the script.
+    pub(super) fn fetches(&mut self, script: &str, base: &str) -> Vec<Fetch> {
+        let mut found = Vec::new();
+        for line in script.lines() {
+            let line = self.expand(line);
+            // `isset … && chain … || goto …`
+            for command in line.split(" || ").flat_map(|part| part.split(" && ")) {
+                let words: Vec<&str> = command.split_whitespace().collect();
+                let [verb, words @ ..] = words.as_slice() else { continue };
+                if *verb == "set" {
+                    if let [name, value @ ..] = words {
+                        self.0.insert((*name).to_owned(), value.join(" "));
+                    }
+                    continue;
+                }
+                let Some(url) = argument(words).map(|url| absolute(url, base)) else { continue };
+                found.extend(match *verb {
+                    "chain" | "imgexec" => Some(Fetch::Chain(url)),
+                    "kernel" | "imgselect" | "imgload" => Some(Fetch::Kernel(url)),
+                    "initrd" | "imgfetch" | "module" => Some(Fetch::Initrd(url)),
+                    "sanboot" => Some(Fetch::Disk(url)),
+                    _ => None,
+                });
+            }
+        }
+        found
+    }
+}
+
+/// The first word that is no flag, and no flag's value.
+fn argument<'w>(words: &[&'w str]) -> Option<&'w str> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--name" | "-n" | "--timeout" | "-t" | "--drive" | "-d" | "--filename" | "-f" => {
+                words.next();
+            }
+            word if word.starts_with('-') => {}
+            word => return Some(word),
+        }
+    }
+    None
+}
+
+/// A URL as seen from another.
+pub(super) fn absolute(url: &str, base: &str) -> String {
+    if url.contains("://") {
+        return url.to_owned();
+    }
+    let start = base.find("://").map_or(0, |at| at + 3);
+    let host = base.get(start..).and_then(|rest| rest.find('/')).map_or(base.len(), |at| start + at);
+    let root = base.get(..host).unwrap_or(base);
+    match url.strip_prefix('/') {
+        Some(path) => format!("{root}/{path}"),
+        None => {
+            let plain = base.split(['?', '#']).next().unwrap_or(base);
+            let dir =
+                plain.rfind('/').filter(|at| *at >= host).and_then(|at| plain.get(..at)).unwrap_or(root);
+            format!("{dir}/{url}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scripts_fetch_is_found() {
+        let mut settings = Settings::of(Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1");
+        let script = "#!ipxe\nset base http://h/dir\nisset ${ip} || dhcp\n:retry\n\
+            chain --replace /ipxe?mac=${mac:hexhyp}&uuid=${uuid} ||\ninitrd --name a initrd.img || goto retry\n\
+            kernel --name kernel ${base}/vmlinuz initrd=a console=ttyS0 || goto retry\nsanboot --no-describe http://h/x.iso\nboot\n";
+        let found = settings.fetches(script, "http://10.0.0.1:8080/boot/boot.ipxe?x=/y");
+        let expected = [
+            Fetch::Chain("http://10.0.0.1:8080/ipxe?mac=02-00-00-00-00-01&uuid=".to_owned()),
+            Fetch::Initrd("http://10.0.0.1:8080/boot/initrd.img".to_owned()),
+            Fetch::Kernel("http://h/dir/vmlinuz".to_owned()),
+            Fetch::Disk("http://h/x.iso".to_owned()),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(absolute("a", "tftp://10.0.0.1"), "tftp://10.0.0.1/a");
+    }
+}
