@@ -72,7 +72,7 @@ enum Verb {
     /// Show, delete and import leases
     Leases(leases::Leases),
     /// Show, add, change and order machines: accept, ignore, allocate, release, wipe, reinstall
-    Machines(machines::Machines),
+    Machines(Box<machines::Machines>),
     /// Make, list and revoke the tokens of the API and the dashboard ([api] in the configuration)
     Tokens(tokens::Tokens),
     /// Make the initrd of the agent that takes inventories, wipes disks and writes images
