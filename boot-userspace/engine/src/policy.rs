@@ -269,11 +269,10 @@ impl Policy {
         let settings = &self.config.lifecycle;
         let Known { machine, life, .. } = known?;
         let life = life.as_ref()?;
+        let is_unwritten = machine.image.is_some() && !life.is_written;
         match life.state {
             State::Discovered => settings.discovery.as_ref(),
-            State::Allocated | State::Installing if machine.image.is_some() && !life.is_written => {
-                settings.agent.as_ref()
-            }
+            State::Allocated | State::Installing if is_unwritten => settings.agent.as_ref(),
             State::Accepted | State::Released if settings.wipe => settings.agent.as_ref(),
             _ => None,
         }
