@@ -350,6 +350,30 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
         assert_eq!(said, include_str!("explain/node3.txt"), "\n{said}");
     }
 
+    /// A menu shows what each entry boots, and HTTP Boot gets the image of a disk as its boot file.
+    #[test]
+    fn a_machine_that_boots_no_kernel() {
+        let kinds = "[[profile]]\nname = \"cd\"\niso = \"x.iso\"\n[[profile]]\nname = \"vm\"\nesxi = \"esxi-8\"\n\
+            [[profile]]\nname = \"choice\"\nmenu = [\"cd\", \"vm\", \"local\"]\nmenu_timeout = \"30s\"\n[[boot_file]]";
+        let main = MAIN.replace("[[boot_file]]", kinds);
+        let rows = |profile: &str| {
+            let said =
+                explained(&main.replace("profile = \"talos\"", &format!("profile = \"{profile}\"")), "node1");
+            said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
+        let has = |profile: &str, row: &str| {
+            let rows = rows(profile);
+            assert!(rows.iter().any(|line| line.starts_with(row)), "{row}\n{}", rows.join("\n"));
+        };
+        has("cd", "iso x.iso xpxe.toml:17: profile[1].iso");
+        has("cd", "boot file of http-x64 (16) http://SERVER:8080/files/x.iso xpxe.toml:17: profile[1].iso");
+        has("cd", "boot file of efi-x64 (7) snponly.efi");
+        has("vm", "esxi esxi-8 xpxe.toml:20: profile[2].esxi");
+        has("choice", "menu cd, vm, local: cd after 30 s xpxe.toml:23: profile[3].menu");
+        has("choice", "iso if cd is chosen x.iso");
+        has("choice", "esxi if vm is chosen esxi-8");
+    }
+
     #[test]
     fn a_machine_that_is_in_no_file() {
         let said = explained(MAIN, "52:54:00:00:00:99");
