@@ -73,6 +73,26 @@ impl<'rack> Xpxe<'rack> {
         Ok(Self { rack, binary, arguments, process, earlier_log: Vec::new() })
     }
 
+    /// Starts another verb that serves, through the command `by`, with more in its environment, and waits until it is ready.
+    pub fn start_verb(
+        rack: &'rack Rack,
+        by: &[&str],
+        verb: &str,
+        words: &[&str],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let binary = binary()?;
+        let first = binary.display().to_string();
+        let first_words = [verb, "--log-format", "json"];
+        let arguments: Vec<String> = first_words.iter().chain(words).map(|&word| word.to_owned()).collect();
+        let mut all = by.iter().map(|&word| word.to_owned()).chain([first]).chain(arguments.iter().cloned());
+        let mut command = rack.server.command(&all.next().context("a command")?);
+        command.args(all).envs(environment.iter().cloned());
+        let process = rack.server.spawn(command)?;
+        wait_until_ready(&process)?;
+        Ok(Self { rack, binary, arguments, process, earlier_log: Vec::new() })
+    }
+
     /// The binary that runs.
     pub fn binary(&self) -> &Path {
         &self.binary

@@ -1,7 +1,7 @@
 //! An upstream of images that does what it is told to, wrong things too, and remembers who asked for what.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead as _, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -58,6 +58,8 @@ pub struct Asked {
     pub path: String,
     /// The headers, names in lower case.
     pub headers: HashMap<String, String>,
+    /// The body, for which `Content-Length` says how long it is.
+    pub body: String,
     /// What the answer began with.
     pub status: u16,
 }
@@ -198,6 +200,9 @@ impl Shared {
                 headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
             }
         }
+        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = String::new();
+        reader.take(length).read_to_string(&mut body)?;
         let file = path.split('?').next().unwrap_or_default().to_owned();
         let found = self
             .lock()
@@ -205,7 +210,12 @@ impl Shared {
             .get(&file)
             .map(|content| (Arc::clone(&content.bytes), content.version, content.manner.clone()));
         let note = |status: u16| {
-            self.lock().asked.push(Asked { path: path.clone(), headers: headers.clone(), status });
+            self.lock().asked.push(Asked {
+                path: path.clone(),
+                headers: headers.clone(),
+                body: body.clone(),
+                status,
+            });
             self.changed.notify_all();
         };
         let Some((bytes, version, manner)) = found else {

@@ -8,7 +8,7 @@
 //! Enter the sandbox first: a [`Namespace`](crate::netns::Namespace) created earlier keeps the mounts of that
 //! time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ pub fn root_or_skip() -> bool {
 pub struct Sandbox {
     dir: PathBuf,
     next_rack: Cell<u32>,
+    covered: RefCell<Vec<PathBuf>>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -49,13 +50,22 @@ impl Sandbox {
         let dir = mount_point()?;
         mount(Some("xpxe-test"), &dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
             .with_context(|| format!("mount a tmpfs on {}", dir.display()))?;
-        let sandbox = Self { dir, next_rack: Cell::new(0), not_send: PhantomData };
+        let sandbox =
+            Self { dir, next_rack: Cell::new(0), covered: RefCell::default(), not_send: PhantomData };
         // Outside /sys: tools such as `ip netns exec` mount a fresh /sys and would hide it.
         let pins = sandbox.pin_dir();
         fs::create_dir(&pins)?;
         mount(Some("xpxe-test"), &pins, Some("bpf"), MsFlags::empty(), None::<&str>)
             .with_context(|| format!("mount a bpffs on {}", pins.display()))?;
         Ok(sandbox)
+    }
+
+    /// Covers a directory of the system with an empty one, for whatever has its files there and cannot be told otherwise.
+    pub fn cover(&self, dir: &str) -> Result<()> {
+        mount(Some("xpxe-test"), dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+            .with_context(|| format!("mount a tmpfs on {dir}"))?;
+        self.covered.borrow_mut().push(PathBuf::from(dir));
+        Ok(())
     }
 
     /// The scratch directory.
@@ -80,7 +90,8 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         // The thread may go on, for example with the next test, which needs the directory as it was.
-        for mounted in [self.pin_dir(), self.dir.clone()] {
+        let covered = self.covered.take();
+        for mounted in covered.into_iter().chain([self.pin_dir(), self.dir.clone()]) {
             if let Err(error) = umount2(&mounted, MntFlags::MNT_DETACH) {
                 eprintln!("unmount {}: {error}", mounted.display());
             }

@@ -43,6 +43,12 @@ pub struct Cli {
 enum Verb {
     /// Serve DHCP, TFTP and HTTP until stopped
     Serve(serve::Serve),
+    /// Serve as Sidero Booter does: in its place, with its flags, its environment and its arguments
+    ///
+    /// Without flags: a proxy beside the DHCP server on the interface of the default route, HTTP on port 50084, and the latest
+    /// stable Talos of the image factory with the arguments that are given. No configuration file is read unless --config
+    /// names one.
+    Booter(serve::Serve),
     /// Check a configuration file and its boot files; names every problem at once, with key and line
     ///
     /// Examines the iPXE binaries of [ipxe], boot_dir and the system, the files in boot_dir that profiles, boot_file
@@ -111,11 +117,12 @@ impl Cli {
     /// # Errors
     /// One sentence that says what to do.
     pub fn run(self) -> Result<ExitCode> {
-        if !matches!(self.verb, Verb::Serve(_)) {
+        if !matches!(self.verb, Verb::Serve(_) | Verb::Booter(_)) {
             pipe::end_quietly();
         }
         match self.verb {
             Verb::Serve(serve) => serve.run(),
+            Verb::Booter(serve) => serve.in_place_of_booter().run(),
             Verb::Check(check) => Ok(check.run()),
             Verb::Explain(explain) => explain.run(),
             Verb::Why(why) => why.run(),

@@ -1,13 +1,15 @@
 //! `xpxe serve`: the flags, and the settings from the flags and the file.
 
 mod booter;
+mod factory;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use clap::ValueEnum;
+use clap::{ArgAction, ValueEnum};
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::Builder;
 use tracing::info;
@@ -41,7 +43,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Vec<PathBuf>,
     /// The same as --dhcp off; also by DISABLE_DHCP_PROXY=true in the environment
-    #[arg(long, conflicts_with = "dhcp")]
+    #[arg(long, conflicts_with = "dhcp", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_default_value = true)]
     disable_dhcp_proxy: bool,
     /// The format of log lines
     #[arg(long, value_enum, default_value = "text")]
@@ -55,6 +57,9 @@ pub struct Serve {
     /// profile
     #[arg(value_name = "KERNEL ARGS")]
     args: Vec<String>,
+    /// What the image factory has said at the start: a reload boots the same.
+    #[arg(skip)]
+    of_factory: OnceLock<Profile>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,8 +73,14 @@ enum Role {
 }
 
 impl Serve {
+    /// The same in the place of Sidero Booter.
+    pub(super) fn in_place_of_booter(mut self) -> Self {
+        self.booter.stand_in();
+        self
+    }
+
     pub(super) fn run(self) -> Result<ExitCode> {
-        let limit = log::start(self.log_format);
+        let limit = log::start(self.log_format, self.booter.is_verbose());
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;
@@ -111,6 +122,9 @@ impl Serve {
     /// The configuration file, if there is one or has to be.
     fn file(&self) -> Option<&Path> {
         let default = Path::new(super::CONFIG);
+        if self.booter.is_stand_in() {
+            return self.config.as_deref();
+        }
         let is_needed = self.interfaces.is_empty() && !self.booter.names_interface();
         self.config.as_deref().or_else(|| (is_needed || default.exists()).then_some(default))
     }
@@ -118,8 +132,9 @@ impl Serve {
     /// The file's settings, changed by the flags.
     fn settings(&self) -> Result<(Config, BootFiles)> {
         let mut interfaces = self.interfaces.clone();
-        interfaces.extend(self.booter.interface()?);
         let path = self.file();
+        let is_named = !interfaces.is_empty() || path.is_some();
+        interfaces.extend(self.booter.interface(is_named)?);
         let mut config = match path {
             Some(path) => configuration::load(path)?,
             None => Config::empty(),
@@ -183,6 +198,16 @@ impl Serve {
             let kernel = name(kernel)?;
             let initrd = self.initrd.iter().map(|path| name(path)).collect::<Result<Vec<_>>>()?;
             let profile = Profile { kernel, initrd, args, ..Profile::default() };
+            config.profiles.insert(COMMAND_LINE.to_owned(), profile);
+            config.default.profile = Some(COMMAND_LINE.to_owned());
+        } else if self.booter.boots_from_factory(path.is_some()) {
+            let profile = match self.of_factory.get() {
+                Some(profile) => profile.clone(),
+                None => {
+                    let profile = self.booter.factory.profile(&args)?;
+                    self.of_factory.get_or_init(|| profile).clone()
+                }
+            };
             config.profiles.insert(COMMAND_LINE.to_owned(), profile);
             config.default.profile = Some(COMMAND_LINE.to_owned());
         } else if !args.is_empty() {

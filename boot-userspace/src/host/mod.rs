@@ -12,6 +12,7 @@ pub mod pipe;
 pub mod regular;
 pub mod reserved;
 pub mod secret;
+pub mod route;
 pub mod size;
 pub(crate) mod socket;
 pub mod vlan;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
-use crate::host::link;
+use super::factory::Factory;
+use crate::host::{link, route};
 use boot_engine::config::{Config, Front};
 
 /// The flags that Sidero Booter has and xpxe calls otherwise.
@@ -27,22 +28,58 @@ pub(super) struct Booter {
     /// Kernel arguments in one text, instead of those behind the flags; also in the environment as EXTRA_KERNEL_ARGS
     #[arg(long, short = 'k', value_name = "ARGS", allow_hyphen_values = true)]
     extra_kernel_args: Option<String>,
+    /// Log more
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, hide_default_value = true)]
+    debug: bool,
+    #[command(flatten)]
+    pub(super) factory: Factory,
+    /// Everything that no flag says is as Sidero Booter has it.
+    #[arg(skip)]
+    is_stand_in: bool,
 }
 
+/// The port that Sidero Booter has HTTP on.
+const PORT: u16 = 50084;
+
 impl Booter {
-    /// Whether the flags name an interface.
-    pub(super) fn names_interface(&self) -> bool {
-        self.dhcp_proxy_iface_or_ip.is_some() || self.api_advertise_address.is_some()
+    /// Has everything that no flag says be as Sidero Booter has it.
+    pub(super) fn stand_in(&mut self) {
+        self.is_stand_in = true;
     }
 
-    /// The interface that the flags name, without one of xpxe's own.
+    pub(super) fn is_stand_in(&self) -> bool {
+        self.is_stand_in
+    }
+
+    pub(super) fn is_verbose(&self) -> bool {
+        self.debug
+    }
+
+    /// Whether machines boot what the image factory has, where no kernel is named: a file's own profiles go before it.
+    pub(super) fn boots_from_factory(&self, has_file: bool) -> bool {
+        self.factory.is_named() || self.is_stand_in && !has_file
+    }
+
+    /// Whether the flags name an interface.
+    pub(super) fn names_interface(&self) -> bool {
+        self.dhcp_proxy_iface_or_ip.is_some() || self.api_advertise_address.is_some() || self.is_stand_in
+    }
+
+    /// The interface that the flags name, without one of xpxe's own. In the place of Sidero Booter, where nothing names one, that of
+    /// the default route.
     ///
     /// # Errors
-    /// No interface has the address.
-    pub(super) fn interface(&self) -> Result<Option<String>> {
+    /// No interface has the address, or there is no default route.
+    pub(super) fn interface(&self, is_named: bool) -> Result<Option<String>> {
         let named = self.dhcp_proxy_iface_or_ip.clone();
         let Some(named) = named.or_else(|| Some(self.api_advertise_address?.to_string())) else {
-            return Ok(None);
+            if is_named || !self.is_stand_in {
+                return Ok(None);
+            }
+            let Some(name) = route::default_interface()? else {
+                bail!("this host has no default route: name the interface with --dhcp-proxy-iface-or-ip");
+            };
+            return Ok(Some(name));
         };
         let Ok(address) = named.parse::<IpAddr>() else { return Ok(Some(named)) };
         match link::addresses()?.into_iter().find(|(_, net)| IpAddr::V4(net.addr()) == address) {
@@ -59,7 +96,7 @@ impl Booter {
         if let Some(address) = self.api_listen_address {
             http.listen.set_ip(address);
         }
-        if let Some(port) = self.api_port {
+        if let Some(port) = self.api_port.or(self.is_stand_in.then_some(PORT)) {
             http.listen.set_port(port);
         }
         if let Some(address) = self.api_advertise_address {
@@ -87,8 +124,13 @@ impl Booter {
             api_port,
             dhcp_proxy_iface_or_ip,
             extra_kernel_args,
+            debug: _,
+            factory,
+            is_stand_in,
         } = self;
-        api_listen_address.is_some()
+        *is_stand_in
+            || factory.is_named()
+            || api_listen_address.is_some()
             || api_advertise_address.is_some()
             || api_port.is_some()
             || dhcp_proxy_iface_or_ip.is_some()
@@ -145,11 +187,11 @@ mod tests {
     fn its_flag_for_arguments_comes_first_and_its_interface_is_found_by_address() {
         let line = line(&["-k", "a=1 -b", "--dhcp-proxy-iface-or-ip", "127.0.0.1", "c=2"]);
         assert_eq!(line.booter.kernel_args(&line.args), ("a=1 -b".to_owned(), "--extra-kernel-args"));
-        assert_eq!(line.booter.interface().unwrap(), Some("lo".to_owned()));
+        assert_eq!(line.booter.interface(false).unwrap(), Some("lo".to_owned()));
         let named = Booter { dhcp_proxy_iface_or_ip: Some("eth7".to_owned()), ..Booter::default() };
-        assert_eq!(named.interface().unwrap(), Some("eth7".to_owned()));
+        assert_eq!(named.interface(false).unwrap(), Some("eth7".to_owned()));
         // A network of documentation (RFC 5737): no host has its addresses.
         let nowhere = Booter { dhcp_proxy_iface_or_ip: Some("192.0.2.1".to_owned()), ..Booter::default() };
-        assert!(nowhere.interface().unwrap_err().to_string().contains("--interface"));
+        assert!(nowhere.interface(false).unwrap_err().to_string().contains("--interface"));
     }
 }

@@ -26,10 +26,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error; `RUST_LOG` filters it. Gives the limit that it can be put under.
-pub fn start(format: LogFormat) -> Limit {
+/// Starts logging to standard error; `RUST_LOG` filters it, else `is_verbose` says whether there is more than usual. Gives the
+/// limit that it can be put under.
+pub fn start(format: LogFormat, is_verbose: bool) -> Limit {
     let limit = Limit::default();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(if is_verbose {
+            "info,xpxe=debug,boot_userspace=debug,boot_engine=debug"
+        } else {
+            "info"
+        })
+    });
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
