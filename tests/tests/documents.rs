@@ -136,6 +136,7 @@ fn of_node1(kind: &str, text: &str) -> Result<Document> {
         serial: None,
         arch: None,
         client_ip,
+        told: None,
         server: std::net::SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
     };
     Ok(Planner::new(config)?.document(&asked, kind)?)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use boot_common::class::{Class, Firmware, Stage};
 
+use crate::boot::parameters::Table;
 use crate::config::{Config, Machine, Origins, Subnet, Unknown};
 use crate::machines::{ConflictError, Identity, Known, Machines};
 use crate::policy::{BootFileSource, Differences, Loaders, Policy};
@@ -82,7 +83,7 @@ pub enum Unexplained {
     Conflict(#[from] ConflictError),
 }
 
-/// What a machine gets.
+/// What a machine gets by the configuration and by the boot parameters that somebody has written.
 ///
 /// # Errors
 /// There is no such machine.
@@ -91,6 +92,7 @@ pub fn explain(
     origins: &Origins,
     who: &Who,
     loaders: &Loaders,
+    written: &Table,
 ) -> Result<Rows, Unexplained> {
     let machines = Machines::new(config.machines.iter().cloned())?;
     let is_it = |machine: &Machine| match who {
@@ -108,8 +110,16 @@ pub fn explain(
         loaders.get(&firmware).cloned().unwrap_or_else(|| Err(String::new()))
     });
     let differences = policy.differences_of(known.clone(), mac.unwrap_or_default());
-    let explained =
-        Explained { config, origins, policy: &policy, position, mac, known: known.as_ref(), differences };
+    let explained = Explained {
+        config,
+        origins,
+        policy: &policy,
+        written,
+        position,
+        mac,
+        known: known.as_ref(),
+        differences,
+    };
     Ok(explained.rows(mac))
 }
 
@@ -117,6 +127,7 @@ struct Explained<'a> {
     config: &'a Config,
     origins: &'a Origins,
     policy: &'a Policy,
+    written: &'a Table,
     /// In the configuration.
     position: Option<usize>,
     /// Of its cards, the one that asks.
@@ -301,6 +312,10 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
 "#;
 
     fn explained(main: &str, who: &str) -> String {
+        explained_with(main, who, &Table::default())
+    }
+
+    fn explained_with(main: &str, who: &str, written: &Table) -> String {
         let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
         let sources = [source("xpxe.toml", main), source("conf.d/rack.toml", MORE)];
         let read = |name: &str| {
@@ -313,7 +328,7 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
             Firmware::Bios => Ok("undionly.kpxe".to_owned()),
             _ => Err("install it".to_owned()),
         });
-        match explain(&Arc::new(config), &origins, &who.parse().unwrap(), &loaders) {
+        match explain(&Arc::new(config), &origins, &who.parse().unwrap(), &loaders, written) {
             Ok(rows) => rows.to_string(),
             Err(unexplained) => unexplained.to_string(),
         }
@@ -372,6 +387,31 @@ options = [{ code = 67, text = "http://10.9.9.9/x.ipxe", client = "ipxe" }]
         has("choice", "menu cd, vm, local: cd after 30 s xpxe.toml:23: profile[3].menu");
         has("choice", "iso if cd is chosen x.iso");
         has("choice", "esxi if vm is chosen esxi-8");
+    }
+
+    /// What was written for the machine, its role or everybody takes the place of the profile that is less specific.
+    #[test]
+    fn boot_parameters_that_were_written() {
+        let main = MAIN.replace("[[interface]]", "[http]\nfronts = [\"bss\"]\n[[interface]]");
+        let written = |host: &str| {
+            let kept = format!(
+                r#"[{{ "hosts": ["{host}"], "params": "a=1 initrd=x", "kernel": "s3://boot/vmlinuz", "initrd": "/i.img" }}]"#
+            );
+            Table::read(serde_json::from_str(&kept).unwrap()).unwrap()
+        };
+        let said = explained_with(&main, "node1", &written("node1"));
+        assert_eq!(said, include_str!("explain/written.txt"), "\n{said}");
+        let of_default = explained_with(&main, "node1", &written("Default"));
+        assert!(of_default.contains("boots the boot parameters of Default"), "{of_default}");
+        let own_profile = explained_with(&main, "node2", &written("Default"));
+        assert!(
+            own_profile.contains("boots profile rescue") && !own_profile.contains("boot parameters"),
+            "{own_profile}"
+        );
+        let unknown = explained_with(&main, "52:54:00:00:00:99", &written("Unknown-arm64"));
+        assert!(unknown.contains("script on arm64 ") && unknown.contains("boots profile talos"), "{unknown}");
+        let without_the_front = explained_with(MAIN, "node1", &written("node1"));
+        assert_eq!(without_the_front, explained(MAIN, "node1"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::{ConfigFile, configuration};
 use crate::files::BootFiles;
 use crate::http::admin::{self, LEASES, Lease};
+use crate::store;
 use boot_engine::config::{self, Config};
 use boot_engine::explain::{Row, Who, explain};
 use boot_engine::policy::loaders;
@@ -34,7 +35,8 @@ impl Explain {
         let loaders = loaders(|firmware| {
             files.loader_for(firmware).map(str::to_owned).map_err(|missing| missing.to_string())
         });
-        let mut rows = explain(&config, &origins, &self.machine, &loaders)?;
+        let written = store::boot_parameters::read(&config.state_dir)?;
+        let mut rows = explain(&config, &origins, &self.machine, &loaders, &written)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let leases = runtime.block_on(leases(&config));
         rows.0.extend(self.live(&config, leases));

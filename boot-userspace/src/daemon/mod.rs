@@ -15,6 +15,7 @@ pub mod log;
 pub mod misfits;
 mod notify;
 mod operator;
+mod parameters;
 mod registry;
 mod reload;
 pub mod request;

@@ -91,7 +91,8 @@ impl Reloader {
         let ask = Ask::Reload { config: Arc::clone(&config), loaders, reply };
         self.asks.send(ask).await.map_err(|_| stopping(()))?;
         done.await.map_err(|_| stopping(()))?.map_err(|failure| vec![failure.to_string()])?;
-        self.scripts.replace(scripts.with_key(&self.link_key));
+        let written = self.scripts.get().planner().parameters().clone();
+        self.scripts.replace(scripts.with_key(&self.link_key).with_parameters(&written));
         self.tftp_clients.follow(&config);
         self.files.follow(&config);
         self.links.send_replace(Arc::clone(&config));

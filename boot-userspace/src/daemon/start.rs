@@ -19,11 +19,11 @@ use super::link_monitor::{LinkMonitor, Monitored};
 use super::listening::{ApiSocket, HTTP, HTTPS, cannot_listen};
 use super::misfits::{Misfits, misfits};
 use super::reload::{Load, REQUESTS, Reloader};
-use super::request::{Boots, RegistryHandle};
+use super::request::{Boots, ParametersHandle, RegistryHandle};
 use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
-use super::{log, notify, registry, unheard};
+use super::{log, notify, parameters, registry, unheard};
 use crate::fastpath::{self, Found};
 use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock::now;
@@ -38,6 +38,7 @@ use crate::io::tftp::{self, TftpServer};
 use crate::power::Switch;
 use crate::store::{self, Store};
 use boot_engine::Engine;
+use boot_engine::boot::parameters::BootParameters;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface};
 use boot_engine::events::Events;
@@ -98,6 +99,8 @@ pub async fn serve(
     let config = Arc::new(config);
 
     let store = Store::open_alone(&config.state_dir, lock).await?;
+    let written = BootParameters::default();
+    written.replace(store::boot_parameters::read(&config.state_dir)?);
     let admin = http::admin::listen(&config.state_dir)?;
     let interfaces = config.interfaces.iter().zip(&links);
     let served =
@@ -120,7 +123,8 @@ pub async fn serve(
     let boots_keeper = Keeper::start(boots.clone(), &config.state_dir);
     let events: Events = Arc::new(stream.clone());
     let key = http::link_key(&config.state_dir)?;
-    let scripts = Live::new(ScriptWriter::new(Arc::clone(&config))?.with_key(&key));
+    let scripts = ScriptWriter::new(Arc::clone(&config))?.with_key(&key).with_parameters(&written);
+    let scripts = Live::new(scripts);
     let tokens = Arc::<DocumentTokens>::default();
     let writer = tftp::Writer { scripts: scripts.clone(), http_port, tokens: Arc::clone(&tokens) };
     let tftp =
@@ -210,6 +214,15 @@ pub async fn serve(
     }
     let images = Images::new(&config, Arc::clone(&events));
     images.look_over();
+    images.follow_written(&written.get());
+    let (boot_parameters, changes) = ParametersHandle::new(written.clone());
+    let parameters_keeper = parameters::Keeper {
+        table: written,
+        state_dir: config.state_dir.clone(),
+        scripts: scripts.clone(),
+        images: Arc::clone(&images),
+    };
+    delivery.spawn(parameters_keeper.run(changes));
     let (registry, registry_asks) = RegistryHandle::new();
     let keeper = registry::Keeper::new(
         records,
@@ -256,6 +269,7 @@ pub async fn serve(
         history,
         tokens: Arc::clone(&tokens),
         registry: registry.clone(),
+        boot_parameters,
     };
     let connections = Arc::<http::ConnectionStats>::default();
     let sources = Sources {

@@ -61,6 +61,11 @@ pub trait Scripts {
         Task::End { then: Then::Reboot, why: "there is nothing to do".to_owned() }
     }
 
+    /// Where somebody else is asked what one machine boots, if it is for somebody else to say.
+    fn elsewhere(&self, _: &Asked) -> Option<String> {
+        None
+    }
+
     /// The kernel that one machine boots, for the fronts, which start nothing else.
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript>;
 
@@ -100,6 +105,10 @@ impl Scripts for ScriptWriter {
 
     fn agent_task(&self, asked: &Asked) -> Task {
         self.planner().agent_task(asked)
+    }
+
+    fn elsewhere(&self, asked: &Asked) -> Option<String> {
+        self.planner().elsewhere(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
@@ -142,6 +151,10 @@ impl Scripts for Live<ScriptWriter> {
 
     fn agent_task(&self, asked: &Asked) -> Task {
         self.get().planner().agent_task(asked)
+    }
+
+    fn elsewhere(&self, asked: &Asked) -> Option<String> {
+        self.get().planner().elsewhere(asked)
     }
 
     fn plan(&self, asked: &Asked) -> Result<Plan, NoScript> {
@@ -195,7 +208,7 @@ pub(super) async fn script(
 ) -> Response {
     let from = ends.client.ip();
     let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
-    let asked = site.for_ipxe(asked, &method);
+    let asked = site.told(site.for_ipxe(asked, &method)).await;
     if asked.asker.known.is_none()
         && let Some(mac) = asked.mac
     {
@@ -272,6 +285,7 @@ pub(super) fn read_query(
         chosen: value("chosen"),
         client_ip: ends.client.ip(),
         server,
+        told: None,
     }
 }
 

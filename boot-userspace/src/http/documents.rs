@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Form;
-use axum::extract::{ConnectInfo, Extension, Path, Query, State};
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Extension, FromRequest, Path, Query, State};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use boot_common::Mac;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use boot_engine::boot::documents::NoDocument;
@@ -21,7 +23,7 @@ use boot_engine::lifecycle::Observed;
 use boot_engine::machines::Asker;
 
 use super::receipt::{Receipt, Receipts};
-use super::{Ends, Site, boot, shown};
+use super::{Ends, LARGEST_FORM, Request, Site, boot, shown};
 use crate::daemon::request::RegistryAsk;
 
 /// How many characters are taken of what a machine says of its boot.
@@ -129,18 +131,58 @@ fn owe(site: &Site, asked: &Asked, kind: DocumentKind, receipts: Option<Receipts
 /// The form of a report.
 pub(super) type Reported = Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>;
 
-/// By a form, as cloud-init's `phone_home` sends it: a machine that says nothing of a failure has none.
+/// What a machine reports: by a form, as cloud-init's `phone_home` sends it, or by an object of JSON, as BSS takes it.
+pub(super) struct FormOrJson(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for FormOrJson {
+    type Rejection = Response;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|content_type| content_type.starts_with("application/json")) {
+            let form = Form::from_request(request, state).await;
+            return form.map(|Form(form)| Self(form)).map_err(IntoResponse::into_response);
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let object: serde_json::Map<String, Value> = serde_json::from_slice(&bytes)
+            .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())?;
+        let texts = object.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
+        Ok(Self(texts.collect()))
+    }
+}
+
+/// A machine that says nothing of a failure has none.
 pub(super) async fn phone_home_by_form(
     site: State<Site>,
     ends: ConnectInfo<Ends>,
     uri: Uri,
     headers: HeaderMap,
-    form: Reported,
+    FormOrJson(form): FormOrJson,
 ) -> Response {
-    match form {
-        Ok(Form(form)) => report(&site, ends.0, &uri, &headers, form).await,
-        Err(error) => error.into_response(),
-    }
+    report(&site, ends.0, &uri, &headers, form).await
+}
+
+/// The same below another path.
+pub(super) async fn phone_home_of(site: &Site, ends: Ends, request: &Request, body: Body) -> Response {
+    let Request { method, uri, headers, .. } = request;
+    let form = match *method {
+        Method::GET => Vec::new(),
+        Method::POST => {
+            let Ok(bytes) = to_bytes(body, LARGEST_FORM).await else {
+                return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+            };
+            let mut whole = axum::extract::Request::new(Body::from(bytes));
+            // Of others, a form has no body.
+            whole.method_mut().clone_from(method);
+            whole.headers_mut().clone_from(headers);
+            match FormOrJson::from_request(whole, &()).await {
+                Ok(FormOrJson(form)) => form,
+                Err(refused) => return refused,
+            }
+        }
+        _ => return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,POST")]).into_response(),
+    };
+    report(site, ends, uri, headers, form).await
 }
 
 pub(super) async fn phone_home(
@@ -287,6 +329,7 @@ impl Said {
             chosen: self.chosen,
             client_ip: from,
             server,
+            told: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::{Router, middleware};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
-use crate::daemon::request::RegistryHandle;
+use crate::daemon::request::{ParametersHandle, RegistryHandle};
 use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock;
 use crate::images::Images;
@@ -46,6 +46,7 @@ pub mod machines;
 pub mod metrics;
 mod multipart;
 mod outbox;
+mod pixiecore_api;
 mod protocol;
 mod proxied;
 mod receipt;
@@ -88,6 +89,8 @@ pub struct Site {
     pub history: Arc<fronts::History>,
     /// Who keeps the registry of machines.
     pub registry: RegistryHandle,
+    /// What is written through the front for BSS.
+    pub boot_parameters: ParametersHandle,
 }
 
 impl Site {
@@ -99,6 +102,12 @@ impl Site {
     fn for_ipxe(&self, asked: Asked, method: &Method) -> Asked {
         let asked = self.for_boot(asked, method);
         Asked { server: asked.server.clone().handing_out(self.images.hand_out()), ..asked }
+    }
+
+    /// The same with what somebody else says that its machine boots, where that is for somebody else to say.
+    async fn told(&self, asked: Asked) -> Asked {
+        let Some(url) = self.scripts.elsewhere(&asked) else { return asked };
+        Asked { told: Some(Arc::new(pixiecore_api::ask(&url).await)), ..asked }
     }
 
     /// Who asks for a script: with a token if the machine may have secret documents.

@@ -1,8 +1,8 @@
 //! Paths that are none of xpxe's own.
 
-use axum::extract::{ConnectInfo, Extension, State};
-use axum::http::header::HeaderMap;
-use axum::http::{Method, StatusCode, Uri};
+use axum::extract::{ConnectInfo, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::ending::Ending;
@@ -16,21 +16,19 @@ use boot_engine::events::{Http, Machine, Step};
 pub(super) async fn nothing_there(
     State(site): State<Site>,
     ConnectInfo(ends): ConnectInfo<Ends>,
-    method: Method,
-    uri: Uri,
-    outbox: Option<Extension<Outbox>>,
-    ending: Option<Extension<Ending>>,
-    headers: HeaderMap,
+    request: axum::extract::Request,
 ) -> Response {
-    // A GRUB that came by HTTP looks for its configuration from the root on.
-    let name = percent::decode(uri.path()).filter(|name| LoaderFile::named(name).is_some());
-    let outbox = outbox.map(|Extension(outbox)| outbox);
-    let ending = ending.map_or_else(Ending::default, |Extension(ending)| ending);
+    let (parts, body) = request.into_parts();
+    let Parts { method, uri, headers, mut extensions, .. } = parts;
+    let outbox = extensions.remove::<Outbox>();
+    let ending = extensions.remove::<Ending>().unwrap_or_default();
     let request = Request { method, uri, headers, ending };
+    // A GRUB that came by HTTP looks for its configuration from the root on.
+    let name = percent::decode(request.uri.path()).filter(|name| LoaderFile::named(name).is_some());
     if let Some(name) = name.filter(|_| matches!(request.method, Method::GET | Method::HEAD)) {
         return files::named(&site, ends, &request, outbox, name).await;
     }
-    if let Some(answer) = fronts::answer(&site, ends, &request, outbox.as_ref()).await {
+    if let Some(answer) = fronts::answer(&site, ends, &request, outbox.as_ref(), body).await {
         return answer;
     }
     let step = Step::Http(ends.client.ip(), Http::NoSuchPath(shown(request.uri.path())));

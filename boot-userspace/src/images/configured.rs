@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use boot_engine::config::{Config, ImageName, ImageRef, ImageSource, Images as Settings};
+use boot_engine::boot::parameters::Table;
+use boot_engine::config::{Config, Front, ImageName, ImageRef, ImageSource, Images as Settings};
 
 /// The images of a configuration and the settings of the store, as one value: a reload replaces it.
 #[derive(Debug)]
@@ -12,16 +13,36 @@ pub(super) struct Configured {
     pub(super) named: Vec<ImageName>,
     /// Those that profiles have by their URL.
     pub(super) sources: HashMap<ImageName, ImageSource>,
+    /// Those of the profiles alone.
+    of_profiles: Vec<ImageRef>,
+    /// Machines boot what is written through the front for BSS, too.
+    has_written: bool,
 }
 
 impl Configured {
-    pub(super) fn new(config: &Config) -> Self {
-        let named = named(config);
-        let sources = named.clone().into_iter().filter_map(|(image, _)| Some((image.name, image.source?)));
+    pub(super) fn new(config: &Config, written: &Table) -> Self {
+        let of_profiles = named(config).into_iter().map(|(image, _)| image).collect();
+        let has_written = config.http.fronts.contains(&Front::Bss);
+        Self::of(config.images.clone(), of_profiles, has_written, written)
+    }
+
+    /// The same with other boot parameters.
+    pub(super) fn with(&self, written: &Table) -> Self {
+        Self::of(self.settings.clone(), self.of_profiles.clone(), self.has_written, written)
+    }
+
+    fn of(settings: Settings, of_profiles: Vec<ImageRef>, has_written: bool, written: &Table) -> Self {
+        let images = written.images().filter(|_| has_written);
+        let images = images.filter_map(|image| ImageRef::read(&image)?.ok());
+        let named: Vec<ImageRef> = of_profiles.iter().cloned().chain(images).collect();
+        let sources = named.clone().into_iter().filter_map(|image| Some((image.name, image.source?)));
+        let sources = sources.collect();
         Self {
-            settings: config.images.clone(),
-            sources: sources.collect(),
-            named: named.into_iter().map(|(image, _)| image.name).collect(),
+            settings,
+            sources,
+            named: named.into_iter().map(|image| image.name).collect(),
+            of_profiles,
+            has_written,
         }
     }
 }

@@ -35,6 +35,7 @@ use tokio::task::spawn_blocking;
 use crate::host::clock;
 use crate::host::live::Live;
 use boot_engine::boot::HandOut;
+use boot_engine::boot::parameters::Table;
 use boot_engine::config::{Config, ImageName, ImageSource, Sha256Digest};
 use boot_engine::events::{Events, Image};
 use configured::Configured;
@@ -126,6 +127,8 @@ pub struct Images {
     marked: Mutex<HashMap<Sha256Digest, Instant>>,
     /// What machines fetch elsewhere.
     handed_out: Live<HandOut>,
+    /// What is written through the front for BSS.
+    written: Mutex<Table>,
     reconfigured: Notify,
     events: Happenings,
     /// What has been counted.
@@ -142,7 +145,7 @@ impl Images {
     /// The same with other times to wait for upstreams.
     #[must_use]
     pub fn with_patience(config: &Config, events: Events, patience: Patience) -> Arc<Self> {
-        let configured = Live::new(Configured::new(config));
+        let configured = Live::new(Configured::new(config, &Table::default()));
         Arc::new(Self {
             layout: Layout::new(&config.state_dir),
             upstreams: Upstreams::new(configured.clone(), patience),
@@ -154,6 +157,7 @@ impl Images {
             failed: Mutex::default(),
             marked: Mutex::default(),
             handed_out: Live::new(HandOut::default()),
+            written: Mutex::default(),
             reconfigured: Notify::new(),
             events: Happenings(events),
             counters: Counters::default(),
@@ -162,9 +166,20 @@ impl Images {
 
     /// Another configuration counts from now on. Running fetches and transfers go on with what they began with.
     pub fn follow(&self, config: &Config) {
-        self.configured.replace(Configured::new(config));
+        {
+            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            self.configured.replace(Configured::new(config, &written));
+        }
         // What it hands out is signed by its keys.
         self.handed_out.replace(HandOut::default());
+        self.reconfigured.notify_one();
+    }
+
+    /// The images of these boot parameters can be had from now on.
+    pub fn follow_written(&self, written: &Table) {
+        let mut before = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        before.clone_from(written);
+        self.configured.replace(self.configured.get().with(written));
         self.reconfigured.notify_one();
     }
 

@@ -4,6 +4,7 @@
 //! it goes into the database when there is time. Who opens the store brings into the database what an earlier process has
 //! left in the journal. One process at a time may change anything; others read both and see the same.
 
+pub mod boot_parameters;
 mod copy;
 mod database;
 mod encoding;

@@ -125,6 +125,7 @@ impl Files {
             history: Arc::default(),
             tokens: Arc::default(),
             registry: boot_userspace::daemon::request::RegistryHandle::none(),
+            boot_parameters: boot_userspace::daemon::request::ParametersHandle::none(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

@@ -78,6 +78,7 @@ impl Served {
             history: Arc::default(),
             tokens: Arc::default(),
             registry: boot_userspace::daemon::request::RegistryHandle::none(),
+            boot_parameters: boot_userspace::daemon::request::ParametersHandle::none(),
             events: Arc::new(()),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

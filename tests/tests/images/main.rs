@@ -106,6 +106,7 @@ impl Served {
             history: Arc::default(),
             tokens: Arc::default(),
             registry: boot_userspace::daemon::request::RegistryHandle::none(),
+            boot_parameters: boot_userspace::daemon::request::ParametersHandle::none(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;

@@ -1,10 +1,12 @@
 //! A machine that asks what it is to boot.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use boot_common::Mac;
 
 use super::Server;
+use super::told::Told;
 use crate::config::{Arch, Machine};
 use crate::machines::{Asker, Life};
 
@@ -33,6 +35,8 @@ pub struct Asked {
     pub client_ip: IpAddr,
     /// Where it has reached this server; URLs in the script should lead there.
     pub server: Server,
+    /// What the server of `pixiecore_api` says of it, if that was asked.
+    pub told: Option<Arc<Told>>,
 }
 
 impl Asked {

@@ -1,10 +1,14 @@
 //! Which profile and which groups a machine has: default → profile → groups → machine.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
+use super::level::Level;
+use super::parameters::Found;
+use super::told::Told;
 use crate::config::{Arch, Config, Described, Group, LOCAL, Machine, Menu, Profile, RelayPort};
 
 /// A machine that boots, as far as the choice depends on it.
@@ -35,6 +39,10 @@ pub struct Choice<'c> {
     pub menu: Option<&'c Menu>,
     /// It boots its own disk.
     pub is_local: bool,
+    /// What is booted in the profile's place, because somebody has written it.
+    pub written: Option<Found>,
+    /// What the server of `pixiecore_api` says, where it decides.
+    pub told: Option<Arc<Told>>,
     /// The profile is another one than its own, whose arguments are not for this one.
     is_another: bool,
 }
@@ -68,7 +76,7 @@ impl<'c> Choice<'c> {
     pub fn new(config: &'c Config, booting: &Booting<'_>) -> Self {
         let groups: Vec<&Group> = config.groups.iter().filter(|group| booting.is_in(group)).collect();
         let profile = config.profile_of(booting.machine, groups.iter().copied());
-        Self { profile, groups, menu: None, is_local: false, is_another: false }
+        Self { profile, groups, menu: None, is_local: false, written: None, told: None, is_another: false }
     }
 
     /// Where its profile is a menu, the entry that was chosen in its place: the default, unless this is one.
@@ -79,6 +87,22 @@ impl<'c> Choice<'c> {
         let entry = chosen.unwrap_or(&menu.default);
         let profile = config.profiles.get_key_value(entry).map(|(name, profile)| (name.as_str(), profile));
         Self { profile, menu: Some(menu), is_local: profile.is_none() && entry == LOCAL, ..self }
+    }
+
+    /// What has chosen the profile.
+    #[must_use]
+    pub fn level(&self, machine: Option<&Machine>) -> Level {
+        match machine {
+            Some(machine) if machine.profile.is_some() => Level::Machine,
+            _ if self.groups.iter().any(|group| group.profile.is_some()) => Level::Group,
+            _ => Level::Default,
+        }
+    }
+
+    /// The same with what the server of `pixiecore_api` says.
+    #[must_use]
+    pub fn telling(self, told: Option<Arc<Told>>) -> Self {
+        Self { told, ..self }
     }
 
     /// Another profile, for the state that the machine is in.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::choice::Choice;
-use super::plan::{Asked, NoScript, Planner};
+use super::plan::{Asked, NoScript, Planner, written_plan};
 use super::stage::{Stage, stage};
 use super::token::NoSecret;
 use super::variables;
@@ -70,7 +70,10 @@ impl Planner {
             return self.built_in(asked, &choice, name);
         };
         let broken = |why: String| NoDocument::Broken(format!("{name} of {who} cannot be written: {why}"));
-        let args = choice.profile.map(|(_, profile)| self.args(asked, &choice, profile)).transpose()?;
+        let args = match (&choice.written, choice.profile) {
+            (Some(written), _) => Some(written_plan(asked, String::new(), written).args),
+            (None, profile) => profile.map(|(_, profile)| self.args(asked, &choice, profile)).transpose()?,
+        };
         let variables = Variables { args, ..variables::of(self.config(), asked, &choice) };
         let text = self.templates().render(file, &variables).map_err(|fault| broken(fault.to_string()))?;
         Ok(Document { kind, text, is_secret })

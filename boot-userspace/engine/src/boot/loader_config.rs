@@ -25,8 +25,21 @@ impl LoaderFile {
         let server = server(&asker);
         let mac = said.or_else(|| Some(asker.client.as_ref()?.mac));
         let (domain, hostname, serial, arch, platform) = (None, None, None, None, None);
-        let chosen = None;
-        Asked { uuid, mac, client_ip: from, server, asker, domain, hostname, serial, arch, platform, chosen }
+        let (chosen, told) = (None, None);
+        Asked {
+            uuid,
+            mac,
+            client_ip: from,
+            server,
+            asker,
+            domain,
+            hostname,
+            serial,
+            arch,
+            platform,
+            chosen,
+            told,
+        }
     }
 
     /// The text of this file, of GRUB or PXELINUX. `offered` plans for what is asked, with the architecture and what was

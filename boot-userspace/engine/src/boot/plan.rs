@@ -3,13 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot_common::Mac;
+
 pub use super::asked::Asked;
 use super::choice::{Booting, Choice};
+use super::level::Level;
 pub use super::no_script::NoScript;
-use super::stage::{Stage, stage};
+use super::parameters::{BootParameters, Found, Whose, image_in};
+use super::stage::{Stage, plain, stage};
+use super::told::Told;
 pub use super::url::url;
 use super::variables;
-use crate::config::{Config, Faults, Kind, Profile, Templates, Variables, check_args, is_template, tame};
+use crate::config::{
+    Config, Faults, Front, Kind, Machine, Profile, Templates, Variables, check_args, is_template, tame,
+};
 
 /// What a machine does after its firmware and boot loader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +28,7 @@ pub enum Plan {
 }
 
 /// A kernel with all that it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootPlan {
     /// The machine's name, or its MAC, or its address: for its console.
     pub name: String,
@@ -35,6 +42,8 @@ pub struct BootPlan {
     pub initrds: Vec<String>,
     /// The kernel's arguments; may be empty.
     pub args: String,
+    /// What this is, if somebody has written it while xpxe runs.
+    pub written: Option<Found>,
 }
 
 /// What a machine with a person in front of it gets.
@@ -82,12 +91,16 @@ impl From<Plan> for Offer {
         Self::Plan(plan)
     }
 }
+/// What a plan of the server of `pixiecore_api` comes from.
+const API: &str = "pixiecore's API";
 
 /// Plans what machines boot, by a configuration.
 pub struct Planner {
     config: Arc<Config>,
     templates: Templates,
     has_secrets: bool,
+    /// What was written while xpxe runs.
+    written: BootParameters,
 }
 
 impl Planner {
@@ -97,7 +110,24 @@ impl Planner {
     /// A text in it is no template. One that was read from files has none of these.
     pub fn new(config: impl Into<Arc<Config>>) -> Result<Self, Faults> {
         let config = config.into();
-        Ok(Self { templates: Templates::new(&config.templates)?, has_secrets: config.has_secrets(), config })
+        Ok(Self {
+            templates: Templates::new(&config.templates)?,
+            has_secrets: config.has_secrets(),
+            written: BootParameters::default(),
+            config,
+        })
+    }
+
+    /// The same with what was written while xpxe runs.
+    #[must_use]
+    pub fn with_parameters(self, written: &BootParameters) -> Self {
+        Self { written: written.clone(), ..self }
+    }
+
+    /// What was written while xpxe runs.
+    #[must_use]
+    pub fn parameters(&self) -> &BootParameters {
+        &self.written
     }
 
     /// The configuration.
@@ -148,7 +178,35 @@ impl Planner {
             let why = format!("{} boots its disk, as its menu has it", self.name(asked));
             return Err(NoScript::NotForYou(why));
         }
-        let Some((name, profile)) = choice.profile else {
+        let name = self.name(asked);
+        if let Some(written) = &choice.written {
+            return Ok(Plan::Boot(written_plan(asked, name, written)));
+        }
+        match choice.told.as_deref() {
+            None => {}
+            Some(Told::Boot { kernel, initrds, args, message }) => {
+                let profile = if message.is_empty() { API } else { message };
+                return Ok(Plan::Boot(BootPlan {
+                    name,
+                    profile: profile.to_owned(),
+                    kind: Kind::Linux,
+                    kernel: kernel.clone(),
+                    initrds: initrds.clone(),
+                    args: args.clone(),
+                    written: None,
+                }));
+            }
+            // The script says all.
+            Some(Told::Script(_)) => {
+                let profile = API.to_owned();
+                return Ok(Plan::Boot(BootPlan { name, profile, ..BootPlan::default() }));
+            }
+            Some(Told::No(why)) => {
+                return Err(NoScript::NotForYou(format!("{} is not booted: {why}", asked.called())));
+            }
+            Some(Told::Unknown(why)) => return Ok(Plan::Wait(plain(why))),
+        }
+        let Some((profile_name, profile)) = choice.profile else {
             let text = format!(
                 "{} has no profile: give it one in [[machine]] or in a [[group]], or set profile in [default]",
                 asked.called()
@@ -156,12 +214,13 @@ impl Planner {
             return Ok(Plan::Wait(text));
         };
         Ok(Plan::Boot(BootPlan {
-            name: self.name(asked),
-            profile: name.to_owned(),
+            name,
+            profile: profile_name.to_owned(),
             kind: profile.kind,
             kernel: profile.kernel_of(arch).to_owned(),
             initrds: profile.initrd_of(arch).to_vec(),
             args: self.args(asked, &choice, profile)?,
+            written: None,
         }))
     }
 
@@ -193,7 +252,10 @@ impl Planner {
         again: String,
     ) -> Option<Result<String, NoScript>> {
         let choice = self.choice(asked);
-        let (_, profile) = choice.profile?;
+        if let Some(Told::Script(script)) = choice.told.as_deref() {
+            return Some(Ok(script.clone()));
+        }
+        let (_, profile) = choice.profile.filter(|_| choice.written.is_none())?;
         let template = profile.template.as_ref()?;
         let args = Some(plan.args.clone());
         let variables = Variables { args, again: Some(again), ..variables::of(&self.config, asked, &choice) };
@@ -201,6 +263,17 @@ impl Planner {
         Some(script.map_err(|fault| {
             NoScript::Broken(format!("the script of {} cannot be written: {fault}", asked.called()))
         }))
+    }
+
+    /// The kernel that somebody has written for a machine, if it boots that.
+    #[must_use]
+    pub fn written_kernel(&self, machine: &Machine, mac: Mac) -> Option<String> {
+        let is_on = self.config.http.fronts.contains(&Front::Bss);
+        let booting = Booting { machine: Some(machine), mac: Some(mac), ..Booting::default() };
+        let level = Choice::new(&self.config, &booting).level(Some(machine));
+        let whose = Whose { machine: Some(machine), mac: Some(mac), arch: None };
+        let written = self.written.get().boots(&whose, level).filter(|_| is_on)?;
+        Some(written.parameters.kernel())
     }
 
     /// The profile and the groups of the machine that asks.
@@ -219,9 +292,40 @@ impl Planner {
         );
         let choice = match stage(&self.config, asked) {
             Ok(Stage::Other(name)) => choice.instead(&self.config, name),
+            Ok(Stage::Own) if self.config.http.fronts.contains(&Front::Bss) => {
+                let mut choice = choice;
+                let level = choice.level(asked.machine());
+                choice.written = self.written.get().boots(&asked.into(), level);
+                self.with_told(choice, asked)
+            }
+            Ok(Stage::Own) => self.with_told(choice, asked),
             _ => choice,
         };
-        choice.from_menu(&self.config, asked.chosen.as_deref())
+        match choice.written.is_none() && choice.told.is_none() {
+            true => choice.from_menu(&self.config, asked.chosen.as_deref()),
+            false => choice,
+        }
+    }
+
+    /// Where nothing says what this one machine boots, the server of `pixiecore_api` does.
+    fn with_told<'c>(&'c self, choice: Choice<'c>, asked: &Asked) -> Choice<'c> {
+        let told = asked.told.clone().filter(|_| self.is_for_api(&choice, asked));
+        choice.telling(told)
+    }
+
+    fn is_for_api(&self, choice: &Choice<'_>, asked: &Asked) -> bool {
+        let is_open = choice.written.is_none() && choice.level(asked.machine()) == Level::Default;
+        self.config.http.pixiecore_api.is_some() && is_open
+    }
+
+    /// What to ask the server of `pixiecore_api` for, if it says what the machine that asks boots.
+    #[must_use]
+    pub fn elsewhere(&self, asked: &Asked) -> Option<String> {
+        let prefix = self.config.http.pixiecore_api.as_ref()?;
+        let (mac, stage) = (asked.mac?, stage(&self.config, asked).ok()?);
+        let is_its = stage == Stage::Own && self.is_for_api(&self.choice(asked), asked);
+        (is_its && self.check_asker(asked).is_ok())
+            .then(|| format!("{}/v1/boot/{mac}", prefix.trim_end_matches('/')))
     }
 
     /// Whether who asks is the machine that is meant: scripts and documents hold tokens and passwords, and anybody can name
@@ -245,5 +349,24 @@ impl Planner {
 
     pub(super) fn templates(&self) -> &Templates {
         &self.templates
+    }
+}
+
+/// What somebody has written, as a plan.
+pub(super) fn written_plan(asked: &Asked, name: String, written: &Found) -> BootPlan {
+    let Found { target, parameters, more } = written;
+    let args = parameters.args(more);
+    let fetched = |word: &str| match image_in(word) {
+        Some((key, image)) => format!("{key}{}", url(&asked.server, &image)),
+        None => word.to_owned(),
+    };
+    BootPlan {
+        name,
+        profile: format!("boot parameters of {}", target.called()),
+        kind: Kind::Linux,
+        kernel: parameters.kernel(),
+        initrds: parameters.initrds(),
+        args: args.split(' ').map(fetched).collect::<Vec<_>>().join(" "),
+        written: Some(written.clone()),
     }
 }

@@ -7,6 +7,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 use super::Server;
 use super::esxi;
 use super::link::LinkKey;
+use super::parameters::BootParameters;
 use super::plan::{Asked, BootPlan, Choices, NoScript, Offer, Plan, Planner, url};
 use crate::config::{Config, Fault, Faults, Kind, mboot, name_in_windows};
 
@@ -159,6 +160,12 @@ impl ScriptWriter {
     pub fn with_key(self, key: &LinkKey) -> Self {
         let is_signed = self.planner.config().http.signed_links;
         Self { key: is_signed.then(|| key.clone()), ..self }
+    }
+
+    /// The same with what was written while xpxe runs.
+    #[must_use]
+    pub fn with_parameters(self, written: &BootParameters) -> Self {
+        Self { planner: self.planner.with_parameters(written), ..self }
     }
 
     /// What the links in scripts have to be signed with, if they have to.

@@ -80,7 +80,7 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
 const LONGEST: usize = 300;
 
 /// A text for a console, in which no loader finds a command, a variable or the end of a line: machines' own words are in it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || " .,:'_-()/+@=".contains(c);
     let plain = |c: char| match c {
         ';' => ',',

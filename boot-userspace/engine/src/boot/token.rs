@@ -344,6 +344,7 @@ mod tests {
             serial: None,
             arch: None,
             client_ip,
+            told: None,
             server: std::net::SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
         }
     }

@@ -22,16 +22,22 @@ pub const AGENT: &str = "/agent/";
 pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variables {
     let server = &asked.server;
     let arch = asked.arch();
-    let (profile, kernel, initrds) = match choice.profile {
-        None => (None, None, Vec::new()),
-        Some((name, profile)) => {
-            let initrds = profile
-                .initrd_of(arch)
-                .iter()
-                .enumerate()
-                .map(|(number, path)| Initrd { name: format!("initrd{number}"), url: url(server, path) });
+    let named = |paths: &[String]| -> Vec<Initrd> {
+        let named = paths.iter().enumerate();
+        named
+            .map(|(number, path)| Initrd { name: format!("initrd{number}"), url: url(server, path) })
+            .collect()
+    };
+    let name = choice.profile.map(|(name, _)| name.to_owned());
+    let (profile, kernel, initrds) = match (&choice.written, choice.profile) {
+        (Some(written), _) => {
+            let parameters = &written.parameters;
+            (name, Some(url(server, &parameters.kernel())), named(&parameters.initrds()))
+        }
+        (None, None) => (None, None, Vec::new()),
+        (None, Some((_, profile))) => {
             let kernel = profile.first_file(arch).map(|file| url(server, &file));
-            (Some(name.to_owned()), kernel, initrds.collect())
+            (name, kernel, named(profile.initrd_of(arch)))
         }
     };
     Variables {

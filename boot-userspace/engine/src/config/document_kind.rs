@@ -43,6 +43,8 @@ kinds! {
     Preseed "preseed"
     /// AutoYaST's profile (XML).
     Autoyast "autoyast"
+    /// Anything else: matchbox's `/generic`.
+    Generic "generic"
 }
 
 impl DocumentKind {

@@ -21,6 +21,7 @@ pub(super) fn check(kind: DocumentKind, text: &str) -> Result<(), Wrong> {
         DocumentKind::Kickstart => kickstart(text),
         DocumentKind::Preseed => preseed(text),
         DocumentKind::Autoyast => autoyast(text),
+        DocumentKind::Generic => Ok(()),
     }
 }
 

@@ -40,6 +40,11 @@ pub struct Http {
     pub fronts: Vec<Front>,
     /// `inventory_clients`: who may read all machines at once through a front. Default: nobody.
     pub inventory_clients: Vec<IpNet>,
+    /// `bss_writers`: who may write boot parameters through the front for BSS. Default: nobody.
+    pub bss_writers: Vec<IpNet>,
+    /// `pixiecore_api`: the URL before `/v1/boot/` of a server that says what machines boot whose profile would be that of
+    /// `[default]`. Default: none.
+    pub pixiecore_api: Option<String>,
 }
 
 impl Default for Http {
@@ -55,6 +60,8 @@ impl Default for Http {
             shared_addresses: Vec::new(),
             fronts: Vec::new(),
             inventory_clients: Vec::new(),
+            bss_writers: Vec::new(),
+            pixiecore_api: None,
         }
     }
 }
@@ -83,6 +90,8 @@ pub(super) struct Written {
     signed_links: Option<At<bool>>,
     fronts: Vec<At<String>>,
     inventory_clients: Vec<At<String>>,
+    bss_writers: Vec<At<String>>,
+    pixiecore_api: Option<At<String>>,
 }
 
 struct WrittenTls {
@@ -105,6 +114,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         "signed_links",
         "fronts",
         "inventory_clients",
+        "bss_writers",
+        "pixiecore_api",
     ];
     let Some(http) = top.table("http", &known, report) else { return Written::default() };
     Written {
@@ -123,6 +134,8 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Written {
         }),
         fronts: http.texts("fronts", "matchbox", report),
         inventory_clients: http.texts("inventory_clients", "10.1.0.5", report),
+        bss_writers: http.texts("bss_writers", "10.1.0.5", report),
+        pixiecore_api: http.text("pixiecore_api", "http://10.1.0.9:8080", report),
     }
 }
 
@@ -143,6 +156,8 @@ impl Written {
         }
         one_list(&mut self.fronts, more.fronts, report);
         one_list(&mut self.inventory_clients, more.inventory_clients, report);
+        one_list(&mut self.bss_writers, more.bss_writers, report);
+        one(&mut self.pixiecore_api, more.pixiecore_api, report);
     }
 }
 
@@ -157,6 +172,7 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
     let (connections, threads) = (number(&from.connections_per_address), number(&from.threads));
     let tls = from.tls.as_ref().and_then(|tls| tls.check(listen, report));
     let fronts = from.fronts.iter().filter_map(|at| at.read(report, front::read)).collect();
+    let pixiecore_api = from.pixiecore_api.as_ref().and_then(|at| at.read(report, api));
     let mut nets = |list: &[At<String>]| list.iter().filter_map(|at| at.read(report, net)).collect();
     Http {
         listen,
@@ -169,6 +185,8 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
         shared_addresses: nets(&from.shared_addresses),
         fronts,
         inventory_clients: nets(&from.inventory_clients),
+        bss_writers: nets(&from.bss_writers),
+        pixiecore_api,
     }
 }
 
@@ -186,6 +204,14 @@ impl WrittenTls {
         let mut path = |at: &Option<At<String>>| at.as_ref().and_then(|at| at.read(report, value::absolute));
         let (certificate, key) = (path(&self.certificate), path(&self.key));
         Some(Tls { listen: listen?, certificate: certificate?, key: key? })
+    }
+}
+
+/// The URL of a server.
+fn api(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some((scheme, rest)) => value::url(text, scheme, rest),
+        None => Err(format!("{} is no URL; write one such as \"http://10.1.0.9:8080\"", quoted(text))),
     }
 }
 

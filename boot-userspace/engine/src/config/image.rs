@@ -180,7 +180,7 @@ impl ImageRef {
 }
 
 /// A kernel or an initrd: a file in `boot_dir`, a URL that the machine fetches itself, or an image of the store.
-pub(super) fn kernel(text: &str, boot_dir: &Path) -> Result<String, String> {
+pub(crate) fn kernel(text: &str, boot_dir: &Path) -> Result<String, String> {
     match ImageRef::read(text) {
         Some(image) => image.map(|_| text.to_owned()),
         None => value::file(text, boot_dir),

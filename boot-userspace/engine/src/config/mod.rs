@@ -76,6 +76,7 @@ pub use document_kind::DocumentKind;
 pub use documents::{DocumentFile, Documents};
 pub use front::Front;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
+pub(crate) use image::kernel as check_kernel;
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};
 pub use lifecycle::{Accept, DEFAULT_LIMITS, LIMITED, Lifecycle};

@@ -2,7 +2,9 @@
 
 use super::{Explained, Rows};
 use crate::boot::choice::Booting;
-use crate::config::{DocumentFile, Group, Match, Unknown};
+use crate::boot::level::Level;
+use crate::boot::parameters::{Found, Target, UNKNOWN, Whose};
+use crate::config::{DocumentFile, Front, Group, Match, Unknown};
 
 /// A group that a machine is in, or may be in.
 struct In<'c> {
@@ -70,6 +72,30 @@ impl Explained<'_> {
         }
         let groups = self.in_groups();
         let own = self.of_machine("profile");
+        let written = self.written();
+        for (condition, found) in &written {
+            self.boots_written(rows, found, condition);
+        }
+        let in_any_case = written.iter().find(|(condition, _)| condition.is_empty()).map(|(_, found)| found);
+        if let Some(found) = in_any_case {
+            // A group that the machine may be in goes before what is written for everybody.
+            if found.is_for_all() {
+                for In { position, group, condition } in groups.iter().filter(|one| !one.condition.is_empty())
+                {
+                    if let Some(name) = &group.profile {
+                        let place = self.origins.group_key(*position, "profile").unwrap_or_default();
+                        rows.add(with("script", condition), format!("boots profile {name}"), place);
+                        self.boots(rows, name, condition);
+                    }
+                }
+            }
+            return self.documents(rows, &groups);
+        }
+        if let Some(api) = self.config.http.pixiecore_api.as_ref().filter(|_| self.level() == Level::Default)
+        {
+            rows.add("script", format!("boots what {api} says of it"), "http.pixiecore_api");
+            return self.documents(rows, &groups);
+        }
         match self.profile() {
             None => {
                 let why = "neither [[machine]] nor [[group]] nor [default] names a profile";
@@ -106,6 +132,52 @@ impl Explained<'_> {
             rows.add("argument", argument, &of_machine);
         }
         self.documents(rows, &groups);
+    }
+
+    /// What of the configuration names its profile, as far as that does not depend on how the machine boots.
+    fn level(&self) -> Level {
+        let groups = self.in_groups();
+        let mut sure = groups.iter().filter(|one| one.condition.is_empty());
+        match self.machine() {
+            Some(machine) if machine.profile.is_some() => Level::Machine,
+            _ if sure.any(|one| one.group.profile.is_some()) => Level::Group,
+            _ => Level::Default,
+        }
+    }
+
+    /// What somebody has written and the machine boots, with what that depends on.
+    fn written(&self) -> Vec<(String, Found)> {
+        if !self.config.http.fronts.contains(&Front::Bss) {
+            return Vec::new();
+        }
+        let level = self.level();
+        let whose = Whose { machine: self.machine(), mac: self.mac, arch: None };
+        if let Some(found) = self.written.boots(&whose, level) {
+            return vec![(String::new(), found)];
+        }
+        let names = self.written.all().filter_map(|(target, _)| match target {
+            Target::Host(name) if level == Level::Default => name.as_str().strip_prefix(UNKNOWN),
+            _ => None,
+        });
+        let found = names.filter_map(|arch| {
+            let found = self.written.boots(&Whose { arch: Some(arch), ..whose }, level)?;
+            Some((format!("on {arch}"), found))
+        });
+        found.collect()
+    }
+
+    fn boots_written(&self, rows: &mut Rows, found: &Found, condition: &str) {
+        let Found { target, parameters, more } = found;
+        let why = "written through the front for BSS";
+        let who = target.called();
+        rows.add(with("script", condition), format!("boots the boot parameters of {who}"), why);
+        rows.add(with("kernel", condition), parameters.kernel(), why);
+        for initrd in parameters.initrds() {
+            rows.add(with("initrd", condition), initrd, why);
+        }
+        for argument in words(&parameters.args(more)) {
+            rows.add(with("argument", condition), argument, why);
+        }
     }
 
     /// What its operating system or its installer fetches.

@@ -28,6 +28,8 @@ pub fn live(running: &Config, new: Config) -> Config {
         tls: running_tls(running.http.tls.as_ref(), new.http.tls),
         fronts: new.http.fronts,
         inventory_clients: new.http.inventory_clients,
+        bss_writers: new.http.bss_writers,
+        pixiecore_api: new.http.pixiecore_api,
         ..running.http.clone()
     };
     let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
@@ -70,6 +72,8 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.images.upstreams != new.images.upstreams, "[[images.upstream]]");
     note(running.http.fronts != new.http.fronts, "http.fronts");
     note(running.http.inventory_clients != new.http.inventory_clients, "http.inventory_clients");
+    note(running.http.bss_writers != new.http.bss_writers, "http.bss_writers");
+    note(running.http.pixiecore_api != new.http.pixiecore_api, "http.pixiecore_api");
     note(running.tftp.clients != new.tftp.clients, "tftp.clients");
     Changes { changed, waiting: waiting(running, new) }
 }

@@ -115,7 +115,12 @@ fn profile(setup: &mut Setup, dir: &Path, file: &str, node: &Node) {
         }
         others(setup, file, boot, &["kernel", "initrd", "args"]);
     }
-    for (key, kind, sub) in [("ignition_id", "ignition", "ignition"), ("cloud_id", "user-data", "cloud")] {
+    let mut documents = Vec::new();
+    for (key, kind, sub) in [
+        ("ignition_id", "ignition", "ignition"),
+        ("cloud_id", "user-data", "cloud"),
+        ("generic_id", "generic", "generic"),
+    ] {
         let Some(id) = node.get(key).filter(|id| id.text().is_some()) else { continue };
         let path = dir.join(sub).join(id.text().unwrap_or_default());
         let why = match setup.read(&path) {
@@ -136,19 +141,15 @@ fn profile(setup: &mut Setup, dir: &Path, file: &str, node: &Node) {
                 )
             }
             Ok(_) => {
-                let value = format!("{{ {kind} = {} }}", quoted(&path.display().to_string()));
-                table.set("documents", value, Some(&place(id)));
+                documents.push((format!("{kind} = {}", quoted(&path.display().to_string())), place(id)));
                 continue;
             }
         };
         setup.left(&place(id), format!("{key}: {id}"), why);
     }
-    if let Some(id) = node.get("generic_id").filter(|id| !id.is_empty()) {
-        setup.left(
-            &place(id),
-            format!("generic_id: {id}"),
-            "write it as one of the documents of docs/documents.md",
-        );
+    if let Some((_, first)) = documents.first() {
+        let all: Vec<&str> = documents.iter().map(|(document, _)| document.as_str()).collect();
+        table.set("documents", format!("{{ {} }}", all.join(", ")), Some(first));
     }
     others(setup, file, node, &["id", "name", "boot", "ignition_id", "cloud_id", "generic_id"]);
     setup.profiles.push(table);

@@ -101,6 +101,7 @@ async fn ask_for_everything() {
         history: Arc::default(),
         tokens: Arc::default(),
         registry: crate::daemon::request::RegistryHandle::none(),
+        boot_parameters: crate::daemon::request::ParametersHandle::none(),
     };
     let (routes, settings) = (http::router(site), Config::empty().http);
     let stats = Arc::<http::ConnectionStats>::default();
@@ -181,6 +182,8 @@ async fn ask_for_everything() {
         tell(Http::Ended { file: "initrd".into(), bytes, whole, took, why });
     }
     tell(Http::Refused(RefusedRequest::TooSlow));
+    let (method, path) = ("PUT".to_owned(), "/boot/v1/bootparameters".to_owned());
+    tell(Http::Refused(RefusedRequest::Status { method, path, status: 403 }));
 }
 
 async fn ask(address: SocketAddr, request: &str, headers: &str) {

@@ -390,10 +390,10 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
             info!(step, by, %client, "ended a connection of {client}: the headers of its request did not arrive within 10 s");
         }
         Http::Refused(RefusedRequest::Status { method, path, status }) => {
-            let why = if *status == 405 {
-                "this path takes another method"
-            } else {
-                "the path or its parameters are malformed"
+            let why = match *status {
+                403 => "only bss_writers of [http] may write boot parameters",
+                405 => "this path takes another method",
+                _ => "the path or its parameters are malformed",
             };
             info!(step, by, mac, name, %client, status, "refused {method} of \"{path}\": {why}");
         }

@@ -60,7 +60,8 @@ impl Keeper {
         let Some(profile) = profile else { return };
         let entries = profile.menu.iter().flat_map(|menu| &menu.entries);
         let chosen = entries.filter_map(|entry| config.profiles.get(entry));
-        if chosen.chain([profile]).flat_map(kernels).any(|kernel| is_it(&kernel))
+        let written = self.scripts.get().planner().written_kernel(machine, mac);
+        if chosen.chain([profile]).flat_map(kernels).chain(written).any(|kernel| is_it(&kernel))
             && let Err(error) = self.observe(life.record, Observed::Kernel, SELF).await
         {
             warn!("{error}: that {mac} has fetched its kernel was not taken down; its report will be");

@@ -3,6 +3,7 @@
 mod boots;
 mod events;
 mod machines;
+mod parameters;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub use machines::{
     Boot, Census, Page, PowerAsk, PowerCounts, Powered, Reading, RegistryAsk, RegistryError, RegistryHandle,
     Reply, View,
 };
+pub use parameters::{ParametersAsk, ParametersError, ParametersHandle, WAITING as WAITING_CHANGES};
 
 use crate::store::StoreError;
 use boot_engine::config::{Config, Machine};

@@ -16,7 +16,7 @@ use crate::files::percent;
 pub(super) async fn answer(call: &Call<'_>) -> Option<Response> {
     let path = call.path();
     let asset = path.strip_prefix("/assets/");
-    let known = ["/boot.ipxe.0", "/ipxe", "/grub", "/metadata", "/ignition", "/cloud", "/generic"];
+    let known = ["/", "/boot.ipxe.0", "/ipxe", "/grub", "/metadata", "/ignition", "/cloud", "/generic"];
     if asset.is_none() && !known.contains(&path) {
         return None;
     }
@@ -27,12 +27,14 @@ pub(super) async fn answer(call: &Call<'_>) -> Option<Response> {
         (_, Some(Some(name))) => call.file(&name).await,
         (_, Some(None)) => text(StatusCode::BAD_REQUEST, "the path is not percent-encoded UTF-8\n"),
         ("/boot.ipxe.0", _) => call.bootstrap(),
-        ("/ipxe", _) => call.script(&call.asked()),
+        ("/ipxe", _) => call.script(&call.asked()).await,
         ("/grub", _) => grub(call),
         ("/metadata", _) => metadata(call),
         ("/ignition", _) => call.document(&call.asked(), "ignition"),
         ("/cloud", _) => call.document(&call.asked(), "user-data"),
-        _ => text(StatusCode::NOT_FOUND, "xpxe has no generic documents: give it a kind of its own\n"),
+        ("/generic", _) => call.document(&call.asked(), "generic"),
+        // Who looks whether matchbox is there sees that.
+        _ => text(StatusCode::OK, "matchbox\n"),
     })
 }
 

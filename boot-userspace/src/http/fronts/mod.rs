@@ -11,6 +11,7 @@ mod smee;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use boot_common::Mac;
 use boot_engine::boot::plan::{Asked, NoScript};
 use boot_engine::config::{Config, Front};
 use boot_engine::machines::{Asker, Known};
+use ipnet::IpNet;
 
 use super::outbox::Outbox;
 use super::{Ends, Request, Site, boot, documents, files};
@@ -39,14 +41,16 @@ pub(super) async fn answer(
     ends: Ends,
     request: &Request,
     outbox: Option<&Outbox>,
+    body: Body,
 ) -> Option<Response> {
     let config = site.scripts.config();
+    let mut body = Some(body);
     let call = Call { site, ends, request, outbox, config };
     for front in &call.config.http.fronts {
         let answer = match front {
             Front::Booter => booter::answer(&call),
             Front::Sidero => sidero::answer(&call).await,
-            Front::Bss => bss::answer(&call),
+            Front::Bss => bss::answer(&call, &mut body).await,
             Front::Matchbox => matchbox::answer(&call).await,
             Front::Pixiecore => pixiecore::answer(&call),
             Front::Smee => match ec2::answer(&call) {
@@ -120,8 +124,8 @@ impl Call<'_> {
     }
 
     /// The machine's iPXE script.
-    fn script(&self, asked: &Asked) -> Response {
-        let asked = &self.for_ipxe(asked.clone());
+    async fn script(&self, asked: &Asked) -> Response {
+        let asked = &self.site.told(self.for_ipxe(asked.clone())).await;
         let script = self.site.scripts.script(asked);
         boot::answer(self.site, asked, &self.request.method, self.path(), script)
     }
@@ -140,10 +144,19 @@ impl Call<'_> {
         files::named(self.site, self.ends, self.request, self.outbox.cloned(), name.to_owned()).await
     }
 
-    /// Whether the client may read every machine at once.
+    /// Whether the client may read every machine at once. Who may write what they boot may read it.
     fn may_read_all(&self) -> bool {
+        self.is_in(&self.config.http.inventory_clients) || self.may_write()
+    }
+
+    /// Whether the client may write what machines boot.
+    fn may_write(&self) -> bool {
+        self.is_in(&self.config.http.bss_writers)
+    }
+
+    fn is_in(&self, nets: &[IpNet]) -> bool {
         let client = self.ends.client.ip();
-        self.config.http.inventory_clients.iter().any(|net| net.contains(&client))
+        nets.iter().any(|net| net.contains(&client))
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn answer(call: &Call<'_>) -> Option<Response> {
     }
     Some(match (path, asset) {
         (_, Some((environment, file))) => env(call, environment, file).await,
-        ("/ipxe", _) => call.script(&call.asked()),
+        ("/ipxe", _) => call.script(&call.asked()).await,
         _ => call.document(&call.asked(), "talos"),
     })
 }

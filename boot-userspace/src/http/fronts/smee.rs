@@ -22,11 +22,11 @@ pub(super) async fn answer(call: &Call<'_>) -> Option<Response> {
             "snp-x86_64.efi" => call.file("snp.efi").await,
             name => call.file(name).await,
         },
-        None => auto(call, script.unwrap_or_default()),
+        None => auto(call, script.unwrap_or_default()).await,
     })
 }
 
-fn auto(call: &Call<'_>, path: &str) -> Response {
+async fn auto(call: &Call<'_>, path: &str) -> Response {
     let asked = match path.split_once('/') {
         None if path == "auto.ipxe" => call.asked(),
         Some((mac, "auto.ipxe")) => match mac.parse() {
@@ -41,6 +41,6 @@ fn auto(call: &Call<'_>, path: &str) -> Response {
             call.tell(&asked, &Err(no_script));
             text(status, why + "\n")
         }
-        _ => call.script(&asked),
+        _ => call.script(&asked).await,
     }
 }

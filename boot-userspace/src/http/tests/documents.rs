@@ -9,6 +9,8 @@ use boot_engine::events::{BootEvent, Document as End, PhoneHome, Sink};
 use super::*;
 
 const CONFIG: &str = r#"
+    [http]
+    fronts = ["matchbox"]
     [[interface]]
     name = "eth1"
     [[subnet]]
@@ -22,6 +24,7 @@ const CONFIG: &str = r#"
     [profile.documents]
     user-data = "user-data"
     ignition = "ignition"
+    generic = "generic"
     [default]
     profile = "linux"
     [[group]]
@@ -38,7 +41,7 @@ const CONFIG: &str = r#"
     documents = { user-data = "own" }
 "#;
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "user-data",
         "#cloud-config\nhostname: {{ machine.name }}\nrole: {{ machine.labels.role }}\nrouter: {{ network.router }}\n\
@@ -49,6 +52,7 @@ const FILES: [(&str, &str); 4] = [
         "#cloud-config\nserial: {{ machine.serial }}\nuuid: {{ machine.uuid | default('none') }}\nargs: '{{ args }}'\n",
     ),
     ("own", "#!/bin/sh\necho {{ machine.mac }}\n"),
+    ("generic", "# {{ machine.name }}\nROLE={{ machine.labels.role }}\n"),
     ("ignition", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
 ];
 
@@ -118,6 +122,11 @@ async fn each_machine_has_its_own_documents() {
     assert_eq!(own, (200, "#!/bin/sh\necho 52:54:00:00:00:02\n".to_owned()));
     let ignition = rig.from("GET /documents/52-54-00-00-00-09/ignition").await;
     assert_eq!((ignition.status, ignition.header("content-type")), (200, "application/json"));
+    // As matchbox's clients ask, by the six values of its first script.
+    let query = format!("uuid=&mac={NODE1}&domain=&hostname=&serial=&arch=x86_64");
+    let generic = rig.text(&format!("GET /generic?{query}")).await;
+    assert_eq!(generic, (200, "# node1\nROLE=worker\n".to_owned()));
+    assert_eq!(rig.text("GET /").await, (200, "matchbox\n".to_owned()));
     // What iPXE said in the URL counts for groups and templates, and is a word.
     let (_, arm) = rig.text(&format!("GET /documents/{NODE1},arm64,CZ-17/user-data")).await;
     assert_eq!(

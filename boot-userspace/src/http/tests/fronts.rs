@@ -4,9 +4,10 @@ use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config;
 
 use super::*;
+use crate::daemon::request::ParametersHandle;
 use crate::host::live::Live;
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [http]
 fronts = ["booter", "sidero", "bss", "matchbox", "pixiecore", "smee"]
 inventory_clients = ["10.1.0.9"]
@@ -32,19 +33,27 @@ uuid = "4c4c4544-0042-3510-8052-b4c04f4e3132"
 name = "x1000c0s1b0n0"
 "#;
 /// What a machine's own address is, and where everything may be read.
-const OWN: &str = "\nX-Forwarded-For: 10.1.1.50";
-const READER: &str = "\nX-Forwarded-For: 10.1.0.9";
+pub(super) const OWN: &str = "\nX-Forwarded-For: 10.1.1.50";
+pub(super) const READER: &str = "\nX-Forwarded-For: 10.1.0.9";
 
-struct Served {
-    rig: Rig,
+pub(super) struct Served {
+    pub(super) rig: Rig,
     scripts: Live<ScriptWriter>,
 }
 
 async fn served(config: &str) -> Served {
+    served_with(config, |scripts| scripts, ParametersHandle::none()).await
+}
+
+pub(super) async fn served_with(
+    config: &str,
+    scripts: impl FnOnce(ScriptWriter) -> ScriptWriter,
+    parameters: ParametersHandle,
+) -> Served {
     let config = config::parse(config, "test").unwrap();
     let machines = Machines::new(config.machines.iter().cloned()).unwrap();
-    let scripts = Live::new(ScriptWriter::new(config).unwrap());
-    let rig = rig_with(Arc::new(scripts.clone()), machines, Arc::new(())).await;
+    let scripts = Live::new(scripts(ScriptWriter::new(config).unwrap()));
+    let rig = rig_writing(Arc::new(scripts.clone()), machines, Arc::new(()), parameters).await;
     rig.site.machines.put(Ipv4Addr::new(10, 1, 1, 50), Mac([0x52, 0x54, 0, 0, 0, 1]));
     Served { rig, scripts }
 }
@@ -58,13 +67,13 @@ impl Served {
         (answer.status, answer.header("content-type").to_owned(), body)
     }
 
-    async fn text(&self, request: &str) -> String {
+    pub(super) async fn text(&self, request: &str) -> String {
         let (status, _, body) = self.get(request).await;
         assert_eq!(status, 200, "{request}: {body}");
         body
     }
 
-    async fn status(&self, request: &str) -> u16 {
+    pub(super) async fn status(&self, request: &str) -> u16 {
         self.get(request).await.0
     }
 }
@@ -171,8 +180,8 @@ async fn bss_refuses_as_its_clients_expect_it() {
         (format!("GET /boot/v1/dumpstate{OWN}"), 403),
         (format!("GET /boot/v1/bootparameters{OWN}"), 403),
         (format!("GET /boot/v1/endpoint-history{OWN}"), 403),
-        ("POST /boot/v1/bootparameters\nContent-Length: 0".to_owned(), 501),
-        ("DELETE /apis/bss/boot/v1/bootparameters\nContent-Length: 0".to_owned(), 501),
+        ("POST /boot/v1/bootparameters\nContent-Length: 0".to_owned(), 403),
+        ("DELETE /apis/bss/boot/v1/bootparameters\nContent-Length: 0".to_owned(), 403),
         ("POST /boot/v1/bootscript\nContent-Length: 0".to_owned(), 405),
     ] {
         let (found, content_type, body) = served.get(&request).await;

@@ -66,6 +66,7 @@ fn asked(mac: &str) -> Asked {
         arch: None,
         platform: None,
         client_ip: "10.1.1.40".parse().unwrap(),
+        told: None,
         server: SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
     }
 }

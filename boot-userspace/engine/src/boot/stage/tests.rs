@@ -73,6 +73,7 @@ fn boots_with(
         arch: None,
         platform: None,
         client_ip,
+        told: None,
         server: SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
     };
     match Planner::new(parse(config, "test").unwrap()).unwrap().plan(&asked) {

@@ -1,36 +1,19 @@
 //! What the service lists: hosts, their boot parameters, and who has asked for its script.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use axum::http::StatusCode;
 use axum::response::Response;
+use boot_engine::boot::parameters::{DEFAULT, Parameters, Table, Target, UNKNOWN};
 use boot_engine::boot::plan::{Asked, BootPlan, NoScript};
+use boot_engine::boot::url;
 use boot_engine::config::{Machine, Unknown};
 use boot_engine::machines::Asker;
 use serde_json::{Map, Value, json};
 
 use super::super::{Call, json, refused};
+use super::history::Endpoint;
 use super::hosts::{Host, Hosts};
-use super::script::{boots, parameters};
+use super::script::boots;
 use super::{JSON, name_of, number, problem};
-use crate::host::clock;
-
-/// When each machine of the configuration has had its script, in Unix seconds. Forgotten when xpxe ends.
-#[derive(Debug, Default)]
-pub struct History(Mutex<BTreeMap<String, u64>>);
-
-impl History {
-    pub(super) fn note(&self, name: &str) {
-        let now = clock::wall().as_secs();
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        times.insert(name.to_owned(), now);
-    }
-
-    fn all(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
     let hosts = match Hosts::of(call) {
@@ -40,16 +23,25 @@ pub(super) fn boot_parameters(call: &Call<'_>) -> Response {
     if hosts.is_empty() {
         return all_or_refuse(call, || Value::from(all_parameters(call)));
     }
+    let table = call.site.boot_parameters.table.get();
     let mut found = Vec::new();
     for meant in hosts.all(call) {
         let host = &meant.host;
+        // Nobody but a reader of all may see what is written for machines that are not his.
+        if let Some(written) = call.may_read_all().then(|| written_for(&table, host)).flatten() {
+            found.push(written);
+            continue;
+        }
         let asked = match host {
             Host::Name(name) if is_tag(name) => tagged(call, name),
             _ => meant.asked(call).map(|asked| as_reader(call, asked)),
         };
         let plan = asked.as_ref().map(|asked| boots(call.site.scripts.plan(asked)));
         match (asked, plan) {
-            (Some(asked), Some(Ok(plan))) => found.push(entry(host, &asked, &plan)),
+            (Some(asked), Some(Ok(plan))) => {
+                let is_its = call.may_read_all() || call.site.scripts.has_its_address(&asked);
+                found.push(entry(host, &asked, &plan, is_its));
+            }
             (Some(asked), Some(Err(no_script @ NoScript::OfAnother { .. }))) => {
                 let (status, why) = refused(&no_script);
                 call.tell(&asked, &Err(no_script));
@@ -97,12 +89,14 @@ pub(super) fn endpoint_history(call: &Call<'_>) -> Response {
         Ok(hosts) => hosts,
         Err(too_many) => return too_many.answer(),
     };
-    let of_endpoint = hosts.more("endpoint").is_none_or(|endpoint| endpoint == "bootscript");
+    let wanted = hosts.more("endpoint");
+    let is_wanted = |endpoint: Endpoint| wanted.is_none_or(|wanted| wanted == endpoint.name());
     let is_meant = |name: &String| hosts.names.is_empty() || hosts.names.contains(name);
     all_or_refuse(call, || {
-        let times = call.site.history.all().into_iter().filter(|(name, _)| of_endpoint && is_meant(name));
+        let times = call.site.history.all().into_iter();
         times
-            .map(|(name, time)| json!({ "name": name, "endpoint": "bootscript", "last_epoch": time }))
+            .filter(|((name, endpoint), _)| is_wanted(*endpoint) && is_meant(name))
+            .map(|((name, endpoint), time)| json!({ "name": name, "endpoint": endpoint.name(), "last_epoch": time }))
             .collect()
     })
 }
@@ -129,36 +123,89 @@ fn as_reader(call: &Call<'_>, asked: Asked) -> Asked {
     }
 }
 
+/// What is written, then what the configuration has for whom nothing is written.
 fn all_parameters(call: &Call<'_>) -> Vec<Value> {
+    let table = call.site.boot_parameters.table.get();
+    let written = table.all().map(|(target, parameters)| as_written(target, parameters));
+    let of_configuration = |asked: &Asked| {
+        let plan = boots(call.site.scripts.plan(asked)).ok();
+        plan.filter(|plan| plan.written.is_none())
+    };
     let machines = call.site.machines.all().into_iter().filter_map(|known| {
         let asked = call.asked_by_reader(known);
-        let plan = boots(call.site.scripts.plan(&asked)).ok()?;
-        let host = Host::Name(name_of(&asked)?);
-        Some(entry(&host, &asked, &plan))
+        let name = name_of(&asked)?;
+        table.named(&name).is_none().then_some(())?;
+        let plan = of_configuration(&asked)?;
+        Some(entry(&Host::Name(name), &asked, &plan, true))
     });
-    let tags = ["Default", "Unknown-x86_64", "Unknown-arm64"].into_iter().filter_map(|name| {
+    let tags = [DEFAULT, "Unknown-x86_64", "Unknown-arm64"].into_iter().filter_map(|name| {
+        table.named(name).is_none().then_some(())?;
         let asked = tagged(call, name)?;
-        let plan = boots(call.site.scripts.plan(&asked)).ok()?;
-        Some(entry(&Host::Name(name.to_owned()), &asked, &plan))
+        let plan = of_configuration(&asked)?;
+        Some(entry(&Host::Name(name.to_owned()), &asked, &plan, true))
     });
-    tags.chain(machines).collect()
+    written.chain(tags).chain(machines).collect()
+}
+
+/// What is written for a name, a card or a number, as it was written.
+fn written_for(table: &Table, host: &Host) -> Option<Value> {
+    let target = match host {
+        Host::Name(name) => Target::host(name.as_str()),
+        Host::Mac(mac) => Target::Mac(mac.parse().ok()?),
+        Host::Nid(nid) => Target::Nid(nid.parse().ok()?),
+    };
+    table.of(&target).map(|parameters| as_written(&target, parameters))
+}
+
+fn as_written(target: &Target, parameters: &Parameters) -> Value {
+    let mut entry = Map::new();
+    match target {
+        Target::Host(name) => drop(entry.insert("hosts".to_owned(), json!([name.as_str()]))),
+        Target::Mac(mac) => drop(entry.insert("macs".to_owned(), json!([mac.to_string()]))),
+        Target::Nid(nid) => drop(entry.insert("nids".to_owned(), json!([nid]))),
+        Target::Kernel(_) | Target::Initrd(_) => {}
+    }
+    extend_as_written(&mut entry, parameters, true);
+    Value::from(entry)
+}
+
+fn extend_as_written(entry: &mut Map<String, Value>, parameters: &Parameters, with_cloud_init: bool) {
+    let Parameters { params, kernel, initrd, cloud_init, token: _ } = parameters;
+    for (key, text) in [("params", params), ("kernel", kernel), ("initrd", initrd)] {
+        if !text.is_empty() {
+            entry.insert(key.to_owned(), text.as_str().into());
+        }
+    }
+    let cloud_init = cloud_init.as_ref().filter(|_| with_cloud_init).cloned().unwrap_or_default();
+    let mut phone_home = nobody();
+    phone_home.extend(cloud_init.phone_home.unwrap_or_default());
+    let shown = json!({
+        "meta-data": cloud_init.meta_data, "user-data": cloud_init.user_data, "phone-home": phone_home
+    });
+    entry.insert("cloud-init".to_owned(), shown);
+}
+
+/// As the service has it where nobody has phoned home.
+fn nobody() -> Map<String, Value> {
+    let keys = ["pub_key_dsa", "pub_key_rsa", "pub_key_ecdsa", "instance_id", "hostname", "fqdn"];
+    keys.into_iter().map(|key| (key.to_owned(), "".into())).collect()
 }
 
 fn is_tag(name: &str) -> bool {
-    name == "Default" || name.starts_with("Unknown-")
+    name == DEFAULT || name.starts_with(UNKNOWN)
 }
 
 /// What stands for machines without parameters of their own: `[default]`.
 fn tagged(call: &Call<'_>, name: &str) -> Option<Asked> {
-    let arch = name.strip_prefix("Unknown-");
+    let arch = name.strip_prefix(UNKNOWN);
     if arch.is_some() && call.config.default.unknown != Unknown::Boot {
         return None;
     }
     Some(Asked { arch: arch.map(str::to_owned), ..call.asked_by(Asker::default()) })
 }
 
-fn entry(host: &Host, asked: &Asked, plan: &BootPlan) -> Value {
-    let (kernel, initrd, params) = parameters(asked, plan);
+/// Cloud-init's data may have secrets.
+fn entry(host: &Host, asked: &Asked, plan: &BootPlan, with_cloud_init: bool) -> Value {
     let mut entry = Map::new();
     let (key, value) = match (name_of(asked), host) {
         (Some(name), _) => ("hosts", name),
@@ -166,15 +213,19 @@ fn entry(host: &Host, asked: &Asked, plan: &BootPlan) -> Value {
         (None, Host::Name(name) | Host::Nid(name)) => ("hosts", name.clone()),
     };
     entry.insert(key.to_owned(), json!([value]));
-    entry.insert("params".to_owned(), params.into());
-    entry.insert("kernel".to_owned(), kernel.into());
-    entry.extend(initrd.map(|initrd| ("initrd".to_owned(), initrd.into())));
-    // As the service has it where there is nothing for cloud-init.
-    let nobody = json!({
-        "pub_key_dsa": "", "pub_key_rsa": "", "pub_key_ecdsa": "", "instance_id": "", "hostname": "", "fqdn": ""
-    });
-    let cloud_init = json!({ "meta-data": null, "user-data": null, "phone-home": nobody });
-    entry.insert("cloud-init".to_owned(), cloud_init);
+    match &plan.written {
+        Some(found) => extend_as_written(&mut entry, &found.parameters, with_cloud_init),
+        None => {
+            let server = &asked.server;
+            let of_configuration = Parameters {
+                params: plan.args.clone(),
+                kernel: url(server, &plan.kernel),
+                initrd: plan.initrds.first().map(|path| url(server, path)).unwrap_or_default(),
+                ..Parameters::default()
+            };
+            extend_as_written(&mut entry, &of_configuration, false);
+        }
+    }
     Value::from(entry)
 }
 

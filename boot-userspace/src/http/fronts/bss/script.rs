@@ -5,10 +5,12 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use boot_engine::boot::plan::{Asked, BootPlan, NoScript, Plan};
 use boot_engine::boot::url;
+use serde_json::json;
 
-use super::super::{Call, refused};
+use super::super::{Call, json, refused};
+use super::history::Endpoint;
 use super::hosts::{Host, Hosts};
-use super::{name_of, problem};
+use super::{JSON, name_of, problem};
 
 /// Seconds until a machine that could not boot asks again.
 const RETRY: u32 = 30;
@@ -18,6 +20,7 @@ pub(super) fn bootscript(call: &Call<'_>) -> Response {
         Ok(hosts) => hosts,
         Err(too_many) => return too_many.answer(),
     };
+    let is_json = hosts.more("json").is_some_and(|json| json != "0");
     let arch = hosts.more("arch").map(|arch| arch.chars().filter(|c| !c.is_control()).take(32).collect());
     let retry: u32 = hosts.more("retry").and_then(|retry| retry.parse().ok()).unwrap_or(0);
     let Some(meant) = hosts.all(call).into_iter().next() else {
@@ -28,12 +31,15 @@ pub(super) fn bootscript(call: &Call<'_>) -> Response {
         return problem(StatusCode::NOT_FOUND, &meant.host.unknown());
     };
     let asked = call.for_ipxe(Asked { arch, ..asked });
+    if is_json {
+        return as_json(call, &asked, says_mac);
+    }
     let script = call.site.scripts.plan(&asked).map(|plan| write(call, &asked, plan, says_mac, retry));
     call.tell(&asked, &script);
     match script {
         Ok(script) => {
             if let Some(name) = name_of(&asked) {
-                call.site.history.note(&name);
+                call.site.history.note(&name, Endpoint::Bootscript);
             }
             let headers = [(CONTENT_TYPE, "text/plain; charset=UTF-8"), (CACHE_CONTROL, "no-store")];
             (StatusCode::OK, headers, script).into_response()
@@ -85,6 +91,29 @@ fn write(call: &Call<'_>, asked: &Asked, plan: Plan, says_mac: bool, retry: u32)
     }
 }
 
+/// What the script would boot, for programs.
+fn as_json(call: &Call<'_>, asked: &Asked, says_mac: bool) -> Response {
+    let plan = boots(call.site.scripts.plan(asked));
+    call.tell(asked, &plan.as_ref().map(|plan| plan.kernel.clone()).map_err(Clone::clone));
+    match plan {
+        Ok(plan) => {
+            let params = params(asked, &plan, says_mac);
+            let initrd = plan.initrds.first().map(|path| url(&asked.server, path));
+            let named = initrd.as_ref().map_or("", |_| "initrd=initrd ");
+            let value = json!({
+                "params": format!("kernel {named}{params}"),
+                "kernel": { "path": url(&asked.server, &plan.kernel) },
+                "initrd": { "path": initrd.unwrap_or_default() },
+            });
+            json(StatusCode::OK, JSON, &value)
+        }
+        Err(no_script) => {
+            let (status, why) = refused(&no_script);
+            problem(status, &why)
+        }
+    }
+}
+
 fn initrd_name(number: usize) -> String {
     match number {
         0 => "initrd".to_owned(),
@@ -107,12 +136,15 @@ fn params(asked: &Asked, plan: &BootPlan, says_mac: bool) -> String {
     let added = [
         ("xname=", name_of(asked)),
         ("nid=", nid.filter(|nid| nid.parse::<u32>().is_ok()).cloned()),
+        ("bss_referral_token=", plan.written.as_ref().map(|written| written.parameters.token.clone())),
         ("BOOTIF=", bootif),
         ("ds=", Some(format!("nocloud-net;s={}", asked.server.at("/")))),
     ];
     let mut params = plan.args.clone();
     for (key, value) in added {
-        if let Some(value) = value.filter(|_| !plan.args.split(' ').any(|word| word.starts_with(key))) {
+        if let Some(value) =
+            value.filter(|value| !value.is_empty() && !plan.args.split(' ').any(|word| word.starts_with(key)))
+        {
             if !params.is_empty() {
                 params.push(' ');
             }
@@ -120,13 +152,6 @@ fn params(asked: &Asked, plan: &BootPlan, says_mac: bool) -> String {
         }
     }
     params
-}
-
-/// What an answer that lists parameters has of a plan: kernel, initrd and arguments.
-pub(super) fn parameters(asked: &Asked, plan: &BootPlan) -> (String, Option<String>, String) {
-    let server = &asked.server;
-    let initrd = plan.initrds.first().map(|path| url(server, path));
-    (url(server, &plan.kernel), initrd, plan.args.clone())
 }
 
 /// A plan that boots something.
