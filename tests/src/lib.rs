@@ -41,6 +41,7 @@ pub mod bmc;
 pub mod boots;
 pub mod browser;
 pub mod certificates;
+pub mod circle;
 pub mod daemon;
 pub mod dhcp_client;
 pub mod guest;

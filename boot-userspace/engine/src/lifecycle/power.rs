@@ -161,6 +161,8 @@ impl Power {
             self.boot = false;
         }
         done.end = Some(end);
+        // What was read meanwhile may be from before or after.
+        (self.read, self.confirmed) = (None, false);
         let (_, pauses) = LADDER.get(self.rungs.saturating_sub(1)).unwrap_or(&LADDER[0]);
         self.next_try = now + pause * pauses;
     }

@@ -161,7 +161,7 @@ fn a_command_of_an_operator_is_taken_down_and_orders_of_the_state_wait_for_its_e
     rig.run(&[(3, Off, None), (4, Off, None), (5, Badly, None)]);
     let last = rig.status.power.last.clone().unwrap();
     assert_eq!((last.by.as_str(), last.end), ("operator", Some(Err("it answers 500".to_owned()))));
-    rig.run(&[(64, Time, None), (65, Time, Some(Act::On))]);
+    rig.run(&[(10, Off, None), (15, Off, None), (64, Time, None), (65, Time, Some(Act::On))]);
 }
 
 #[test]
