@@ -2,6 +2,7 @@
 
 mod agent;
 mod boots;
+mod capture;
 pub mod check;
 pub mod configuration;
 mod daemon_api;
@@ -68,6 +69,11 @@ enum Verb {
     Boots(boots::Boots),
     /// Show events as they come
     Events(events::Events),
+    /// Record one machine's next boot as a pcapng file, with its steps as comments
+    ///
+    /// The kernel half leaves the machine to the daemon meanwhile: an answer that the network card gives is seen by nobody. It
+    /// ends when the machine has booted or has failed to, after --seconds, or with --mib.
+    Capture(capture::Capture),
     /// Let the running daemon read its configuration anew; prints what that changes
     ///
     /// Machines under way are not disturbed. What needs a restart is named and stays as it is. If anything is wrong with
@@ -128,6 +134,7 @@ impl Cli {
             Verb::Why(why) => why.run(),
             Verb::Boots(boots) => boots.run(),
             Verb::Events(events) => events.run(),
+            Verb::Capture(capture) => capture.run(),
             Verb::Reload(reload) => reload.run(),
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),

@@ -8,6 +8,7 @@ use crate::cli::ConfigFile;
 use crate::cli::boots::{clock, date, escaped};
 use crate::cli::daemon_api::ask;
 use crate::http::boots::{ShownGroup, ShownMachine, WHY};
+use boot_engine::diagnosis::Shared;
 
 /// How many machines of a group are named.
 const NAMED: usize = 12;
@@ -83,12 +84,21 @@ fn fleet(groups: &[ShownGroup]) -> String {
     }
     let mut text = String::new();
     for group in groups {
-        let ShownGroup { cause, says, remedy, count, since, shared, machines } = group;
+        let ShownGroup { cause, says, did, remedy, count, since, shared, machines } = group;
         let word = if *count == 1 { "machine" } else { "machines" };
         text += &format!("{count} {word}: {cause}, since {}\n  {says}\n", date(*since));
         for share in shared {
-            let (kind, value) = (&share.kind, &share.value);
-            text += &format!("  {count} of the {} machines with {kind} {value}\n", share.of);
+            let value = match &*share.kind {
+                "card maker" => maker(&share.value).unwrap_or_else(|| share.value.clone()),
+                _ => share.value.clone(),
+            };
+            let place = Shared::place(&share.kind, &value);
+            text += &format!(
+                "  {} of {} machines {place} {did} since {}\n",
+                share.members,
+                share.of,
+                date(*since)
+            );
         }
         let named: Vec<&str> = machines.iter().take(NAMED).map(String::as_str).collect();
         let more = if machines.len() > NAMED {
@@ -103,4 +113,56 @@ fn fleet(groups: &[ShownGroup]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Debian's package ieee-data, where it is installed.
+const MAKERS: &str = "/usr/share/ieee-data/oui.txt";
+
+/// Who makes cards whose MAC begins like this, if the list of makers is there.
+fn maker(prefix: &str) -> Option<String> {
+    named_in(&std::fs::read_to_string(MAKERS).ok()?, prefix).map(|name| format!("{name} ({prefix})"))
+}
+
+/// A line is `00163E     (base 16)\t\tXensource, Inc.`
+fn named_in<'l>(list: &'l str, prefix: &str) -> Option<&'l str> {
+    let wanted = prefix.replace(':', "").to_uppercase();
+    let line = list.lines().find(|line| line.starts_with(&wanted) && line.contains("(base 16)"))?;
+    Some(line.split_once("(base 16)")?.1.trim()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_maker_is_found_by_the_beginning_of_a_mac() {
+        let list = "00-16-3E   (hex)\t\tXensource, Inc.\n00163E     (base 16)\t\tXensource, Inc.\n\t\tPalo Alto  CA\n";
+        assert_eq!(named_in(list, "00:16:3e"), Some("Xensource, Inc."));
+        assert_eq!(named_in(list, "00:16:3f"), None);
+    }
+
+    #[test]
+    fn what_machines_share_is_one_sentence() {
+        let shared = vec![crate::http::boots::ShownShare {
+            kind: "relay".to_owned(),
+            value: "10.1.0.1".to_owned(),
+            members: 31,
+            of: 32,
+        }];
+        let group = ShownGroup {
+            cause: "no-subnet".to_owned(),
+            says: "It asked.".to_owned(),
+            did: "got no OFFER".to_owned(),
+            remedy: String::new(),
+            count: 31,
+            since: 0,
+            shared,
+            machines: vec!["node1".to_owned()],
+        };
+        let said = fleet(&[group]);
+        assert!(
+            said.contains("\n  31 of 32 machines behind 10.1.0.1 got no OFFER since 1970-01-01"),
+            "{said}"
+        );
+    }
 }

@@ -69,6 +69,8 @@ pub struct Daemon {
     pub(super) refused: HashSet<AnswerKey>,
     /// By how many seconds the store's time is later than the engine's.
     pub(super) set_by: i64,
+    /// The machine whose packets somebody records.
+    pub(super) watched: Option<Mac>,
 }
 
 /// An interface that is another one now under its old name, or none.
@@ -114,6 +116,7 @@ impl Daemon {
             counted_at: None,
             refused: HashSet::new(),
             set_by: 0,
+            watched: None,
         }
     }
 
@@ -322,10 +325,10 @@ impl Daemon {
             match command {
                 Command::Persist(_) => {}
                 Command::PutHost(key, _) | Command::DeleteHost(key) if !stored => {
-                    match self.engine.host_of(&key) {
-                        Some(host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
-                        None => self.tell("machine", |tables| tables.delete_host(&key)),
-                    }
+                    self.tell_host(&key);
+                }
+                Command::PutHost(key, _) | Command::DeleteHost(key) if self.watched == Some(key.mac) => {
+                    self.tell_host(&key);
                 }
                 Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
                 Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),

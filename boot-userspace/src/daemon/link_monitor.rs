@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::event_loop::Rebind;
 use super::fast_path::attach;
@@ -16,7 +17,7 @@ use super::served_link::served_link;
 use crate::fastpath::FastPath;
 use crate::host::link::{self, Changes, Link};
 use crate::http::Readiness;
-use crate::io::{ra, tftp};
+use crate::io::{ra, switches, tftp};
 use boot_engine::config::{Config, Interface};
 use boot_engine::events::Events;
 use boot_engine::machines::Machines;
@@ -42,6 +43,8 @@ pub(super) struct LinkMonitor {
     pub(super) fast_path: Option<FastPath>,
     /// Gets told which interfaces are not served.
     pub(super) readiness: Readiness,
+    /// Works beside the packets.
+    pub(super) background: Handle,
 }
 
 /// An interface as it is served.
@@ -54,11 +57,13 @@ pub(super) struct Monitored {
     http: Option<SocketAddrV4>,
     tftp: mpsc::UnboundedSender<tftp::Rebind>,
     advertiser: Option<AbortHandle>,
+    /// Hears the switch at the other end.
+    switch: Option<AbortHandle>,
 }
 
 impl Monitored {
     pub(super) fn new(link: Link, tftp: mpsc::UnboundedSender<tftp::Rebind>) -> Self {
-        Self { link, trouble: None, http: None, tftp, advertiser: None }
+        Self { link, trouble: None, http: None, tftp, advertiser: None, switch: None }
     }
 }
 
@@ -206,6 +211,7 @@ impl LinkMonitor {
 
     /// Has router solicitations answered.
     fn advertise(&mut self, position: usize) {
+        self.hear_switch(position);
         let wanted = |interface: &&Interface| interface.router_advertisement;
         let config = Arc::clone(&self.config.borrow());
         let (Some(monitored), Some(_)) =
@@ -221,6 +227,20 @@ impl LinkMonitor {
             }
         });
         if let Some(before) = monitored.advertiser.replace(advertiser.abort_handle()) {
+            before.abort();
+        }
+    }
+
+    fn hear_switch(&mut self, position: usize) {
+        let Some(monitored) = self.monitored.get_mut(position) else { return };
+        let (link, events) = (monitored.link.clone(), Arc::clone(&self.events));
+        let hears = self.background.spawn(async move {
+            let name = link.name.clone();
+            if let Err(error) = switches::hear(link, events).await {
+                debug!("{name}: the switch at its other end is not heard: {error}");
+            }
+        });
+        if let Some(before) = monitored.switch.replace(hears.abort_handle()) {
             before.abort();
         }
     }

@@ -26,6 +26,7 @@ mod start;
 mod tell;
 mod unheard;
 mod watch;
+mod watched;
 
 pub use event_loop::Daemon;
 pub use limit::Limit;

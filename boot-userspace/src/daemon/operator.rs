@@ -68,6 +68,7 @@ impl Daemon {
                 self.tell_changed_links(&before);
                 reply.send(()).ok();
             }
+            Ask::Watch(mac, reply) => drop(reply.send(self.watch(mac).await)),
             Ask::Packets(reply) => drop(reply.send(self.packets())),
             Ask::Stats(reply) => {
                 if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {

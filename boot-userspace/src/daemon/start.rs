@@ -119,8 +119,10 @@ pub async fn serve(
         start_fast_path(&config, &mut engine, kernel_log)?;
     let stream = log::events();
     let boots = Boots::new(u64::try_from(now().wall.as_millis()).unwrap_or(0));
-    stream.note_in(boots.clone());
-    let boots_keeper = Keeper::start(boots.clone(), &config.state_dir);
+    let boots_keeper = config.boots.then(|| {
+        stream.note_in(boots.clone());
+        Keeper::start(boots.clone(), &config.state_dir)
+    });
     let events: Events = Arc::new(stream.clone());
     let key = http::link_key(&config.state_dir)?;
     let scripts = ScriptWriter::new(Arc::clone(&config))?.with_key(&key).with_parameters(&written);
@@ -203,6 +205,7 @@ pub async fn serve(
         dhcp: daemon.rebinds(),
         fast_path: hooks,
         readiness: readiness.clone(),
+        background: delivery.clone(),
     };
     for (link, server) in links.iter().zip(tftp) {
         let (name, readiness) = (link.name.clone(), readiness.clone());
@@ -292,6 +295,7 @@ pub async fn serve(
         events: stream.clone(),
         machines: known,
         scripts: live_scripts,
+        asks: daemon.asks(),
         worker: delivery.clone(),
         wall: http::boots::Wall::default(),
     };
@@ -324,7 +328,9 @@ pub async fn serve(
     }
     // A backup, or an older xpxe, knows only the database. What it does not take now stays in the journal.
     drop(timeout(LAST, store.settle()).await);
-    boots_keeper.end();
+    if let Some(keeper) = boots_keeper {
+        keeper.end();
+    }
     // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; pinned kernel programs keep answering known machines (xpxe detach removes them)");

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
+use boot_common::Mac;
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{SockFilter, Socket};
@@ -34,6 +35,31 @@ pub(crate) fn enlarge_send_buffer(socket: &impl AsFd, bytes: usize) {
     {
         tracing::debug!(%error, "the send buffer stays at its default size");
     }
+}
+
+/// Has an interface receive what is sent to a group of stations. As long as the socket is open.
+///
+/// # Errors
+/// As the system gives them.
+#[expect(unsafe_code, reason = "no safe interface to PACKET_ADD_MEMBERSHIP in nix, rustix or socket2")]
+pub(crate) fn join(socket: &impl AsFd, ifindex: u32, group: Mac) -> io::Result<()> {
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&group.0);
+    let membership = libc::packet_mreq {
+        mr_ifindex: libc::c_int::try_from(ifindex).map_err(io::Error::other)?,
+        mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
+        mr_alen: 6,
+        mr_address: address,
+    };
+    let length = size_of::<libc::packet_mreq>() as libc::socklen_t;
+    let option = libc::PACKET_ADD_MEMBERSHIP;
+    // SAFETY: the kernel reads as many bytes as the length says from a value that lives.
+    let done = unsafe {
+        let value = (&raw const membership).cast();
+        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_PACKET, option, value, length)
+    };
+    Errno::result(done)?;
+    Ok(())
 }
 
 /// What of a connection's bytes has not arrived.

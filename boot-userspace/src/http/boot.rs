@@ -250,7 +250,10 @@ pub(super) fn tell(
     let machine = known.map(Machine::from).or(asked.mac.map(Machine::from));
     let end = match script {
         Ok(_) if method == Method::HEAD => Script::Measured,
-        Ok(script) => Script::Sent { bytes: script.len() },
+        Ok(script) => Script::Sent {
+            bytes: script.len(),
+            uuid: asked.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()),
+        },
         Err(no_script) => Script::None(no_script.clone()),
     };
     site.happened(machine, Step::Script { client: asked.client_ip, path: shown(path), end });

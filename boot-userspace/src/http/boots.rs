@@ -1,7 +1,9 @@
 //! The API of boots: what happened to machines, why one did not boot, and events as they come. For operators, on the
 //! daemon's Unix socket.
 
+mod capture;
 mod follow;
+mod judged;
 mod shown;
 mod wall;
 
@@ -12,24 +14,23 @@ use axum::Router;
 use axum::extract::{Path as Name, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use boot_common::Mac;
 use serde::Deserialize;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::admin::{Failed, json};
-use crate::daemon::request::{Boots, EventStream};
-use crate::host::clock;
+use crate::daemon::request::{Ask, Boots, EventStream};
 use crate::host::live::Live;
-use boot_engine::boot::choice::Booting;
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::diagnosis::{
-    Boot, Case, Facts, Member, Network, Timelines, Verdict, grouped, judge, never_asked,
-};
+use boot_engine::diagnosis::{Member, Timelines, grouped, never_asked};
 use boot_engine::machines::{Known, Machines};
 
+pub use capture::Watched;
 pub use follow::Line;
-pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownStep, ShownVerdict};
+use judged::{AT_ONCE, profile_trait};
+pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownShare, ShownStep, ShownVerdict};
 pub use wall::{FirstWindow, ShownWall, Tile, Wall};
 
 /// The path of all boots.
@@ -40,8 +41,6 @@ pub const WHY: &str = "/api/v1/why";
 pub const EVENTS: &str = "/api/v1/events";
 /// The path of the wall.
 pub const WALL: &str = "/api/v1/wall";
-/// The boots of how many machines are copied at once.
-const AT_ONCE: usize = 1000;
 
 /// Where boots, machines and the configuration are.
 #[derive(Clone)]
@@ -54,6 +53,8 @@ pub struct History {
     pub machines: Machines,
     /// Has the configuration as it is now.
     pub scripts: Live<ScriptWriter>,
+    /// Leads to who tells the kernel half.
+    pub asks: mpsc::Sender<Ask>,
     /// Where it is worked: what takes long must not wait in front of a packet.
     pub worker: Handle,
     /// The wall as it was made last.
@@ -65,6 +66,7 @@ pub fn router(history: History) -> Router {
     Router::new()
         .route(BOOTS, get(list))
         .route("/api/v1/boots/{which}", get(show))
+        .route("/api/v1/boots/{which}/capture", post(capture::capture))
         .route(WHY, get(why_all))
         .route("/api/v1/why/{which}", get(why))
         .route(EVENTS, get(follow::follow))
@@ -86,11 +88,11 @@ fn last() -> usize {
 }
 
 async fn list(State(history): Shared) -> Result<Response, Failed> {
-    work(history, |history| Ok(json(StatusCode::OK, &history.list()))).await
+    work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.list()))).await
 }
 
 async fn show(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
-    work(history, move |history| Ok(json(StatusCode::OK, &history.show(&which)?))).await
+    work(history, move |history| Ok(json(StatusCode::OK, &history.kept()?.show(&which)?))).await
 }
 
 async fn why(
@@ -98,11 +100,11 @@ async fn why(
     Name(which): Name<String>,
     Query(WhichBoot { boot }): Query<WhichBoot>,
 ) -> Result<Response, Failed> {
-    work(history, move |history| Ok(json(StatusCode::OK, &history.why(&which, boot)?))).await
+    work(history, move |history| Ok(json(StatusCode::OK, &history.kept()?.why(&which, boot)?))).await
 }
 
 async fn why_all(State(history): Shared) -> Result<Response, Failed> {
-    work(history, |history| Ok(json(StatusCode::OK, &history.why_all()))).await
+    work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.why_all()))).await
 }
 
 async fn work<T: Send + 'static>(
@@ -115,70 +117,66 @@ async fn work<T: Send + 'static>(
 }
 
 impl History {
+    /// Itself, if boots are kept.
+    fn kept(&self) -> Result<&Self, Failed> {
+        if self.scripts.get().planner().config().boots {
+            return Ok(self);
+        }
+        let message =
+            "no boots are kept: the configuration says boots = false; write boots = true and restart xpxe";
+        Err(Failed(StatusCode::CONFLICT, message.to_owned()))
+    }
+
     /// The last boot of each machine.
     fn list(&self) -> Vec<ShownBoot> {
-        let (macs, network) = self.heard();
+        let around = self.around();
         let mut last = Vec::new();
-        for some in macs.chunks(AT_ONCE) {
-            for (mac, boots) in some.iter().zip(self.copied(some)) {
-                let boots: Vec<&Boot> = boots.iter().collect();
-                let name = self.machines.client(*mac).name;
-                let shown = self.shown(&network, name, &boots);
+        for some in self.heard().chunks(AT_ONCE) {
+            for boots in self.copied(some) {
+                let shown = self.shown(&around, &boots, 0);
                 last.extend(shown.map(|boot| ShownBoot { steps: Vec::new(), ..boot }));
             }
         }
         last
     }
 
-    /// Every machine with boots, in the order of the MACs, and the network beside them.
-    fn heard(&self) -> (Vec<Mac>, Network) {
-        let timelines = self.boots.timelines();
-        let mut macs = timelines.macs();
-        macs.retain(|mac| timelines.boots(*mac).next().is_some());
-        (macs, timelines.network().clone())
-    }
-
-    /// The boots of each of these machines, the last one first. They are copied, so that what is heard meanwhile need
-    /// not wait until they are judged.
-    fn copied(&self, macs: &[Mac]) -> Vec<Vec<Boot>> {
-        let timelines = self.boots.timelines();
-        macs.iter().map(|mac| timelines.boots(*mac).rev().cloned().collect()).collect()
-    }
-
     /// Every boot of a machine, the last one first.
     fn show(&self, which: &str) -> Result<Vec<ShownBoot>, Failed> {
-        let timelines = self.boots.timelines();
-        let (Some(mac), _) = self.find(&timelines, which)? else { return Ok(Vec::new()) };
-        let boots: Vec<&Boot> = timelines.boots(mac).rev().collect();
-        let name = self.machines.client(mac).name;
-        let shown = |nth: usize| self.shown(timelines.network(), name.clone(), boots.get(nth..)?);
-        Ok((0..boots.len()).filter_map(shown).collect())
+        let (Some(mac), _) = self.find(&self.boots.timelines(), which)? else { return Ok(Vec::new()) };
+        let around = self.around();
+        let boots = self.copied(&[mac]);
+        let all =
+            boots.iter().flat_map(|of| (0..of.boots.len()).filter_map(|nth| self.shown(&around, of, nth)));
+        Ok(all.collect())
     }
 
     fn why(&self, which: &str, nth: usize) -> Result<ShownMachine, Failed> {
-        let timelines = self.boots.timelines();
-        let (mac, known) = self.find(&timelines, which)?;
-        let boots: Vec<&Boot> = mac.into_iter().flat_map(|mac| timelines.boots(mac).rev()).collect();
-        let Some(mac) = mac.filter(|_| !boots.is_empty()) else {
+        let (mac, known) = self.find(&self.boots.timelines(), which)?;
+        let of = mac.and_then(|mac| self.copied(&[mac]).pop());
+        let Some((mac, of)) = mac.zip(of.filter(|of| !of.boots.is_empty())) else {
             let known = known.ok_or_else(|| nothing_of(which))?;
             return Ok(self.silent(&known));
         };
         let nth = nth.max(1);
-        let Some((boot, before)) = boots.get(nth - 1..).and_then(|boots| boots.split_first()) else {
-            let message =
-                format!("only {} boots of {which} are known: --boot 1 is the last one", boots.len());
+        let count = of.boots.len();
+        let Some(boot) = of.boots.get(nth - 1) else {
+            let message = format!("only {count} boots of {which} are known: --boot 1 is the last one");
             return Err(Failed(StatusCode::NOT_FOUND, message));
         };
-        let verdict = self.verdict(timelines.network(), boot, before);
-        let verdict = verdict.ok_or_else(|| nothing_of(which))?;
+        let verdict = self.verdict(&self.around(), &of, nth - 1).ok_or_else(|| nothing_of(which))?;
         Ok(ShownMachine {
             mac: Some(mac.to_string()),
             name: self.machines.client(mac).name,
             boot: Some(nth),
-            boots: boots.len(),
+            boots: count,
             opened: Some(boot.opened),
             verdict: verdict.into(),
         })
+    }
+
+    /// Whether every boot is kept that there was.
+    fn keeps_all(&self) -> bool {
+        self.boots.missed() == 0 && self.boots.timelines().evicted() == 0
     }
 
     /// The verdict of a machine that was never heard.
@@ -190,18 +188,17 @@ impl History {
             boot: None,
             boots: 0,
             opened: None,
-            verdict: never_asked(&facts, self.boots.since()).into(),
+            verdict: never_asked(&facts, self.boots.since(), self.keeps_all()).into(),
         }
     }
 
     fn why_all(&self) -> Vec<ShownGroup> {
-        let (heard, network) = self.heard();
+        let (around, heard, keeps_all) = (self.around(), self.heard(), self.keeps_all());
         let mut members = Vec::new();
         for some in heard.chunks(AT_ONCE) {
-            for (mac, boots) in some.iter().zip(self.copied(some)) {
-                let boots: Vec<&Boot> = boots.iter().collect();
-                let Some((boot, before)) = boots.split_first() else { continue };
-                let Some(verdict) = self.verdict(&network, boot, before) else { continue };
+            for (mac, of) in some.iter().zip(self.copied(some)) {
+                let Some(boot) = of.boots.first() else { continue };
+                let Some(verdict) = self.verdict(&around, &of, 0) else { continue };
                 members.push(self.member(*mac, boot, verdict));
             }
         }
@@ -212,56 +209,11 @@ impl History {
                 continue;
             }
             let facts = self.facts(Some(mac), Some(&known), None);
-            let verdict = never_asked(&facts, self.boots.since());
+            let verdict = never_asked(&facts, self.boots.since(), keeps_all);
             let traits = profile_trait(&facts);
             members.push(Member { mac, name: facts.name, verdict, traits, since: self.boots.since() });
         }
         grouped(members).into_iter().map(ShownGroup::from).collect()
-    }
-
-    fn member(&self, mac: Mac, boot: &Boot, verdict: Verdict) -> Member {
-        let known = self.machines.by_mac(mac);
-        let address = Member::address(boot);
-        let facts = self.facts(Some(mac), known.as_ref(), address);
-        let mut traits = profile_trait(&facts);
-        let writer = self.scripts.get();
-        let subnets = &writer.planner().config().subnets;
-        if let Some(address) = address
-            && let Some(subnet) = subnets.iter().find(|subnet| subnet.cidr.contains(&address))
-        {
-            traits.push(("subnet", subnet.cidr.to_string()));
-        }
-        if let Some(port) = self.machines.seen_port(mac) {
-            traits
-                .push(("switch port", String::from_utf8_lossy(&port.circuit_id).escape_debug().to_string()));
-        }
-        Member { mac, name: facts.name, verdict, traits, since: boot.opened }.with_traits_of(boot)
-    }
-
-    /// The first one of these boots; the others are those before it.
-    fn shown(&self, network: &Network, name: Option<String>, boots: &[&Boot]) -> Option<ShownBoot> {
-        let (boot, before) = boots.split_first()?;
-        Some(ShownBoot::new(boot, name, self.verdict(network, boot, before)))
-    }
-
-    fn verdict(&self, network: &Network, boot: &Boot, before: &[&Boot]) -> Option<Verdict> {
-        let known = self.machines.by_mac(boot.mac);
-        let facts = self.facts(Some(boot.mac), known.as_ref(), Member::address(boot));
-        let now = u64::try_from(clock::now().wall.as_millis()).unwrap_or(u64::MAX);
-        judge(&Case { boot, before, facts: &facts, network, now })
-    }
-
-    fn facts(&self, mac: Option<Mac>, known: Option<&Known>, address: Option<Ipv4Addr>) -> Facts {
-        let writer = self.scripts.get();
-        let port = mac.and_then(|mac| self.machines.seen_port(mac));
-        let booting = Booting {
-            machine: known.map(|known| &*known.machine),
-            mac,
-            switch_port: port.as_ref(),
-            address,
-            ..Booting::default()
-        };
-        Facts::of(writer.planner().config(), &booting)
     }
 
     /// A machine by its MAC, name or address: the MAC of its that booted last, and its place in the configuration.
@@ -298,10 +250,6 @@ impl History {
 fn newest(timelines: &Timelines, known: &Known) -> Option<Mac> {
     let opened = |mac: &Mac| timelines.boots(*mac).next_back().map(|boot| boot.opened);
     known.machine.macs.iter().copied().max_by_key(opened)
-}
-
-fn profile_trait(facts: &Facts) -> Vec<(&'static str, String)> {
-    facts.profile.iter().map(|profile| ("profile", profile.clone())).collect()
 }
 
 fn nothing_of(which: &str) -> Failed {

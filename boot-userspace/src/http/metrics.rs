@@ -16,6 +16,7 @@ use crate::daemon::request::{Ask, Boots, Census, RegistryAsk, RegistryHandle, St
 use crate::files::DocumentTokens;
 use crate::http::ConnectionStats as Connections;
 use crate::images::{Counters, Images};
+use boot_engine::diagnosis::{BUCKETS, Part};
 use boot_engine::events::Counts;
 use boot_engine::leases::LeaseState;
 use boot_engine::lifecycle::Act;
@@ -278,10 +279,25 @@ fn of_tftp(page: &mut Page, tftp: &[(String, Arc<TftpStats>)]) {
 }
 
 fn of_boots(page: &mut Page, boots: &Boots) {
-    let (steps, evicted) = {
+    let (steps, evicted, took) = {
         let timelines = boots.timelines();
-        (timelines.steps() as u64, timelines.evicted())
+        (timelines.steps() as u64, timelines.evicted(), timelines.took().clone())
     };
+    page.family(
+        "xpxe_boot_stage_seconds",
+        "histogram",
+        "How long the parts of boots took that got to their operating system.",
+    );
+    for part in Part::ALL {
+        let stage = ("stage", part.name());
+        let (below, all, sum) = took.of(part);
+        for (most, count) in BUCKETS.iter().zip(below) {
+            page.part("_bucket", &[stage, ("le", &seconds(*most))], &count.to_string());
+        }
+        page.part("_bucket", &[stage, ("le", "+Inf")], &all.to_string());
+        page.part("_sum", &[stage], &seconds(sum));
+        page.part("_count", &[stage], &all.to_string());
+    }
     page.family("xpxe_boot_steps", "gauge", "Steps of machines' boots that are kept, 400,000 at most.");
     page.sample(&[], steps);
     page.family(
@@ -298,6 +314,12 @@ fn of_boots(page: &mut Page, boots: &Boots) {
     page.sample(&[], boots.missed());
 }
 
+/// Milliseconds in seconds, as Prometheus reads them.
+fn seconds(millis: u64) -> String {
+    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// The text, and the name that its next samples have.
 #[derive(Default)]
 struct Page {
@@ -312,11 +334,16 @@ impl Page {
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
+        self.part("", labels, &value.to_string());
+    }
+
+    /// A sample of a family that has several kinds of them.
+    fn part(&mut self, kind: &str, labels: &[(&str, &str)], value: &str) {
         let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<String> =
             labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        self.text += &format!("{}{labels} {value}\n", self.name);
+        self.text += &format!("{}{kind}{labels} {value}\n", self.name);
     }
 }
 
@@ -381,6 +408,9 @@ mod tests {
             "xpxe_power_readings_total{end=\"read\"} 0",
             "xpxe_http_connections 0",
             "xpxe_http_bytes_total 0",
+            "xpxe_boot_stage_seconds_bucket{stage=\"address\",le=\"0.25\"} 0",
+            "xpxe_boot_stage_seconds_bucket{stage=\"system\",le=\"+Inf\"} 0",
+            "xpxe_boot_stage_seconds_sum{stage=\"kernel\"} 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",
             "xpxe_document_tokens_dropped_total 0",
@@ -394,7 +424,12 @@ mod tests {
             match line.strip_prefix("# TYPE ") {
                 Some(kind) => declared = kind.split(' ').next().unwrap(),
                 None if line.starts_with('#') => {}
-                None => assert_eq!(line.split(['{', ' ']).next(), Some(declared), "{line}"),
+                None => {
+                    let name = line.split(['{', ' ']).next().unwrap();
+                    let kinds = ["_bucket", "_sum", "_count"];
+                    let family = kinds.iter().find_map(|kind| name.strip_suffix(kind)).unwrap_or(name);
+                    assert!(name == declared || family == declared, "{line}");
+                }
             }
         }
         assert!(page.ends_with('\n'));

@@ -77,7 +77,7 @@ impl Sockets {
         let pxe = Arc::new(UdpSocket::bind(link, port::PXE)?);
         let frames = FrameSocket::open(link).map_err(other)?;
         let prober = Arc::new(Prober::open(link).map_err(other)?);
-        let others = (role == DhcpRole::Server).then(|| Frames::of_other_servers(link));
+        let others = (role != DhcpRole::Off).then(|| Frames::of_other_servers(link));
         let others = others.and_then(|others| match others {
             Ok(others) => Some(Arc::new(others)),
             Err(failure) => {

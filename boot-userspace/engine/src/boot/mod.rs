@@ -19,7 +19,7 @@ pub mod plan;
 mod pxelinux;
 pub mod script;
 mod server;
-mod stage;
+pub(crate) mod stage;
 pub mod token;
 pub mod told;
 mod url;

@@ -2,12 +2,13 @@
 
 use super::asked::Asked;
 use super::no_script::NoScript;
-use crate::config::{Config, Unknown};
+use crate::config::{Config, Machine, Unknown};
 use crate::lifecycle::State;
+use crate::machines::Life;
 
 /// Which profile a machine boots, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stage<'c> {
+pub(crate) enum Stage<'c> {
     /// Its own.
     Own,
     /// This one, whatever is its own.
@@ -21,18 +22,28 @@ pub(super) enum Stage<'c> {
 /// # Errors
 /// It is not to be booted from here.
 pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, NoScript> {
+    stage_of(config, asked.machine(), asked.life(), || asked.called())
+}
+
+/// The same of a machine that need not ask. One without a name is called as `unnamed` says.
+///
+/// # Errors
+/// It is not to be booted from here.
+pub(crate) fn stage_of<'c>(
+    config: &'c Config,
+    machine: Option<&Machine>,
+    life: Option<&Life>,
+    unnamed: impl Fn() -> String,
+) -> Result<Stage<'c>, NoScript> {
     let settings = &config.lifecycle;
-    let called = || {
-        let name = asked.machine().and_then(|machine| machine.name.clone());
-        name.unwrap_or_else(|| asked.called())
-    };
+    let called = || machine.and_then(|machine| machine.name.clone()).unwrap_or_else(&unnamed);
     let or_wait = |profile: &'c Option<String>, why: String| match profile {
         Some(name) => Stage::Other(name),
         None => Stage::Wait(why),
     };
-    let Some(life) = asked.life() else {
+    let Some(life) = life else {
         return match config.default.unknown {
-            _ if asked.machine().is_some() => Ok(Stage::Own),
+            _ if machine.is_some() => Ok(Stage::Own),
             Unknown::Boot => Ok(Stage::Own),
             Unknown::Discover => {
                 let why = format!("{} is not in the configuration yet: waiting", called());
@@ -51,7 +62,7 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
         State::Accepted | State::Released | State::Ready | State::Maintenance | State::Failed => {
             Stage::Wait(waits())
         }
-        State::Allocated | State::Installing if asked.machine().is_some_and(|own| own.image.is_some()) => {
+        State::Allocated | State::Installing if machine.is_some_and(|own| own.image.is_some()) => {
             if life.is_written {
                 let why = format!("the image of {} is on its disk: it boots from there", called());
                 return Err(NoScript::NotForYou(why));
@@ -64,7 +75,7 @@ pub(super) fn stage<'c>(config: &'c Config, asked: &Asked) -> Result<Stage<'c>, 
         }
         State::Allocated | State::Installing => Stage::Own,
         State::Running => {
-            let own = asked.machine().and_then(|machine| machine.profile.as_ref());
+            let own = machine.and_then(|machine| machine.profile.as_ref());
             let profile = own.or(config.default.profile.as_ref());
             if profile.is_some_and(|name| settings.live.contains(name)) {
                 Stage::Own

@@ -24,6 +24,9 @@ pub(super) fn check(
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }
+    if let Some(boots) = &file.boots {
+        config.boots = boots.value;
+    }
     config.http = http::check(&file.http, report);
     let listens: Vec<_> =
         std::iter::once(config.http.listen).chain(config.http.tls.as_ref().map(|tls| tls.listen)).collect();

@@ -49,6 +49,8 @@ pub struct Config {
     /// `fast_path_memory`: bytes of boot files that the kernel half may hold at once, at most 4 GiB; 0: TFTP is not
     /// answered there. Default [`DEFAULT_FAST_PATH_MEMORY`].
     pub fast_path_memory: u64,
+    /// `boots`: whether the last boots of every machine are kept, so that xpxe says why one did not boot. Default true.
+    pub boots: bool,
     /// `[http]`
     pub http: Http,
     /// `[api]`. Default: none, the API is on the Unix socket only.
@@ -99,6 +101,7 @@ impl Config {
             state_dir,
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
+            boots: true,
             http: Http::default(),
             api: None,
             images: Images::default(),

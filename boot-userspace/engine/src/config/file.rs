@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) boot_dir: Text,
     pub(super) pin_dir: Text,
     pub(super) fast_path_memory: Text,
+    pub(super) boots: Option<At<bool>>,
     pub(super) windowsize: Option<At<u32>>,
     pub(super) single_port: Option<At<bool>>,
     pub(super) http: http::Written,
@@ -116,6 +117,7 @@ impl File {
             "boot_dir",
             "pin_dir",
             "fast_path_memory",
+            "boots",
             "http",
             "api",
             "images",
@@ -141,6 +143,7 @@ impl File {
             boot_dir: top.text("boot_dir", "/var/lib/xpxe/boot", report),
             pin_dir: top.text("pin_dir", "/sys/fs/bpf/xpxe", report),
             fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),
+            boots: top.flag_at("boots", report),
             windowsize: tftp.as_ref().and_then(|tftp| tftp.number("windowsize", 1..=64, "16", report)),
             single_port: tftp.as_ref().and_then(|tftp| tftp.flag_at("single_port", report)),
             clients: tftp

@@ -18,6 +18,7 @@ impl File {
         one(&mut self.boot_dir, more.boot_dir, report);
         one(&mut self.pin_dir, more.pin_dir, report);
         one(&mut self.fast_path_memory, more.fast_path_memory, report);
+        one(&mut self.boots, more.boots, report);
         one(&mut self.windowsize, more.windowsize, report);
         one(&mut self.single_port, more.single_port, report);
         one(&mut self.default_profile, more.default_profile, report);

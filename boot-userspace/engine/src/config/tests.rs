@@ -225,6 +225,7 @@ fn everything_that_may_be_written() {
     let text = "
         pin_dir = '/sys/fs/bpf/a'
         fast_path_memory = '1G'
+        boots = false
         [tftp]\nwindowsize = 1\nsingle_port = false\nclients = 'any'
         [http]\nlisten = '127.0.0.1:81'\nadvertise = '10.1.0.2'
         connections_per_address = 4096
@@ -253,7 +254,7 @@ fn everything_that_may_be_written() {
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
     assert_eq!(config.http.trusted_proxies, nets(&["10.1.0.5/32", "2001:db8::/64"]));
     assert_eq!(config.http.shared_addresses, nets(&["0.0.0.0/0"]));
-    assert_eq!(config.fast_path_memory, 1 << 30);
+    assert_eq!((config.fast_path_memory, config.boots), (1 << 30, false));
     assert_eq!(config.tftp, Tftp { windowsize: 1, single_port: false, clients: TftpClients::Any });
     assert_eq!(config.ipxe.keys().collect::<Vec<_>>(), ["bios", "x64"]);
     assert_eq!(config.interfaces.len(), 3);

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use boot_common::decide::message;
-use boot_common::tables::role;
+use boot_common::tables::{LinkEntry, role};
 use boot_common::wire::option;
 use boot_common::{Mac, Reason};
 
@@ -13,7 +13,7 @@ use crate::Engine;
 use crate::command::{Incoming, Now};
 use crate::dhcp::reassembly::option_of;
 use crate::events::complaint::Complaint;
-use crate::events::{OtherServer, Step, Through};
+use crate::events::{OtherServer, Step, Through, shown};
 
 /// `op` of an answer (RFC 2131 section 2).
 const BOOTREPLY: u8 = 2;
@@ -55,9 +55,11 @@ impl Engine {
 
     fn snooped(&mut self, incoming: &Incoming<'_>, station: Option<Mac>, now: Now) -> Reason {
         let Some(link) = self.entries.link(incoming.ifindex) else { return Reason::NoLink };
-        if link.role != role::SERVER {
-            return Reason::RoleOff;
-        }
+        let gives_addresses = match link.role {
+            role::SERVER => true,
+            role::PROXY => false,
+            _ => return Reason::RoleOff,
+        };
         let payload = incoming.payload;
         let address = |at: usize| {
             let bytes: Option<[u8; 4]> = payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -77,6 +79,12 @@ impl Engine {
             return Reason::NotOurs;
         }
         let kind = option_of(payload, option::MESSAGE_TYPE).and_then(|kind| kind.first().copied());
+        if matches!(kind, Some(message::OFFER | message::ACK)) {
+            self.hear_other_file(incoming, station, server, mac, now);
+        }
+        if !gives_addresses {
+            return Reason::NotOurs;
+        }
         let (complaint, other) = match kind {
             Some(message::NAK) => {
                 (Complaint::RefusedBy(server, mac), OtherServer::Refused { server, station })
@@ -96,4 +104,96 @@ impl Engine {
         }
         Reason::NotOurs
     }
+
+    /// Another server's answer may name a boot file: the machine takes one of two then.
+    fn hear_other_file(
+        &mut self,
+        incoming: &Incoming<'_>,
+        station: Option<Mac>,
+        server: Ipv4Addr,
+        mac: Mac,
+        now: Now,
+    ) {
+        let Some(file) = boot_file(incoming.payload) else { return };
+        // Who has asked nothing of this server is no machine of it.
+        if !self.machines.is_client(mac) || !self.reports.is_first(Complaint::NamesFile(server, mac), now) {
+            return;
+        }
+        let step = match self.reports.admit(station, now) {
+            Admitted::Yes => Step::OtherFile { server, station, file },
+            Admitted::Last => Step::OtherServer(OtherServer::TooMany { server, station, most: MOST_OF_ONE }),
+            Admitted::No => return,
+        };
+        self.happened_to(mac, incoming.ifindex, step, now);
+    }
+
+    /// A relay that writes to another address of this server than answers leave from may not know them for answers; a
+    /// firewall on the way does not.
+    pub(super) fn compare_addresses(&mut self, incoming: &Incoming<'_>, link: &LinkEntry, now: Now) {
+        let (asked, from) = (incoming.to, Ipv4Addr::from(link.address));
+        if asked == from || asked.is_broadcast() || link.role == role::OFF || !self.is_ours(asked) {
+            return;
+        }
+        let Some(Message { relay, mac }) = Message::of(incoming.payload) else { return };
+        let class = option_of(incoming.payload, option::VENDOR_CLASS).unwrap_or_default();
+        let boots = BOOTING.iter().any(|begin| class.starts_with(begin));
+        if boots && !relay.is_unspecified() {
+            let is_first = self.reports.is_first(Complaint::WritesTo { relay, asked }, now);
+            let step = Step::ReplySource { relay, asked, from, is_first };
+            self.happened_to(mac, incoming.ifindex, step, now);
+        }
+    }
+}
+
+/// How the vendor class of whoever boots begins (PXE 2.1 section 2.2.2, UEFI 2.10 section 24.7).
+const BOOTING: [&[u8]; 2] = [b"PXEClient", b"HTTPClient"];
+
+/// Who a BOOTP message is of, and through whom it came.
+struct Message {
+    relay: Ipv4Addr,
+    mac: Mac,
+}
+
+impl Message {
+    fn of(payload: &[u8]) -> Option<Self> {
+        let relay: [u8; 4] = payload.get(24..28)?.try_into().ok()?;
+        let mac = Mac(payload.get(28..34)?.try_into().ok()?);
+        Some(Self { relay: relay.into(), mac })
+    }
+}
+
+/// Option 67, the boot file's name (RFC 2132 section 9.5).
+const BOOT_FILE: u8 = 67;
+/// Where `file` is in a message (RFC 2131 section 2).
+const FILE: std::ops::Range<usize> = 108..236;
+/// Where its options begin, behind the magic cookie.
+const OPTIONS: usize = 240;
+
+/// Option 67 among options, of which this server reads no client's.
+fn named_file(mut options: &[u8]) -> Option<&[u8]> {
+    loop {
+        match options {
+            [] | [option::END, ..] => return None,
+            [option::PAD, rest @ ..] => options = rest,
+            [code, length, rest @ ..] => {
+                let (data, rest) = rest.split_at_checked(usize::from(*length))?;
+                if *code == BOOT_FILE {
+                    return Some(data);
+                }
+                options = rest;
+            }
+            [_] => return None,
+        }
+    }
+}
+
+/// The boot file that an answer names: option 67, or else the field `file`.
+fn boot_file(payload: &[u8]) -> Option<Box<str>> {
+    let overloads =
+        option_of(payload, option::OVERLOAD).and_then(|value| value.first().copied()).unwrap_or(0);
+    let field = || payload.get(FILE).filter(|_| overloads & 1 == 0).map(<[u8]>::to_vec);
+    let name = payload.get(OPTIONS..).and_then(named_file).map(<[u8]>::to_vec).or_else(field)?;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let name = String::from_utf8_lossy(name.get(..end)?).into_owned();
+    (!name.is_empty()).then(|| shown(&name).into())
 }

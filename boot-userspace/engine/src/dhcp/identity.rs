@@ -22,7 +22,7 @@ impl Engine {
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
         let switch_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
-        if let Some(port) = switch_port.filter(|_| self.policy.has_groups_by_port()) {
+        if let Some(port) = switch_port {
             self.machines.see_port(mac, port);
         }
         if !self.machines.recognise(mac, Identities { uuid, switch_port }, now.seconds()) {

@@ -88,6 +88,7 @@ impl Engine {
         link: &LinkEntry,
         now: Now,
     ) -> Result<(), Reason> {
+        self.compare_addresses(incoming, link, now);
         let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
         let mut frame = request.clone();
         let tables = Tables { entries: &self.entries, answers: &self.answers };

@@ -1,14 +1,13 @@
 //! Causes between power-on and the first file: the machine has no address, another server's, or does nothing with it.
 
-use std::net::Ipv4Addr;
-
 use boot_common::Reason;
 use boot_common::class::Stage;
 
+use super::beside::{other_file, switch_tells, whose};
+use super::boot::Timed;
 use super::case::{Case, Reached};
 use super::causes::Cause;
 use super::steps::{Given, What};
-use super::timeline::Timed;
 use super::verdict::Verdict;
 use super::words::seconds;
 
@@ -51,6 +50,7 @@ fn not_answered(case: &Case<'_>) -> Option<Verdict> {
     let step = case.boot.steps.get(position)?;
     let What::Unanswered { reason, relay } = &step.what else { return None };
     let evidence = [step];
+    let told = case.facts.stands.as_ref().and_then(|stands| stands.told.as_ref());
     match reason {
         Reason::NoSubnet => {
             let place = if relay.is_unspecified() {
@@ -67,6 +67,9 @@ fn not_answered(case: &Case<'_>) -> Option<Verdict> {
             Verdict::certain(Cause::PoolExhausted, "that is why this server did not answer", &evidence)
         }
         Reason::OtherServer => None,
+        Reason::UnknownHost if told.is_some() => {
+            Verdict::certain(Cause::NotAnswered, told.cloned().unwrap_or_default(), &evidence)
+        }
         // The daemon keeps silent for one that it does not know, which another server may.
         other => {
             Verdict::certain(Cause::NotAnswered, format!("this server's reason: {}", other.says()), &evidence)
@@ -88,14 +91,6 @@ fn refused(case: &Case<'_>) -> Option<Verdict> {
         What::Refused { why } => Verdict::certain(Cause::RefusedHere, why.to_string(), &[step]),
         _ => None,
     }
-}
-
-/// What is known of another server.
-fn whose(case: &Case<'_>, server: Ipv4Addr) -> String {
-    let Some(known) = case.network.server(server) else { return format!("the other server is {server}") };
-    let station = known.station.as_deref().map_or_else(String::new, |mac| format!(", station {mac}"));
-    let link = known.link.as_deref().map_or_else(String::new, |link| format!(", on {link}"));
-    format!("the other server is {server}{station}{link}")
 }
 
 fn other_server(case: &Case<'_>) -> Option<Verdict> {
@@ -151,12 +146,19 @@ fn not_taken(case: &Case<'_>) -> Option<Verdict> {
         let because = format!("another server offered it an address, too; {}", whose(case, server));
         return Verdict::likely(Cause::OtherServer, because, &[rivals, offers].concat());
     }
+    let sources = case.steps(|what| matches!(what, What::ReplySource { .. }));
+    if let Some(step) = sources.last()
+        && let What::ReplySource { asked, from, .. } = step.what
+    {
+        let because = format!("its requests go to {asked}, the offers leave from {from}, and none is taken");
+        return Verdict::likely(Cause::ReplySource, because, &[sources, offers].concat());
+    }
     let because = if asked_again >= OFFERS {
         format!("{asked_again} offers left within {}, and no request came back", seconds(spread(&offers)))
     } else {
         format!("an offer left, and for {} no request came back", seconds(case.boot_silence()))
     };
-    Verdict::likely(Cause::OfferNotTaken, because, &offers)
+    Some(switch_tells(case, Verdict::likely(Cause::OfferNotTaken, because, &offers)?))
 }
 
 fn spread(steps: &[&Timed]) -> u64 {
@@ -174,6 +176,9 @@ fn no_file(case: &Case<'_>) -> Option<Verdict> {
     }
     let position = case.last_position(|what| is_confirmed(what) && !what.is_answer_to(Stage::Os))?;
     let step = case.boot.steps.get(position)?;
+    if let Some(found) = other_file(case, None, step) {
+        return Some(found);
+    }
     let because = format!("for {} after its address it asked for no file here", seconds(case.boot_silence()));
     Verdict::likely(Cause::NoFileAsked, because, &[step])
 }

@@ -1,12 +1,16 @@
 //! What the causes are looked for in: one boot, what is known of the machine, and how far the boot got.
 
-use boot_common::class::{Class, Stage};
+use boot_common::class::{self, Class};
 
+use super::boot::{Boot, Timed};
 use super::network::Network;
+use super::parts::Usual;
 use super::steps::{Given, What};
-use super::timeline::{Boot, Timed};
 use crate::boot::choice::{Booting, Choice};
+use crate::boot::stage::{Stage, stage_of};
 use crate::config::Config;
+use crate::lifecycle::State;
+use crate::machines::Life;
 
 /// What the configuration says of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,15 +24,51 @@ pub struct Facts {
     pub kernel: String,
     /// The initrds.
     pub initrds: Vec<String>,
+    /// Where it stands, if it is in the registry, or if it is kept from its profile. Of its newest boot only: how it stood
+    /// in an earlier one is not kept.
+    pub stands: Option<Stands>,
+}
+
+/// Where a machine stands in the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// Its state; none: it is not in the registry.
+    pub state: Option<State>,
+    /// Since when, in milliseconds since the Unix epoch; 0 if that is not known.
+    pub since: u64,
+    /// It is in it for longer than it should be.
+    pub is_overdue: bool,
+    /// What it waits for.
+    pub waits: String,
+    /// What it is told in place of a profile to boot; none if it boots one.
+    pub told: Option<String>,
+    /// That is to leave, and not to wait.
+    pub is_sent_away: bool,
 }
 
 impl Facts {
-    /// Of a machine whose boot used these.
+    /// Of a machine whose boot used these, and that stands there in its life.
     #[must_use]
-    pub fn of(config: &Config, booting: &Booting<'_>) -> Self {
+    pub fn of(config: &Config, booting: &Booting<'_>, life: Option<&Life>) -> Self {
         let choice = Choice::new(config, booting);
+        let called = || booting.mac.map_or_else(|| "the machine".to_owned(), |mac| mac.to_string());
+        let (choice, told, is_sent_away) = match stage_of(config, booting.machine, life, called) {
+            Ok(Stage::Own) => (choice, None, false),
+            Ok(Stage::Other(name)) => (choice.instead(config, name), None, false),
+            Ok(Stage::Wait(why)) => (choice, Some(why), false),
+            Err(why) => (choice, Some(why.to_string()), true),
+        };
+        let stands = (life.is_some() || told.is_some()).then(|| Stands {
+            state: life.map(|life| life.state),
+            since: life.map_or(0, |life| life.since * 1000),
+            is_overdue: life.is_some_and(|life| life.is_overdue),
+            waits: life.map(|life| life.says.to_string()).unwrap_or_default(),
+            told,
+            is_sent_away,
+        });
         let profile = choice.profile.map(|(_, profile)| profile);
         Self {
+            stands,
             name: booting.machine.and_then(|machine| machine.name.clone()),
             profile: choice.profile.map(|(name, _)| name.to_owned()),
             kernel: profile.and_then(|profile| profile.first_file(booting.arch)).unwrap_or_default(),
@@ -48,6 +88,10 @@ pub struct Case<'a> {
     pub facts: &'a Facts,
     /// What is on the wire beside this server.
     pub network: &'a Network,
+    /// How long boots of the same profile take.
+    pub usual: Option<&'a Usual>,
+    /// The newest boots of other cards that show the UUID that this one shows.
+    pub twins: &'a [Boot],
     /// Now, in milliseconds since the Unix epoch.
     pub now: u64,
 }
@@ -103,17 +147,17 @@ impl<'a> Case<'a> {
             What::Answered { given, class, .. } => {
                 let stage = Class::from_key(*class).map(|class| class.stage);
                 match (stage, given) {
-                    (Some(Stage::Os), Given::Offer) => Reached::Nothing,
-                    (Some(Stage::Os), _) => Reached::System,
-                    (Some(Stage::Ipxe), Given::Offer) => Reached::IpxeOffered,
-                    (Some(Stage::Ipxe), _) => Reached::IpxeAddressed,
+                    (Some(class::Stage::Os), Given::Offer) => Reached::Nothing,
+                    (Some(class::Stage::Os), _) => Reached::System,
+                    (Some(class::Stage::Ipxe), Given::Offer) => Reached::IpxeOffered,
+                    (Some(class::Stage::Ipxe), _) => Reached::IpxeAddressed,
                     (_, Given::Offer) => Reached::Offered,
                     _ => Reached::Addressed,
                 }
             }
             What::TookElsewhere { class, .. } => match Class::from_key(*class).map(|class| class.stage) {
-                Some(Stage::Os) => Reached::System,
-                Some(Stage::Ipxe) => Reached::IpxeAddressed,
+                Some(class::Stage::Os) => Reached::System,
+                Some(class::Stage::Ipxe) => Reached::IpxeAddressed,
                 _ => Reached::Addressed,
             },
             What::ChoseOther { .. } | What::GivenByOther { .. } => Reached::Offered,
@@ -127,13 +171,16 @@ impl<'a> Case<'a> {
             | What::FileMissing { .. }
             | What::FileCut { .. }
             | What::NoTls { .. } => Reached::FileAsked,
-            What::ScriptSent | What::NoScript { .. } => Reached::Script,
+            What::ScriptSent { .. } | What::NoScript { .. } => Reached::Script,
             What::DocumentSent { .. } | What::NoDocument { .. } => Reached::System,
             What::PhoneHome { .. } => Reached::Home,
             What::Unanswered { .. }
             | What::Refused { .. }
             | What::RefusedByOther { .. }
             | What::Stray { .. }
+            | What::OtherFile { .. }
+            | What::ReplySource { .. }
+            | What::SharedIdentity { .. }
             | What::AddressInUse { .. }
             | What::NoLoader { .. } => Reached::Nothing,
         }

@@ -1,5 +1,6 @@
 //! Causes while the boot file is fetched.
 
+use super::beside::other_file;
 use super::case::{Case, Reached};
 use super::causes::Cause;
 use super::steps::What;
@@ -55,6 +56,10 @@ fn missing(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let step = case.boot.steps.get(position)?;
+    let (What::TftpMissing { file, .. } | What::FileMissing { file, .. }) = &step.what else { return None };
+    if let Some(found) = other_file(case, Some(file), step) {
+        return Some(found);
+    }
     Verdict::certain(Cause::FileMissing, "that is what the machine was told", &[step])
 }
 
@@ -85,7 +90,7 @@ pub(super) fn cut(case: &Case<'_>) -> Option<Verdict> {
 
 pub(super) fn no_tls(case: &Case<'_>) -> Option<Verdict> {
     let position = case.last_position(|what| matches!(what, What::NoTls { .. }))?;
-    if case.comes_behind(position, |what| what.sent().is_some() || matches!(what, What::ScriptSent)) {
+    if case.comes_behind(position, |what| what.sent().is_some() || matches!(what, What::ScriptSent { .. })) {
         return None;
     }
     let step = case.boot.steps.get(position)?;

@@ -2,13 +2,14 @@
 
 use boot_common::class::Stage;
 
+use super::beside::switch_tells;
+use super::boot::Timed;
 use super::case::{Case, Reached};
 use super::causes::Cause;
-use super::files;
 use super::steps::{Given, What};
-use super::timeline::Timed;
 use super::verdict::Verdict;
 use super::words::seconds;
+use super::{files, standing};
 
 /// How long a loader may take until it asks for something: a slow machine verifies and starts it within that.
 const STARTS: u64 = 20_000;
@@ -65,6 +66,10 @@ fn silent(case: &Case<'_>) -> Option<Verdict> {
     let earlier: Vec<&Timed> = earlier
         .filter_map(|boot| boot.steps.iter().rev().find(|step| step.what.sent() == Some(file)))
         .collect();
+    if let Some(wrong) = case.network.wrong(file) {
+        let found = Verdict::certain(Cause::WrongFile, &*wrong.says, &evidence)?;
+        return Some(found.with(wrong.at, &*wrong.says));
+    }
     let times = evidence.iter().map(|step| step.count).sum::<u32>() + earlier.len() as u32;
     evidence.extend(earlier);
     let because = if times > 1 {
@@ -105,7 +110,7 @@ fn ipxe_without_address(case: &Case<'_>) -> Option<Verdict> {
         return Verdict::likely(Cause::OfferNotTaken, because, &offers);
     }
     let because = "the firmware's DHCP went well, and iPXE's offers on the same wire were not taken";
-    Verdict::likely(Cause::SecondDhcp, because, &[had_one, offers].concat())
+    Some(switch_tells(case, Verdict::likely(Cause::SecondDhcp, because, &[had_one, offers].concat())?))
 }
 
 fn no_script_asked(case: &Case<'_>) -> Option<Verdict> {
@@ -124,14 +129,17 @@ fn no_script_asked(case: &Case<'_>) -> Option<Verdict> {
 }
 
 fn script(case: &Case<'_>) -> Option<Verdict> {
+    if let Some(found) = standing::held(case) {
+        return Some(found);
+    }
     let refused = case.last_position(|what| matches!(what, What::NoScript { .. }));
     if let Some(position) = refused
-        && !case.comes_behind(position, |what| matches!(what, What::ScriptSent))
+        && !case.comes_behind(position, |what| matches!(what, What::ScriptSent { .. }))
         && let Some(step) = case.boot.steps.get(position)
     {
         return Verdict::certain(Cause::NoScript, "that is what the machine was told", &[step]);
     }
-    let scripts = case.steps(|what| matches!(what, What::ScriptSent));
+    let scripts = case.steps(|what| matches!(what, What::ScriptSent { .. }));
     let times: u32 = scripts.iter().map(|step| step.count).sum();
     if case.facts.profile.is_none() && times >= SCRIPTS {
         let because = format!("no profile is chosen for it, and it has asked {times} times");
@@ -167,7 +175,7 @@ pub(super) fn kernel_trouble(case: &Case<'_>) -> Option<Verdict> {
     let position = case.last_position(is_missing)?;
     let goes_on = |what: &What| {
         what.sent().is_some()
-            || matches!(what, What::FileAsked { .. } | What::ScriptSent | What::DocumentSent { .. })
+            || matches!(what, What::FileAsked { .. } | What::ScriptSent { .. } | What::DocumentSent { .. })
     };
     if case.comes_behind(position, goes_on) {
         return None;

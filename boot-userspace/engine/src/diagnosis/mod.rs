@@ -5,15 +5,21 @@
 //! without a step that shows it.
 
 mod addresses;
+mod beside;
+mod boot;
 mod case;
 mod causes;
 mod files;
 mod fleet;
+mod identity;
 mod judge;
 mod loader;
+mod mac_text;
 mod network;
 mod note;
+mod parts;
 mod progress;
+mod standing;
 mod steps;
 mod system;
 #[cfg(test)]
@@ -22,14 +28,16 @@ mod timeline;
 mod verdict;
 mod words;
 
-pub use case::{Case, Facts};
+pub use boot::{Boot, MOST_STEPS, Timed};
+pub use case::{Case, Facts, Stands};
 pub use causes::Cause;
-pub use fleet::{Group, Member, grouped};
+pub use fleet::{Group, Member, Shared, grouped};
 pub use judge::{judge, never_asked};
-pub use network::{Network, OtherServer};
+pub use network::{Network, OtherServer, SwitchPort};
 pub use note::Note;
 pub(crate) use note::is_missed;
+pub use parts::{BUCKETS, Histogram, Part, Took, Usual, parts};
 pub use progress::Progress;
-pub use steps::{By, Given, What};
-pub use timeline::{Boot, MOST_BOOTS, MOST_MACHINES, MOST_STEPS, MOST_STEPS_IN_ALL, Timed, Timelines};
+pub use steps::{By, Given, Uuid, What};
+pub use timeline::{MOST_BOOTS, MOST_MACHINES, MOST_STEPS_IN_ALL, Timelines};
 pub use verdict::{Evidence, Sure, Verdict};

@@ -11,8 +11,8 @@ use super::steps::{By, Given, What};
 use crate::boot::documents::NoDocument;
 use crate::boot::plan::NoScript;
 use crate::events::{
-    Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Script, Step,
-    Tftp, Through, WhyEnded,
+    Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Recognition,
+    Script, Step, SwitchFrame, Tftp, Through, WhyEnded,
 };
 use crate::tftp::Outcome;
 
@@ -32,9 +32,9 @@ pub struct Note {
     pub link: Option<Arc<str>>,
     /// Who did it.
     pub by: By,
-    /// What happened.
-    pub what: What,
-    /// The other DHCP server that it tells of.
+    /// What happened to it; none of what was only heard beside it.
+    pub what: Option<What>,
+    /// The other DHCP server or switch that it tells of.
     pub(super) heard: Option<Heard>,
 }
 
@@ -42,7 +42,19 @@ impl Note {
     /// Of an event; none if it says nothing about a machine's boot.
     #[must_use]
     pub fn of(event: &BootEvent) -> Option<Self> {
-        let (what, from) = what(&event.step)?;
+        let link = event.link.as_ref().map(|link| Arc::clone(&link.name));
+        let heard = heard(&event.step, link.as_ref());
+        let Some((what, from)) = what(&event.step) else {
+            return Some(Self {
+                at: event.at,
+                mac: None,
+                address: None,
+                link,
+                by: event.by.into(),
+                what: None,
+                heard: Some(heard?),
+            });
+        };
         let mac = event.machine.as_ref().map(|machine| machine.mac);
         let address = match from {
             Some(IpAddr::V4(address)) => Some(address),
@@ -51,9 +63,7 @@ impl Note {
         if mac.is_none() && address.is_none() {
             return None;
         }
-        let link = event.link.as_ref().map(|link| Arc::clone(&link.name));
-        let heard = heard(&event.step, link.as_ref());
-        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what, heard })
+        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what: Some(what), heard })
     }
 }
 
@@ -66,15 +76,28 @@ fn short(text: &str) -> Box<str> {
 }
 
 fn heard(step: &Step, link: Option<&Arc<str>>) -> Option<Heard> {
-    let Step::OtherServer(other) = step else { return None };
-    let (server, station) = match *other {
-        OtherServer::Chosen { server, .. } => (server, None),
-        OtherServer::Refused { server, station } | OtherServer::Gives { server, station, .. } => {
-            (server, station)
+    let (server, station, file) = match step {
+        Step::OtherServer(OtherServer::Chosen { server, .. }) => (server, None, None),
+        Step::OtherServer(
+            OtherServer::Refused { server, station } | OtherServer::Gives { server, station, .. },
+        ) => (server, *station, None),
+        Step::OtherFile { server, station, file } => (server, *station, Some(short(file))),
+        Step::Tftp(Tftp::Inspected { file, says, is_wrong }) => {
+            let (file, says) = (short(file), short(says));
+            return Some(Heard::File { file, says, is_wrong: *is_wrong });
         }
-        OtherServer::TooMany { .. } => return None,
+        Step::Switch(frame) => {
+            let frame = match &**frame {
+                SwitchFrame::Lldp { station, switch, port } => {
+                    SwitchFrame::Lldp { station: *station, switch: short(switch), port: short(port) }
+                }
+                tree @ SwitchFrame::Tree { .. } => tree.clone(),
+            };
+            return Some(Heard::Switch { frame, link: link.cloned() });
+        }
+        _ => return None,
     };
-    Some(Heard { server, station, link: link.cloned() })
+    Some(Heard::Server { server: *server, station, file, link: link.cloned() })
 }
 
 /// What the event is in a timeline, and the address that asked.
@@ -110,6 +133,15 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::OtherServer(OtherServer::Gives { server, address, .. }) => {
             of_machine(What::GivenByOther { server: *server, address: *address })
         }
+        Step::OtherFile { server, file, .. } => {
+            of_machine(What::OtherFile { server: *server, file: short(file) })
+        }
+        Step::ReplySource { relay, asked, from, .. } => {
+            of_machine(What::ReplySource { relay: *relay, asked: *asked, from: *from })
+        }
+        Step::Recognised(
+            Recognition::StillLeased { address, holder } | Recognition::TakenFrom { address, holder },
+        ) => of_machine(What::SharedIdentity { address: *address, holder: *holder }),
         Step::Stray { reserved, through: Through::Link | Through::Relay(_), subnet } => {
             of_machine(What::Stray { reserved: *reserved, subnet: subnet.to_string().into() })
         }
@@ -127,7 +159,9 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::Loader(LoaderProblem::Missing(why)) => of_machine(What::NoLoader { why: why.as_str().into() }),
         Step::Tftp(tftp) => of_tftp(tftp),
         Step::Script { client, end, .. } => match end {
-            Script::Sent { .. } => Some((What::ScriptSent, Some(*client))),
+            Script::Sent { uuid, .. } => {
+                Some((What::ScriptSent { uuid: uuid.map(Into::into) }, Some(*client)))
+            }
             Script::Measured => None,
             // Who asked is not the machine that it named.
             Script::None(NoScript::OfAnother { .. }) => None,

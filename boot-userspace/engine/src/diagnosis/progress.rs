@@ -3,9 +3,9 @@
 use boot_common::class::Stage;
 use serde::{Deserialize, Serialize};
 
+use super::boot::Boot;
 use super::causes::Cause;
 use super::steps::{Given, What};
-use super::timeline::Boot;
 
 /// How far a boot has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Progress {
             | What::TftpStalled { .. }
             | What::TftpAborted { .. }
             | What::NoTls { .. } => Self::Loader,
-            What::ScriptSent | What::NoScript { .. } => Self::Script,
+            What::ScriptSent { .. } | What::NoScript { .. } => Self::Script,
             What::FileAsked { .. }
             | What::FileSent { .. }
             | What::FileMissing { .. }
@@ -99,7 +99,17 @@ impl Cause {
     /// Whether somebody has to do something about it.
     #[must_use]
     pub fn is_wrong(self) -> bool {
-        !matches!(self, Self::Boots | Self::UnderWay | Self::OutOfSight | Self::NeverAsked)
+        !matches!(
+            self,
+            Self::Boots
+                | Self::UnderWay
+                | Self::OutOfSight
+                | Self::NeverAsked
+                | Self::NotAllocated
+                | Self::FromDisk
+                | Self::InMaintenance
+                | Self::Ignored
+        )
     }
 }
 
@@ -129,7 +139,7 @@ mod tests {
         assert_eq!(Progress::of(&boot(steps.clone()), None), Progress::Address);
         steps.push((1001, What::TftpSent { file: "a".into(), bytes: 1, millis: 1, confirmed: true }));
         assert_eq!(Progress::of(&boot(steps.clone()), None), Progress::Loader);
-        steps.push((1002, What::ScriptSent));
+        steps.push((1002, What::ScriptSent { uuid: None }));
         assert_eq!(Progress::of(&boot(steps.clone()), None), Progress::Script);
         steps.push((1003, file()));
         steps.push((1004, answered(Stage::Rom, Given::Ack)));
@@ -159,6 +169,8 @@ mod tests {
     fn what_is_nobodys_fault_is_not_wrong() {
         let fine: Vec<_> =
             Cause::ALL.iter().filter(|cause| !cause.is_wrong()).map(|cause| cause.name()).collect();
-        assert_eq!(fine, ["boots", "under-way", "out-of-sight", "never-asked"]);
+        let of_registry = ["not-allocated", "from-disk", "in-maintenance", "ignored"];
+        assert_eq!(fine[..4], ["boots", "under-way", "out-of-sight", "never-asked"]);
+        assert_eq!(fine[4..], of_registry);
     }
 }

@@ -1,12 +1,14 @@
 //! The steps of a boot as a timeline keeps them: small, and the same in memory, on disk and in the API.
 
+use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use boot_common::Reason;
 use boot_common::class::{Class, Stage};
 use boot_common::tables::Hook;
+use boot_common::{Mac, Reason};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{in_either_order, parse_uuid, uuid_text};
 use crate::events;
 
 /// Who did something.
@@ -106,6 +108,30 @@ pub enum What {
         /// The address.
         address: Ipv4Addr,
     },
+    /// Another server names a boot file for the machine.
+    OtherFile {
+        /// The other server.
+        server: Ipv4Addr,
+        /// The file.
+        file: Box<str>,
+    },
+    /// The machine's relay writes to one address of this server, and the answer leaves from another one.
+    ReplySource {
+        /// The relay (giaddr).
+        relay: Ipv4Addr,
+        /// Where the request went.
+        asked: Ipv4Addr,
+        /// Where the answer comes from.
+        from: Ipv4Addr,
+    },
+    /// The machine shows the UUID, or is at the switch port, of one whose reserved address another card has.
+    SharedIdentity {
+        /// The reserved address.
+        address: Ipv4Addr,
+        /// The card that has it.
+        #[serde(with = "super::mac_text")]
+        holder: Mac,
+    },
     /// The machine asks in another subnet than its reservation is in.
     Stray {
         /// The reserved address.
@@ -164,7 +190,11 @@ pub enum What {
         message: Box<str>,
     },
     /// A boot script, or a loader's configuration, was sent.
-    ScriptSent,
+    ScriptSent {
+        /// The UUID that the machine says it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uuid: Option<Uuid>,
+    },
     /// There is no boot script for the machine.
     NoScript {
         /// Why.
@@ -262,6 +292,51 @@ impl What {
             | (Self::FileSent { file, .. }, Self::FileSent { file: other, .. }) => file == other,
             _ => self == first,
         }
+    }
+}
+
+/// A machine's UUID as it was shown. In the other byte order (SMBIOS against RFC 4122) it is the same one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Uuid([u8; 16]);
+
+impl PartialEq for Uuid {
+    fn eq(&self, other: &Self) -> bool {
+        in_either_order(self.0) == in_either_order(other.0)
+    }
+}
+
+impl Eq for Uuid {}
+
+impl Hash for Uuid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        in_either_order(self.0).hash(state);
+    }
+}
+
+impl From<[u8; 16]> for Uuid {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl TryFrom<String> for Uuid {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_uuid(&text).map(Self::from)
+    }
+}
+
+impl From<Uuid> for String {
+    fn from(uuid: Uuid) -> Self {
+        uuid_text(uuid.0)
+    }
+}
+
+impl std::fmt::Display for Uuid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&uuid_text(self.0))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use boot_common::class::Stage;
 
+use super::beside::switch_tells;
+use super::boot::{Boot, Timed};
 use super::case::{Case, Reached};
 use super::causes::Cause;
 use super::loader;
+use super::parts::{Took, Usual, parts};
+use super::standing;
 use super::steps::{Given, What};
-use super::timeline::{Boot, Timed};
 use super::verdict::Verdict;
 use super::words::seconds;
 
@@ -18,8 +21,9 @@ const LOOP_WITHIN: u64 = 30 * 60_000;
 /// A boot is slow if it takes so many times as long as the machine's earlier ones, and so much longer.
 const SLOW_TIMES: u64 = 2;
 const SLOW_BY: u64 = 20_000;
-/// So many earlier boots are compared with.
+/// So many earlier boots are compared with, at least, or so many of its neighbours.
 const COMPARED: usize = 2;
+const NEIGHBOURS: usize = 5;
 /// Before the first offer is taken, so many lost ones mean that the port forwarded late.
 const LOST_OFFERS: u32 = 2;
 
@@ -42,7 +46,7 @@ pub(super) fn finished(case: &Case<'_>) -> Option<Verdict> {
     let has_kernel =
         case.boot.steps.iter().any(|step| step.what.sent().is_some_and(|file| case.is_kernel(file)));
     if !has_kernel && !case.kernel_is_elsewhere() {
-        return None;
+        return standing::held(case);
     }
     let system = case.steps(|what| {
         matches!(what, What::DocumentSent { .. } | What::NoDocument { .. })
@@ -103,35 +107,31 @@ fn looped(case: &Case<'_>) -> Option<Verdict> {
     Verdict::likely(Cause::BootLoop, because, &kernels)
 }
 
-/// The parts of a boot, each from one step to the next.
-fn length(boot: &Boot) -> u64 {
-    boot.steps.iter().map(|step| step.at).max().unwrap_or(boot.opened).saturating_sub(boot.opened)
-}
-
 fn slow(case: &Case<'_>) -> Option<Verdict> {
-    let mut before: Vec<u64> =
-        case.before.iter().filter(|boot| has_kernel(case, boot)).map(|boot| length(boot)).collect();
-    if before.len() < COMPARED {
+    let before = Usual::of(case.before.iter().copied());
+    // Its neighbours have the same profile. What is usual for the machine itself says more.
+    let (usual, whose) = if before.len() >= COMPARED {
+        (&before, "its earlier boots")
+    } else {
+        (case.usual.filter(|usual| usual.len() >= NEIGHBOURS)?, "other machines of its profile")
+    };
+    let took = parts(case.boot);
+    let whole: u64 = took.iter().map(|took| took.millis).sum();
+    let usually = usual.whole()?;
+    if whole < usually * SLOW_TIMES || whole < usually + SLOW_BY {
         return None;
     }
-    before.sort_unstable();
-    let usual = *before.get(before.len() / 2)?;
-    let took = length(case.boot);
-    if took < usual * SLOW_TIMES || took < usual + SLOW_BY {
-        return None;
-    }
-    let gaps = case.boot.steps.windows(2).filter_map(|pair| match pair {
-        [first, second] => Some((second.at.saturating_sub(first.at), first, second)),
-        _ => None,
-    });
-    let (gap, first, second) = gaps.max_by_key(|(gap, ..)| *gap)?;
+    let longer = |took: &Took<'_>| took.millis.saturating_sub(usual.part(took.part).unwrap_or(0));
+    let slowest = took.iter().max_by_key(|took| longer(took))?;
     let because = format!(
-        "it took {}, and its earlier boots {}; {} of that lie between these two steps",
-        seconds(took),
-        seconds(usual),
-        seconds(gap)
+        "it took {}, and {whose} {}; {} took {}, and usually {}",
+        seconds(whole),
+        seconds(usually),
+        slowest.part.says(),
+        seconds(slowest.millis),
+        seconds(usual.part(slowest.part).unwrap_or(0)),
     );
-    Verdict::certain(Cause::Slow, because, &[first, second])
+    Verdict::certain(Cause::Slow, because, &[slowest.from, slowest.to])
 }
 
 /// The boot went well, but the first offers were lost.
@@ -146,5 +146,5 @@ fn late(case: &Case<'_>) -> Option<Verdict> {
         first.count,
         seconds(first.last.saturating_sub(first.at))
     );
-    Verdict::likely(Cause::LateLink, because, &[first])
+    Some(switch_tells(case, Verdict::likely(Cause::LateLink, because, &[first])?))
 }

@@ -8,6 +8,9 @@ use boot_common::{Mac, Reason};
 
 use super::*;
 
+mod beside;
+mod states;
+
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const NOWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -39,6 +42,15 @@ fn http(file: &str) -> What {
     What::FileSent { file: file.into(), bytes: 8_000_000, millis: 200 }
 }
 
+fn script() -> What {
+    What::ScriptSent { uuid: None }
+}
+
+/// The script of a machine that shows a UUID.
+fn script_as(uuid: u8) -> What {
+    What::ScriptSent { uuid: Some([uuid; 16].into()) }
+}
+
 /// A proxy's offer, which has no address.
 fn proxied() -> What {
     What::Answered { given: Given::Offer, class: class(Firmware::EfiX64, Stage::Rom), address: NOWHERE }
@@ -67,7 +79,7 @@ fn note(mac: Mac, what: What) -> Note {
         address: None,
         link: Some("eth1".into()),
         by: By::Daemon,
-        what,
+        what: Some(what),
         heard: None,
     }
 }
@@ -78,6 +90,7 @@ fn facts() -> Facts {
         profile: Some("debian".to_owned()),
         kernel: "debian/vmlinuz".to_owned(),
         initrds: vec!["debian/initrd.gz".to_owned()],
+        stands: None,
     }
 }
 
@@ -91,10 +104,15 @@ fn heard(steps: impl IntoIterator<Item = What>) -> Timelines {
 }
 
 fn verdict(timelines: &Timelines, facts: &Facts, after: u64) -> Verdict {
+    verdict_beside(timelines, facts, after, None)
+}
+
+fn verdict_beside(timelines: &Timelines, facts: &Facts, after: u64, usual: Option<&Usual>) -> Verdict {
     let boots: Vec<&Boot> = timelines.boots(MAC).rev().collect();
     let (boot, before) = boots.split_first().unwrap();
     let now = boot.last() + after;
-    judge(&Case { boot, before, facts, network: timelines.network(), now }).unwrap()
+    let twins = timelines.twins(boot);
+    judge(&Case { boot, before, facts, network: timelines.network(), usual, twins: &twins, now }).unwrap()
 }
 
 /// The cause of a boot with these steps, long after them.
@@ -109,7 +127,7 @@ fn with_loader() -> Vec<What> {
 }
 
 fn with_script() -> Vec<What> {
-    [with_loader(), vec![ipxe(Given::Offer), ipxe(Given::Ack), What::ScriptSent]].concat()
+    [with_loader(), vec![ipxe(Given::Offer), ipxe(Given::Ack), script()]].concat()
 }
 
 fn with_kernel() -> Vec<What> {
@@ -127,8 +145,7 @@ fn a_healthy_boot_boots() {
         assert_eq!(cause([with_kernel(), end].concat()), (Cause::Boots, Sure::Certain));
     }
     // Its kernel by TFTP, from PXELINUX or GRUB.
-    let loader =
-        vec![rom(Given::Offer), rom(Given::Ack), tftp("pxelinux.0"), tftp("ldlinux.c32"), What::ScriptSent];
+    let loader = vec![rom(Given::Offer), rom(Given::Ack), tftp("pxelinux.0"), tftp("ldlinux.c32"), script()];
     let system = vec![tftp("debian/vmlinuz"), tftp("debian/initrd.gz"), os(Given::Offer), os(Given::Ack)];
     assert_eq!(cause([loader, system].concat()).0, Cause::Boots);
 }
@@ -136,7 +153,7 @@ fn a_healthy_boot_boots() {
 #[test]
 fn beside_another_server_a_healthy_boot_boots_too() {
     let firmware = vec![proxied(), elsewhere(Stage::Rom), tftp("snponly.efi")];
-    let ipxe = vec![ipxe(Given::Offer), elsewhere(Stage::Ipxe), What::ScriptSent];
+    let ipxe = vec![ipxe(Given::Offer), elsewhere(Stage::Ipxe), script()];
     let rest = vec![http("debian/vmlinuz"), http("debian/initrd.gz"), elsewhere(Stage::Os)];
     assert_eq!(cause([firmware, ipxe, rest].concat()), (Cause::Boots, Sure::Certain));
     // An operating system that asks the other server is no boot.
@@ -224,8 +241,7 @@ fn an_ipxe_that_is_given_itself_loops() {
 
 #[test]
 fn a_machine_without_a_profile_waits() {
-    let steps =
-        [with_loader(), vec![ipxe(Given::Offer), ipxe(Given::Ack)], vec![What::ScriptSent; 5]].concat();
+    let steps = [with_loader(), vec![ipxe(Given::Offer), ipxe(Given::Ack)], vec![script(); 5]].concat();
     let facts = Facts { profile: None, kernel: String::new(), initrds: Vec::new(), ..facts() };
     assert_eq!(verdict(&heard(steps), &facts, LATER).cause, Cause::Waiting);
     let elsewhere = Facts { kernel: "http://mirror/vmlinuz".to_owned(), ..super::tests::facts() };
@@ -325,13 +341,13 @@ fn a_mere_repetition_is_stored_with_the_next_step_or_at_the_end() {
     let last = timelines.boots(MAC).next().unwrap().last();
     assert_eq!(timelines.take_unsaved(last + 11_000, false).len(), 1);
     for round in 1..=3 {
-        timelines.note(note(MAC, What::ScriptSent), last + round * 30_000);
+        timelines.note(note(MAC, script()), last + round * 30_000);
         assert!(timelines.take_unsaved(last + round * 30_000 + 11_000, false).is_empty(), "{round}");
     }
     let stored = timelines.take_unsaved(last + 101_000, true);
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].steps.last().unwrap().count, 4, "at the end");
-    timelines.note(note(MAC, What::ScriptSent), last + 120_000);
+    timelines.note(note(MAC, script()), last + 120_000);
     timelines.note(note(MAC, asked("debian/vmlinuz")), last + 121_000);
     assert!(timelines.take_unsaved(last + 122_000, false).is_empty(), "it goes on");
     assert_eq!(timelines.take_unsaved(last + 140_000, false).len(), 1, "with the next step");
@@ -346,24 +362,34 @@ fn the_fleet_is_grouped_by_cause_and_what_is_shared_is_named() {
         let mut timelines = Timelines::default();
         timelines.note(note(mac, what), 7000);
         let boot = timelines.boots(mac).next().unwrap().clone();
-        let case =
-            Case { boot: &boot, before: &[], facts: &facts(), network: timelines.network(), now: LATER };
+        let case = Case {
+            boot: &boot,
+            before: &[],
+            facts: &facts(),
+            network: timelines.network(),
+            usual: None,
+            twins: &[],
+            now: LATER,
+        };
         let verdict = judge(&case).unwrap();
         Member { mac, name: None, verdict, traits: Vec::new(), since: boot.opened }.with_traits_of(&boot)
     };
     let mut members: Vec<Member> =
         (0..31).map(|number| member(number, unanswered(Reason::NoSubnet, relay))).collect();
     members.push(member(99, unanswered(Reason::UnknownHost, relay)));
+    members.push(member(100, unanswered(Reason::UnknownHost, Ipv4Addr::new(10, 3, 0, 1))));
     let groups = grouped(members);
     assert_eq!((groups[0].cause, groups[0].members.len(), groups[0].since), (Cause::NoSubnet, 31, 7000));
-    let shared = groups[0].shared.iter().find(|(kind, ..)| *kind == "relay").unwrap();
-    assert_eq!((shared.1.as_str(), shared.2), ("10.2.0.1", 32), "31 of the 32 behind it");
+    let [shared] = &groups[0].shared[..] else { panic!("{:?}", groups[0].shared) };
+    assert_eq!((shared.kind, shared.value.as_str()), ("relay", "10.2.0.1"), "not what everybody has");
+    assert_eq!((shared.members, shared.of), (31, 32));
 }
 
 #[test]
 fn every_cause_has_its_place_on_the_page_and_says_what_to_do() {
     let page = include_str!("../../../../docs/troubleshooting.md");
     for cause in Cause::ALL {
+        assert!(!cause.did().is_empty());
         let is_good = matches!(cause, Cause::Boots | Cause::UnderWay);
         assert_eq!(cause.remedy().is_empty(), is_good, "{}", cause.name());
         if !is_good {

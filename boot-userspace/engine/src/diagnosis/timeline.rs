@@ -5,15 +5,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use boot_common::Mac;
-use boot_common::class::{Class, Stage};
-use serde::{Deserialize, Serialize};
 
+use super::boot::{Added, Boot, begins_one, is_by_http};
 use super::network::Network;
 use super::note::Note;
-use super::steps::{By, Given, What};
+use super::parts::{Histogram, is_system};
+use super::steps::{Given, Uuid, What};
 
-/// How many different steps of one boot are kept; a boot has about a dozen.
-pub const MOST_STEPS: usize = 64;
 /// How many boots of one machine are kept.
 pub const MOST_BOOTS: usize = 8;
 /// How many machines are kept; those whose last boot began longest ago make room.
@@ -22,137 +20,12 @@ pub const MOST_MACHINES: usize = 65_536;
 pub const MOST_STEPS_IN_ALL: usize = 400_000;
 /// How many boots that were followed by others wait for being stored.
 const MOST_FOLLOWED: usize = 10_000;
-/// After so many milliseconds without a step, the next one of firmware is of another boot.
-const SILENCE: u64 = 90_000;
 /// After so many milliseconds without a step, a boot is stored.
 const QUIET: u64 = 10_000;
 
-/// A step with its time. Times are in milliseconds since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timed {
-    /// When it happened first.
-    pub at: u64,
-    /// When it happened last.
-    pub last: u64,
-    /// How often it happened in a row.
-    pub count: u32,
-    /// Who did it.
-    pub by: By,
-    /// What happened.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// One boot of one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Boot {
-    /// The machine.
-    #[serde(with = "mac_text")]
-    pub mac: Mac,
-    /// The interface that it was heard on first.
-    pub link: Option<Box<str>>,
-    /// When it began.
-    pub opened: u64,
-    /// Whether it is over: the machine reported, or began another boot.
-    pub is_over: bool,
-    /// The steps, in their order.
-    pub steps: Vec<Timed>,
-    /// How many steps more there were than are kept.
-    pub more: u32,
-}
-
-/// What a step has come to in its boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Added {
-    /// It is a further one.
-    Further,
-    /// It says of an earlier one how that ended.
-    Ending,
-    /// It is counted only.
-    Counted,
-}
-
-impl Boot {
-    /// When something happened last.
-    #[must_use]
-    pub fn last(&self) -> u64 {
-        self.steps.iter().map(|step| step.last).max().unwrap_or(self.opened)
-    }
-
-    fn add(&mut self, at: u64, by: By, what: What) -> Added {
-        // What was asked for and is sent now is one step.
-        if let What::FileSent { file, .. } | What::FileCut { file, .. } = &what
-            && let Some(asked) = self
-                .steps
-                .iter_mut()
-                .rev()
-                .find(|step| matches!(&step.what, What::FileAsked { file: other } if other == file))
-        {
-            *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
-            return Added::Ending;
-        }
-        if let Some(step) = self.steps.last_mut()
-            && what.repeats(&step.what)
-        {
-            step.last = step.last.max(at);
-            step.count = step.count.saturating_add(1);
-            step.what = what;
-            return Added::Counted;
-        }
-        if self.steps.len() >= MOST_STEPS {
-            self.more = self.more.saturating_add(1);
-            return Added::Counted;
-        }
-        self.steps.push(Timed { at, last: at, count: 1, by, what });
-        Added::Further
-    }
-
-    /// Whether this step is the first one of another boot.
-    fn is_followed_by(&self, at: u64, what: &What) -> bool {
-        if self.is_over {
-            // A second report, or an operating system that renews its lease, is still of this boot.
-            return begins_one(what) && !is_by_http(what);
-        }
-        let is_silent = at > self.last().saturating_add(SILENCE);
-        let What::Answered { given: Given::Offer | Given::Bootp, class, .. } = what else {
-            return is_silent && begins_one(what);
-        };
-        let Some(class) = Class::from_key(*class) else { return false };
-        if class.stage == Stage::Os {
-            return false;
-        }
-        let first = self.steps.iter().find_map(|step| step.what.class());
-        let has_file = self.steps.iter().any(|step| {
-            step.what.sent().is_some() || matches!(step.what, What::ScriptSent | What::FileAsked { .. })
-        });
-        // The firmware is at its beginning again: the machine was reset.
-        is_silent || has_file && first == Some(class)
-    }
-}
-
-/// Whether a step can be the first of a boot: what an operating system does is none.
-fn begins_one(what: &What) -> bool {
-    match what {
-        What::Answered { .. } | What::TookElsewhere { .. } => {
-            what.class().is_some_and(|class| class.stage != Stage::Os)
-        }
-        What::DocumentSent { .. } | What::NoDocument { .. } | What::PhoneHome { .. } => false,
-        _ => true,
-    }
-}
-
-/// A running operating system may ask for files, too.
-fn is_by_http(what: &What) -> bool {
-    matches!(
-        what,
-        What::FileAsked { .. }
-            | What::FileSent { .. }
-            | What::FileMissing { .. }
-            | What::FileCut { .. }
-            | What::NoTls { .. }
-    )
-}
-
+/// How many UUIDs are remembered, and how many cards of each.
+const MOST_UUIDS: usize = MOST_MACHINES;
+const MOST_TWINS: usize = 4;
 /// How many machines are kept of which only HTTP has the MAC: anybody can make up as many as he likes.
 const MOST_NAMED: usize = 4096;
 
@@ -183,15 +56,19 @@ pub struct Timelines {
     /// Boots that were followed by others before they were stored.
     followed: Vec<Boot>,
     network: Network,
+    took: Histogram,
+    /// The cards that have shown a UUID, those that did it last first.
+    uuids: HashMap<Uuid, Vec<Mac>>,
 }
 
 impl Timelines {
     /// Takes down what happened at `at` (milliseconds since the Unix epoch).
     pub fn note(&mut self, note: Note, at: u64) {
         let Note { mac, address, link, by, what, heard, .. } = note;
-        if let Some(heard) = &heard {
+        if let Some(heard) = heard {
             self.network.hear(heard, at);
         }
+        let Some(what) = what else { return };
         let mac = mac.or_else(|| self.addresses.get(&address?).copied());
         let Some(mac) = mac.filter(|mac| mac.is_station()) else { return };
         if let What::Answered { given: Given::Ack | Given::Bootp, address, .. } = &what
@@ -208,7 +85,7 @@ impl Timelines {
             Some(boot) => boot.is_followed_by(at, &what),
             None => begins_one(&what),
         };
-        let is_named = is_by_http(&what) || matches!(what, What::ScriptSent | What::NoScript { .. });
+        let is_named = is_by_http(&what) || matches!(what, What::ScriptSent { .. } | What::NoScript { .. });
         if !is_named {
             self.named.remove(&mac);
         } else if opens && open.is_none() {
@@ -225,13 +102,52 @@ impl Timelines {
             return;
         };
         let ends = !boot.is_over && matches!(what, What::PhoneHome { .. });
+        let is_up = is_system(&what) && !boot.steps.iter().any(|step| is_system(&step.what));
+        let uuid = if let What::ScriptSent { uuid } = &what { *uuid } else { None };
         let added = boot.add(at, by, what);
+        if is_up {
+            self.took.add(boot);
+        }
+        if let Some(uuid) = uuid {
+            self.show(uuid, mac);
+        }
+        let Some(boot) = self.machines.get_mut(&mac).and_then(|machine| machine.boots.back_mut()) else {
+            return;
+        };
         self.steps += usize::from(added == Added::Further);
         boot.is_over |= ends;
         // What is only counted is stored with the next step, or at the end.
         let of = if ends || added != Added::Counted { &mut self.unsaved } else { &mut self.repeated };
         of.insert(mac);
         self.make_room();
+    }
+
+    /// A card shows a UUID.
+    fn show(&mut self, uuid: Uuid, mac: Mac) {
+        // Anybody can invent some: whose are not shown again is forgotten.
+        if self.uuids.len() >= MOST_UUIDS && !self.uuids.contains_key(&uuid) {
+            self.uuids.clear();
+        }
+        let macs = self.uuids.entry(uuid).or_default();
+        if macs.first() != Some(&mac) {
+            macs.retain(|other| *other != mac);
+            macs.insert(0, mac);
+            macs.truncate(MOST_TWINS);
+        }
+    }
+
+    /// The newest boots of other cards that have shown the UUID that this boot shows.
+    #[must_use]
+    pub fn twins(&self, boot: &Boot) -> Vec<Boot> {
+        let macs = boot.uuid().and_then(|uuid| self.uuids.get(&uuid));
+        let others = macs.into_iter().flatten().filter(|mac| **mac != boot.mac);
+        others.filter_map(|mac| self.boots(*mac).next_back().cloned()).collect()
+    }
+
+    /// How long the parts of boots took.
+    #[must_use]
+    pub fn took(&self) -> &Histogram {
+        &self.took
     }
 
     fn forget(&mut self, address: Option<Ipv4Addr>, mac: Mac) {
@@ -264,11 +180,15 @@ impl Timelines {
             before.steps.shrink_to_fit();
         }
         self.steps += boot.steps.len();
+        let uuid = boot.uuid();
         machine.boots.push_back(boot);
         if machine.boots.len() > MOST_BOOTS
             && let Some(oldest) = machine.boots.pop_front()
         {
             self.steps -= oldest.steps.len();
+        }
+        if let Some(uuid) = uuid {
+            self.show(uuid, mac);
         }
         self.make_room();
     }
@@ -367,21 +287,5 @@ impl Timelines {
                 self.followed.push(boot);
             }
         }
-    }
-}
-
-/// A MAC as text.
-mod mac_text {
-    use boot_common::Mac;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(mac)
-    }
-
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Mac, D::Error> {
-        let text = <std::borrow::Cow<'d, str>>::deserialize(from)?;
-        text.parse().map_err(|_| D::Error::custom(format!("{text} is no MAC")))
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::boot::Timed;
 use super::causes::Cause;
-use super::timeline::Timed;
 
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +51,13 @@ impl Verdict {
 
     pub(super) fn likely(cause: Cause, because: impl Into<String>, steps: &[&Timed]) -> Option<Self> {
         Self::new(cause, Sure::Likely, because.into(), steps)
+    }
+
+    /// The same with one more sign, which is no step of the boot.
+    pub(super) fn with(mut self, at: u64, says: impl Into<String>) -> Self {
+        self.evidence.push(Evidence { at, says: says.into() });
+        self.evidence.sort_by_key(|evidence| evidence.at);
+        self
     }
 
     /// None without evidence.

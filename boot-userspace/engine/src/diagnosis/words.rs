@@ -29,6 +29,18 @@ impl fmt::Display for What {
             Self::GivenByOther { server, address } => {
                 write!(f, "another DHCP server, {server}, gave it {address}")
             }
+            Self::OtherFile { server, file } => {
+                write!(f, "another DHCP server, {server}, named the boot file {file} for it")
+            }
+            Self::ReplySource { relay, asked, from } => {
+                write!(f, "relay {relay} sent its request to {asked}, and the answer left from {from}")
+            }
+            Self::SharedIdentity { address, holder } => {
+                write!(
+                    f,
+                    "is known by its UUID or switch port as the machine of {address}, which {holder} has"
+                )
+            }
             Self::Stray { reserved, subnet } => {
                 write!(f, "asked in {subnet}, but its reservation is {reserved}")
             }
@@ -48,7 +60,8 @@ impl fmt::Display for What {
             Self::TftpAborted { file, code, message } => {
                 write!(f, "ended the transfer of {file} with error {code}: {message}")
             }
-            Self::ScriptSent => f.write_str("fetched its boot script"),
+            Self::ScriptSent { uuid: None } => f.write_str("fetched its boot script"),
+            Self::ScriptSent { uuid: Some(uuid) } => write!(f, "fetched its boot script as {uuid}"),
             Self::NoScript { why } => write!(f, "asked for its boot script and got none: {why}"),
             Self::FileAsked { file } => write!(f, "asked for {file} by HTTP; it is being sent"),
             Self::FileSent { file, bytes, millis } => {

@@ -23,6 +23,10 @@ pub(crate) enum Complaint {
     RefusedBy(Ipv4Addr, Mac),
     /// Another server gives addresses.
     GivesAddresses(Ipv4Addr),
+    /// Another server names a boot file for a machine.
+    NamesFile(Ipv4Addr, Mac),
+    /// A relay writes to an address of this server that answers do not leave from.
+    WritesTo { relay: Ipv4Addr, asked: Ipv4Addr },
     /// A machine asks in a subnet that is not its own.
     AsksIn(Mac, Ipv4Net),
     /// An interface is in no subnet.

@@ -103,6 +103,8 @@ pub enum Script {
     Sent {
         /// Its length.
         bytes: usize,
+        /// The UUID that the machine says it has.
+        uuid: Option<[u8; 16]>,
     },
     /// Only its length was asked for.
     Measured,

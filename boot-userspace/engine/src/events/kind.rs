@@ -36,6 +36,10 @@ kinds! {
     Loader "loader"
     /// Another DHCP server was heard of.
     OtherServer "other-server"
+    /// A request came to another address of this server than the answer leaves from.
+    ReplySource "reply-source"
+    /// A switch was heard of.
+    Switch "switch"
     /// A machine is in the wrong subnet.
     Stray "stray"
     /// An address was declined.

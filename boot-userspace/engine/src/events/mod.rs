@@ -16,6 +16,7 @@ mod queue;
 pub(crate) mod reports;
 mod shown;
 mod step;
+mod switch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use machine::{LinkName, Machine};
 pub use queue::{MOST_QUEUED, Queue};
 pub use shown::shown;
 pub use step::Step;
+pub use switch::{LLDP, NEIGHBOURS, SwitchFrame, TREES};
 
 /// Something that has happened to a machine, or to all of them.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use boot_common::Reason;
 use boot_common::class::Class;
+use boot_common::{Mac, Reason};
 use ipnet::Ipv4Net;
 
 use super::Kind;
@@ -13,6 +13,7 @@ use super::dhcp::{
 };
 use super::files::{Document, Http, PhoneHome, Script, Tftp, Unheard};
 use super::images::Image;
+use super::switch::SwitchFrame;
 use crate::leases::pool::Pool;
 use crate::leases::state::HoldCause;
 use crate::lifecycle::{Done, Past, State};
@@ -30,6 +31,28 @@ pub enum Step {
     Loader(LoaderProblem),
     /// Another DHCP server has a part in it.
     OtherServer(OtherServer),
+    /// Another DHCP server names a boot file for a machine that this one names one for.
+    OtherFile {
+        /// The server.
+        server: Ipv4Addr,
+        /// The station that sent the answer, where that is known.
+        station: Option<Mac>,
+        /// The file, fit for a log.
+        file: Box<str>,
+    },
+    /// A relay sends a machine's request to one address of this server, and the answer leaves from another one.
+    ReplySource {
+        /// The relay (giaddr).
+        relay: Ipv4Addr,
+        /// Where the request went.
+        asked: Ipv4Addr,
+        /// Where the answer comes from.
+        from: Ipv4Addr,
+        /// It is the first one of that relay within an hour.
+        is_first: bool,
+    },
+    /// A switch at the other end of the interface tells of itself.
+    Switch(Box<SwitchFrame>),
     /// A machine asks in another subnet than the configuration has it in.
     Stray {
         /// The address that the configuration has for it.
@@ -161,7 +184,9 @@ impl Step {
             Self::Refused(_) => Kind::Nak,
             Self::Recognised(_) => Kind::Recognised,
             Self::Loader(_) => Kind::Loader,
-            Self::OtherServer(_) => Kind::OtherServer,
+            Self::OtherServer(_) | Self::OtherFile { .. } => Kind::OtherServer,
+            Self::ReplySource { .. } => Kind::ReplySource,
+            Self::Switch(_) => Kind::Switch,
             Self::Stray { .. } => Kind::Stray,
             Self::Declined(..) => Kind::Decline,
             Self::Released(_) => Kind::Release,

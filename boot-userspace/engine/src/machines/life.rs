@@ -15,4 +15,8 @@ pub struct Life {
     pub says: Arc<str>,
     /// Its image is on its disk.
     pub is_written: bool,
+    /// Since when it is in its state, in Unix seconds.
+    pub since: u64,
+    /// It is in it for longer than it should be.
+    pub is_overdue: bool,
 }

@@ -17,6 +17,7 @@ mod recognition;
 mod seen_ports;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -81,6 +82,7 @@ struct State {
     recognitions: Recognitions,
     addresses: Addresses,
     seen_ports: SeenPorts,
+    watched: Option<Mac>,
 }
 
 impl Machines {

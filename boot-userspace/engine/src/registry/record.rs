@@ -157,8 +157,15 @@ impl Record {
     /// What decides what it boots.
     #[must_use]
     pub fn life(&self) -> Life {
-        let Status { state, waits, written, .. } = &self.status;
-        Life { record: self.id, state: *state, says: waits.as_str().into(), is_written: *written }
+        let Status { state, since, is_overdue, waits, written, .. } = &self.status;
+        Life {
+            record: self.id,
+            state: *state,
+            says: waits.as_str().into(),
+            is_written: *written,
+            since: *since,
+            is_overdue: *is_overdue,
+        }
     }
 
     /// The record after something was seen of its machine, and what that has done; nothing if it is as it was.

@@ -274,3 +274,33 @@ fn who_is_not_answered_is_told_with_the_reason_and_a_proxy_tells_who_took_an_add
     assert_eq!((address, server), (theirs, FOREIGN));
     assert_eq!((first.stage, class.stage), (Stage::Rom, Stage::Os));
 }
+
+/// Of a machine that asks here, and by a server that is none of this one's addresses.
+#[test]
+fn another_server_that_names_a_boot_file_is_told_of_with_it() {
+    for (role, others) in [(DhcpRole::Server, 1), (DhcpRole::Proxy, 0)] {
+        let mut lab = Lab::with_leases(CONFIG, &[], role);
+        lab.send(&pxe(discover(UNKNOWN), 7, "PXEClient:Arch:00007"));
+        told(&mut lab);
+        let mut offer = foreign(UNKNOWN, MessageType::Offer, Ipv4Addr::new(10, 1, 7, 7), FOREIGN);
+        offer.opts_mut().insert(DhcpOption::BootfileName(b"pxelinux.0\0".to_vec()));
+        snoop(&mut lab, &offer, FOREIGN);
+        let steps = told(&mut lab);
+        let [(Some(UNKNOWN), Step::OtherFile { server: FOREIGN, file, .. }), rest @ ..] = &steps[..] else {
+            panic!("{role:?}: {steps:?}")
+        };
+        assert_eq!((&**file, rest.len()), ("pxelinux.0", others));
+        snoop(&mut lab, &offer, FOREIGN);
+        assert!(told(&mut lab).is_empty(), "once an hour");
+        // In the old field, and of a machine that asks nobody here.
+        let mut old =
+            foreign(UNKNOWN, MessageType::Ack, Ipv4Addr::new(10, 1, 7, 7), Ipv4Addr::new(10, 1, 0, 67));
+        old.set_fname(b"old.0");
+        snoop(&mut lab, &old, FOREIGN);
+        assert!(matches!(&told(&mut lab)[0].1, Step::OtherFile { file, .. } if &**file == "old.0"));
+        let mut stranger = foreign(OTHER, MessageType::Offer, Ipv4Addr::new(10, 1, 7, 8), FOREIGN);
+        stranger.set_fname(b"old.0");
+        snoop(&mut lab, &stranger, FOREIGN);
+        assert!(told(&mut lab).is_empty());
+    }
+}

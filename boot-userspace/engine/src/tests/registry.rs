@@ -12,7 +12,7 @@ use crate::lifecycle::State;
 use crate::machines::{ChangeError, Life, MachineId};
 
 fn life(state: State) -> Life {
-    Life { record: 1, state, says: "a test".into(), is_written: false }
+    Life { record: 1, state, says: "a test".into(), is_written: false, since: 0, is_overdue: false }
 }
 
 fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {

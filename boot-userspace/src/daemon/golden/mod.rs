@@ -62,7 +62,7 @@ fn without_accidents(line: &str) -> String {
 
 #[test]
 fn every_step_of_a_boot_has_the_line_that_people_know() {
-    let sections: [(&str, fn()); 15] = [
+    let sections: [(&str, fn()); 16] = [
         ("addresses and boot files", dhcp::boots),
         ("refusals", dhcp::refusals),
         ("release and decline", dhcp::given_back),
@@ -78,6 +78,7 @@ fn every_step_of_a_boot_has_the_line_that_people_know() {
         ("clients of HTTPS", others::tls),
         ("operators, and this host", others::operators_and_host),
         ("machines of the registry", others::registry),
+        ("what is on the wire beside this server", others::beside),
     ];
     let mut found = String::new();
     for (name, act) in sections {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot_engine::config::{ImageName, Sha256Digest};
-use boot_engine::events::{BootEvent, Events, Http, Image, Machine, NoTls, Sink as _, Step};
+use boot_engine::events::{
+    BootEvent, Events, Http, Image, LinkName, Machine, NoTls, Sink as _, Step, SwitchFrame,
+};
 use boot_engine::leases::Which;
 use boot_engine::lifecycle::{Act, Done, Past, State};
 use tokio::sync::oneshot;
@@ -88,6 +90,28 @@ pub(super) fn registry() {
         ),
     ] {
         log::events().emit(BootEvent::new(Duration::ZERO, step).of(machine.clone()));
+    }
+}
+
+pub(super) fn beside() {
+    let address = |last| Ipv4Addr::new(10, 1, 0, last);
+    let (relay, asked, from) = (address(1), address(3), address(2));
+    let station = boot_common::Mac([0, 0x1c, 0x73, 0, 0, 9]);
+    let machine = Machine { mac: boot_common::Mac([0x52, 0x54, 0, 0, 0, 1]), name: Some("node1".into()) };
+    for step in [
+        Step::OtherFile { server: address(66), station: Some(station), file: "pxelinux.0".into() },
+        Step::ReplySource { relay, asked, from, is_first: true },
+        Step::ReplySource { relay, asked, from, is_first: false },
+        Step::Switch(Box::new(SwitchFrame::Tree { station, version: 0, forward_delay: 15, forwards: None })),
+        Step::Switch(Box::new(SwitchFrame::Lldp {
+            station,
+            switch: "leaf7".into(),
+            port: "Ethernet9".into(),
+        })),
+    ] {
+        let link = LinkName { index: 7, name: "eth1".into() };
+        let event = BootEvent { link: Some(link), ..BootEvent::new(Duration::ZERO, step) };
+        log::events().emit(event.of(machine.clone()));
     }
 }
 

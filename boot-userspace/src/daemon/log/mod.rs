@@ -2,6 +2,7 @@
 
 mod addresses;
 pub(in crate::daemon) mod answers;
+mod network;
 mod text;
 mod whose;
 

@@ -10,6 +10,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::addresses::{Words, write_answer, write_decline, write_empty_pool, write_recognition};
+use super::network::{write_network, write_other_server};
 use super::whose::Whose;
 use crate::daemon::limit::STEP;
 use crate::host::size::human_size;
@@ -17,7 +18,7 @@ use boot_engine::boot::documents::NoDocument;
 use boot_engine::boot::plan::NoScript;
 use boot_engine::config::ImageName;
 use boot_engine::events::{
-    BootEvent, Document, Fault, Given, Http, Image, LoaderProblem, NoSubnet, NoTls, OtherServer, PhoneHome,
+    BootEvent, Document, Fault, Given, Http, Image, LoaderProblem, NoSubnet, NoTls, PhoneHome,
     RefusedRequest, Script, Step, Tftp, Through, Unheard, WhyEnded,
 };
 use boot_engine::leases::Pool;
@@ -50,6 +51,7 @@ pub(super) fn write(event: &BootEvent) {
             warn!(step, by, %mac, "the iPXE binary for {} machines lacks {lacks}: they get their script anyway, which may fail; build iPXE with it, and name the binary in [ipxe] or put it into boot_dir", firmware.name());
         }
         Step::OtherServer(other) => write_other_server(whose, *other),
+        Step::OtherFile { .. } | Step::ReplySource { .. } | Step::Switch(_) => write_network(whose, what),
         Step::Stray { reserved, through, subnet } => {
             let through = match through {
                 Through::Link => format!("on {interface}"),
@@ -196,34 +198,6 @@ pub(super) fn write(event: &BootEvent) {
     }
 }
 
-fn write_other_server(whose: &Whose<'_>, other: OtherServer) {
-    let Whose { step, by, interface, .. } = *whose;
-    let (mac, name) = (whose.mac(), whose.known_name());
-    let instead = format_args!(
-        "stop that server, or set dhcp = \"proxy\" for {interface} if it is to give the addresses"
-    );
-    match other {
-        OtherServer::Chosen { server, address, was_offered } => {
-            let not_ours = if was_offered { " instead of this server's offer" } else { "" };
-            info!(step, by, %mac, name, %server, %address,
-                "{mac} took {address} from another DHCP server ({server}){not_ours}");
-        }
-        OtherServer::Refused { server, station } => {
-            warn!(step, %mac, name, %server, station = station.map(display), interface,
-                "another DHCP server, {server}, sent a NAK to {mac} on {interface}, and the machine starts over: {instead}");
-        }
-        OtherServer::Gives { server, station, address } => {
-            warn!(step, %mac, name, %server, station = station.map(display), interface, %address,
-                "another DHCP server, {server}, gives {address} to {mac} on {interface}, where this server gives the addresses: {instead}");
-        }
-        OtherServer::TooMany { server, station, most } => {
-            let sender = station.map_or_else(|| server.to_string(), |station| format!("station {station}"));
-            warn!(step, %server, station = station.map(display), interface,
-                "{sender} on {interface} has had {most} lines within an hour as another DHCP server, most recently as {server}, and gets no more within this hour. It sends NAKs to many machines, or invents servers: look for its MAC in the switches' tables");
-        }
-    }
-}
-
 fn write_tftp(whose: &Whose<'_>, tftp: &Tftp) {
     let Whose { step, by, interface, .. } = *whose;
     let (mac, name) = (whose.mac.map(display), whose.name);
@@ -286,7 +260,7 @@ fn write_script(whose: &Whose<'_>, client: IpAddr, path: &str, end: &Script) {
     let Whose { step, by, .. } = *whose;
     let (mac, name) = (whose.mac.map(display), whose.name);
     match end {
-        Script::Sent { bytes } => info!(name: STEP, step, by, mac, name, %client, bytes, "sent {path}"),
+        Script::Sent { bytes, .. } => info!(name: STEP, step, by, mac, name, %client, bytes, "sent {path}"),
         Script::Measured => debug!(step, by, mac, name, %client, "asked for the length of {path}"),
         Script::None(NoScript::NotForYou(why)) => {
             info!(step, by, mac, name, %client, "no {path} for this machine: {why}");

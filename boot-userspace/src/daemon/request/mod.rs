@@ -7,8 +7,8 @@ mod parameters;
 
 use std::sync::Arc;
 
-use boot_common::Reason;
 use boot_common::tables::Hook;
+use boot_common::{Mac, Reason};
 use tokio::sync::oneshot;
 
 pub use boots::Boots;
@@ -83,6 +83,8 @@ pub enum Ask {
     },
     /// Remove a machine of the registry.
     RemoveMachine(MachineId, oneshot::Sender<()>),
+    /// Have the kernel half leave a machine to the daemon, or none any more. Gets whether that is done: one at a time.
+    Watch(Option<Mac>, oneshot::Sender<bool>),
     /// How packets ended at each hook.
     Packets(oneshot::Sender<Vec<(Hook, Reason, u64)>>),
     /// What has been counted.

@@ -140,7 +140,7 @@ pub(super) async fn follow(
 
 impl History {
     /// The MAC of a machine that somebody follows.
-    fn followed(&self, which: &str) -> Result<Mac, Failed> {
+    pub(super) fn followed(&self, which: &str) -> Result<Mac, Failed> {
         let (mac, known) = self.find(&self.boots.timelines(), which)?;
         let first = || known.as_ref().and_then(|known| known.machine.macs.first().copied());
         mac.or_else(first).ok_or_else(|| super::nothing_of(which))
@@ -195,8 +195,8 @@ fn line(event: &BootEvent) -> Line {
         interface: event.link.as_ref().map(|link| link.name.to_string()),
         by: note.as_ref().map_or_else(|| event.by.name().to_owned(), |note| word(&note.by)),
         step: event.step.kind().name().to_owned(),
-        progress: note.as_ref().map(|note| Progress::shown_by(&note.what)),
-        says: note.map(|note| note.what.to_string()),
+        progress: note.as_ref().and_then(|note| note.what.as_ref()).map(Progress::shown_by),
+        says: note.and_then(|note| note.what).map(|what| what.to_string()),
     }
 }
 

@@ -102,21 +102,26 @@ pub struct ShownGroup {
     pub remedy: String,
     /// How many machines.
     pub count: usize,
+    /// What became of them, behind the word "machines": `got no OFFER`.
+    pub did: String,
     /// When the first of these boots began.
     pub since: u64,
-    /// What all of them share.
-    pub shared: Vec<Shared>,
+    /// What nearly all of them share and few others have, the most telling first.
+    pub shared: Vec<ShownShare>,
     /// The machines, by name or MAC.
     pub machines: Vec<String>,
 }
 
 /// What all machines of a group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shared {
+pub struct ShownShare {
     /// The kind: `relay`, `subnet`, `profile` and so on.
     pub kind: String,
     /// The value.
     pub value: String,
+    /// How many machines of the group have it.
+    #[serde(default)]
+    pub members: usize,
     /// How many machines have it, those of other causes too.
     pub of: usize,
 }
@@ -172,14 +177,23 @@ impl From<Verdict> for ShownVerdict {
 impl From<Group> for ShownGroup {
     fn from(group: Group) -> Self {
         let Group { cause, members, shared, since } = group;
-        let shared = shared.into_iter().map(|(kind, value, of)| Shared { kind: kind.to_owned(), value, of });
+        let shared: Vec<ShownShare> = shared
+            .into_iter()
+            .map(|shared| ShownShare {
+                kind: shared.kind.to_owned(),
+                value: shared.value,
+                members: shared.members,
+                of: shared.of,
+            })
+            .collect();
         Self {
             cause: cause.name().to_owned(),
             says: cause.says().to_owned(),
+            did: cause.did().to_owned(),
             remedy: cause.remedy().to_owned(),
             count: members.len(),
             since,
-            shared: shared.collect(),
+            shared,
             machines: members
                 .into_iter()
                 .map(|member| member.name.unwrap_or_else(|| member.mac.to_string()))

@@ -10,9 +10,10 @@ use axum::response::Response;
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::judged::{Around, Boots};
 use super::{AT_ONCE, Failed, History, Shared, json, work};
 use crate::host::clock;
-use boot_engine::diagnosis::{Boot, Cause, Network, Progress, never_asked};
+use boot_engine::diagnosis::{Boot, Cause, Progress, never_asked};
 use boot_engine::lifecycle::State as Stage;
 use boot_engine::machines::{Known, MachineId};
 
@@ -134,7 +135,7 @@ impl History {
     }
 
     fn tiles(&self) -> (Vec<Tile>, usize, FirstWindow) {
-        let (heard, network) = self.heard();
+        let (heard, around) = (self.heard(), self.around());
         let mut cards: HashMap<MachineId, Vec<Mac>> = HashMap::new();
         let mut strangers = Vec::new();
         for mac in heard {
@@ -155,35 +156,34 @@ impl History {
         let mut tiles = Vec::with_capacity(chosen.len());
         for some in chosen.chunks(AT_ONCE) {
             let macs: Vec<Mac> = some.iter().flat_map(|(_, heard)| heard.iter().copied()).collect();
-            let mut boots: HashMap<Mac, Vec<Boot>> = macs.iter().copied().zip(self.copied(&macs)).collect();
+            let mut boots: HashMap<Mac, Boots> = macs.iter().copied().zip(self.copied(&macs)).collect();
             for (known, heard) in some {
                 let newest = heard
                     .iter()
                     .filter_map(|mac| boots.remove(mac))
-                    .max_by_key(|boots| boots.first().map_or(0, |boot| boot.opened));
-                for boot in newest.iter().flatten() {
+                    .max_by_key(|of| of.boots.first().map_or(0, |boot| boot.opened));
+                for boot in newest.iter().flat_map(|of| &of.boots) {
                     if let Some(is_at_once) = boot.is_answered_at_once() {
                         first_window.of += 1;
                         first_window.at_once += usize::from(is_at_once);
                     }
                 }
-                tiles.push(self.tile(known.as_ref(), heard, &newest.unwrap_or_default(), &network));
+                tiles.push(self.tile(known.as_ref(), heard, &newest.unwrap_or_default(), &around));
             }
         }
         (tiles, all - chosen.len(), first_window)
     }
 
-    fn tile(&self, known: Option<&Known>, heard: &[Mac], boots: &[Boot], network: &Network) -> Tile {
-        let all: Vec<&Boot> = boots.iter().collect();
-        let verdict = match all.split_first() {
-            Some((boot, before)) => self.verdict(network, boot, before),
+    fn tile(&self, known: Option<&Known>, heard: &[Mac], of: &Boots, around: &Around) -> Tile {
+        let last = of.boots.first();
+        let verdict = match last {
+            Some(_) => self.verdict(around, of, 0),
             None => known.map(|known| {
                 let mac = known.machine.macs.first().copied();
-                never_asked(&self.facts(mac, Some(known), None), self.boots.since())
+                never_asked(&self.facts(mac, Some(known), None), self.boots.since(), self.keeps_all())
             }),
         };
         let cause = verdict.map(|verdict| verdict.cause);
-        let last = boots.first();
         let mac =
             last.map(|boot| boot.mac).or_else(|| known.and_then(|known| known.machine.macs.first().copied()));
         let mut macs: Vec<Mac> = known.map(|known| known.machine.macs.clone()).unwrap_or_default();

@@ -49,7 +49,7 @@ impl Agents {
             image: image.map(Box::new),
             ..Described::default()
         };
-        let life = Life { record: 7, state, says: "a test".into(), is_written };
+        let life = Life { record: 7, state, says: "a test".into(), is_written, since: 0, is_overdue: false };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
         machines.put(ADDRESS.parse().unwrap(), NODE1.parse().unwrap());
         machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());

@@ -46,6 +46,11 @@ impl Teller {
         self.link = link_name(link);
     }
 
+    /// Whether somebody records the packets of the machine that has an address.
+    pub(super) fn is_watched(&self, client: Ipv4Addr) -> bool {
+        self.machines.is_watched(client)
+    }
+
     /// Whether nothing was told of this file yet.
     pub(super) fn is_new(&mut self, file: &OpenFile) -> bool {
         if self.inspected.len() >= MOST_INSPECTED {

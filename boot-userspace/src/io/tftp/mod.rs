@@ -437,6 +437,7 @@ impl TftpServer {
     fn publish(&self, key: &TransferKey, slot: u32) {
         if let Some(kernel) = &self.kernel
             && !self.has_own_port(key.client.into())
+            && !self.teller.is_watched(key.client.into())
             && let Err(error) = kernel.put(key, slot)
         {
             debug!(%error, "the kernel did not take a transfer, the daemon answers for it");

@@ -58,6 +58,8 @@ fn boots_with(
             state,
             says: "a reason".into(),
             is_written: image.is_some_and(|(_, is_written)| is_written),
+            since: 0,
+            is_overdue: false,
         };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
     }

@@ -56,6 +56,7 @@ fn every_key_that_may_be_there_once_is_refused_twice() {
         "boot_dir = '/a'",
         "pin_dir = '/a'",
         "fast_path_memory = '1M'",
+        "boots = false",
         "[http]\nlisten = '0.0.0.0:81'",
         "[http]\nadvertise = '10.1.0.2:81'",
         "[http]\nconnections_per_address = 5",

@@ -1,0 +1,158 @@
+//! One boot of one machine: its steps, and where the next boot begins.
+
+use boot_common::Mac;
+use boot_common::class::{Class, Stage};
+use serde::{Deserialize, Serialize};
+
+use super::steps::{By, Given, Uuid, What};
+
+/// How many different steps of one boot are kept; a boot has about a dozen.
+pub const MOST_STEPS: usize = 64;
+/// After so many milliseconds without a step, the next one of firmware is of another boot.
+const SILENCE: u64 = 90_000;
+
+/// A step with its time. Times are in milliseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// When it happened first.
+    pub at: u64,
+    /// When it happened last.
+    pub last: u64,
+    /// How often it happened in a row.
+    pub count: u32,
+    /// Who did it.
+    pub by: By,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+impl Timed {
+    /// The UUID that the machine shows in it.
+    pub(super) fn uuid(&self) -> Option<Uuid> {
+        match self.what {
+            What::ScriptSent { uuid } => uuid,
+            _ => None,
+        }
+    }
+}
+
+/// One boot of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The machine.
+    #[serde(with = "super::mac_text")]
+    pub mac: Mac,
+    /// The interface that it was heard on first.
+    pub link: Option<Box<str>>,
+    /// When it began.
+    pub opened: u64,
+    /// Whether it is over: the machine reported, or began another boot.
+    pub is_over: bool,
+    /// The steps, in their order.
+    pub steps: Vec<Timed>,
+    /// How many steps more there were than are kept.
+    pub more: u32,
+}
+
+/// What a step has come to in its boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is a further one.
+    Further,
+    /// It says of an earlier one how that ended.
+    Ending,
+    /// It is counted only.
+    Counted,
+}
+
+impl Boot {
+    /// When something happened last.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.steps.iter().map(|step| step.last).max().unwrap_or(self.opened)
+    }
+
+    /// The UUID that the machine has shown last.
+    #[must_use]
+    pub fn uuid(&self) -> Option<Uuid> {
+        self.steps.iter().rev().find_map(Timed::uuid)
+    }
+
+    pub(super) fn add(&mut self, at: u64, by: By, what: What) -> Added {
+        // What was asked for and is sent now is one step.
+        if let What::FileSent { file, .. } | What::FileCut { file, .. } = &what
+            && let Some(asked) = self
+                .steps
+                .iter_mut()
+                .rev()
+                .find(|step| matches!(&step.what, What::FileAsked { file: other } if other == file))
+        {
+            *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
+            return Added::Ending;
+        }
+        if let Some(step) = self.steps.last_mut()
+            && what.repeats(&step.what)
+        {
+            step.last = step.last.max(at);
+            step.count = step.count.saturating_add(1);
+            step.what = what;
+            return Added::Counted;
+        }
+        if self.steps.len() >= MOST_STEPS {
+            self.more = self.more.saturating_add(1);
+            return Added::Counted;
+        }
+        self.steps.push(Timed { at, last: at, count: 1, by, what });
+        Added::Further
+    }
+
+    /// Whether this step is the first one of another boot.
+    pub(super) fn is_followed_by(&self, at: u64, what: &What) -> bool {
+        if self.is_over {
+            // A second report, or an operating system that renews its lease, is still of this boot.
+            return begins_one(what) && !is_by_http(what);
+        }
+        let is_silent = at > self.last().saturating_add(SILENCE);
+        let What::Answered { given: Given::Offer | Given::Bootp, class, .. } = what else {
+            return is_silent && begins_one(what);
+        };
+        let Some(class) = Class::from_key(*class) else { return false };
+        if class.stage == Stage::Os {
+            return false;
+        }
+        let first = self.steps.iter().find_map(|step| step.what.class());
+        let has_file = self.steps.iter().any(|step| {
+            step.what.sent().is_some()
+                || matches!(step.what, What::ScriptSent { .. } | What::FileAsked { .. })
+        });
+        // The firmware is at its beginning again: the machine was reset.
+        is_silent || has_file && first == Some(class)
+    }
+}
+
+/// Whether a step can be the first of a boot: what an operating system does is none.
+pub(super) fn begins_one(what: &What) -> bool {
+    match what {
+        What::Answered { .. } | What::TookElsewhere { .. } => {
+            what.class().is_some_and(|class| class.stage != Stage::Os)
+        }
+        What::DocumentSent { .. }
+        | What::NoDocument { .. }
+        | What::PhoneHome { .. }
+        | What::OtherFile { .. } => false,
+        _ => true,
+    }
+}
+
+/// A running operating system may ask for files, too.
+pub(super) fn is_by_http(what: &What) -> bool {
+    matches!(
+        what,
+        What::FileAsked { .. }
+            | What::FileSent { .. }
+            | What::FileMissing { .. }
+            | What::FileCut { .. }
+            | What::NoTls { .. }
+    )
+}

@@ -1,0 +1,173 @@
+//! What a switch says to whoever is at the other end of a cable: spanning tree and LLDP, read from frames that anybody may
+//! have sent.
+
+use boot_common::Mac;
+
+use super::shown;
+
+/// What a switch sends to whoever is at the other end of a cable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwitchFrame {
+    /// A BPDU of a spanning tree (IEEE 802.1D clause 9.3).
+    Tree {
+        /// The port that sent it.
+        station: Mac,
+        /// 0: 802.1D; 2: RSTP; 3: MSTP.
+        version: u8,
+        /// How many seconds a port that is no edge port stays in each of its two states before it forwards.
+        forward_delay: u16,
+        /// Whether the port says that it forwards; 802.1D does not say it.
+        forwards: Option<bool>,
+    },
+    /// An announcement of itself (LLDP, IEEE 802.1AB).
+    Lldp {
+        /// The port that sent it.
+        station: Mac,
+        /// The switch's name, fit for a log; may be empty.
+        switch: Box<str>,
+        /// The port's name, fit for a log; may be empty.
+        port: Box<str>,
+    },
+}
+
+/// The EtherType of LLDP.
+pub const LLDP: u16 = 0x88cc;
+/// Where spanning trees are told of: 802.1D, and Cisco's one for each VLAN.
+pub const TREES: [Mac; 2] = [Mac([0x01, 0x80, 0xc2, 0, 0, 0]), Mac([0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd])];
+/// Where LLDP is sent.
+pub const NEIGHBOURS: Mac = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+
+/// So many characters of a name are read.
+const LONGEST_NAME: usize = 100;
+/// A longer delay than 802.1D allows (30 s) is none.
+const LONGEST_DELAY: u16 = 30;
+
+impl SwitchFrame {
+    /// The port that sent it.
+    #[must_use]
+    pub fn station(&self) -> Mac {
+        match self {
+            Self::Tree { station, .. } | Self::Lldp { station, .. } => *station,
+        }
+    }
+
+    /// Reads a frame; none if it is no such frame, or a damaged one.
+    #[must_use]
+    pub fn parse(frame: &[u8]) -> Option<Self> {
+        let to = Mac(frame.get(..6)?.try_into().ok()?);
+        let station = Mac(frame.get(6..12)?.try_into().ok()?);
+        let ether_type = u16::from_be_bytes(frame.get(12..14)?.try_into().ok()?);
+        let body = frame.get(14..)?;
+        match (ether_type, body) {
+            (LLDP, _) => lldp(station, body),
+            // LLC of 802.1D, SNAP of Cisco.
+            (_, [0x42, 0x42, 3, bpdu @ ..]) if to == TREES[0] => tree(station, bpdu),
+            (_, [0xaa, 0xaa, 3, 0, 0, 0x0c, 1, 0x0b, bpdu @ ..]) if to == TREES[1] => tree(station, bpdu),
+            _ => None,
+        }
+    }
+}
+
+/// A configuration BPDU, or RSTP's: protocol, version, type, flags; the forward delay is 33 bytes in, in 1/256 s.
+fn tree(station: Mac, bpdu: &[u8]) -> Option<SwitchFrame> {
+    let [0, 0, version, kind, flags, ..] = *bpdu else { return None };
+    if !matches!(kind, 0 | 2) {
+        return None;
+    }
+    let delay = bpdu.get(33..35)?;
+    let forward_delay = u16::from(*delay.first()?);
+    if forward_delay > LONGEST_DELAY {
+        return None;
+    }
+    let forwards = (kind == 2).then_some(flags & 0x20 != 0);
+    Some(SwitchFrame::Tree { station, version, forward_delay, forwards })
+}
+
+fn lldp(station: Mac, mut rest: &[u8]) -> Option<SwitchFrame> {
+    let (mut switch, mut port, mut described) = (String::new(), String::new(), String::new());
+    while let [first, second, tail @ ..] = rest {
+        let (kind, length) = (first >> 1, usize::from(first & 1) << 8 | usize::from(*second));
+        let (value, next) = tail.split_at_checked(length)?;
+        match (kind, value) {
+            (0, _) => break,
+            // Of the ways to name a port: an alias, an interface's name, a local one.
+            (2, [1 | 5 | 7, name @ ..]) => port = text(name),
+            (4, name) => described = text(name),
+            (5, name) => switch = text(name),
+            _ => {}
+        }
+        rest = next;
+    }
+    let port = if port.is_empty() { described } else { port };
+    Some(SwitchFrame::Lldp { station, switch: switch.into(), port: port.into() })
+}
+
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    shown(&text.trim_end_matches('\0').chars().take(LONGEST_NAME).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PORT: [u8; 6] = [0, 0x1c, 0x73, 0, 0, 9];
+
+    fn bpdu(to: Mac, llc: &[u8], version: u8, kind: u8, flags: u8) -> Vec<u8> {
+        let mut frame = [&to.0[..], &PORT, &[0, 39], llc, &[0, 0, version, kind, flags]].concat();
+        frame.extend([0; 8 + 4 + 8 + 2]); // Root, cost, bridge, port.
+        frame.extend([0, 0, 20, 0, 2, 0, 15, 0]); // Age, most age, hello, forward delay.
+        frame
+    }
+
+    fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
+        [&[kind << 1, u8::try_from(value.len()).unwrap()], value].concat()
+    }
+
+    #[test]
+    fn spanning_trees_are_read() {
+        let station = Mac(PORT);
+        let stp = bpdu(TREES[0], &[0x42, 0x42, 3], 0, 0, 0);
+        let expected = SwitchFrame::Tree { station, version: 0, forward_delay: 15, forwards: None };
+        assert_eq!(SwitchFrame::parse(&stp), Some(expected));
+        let rstp = bpdu(TREES[0], &[0x42, 0x42, 3], 2, 2, 0x3c);
+        let expected = SwitchFrame::Tree { station, version: 2, forward_delay: 15, forwards: Some(true) };
+        assert_eq!(SwitchFrame::parse(&rstp), Some(expected));
+        let pvst = bpdu(TREES[1], &[0xaa, 0xaa, 3, 0, 0, 0x0c, 1, 0x0b], 2, 2, 0);
+        let expected = SwitchFrame::Tree { station, version: 2, forward_delay: 15, forwards: Some(false) };
+        assert_eq!(SwitchFrame::parse(&pvst), Some(expected));
+        assert_eq!(SwitchFrame::parse(&stp[..40]), None, "cut off");
+        assert_eq!(SwitchFrame::parse(&bpdu(TREES[0], &[0x42, 0x42, 3], 0, 0x80, 0)), None, "a change");
+    }
+
+    #[test]
+    fn lldp_is_read() {
+        let frame = |port: &[u8], described: &[u8]| {
+            let head = [&NEIGHBOURS.0[..], &PORT, &LLDP.to_be_bytes()].concat();
+            let chassis = tlv(1, &[4, 0, 0x1c, 0x73, 0, 0, 1]);
+            [head, chassis, tlv(2, port), tlv(3, &[0, 120]), tlv(4, described), tlv(5, b"leaf7"), tlv(0, &[])]
+                .concat()
+        };
+        let found = |port: &str| {
+            let (station, switch) = (Mac(PORT), "leaf7".into());
+            Some(SwitchFrame::Lldp { station, switch, port: port.into() })
+        };
+        assert_eq!(SwitchFrame::parse(&frame(b"\x05Ethernet9", b"node7")), found("Ethernet9"));
+        assert_eq!(
+            SwitchFrame::parse(&frame(b"\x03\x00\x1c\x73\x00\x00\x09", b"to node7")),
+            found("to node7")
+        );
+        assert_eq!(SwitchFrame::parse(&frame(b"\x05a\nb", b"")), found("a\\nb"), "one line");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_frame_contains_reading_it_ends(frame in prop::collection::vec(any::<u8>(), 0..300)) {
+            drop(SwitchFrame::parse(&frame));
+            let head = [&NEIGHBOURS.0[..], &PORT, &LLDP.to_be_bytes(), &frame].concat();
+            drop(SwitchFrame::parse(&head));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A machine whose packets somebody records: as long as the request is open, the kernel half passes them on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path as Name, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use boot_common::Mac;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval};
+use tokio_util::io::ReaderStream;
+
+use super::{Failed, Shared};
+use crate::daemon::request::Ask;
+
+/// How often a client gets an empty line.
+const ALIVE: Duration = Duration::from_secs(1);
+/// After so long it is over, whoever still waits for a boot.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// The machine.
+    pub mac: String,
+    /// The interfaces that are served.
+    pub interfaces: Vec<String>,
+}
+
+/// Leaves the machine to the kernel half again.
+struct Watch(mpsc::Sender<Ask>);
+
+impl Watch {
+    async fn begin(asks: mpsc::Sender<Ask>, mac: Mac) -> Result<Self, Failed> {
+        let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        asks.send(Ask::Watch(Some(mac), reply)).await.map_err(|_| stopping())?;
+        if answer.await.map_err(|_| stopping())? {
+            Ok(Self(asks))
+        } else {
+            let message = "another machine is being recorded: wait until that has ended";
+            Err(Failed(StatusCode::CONFLICT, message.to_owned()))
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let asks = self.0.clone();
+        // The daemon's queue may be full for a moment.
+        tokio::spawn(async move {
+            let (reply, _) = oneshot::channel();
+            asks.send(Ask::Watch(None, reply)).await.ok();
+        });
+    }
+}
+
+pub(super) async fn capture(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
+    let mac = match which.parse::<Mac>() {
+        // It need not have asked yet.
+        Ok(mac) => mac,
+        Err(_) => super::work(Arc::clone(&history), move |history| history.followed(&which)).await?,
+    };
+    let config = Arc::clone(history.scripts.get().planner().config());
+    let watch = Watch::begin(history.asks.clone(), mac).await?;
+    let interfaces = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
+    let watched = Watched { mac: mac.to_string(), interfaces };
+    let (to, from) = tokio::io::duplex(4096);
+    history.worker.spawn(keep(to, watched, watch));
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(ReaderStream::new(from))).into_response())
+}
+
+async fn keep(mut to: DuplexStream, watched: Watched, watch: Watch) {
+    let until = Instant::now() + LONGEST;
+    let Ok(mut line) = serde_json::to_vec(&watched) else { return };
+    line.push(b'\n');
+    let mut alive = interval(ALIVE);
+    while to.write_all(&line).await.is_ok() && Instant::now() < until {
+        line = b"\n".to_vec();
+        alive.tick().await;
+    }
+    drop(watch);
+}
