@@ -75,7 +75,8 @@ pub fn dnsmasq_plain_dhcp(namespace: &Namespace, dir: &Path, pool: &str) -> Resu
     dnsmasq(namespace, dir, &format!("interface=eth0\ndhcp-range={pool},10m\ndhcp-authoritative\n"))
 }
 
-fn dnsmasq(namespace: &Namespace, dir: &Path, config: &str) -> Result<Process> {
+/// dnsmasq with these lines of configuration, which give addresses.
+pub fn dnsmasq(namespace: &Namespace, dir: &Path, config: &str) -> Result<Process> {
     let name = namespace.name();
     let (file, leases) = (dir.join(format!("{name}.dnsmasq.conf")), dir.join(format!("{name}.leases")));
     // A process that changes its user would not die with this one, hence root.

@@ -1,0 +1,284 @@
+//! Causes 17 to 24: from the script on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use boot_tests::daemon::binary;
+use boot_tests::packet::Client;
+use boot_tests::place::{ALICE, BOB, SOON, UNKNOWN, known};
+use boot_tests::rack::SERVER_ADDRESS;
+use boot_tests::settings::{Known, Settings};
+use boot_tests::wait::{eventually, eventually_some};
+
+use super::scene::*;
+
+/// A system may take two minutes to start.
+const SYSTEM: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_script_without_a_kernel_a_missing_one_and_one_that_is_cut_off() -> Result<()> {
+    scene(&known(), |scene| {
+        let alice = scene.machine(ALICE)?;
+        alice.load_script()?;
+        alice.must_be("kernel-not-asked")?;
+        ensure!(alice.http("/files/guest/vmlinuz").is_err(), "there is no such file");
+        let evidence = alice.must_be("kernel-missing")?;
+        ensure!(evidence.contains("guest/vmlinuz"), "{evidence}");
+        // The machine takes a little of its initrd, and leaves.
+        scene.put("guest/vmlinuz", 100_000)?;
+        scene.put("guest/initrd.img", 64 << 20)?;
+        alice.http("/files/guest/vmlinuz")?;
+        let url = format!("http://{SERVER_ADDRESS}:8080/files/guest/initrd.img");
+        let cut = format!("curl -sS {url} 2>/dev/null | head -c 1000000 >/dev/null");
+        alice.station.output("sh", &["-c", &cut])?;
+        let evidence = alice.must_be("file-cut-off")?;
+        ensure!(evidence.contains("closed the connection"), "{evidence}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dead_upstream_is_a_kernel_that_is_not_there() -> Result<()> {
+    let image = |config: String| {
+        config.replace("kernel = \"guest/vmlinuz\"", "kernel = \"image:http://10.77.0.250/vmlinuz\"")
+    };
+    scene_with(&known(), image, |scene| {
+        let alice = scene.machine(ALICE)?;
+        alice.load_script()?;
+        ensure!(alice.http_with("/images/vmlinuz", &["--max-time", "60"]).is_err(), "nobody has it");
+        let evidence = alice.must_be("kernel-missing")?;
+        ensure!(evidence.contains("vmlinuz"), "{evidence}");
+        Ok(())
+    })
+}
+
+/// The longest of all waits: one machine's system is silent, while another one boots over and over.
+#[test]
+fn a_silent_system_and_a_loop_of_boots() -> Result<()> {
+    scene(&known(), |scene| {
+        let alice = scene.machine(ALICE)?;
+        alice.load_kernel()?;
+        let bob = scene.machine(BOB)?;
+        for _ in 0..4 {
+            bob.boot()?;
+        }
+        let evidence = bob.must_be("boot-loop")?;
+        ensure!(evidence.contains("4 boots"), "{evidence}");
+        let evidence = scene.must_be(ALICE.mac, "system-silent", SYSTEM)?;
+        ensure!(evidence.contains("fetched guest/initrd.img by HTTP"), "{evidence}");
+        Ok(())
+    })
+}
+
+#[test]
+fn two_machines_with_one_mac_are_found_by_their_uuids() -> Result<()> {
+    scene(&known(), |scene| {
+        let alice = scene.machine(ALICE)?;
+        alice.load_script()?;
+        let uuids = ["4c4c4544-0042-3510-8052-b4c04f4e3132", "4c4c4544-0042-3510-8052-b4c04f4e3133"];
+        for uuid in uuids {
+            alice.http(&format!("/ipxe/boot.ipxe?mac={}&uuid={uuid}", ALICE.mac))?;
+        }
+        let evidence = alice.must_be("duplicate-identity")?;
+        ensure!(uuids.iter().all(|uuid| evidence.contains(uuid)), "{evidence}");
+        Ok(())
+    })
+}
+
+#[test]
+fn two_machines_with_one_uuid_that_boot_at_the_same_time_are_two() -> Result<()> {
+    scene(&known(), |scene| {
+        let uuid = "4c4c4544-0042-3510-8052-b4c04f4e3132";
+        let (alice, bob) = (scene.machine(ALICE)?, scene.machine(BOB)?);
+        for machine in [&alice, &bob] {
+            machine.load_script()?;
+            machine.http(&format!("/ipxe/boot.ipxe?mac={}&uuid={uuid}", machine.known.mac))?;
+        }
+        alice.script()?;
+        let evidence = alice.must_be("duplicate-identity")?;
+        ensure!(evidence.contains(BOB.mac) && evidence.contains(uuid), "{evidence}");
+        Ok(())
+    })
+}
+
+/// A kernel that really takes its time.
+#[test]
+fn a_slow_part_of_a_boot_is_named_beside_the_earlier_ones() -> Result<()> {
+    scene(&known(), |scene| {
+        let alice = scene.machine(ALICE)?;
+        (0..2).try_for_each(|_| alice.boot())?;
+        alice.must_be("boots")?;
+        alice.load_script()?;
+        scene.put("guest/vmlinuz", 2_500_000)?;
+        // A network that lets 80 kB a second through.
+        scene.drop_on_the_way(&["tcp sport 8080 limit rate over 80 kbytes/second".to_owned()])?;
+        alice.http("/files/guest/vmlinuz")?;
+        scene.drop_on_the_way(&[])?;
+        alice.http("/files/guest/initrd.img")?;
+        alice.lease(Client::Udhcpc)?;
+        let evidence = alice.must_be("slow")?;
+        ensure!(evidence.contains("the kernel and its initrds took"), "{evidence}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck() -> Result<()> {
+    let registry = |config: String| {
+        config.replace("[default]\n", "[default]\nunknown = \"discover\"\n")
+            + "\n[lifecycle]\nwipe = false\nlimits = { allocated = \"1s\" }\n"
+    };
+    scene_with(&known(), registry, |scene| {
+        let machine = scene.machine(Known { name: "", mac: UNKNOWN, address: None })?;
+        machine.load_script()?;
+        let evidence = machine.must_be("not-accepted")?;
+        ensure!(
+            evidence.contains("discovered") && evidence.contains("fetched its boot script"),
+            "{evidence}"
+        );
+        scene.xpxe(&["machines", "accept", UNKNOWN])?;
+        machine.script()?;
+        let evidence = machine.must_be("not-allocated")?;
+        ensure!(evidence.contains("ready since then"), "{evidence}");
+        let explained = scene.xpxe(&["explain", UNKNOWN])?;
+        ensure!(explained.contains("state") && explained.contains("ready since"), "{explained}");
+        scene.xpxe(&["machines", "allocate", UNKNOWN])?;
+        machine.script()?;
+        let evidence = machine.must_be("stuck-in-state")?;
+        ensure!(
+            evidence.contains("allocated") && evidence.contains("until it fetches its kernel"),
+            "{evidence}"
+        );
+        scene.xpxe(&["machines", "ignore", UNKNOWN])?;
+        machine.must_be("ignored").map(drop)
+    })
+}
+
+#[test]
+fn a_boot_that_goes_well_boots_and_is_there_after_a_restart() -> Result<()> {
+    for (fast_path, by) in [("off", "daemon"), ("tc", "tc"), ("xdp", "xdp")] {
+        let Some(place) = boot_tests::place::Place::build(&Settings { fast_path, ..known() })? else {
+            return Ok(());
+        };
+        place.rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
+        let mut scene = Scene { place: &place, xpxe: place.serve()? };
+        let all = |scene: &Scene<'_>| -> Result<String> {
+            ensure!(scene.xpxe(&["boots", "list"])?.contains(ALICE.name), "alice is not in the list");
+            scene.xpxe(&["boots", "show", ALICE.name])
+        };
+        let before = {
+            let alice = scene.machine(ALICE)?;
+            alice.load_kernel()?;
+            ensure!(scene.why(ALICE.mac)?["verdict"]["cause"] != "boots", "its system has said nothing yet");
+            alice.lease(Client::Udhcpc)?;
+            alice.must_be("boots")?;
+            all(&scene)?
+        };
+        for step in [
+            "offered the firmware (efi-x64) 10.77.0.10",
+            "fetched snponly.efi by TFTP, 100000 bytes",
+            "offered iPXE",
+            "fetched its boot script",
+            "fetched guest/vmlinuz by HTTP, 200000 bytes",
+            "gave the operating system 10.77.0.10",
+            "=> boots",
+        ] {
+            ensure!(before.contains(step), "{fast_path}: {step} is not in\n{before}");
+        }
+        // iPXE's offer is the answering hook's own.
+        ensure!(
+            before.lines().any(|line| line.contains(by) && line.contains("offered iPXE")),
+            "{by}:\n{before}"
+        );
+        // Once it was silent for 10 s, it is stored, whatever happens then.
+        let file = place.rack.dir().join("state/boots.jsonl");
+        eventually_some(SOON, "the stored boot", || {
+            std::fs::read_to_string(&file).ok().filter(|text| text.contains(ALICE.mac))
+        })?;
+        scene.xpxe.kill9()?;
+        scene.xpxe.restart()?;
+        ensure!(all(&scene)? == before, "before\n{before}\nafter\n{}", all(&scene)?);
+        scene.must_be(ALICE.mac, "boots", VERDICT)?;
+        scene.xpxe.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn events_are_followed_as_they_come() -> Result<()> {
+    scene(&known(), |scene| {
+        let file = scene.place.rack.dir().join("xpxe.toml").display().to_string();
+        let mut follow = scene.place.rack.server.command(&binary()?.display().to_string());
+        follow.args(["events", "--follow", "--json", "--machine", ALICE.name, "--config", &file]);
+        let follow = scene.place.rack.server.spawn(follow)?;
+        let alice = scene.machine(ALICE)?;
+        // Who follows has to be there before what it is to see.
+        eventually(SOON, "an event of alice", || {
+            let asked = alice.mac().and_then(|mac| alice.ask(&Client::Edk2Pxe.discover(mac)));
+            asked.is_ok() && follow.lines().iter().any(|line| line.text.contains("10.77.0.10"))
+        })?;
+        let other = scene.machine(Known { name: "", mac: UNKNOWN, address: None })?;
+        other.ask(&Client::Edk2Pxe.discover(other.mac()?))?;
+        alice.lease(Client::Edk2Pxe)?;
+        follow.wait_for_line("\"step\":\"ack\"", SOON)?;
+        let lines = follow.lines();
+        ensure!(lines.iter().all(|line| !line.text.contains(UNKNOWN)), "{lines:?}");
+        let offer = lines.iter().find(|line| line.text.contains("\"step\":\"offer\""));
+        let first: serde_json::Value = serde_json::from_str(&offer.context("an offer")?.text)?;
+        ensure!(first["mac"] == ALICE.mac && first["name"] == ALICE.name && first["by"] == "xdp", "{first}");
+        Ok(())
+    })
+}
+
+/// With XDP, whose answers no socket hears.
+#[test]
+fn the_next_boot_of_a_machine_is_recorded_with_its_steps_as_comments() -> Result<()> {
+    scene(&known(), |scene| {
+        let alice = scene.machine(ALICE)?;
+        // The kernel half answers it.
+        alice.ask(&Client::Edk2Pxe.discover(alice.mac()?))?;
+        let dir = scene.place.rack.dir();
+        let (config, file) = (dir.join("xpxe.toml").display().to_string(), dir.join("alice.pcapng"));
+        let file = file.display().to_string();
+        let mut capture = scene.place.rack.server.command(&binary()?.display().to_string());
+        capture.args(["capture", ALICE.name, "--write", &file, "--config", &config]);
+        let capture = scene.place.rack.server.spawn(capture)?;
+        capture.wait_for_line("recording 02:77:00:00:00:10 on eth0", SOON)?;
+        let second = scene.xpxe(&["capture", BOB.name, "--write", "/nowhere"]);
+        ensure!(format!("{second:?}").contains("another machine is being recorded"), "{second:?}");
+        alice.boot()?;
+        capture.wait_for_line("alice (02:77:00:00:00:10): boots", SOON)?;
+        ensure!(capture.wait(SOON)?.success());
+        // What tcpdump makes of it: each DHCP message, TFTP, HTTP.
+        let read = scene.place.rack.server.output("tcpdump", &["-nn", "-v", "-r", &file])?;
+        for part in [
+            "DHCP-Message (53), length 1: Offer",
+            "DHCP-Message (53), length 1: ACK",
+            "snponly.efi",
+            "GET /ipxe/boot.ipxe",
+        ] {
+            ensure!(read.contains(part), "{part} is not in\n{read}");
+        }
+        let bytes = std::fs::read(&file)?;
+        let text = String::from_utf8_lossy(&bytes);
+        for step in [
+            "offered the firmware (efi-x64) 10.77.0.10",
+            "fetched snponly.efi by TFTP",
+            "fetched its boot script",
+        ] {
+            ensure!(text.contains(step), "{step} is no comment");
+        }
+        // It is the kernel half's again.
+        let by_xdp = || -> Result<u64> {
+            let url = format!("http://{SERVER_ADDRESS}:8080/metrics");
+            let page = alice.station.output("curl", &["-sS", &url])?;
+            let line = "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} ";
+            Ok(page.lines().find_map(|other| other.strip_prefix(line)?.parse().ok()).unwrap_or(0))
+        };
+        let before = by_xdp()?;
+        eventually(SOON, "an offer of XDP", || {
+            let asked = alice.mac().and_then(|mac| alice.ask(&Client::Edk2Pxe.discover(mac)));
+            asked.is_ok() && by_xdp().is_ok_and(|offers| offers > before)
+        })
+    })
+}
