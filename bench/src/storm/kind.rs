@@ -12,8 +12,12 @@ use crate::peers;
 pub(crate) enum Kind {
     /// xpxe with what the interface can do
     Xpxe,
+    /// xpxe that keeps no boots
+    XpxeBare,
     /// xpxe without a fast path
     XpxeOff,
+    /// xpxe without a fast path that keeps no boots
+    XpxeOffBare,
     /// dnsmasq
     Dnsmasq,
     /// Kea, one thread
@@ -30,7 +34,9 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Xpxe => "xpxe",
+            Self::XpxeBare => "xpxe, boots off",
             Self::XpxeOff => "xpxe, fast_path off",
+            Self::XpxeOffBare => "xpxe, both off",
             Self::Dnsmasq => "dnsmasq",
             Self::Kea => "Kea",
             Self::KeaMt => "Kea, multi-threading",
@@ -40,12 +46,12 @@ impl Kind {
     }
 
     pub(crate) const fn is_xpxe(self) -> bool {
-        matches!(self, Self::Xpxe | Self::XpxeOff)
+        matches!(self, Self::Xpxe | Self::XpxeBare | Self::XpxeOff | Self::XpxeOffBare)
     }
 
     fn program(self) -> Result<PathBuf> {
         Ok(match self {
-            Self::Xpxe | Self::XpxeOff => boot_tests::daemon::binary()?,
+            Self::Xpxe | Self::XpxeBare | Self::XpxeOff | Self::XpxeOffBare => boot_tests::daemon::binary()?,
             Self::Dnsmasq => PathBuf::from("dnsmasq"),
             Self::Kea | Self::KeaMt => peers::unpacked("kea-dhcp4"),
             Self::Dhcpd => peers::unpacked("dhcpd"),
@@ -86,7 +92,7 @@ impl Kind {
 
     const fn package(self) -> &'static str {
         match self {
-            Self::Xpxe | Self::XpxeOff => "it with `cargo xtask build`",
+            Self::Xpxe | Self::XpxeBare | Self::XpxeOff | Self::XpxeOffBare => "it with `cargo xtask build`",
             Self::Dnsmasq => "the package dnsmasq-base",
             Self::Kea | Self::KeaMt | Self::Dhcpd | Self::Freeradius => "it with `cargo xtask setup`",
         }

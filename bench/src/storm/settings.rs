@@ -47,8 +47,10 @@ pub(crate) fn command(
 ) -> Result<Command> {
     let dir = &place.dir;
     match kind {
-        Kind::Xpxe => xpxe(server, place, machines, clients, "xdp"),
-        Kind::XpxeOff => xpxe(server, place, machines, clients, "off"),
+        Kind::Xpxe => xpxe(server, place, machines, clients, ("xdp", true)),
+        Kind::XpxeBare => xpxe(server, place, machines, clients, ("xdp", false)),
+        Kind::XpxeOff => xpxe(server, place, machines, clients, ("off", true)),
+        Kind::XpxeOffBare => xpxe(server, place, machines, clients, ("off", false)),
         Kind::Dnsmasq => dnsmasq(server, dir, machines, clients),
         Kind::Kea => kea(server, dir, machines, clients, false),
         Kind::KeaMt => kea(server, dir, machines, clients, true),
@@ -69,7 +71,7 @@ fn xpxe(
     place: &Place,
     machines: u32,
     clients: Clients,
-    fast_path: &str,
+    (fast_path, boots): (&str, bool),
 ) -> Result<Command> {
     let dir = &place.dir;
     let boot_dir = dir.join("boot");
@@ -86,6 +88,7 @@ fn xpxe(
         "state_dir = {state:?}\n\
          boot_dir = {boot_dir:?}\n\
          pin_dir = {pins:?}\n\
+         boots = {boots}\n\
          [ipxe]\n\
          x64 = {loader:?}\n\
          [[interface]]\n\
