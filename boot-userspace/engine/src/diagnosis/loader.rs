@@ -87,7 +87,9 @@ fn looped(case: &Case<'_>) -> Option<Verdict> {
     let same: Vec<&Timed> = loaders.iter().copied().filter(|step| step.what.sent() == Some(file)).collect();
     let times: u32 = same.iter().map(|step| step.count).sum();
     let ipxe = case.steps(|what| what.is_answer_to(Stage::Ipxe));
-    if times < LOADERS || ipxe.is_empty() {
+    // iPXE that runs once behind it is what the loader is for.
+    let fetched = same.iter().map(|step| step.last).max()?;
+    if times < LOADERS || !ipxe.iter().any(|step| step.at < fetched) {
         return None;
     }
     let because = format!("it fetched {file} {times} times within one boot, and iPXE ran between them");

@@ -237,6 +237,10 @@ fn an_ipxe_that_is_given_itself_loops() {
     let steps =
         [vec![rom(Given::Offer), rom(Given::Ack), tftp("ipxe.efi")], round.to_vec(), round.to_vec()].concat();
     assert_eq!(cause(steps), (Cause::LoaderLoop, Sure::Certain));
+    // Firmware that fetches it three times, and iPXE once behind that, is none.
+    let once =
+        [vec![rom(Given::Offer), rom(Given::Ack)], vec![tftp("ipxe.efi"); 3], vec![ipxe(Given::Offer); 3]];
+    assert_eq!(cause(once.concat()).0, Cause::SecondDhcp);
 }
 
 #[test]

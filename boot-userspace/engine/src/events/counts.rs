@@ -5,11 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::Kind;
 
 /// Counts events by their kind, and those that were lost. Shared by all threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counts {
     by_kind: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     missed: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            by_kind: std::array::from_fn(|_| AtomicU64::new(0)),
+            lost: AtomicU64::default(),
+            missed: AtomicU64::default(),
+        }
+    }
 }
 
 impl Counts {

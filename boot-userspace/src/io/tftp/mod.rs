@@ -435,9 +435,8 @@ impl TftpServer {
 
     /// A transfer that the kernel half does not know is the daemon's, and no worse for it than slower.
     fn publish(&self, key: &TransferKey, slot: u32) {
-        if let Some(kernel) = &self.kernel
+        if let Some(kernel) = self.kernel.as_ref().filter(|_| !self.teller.is_watched(key.client.into()))
             && !self.has_own_port(key.client.into())
-            && !self.teller.is_watched(key.client.into())
             && let Err(error) = kernel.put(key, slot)
         {
             debug!(%error, "the kernel did not take a transfer, the daemon answers for it");
