@@ -11,7 +11,7 @@ use boot_tests::place::{ALICE, BOB, CARD, SOON, UNKNOWN, known};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::reference::{dnsmasq, dnsmasq_plain_dhcp};
 use boot_tests::settings::{Known, Settings};
-use boot_tests::wait::eventually_some;
+use boot_tests::wait::{eventually, eventually_some};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
 
 use super::scene::*;
@@ -138,6 +138,12 @@ fn a_refusal_by_a_stranger_is_its_doing() -> Result<()> {
         let strangers = Wire::open(&other, "eth0")?;
         let alice = scene.machine(ALICE)?;
         alice.ask(&Client::Edk2Pxe.discover(alice.mac()?))?;
+        // What the kernel half answers is told a moment later, and no machine requests before it has an offer.
+        eventually(SOON, "the offer among its steps", || {
+            scene
+                .xpxe(&["boots", "show", ALICE.mac])
+                .is_ok_and(|steps| steps.contains("offered the firmware"))
+        })?;
         let none = Ipv4Addr::UNSPECIFIED;
         let mut nak = Message::new_with_id(7, none, none, none, none, &mac(ALICE.mac)?);
         nak.set_opcode(Opcode::BootReply).set_flags(Flags::default().set_broadcast());
