@@ -106,7 +106,7 @@ enum Verb {
     /// script, kernel and initrds, and says in plain words where each kind of machine would stop. It requests no address.
     ///
     /// The exit status is 1 if a kind for which there is a boot file does not boot, or none boots.
-    Preflight(preflight::Preflight),
+    Preflight(Box<preflight::Preflight>),
 }
 
 /// `--config FILE`

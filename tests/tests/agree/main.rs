@@ -415,7 +415,14 @@ fn engine(interfaces: Interfaces) -> Result<Engine> {
 
 /// Has the registry ignore a machine.
 fn ignore(engine: &mut Engine, machine: Machine) -> Result<()> {
-    let life = Life { record: 1, state: State::Ignored, says: "a test".into(), is_written: false };
+    let life = Life {
+        record: 1,
+        state: State::Ignored,
+        says: "a test".into(),
+        is_written: false,
+        since: 0,
+        is_overdue: false,
+    };
     let ignored = config::Machine { macs: vec![machine.mac], ..config::Machine::default() };
     engine.put_machine(None, ignored.into(), life, fixture::now())?;
     Ok(())

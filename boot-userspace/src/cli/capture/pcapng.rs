@@ -135,7 +135,7 @@ mod tests {
         while !rest.is_empty() {
             let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
             let length = word(4) as usize;
-            assert!(length % 4 == 0 && word(length - 4) as usize == length, "{length}");
+            assert!(length.is_multiple_of(4) && word(length - 4) as usize == length, "{length}");
             kinds.push(word(0));
             if word(0) == PACKET {
                 assert_eq!(word(20), 61, "its length");
