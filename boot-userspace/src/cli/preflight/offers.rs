@@ -184,13 +184,14 @@ fn read(frame: &[u8], kinds: &[(u32, Kind)], started: Instant) -> Option<Offer> 
     if message.first() != Some(&2) || message.get(236..240) != Some(&[99, 130, 83, 99]) {
         return None;
     }
-    let mut options = options(message.get(240..)?);
+    let mut options = Vec::new();
+    add_options(message.get(240..)?, &mut options);
     // Overload (RFC 2132 section 9.3): the fields are options.
     let overload = options.iter().find(|(code, _)| *code == 52).and_then(|(_, value)| value.first().copied());
     let (in_file, in_name) = (matches!(overload, Some(1 | 3)), matches!(overload, Some(2 | 3)));
     for (is_used, range) in [(in_file, 108..236), (in_name, 44..108)] {
         if is_used {
-            options.extend(self::options(message.get(range)?));
+            add_options(message.get(range)?, &mut options);
         }
     }
     let value = |code: u8| options.iter().find(|(own, _)| *own == code).map(|(_, value)| value.as_slice());
@@ -220,8 +221,7 @@ fn read(frame: &[u8], kinds: &[(u32, Kind)], started: Instant) -> Option<Offer> 
 }
 
 /// The options in a field; pieces of the same option are put together (RFC 3396).
-fn options(mut field: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut options: Vec<(u8, Vec<u8>)> = Vec::new();
+fn add_options(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) {
     while let [code, rest @ ..] = field {
         field = match (*code, rest) {
             (0, rest) => rest,
@@ -236,7 +236,6 @@ fn options(mut field: &[u8]) -> Vec<(u8, Vec<u8>)> {
             }
         };
     }
-    options
 }
 
 /// Asks as every kind of machine, and gives all offers. All ask once more at half time, as firmware does: of several messages from
@@ -319,7 +318,7 @@ mod tests {
         message[0] = 2;
         message[16..20].copy_from_slice(&[10, 0, 0, 9]);
         message[44..44 + 8].copy_from_slice(b"\x42\x05\x68\x6f\x73\x74\x31\xff");
-        message[108..108 + 10].copy_from_slice(b"\x43\x07boot.ef");
+        message[108..108 + 9].copy_from_slice(b"\x43\x07boot.ef");
         message[117] = 255;
         message.extend([53, 1, 2, 52, 1, 3, 54, 4, 10, 0, 0, 1, 67, 1, b'x', 255]);
         let mut frame = frame(&asker, &message);
@@ -342,7 +341,8 @@ mod tests {
         for kind in Kind::ALL {
             let frame = frame(&asker, &discover(kind, &asker, 1));
             assert_eq!(sum(&frame[14..34]), 0xffff, "{kind:?}");
-            let options = options(&frame[14 + 28 + 240..]);
+            let mut options = Vec::new();
+            add_options(&frame[14 + 28 + 240..], &mut options);
             let arch = options.iter().find(|(code, _)| *code == 93).unwrap();
             assert_eq!(arch.1, kind.arch().to_be_bytes(), "{kind:?}");
             assert_eq!(options.iter().any(|(code, _)| *code == 175), kind == Kind::Ipxe);
