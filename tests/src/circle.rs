@@ -198,7 +198,18 @@ impl<'p> Circle<'p> {
         fs::write(&password, PASSWORD)?;
         let password = password.display().to_string();
         let set = ["machines", "set", mac, "--name", self.name, "--image", image, "--image-sha256", digest];
-        let bmc = ["--bmc-address", address, "--bmc-driver", driver, "--bmc-user", USER, "--bmc-cipher", "3"];
+        let bmc = [
+            "--bmc-address",
+            address,
+            "--bmc-driver",
+            driver,
+            "--bmc-user",
+            USER,
+            "--bmc-cipher",
+            "3",
+            "--bmc-insecure",
+            "true",
+        ];
         let rest = ["--firmware", kind, "--bmc-password-file", &password];
         self.tell("xpxe machines set: its name, its image, its BMC");
         self.says(&[&set[..], &bmc, &rest].concat()).map(drop)

@@ -49,9 +49,10 @@ fn shown(place: &Place, xpxe: &Xpxe<'_>, which: &str) -> Result<Value> {
 fn redfish_does_what_it_can_with_bmcs_that_differ_and_says_what_is_wrong_with_others() -> Result<()> {
     let Some(mut place) = place()? else { return Ok(()) };
     let bmc = Redfish::start(&place.rack.server)?;
-    place.config = place
-        .config
-        .replace("name = \"alice\"", &format!("name = \"alice\"\nbmc = {{ address = \"{}\" }}", bmc.url()));
+    place.config = place.config.replace(
+        "name = \"alice\"",
+        &format!("name = \"alice\"\nbmc = {{ address = \"{}\", insecure = true }}", bmc.url()),
+    );
     let xpxe = place.serve()?;
     let on = |words: &[&str]| power(&place, &xpxe, &[words, &["alice"]].concat());
 
@@ -147,7 +148,10 @@ fn a_machine_is_found_by_its_uuid_among_those_of_an_emulator_by_others() -> Resu
     let Some(mut place) = place()? else { return Ok(()) };
     let server = &place.rack.server;
     let sushy = Sushy::start(server, &place.rack.dir().join("sushy"), &[OTHER, OWN])?;
-    let bmc = format!("name = \"alice\"\nuuid = \"{OWN}\"\nbmc = {{ address = \"{}\" }}", Sushy::URL);
+    let bmc = format!(
+        "name = \"alice\"\nuuid = \"{OWN}\"\nbmc = {{ address = \"{}\", insecure = true }}",
+        Sushy::URL
+    );
     place.config = place.config.replace("name = \"alice\"", &bmc);
     let xpxe = place.serve()?;
     ensure!(power(&place, &xpxe, &["status", "alice"])? == "alice: off\n");

@@ -53,7 +53,7 @@ async fn ask(
         Ok(Ended { status, said }) if status.success() => Ok(said),
         Ok(Ended { status, said }) => {
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-            let last: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
+            let last: String = last.chars().take(200).collect();
             Err(Trouble::Lasting(format!("{program} has ended with {status}: {last}")))
         }
         Err(ChildError::TimedOut) => {

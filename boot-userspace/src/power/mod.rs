@@ -36,6 +36,8 @@ pub use wake::WakeFrom;
 const KEY_FILE: &str = "bmc.key";
 /// Bytes of a file with a password.
 const LONGEST_PASSWORD: usize = 1024;
+/// Characters of what went wrong.
+const LONGEST_TROUBLE: usize = 1000;
 /// A BMC that did not answer is asked again after so long, and up to so much more.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -130,6 +132,29 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Passing(why) | Self::Lasting(why)) = self;
         f.write_str(why)
+    }
+}
+
+impl Trouble {
+    /// The same in other words.
+    fn map(self, words: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Passing(why) => Self::Passing(words(&why)),
+            Self::Lasting(why) => Self::Lasting(words(&why)),
+        }
+    }
+
+    /// Without the password, plain or as HTTP sends it: some BMCs, and proxies before them, repeat what they were sent.
+    fn without(self, Login { user, password }: &Login) -> Self {
+        let password = password.reveal();
+        let sent = openssl::base64::encode_block(format!("{user}:{password}").as_bytes());
+        self.map(|why| why.replace(password, "***").replace(sent.trim_end_matches('='), "***"))
+    }
+
+    /// With nothing in it that a terminal would follow: a BMC's words are in it.
+    fn readable(self) -> Self {
+        let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+        self.map(|why| why.chars().take(LONGEST_TROUBLE).map(|c| if is_plain(c) { c } else { '_' }).collect())
     }
 }
 
@@ -249,11 +274,18 @@ impl Switch {
             match target.driver() {
                 BmcDriver::WakeOnLan => Ok(Reading::CannotTell),
                 BmcDriver::Command => command::read(target, patience).await,
-                BmcDriver::Ipmi => ipmi::read(target, &self.login(target, settings).await?, patience).await,
-                BmcDriver::Redfish => redfish::read(target, &self.login(target, settings).await?).await,
+                BmcDriver::Ipmi => {
+                    let login = self.login(target, settings).await?;
+                    ipmi::read(target, &login, patience).await.map_err(|trouble| trouble.without(&login))
+                }
+                BmcDriver::Redfish => {
+                    let login = self.login(target, settings).await?;
+                    redfish::read(target, &login).await.map_err(|trouble| trouble.without(&login))
+                }
             }
         })
         .await
+        .map_err(Trouble::readable)
     }
 
     async fn act_once(
@@ -273,14 +305,19 @@ impl Switch {
                 )),
                 BmcDriver::Command => command::act(target, act, boot, patience).await,
                 BmcDriver::Ipmi => {
-                    ipmi::act(target, &self.login(target, settings).await?, act, boot, patience).await
+                    let login = self.login(target, settings).await?;
+                    let acted = ipmi::act(target, &login, act, boot, patience).await;
+                    acted.map_err(|trouble| trouble.without(&login))
                 }
                 BmcDriver::Redfish => {
-                    redfish::act(target, &self.login(target, settings).await?, act, boot).await
+                    let login = self.login(target, settings).await?;
+                    let acted = redfish::act(target, &login, act, boot).await;
+                    acted.map_err(|trouble| trouble.without(&login))
                 }
             }
         })
         .await
+        .map_err(Trouble::readable)
     }
 
     /// The machine's own password goes before one in a file.
@@ -353,5 +390,18 @@ fn password_in(file: &Path) -> Result<Secret, String> {
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Secret::new(line.to_owned())),
         _ => Err(cannot(&"its first line is empty")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_has_neither_the_password_nor_what_a_terminal_follows() {
+        let login = Login { user: "admin".to_owned(), password: Secret::new("correct horse".to_owned()) };
+        let told = "no admin:correct horse, YWRtaW46Y29ycmVjdCBob3JzZQ==, \u{202e}gnp\u{1b}[31m";
+        let trouble = Trouble::Lasting(told.to_owned()).without(&login).readable();
+        assert_eq!(trouble.to_string(), "no admin:***, ***==, _gnp_[31m");
     }
 }

