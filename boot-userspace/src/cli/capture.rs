@@ -2,8 +2,8 @@
 
 mod pcapng;
 
-use std::fs::OpenOptions;
-use std::io::BufWriter;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +17,8 @@ use axum::body::Body;
 use axum::http::Method;
 use boot_common::Mac;
 use hyper::body::Body as _;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::pcapng::Frame;
 use crate::cli::boots::escaped;
@@ -32,6 +33,8 @@ use boot_engine::config::Config;
 
 /// How often the boot is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long xpxe may take to tell of the boot.
+const ANSWER: Duration = Duration::from_secs(5);
 /// A boot that has come to its end and is silent for so many milliseconds is over.
 const QUIET: u64 = 5_000;
 /// How long a recorder waits for a frame before it looks whether it is to end.
@@ -74,28 +77,37 @@ impl Capture {
         let mut signs = answer.into_body();
         let Watched { mac, interfaces } = serde_json::from_str(&first_line(&mut signs).await?)?;
         let file = self.write.clone().unwrap_or_else(|| format!("{}.pcapng", mac.replace(':', "-")).into());
-        let mut open = OpenOptions::new();
-        // Scripts and documents are in it, and they may be secret.
-        let to = open.write(true).create_new(true).mode(0o600).open(&file);
-        let to = to.with_context(|| format!("cannot make {}", file.display()))?;
+        // Before there is a file, which a signal would leave empty.
+        let mut signals = Signals::listen()?;
+        let target = Target::create(&file)?;
         let recording = Recording::begin(&interfaces, mac.parse().map_err(anyhow::Error::msg)?, self.mib)?;
         eprintln!(
             "recording {mac} on {}: switch the machine on; its next boot ends it, and so does Ctrl-C",
             interfaces.join(", ")
         );
-        let began = millis();
-        let boot = tokio::select! {
-            boot = self.wait(config, &mac, began, &recording) => boot?,
-            () = ended(&mut signs) => bail!("xpxe has ended: nothing was written"),
+        let mut boot = Seen { since: millis(), boot: None };
+        let has_daemon_ended = tokio::select! {
+            () = self.wait(config, &mac, &mut boot, &recording, &mut signals) => false,
+            () = ended(&mut signs) => true,
         };
         let (mut frames, is_full) = recording.end();
+        if has_daemon_ended && frames.is_empty() {
+            bail!("xpxe has ended: nothing was recorded, and nothing written");
+        }
+        let boot = boot.boot;
         frames.sort_by_key(|frame| frame.at);
         let steps: Vec<(u64, String)> = boot.iter().flat_map(steps).collect();
         pcapng::comment(&mut frames, &steps);
-        let about = boot.as_ref().map_or_else(|| format!("{mac}: it did not boot"), told);
-        pcapng::write(&mut BufWriter::new(to), &about, &interfaces, &frames)?;
-        println!("{}", summary(&file, &frames, is_full, &about));
-        Ok(ExitCode::SUCCESS)
+        let about = match (&boot, has_daemon_ended) {
+            (Some(boot), false) => told(boot),
+            (Some(boot), true) => format!("{}; xpxe has ended meanwhile", told(boot)),
+            (None, false) => format!("{mac}: it did not boot"),
+            (None, true) => format!("{mac}: xpxe has ended before it booted"),
+        };
+        target.write(|to| pcapng::write(to, &about, &interfaces, &frames))?;
+        // The terminal may be gone, and what was recorded is safe.
+        writeln!(io::stdout(), "{}", summary(&file, &frames, is_full, &about)).ok();
+        Ok(if has_daemon_ended { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     /// Waits until the machine has booted, until there is no room or time for more, or until somebody ends it.
@@ -103,22 +115,84 @@ impl Capture {
         &self,
         config: &Config,
         mac: &str,
-        began: u64,
+        seen: &mut Seen,
         recording: &Recording,
-    ) -> Result<Option<ShownBoot>> {
+        signals: &mut Signals,
+    ) {
         let until = Instant::now() + Duration::from_secs(self.seconds);
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_last = tokio::select! {
                 _ = look.tick() => Instant::now() >= until || recording.is_full(),
-                _ = tokio::signal::ctrl_c() => true,
+                () = signals.next() => true,
             };
-            let boot = newest(config, mac).await?.filter(|boot| boot.last >= began);
-            let is_over = boot.as_ref().is_some_and(is_over);
-            if is_last || is_over {
-                return Ok(boot);
+            // What was seen before is better than nothing, if xpxe does not answer now.
+            if let Ok(Ok(Some(boot))) = timeout(ANSWER, newest(config, mac)).await
+                && boot.last >= seen.since
+            {
+                seen.boot = Some(boot);
             }
+            if is_last || seen.boot.as_ref().is_some_and(is_over) {
+                return;
+            }
+        }
+    }
+}
+
+/// The boot as it was seen last.
+struct Seen {
+    /// What was before is another one.
+    since: u64,
+    boot: Option<ShownBoot>,
+}
+
+/// What ends it: from a keyboard, a service manager, or a terminal that is closed.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let [a, b, c] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([a?, b?, c?]))
+    }
+
+    async fn next(&mut self) {
+        let [a, b, c] = &mut self.0;
+        tokio::select! {
+            _ = a.recv() => {}
+            _ = b.recv() => {}
+            _ = c.recv() => {}
+        }
+    }
+}
+
+/// The file, which is there from the beginning, so that nobody records in vain. It is removed if nothing comes into it.
+struct Target {
+    path: PathBuf,
+    file: File,
+    is_written: bool,
+}
+
+impl Target {
+    fn create(path: &Path) -> Result<Self> {
+        let mut open = OpenOptions::new();
+        // Scripts and documents are in it, and they may be secret.
+        let file = open.write(true).create_new(true).mode(0o600).open(path);
+        let file = file.with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file, is_written: false })
+    }
+
+    fn write(mut self, all: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
+        // A part is worth something, too.
+        self.is_written = true;
+        all(&mut BufWriter::new(&self.file)).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.is_written {
+            fs::remove_file(&self.path).ok();
         }
     }
 }
@@ -250,5 +324,22 @@ impl Frames {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_anything_in_it_does_not_stay_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pcapng");
+        drop(Target::create(&path).unwrap());
+        assert!(!path.exists());
+        Target::create(&path).unwrap().write(|to| to.write_all(b"a")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"a");
+        assert!(Target::create(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"a", "it is another's");
     }
 }

@@ -23,7 +23,7 @@ use super::request::{Boots, ParametersHandle, RegistryHandle};
 use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
-use super::{log, notify, parameters, registry, unheard};
+use super::{log, notify, parameters, registry, unheard, watched};
 use crate::fastpath::{self, Found};
 use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock::now;
@@ -311,6 +311,7 @@ pub async fn serve(
     }
     tokio::spawn(http::admin::serve(admin, routes.merge(http::api::tokens_router(api_tokens))));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
+    let asks = daemon.asks();
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();
 
@@ -331,6 +332,8 @@ pub async fn serve(
     if let Some(keeper) = boots_keeper {
         keeper.end();
     }
+    // As late as can be: whoever records sees the daemon's end only after this.
+    watched::give_back(&asks).await;
     // So that nobody takes it for a daemon that has died; the next one replaces it anyway.
     std::fs::remove_file(http::admin::socket(&config.state_dir)).ok();
     info!("stopped; pinned kernel programs keep answering known machines (xpxe detach removes them)");

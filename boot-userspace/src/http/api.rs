@@ -21,6 +21,7 @@ use boot_engine::events::Events;
 
 use guard::Caller;
 pub use guard::Guard;
+pub(super) use guard::Pass;
 pub use tokens::{NewToken, Role, ShownToken, TOKENS, Tokens, WantedToken};
 
 /// The path of who asks.

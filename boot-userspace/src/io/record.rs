@@ -20,6 +20,8 @@ const ALL: u16 = libc::ETH_P_ALL as u16;
 pub const SNAP: usize = 2048;
 /// What may wait to be read: a download comes faster than it is looked at.
 const BUFFER: usize = 32 << 20;
+/// How many frames are dropped at the beginning, at most.
+const DRAINED: usize = 65_536;
 /// Where a DHCP message has its client's MAC, behind the IP header's own length.
 const CHADDR: usize = 14 + 8 + 28;
 
@@ -39,29 +41,27 @@ impl Recorder {
         let socket = packet::open(link, ALL)?;
         socket.attach_filter(&of(mac))?;
         enlarge_receive_buffer(&socket, BUFFER);
-        while (&socket).read(&mut [0; 1]).is_ok() {}
+        // What was there before the filter; where much comes, this would never end.
+        (0..DRAINED).take_while(|_| (&socket).read(&mut [0; 1]).is_ok()).for_each(drop);
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(patience))?;
         Ok(Self { socket, mac })
     }
 
-    /// The next frame; none if none comes in time.
+    /// The next frame; none if none comes in time, or another machine's: those may come without an end, and the caller
+    /// has to see when to stop.
     ///
     /// # Errors
     /// As the kernel gives them.
     pub fn next(&self, buf: &mut [u8; SNAP]) -> io::Result<Option<usize>> {
-        loop {
-            match (&self.socket).read(buf) {
-                Ok(length) if buf.get(..length).is_some_and(|frame| self.is_its(frame)) => {
-                    return Ok(Some(length));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
+        use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+        match (&self.socket).read(buf) {
+            Ok(length) => {
+                let is_its = buf.get(..length).is_some_and(|frame| self.is_its(frame));
+                Ok(is_its.then_some(length))
             }
+            Err(error) if matches!(error.kind(), Interrupted | TimedOut | WouldBlock) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -101,4 +101,25 @@ fn of(Mac([a, b, c, d, e, f]): Mac) -> Vec<SockFilter> {
         instruction(RETURN, u32::MAX),
         instruction(RETURN, 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_of_another_machine_gives_the_caller_its_turn() {
+        let (ours, kernel) = UnixDatagram::pair().unwrap();
+        let recorder = Recorder { socket: OwnedFd::from(ours).into(), mac: Mac([2, 0, 0, 0, 0, 1]) };
+        let mut own = [0; 60];
+        own[6..12].copy_from_slice(&recorder.mac.0);
+        kernel.send(&[0xff; 60]).unwrap();
+        kernel.send(&own).unwrap();
+        let mut buf = [0; SNAP];
+        assert_eq!(recorder.next(&mut buf).unwrap(), None);
+        assert_eq!(recorder.next(&mut buf).unwrap(), Some(60));
+    }
 }

@@ -11,16 +11,22 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::tokens::{Role, Tokens};
 use super::{WHO, tokens};
 use crate::host::clock;
+use crate::host::secret::Secret;
 use crate::http::admin::{Problem, json};
 use crate::http::{Ends, shown};
 
 /// How many requests are worked on at once; the others wait. Machines that boot need the processor, too.
 const AT_ONCE: usize = 4;
+/// How many of them may wait for BMCs: those use no processor, and whoever looks at the dashboard does not wait for them.
+const WITH_BMCS: usize = 16;
+/// How long a change may take, its body included.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the log tells of requests that were refused.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -29,9 +35,25 @@ pub struct Guard {
     tokens: Tokens,
     /// Those without a token may read what the dashboard shows.
     is_public: bool,
-    at_once: Semaphore,
+    reading: Semaphore,
+    changing: Semaphore,
+    with_bmcs: Semaphore,
     refused: AtomicU64,
     told: Mutex<Option<Duration>>,
+}
+
+/// What an answer that goes on for long asks now and again: whether who has been let in may still be.
+#[derive(Clone)]
+pub(in crate::http) struct Pass {
+    tokens: Tokens,
+    token: Secret,
+}
+
+impl Pass {
+    /// Whether the token has neither ended nor been revoked.
+    pub(in crate::http) fn holds(&self) -> bool {
+        self.tokens.find(self.token.reveal(), clock::wall().as_secs()).is_some()
+    }
 }
 
 /// Who has been let in.
@@ -52,7 +74,9 @@ impl Guard {
         Self {
             tokens,
             is_public,
-            at_once: Semaphore::new(AT_ONCE),
+            reading: Semaphore::new(AT_ONCE),
+            changing: Semaphore::new(AT_ONCE),
+            with_bmcs: Semaphore::new(WITH_BMCS),
             refused: AtomicU64::new(0),
             told: Mutex::new(None),
         }
@@ -77,6 +101,27 @@ impl Guard {
             return Err(StatusCode::FORBIDDEN);
         }
         Ok(Caller { name: Some(found.name), role: Some(found.role), expires: Some(found.expires) })
+    }
+
+    /// Answers a request in its turn, which lasts until the answer begins: events go on for hours.
+    async fn run(&self, request: Request, next: Next, is_change: bool) -> Response {
+        if is_change && request.uri().path().ends_with("/power") {
+            let Ok(_turn) = self.with_bmcs.try_acquire() else {
+                let error = format!("{WITH_BMCS} commands wait for BMCs already; try again later");
+                return json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error });
+            };
+            return next.run(request).await;
+        }
+        let turns = if is_change { &self.changing } else { &self.reading };
+        let Ok(_turn) = turns.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+        if !is_change {
+            return next.run(request).await;
+        }
+        timeout(PATIENCE, next.run(request)).await.unwrap_or_else(|_| {
+            let error =
+                format!("the change took longer than {PATIENCE:?}; look whether it was made, and try again");
+            json(StatusCode::REQUEST_TIMEOUT, &Problem { error })
+        })
     }
 
     fn tell_refused(&self, client: Option<IpAddr>) {
@@ -143,13 +188,14 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request,
     };
     let (method, path) = (request.method().clone(), shown(request.uri().path()));
     let name = caller.name.clone().unwrap_or_default();
+    if let Some(token) = bearer(request.headers()) {
+        let pass = Pass { tokens: guard.tokens.clone(), token: Secret::new(token.to_owned()) };
+        request.extensions_mut().insert(pass);
+    }
     request.extensions_mut().insert(caller);
-    // Until the answer begins: events go on for hours.
-    let Ok(_turn) = guard.at_once.acquire().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let mut response = next.run(request).await;
-    if method != Method::GET && method != Method::HEAD {
+    let is_change = method != Method::GET && method != Method::HEAD;
+    let mut response = guard.run(request, next, is_change).await;
+    if is_change {
         let client = client.map_or_else(String::new, |client| format!(" at {client}"));
         info!("the owner of token {name}{client}: {method} {path}: {}", response.status());
     }

@@ -4,24 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path as Name, State};
+use axum::extract::{Extension, Path as Name, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::io::ReaderStream;
 
+use super::follow::ended;
 use super::{Failed, Shared};
 use crate::daemon::request::Ask;
+use crate::http::api::Pass;
 
-/// How often a client gets an empty line.
-const ALIVE: Duration = Duration::from_secs(1);
-/// After so long it is over, whoever still waits for a boot.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// How often a client gets an empty line. That it has left shows only when one is written.
+const ALIVE: Duration = Duration::from_millis(250);
+/// How long the next client waits for the one before, which may have left already.
+const LEAVING: Duration = Duration::from_millis(1500);
+/// After so long it is over, whoever still waits for a boot: later than the command line's own longest time.
+const LONGEST: Duration = Duration::from_secs(3660);
 
 /// What is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +42,18 @@ struct Watch(mpsc::Sender<Ask>);
 impl Watch {
     async fn begin(asks: mpsc::Sender<Ask>, mac: Mac) -> Result<Self, Failed> {
         let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned());
-        let (reply, answer) = oneshot::channel();
-        asks.send(Ask::Watch(Some(mac), reply)).await.map_err(|_| stopping())?;
-        if answer.await.map_err(|_| stopping())? {
-            Ok(Self(asks))
-        } else {
-            let message = "another machine is being recorded: wait until that has ended";
-            Err(Failed(StatusCode::CONFLICT, message.to_owned()))
+        let until = Instant::now() + LEAVING;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            asks.send(Ask::Watch(Some(mac), reply)).await.map_err(|_| stopping())?;
+            if answer.await.map_err(|_| stopping())? {
+                return Ok(Self(asks));
+            }
+            if Instant::now() >= until {
+                let message = "another machine is being recorded: wait until that has ended";
+                return Err(Failed(StatusCode::CONFLICT, message.to_owned()));
+            }
+            sleep(ALIVE).await;
         }
     }
 }
@@ -60,7 +69,11 @@ impl Drop for Watch {
     }
 }
 
-pub(super) async fn capture(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
+pub(super) async fn capture(
+    State(history): Shared,
+    Name(which): Name<String>,
+    pass: Option<Extension<Pass>>,
+) -> Result<Response, Failed> {
     let mac = match which.parse::<Mac>() {
         // It need not have asked yet.
         Ok(mac) => mac,
@@ -71,18 +84,30 @@ pub(super) async fn capture(State(history): Shared, Name(which): Name<String>) -
     let interfaces = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
     let watched = Watched { mac: mac.to_string(), interfaces };
     let (to, from) = tokio::io::duplex(4096);
-    history.worker.spawn(keep(to, watched, watch));
+    history.worker.spawn(async move {
+        tokio::select! {
+            () = keep(to, watched, watch) => {}
+            () = ended(pass.map(|Extension(pass)| pass)) => {}
+        }
+    });
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(ReaderStream::new(from))).into_response())
 }
 
 async fn keep(mut to: DuplexStream, watched: Watched, watch: Watch) {
-    let until = Instant::now() + LONGEST;
     let Ok(mut line) = serde_json::to_vec(&watched) else { return };
     line.push(b'\n');
     let mut alive = interval(ALIVE);
-    while to.write_all(&line).await.is_ok() && Instant::now() < until {
-        line = b"\n".to_vec();
-        alive.tick().await;
-    }
+    let written = async {
+        let mut nothing = [0];
+        while to.write_all(&line).await.is_ok() {
+            line = b"\n".to_vec();
+            tokio::select! {
+                _ = alive.tick() => {}
+                // Nobody writes there: it ends when the answer is given up.
+                _ = to.read(&mut nothing) => return,
+            }
+        }
+    };
+    timeout(LONGEST, written).await.ok();
     drop(watch);
 }

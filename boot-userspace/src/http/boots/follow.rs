@@ -21,6 +21,7 @@ use super::{Failed, History, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
 use crate::http::Ends;
+use crate::http::api::Pass;
 use boot_engine::diagnosis::{Note, Progress};
 use boot_engine::events::BootEvent;
 
@@ -101,6 +102,7 @@ pub(super) async fn follow(
     State(history): Shared,
     Query(wanted): Query<Wanted>,
     from: Option<Extension<ConnectInfo<Ends>>>,
+    pass: Option<Extension<Pass>>,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
     let bad = |message: &str| Failed(StatusCode::BAD_REQUEST, message.to_owned());
@@ -131,11 +133,23 @@ pub(super) async fn follow(
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
-        write(reader, to, &history, Filter { mac, label }, form).await;
+        let written = write(reader, to, &history, Filter { mac, label }, form);
+        tokio::select! {
+            () = written => {}
+            () = ended(pass.map(|Extension(pass)| pass)) => {}
+        }
         drop(place);
     });
     let body = Body::from_stream(ReaderStream::new(from));
     Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
+}
+
+/// Waits until somebody may no longer read; for ever where no token says when that is.
+pub(super) async fn ended(pass: Option<Pass>) {
+    let mut alive = interval(ALIVE);
+    while pass.as_ref().is_none_or(Pass::holds) {
+        alive.tick().await;
+    }
 }
 
 impl History {
@@ -206,12 +220,27 @@ struct Place;
 impl Place {
     fn take(most: usize) -> Option<Self> {
         let taken = FOLLOWERS.fetch_update(Relaxed, Relaxed, |count| (count < most).then_some(count + 1));
-        taken.is_ok().then_some(Self)
+        // Not `then_some`: the place that nobody gets would be given back.
+        taken.is_ok().then(|| Self)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         FOLLOWERS.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_gives_no_place_back() {
+        let places: Vec<Option<Place>> = (0..40).map(|_| Place::take(MOST_BY_NETWORK)).collect();
+        assert_eq!(places.iter().flatten().count(), MOST_BY_NETWORK);
+        drop(places);
+        assert_eq!(FOLLOWERS.load(Relaxed), 0);
+        assert!(Place::take(1).is_some());
     }
 }
