@@ -1,16 +1,22 @@
 //! Asking a server of pixiecore's API what a machine boots: `GET PREFIX/v1/boot/MAC`, as pixiecore itself does.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use boot_engine::boot::told::Told;
+use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tracing::warn;
+
+use super::documents::readable;
 
 /// For all of an answer, and for its turn.
 const WITHIN: Duration = Duration::from_secs(5);
+/// How often the log has that it does not answer.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of an answer.
 const LARGEST: usize = 64 << 10;
 /// How many are asked about at once: anybody can make up machines.
@@ -31,10 +37,22 @@ struct Document {
 
 /// What the API says of the machine that this URL is about.
 pub(super) async fn ask(url: &str) -> Told {
-    match timeout(WITHIN, answer(url)).await {
-        Ok(Ok(told)) => told,
-        Ok(Err(why)) => Told::Unknown(format!("pixiecore_api: {why}")),
-        Err(_) => Told::Unknown(format!("pixiecore_api: {url} has not answered in {} s", WITHIN.as_secs())),
+    let why = match timeout(WITHIN, answer(url)).await {
+        Ok(Ok(told)) => return told,
+        Ok(Err(why)) => format!("pixiecore_api: {why}"),
+        Err(_) => format!("pixiecore_api: {url} has not answered in {} s", WITHIN.as_secs()),
+    };
+    tell(&why);
+    Told::Unknown(why)
+}
+
+/// Each machine that waits asks again and again, so the log has it once in a while.
+fn tell(why: &str) {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+        *told = Some(Instant::now());
+        warn!("{}; machines wait and ask again", readable(why));
     }
 }
 
@@ -46,7 +64,7 @@ async fn answer(url: &str) -> Result<Told, String> {
             // Whoever was first has chosen the same.
             rustls::crypto::ring::default_provider().install_default().ok();
             let agent = concat!("xpxe/", env!("CARGO_PKG_VERSION"));
-            let client = Client::builder().user_agent(agent).timeout(WITHIN).build();
+            let client = Client::builder().user_agent(agent).timeout(WITHIN).redirect(Policy::none()).build();
             let client = client.map_err(|error| format!("TLS cannot be prepared: {error}"))?;
             CLIENT.get_or_init(|| client)
         }

@@ -67,6 +67,16 @@ pub(super) enum Added {
 }
 
 impl Boot {
+    /// Whether the machine has got more than an offer: an address, a file, or a script.
+    pub(super) fn got_something(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(
+                step.what,
+                What::Answered { given: Given::Ack | Given::Bootp, .. } | What::ScriptSent { .. }
+            ) || step.what.sent().is_some()
+        })
+    }
+
     /// When something happened last.
     #[must_use]
     pub fn last(&self) -> u64 {

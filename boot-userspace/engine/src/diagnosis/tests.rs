@@ -309,12 +309,17 @@ fn whatever_is_heard_memory_is_bounded() {
     }
     let boot = timelines.boots(MAC).next().unwrap();
     assert_eq!((boot.steps.len(), boot.more as usize), (MOST_STEPS, 1000 - MOST_STEPS));
-    for number in 0..MOST_MACHINES as u32 + 100 {
-        let [a, b, c, d] = number.to_be_bytes();
-        timelines.note(note(Mac([2, 1, a, b, c, d]), rom(Given::Offer)), 2);
-    }
-    assert_eq!((timelines.macs().len(), timelines.evicted()), (MOST_MACHINES, 101));
-    assert_eq!(timelines.boots(MAC).count(), 0, "the oldest has made room");
+    let mut ask = |kind: u8, given: Given| {
+        for number in 0..MOST_MACHINES as u32 + 100 {
+            let [a, b, c, d] = number.to_be_bytes();
+            timelines.note(note(Mac([2, kind, a, b, c, d]), rom(given)), 2);
+        }
+        (timelines.macs().len(), timelines.evicted(), timelines.boots(MAC).count())
+    };
+    // Who only asks makes room for who has booted.
+    assert_eq!(ask(1, Given::Offer), (MOST_MACHINES, 101, 1));
+    let (machines, evicted, _) = ask(3, Given::Ack);
+    assert_eq!((machines, evicted), (MOST_MACHINES, 101 + MOST_MACHINES as u64 + 100));
     assert!(size_of::<Timed>() <= 112, "{}", size_of::<Timed>());
 }
 

@@ -262,3 +262,15 @@ async fn a_machine_phones_home_by_json() {
     );
     assert_eq!(served.send("GET", "/boot/v1/scn", "", "").await.0, 405);
 }
+
+/// A page that somebody looks at on a host of `bss_writers` decides nothing.
+#[tokio::test]
+async fn what_a_browser_sends_is_refused() {
+    let served = served().await;
+    let body = json!({ "hosts": ["node2"], "kernel": "http://evil.example/vmlinuz" }).to_string();
+    for header in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"] {
+        let from = format!("{WRITER}\n{header}");
+        let (status, _, said) = served.send("POST", "/boot/v1/bootparameters", &from, &body).await;
+        assert!(status == 403 && said.contains("browser"), "{header}: {status} {said}");
+    }
+}

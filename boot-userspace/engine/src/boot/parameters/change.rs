@@ -207,6 +207,11 @@ fn check(parameters: &Parameters, boot_dir: &Path) -> Result<(), Refused> {
         return Err(of("params", "has a control character; remove it".to_owned()));
     }
     for (what, file) in [("kernel", parameters.kernel()), ("initrd", super::as_file(&parameters.initrd))] {
+        // What xpxe itself fetches is for the configuration to say: it reaches more than the machines do.
+        if file.starts_with("image:") && !file.starts_with("image:s3://") {
+            let why = "xpxe fetches only s3:// for BSS; write an http:// or https:// URL, which the machine fetches itself";
+            return Err(of(what, why.to_owned()));
+        }
         if !file.is_empty() {
             check_kernel(&file, boot_dir).map_err(|why| of(what, why))?;
         }

@@ -121,6 +121,7 @@ fn what_cannot_be_booted_is_refused_and_nothing_grows_without_end() {
         ("n1", "ftp://h/k", "", "not fetched"),
         ("n1", "../../etc/shadow", "", "leaves boot_dir"),
         ("n1", "s3://bucket", "", "names no object"),
+        ("n1", "image:http://127.0.0.1:7777/meta", "", "fetches only s3://"),
         ("n1", "k", "a=1\nboot", "one line"),
         ("n1", "k", "a=\u{1b}[31m", "control character"),
         ("n 1", "k", "", "is no host"),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::header::{CONTENT_TYPE, HeaderName, ORIGIN};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use boot_engine::boot::parameters::{Act, Change, Parameters, Refused, Table, Target, Written, card, image};
@@ -25,7 +25,11 @@ const REFERRAL_TOKEN: HeaderName = HeaderName::from_static("bss-referral-token")
 
 pub(super) async fn write(call: &Call<'_>, act: Act, body: Body) -> Response {
     if !call.may_write() {
-        return refuse(call);
+        return refuse(call, "is not in bss_writers of [http]");
+    }
+    // A page that somebody looks at there may have his browser send this, whoever has written the page.
+    if call.request.headers.contains_key(ORIGIN) || call.request.headers.contains_key("sec-fetch-site") {
+        return refuse(call, "sends this from a browser; only programs may");
     }
     let bytes = match timeout(WITHIN, to_bytes(body, LARGEST)).await {
         Ok(Ok(bytes)) => bytes,
@@ -51,14 +55,14 @@ pub(super) async fn write(call: &Call<'_>, act: Act, body: Body) -> Response {
     }
 }
 
-fn refuse(call: &Call<'_>) -> Response {
+fn refuse(call: &Call<'_>, because: &str) -> Response {
     let client = call.ends.client.ip();
     let (method, path) = (shown(call.request.method.as_str()), shown(call.path()));
     let status = StatusCode::FORBIDDEN;
     let refused = RefusedRequest::Status { method, path, status: status.as_u16() };
     let machine = call.site.machines.client_at(client).map(Machine::from);
     call.site.happened(machine, Step::Http(client, Http::Refused(refused)));
-    let why = format!("{client} may not write boot parameters: it is not in bss_writers of [http]");
+    let why = format!("{client} may not write boot parameters: it {because}");
     problem(status, &why)
 }
 
