@@ -223,7 +223,9 @@ fn a_change_by_the_api_quotes_a_version_and_manifests_come_back() -> Result<()> 
     }
     let exported = xpxe_says(&place, &xpxe, &["machines", "export", "--format", "csv", "-l", "role=worker"])?;
     ensure!(
-        exported == "name,mac,uuid,ip,profile,labels\nn2,02:77:00:00:00:32,,,,rack=7;role=worker\n",
+        exported
+            == "name,mac,uuid,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user\n\
+                n2,02:77:00:00:00:32,,,,rack=7;role=worker,,,,\n",
         "{exported}"
     );
     xpxe.stop()

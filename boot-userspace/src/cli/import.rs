@@ -15,6 +15,8 @@ mod tinkerbell;
 mod tree;
 mod write;
 
+pub(in crate::cli) use text::literal;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use boot_common::Mac;
-use boot_engine::events::shown;
+use boot_engine::events;
 use serde_json::{Value, json};
 
 use crate::host::link;
@@ -43,6 +43,19 @@ pub(super) struct Preflight {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// As much of a text is shown.
+const LONGEST_SHOWN: usize = 500;
+
+/// A text of others as one line that nobody minds reading.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_SHOWN) {
+        None => events::shown(text),
+        Some((end, _)) => {
+            format!("{}… ({} bytes)", events::shown(text.get(..end).unwrap_or_default()), text.len())
+        }
+    }
 }
 
 /// Random bytes.

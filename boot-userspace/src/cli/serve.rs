@@ -204,7 +204,7 @@ impl Serve {
             let profile = match self.of_factory.get() {
                 Some(profile) => profile.clone(),
                 None => {
-                    let profile = self.booter.factory.profile(&args)?;
+                    let profile = self.booter.factory.profile(&args, &config.state_dir)?;
                     self.of_factory.get_or_init(|| profile).clone()
                 }
             };

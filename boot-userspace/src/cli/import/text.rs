@@ -38,7 +38,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// A text in which xpxe finds no template.
-pub(super) fn literal(text: &str) -> String {
+pub(in crate::cli) fn literal(text: &str) -> String {
     let (mut whole, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('{') {
         let (before, behind) = rest.split_at(at);

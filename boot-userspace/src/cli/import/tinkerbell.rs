@@ -127,7 +127,7 @@ fn one(setup: &mut Setup, file: &str, node: &Node, profiles: &mut BTreeMap<Strin
             "vendorData" => {
                 "write it as a file, and documents = { vendor-data = \"FILE\" } into the [[machine]]"
             }
-            "bmcRef" => "xpxe switches no machine on or off",
+            "bmcRef" => "give the machine its bmc, or [bmc] (docs/machines.md)",
             "disks" | "metadata" | "resources" | "tinkVersion" => "is for Tinkerbell's workflows",
             _ => "xpxe has nothing like it",
         };

@@ -25,6 +25,9 @@ enum Part {
     Option(usize, usize),
 }
 
+/// How much of what was left out is told where nothing remains.
+const MOST_LEFT: usize = 20;
+
 /// Writes the set-up. What the configuration's own check refuses is left out, with the sentence of the check.
 ///
 /// # Errors
@@ -49,7 +52,11 @@ pub(super) fn write(mut setup: Setup, origin: &str) -> Result<Written, String> {
             Some((part, problem.message.clone()))
         });
         let found: Vec<(Part, String)> = found.collect();
-        let Some((first, _)) = found.first() else { return Err(problems.to_string()) };
+        let Some((first, _)) = found.first() else {
+            // Perhaps because of what could not be read.
+            let left: String = left.iter().take(MOST_LEFT).map(|left| format!("{left}\n")).collect();
+            return Err(format!("{left}{problems}"));
+        };
         // Those of another kind of table may follow from these: a machine without its subnet, for example.
         let kind = tables[first.table()].head;
         let mut together: BTreeMap<Part, String> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! The beginning of a file by HTTP, as firmware and iPXE fetch it: no redirection is followed, no name is cached.
 
 use std::io::{self, Read, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 /// How long one step may take, and all of it.
@@ -25,12 +25,21 @@ pub(super) struct Answer {
 /// One sentence.
 pub(super) fn fetch(url: &str) -> Result<Answer, String> {
     let Some(rest) = url.strip_prefix("http://") else {
-        return Err(format!("{url} is not looked at: only http:// is"));
+        return Err("only http:// is looked at".to_owned());
     };
+    // Whoever answered DHCP would write more than one request with it.
+    if url.chars().any(|character| character.is_control() || character.is_whitespace()) {
+        return Err(
+            "a space, a line break or another control character is in it, which no URL has".to_owned()
+        );
+    }
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let addresses = with_port.to_socket_addrs().map_err(|error| format!("{host} has no address: {error}"))?;
     let address = addresses.into_iter().next().ok_or_else(|| format!("{host} has no address"))?;
+    if is_machine_itself(address.ip()) {
+        return Err(format!("{address} is the machine itself, and no server"));
+    }
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| format!("{what} {address}: {}", plain(&error))
@@ -67,6 +76,12 @@ pub(super) fn fetch(url: &str) -> Result<Answer, String> {
     Ok(Answer { status, length: length_of(head), body })
 }
 
+/// Addresses that lead whoever uses them to itself: here they would lead to what only this host may use.
+pub(super) fn is_machine_itself(address: impl Into<IpAddr>) -> bool {
+    let address = address.into().to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
 fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
@@ -97,7 +112,36 @@ fn first_chunks(mut rest: &[u8]) -> Vec<u8> {
         let Some(size) = size.filter(|size| *size > 0) else { break };
         let data = rest.get(end + 2..).unwrap_or_default();
         whole.extend(data.iter().take(size));
-        rest = data.get(size + 2..).unwrap_or_default();
+        rest = data.get(size.saturating_add(2)..).unwrap_or_default();
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_for_a_url_that_has_more_than_a_url_or_leads_to_this_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for path in ["a\r\nHost: b", "a\nb", "a b", "a\u{85}b"] {
+            let why = fetch(&format!("http://127.0.0.1:{port}/{path}")).unwrap_err();
+            assert!(why.contains("which no URL has"), "{path:?}: {why}");
+        }
+        for host in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"] {
+            let why = fetch(&format!("http://{host}:{port}/a")).unwrap_err();
+            assert!(why.contains("is the machine itself"), "{host}: {why}");
+        }
+        assert!(listener.accept().is_err(), "somebody has connected");
+    }
+
+    #[test]
+    fn a_chunk_is_no_longer_than_what_came() {
+        assert_eq!(first_chunks(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n"), b"abcde");
+        assert_eq!(first_chunks(b"ffffffffffffffff\r\nabc\r\n"), b"abc\r\n");
+    }
 }

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
-use boot_engine::events::shown;
 
 use super::http::{self, Answer};
 use super::offers::{Kind, Offer};
 use super::script::{Fetch, Settings, absolute};
+use super::shown;
 use super::tftp::{self, Failure, Fetched};
 use crate::files::{inspect, inspect_for_firmware};
 use crate::host::size::human_size;
@@ -132,10 +132,13 @@ impl Judge<'_> {
     /// Where TFTP is: option 66 if it is an address, else siaddr.
     fn tftp_server(&self, offer: &Offer) -> Outcome<Ipv4Addr> {
         let named = offer.server_name.parse().unwrap_or(offer.next_server);
-        match named.is_unspecified() {
-            true => Err("is not told where the boot file is: neither siaddr nor option 66 is set".to_owned()),
-            false => Ok(named),
+        if named.is_unspecified() {
+            return Err("is not told where the boot file is: neither siaddr nor option 66 is set".to_owned());
         }
+        if http::is_machine_itself(named) {
+            return Err(format!("is told that the boot file is on {named}, which is the machine itself"));
+        }
+        Ok(named)
     }
 
     /// The boot file of PXE firmware, three times from new ports.
@@ -317,7 +320,11 @@ impl Judge<'_> {
         if let Some(rest) = url.strip_prefix("tftp://") {
             let (host, name) = rest.split_once('/').unwrap_or((rest, ""));
             let server = host.split(':').next().and_then(|host| host.parse().ok());
-            let server = server.ok_or_else(|| format!("is sent to {}, which has no address", shown(url)))?;
+            let server: Ipv4Addr =
+                server.ok_or_else(|| format!("is sent to {}, which has no address", shown(url)))?;
+            if http::is_machine_itself(server) {
+                return Err(format!("is sent to {}, which is the machine itself", shown(url)));
+            }
             let file = tftp::fetch(self.own, server, name);
             let file = file
                 .map_err(|failure| format!("does not get {}: {}", shown(url), shown(&failure.to_string())))?;

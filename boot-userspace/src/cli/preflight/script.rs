@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 
 use boot_common::Mac;
 
+/// As long a line and a value as iPXE's scripts have: each line could double what the one before has set.
+const LONGEST_LINE: usize = 8192;
+const LONGEST_VALUE: usize = 4096;
+/// How many settings are kept, and how many fetches.
+const MOST_SETTINGS: usize = 1000;
+const MOST_FETCHES: usize = 256;
+
 /// A line that fetches something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fetch {
@@ -36,16 +43,26 @@ impl Settings {
         Self(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// A text with the values of its settings; those that are not set are empty.
+    /// A text with the values of its settings; those that are not set are empty. What is too long is cut.
     fn expand(&self, text: &str) -> String {
         let (mut whole, mut rest) = (String::new(), text);
         while let Some((before, behind)) = rest.split_once("${") {
             whole += before;
+            if whole.len() > LONGEST_LINE {
+                return whole;
+            }
             let Some((name, after)) = behind.split_once('}') else { return whole + "${" + behind };
             whole += self.0.get(name).map_or("", String::as_str);
             rest = after;
         }
         whole + rest
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        let has_room = self.0.len() < MOST_SETTINGS || self.0.contains_key(name);
+        if has_room && name.len() + value.len() <= LONGEST_VALUE {
+            self.0.insert(name.to_owned(), value);
+        }
     }
 
     /// What a script fetches, in its order. URLs that are none are beside the script.
@@ -59,9 +76,12 @@ impl Settings {
                 let [verb, words @ ..] = words.as_slice() else { continue };
                 if *verb == "set" {
                     if let [name, value @ ..] = words {
-                        self.0.insert((*name).to_owned(), value.join(" "));
+                        self.set(name, value.join(" "));
                     }
                     continue;
+                }
+                if found.len() >= MOST_FETCHES {
+                    return found;
                 }
                 let Some(url) = argument(words).map(|url| absolute(url, base)) else { continue };
                 found.extend(match *verb {
@@ -130,5 +150,22 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(absolute("a", "tftp://10.0.0.1"), "tftp://10.0.0.1/a");
+    }
+
+    #[test]
+    fn a_script_cannot_double_a_value_without_an_end() {
+        let mut settings = Settings::of(Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1");
+        let doubled = "set a ${a}${a}\n".repeat(64);
+        let many: String = (0..2 * MOST_SETTINGS).map(|number| format!("set s{number} x\n")).collect();
+        let script = format!(
+            "#!ipxe\nset a 0123456789abcdef\n{doubled}{many}{}",
+            "kernel ${a}${a}${a}${a}\n".repeat(1000)
+        );
+        let found = settings.fetches(&script, "http://10.0.0.1/");
+        assert_eq!(found.len(), MOST_FETCHES);
+        let Some(Fetch::Kernel(url)) = found.first() else { panic!("{found:?}") };
+        assert!((4096..3 * LONGEST_LINE).contains(&url.len()), "{}", url.len());
+        assert!(settings.0.len() <= MOST_SETTINGS);
+        assert!(settings.0.values().all(|value| value.len() <= LONGEST_VALUE));
     }
 }

@@ -4,14 +4,20 @@
 //! retries, and the files from the store, which fetches each of them once.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::{Client, RequestBuilder, Url};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
 
+use crate::cli::import::literal;
+use crate::host::regular;
 use boot_engine::config::{Arch, ArchProfile, Profile};
 
 /// Sidero's own factory.
@@ -22,6 +28,10 @@ const PXE_BASE: &str = "https://pxe.factory.talos.dev";
 const WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of an answer.
 const LARGEST: usize = 1 << 20;
+/// How many initrds a kernel gets.
+const MOST_INITRDS: usize = 16;
+/// The file in `state_dir` with what the factory said last.
+const FILE: &str = "factory.json";
 /// The names that the factory has for architectures, and the consoles that Booter gives them.
 const AMD64: (&str, [&str; 2]) = ("amd64", ["console=tty0", "console=ttyS0"]);
 const ARM64: (&str, [&str; 2]) = ("arm64", ["console=tty0", "console=ttyAMA0"]);
@@ -50,11 +60,21 @@ pub(super) struct Factory {
 }
 
 /// What the factory's script boots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Script {
     kernel: String,
     initrds: Vec<String>,
     args: Vec<String>,
+}
+
+/// What the factory said last, so that machines boot while it is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// The flags and arguments with which it was asked.
+    asked: String,
+    version: String,
+    amd64: Script,
+    arm64: Option<Script>,
 }
 
 impl Factory {
@@ -77,18 +97,44 @@ impl Factory {
 
     /// Asks the factory for a profile whose machines get `args`.
     ///
+    /// What it says is kept in `state_dir`, and is what counts while it is away.
+    ///
     /// # Errors
-    /// The factory does not answer, or has no such thing.
-    pub(super) fn profile(&self, args: &str) -> Result<Profile> {
+    /// The factory does not answer, or has no such thing, and never has.
+    pub(super) fn profile(&self, args: &str, state_dir: &Path) -> Result<Profile> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let asked = runtime.block_on(self.ask(args));
-        asked.context(
-            "the image factory was not asked with success, and xpxe boots what it says: look whether this host reaches it, or \
-             name files with --kernel and --initrd",
-        )
+        let file = state_dir.join(FILE);
+        let kept = match runtime.block_on(self.ask(args)) {
+            Ok(kept) => {
+                if let Err(error) = keep(&file, &kept) {
+                    warn!("what the image factory says cannot be kept in {}: {error}", file.display());
+                }
+                kept
+            }
+            Err(error) => {
+                let before = regular::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                let Some(before) = before.filter(|kept: &Kept| kept.asked == self.asked(args)) else {
+                    return Err(error.context(
+                        "the image factory was not asked with success, and xpxe boots what it says: look whether this host \
+                         reaches it, or name files with --kernel and --initrd",
+                    ));
+                };
+                warn!(
+                    "the image factory was not asked with success ({error:#}): machines boot what it said last"
+                );
+                before
+            }
+        };
+        let Kept { version, amd64, arm64, .. } = kept;
+        info!("machines boot Talos {version} of {}: {}", self.base(), amd64.kernel);
+        Ok(profile(amd64, arm64))
     }
 
-    async fn ask(&self, args: &str) -> Result<Profile> {
+    fn asked(&self, args: &str) -> String {
+        format!("{self:?} {args}")
+    }
+
+    async fn ask(&self, args: &str) -> Result<Kept> {
         // Whoever was first has chosen the same.
         rustls::crypto::ring::default_provider().install_default().ok();
         let agent = concat!("xpxe/", env!("CARGO_PKG_VERSION"));
@@ -106,8 +152,7 @@ impl Factory {
                 None
             }
         };
-        info!("machines boot Talos {version} of {}: {}", self.base(), amd64.kernel);
-        Ok(profile(amd64, arm64))
+        Ok(Kept { asked: self.asked(args), version, amd64, arm64 })
     }
 
     fn base(&self) -> &str {
@@ -161,6 +206,18 @@ impl Factory {
     }
 }
 
+/// After a power cut there is a whole file, or the one before.
+fn keep(file: &Path, kept: &Kept) -> Result<()> {
+    let new = file.with_extension("new");
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut written = File::create(&new)?;
+    written.write_all(&serde_json::to_vec_pretty(kept)?)?;
+    written.sync_all()?;
+    Ok(fs::rename(&new, file)?)
+}
+
 /// The text of a short answer.
 async fn get(request: RequestBuilder) -> Result<String> {
     let mut answer = request.send().await?.error_for_status()?;
@@ -201,6 +258,15 @@ fn read_script(at: &Url, text: &str) -> Result<Script> {
         }
     }
     let kernel = kernel.with_context(|| format!("the script at {at} boots no kernel"))?;
+    if let Some(other) = initrds.iter().chain([&kernel]).find(|url| !matches!(url.scheme(), "http" | "https"))
+    {
+        bail!("the script at {at} boots {other}, which is not fetched over HTTP");
+    }
+    if initrds.len() > MOST_INITRDS || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        bail!("the script at {at} has more than {MOST_INITRDS} initrds, or characters that no script has");
+    }
+    // Arguments that look like a template are none.
+    let args = args.iter().map(|word: &String| literal(word)).collect();
     let image = |url: Url| format!("image:{url}");
     Ok(Script { kernel: image(kernel), initrds: initrds.into_iter().map(image).collect(), args })
 }
@@ -277,5 +343,33 @@ mod tests {
         let list = r#"["v1.9.0", "v1.10.0-alpha.1", "v1.9.12", "v1.8.20", "v1.9.2"]"#;
         assert_eq!(latest(list).unwrap(), "v1.9.12");
         assert!(latest(r#"["v1.10.0-alpha.1"]"#).is_err() && latest("{}").is_err());
+    }
+
+    #[test]
+    fn what_no_factory_writes_is_not_booted() {
+        let at: Url = "https://pxe.example/pxe/1/v1/metal-amd64".parse().unwrap();
+        for script in ["kernel file:///etc/shadow", "kernel /k\ninitrd ftp://h/i", "kernel /k a=\u{1b}[31m"] {
+            assert!(read_script(&at, script).is_err(), "{script:?}");
+        }
+        assert!(read_script(&at, &format!("kernel /k\n{}", "initrd /i\n".repeat(17))).is_err());
+        let script = read_script(&at, "kernel /k a=1 b={{x}} {%").unwrap();
+        assert_eq!(script.args.join(" "), "a=1 b={{ '{{' }}x}} {{ '{%' }}");
+    }
+
+    #[test]
+    fn machines_boot_what_the_factory_said_while_it_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let factory = Factory {
+            image_factory_base_url: Some("http://127.0.0.1:1".to_owned()),
+            schematic_id: Some("1".to_owned()),
+            talos_version: Some("v1.9.0".to_owned()),
+            ..Factory::default()
+        };
+        assert!(factory.profile("a=1", dir.path()).is_err(), "it has never said anything");
+        let amd64 = Script { kernel: "image:http://h/k".to_owned(), initrds: Vec::new(), args: Vec::new() };
+        let kept = Kept { asked: factory.asked("a=1"), version: "v1.9.0".to_owned(), amd64, arm64: None };
+        keep(&dir.path().join(FILE), &kept).unwrap();
+        assert_eq!(factory.profile("a=1", dir.path()).unwrap().kernel, "image:http://h/k");
+        assert!(factory.profile("a=2", dir.path()).is_err(), "that was not asked for");
     }
 }

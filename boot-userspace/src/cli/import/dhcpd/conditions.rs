@@ -7,11 +7,18 @@ use super::super::options;
 /// One of these descriptions, and all others.
 type Both = (Vec<Clients>, Vec<Clients>);
 
+/// Words of a condition.
+const LONGEST: usize = 1000;
+
 /// Reads an expression of dhcpd.
 ///
 /// # Errors
 /// Why the configuration cannot say it.
 pub(in crate::cli::import) fn dhcpd(words: &[&str]) -> Result<Both, String> {
+    // Each word may be a step deeper.
+    if words.len() > LONGEST {
+        return Err(format!("the condition has more than {LONGEST} words"));
+    }
     // Brackets around everything say nothing.
     if let ["(", inner @ .., ")"] = words
         && closes(inner)
