@@ -9,6 +9,7 @@ use super::token::NoSecret;
 use super::variables;
 use crate::config::{DhcpRole, DocumentFile, DocumentKind, Unknown, Variables};
 use crate::lifecycle::State;
+use crate::machines::Asker;
 
 /// A document for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,11 +110,15 @@ impl Planner {
     /// something stands between. A machine that has none yet is anybody's to name.
     #[must_use]
     pub fn has_its_address(&self, asked: &Asked) -> bool {
-        let is_its =
-            |mac| asked.mac == Some(mac) || asked.machine().is_some_and(|own| own.macs.contains(&mac));
+        let Asker { client, known, is_itself, .. } = &asked.asker;
+        // What was only said makes nobody a known machine: its UUID is no secret.
+        let is_its = match known {
+            Some(_) => *is_itself,
+            None => client.as_ref().is_some_and(|client| asked.mac == Some(client.mac)),
+        };
         let http = &self.config().http;
         !self.config().interfaces.iter().any(|interface| interface.dhcp == DhcpRole::Server)
-            || asked.asker.client.as_ref().is_some_and(|client| is_its(client.mac))
+            || is_its
             || http.shared_addresses.iter().any(|net| net.contains(&asked.client_ip))
     }
 

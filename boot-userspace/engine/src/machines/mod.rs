@@ -57,6 +57,8 @@ pub struct Asker {
     pub elsewhere: Option<Ipv4Addr>,
     /// The switch port of the card that is meant, as a relay has named it, if that is kept.
     pub switch_port: Option<RelayPort>,
+    /// The machine that has the address it asks from is the one that is meant: by its MAC, or by what it has shown by DHCP.
+    pub is_itself: bool,
 }
 
 /// What became of machines that others were put in the place of.
@@ -260,7 +262,10 @@ impl Machines {
         let known = by_mac.or_else(by_uuid).and_then(|id| state.known(id));
         let elsewhere = known.as_ref().and_then(|known| state.has_another_address(known, from));
         let switch_port = mac.or(at).and_then(|mac| state.seen_ports.get(mac).cloned());
-        Asker { client: at.map(|mac| state.client(mac)), known, elsewhere, switch_port }
+        let is_itself = at
+            .and_then(|mac| state.by_mac(mac))
+            .is_some_and(|id| known.as_ref().is_some_and(|known| known.id == id));
+        Asker { client: at.map(|mac| state.client(mac)), known, elsewhere, switch_port, is_itself }
     }
 
     /// Takes down at which switch port a MAC is, as a relay says.

@@ -314,7 +314,12 @@ fn one_look_up_tells_all_that_a_request_needs() {
     assert_eq!(find(home, Some(Mac([9; 6])), None), (Some(card), None, None), "what it says goes first");
     assert_eq!(find(ELSEWHERE, None, Some(UUID)), (Some(recognised), Some(second), None));
     assert_eq!(find(home, None, Some(UUID)), (Some(card), Some(first), None), "a MAC says more than a UUID");
+    let is_itself = |from: Ipv4Addr, mac, uuid| machines.asker(from.into(), mac, uuid).is_itself;
+    assert!(is_itself(home, None, None) && is_itself(home, Some(card), None));
+    assert!(!is_itself(ELSEWHERE, None, Some(UUID)), "anybody can say a UUID");
+    assert!(!is_itself(ELSEWHERE, Some(recognised), Some(UUID)) && !is_itself(ELSEWHERE, Some(card), None));
     show_uuid(&machines, recognised, UUID);
+    assert!(is_itself(ELSEWHERE, None, Some(UUID)), "it has shown it by DHCP");
     assert_eq!(find(ELSEWHERE, None, None), (Some(recognised), Some(second), None));
     assert_eq!(find(home, Some(recognised), None), (Some(card), Some(second), Some(ELSEWHERE)));
 }

@@ -1,7 +1,7 @@
 //! matchbox's directory: `profiles/*.json`, `groups/*.json`, `ignition/` and the others, `assets/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use boot_common::Mac;
 
@@ -122,8 +122,13 @@ fn profile(setup: &mut Setup, dir: &Path, file: &str, node: &Node) {
         ("generic_id", "generic", "generic"),
     ] {
         let Some(id) = node.get(key).filter(|id| id.text().is_some()) else { continue };
-        let path = dir.join(sub).join(id.text().unwrap_or_default());
+        let name = Path::new(id.text().unwrap_or_default());
+        let path = dir.join(sub).join(name);
         let why = match setup.read(&path) {
+            // matchbox looks nowhere else either.
+            _ if !name.components().all(|part| matches!(part, Component::Normal(_))) => {
+                format!("it leaves {}", dir.join(sub).display())
+            }
             Err(why) => why,
             Ok(text) if text.contains("{{") => {
                 format!(
