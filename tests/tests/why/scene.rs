@@ -193,6 +193,12 @@ impl Actor<'_> {
         self.scene.must_be(self.known.mac, cause, VERDICT)
     }
 
+    /// The same, with these words in the evidence: what happened is in it a moment later.
+    pub(super) fn must_say(&self, cause: &str, says: &str) -> Result<String> {
+        let said = || self.must_be(cause).ok().filter(|evidence| evidence.contains(says));
+        eventually_some(VERDICT, says, said).with_context(|| self.must_be(cause).unwrap_or_default())
+    }
+
     /// Firmware gets an address and its loader.
     pub(super) fn load(&self) -> Result<()> {
         let address = self.lease(Client::Edk2Pxe)?;

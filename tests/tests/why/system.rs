@@ -131,11 +131,8 @@ fn a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck() ->
     scene_with(&known(), registry, |scene| {
         let machine = scene.machine(Known { name: "", mac: UNKNOWN, address: None })?;
         machine.load_script()?;
-        let evidence = machine.must_be("not-accepted")?;
-        ensure!(
-            evidence.contains("discovered") && evidence.contains("fetched its boot script"),
-            "{evidence}"
-        );
+        let evidence = machine.must_say("not-accepted", "fetched its boot script")?;
+        ensure!(evidence.contains("discovered"), "{evidence}");
         scene.xpxe(&["machines", "accept", UNKNOWN])?;
         machine.script()?;
         let evidence = machine.must_be("not-allocated")?;

@@ -134,7 +134,8 @@ impl<'a> Case<'a> {
 
     /// Whether the kernel comes from a server that is not this one.
     pub(super) fn kernel_is_elsewhere(&self) -> bool {
-        self.facts.kernel.contains("://")
+        // An image is fetched from here, wherever it comes from.
+        !self.facts.kernel.starts_with("image:") && self.facts.kernel.contains("://")
     }
 
     /// How far the boot got.
@@ -216,12 +217,17 @@ pub(super) enum Reached {
 
 /// Whether a path that was asked for ends in the one of the configuration.
 fn is_same(file: &str, configured: &str) -> bool {
-    let configured = configured.strip_prefix("image:").unwrap_or(configured);
+    let image = configured.strip_prefix("image:");
+    let configured = image.unwrap_or(configured);
     let configured = configured.rsplit("://").next().unwrap_or(configured);
     if configured.is_empty() {
         return false;
     }
     let file = file.trim_start_matches('/');
+    let file = file.strip_prefix("image ").unwrap_or(file);
     let last = configured.rsplit('/').next().unwrap_or(configured);
-    file == configured || file.rsplit('/').next() == Some(last)
+    let name = file.rsplit('/').next().unwrap_or(file);
+    // The link of an image has a few digits behind its name.
+    let is_link = || image.is_some() && name.strip_prefix(last).is_some_and(|rest| rest.starts_with('-'));
+    file == configured || name == last || is_link()
 }

@@ -250,6 +250,12 @@ fn a_machine_without_a_profile_waits() {
     assert_eq!(verdict(&heard(steps), &facts, LATER).cause, Cause::Waiting);
     let elsewhere = Facts { kernel: "http://mirror/vmlinuz".to_owned(), ..super::tests::facts() };
     assert_eq!(verdict(&heard(with_script()), &elsewhere, LATER).cause, Cause::OutOfSight);
+    let image = Facts { kernel: "image:http://10.9.0.1/vmlinuz".to_owned(), ..elsewhere };
+    assert_eq!(
+        verdict(&heard(with_script()), &image, LATER).cause,
+        Cause::KernelNotAsked,
+        "images come from here"
+    );
 }
 
 #[test]
