@@ -175,8 +175,10 @@ pub(super) fn kernel_trouble(case: &Case<'_>) -> Option<Verdict> {
     }
     let is_missing = |what: &What| matches!(what, What::TftpMissing { .. } | What::FileMissing { .. });
     let position = case.last_position(is_missing)?;
+    let by_http = matches!(case.boot.steps.get(position)?.what, What::FileMissing { .. });
     let goes_on = |what: &What| {
-        what.sent().is_some()
+        // That the loader came by TFTP may be told after iPXE has asked for more.
+        (what.sent().is_some() && !(by_http && matches!(what, What::TftpSent { .. })))
             || matches!(what, What::FileAsked { .. } | What::ScriptSent { .. } | What::DocumentSent { .. })
     };
     if case.comes_behind(position, goes_on) {
