@@ -17,6 +17,7 @@ use flate2::write::GzEncoder;
 
 use super::configuration;
 use crate::cli::ConfigFile;
+use crate::host::replace::replace;
 use cpio::{Archive, Kind};
 use tree::Tree;
 
@@ -159,8 +160,5 @@ fn initrd(agent: &[u8], version: &str, tree: &Tree, firmware: &[(String, PathBuf
 
 /// Writes a file in the place of what was there, all at once: machines may be fetching it.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, bytes)
-        .and_then(|()| fs::rename(&new, path))
-        .with_context(|| format!("write {}", path.display()))
+    replace(path, 0o644, bytes).with_context(|| format!("write {}", path.display()))
 }

@@ -5,7 +5,7 @@
 //! seconds.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::request::Boots;
+use crate::host::replace::{PRIVATE, replace_by};
 use crate::host::{clock, regular};
 use boot_engine::command::Now;
 use boot_engine::diagnosis::{Boot, MOST_BOOTS, MOST_MACHINES};
@@ -152,13 +153,7 @@ impl Store {
             let timelines = all.timelines();
             timelines.macs().into_iter().flat_map(|mac| timelines.boots(mac).cloned()).collect()
         };
-        let new = self.path.with_extension("new");
-        drop(fs::remove_file(&new));
-        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
-        write(&file, &boots)?;
-        // Without it, a power cut may leave an empty file under the old name.
-        file.sync_data()?;
-        fs::rename(&new, &self.path)?;
+        replace_by(&self.path, PRIVATE, |file| write(file, &boots))?;
         self.lines = boots.len();
         Ok(())
     }
@@ -226,6 +221,8 @@ fn wall(now: Now, at: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

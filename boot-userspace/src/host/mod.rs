@@ -10,6 +10,7 @@ pub mod mapping;
 pub mod memory;
 pub mod pipe;
 pub mod regular;
+pub mod replace;
 pub mod reserved;
 pub mod route;
 pub mod secret;

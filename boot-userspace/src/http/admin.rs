@@ -1,7 +1,7 @@
 //! The operators' API, on a Unix socket in `state_dir` that only the daemon's user may open.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::protocol;
 use crate::daemon::request::{Ask, AskFailure, ReloadRequest};
+use crate::host::replace::remove;
 use boot_engine::leases::{Entry, Outcome, Refusal, Shown, Which};
 use boot_engine::reload::Changes;
 
@@ -66,10 +67,7 @@ pub fn listen(state_dir: &Path) -> Result<UnixListener, ListenError> {
     let other = |error| ListenError::Other(path.clone(), error);
     // Under another name until its mode is right.
     let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(other(error)),
-        _ => {}
-    }
+    remove(&new).map_err(other)?;
     let listener = UnixListener::bind(&new).map_err(other)?;
     fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(other)?;
     fs::rename(&new, &path).map_err(other)?;

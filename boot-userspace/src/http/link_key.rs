@@ -1,13 +1,13 @@
 //! The key that links are signed with: made once, and kept, so that links outlive a restart.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use openssl::rand::rand_bytes;
 
 use crate::host::regular;
+use crate::host::replace::{PRIVATE, replace};
 use boot_engine::boot::link::LinkKey;
 
 /// The file's name in `state_dir`.
@@ -58,22 +58,14 @@ pub fn link_key(state_dir: &Path) -> Result<LinkKey, LinkKeyError> {
 fn make(path: &Path) -> io::Result<LinkKey> {
     let mut secret = [0; 32];
     rand_bytes(&mut secret)?;
-    // After a power cut there is a whole key, or none.
-    let new = path.with_extension("new");
-    fs::remove_file(&new).or_else(|error| match error.kind() {
-        ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+    replace(path, PRIVATE, &secret)?;
     Ok(LinkKey::new(secret))
 }
 
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
+    use std::fs;
     use std::sync::mpsc::channel;
     use std::thread;
     use std::time::Duration;

@@ -176,14 +176,6 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes a file; one that is not there is no error.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Makes a blob of a file: nobody is to write to it any more.
 pub(super) fn seal(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o400))?;

@@ -15,7 +15,7 @@ use super::record::{Named, Record};
 use super::room::{self, Removed};
 use super::upstream::{self, Answer, Short, Wanted, shown};
 use super::{Images, import, layout};
-use crate::host::clock;
+use crate::host::{clock, replace};
 use boot_engine::config::{ImageName, ImageSource, Sha256Digest};
 use boot_engine::digest_list::DigestList;
 
@@ -135,7 +135,7 @@ impl Images {
             Err(_) => None,
         };
         let path = self.layout.record(name);
-        layout::remove(&path).map_err(|error| ImageError::disk(&path, &error))?;
+        replace::remove(&path).map_err(|error| ImageError::disk(&path, &error))?;
         let Some(digest) = digest else { return Ok(()) };
         let still_meant =
             room::blobs(&self.layout)?.iter().any(|blob| blob.digest == digest && !blob.names.is_empty());

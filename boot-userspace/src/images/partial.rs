@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ImageError;
 use super::layout::{self, Layout};
 use super::sums::{self, Sums};
+use crate::host::replace;
 use boot_engine::config::{ImageName, Sha256Digest};
 
 /// Which content of the upstream it is a part of.
@@ -115,10 +116,10 @@ impl Partial {
     pub(super) fn remove(self) -> io::Result<()> {
         let path = self.layout.partial(&self.name);
         if is_at(&self.file, &path) {
-            layout::remove(&path)?;
+            replace::remove(&path)?;
         }
-        layout::remove(&self.layout.partial_sums(&self.name))?;
-        layout::remove(&self.layout.partial_facts(&self.name))
+        replace::remove(&self.layout.partial_sums(&self.name))?;
+        replace::remove(&self.layout.partial_facts(&self.name))
     }
 }
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::error::ImageError;
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use super::record::Record;
-use crate::host::clock;
 use crate::host::size::human_size;
+use crate::host::{clock, replace};
 use boot_engine::config::{ImageName, Sha256Digest};
 
 /// What the store leaves free on its disk, where the leases are too: 64 MiB, or a sixteenth of a small disk.
@@ -138,7 +138,7 @@ pub(super) fn make(layout: &Layout, limit: u64, need: Need) -> Result<Vec<Blob>,
 /// Takes a blob off the disk. Its sums stay: whoever fetches it again can tell each piece by them.
 pub(super) fn remove(layout: &Layout, digest: Sha256Digest) -> Result<(), ImageError> {
     let gone =
-        |path: std::path::PathBuf| layout::remove(&path).map_err(|error| ImageError::disk(&path, &error));
+        |path: std::path::PathBuf| replace::remove(&path).map_err(|error| ImageError::disk(&path, &error));
     gone(layout.blob(digest))?;
     gone(layout.used(digest))
 }
@@ -183,7 +183,7 @@ pub(super) fn clean(
     let mut drop_file = |path: &std::path::Path, size: u64, what: String| {
         removed.what.push(what);
         removed.bytes += size;
-        if dry_run { Ok(()) } else { layout::remove(path).map_err(|error| ImageError::disk(path, &error)) }
+        if dry_run { Ok(()) } else { replace::remove(path).map_err(|error| ImageError::disk(path, &error)) }
     };
     {
         let _lock = layout.lock().map_err(disk)?;

@@ -3,15 +3,15 @@
 //! Who has the database alone, a backup for example, has no password. ChaCha20-Poly1305 (RFC 8439) with a random nonce; the
 //! machine's number is authenticated with it, so that the password of one machine is not taken for another one's.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::host::regular;
+use crate::host::replace::{PRIVATE, replace};
 use crate::host::secret::Secret;
 use boot_engine::registry::Sealed;
 
@@ -99,16 +99,7 @@ fn make(path: &Path) -> Result<LessSafeKey, VaultError> {
     let mut bytes = [0; KEY];
     SystemRandom::new().fill(&mut bytes).map_err(|_| VaultError::Crypto)?;
     let io = |error| VaultError::Io { path: path.to_owned(), error };
-    // After a power cut there is a whole key, or none.
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    fs::rename(&new, path).map_err(io)?;
+    replace(path, PRIVATE, &bytes).map_err(io)?;
     read_key(path)
 }
 
@@ -121,6 +112,8 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,14 +1,13 @@
 //! `boot-parameters.json`: the boot parameters that were written while xpxe runs. Each change writes the file anew under another
 //! name, and puts it in its place when it is on the disk: after a crash there is the old one or the new one, whole.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use boot_engine::boot::parameters::Table;
 
 use crate::host::regular;
+use crate::host::replace::{PRIVATE, replace};
 
 const FILE: &str = "boot-parameters.json";
 
@@ -44,30 +43,13 @@ pub fn read(state_dir: &Path) -> Result<Table, Unreadable> {
 /// # Errors
 /// They are not kept, and what was kept before is.
 pub fn write(state_dir: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = state_dir.join(FILE);
-    let new = path.with_extension("new");
-    let written = (|| {
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        // Else the old name may come back after a power cut.
-        File::open(state_dir)?.sync_all()
-    })();
-    if written.is_err() {
-        // A full disk has room again.
-        drop(fs::remove_file(&new));
-    }
-    written
+    replace(&state_dir.join(FILE), PRIVATE, bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_replaced_whole_and_a_damaged_one_is_named() {

@@ -4,8 +4,7 @@
 //! retries, and the files from the store, which fetches each of them once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::cli::import::literal;
 use crate::host::regular;
+use crate::host::replace::{PRIVATE, replace};
 use boot_engine::config::{Arch, ArchProfile, Profile};
 
 /// Sidero's own factory.
@@ -208,14 +208,10 @@ impl Factory {
 
 /// After a power cut there is a whole file, or the one before.
 fn keep(file: &Path, kept: &Kept) -> Result<()> {
-    let new = file.with_extension("new");
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir)?;
     }
-    let mut written = File::create(&new)?;
-    written.write_all(&serde_json::to_vec_pretty(kept)?)?;
-    written.sync_all()?;
-    Ok(fs::rename(&new, file)?)
+    Ok(replace(file, PRIVATE, &serde_json::to_vec_pretty(kept)?)?)
 }
 
 /// The text of a short answer.

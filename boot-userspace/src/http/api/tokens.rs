@@ -1,9 +1,7 @@
 //! The tokens of the API: made for a person or a program, with a role and an end. Only their digests are kept.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::error;
 
+use crate::host::replace::{PRIVATE, replace};
 use crate::host::{clock, regular};
 use crate::http::admin::{Failed, json, rfc3339};
 
@@ -261,16 +260,7 @@ fn read(path: &Path) -> Result<Vec<Stored>, String> {
 
 /// After a power cut there are all of them, or those before.
 fn write(path: &Path, all: &[Stored]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::remove_file(&new).or_else(|error| match error.kind() {
-        ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(all)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    replace(path, PRIVATE, &serde_json::to_vec_pretty(all)?)
 }
 
 fn digest(token: &str) -> String {
@@ -314,6 +304,7 @@ async fn work<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
