@@ -1,6 +1,7 @@
 //! The programs of other servers.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// Where `cargo xtask setup` unpacks servers, without installing them.
 pub(crate) fn peers() -> Option<PathBuf> {
@@ -17,4 +18,13 @@ pub(crate) fn unpacked(name: &str) -> PathBuf {
 pub(crate) fn libraries() -> Option<String> {
     let dir = peers()?.join("usr/lib");
     Some(format!("{0}/freeradius:{0}/{1}-linux-gnu", dir.display(), std::env::consts::ARCH))
+}
+
+/// What a server that ends at once says when it is started again.
+pub(crate) fn complaint(command: &mut Command) -> String {
+    let said = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    said.map_or_else(
+        |error| error.to_string(),
+        |said| format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
+    )
 }

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use boot_bench::content::content;
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
@@ -121,16 +122,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Bytes of which no two pages are alike, the same every time (xorshift64).
-pub(crate) fn content(length: usize) -> Vec<u8> {
-    let mut state = 0x5850_5845_u64;
-    let words = std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_ne_bytes()
-    });
-    words.flatten().take(length).collect()
 }

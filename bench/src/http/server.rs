@@ -19,6 +19,7 @@ use boot_tests::netns::Namespace;
 
 use super::lane::{HTTP, pinned};
 use super::load::verify;
+use crate::peers::complaint;
 
 const START: Duration = Duration::from_secs(30);
 
@@ -154,15 +155,6 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// What a server that ends at once says when it is started again.
-fn complaint(command: &mut Command) -> String {
-    let said = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    said.map_or_else(
-        |error| error.to_string(),
-        |said| format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
-    )
 }
 
 fn xpxe(command: &mut Command, place: &Place, files: &Path, role: Role) -> Result<()> {

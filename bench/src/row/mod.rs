@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use boot_bench::content::content;
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
@@ -25,7 +26,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
 use crate::http::beside::prefer_this_thread;
-use crate::http::content;
 use crate::http::lane::pin_generator;
 use crate::storm::generator::{Pace, Plan, Work};
 use ground::Ground;

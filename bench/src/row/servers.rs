@@ -20,7 +20,7 @@ use super::ground::Ground;
 use crate::http::lane::{HTTP, pin_generator, pinned};
 use crate::http::load::verify;
 use crate::http::server::{self as web, FILE, nginx};
-use crate::storm::generator::{Pace, Plan, Work};
+use crate::storm::generator::Plan;
 use crate::storm::kind::Kind;
 use crate::storm::settings::{self, Clients};
 use crate::tftp::server as tftp;
@@ -145,7 +145,7 @@ pub(crate) fn start(
         if started.elapsed() > START {
             bail!("no answer within {START:?} by DHCP, TFTP, HTTP: {missing:?}");
         }
-        let probe = probe(machines);
+        let probe = Plan::probe(machines);
         missing[0] = missing[0] && ground.lane.generator.run(&probe).done == 0;
         missing[1] = missing[1] && !ground.lane.cable.clients.run(answers_tftp)??;
         missing[2] = missing[2] && ground.downloads.run(|| verify(FILE, Some(&files.image)))?.is_err();
@@ -161,19 +161,6 @@ fn on_servers_core(command: &mut Command) -> Result<Child> {
     let child = command.spawn();
     pin_generator()?;
     Ok(child?)
-}
-
-fn probe(machine: u32) -> Plan<'static> {
-    const PATIENCE: Duration = Duration::from_millis(50);
-    Plan {
-        work: Work::Exchange,
-        pace: Pace::Window(1),
-        machines: machine..machine + 1,
-        once: true,
-        during: PATIENCE,
-        patience: &[PATIENCE],
-        at_most: PATIENCE,
-    }
 }
 
 fn answers_tftp() -> Result<bool> {

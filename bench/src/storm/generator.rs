@@ -58,6 +58,22 @@ pub(crate) struct Plan<'p> {
     pub(crate) at_most: Duration,
 }
 
+impl Plan<'_> {
+    /// One exchange of a machine that takes no part in any measure.
+    pub(crate) fn probe(machine: u32) -> Self {
+        const PATIENCE: Duration = Duration::from_millis(50);
+        Self {
+            work: Work::Exchange,
+            pace: Pace::Window(1),
+            machines: machine..machine + 1,
+            once: true,
+            during: PATIENCE,
+            patience: &[PATIENCE],
+            at_most: PATIENCE,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Step {
     #[default]

@@ -1,7 +1,7 @@
 //! The servers, and how they are started and ended.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,9 +10,10 @@ use boot_bench::place::Place;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::generator::{Pace, Plan, Work};
+use super::generator::Plan;
 use super::lane::Lane;
 use super::settings::{self, Clients};
+use crate::peers::complaint;
 
 pub(crate) use super::kind::Kind;
 
@@ -48,7 +49,7 @@ impl Server {
         pin(GENERATOR_CORE);
         let child = child?;
         let mut server = Self { child, start: Duration::ZERO };
-        while lane.generator.run(&probe(machines)).done == 0 {
+        while lane.generator.run(&Plan::probe(machines)).done == 0 {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{} ended with {status}:\n{}", kind.name(), complaint(&mut command));
             }
@@ -89,27 +90,4 @@ fn pin(core: usize) {
     {
         eprintln!("cannot stay on core {core}: {failure}");
     }
-}
-
-/// One exchange of a machine that takes no part in any measure.
-fn probe(machine: u32) -> Plan<'static> {
-    const PATIENCE: Duration = Duration::from_millis(50);
-    Plan {
-        work: Work::Exchange,
-        pace: Pace::Window(1),
-        machines: machine..machine + 1,
-        once: true,
-        during: PATIENCE,
-        patience: &[PATIENCE],
-        at_most: PATIENCE,
-    }
-}
-
-/// What a server that ends at once says when it is started again.
-fn complaint(command: &mut Command) -> String {
-    let said = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    said.map_or_else(
-        |error| error.to_string(),
-        |said| format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
-    )
 }

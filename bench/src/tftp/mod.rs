@@ -23,11 +23,11 @@ pub(crate) mod server;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bench_ebpf::{BLOCK, MOST, MOST_BLOCKS};
+use boot_bench::content::content;
 use boot_bench::machine::Machine;
 use boot_bench::place::Place;
 use boot_tests::sandbox::Sandbox;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("a file of {} MiB, blksize {BLOCK}, one block at a time\n", args.size);
 
     let during = Duration::from_secs_f64(args.seconds);
-    let file = content(args.size * MIB);
+    let file = content(args.size * MIB).into();
     let mut rows = Vec::new();
     for clients in &args.clients {
         rows.push(compare::reflector(&file, Extent { clients: *clients, during })?);
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             rows.push(compare::on_sockets(*kind, &place, &file, Extent { clients: *clients, during })?);
         }
     }
-    let file = content(args.kernel_size * MIB);
+    let file = content(args.kernel_size * MIB).into();
     for kind in servers.iter().filter(|_| !kernel_clients.is_empty()) {
         eprintln!("{}, clients in the kernel", kind.name());
         for clients in &kernel_clients {
@@ -125,16 +125,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Bytes of which no two blocks are alike, the same every time (xorshift64).
-fn content(length: usize) -> Arc<[u8]> {
-    let mut state = 0x5850_5845_u64;
-    let words = std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_ne_bytes()
-    });
-    words.flatten().take(length).collect()
 }

@@ -16,7 +16,7 @@ use boot_bench::place::Place;
 
 use super::clients::Clients;
 use super::packet::FILE;
-use crate::peers::unpacked;
+use crate::peers::{complaint, unpacked};
 
 /// More transfers at once than there are ever clients.
 const MOST: &str = "2000";
@@ -175,15 +175,6 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// What a server that ends at once says when it is started again.
-fn complaint(command: &mut Command) -> String {
-    let said = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    said.map_or_else(
-        |error| error.to_string(),
-        |said| format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
-    )
 }
 
 fn xpxe(command: &mut Command, place: &Place, files: &Path, fast_path: &str) -> Result<()> {
