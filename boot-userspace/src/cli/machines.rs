@@ -4,6 +4,7 @@ mod api;
 mod fields;
 mod manifest;
 mod names;
+mod omni;
 mod power;
 mod show;
 
@@ -164,6 +165,8 @@ enum Format {
     Ansible,
     /// A file for file_sd_configs
     PrometheusSd,
+    /// Labels by UUID for omnictl apply -f
+    Omni,
 }
 
 impl Selected {

@@ -52,9 +52,9 @@ causes! {
     /// The kernel comes from another server.
     OutOfSight "out-of-sight", "fetched a script that names another server", "The machine fetched its script, which names a kernel on another server: what happened after that is not seen from here.", [], "Look at that server's log.";
     /// 1: configured, and never heard.
-    NeverAsked "never-asked", "never asked", "The machine is in the configuration and was not heard since xpxe began to keep boots.",
+    NeverAsked "never-asked", "never asked", "The machine is known and was not heard since xpxe began to keep boots.",
         ["PXE-E61: Media test failure, check cable", "PXE-M0F: Exiting PXE ROM", "No bootable device"],
-        "Check its cable and its switch port (link, VLAN, DHCP snooping), that its firmware boots from this network card, and its MAC in the configuration.";
+        "Check its cable and its switch port (link, VLAN, DHCP snooping), that its firmware boots from this network card, and its MAC as xpxe has it (xpxe explain).";
     /// 2: we do not answer, and say why.
     NotAnswered "not-answered", "got no answer", "The machine asked for an address, and this server did not answer.",
         ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "iPXE: No configuration methods succeeded"],

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Format;
 use super::names::called;
+use super::omni::omni;
 use super::show::state;
 use crate::http::machines::Machine;
 use boot_engine::config::RegisteredBmc;
@@ -149,6 +150,7 @@ pub(super) fn export(machines: &[Machine], format: Format) -> Result<String> {
         Format::Csv => csv(machines),
         Format::Ansible => serde_json::to_string_pretty(&ansible(machines))? + "\n",
         Format::PrometheusSd => serde_json::to_string_pretty(&prometheus(machines))? + "\n",
+        Format::Omni => omni(machines),
     })
 }
 
