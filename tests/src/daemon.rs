@@ -17,7 +17,7 @@ use crate::netns::{Line, Process, ending};
 use crate::rack::Rack;
 use crate::wait::eventually_some;
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
 
 /// One line of xpxe's log.
