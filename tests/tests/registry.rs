@@ -9,6 +9,7 @@ use boot_tests::place::{Place, SILENCE, SOON, UNKNOWN, known};
 use boot_tests::rack::Station;
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
+use dhcproto::v4::{DhcpOption, OptionCode};
 use serde_json::Value;
 
 const NODE: &str = "02:77:00:00:00:e9";
@@ -229,6 +230,66 @@ fn a_change_by_the_api_quotes_a_version_and_manifests_come_back() -> Result<()> 
         "{exported}"
     );
     xpxe.stop()
+}
+
+/// A report of the agent changes the script, the arguments and DHCP's answers, also those of the kernel half, at once.
+#[test]
+fn what_the_agent_reports_decides_what_a_machine_boots() -> Result<()> {
+    let group = "[[group]]\nname = \"big\"\nmatch = { memory = \">= 256G\", nics = \"mlx5\" }\nprofile = \"big\"\n\
+        options = [{ code = 42, ip = \"10.77.0.42\", always = true }]\n[[profile]]\nname = \"big\"\nkernel = \"big/vmlinuz\"\n\
+        args = \"size=big\"\n[[profile]]\nname = \"agent\"\nkernel = \"agent/vmlinuz\"\nargs = \"xpxe.agent={{ agent }}\"\n";
+    let Some(mut place) = place("xdp", "server")? else { return Ok(()) };
+    place.config = place.config.replace("[lifecycle]\n", "[lifecycle]\ndiscovery = \"agent\"\n") + group;
+    let xpxe = place.serve()?;
+    let wire = place.client()?;
+    let machine = Client::new(mac(NODE)?);
+    xpxe_says(&place, &xpxe, &["machines", "add", "--name", "node9", "--mac", NODE, "--ip", ADDRESS])?;
+    let time_server =
+        || Ok::<_, anyhow::Error>(wire.lease(&machine)?.message.opts().get(OptionCode::NtpServers).cloned());
+    ensure!(time_server()?.is_none(), "before its report");
+    let explained = xpxe_says(&place, &xpxe, &["explain", "node9"])?;
+    let says = |said: &str, words: &[&str]| {
+        said.lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&words.join(" ")))
+    };
+    ensure!(
+        says(&explained, &["in group big, perhaps memory >= 256G, nics mlx5: the agent has"]),
+        "{explained}"
+    );
+    let itself = place.rack.neighbour("node", NODE, &format!("{ADDRESS}/24"))?;
+    let (script, _) = get(&itself, "ipxe/boot.ipxe")?;
+    let agent = script.split("xpxe.agent=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let Some(agent) = agent else { anyhow::bail!("no agent in {script}") };
+    let report = |memory: u64| {
+        let body = format!("{{\"schema\":1,\"memory\":{memory},\"nics\":[{{\"driver\":\"mlx5_core\"}}]}}");
+        itself.output("curl", &["-sS", "-d", &body, &format!("{agent}inventory")])
+    };
+    ensure!(report(64 << 30)? == "ok\n");
+    ensure!(time_server()?.is_none(), "too little memory");
+    ensure!(report(256 << 30)? == "ok\n");
+    let expected = Some(DhcpOption::NtpServers(vec![[10, 77, 0, 42].into()]));
+    ensure!(time_server()? == expected, "the answers follow");
+    eventually(SOON, "the kernel half answers so, too", || {
+        let before = answered(&itself);
+        time_server().is_ok_and(|found| found == expected) && answered(&itself) > before
+    })?;
+    for order in ["accept", "allocate"] {
+        xpxe_says(&place, &xpxe, &["machines", order, "node9"])?;
+    }
+    let (script, _) = get(&itself, "ipxe/boot.ipxe")?;
+    ensure!(script.contains("big/vmlinuz") && script.contains("size=big"), "{script}");
+    let explained = xpxe_says(&place, &xpxe, &["explain", "node9"])?;
+    ensure!(says(&explained, &["in group big, by its inventory: memory >= 256G, nics mlx5"]), "{explained}");
+    ensure!(says(&explained, &["script boots profile big"]), "{explained}");
+    xpxe.stop()
+}
+
+/// Offers and acknowledgements of XDP.
+fn answered(from: &Station) -> u64 {
+    let Ok((page, _)) = get(from, "metrics") else { return 0 };
+    let of_xdp = page.lines().filter(|line| line.starts_with("xpxe_packets_total{hook=\"xdp\""));
+    let answers = of_xdp.filter(|line| line.contains("\"offered\"") || line.contains("\"acked\""));
+    answers.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// Nothing of this is noticed where there is no registry.

@@ -124,7 +124,8 @@ fn with_registered(config: Arc<Config>, machine: &Machine) -> (Arc<Config>, Vec<
     match machine.spec.check(&config) {
         Ok(own) => {
             let mut config = (*config).clone();
-            config.machines.push(Arc::new(own));
+            let inventory = machine.inventory.clone().map(Arc::new);
+            config.machines.push(Arc::new(config::Machine { inventory, ..own }));
             (Arc::new(config), rows)
         }
         Err(_) => (config, rows),

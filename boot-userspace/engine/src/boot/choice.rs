@@ -56,6 +56,7 @@ impl<'a> Booting<'a> {
             labels: self.machine.map(|machine| &machine.labels),
             mac: self.mac,
             switch_port: own.or(self.switch_port).map(RelayPort::seen),
+            inventory: self.machine.and_then(|machine| machine.inventory.as_deref()),
         }
     }
 

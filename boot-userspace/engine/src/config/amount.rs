@@ -65,6 +65,37 @@ pub(super) fn disk(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
+/// The memory of a machine such as `256G`, in units of 1024 as memory is sold.
+pub(super) fn fitted_memory(text: &str) -> Result<u64, String> {
+    let units = [("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)];
+    amount(text, &units).ok_or_else(|| {
+        format!("{} is not an amount of memory; write a number and M, G or T, such as \"256G\"", quoted(text))
+    })
+}
+
+/// The size of a disk such as `3.84T`, in units of 1000 as disks are labelled.
+pub(super) fn size_of_disk(text: &str) -> Result<u64, String> {
+    let read = || {
+        let (number, unit) = [("G", 1_000_000_000u64), ("T", 1_000_000_000_000)]
+            .into_iter()
+            .find_map(|(unit, times)| Some((text.strip_suffix(unit)?, times)))?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) || fraction.len() > 9 {
+            return None;
+        }
+        let parts = u32::try_from(fraction.len()).ok().and_then(|length| 10u64.checked_pow(length))?;
+        let fraction = fraction.parse::<u64>().ok()?.checked_mul(unit / parts)?;
+        whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(fraction)
+    };
+    read().ok_or_else(|| {
+        let quoted = quoted(text);
+        format!(
+            "{quoted} is not the size of a disk; write a number and G or T, such as \"480G\" or \"3.84T\""
+        )
+    })
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
     amount(text, &units).ok_or_else(|| {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot_agent_protocol::Inventory;
 use boot_common::Mac;
 use boot_common::class::{Firmware, Stage};
 use boot_common::mac::is_raspberry_pi;
@@ -459,6 +460,8 @@ pub struct Machine {
     pub bmc: Option<Box<Bmc>>,
     /// The image that the agent writes to its disk, of a machine of the registry. Default: none.
     pub image: Option<Box<DiskImage>>,
+    /// What it consists of, as the agent has reported it, of a machine of the registry. Default: not known.
+    pub inventory: Option<Arc<Inventory>>,
 }
 
 /// `relay_port`: what a relay adds to the messages of one port (DHCP option 82), each 1 to 253 bytes.

@@ -13,9 +13,14 @@ use super::report::{At, Place, Report, once};
 use super::template::tame;
 use super::texts::Texts;
 use super::value::{choice, quoted};
-use super::{address, bytes, documents, name, option, value};
+use super::{address, bytes, documents, hardware, name, option, value};
 
 const MATCH: [&str; 7] = ["labels", "mac", "circuit_id", "remote_id", "subnet", "arch", "serial"];
+
+/// The keys of `match`.
+fn keys() -> Vec<&'static str> {
+    MATCH.into_iter().chain(hardware::KEYS.iter().map(|(key, _)| *key)).collect()
+}
 
 /// A group as it stands in the file.
 pub(super) struct Written {
@@ -23,6 +28,7 @@ pub(super) struct Written {
     pub(super) name: Option<At<String>>,
     labels: Vec<(String, At<String>)>,
     lists: Vec<(&'static str, Vec<At<String>>)>,
+    hardware: hardware::Written,
     has_match: bool,
     pub(super) profile: Option<At<String>>,
     pub(super) args: Option<At<String>>,
@@ -33,8 +39,9 @@ pub(super) struct Written {
 /// The groups in the file.
 pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
     let tables = top.tables("group", &["name", "match", "profile", "args", "documents", "options"], report);
+    let known = keys();
     let group = |table: Table<'_>| {
-        let conditions = table.table("match", &MATCH, report);
+        let conditions = table.table("match", &known, report);
         let labels = conditions
             .as_ref()
             .map(|table| table.free_texts("labels", "role = \"worker\"", report))
@@ -52,10 +59,12 @@ pub(super) fn read(top: &Table<'_>, report: &mut Report<'_>) -> Vec<Written> {
             (key, texts.unwrap_or_default())
         };
         let lists = examples.into_iter().map(list).collect();
+        let hardware = conditions.as_ref().map(|table| hardware::read(table, report)).unwrap_or_default();
         Written {
             name: table.required_text("name", "workers", report),
             labels,
             lists,
+            hardware,
             has_match: table.has("match"),
             profile: table.text("profile", "talos", report),
             args: table.text("args", "console=ttyS0", report),
@@ -131,6 +140,7 @@ fn conditions(written: &Written, subnets: &[Subnet], report: &mut Report<'_>) ->
         subnet: list("subnet").iter().filter_map(|at| at.read(report, |text| net(text, subnets))).collect(),
         arch: list("arch").iter().filter_map(|at| at.read(report, |text| choice(text, &arch))).collect(),
         serial: list("serial").iter().filter_map(|at| at.read(report, serial)).collect(),
+        hardware: hardware::check(&written.hardware, report),
     }
 }
 

@@ -92,6 +92,7 @@ fn machine<'f>(
             labels: Some(&labels),
             mac: macs.first().copied(),
             switch_port: relay_port.as_ref().map(RelayPort::seen),
+            inventory: None,
         };
         let groups = others.groups.iter().filter(|group| group.fits.fits_machine(&machine));
         let between =
@@ -122,5 +123,6 @@ fn machine<'f>(
         options,
         bmc,
         image: None,
+        inventory: None,
     }
 }

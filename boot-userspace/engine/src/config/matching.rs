@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use boot_agent_protocol::Inventory;
 use boot_common::Mac;
 use ipnet::Ipv4Net;
 
 use super::arch::Arch;
+use super::hardware::Hardware;
 
 /// A switch port as a relay names it: circuit and remote identifier (82.1, 82.2).
 pub type PortSeen<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -19,6 +21,8 @@ pub struct Described<'a> {
     pub mac: Option<Mac>,
     /// The configuration's, else the one that a relay has named last.
     pub switch_port: Option<PortSeen<'a>>,
+    /// What it consists of, as the agent has reported it.
+    pub inventory: Option<&'a Inventory>,
 }
 
 /// `match`: all that is there has to fit; of a list, one.
@@ -38,6 +42,8 @@ pub struct Match {
     pub arch: Vec<Arch>,
     /// `serial`: what it says its serial number is.
     pub serial: Vec<String>,
+    /// What its inventory has: `memory`, `nics` and others.
+    pub hardware: Hardware,
 }
 
 impl Match {
@@ -57,6 +63,7 @@ impl Match {
             && (self.mac.is_empty() || machine.mac.is_some_and(begins))
             && is_one(&self.circuit_id, circuit)
             && is_one(&self.remote_id, remote)
+            && self.hardware.fits(machine.inventory)
     }
 
     /// Whether a network that a machine is in, or its address as one, fits.
@@ -80,7 +87,7 @@ impl Match {
     /// Whether it depends on which machine it is.
     #[must_use]
     pub fn is_of_machine(&self) -> bool {
-        !self.labels.is_empty() || !self.mac.is_empty() || self.is_of_port()
+        !self.labels.is_empty() || !self.mac.is_empty() || self.is_of_port() || !self.hardware.is_empty()
     }
 
     /// Whether it depends on the switch port.

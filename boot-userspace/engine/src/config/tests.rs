@@ -199,6 +199,7 @@ fn the_example_of_the_design() {
         options: Vec::new(),
         bmc: None,
         image: None,
+        inventory: None,
     };
     assert_eq!(config.machines, [std::sync::Arc::new(machine)]);
     assert_eq!(good(&EXAMPLE.replace('\n', "\r\n")), config);

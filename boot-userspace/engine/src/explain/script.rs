@@ -4,7 +4,7 @@ use super::{Explained, Rows};
 use crate::boot::choice::Booting;
 use crate::boot::level::Level;
 use crate::boot::parameters::{Found, Target, UNKNOWN, Whose};
-use crate::config::{DocumentFile, Front, Group, Match, Unknown};
+use crate::config::{DocumentFile, Front, Group, Hardware, Match, Unknown};
 
 /// A group that a machine is in, or may be in.
 struct In<'c> {
@@ -48,11 +48,34 @@ impl Explained<'_> {
     pub(super) fn groups(&self, rows: &mut Rows) {
         for In { position, group, condition } in self.in_groups() {
             let place = self.origins.group(position).unwrap_or_default();
-            rows.add(with("in group", &condition), &*group.name, place);
+            let hardware = &group.fits.hardware;
+            let name = match hardware.is_empty() {
+                true => group.name.clone(),
+                false => format!("{}, by its inventory: {hardware}", group.name),
+            };
+            rows.add(with("in group", &condition), name, place);
         }
+        self.groups_by_unknown_inventory(rows);
         if self.machine().is_none_or(|machine| machine.relay_port.is_none()) {
             for group in self.config.groups.iter().filter(|group| group.fits.is_of_port()) {
                 let why = "a relay tells the switch port when the machine boots";
+                rows.add("in group", format!("{}, perhaps", group.name), why);
+            }
+        }
+    }
+
+    /// The groups that a machine of the registry may be in once the agent has reported its inventory.
+    fn groups_by_unknown_inventory(&self, rows: &mut Rows) {
+        let is_of_file = self.position.is_none_or(|position| self.origins.machine(position).is_some());
+        let booting = self.booting();
+        let described = booting.described();
+        if is_of_file || described.inventory.is_some() {
+            return;
+        }
+        for group in self.config.groups.iter().filter(|group| !group.fits.hardware.is_empty()) {
+            let else_fits = Match { hardware: Hardware::default(), ..group.fits.clone() };
+            if else_fits.fits_machine(&described) {
+                let why = format!("{}: the agent has reported no inventory of it yet", group.fits.hardware);
                 rows.add("in group", format!("{}, perhaps", group.name), why);
             }
         }

@@ -23,6 +23,7 @@ fn machine(name: &str) -> Machine {
         options: Vec::new(),
         bmc: None,
         image: None,
+        inventory: None,
     }
 }
 

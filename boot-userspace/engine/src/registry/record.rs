@@ -146,6 +146,15 @@ impl Spec {
 }
 
 impl Record {
+    /// The machine as it is served: what people say of it, and what the agent has reported.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what people say.
+    pub fn machine(&self, config: &Config) -> Result<Machine, Vec<String>> {
+        let machine = self.spec.check(config)?;
+        Ok(Machine { inventory: self.inventory.clone(), ..machine })
+    }
+
     /// How people call it: by its name, or else by what it is known by.
     #[must_use]
     pub fn called(&self) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use boot_agent_protocol::{Inventory, Nic};
 use boot_common::tables::{Host, IGNORED_SET};
 
 use super::*;
@@ -77,6 +78,40 @@ fn a_machine_that_is_known_by_its_uuid_is_ignored_from_its_first_word() {
     );
     lab.put(Some(id), &ignored, State::Ready);
     assert!(lab.send(&ask).is_some());
+}
+
+/// What DHCP answers follows the inventory, as the kernel half is told at once.
+#[test]
+fn a_group_by_inventory_is_a_machines_from_its_report_on() {
+    let group = "[[group]]\nname = \"big\"\nmatch = { memory = \">= 256G\", nics = \"mlx5\" }\n\
+        options = [{ code = 67, text = \"big.efi\" }]\n";
+    let mut lab = Lab::new(&format!("{CONFIG}{group}"));
+    let ask = pxe(discover(OTHER), 7, "PXEClient:Arch:00007:UNDI:003016");
+    let file = |lab: &mut Lab| match lab.send(&ask).expect("an offer").option(OptionCode::BootfileName) {
+        Some(DhcpOption::BootfileName(name)) => {
+            String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
+        }
+        other => panic!("{other:?}"),
+    };
+    let plain = machine("node", OTHER, Some("10.1.1.60"));
+    let id = lab.put(None, &plain, State::Ready);
+    assert_eq!(file(&mut lab), "snponly.efi", "nobody has reported");
+    let set = lab.hosts()[&OTHER].answer_set;
+    let nic = Nic { driver: "mlx5_core".to_owned(), ..Nic::default() };
+    let reported = |memory: u64| {
+        let inventory = Inventory { memory: memory << 30, nics: vec![nic.clone()], ..Inventory::default() };
+        Machine { inventory: Some(Arc::new(inventory)), ..plain.clone() }
+    };
+    lab.put(Some(id), &reported(128), State::Ready);
+    assert_eq!((file(&mut lab).as_str(), lab.hosts()[&OTHER].answer_set), ("snponly.efi", set), "too little");
+    lab.engine.take_commands();
+    lab.put(Some(id), &reported(256), State::Ready);
+    let told = lab.engine.take_commands();
+    let is_entry = |command: &Command| matches!(command, Command::PutHost(key, host) if key.mac == OTHER && host.answer_set != set);
+    assert!(told.iter().any(is_entry), "{told:?}");
+    assert_eq!(file(&mut lab), "big.efi");
+    lab.put(Some(id), &plain, State::Ready);
+    assert_eq!((file(&mut lab).as_str(), lab.hosts()[&OTHER].answer_set), ("snponly.efi", set));
 }
 
 /// The tables after changes one by one are those of a start with all of them in the configuration.

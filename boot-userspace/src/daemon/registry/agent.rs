@@ -4,23 +4,35 @@ use std::sync::Arc;
 
 use boot_agent_protocol::{Inventory, Progress};
 
-use super::{Keeper, SELF};
+use super::{Keeper, SELF, changed_by_people};
 use crate::daemon::request::RegistryError;
-use boot_engine::lifecycle::Stepped;
+use boot_engine::config::Machine;
+use boot_engine::lifecycle::{Intent, Order, State, Stepped};
 use boot_engine::registry::Record;
 
 impl Keeper {
-    /// Stores what a machine consists of, and tells what has changed.
+    /// Stores what a machine consists of, and tells what has changed. Groups by inventory follow at once, and so does a rule
+    /// that accepts the machines of such a group.
     pub(super) async fn take_inventory(
         &mut self,
         id: u64,
         inventory: Inventory,
     ) -> Result<(), RegistryError> {
         let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
-        let (record, differences) = entry.record.with_inventory(inventory);
-        let machine = Arc::clone(&entry.machine);
-        let stepped = Stepped { differences, ..Stepped::default() };
-        self.commit(record, machine, &stepped, SELF).await.map(drop)
+        let (mut record, differences) = entry.record.with_inventory(inventory);
+        let machine = Arc::new(Machine { inventory: record.inventory.clone(), ..(*entry.machine).clone() });
+        let (mut stepped, mut by) = (Stepped::default(), SELF.to_owned());
+        let is_undecided = record.intent == Intent { order: record.intent.order, ..Intent::default() };
+        if is_undecided
+            && record.status.state == State::Discovered
+            && let Some(rule) = self.accepting_rule(&machine)
+        {
+            let intent = record.intent.after(&Order::Accept, &record.status)?;
+            (record, stepped) = self.stepped(Record { intent, ..changed_by_people(&record) }, &rule);
+            by = rule;
+        }
+        let stepped = Stepped { differences, ..stepped };
+        self.commit(record, machine, &stepped, &by).await.map(drop)
     }
 
     /// Keeps how far the agent is. It is in memory only: the agent says it every few seconds.

@@ -181,7 +181,7 @@ impl Keeper {
 
     /// The machine of a record, if it may be there.
     fn check(&self, record: &Record, own: Option<MachineId>) -> Result<Arc<Machine>, RegistryError> {
-        let machine = record.spec.check(&self.config()).map_err(RegistryError::Invalid)?;
+        let machine = record.machine(&self.config()).map_err(RegistryError::Invalid)?;
         if let Some(name) = &machine.name {
             let other = self.registry.named(name).filter(|other| other.record.id != record.id);
             let in_file = self
@@ -198,7 +198,7 @@ impl Keeper {
         Ok(Arc::new(machine))
     }
 
-    fn stepped(&self, record: Record, by: &str) -> (Record, Stepped) {
+    pub(super) fn stepped(&self, record: Record, by: &str) -> (Record, Stepped) {
         record.observe(&self.rules, Observed::Time, by, now()).unwrap_or((record, Stepped::default()))
     }
 

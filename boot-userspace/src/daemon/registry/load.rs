@@ -39,7 +39,7 @@ pub(in crate::daemon) async fn load(
                 continue;
             }
         };
-        let (machine, place) = match record.spec.check(config) {
+        let (machine, place) = match record.machine(config) {
             Ok(machine) => {
                 let machine = Arc::new(machine);
                 let place = match names.taken(&machine) {
@@ -118,7 +118,7 @@ impl Keeper {
             let Some(entry) = self.registry.get(id).cloned() else { continue };
             let is_served = served(&entry.place).is_some_and(|id| self.machines.get(id).is_some());
             let mut entry = entry;
-            let checked = entry.record.spec.check(&config);
+            let checked = entry.record.machine(&config);
             if let Ok(machine) = &checked
                 && let Some(why) = names.taken(machine)
             {

@@ -381,6 +381,38 @@ fn an_inventory_is_kept_and_what_differs_from_the_one_before_is_told() {
     rig.kill();
 }
 
+/// A rule that accepts a group by inventory cannot know the machine before its report.
+#[test]
+fn a_rule_by_inventory_accepts_a_machine_when_it_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = "[[group]]\nname = \"two-disks\"\nmatch = { disks = \">= 2\" }\nargs = \"x\"\n[default]";
+    let config = CONFIG
+        .replace("accept = \"rack7\"", "accept = [\"rack7\", \"two-disks\"]")
+        .replace("[default]", group);
+    let rig = Rig::start(dir.path(), &config);
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    rig.create("node2", "02:00:00:00:00:10").unwrap();
+    rig.order("node2", Order::Maintain("a fan".to_owned())).unwrap();
+    let take = |which: &str, disks: usize| {
+        let id = rig.record(which).id;
+        let inventory = Inventory { disks: vec![Disk::default(); disks], ..Inventory::default() };
+        rig.ask(|reply| RegistryAsk::Inventory(id, Box::new(inventory), reply)).unwrap();
+        rig.record(which).status.clone()
+    };
+    assert_eq!(take("node1", 1).state, State::Discovered);
+    let accepted = take("node1", 2);
+    let by = &accepted.history[0].by;
+    assert_eq!((accepted.state, by.as_str()), (State::Accepted, "rule accept = [\"two-disks\"]"));
+    assert_eq!(take("node2", 2).state, State::Maintenance, "somebody has said otherwise");
+    let machine = || rig.machines.by_mac("02:00:00:00:00:09".parse().unwrap()).unwrap().machine;
+    assert_eq!(machine().inventory.as_ref().map(|inventory| inventory.disks.len()), Some(2));
+    rig.kill();
+    let rig = Rig::start(dir.path(), &config);
+    let machine = rig.machines.by_mac("02:00:00:00:00:09".parse().unwrap()).unwrap().machine;
+    assert_eq!(machine.inventory.as_ref().map(|inventory| inventory.disks.len()), Some(2), "after a kill");
+    rig.kill();
+}
+
 /// `cargo test --release -p boot-userspace --lib registry::tests::many -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]

@@ -123,6 +123,7 @@ fn a_group_says_whom_it_is_for() {
         labels: Some(&labels),
         mac: Some(boot_common::Mac([0xb8, 0x27, 0xeb, 1, 2, 3])),
         switch_port: Some((b"eth1/7", Some(b"sw"))),
+        inventory: None,
     };
     assert!(some.fits.fits_machine(&known) && all.fits.fits_machine(&Described::default()));
     let fewer = [("role".to_owned(), "worker ".to_owned())].into();
@@ -176,5 +177,29 @@ fn mistakes_in_groups_are_named() {
              [[machine]]\nmac = \"52:54:00:00:00:02\"\nargs = \"0123456789\"\nlabels = {{ a = \"b\" }}\n"
         ),
         &[(12, "machine[1].args", "has 2002 bytes with the arguments of its profile and its groups")],
+    );
+}
+
+#[test]
+fn a_group_by_inventory_is_of_machines_and_its_mistakes_are_named() {
+    let config = good(&format!(
+        "{BASE}[[group]]\nname = 'big'\noptions = [{{ code = 42, ip = \"10.1.0.5\" }}]\n[group.match]\nmemory = '>= 256G, < 1T'\n\
+         nics = ['mlx5', 'ice']\ndisks = '>= 2'\n"
+    ));
+    let [big] = &config.groups[..] else { panic!("{:?}", config.groups) };
+    assert!(big.fits.is_of_machine() && !big.fits.is_of_boot(), "DHCP's answers follow it");
+    assert_eq!(big.fits.hardware.to_string(), "memory >= 256G, < 1T, disks >= 2, nics mlx5 or ice");
+    assert!(!big.fits.fits_machine(&Described::default()), "nobody has reported");
+    bad_after_base(
+        "[[group]]\nname = \"a\"\n[group.match]\nmemory = \"256G\"\ncores = 32\ncpu = []\nmemroy = \"> 1G\"\n\
+         disk_size = [\"> 1T\", \"1T\"]\nnics.mlx5 = true\n",
+        &[
+            (4, "group[0].match.memory", "write >=, >, <=, < or = before it, such as memory = \">= 256G\""),
+            (5, "group[0].match.cores", "write cores = \">= 32\""),
+            (6, "group[0].match.cpu", "the list is empty; write cpu = [\"EPYC\"]"),
+            (7, "group[0].match.memroy", "did you mean memory?"),
+            (8, "group[0].match.disk_size[1]", "such as disk_size = \">= 4T\""),
+            (9, "group[0].match.nics", "write nics = \"mlx5_core\""),
+        ],
     );
 }
