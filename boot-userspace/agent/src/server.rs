@@ -82,7 +82,8 @@ impl Server {
         format!("{}{name}", self.base)
     }
 
-    /// Asks until there is an answer: the server may be restarted meanwhile. What it refuses stays refused.
+    /// Asks until there is an answer: the server may be restarted meanwhile. What it refuses stays refused, unless it is only
+    /// too early (429, RFC 6585 section 4).
     fn patiently(&self, name: &str, body: Option<(&str, &[u8])>) -> Result<String> {
         let began = Instant::now();
         loop {
@@ -91,7 +92,9 @@ impl Server {
                 Ok(text) => return Ok(text),
                 Err(error) => error.context(format!("{name} at {}", self.host)),
             };
-            let is_final = error.downcast_ref::<Refused>().is_some_and(|refused| refused.status < 500);
+            let is_final = error
+                .downcast_ref::<Refused>()
+                .is_some_and(|refused| refused.status < 500 && refused.status != 429);
             if is_final || began.elapsed() > PATIENCE {
                 return Err(error);
             }

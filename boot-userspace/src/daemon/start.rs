@@ -261,6 +261,7 @@ pub async fn serve(
     delivery.spawn_blocking(move || read_ahead.read_ahead());
     delivery.spawn(Arc::clone(&images).keep_signed());
     let history = Arc::default();
+    let inventories = Arc::<http::Pace>::default();
     let site = Site {
         files,
         images,
@@ -271,6 +272,7 @@ pub async fn serve(
         events,
         history,
         tokens: Arc::clone(&tokens),
+        inventories: Arc::clone(&inventories),
         registry: registry.clone(),
         boot_parameters,
     };
@@ -280,6 +282,7 @@ pub async fn serve(
         http: Arc::clone(&connections),
         images: images_counted,
         tokens,
+        inventories,
         tftp: stats,
         events: stream.counts(),
         registry: registry.clone(),

@@ -5,7 +5,7 @@
 
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Form, Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use boot_agent_protocol::{Inventory, Progress, SCHEMA, Task};
@@ -80,8 +80,20 @@ pub(super) async fn inventory(
     Path((who, _)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let (asked, inventory) = match read::<Inventory>(&site, ends, &who, request, LARGEST_INVENTORY).await {
-        Ok(read) => read,
+    let asked = match admit(&site, ends, request.uri(), request.headers(), &who) {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
+    };
+    // Each one is stored: before its body is read it is known whether it comes too often.
+    if let Some(life) = asked.life()
+        && let Err(seconds) = site.inventories.take(life.record, clock::boot())
+    {
+        let text =
+            format!("this machine has sent several inventories just now: send it again in {seconds} s\n");
+        return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())], text).into_response();
+    }
+    let inventory = match read::<Inventory>(request, LARGEST_INVENTORY).await {
+        Ok(inventory) => inventory,
         Err(refused) => return refused.into_response(),
     };
     if inventory.schema != SCHEMA {
@@ -107,8 +119,12 @@ pub(super) async fn progress(
     Path((who, _)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let (asked, progress) = match read::<Progress>(&site, ends, &who, request, LARGEST_PROGRESS).await {
-        Ok(read) => read,
+    let asked = match admit(&site, ends, request.uri(), request.headers(), &who) {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
+    };
+    let progress = match read::<Progress>(request, LARGEST_PROGRESS).await {
+        Ok(progress) => progress,
         Err(refused) => return refused.into_response(),
     };
     if let Some(life) = asked.life() {
@@ -162,23 +178,14 @@ async fn observe(site: &Site, record: u64, observed: Observed) -> Result<(), Reg
     site.registry.ask(|reply| RegistryAsk::Observed(record, observed, reply)).await
 }
 
-/// Who asks, and the body, which is read only from who has a token.
-async fn read<T: DeserializeOwned>(
-    site: &Site,
-    ends: Ends,
-    who: &str,
-    request: Request,
-    largest: usize,
-) -> Result<(Asked, T), Refusal> {
-    let (parts, body) = request.into_parts();
-    let asked = admit(site, ends, &parts.uri, &parts.headers, who)?;
-    let body = to_bytes(body, largest).await.map_err(|error| {
+/// The body. It is read only from who has a token.
+async fn read<T: DeserializeOwned>(request: Request, largest: usize) -> Result<T, Refusal> {
+    let body = to_bytes(request.into_body(), largest).await.map_err(|error| {
         let text = format!("the body is not read to its end, of {largest} bytes at most: {error}\n");
         (StatusCode::PAYLOAD_TOO_LARGE, text)
     })?;
-    let read = serde_json::from_slice(&body)
-        .map_err(|wrong| (StatusCode::BAD_REQUEST, format!("the body is not what is expected: {wrong}\n")))?;
-    Ok((asked, read))
+    serde_json::from_slice(&body)
+        .map_err(|wrong| (StatusCode::BAD_REQUEST, format!("the body is not what is expected: {wrong}\n")))
 }
 
 fn done() -> Response {

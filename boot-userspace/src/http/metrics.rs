@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::daemon::request::{Ask, Boots, Census, RegistryAsk, RegistryHandle, Stats};
 use crate::files::DocumentTokens;
-use crate::http::ConnectionStats as Connections;
+use crate::http::{ConnectionStats as Connections, Pace};
 use crate::images::{Counters, Images};
 use boot_engine::diagnosis::{BUCKETS, Part};
 use boot_engine::events::Counts;
@@ -33,6 +33,8 @@ pub struct Sources {
     pub images: Arc<Images>,
     /// What secret documents are given for.
     pub tokens: Arc<DocumentTokens>,
+    /// How often each machine reports what it consists of.
+    pub inventories: Arc<Pace>,
     /// Each interface's transfers.
     pub tftp: Vec<(String, Arc<TftpStats>)>,
     /// What has happened.
@@ -91,6 +93,12 @@ fn page(stats: Option<&Stats>, census: Option<&Census>, sources: &Sources) -> St
     of_images(&mut page, &images.counters);
     of_tokens(&mut page, tokens);
     of_tftp(&mut page, tftp);
+    page.family(
+        "xpxe_agent_inventories_refused_total",
+        "counter",
+        "Inventories that were not read, because their machine had sent several just before.",
+    );
+    page.sample(&[], sources.inventories.refused());
     if let Some(census) = census {
         of_machines(&mut page, census);
     }
@@ -361,8 +369,9 @@ mod tests {
         let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
         let (asks, http, tokens, events) =
             (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
+        let inventories = Arc::default();
         let (registry, boots) = (RegistryHandle::none(), Boots::default());
-        Sources { asks, http, images, tokens, tftp, events, registry, boots }
+        Sources { asks, http, images, tokens, inventories, tftp, events, registry, boots }
     }
 
     #[test]
@@ -413,6 +422,7 @@ mod tests {
             "xpxe_boot_stage_seconds_sum{stage=\"kernel\"} 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",
+            "xpxe_agent_inventories_refused_total 0",
             "xpxe_document_tokens_dropped_total 0",
             "xpxe_tftp_transfers{interface=\"odd\\\"name\\\\\"} 0",
             "xpxe_tftp_transfers_total{interface=\"odd\\\"name\\\\\",end=\"finished\"} 0",

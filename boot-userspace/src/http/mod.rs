@@ -46,6 +46,7 @@ pub mod machines;
 pub mod metrics;
 mod multipart;
 mod outbox;
+mod pace;
 mod pixiecore_api;
 mod protocol;
 mod proxied;
@@ -60,6 +61,7 @@ pub use connection_stats::ConnectionStats;
 pub use connections::{listen, reserve};
 pub use health::Readiness;
 pub use link_key::{LinkKeyError, link_key};
+pub use pace::Pace;
 pub use tls::{Certificate, Https, Tls, TlsError};
 
 use connections::Connections;
@@ -77,6 +79,8 @@ pub struct Site {
     pub machines: Machines,
     /// What secret documents are given for.
     pub tokens: Arc<DocumentTokens>,
+    /// How often each machine reports what it consists of.
+    pub inventories: Arc<Pace>,
     /// Who writes the boot scripts.
     pub scripts: Arc<dyn Scripts + Send + Sync>,
     /// Proxies that are believed whom they forward for.

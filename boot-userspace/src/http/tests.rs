@@ -77,6 +77,7 @@ async fn rig_writing(
         events,
         history: Arc::default(),
         tokens: Arc::default(),
+        inventories: Arc::default(),
         registry: crate::daemon::request::RegistryHandle::none(),
         boot_parameters,
     };

@@ -124,6 +124,7 @@ impl Files {
             events: Arc::new(()),
             history: Arc::default(),
             tokens: Arc::default(),
+            inventories: Arc::default(),
             registry: boot_userspace::daemon::request::RegistryHandle::none(),
             boot_parameters: boot_userspace::daemon::request::ParametersHandle::none(),
         };

@@ -77,6 +77,7 @@ impl Served {
             readiness: Readiness::default(),
             history: Arc::default(),
             tokens: Arc::default(),
+            inventories: Arc::default(),
             registry: boot_userspace::daemon::request::RegistryHandle::none(),
             boot_parameters: boot_userspace::daemon::request::ParametersHandle::none(),
             events: Arc::new(()),

@@ -100,6 +100,7 @@ async fn ask_for_everything() {
         events,
         history: Arc::default(),
         tokens: Arc::default(),
+        inventories: Arc::default(),
         registry: crate::daemon::request::RegistryHandle::none(),
         boot_parameters: crate::daemon::request::ParametersHandle::none(),
     };

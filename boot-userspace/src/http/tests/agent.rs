@@ -38,6 +38,7 @@ struct Agents {
     _dir: tempfile::TempDir,
     address: SocketAddr,
     heard: mpsc::Receiver<RegistryAsk>,
+    inventories: Arc<Pace>,
 }
 
 impl Agents {
@@ -58,13 +59,21 @@ impl Agents {
         let Rig { dir, site, .. } = rig_with(scripts, machines, Arc::new(())).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let inventories = Arc::clone(&site.inventories);
         let routes = router(Site { registry, ..site });
         let settings = Config::empty().http;
         tokio::spawn(async move { serve(listener, routes, &settings, Arc::default(), Arc::new(())).await });
-        Self { _dir: dir, address, heard }
+        Self { _dir: dir, address, heard, inventories }
     }
 
     async fn ask(&self, from: &str, request: &str, body: &str) -> (u16, String) {
+        let answer = self.ask_whole(from, request, body).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        (head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()), body.to_owned())
+    }
+
+    /// The answer with its head.
+    async fn ask_whole(&self, from: &str, request: &str, body: &str) -> String {
         let kind =
             if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
         let length = body.len();
@@ -77,9 +86,7 @@ impl Agents {
         // Who is told that it is too much may be cut off before it has sent all.
         drop(stream.write_all(request.as_bytes()).await);
         drop(stream.read_to_end(&mut answer).await);
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        (head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()), body.to_owned())
+        String::from_utf8(answer).unwrap()
     }
 
     /// The path below which the agent of this boot asks.
@@ -196,4 +203,34 @@ async fn what_the_agent_says_is_stored_and_without_its_token_nothing_is() {
     assert_ne!(next, at);
     assert_eq!(agents.ask(ADDRESS, &format!("GET {at}task"), "").await.0, 403);
     assert_eq!(agents.ask(ADDRESS, &format!("GET {next}task"), "").await.0, 200);
+}
+
+#[tokio::test]
+async fn inventories_of_one_machine_are_read_at_its_pace() {
+    let mut agents = Agents::new(Stage::Released, None, false).await;
+    let tells = std::mem::replace(&mut agents.heard, mpsc::channel(1).1);
+    let mut tells = Agents::take(tells);
+    let at = agents.boot().await;
+    let body = "{\"schema\":1,\"disks\":[{\"serial\":\"S1\"}]}";
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        answers.push(agents.ask_whole(ADDRESS, &format!("POST {at}inventory"), body).await);
+    }
+    let (read, refused) = answers.split_at(8);
+    assert!(read.iter().all(|answer| answer.starts_with("HTTP/1.1 200 ")), "{read:?}");
+    for answer in refused {
+        assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("\r\nRetry-After: 1"), "{answer}");
+        assert!(answer.contains("send it again in 1"), "{answer}");
+    }
+    let mut told = 0;
+    while let Ok(text) = tells.try_recv() {
+        assert!(text.starts_with("inventory"), "{text}");
+        told += 1;
+    }
+    assert_eq!(told, 8, "the others are not stored");
+    assert_eq!(agents.inventories.refused(), 2);
+    // A new boot's token is no way around it.
+    let next = agents.boot().await;
+    assert_eq!(agents.ask(ADDRESS, &format!("POST {next}inventory"), body).await.0, 429);
+    assert_eq!(agents.ask(ADDRESS, &format!("GET {next}task"), "").await.0, 200, "it goes on otherwise");
 }
