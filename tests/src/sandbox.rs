@@ -68,6 +68,16 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Puts a file with this content over one of the system.
+    pub fn replace(&self, file: &str, content: &str) -> Result<()> {
+        let own = self.dir.join(format!("replaced{}", self.covered.borrow().len()));
+        fs::write(&own, content)?;
+        mount(Some(&own), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("mount {} on {file}", own.display()))?;
+        self.covered.borrow_mut().push(PathBuf::from(file));
+        Ok(())
+    }
+
     /// The scratch directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -1,7 +1,8 @@
 //! Hears the switch at the other end of an interface: spanning tree and LLDP.
 //!
-//! Its sockets are of these kinds of frames only, so no other packet costs anything. Of what comes, ten frames a second are
-//! read; what says nothing new is told once an hour.
+//! Its sockets are of these kinds of frames only, so no other packet costs anything. Of what comes, a hundred frames a second
+//! are read; what says nothing new is told once an hour. Anybody can invent ports of switches: who keeps speaking is told
+//! before those who spoke once.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -23,11 +24,20 @@ use boot_engine::events::{BootEvent, Events, LLDP, LinkName, NEIGHBOURS, Step, S
 /// Frames with a length in place of an EtherType (packet(7)).
 const LLC: u16 = libc::ETH_P_802_2 as u16;
 /// The time that each frame takes, at least.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(10);
 /// What says nothing new is told again after this.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// How many ports are told apart: a switch has one here, and anybody can invent more.
-const MOST: usize = 16;
+/// How many ports are remembered. One that is read again within 40 s is remembered until then, whatever else comes:
+/// switches send LLDP each 30 s and BPDUs each 2 s.
+const MOST: usize = 4096;
+/// So many new ports are told at once, and then one in each [`REFILL`]. A switch has one port here.
+const BURST: u32 = 16;
+/// The last of the burst are for ports that keep speaking.
+const SPARED: u32 = 8;
+/// After so long one more new port is told.
+const REFILL: Duration = Duration::from_secs(60);
+/// Who speaks again after so long keeps speaking.
+const STEADY: Duration = Duration::from_secs(10);
 /// More of a frame is not read.
 const LONGEST: usize = 1600;
 
@@ -88,15 +98,36 @@ fn to_one_of(groups: &[Mac]) -> Vec<SockFilter> {
     program
 }
 
-/// What was told last of each port, by the kind of the frame.
-#[derive(Default)]
-struct Told(HashMap<(Mac, bool), (SwitchFrame, Duration)>);
+/// The ports that were heard, by the kind of the frame, and what was told of them.
+struct Told {
+    ports: HashMap<(Mac, bool), Port>,
+    /// How many new ports may be told now.
+    room: u32,
+    /// When `room` grew last.
+    filled: Duration,
+}
+
+struct Port {
+    first: Duration,
+    last: Duration,
+    told: Option<(SwitchFrame, Duration)>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { ports: HashMap::new(), room: BURST, filled: Duration::ZERO }
+    }
+}
 
 impl Told {
     fn is_news(&mut self, frame: &SwitchFrame, at: Duration) -> bool {
         let key = (frame.station(), matches!(frame, SwitchFrame::Tree { .. }));
-        match self.0.get_mut(&key) {
-            Some((before, told)) if before == frame && at < *told + AGAIN => return false,
+        if !self.ports.contains_key(&key) {
+            self.make_room(at);
+        }
+        let port = self.ports.entry(key).or_insert(Port { first: at, last: at, told: None });
+        port.last = at;
+        match &mut port.told {
             Some((before, told)) => {
                 // One that says something else each time is told once an hour, too.
                 let is_due = at >= *told + AGAIN;
@@ -104,18 +135,42 @@ impl Told {
                 if is_due {
                     *told = at;
                 }
-                return is_due;
+                is_due
             }
-            None => {}
+            None => {
+                let is_steady = at >= port.first + STEADY;
+                let is_told = self.take(if is_steady { 0 } else { SPARED }, at);
+                if is_told && let Some(port) = self.ports.get_mut(&key) {
+                    port.told = Some((frame.clone(), at));
+                }
+                is_told
+            }
         }
-        if self.0.len() >= MOST {
-            self.0.retain(|_, (_, told)| at < *told + AGAIN);
+    }
+
+    /// Takes room for one more new port, and leaves `spared`.
+    fn take(&mut self, spared: u32, at: Duration) -> bool {
+        let more = at.saturating_sub(self.filled).as_secs() / REFILL.as_secs();
+        if more > 0 {
+            self.room = BURST.min(self.room.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)));
+            self.filled = at;
         }
-        if self.0.len() >= MOST {
-            return false;
+        let is_there = self.room > spared;
+        self.room -= u32::from(is_there);
+        is_there
+    }
+
+    /// Forgets the port that was silent for the longest, if there are too many. One that was told stays for an hour:
+    /// so few are told that others always have room.
+    fn make_room(&mut self, at: Duration) {
+        if self.ports.len() < MOST {
+            return;
         }
-        self.0.insert(key, (frame.clone(), at));
-        true
+        let spare = |port: &Port| port.told.is_none() || at >= port.last + AGAIN;
+        let silent = self.ports.iter().filter(|(_, port)| spare(port)).min_by_key(|(_, port)| port.last);
+        if let Some(key) = silent.map(|(key, _)| *key) {
+            self.ports.remove(&key);
+        }
     }
 }
 
@@ -123,21 +178,60 @@ impl Told {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_port_is_told_of_once_an_hour_and_not_all_that_somebody_invents() {
-        let frame = |port: u8, delay: u16| SwitchFrame::Tree {
-            station: Mac([2, 0, 0, 0, 0, port]),
+    fn tree(port: u32, delay: u16) -> SwitchFrame {
+        let [a, b, c, d] = port.to_be_bytes();
+        SwitchFrame::Tree {
+            station: Mac([2, 0, a, b, c, d]),
             version: 2,
             forward_delay: delay,
             forwards: Some(true),
-        };
-        let (mut told, start) = (Told::default(), Duration::from_secs(5));
-        assert!(told.is_news(&frame(1, 15), start));
-        assert!(!told.is_news(&frame(1, 15), start + Duration::from_secs(2)));
-        assert!(!told.is_news(&frame(1, 4), start + Duration::from_secs(4)));
-        assert!(told.is_news(&frame(1, 4), start + AGAIN));
-        let new = (2..200).filter(|port| told.is_news(&frame(*port, 15), start + AGAIN)).count();
-        assert_eq!(new, MOST - 1);
-        assert!(told.is_news(&frame(200, 15), start + 3 * AGAIN), "the old ones make room");
+        }
+    }
+
+    const START: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn each_port_is_told_of_once_an_hour_and_not_all_that_somebody_invents() {
+        let mut told = Told::default();
+        assert!(told.is_news(&tree(1, 15), START));
+        assert!(!told.is_news(&tree(1, 15), START + Duration::from_secs(2)));
+        assert!(!told.is_news(&tree(1, 4), START + Duration::from_secs(4)));
+        assert!(told.is_news(&tree(1, 4), START + AGAIN));
+        let new = (2..200).filter(|port| told.is_news(&tree(*port, 15), START + AGAIN)).count();
+        assert_eq!(new, (BURST - SPARED) as usize);
+        assert!(told.is_news(&tree(200, 15), START + 2 * AGAIN), "there is room again");
+    }
+
+    /// Invented ports, a hundred a second for ten minutes: those that speak once, and some that keep speaking.
+    #[test]
+    fn a_flood_of_invented_ports_neither_hides_a_switch_nor_pushes_it_out() {
+        let second = Duration::from_secs(1);
+        let mut told = Told::default();
+        assert!(told.is_news(&tree(1, 15), START));
+        let (mut invented, mut count, mut heard_at) = (1000, 0, None);
+        for tick in 0..60_000_u32 {
+            let at = START + second + tick * PAUSE;
+            let frame = match tick % 3000 {
+                1 => tree(1, 15),
+                // A switch that is plugged in while the flood lasts; it speaks each 30 s.
+                2 if tick > 6000 => tree(2, 15),
+                _ => {
+                    invented += 1;
+                    tree(invented, 15)
+                }
+            };
+            if told.is_news(&frame, at) {
+                count += 1;
+                assert_ne!(frame, tree(1, 15), "it was told already");
+                if frame == tree(2, 15) {
+                    heard_at.get_or_insert(tick);
+                }
+            }
+        }
+        assert_eq!(heard_at, Some(9_002), "told when it spoke for the second time");
+        // Ten minutes give ten more.
+        assert!(count < BURST + 10, "{count} were told");
+        assert!(told.ports.len() <= MOST);
+        assert!(told.is_news(&tree(1, 15), START + AGAIN), "the first one is still known, and is told again");
     }
 }

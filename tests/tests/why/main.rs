@@ -5,13 +5,20 @@ mod files;
 mod healthy;
 mod network;
 mod scene;
+mod switches;
 mod system;
 
 /// The causes that have to be told apart, and the tests that bring them about.
 const CAUSES: [(&str, &[&str]); 24] = [
     ("no DISCOVER ever", &["a_machine_that_is_not_answered_knows_why"]),
     ("not answered, and why", &["an_unknown_machine_that_is_ignored_is_told_the_setting"]),
-    ("an OFFER that is not taken", &["real_firmware_whose_offers_are_lost_takes_none"]),
+    (
+        "an OFFER that is not taken",
+        &[
+            "real_firmware_whose_offers_are_lost_takes_none",
+            "a_switch_with_a_spanning_tree_is_evidence_and_told_once",
+        ],
+    ),
     ("a REQUEST to another server", &["another_server_that_wins_is_named_with_its_station"]),
     ("a NAK by a stranger", &["a_refusal_by_a_stranger_is_its_doing"]),
     ("no subnet for the relay", &["a_machine_that_is_not_answered_knows_why"]),
@@ -58,7 +65,13 @@ const CAUSES: [(&str, &[&str]); 24] = [
 
 #[test]
 fn each_cause_has_a_test_that_is_there() {
-    let tests = [include_str!("network.rs"), include_str!("files.rs"), include_str!("system.rs")].concat();
+    let tests = [
+        include_str!("network.rs"),
+        include_str!("switches.rs"),
+        include_str!("files.rs"),
+        include_str!("system.rs"),
+    ]
+    .concat();
     for (cause, names) in CAUSES {
         for name in names {
             assert!(tests.contains(&format!("#[test]\nfn {name}() ")), "{cause}: no test {name}");

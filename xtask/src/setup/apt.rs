@@ -10,8 +10,8 @@ use crate::cmd::Cmd;
 /// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
-/// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17.
-pub(super) const PROGRAMS: [&str; 43] = [
+/// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17; lldpd is, and needs libbsd0, libevent-2.1-7 and libreadline8.
+pub(super) const PROGRAMS: [&str; 46] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -46,6 +46,9 @@ pub(super) const PROGRAMS: [&str; 43] = [
     "libpopt0",
     "libsnmp40",
     "libfreeipmi17",
+    "libbsd0",
+    "libevent-2.1-7",
+    "libreadline8",
     "python3-configobj",
     "python3-jinja2",
     "python3-jsonpatch",
