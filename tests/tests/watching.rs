@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -157,6 +158,67 @@ fn another_dhcp_server_and_a_path_that_is_not_there_are_named() -> Result<()> {
 }
 
 /// A host with an address that fetches.
+/// Prometheus' own reader reads the page and the rules; what rules and dashboard ask for is there.
+#[test]
+fn prometheus_reads_the_figures_and_the_rules_ask_for_those_that_are_there() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let promtool = root.join("target/readers/usr/bin/promtool").display().to_string();
+    let page = page(&watcher(&place)?)?;
+    let file = place.rack.dir().join("metrics");
+    fs::write(&file, &page)?;
+    let read = format!("{promtool} check metrics < {}", file.display());
+    place.rack.server.output("sh", &["-c", &read])?;
+    let packaging = root.join("packaging");
+    for (verb, name) in [("check", "alerts.yml"), ("test", "alerts-test.yml")] {
+        let name = packaging.join(name).display().to_string();
+        place.rack.server.output(&promtool, &[verb, "rules", &name])?;
+    }
+    let rules = fs::read_to_string(packaging.join("alerts.yml"))?;
+    let wanted = [&rules, &fs::read_to_string(packaging.join("grafana.json"))?.replace("\\\"", "\"")];
+    let mut count = 0;
+    for (name, labels) in wanted.into_iter().flat_map(|text| asked_for(text)) {
+        let samples: Vec<&str> = page
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .collect();
+        ensure!(!samples.is_empty(), "there is no {name} on\n{page}");
+        for (label, value) in labels {
+            let is_there = samples.iter().any(|line| line.contains(&format!("{label}=\"{value}\"")));
+            ensure!(is_there, "no {name} has {label}=\"{value}\": {samples:#?}");
+            count += 1;
+        }
+    }
+    ensure!(count > 30, "only {count} labels were found in the rules and the dashboard");
+    let tests = fs::read_to_string(packaging.join("alerts-test.yml"))?;
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = tests.contains(&format!("- alertname: {alert}\n")) && tests.contains("exp_labels");
+        ensure!(fires, "alerts-test.yml does not try {alert}");
+    }
+    xpxe.stop()
+}
+
+/// The names of figures in these expressions, and the values of their labels that are asked for: `name{label=~"one|two"}`.
+/// Which host it is (`instance`) is none of a page.
+fn asked_for(text: &str) -> Vec<(&str, Vec<(&str, &str)>)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("xpxe_") {
+        let rest = &text[at..];
+        let end =
+            rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_').unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        let selector =
+            rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
+        let matchers = selector.split(',').filter_map(|matcher| matcher.split_once('='));
+        let values = matchers.filter(|(label, _)| *label != "instance").flat_map(|(label, value)| {
+            value.trim_matches(['~', '"']).split('|').map(move |value| (label, value))
+        });
+        found.push((name, values.collect()));
+    }
+    found
+}
+
 fn watcher(place: &Place) -> Result<Station> {
     place.rack.neighbour("watcher", "02:77:00:00:00:e0", "10.77.0.9/24")
 }

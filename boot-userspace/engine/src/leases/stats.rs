@@ -17,9 +17,9 @@ pub struct Held {
 }
 
 impl Engine {
-    /// How packets that reached the daemon ended; those that have not occurred are left out.
+    /// How packets that reached the daemon ended. Who watches a counter has to see its 0 to see the first increase.
     pub fn counters(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.iter().map(|reason| (*reason, self.counter(*reason))).filter(|(_, packets)| *packets > 0)
+        Reason::ALL.iter().map(|reason| (*reason, self.counter(*reason)))
     }
 
     /// How many machines have an address, for each subnet in the order of the configuration.
