@@ -139,6 +139,7 @@ struct Explained<'a> {
 impl Explained<'_> {
     fn rows(&self, mac: Option<Mac>) -> Rows {
         let mut rows = Rows::default();
+        let is_bmc = mac.is_some_and(|mac| self.policy.machines().is_bmc(mac));
         match self.known {
             Some(Known { machine, .. }) => {
                 let place = self.position.and_then(|position| self.origins.machine(position));
@@ -153,10 +154,13 @@ impl Explained<'_> {
             }
             None => {
                 let mac = mac.unwrap_or_default();
-                rows.add("machine", format!("{mac}, which is not in the configuration"), "");
+                match self.policy.client(mac).name.filter(|_| is_bmc) {
+                    Some(name) => rows.add("machine", format!("{mac}, {name}"), ""),
+                    None => rows.add("machine", format!("{mac}, which is not in the configuration"), ""),
+                }
             }
         }
-        if self.known.is_none() && self.config.default.unknown == Unknown::Ignore {
+        if self.known.is_none() && self.config.default.unknown == Unknown::Ignore && !is_bmc {
             let place = self.origins.unknown().unwrap_or_default();
             rows.add("answers", "none: it is ignored", place);
             return rows;

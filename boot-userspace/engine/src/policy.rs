@@ -203,7 +203,7 @@ impl Policy {
     pub fn serves(&self, mac: Mac) -> bool {
         match self.machines.by_mac(mac) {
             Some(known) => known.life.is_none_or(|life| life.state != State::Ignored),
-            None => self.config.default.unknown != Unknown::Ignore,
+            None => self.config.default.unknown != Unknown::Ignore || self.machines.is_bmc(mac),
         }
     }
 

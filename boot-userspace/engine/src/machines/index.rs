@@ -1,6 +1,6 @@
 //! Every machine, and what finds it: its identities and the address that is reserved for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -98,6 +98,8 @@ pub(super) struct Index {
     ports: Ports<MachineId>,
     /// Reserved addresses.
     addresses: HashMap<Ipv4Addr, MachineId>,
+    /// The cards of BMCs. One may be that of several machines in a chassis.
+    bmcs: HashMap<Mac, BTreeSet<MachineId>>,
     /// How many machines have no MAC.
     without_mac: usize,
     /// For how many the MACs that share a reserved address are several, or not known beforehand.
@@ -118,7 +120,7 @@ impl Index {
     ) -> Result<Arc<Machine>, ChangeError> {
         let before = self.machines.get(&id).cloned().ok_or(ChangeError::Gone)?;
         self.check(&machine, Some(id))?;
-        self.unlink(&before);
+        self.unlink(id, &before);
         self.link(id, &machine);
         self.machines.insert(id, machine);
         Ok(before)
@@ -126,7 +128,7 @@ impl Index {
 
     pub(super) fn remove(&mut self, id: MachineId) -> Option<Arc<Machine>> {
         let machine = self.machines.remove(&id)?;
-        self.unlink(&machine);
+        self.unlink(id, &machine);
         Some(machine)
     }
 
@@ -191,6 +193,11 @@ impl Index {
     /// The machine that an address is reserved for.
     pub(super) fn by_address(&self, address: Ipv4Addr) -> Option<MachineId> {
         self.addresses.get(&address).copied()
+    }
+
+    /// The machine whose BMC has this card; of several, the one that was added first.
+    pub(super) fn by_bmc(&self, mac: Mac) -> Option<MachineId> {
+        self.bmcs.get(&mac)?.first().copied()
     }
 
     /// The machine that something is shown of. Of two, the one that was added first.
@@ -262,11 +269,14 @@ impl Index {
             self.ports.insert(port, id);
         }
         self.addresses.extend(machine.ip.map(|ip| (ip, id)));
+        if let Some(mac) = bmc_mac(machine) {
+            self.bmcs.entry(mac).or_default().insert(id);
+        }
         self.without_mac += usize::from(machine.macs.is_empty());
         self.with_shared_address += usize::from(shares_address(machine));
     }
 
-    fn unlink(&mut self, machine: &Machine) {
+    fn unlink(&mut self, id: MachineId, machine: &Machine) {
         for mac in &machine.macs {
             self.macs.remove(mac);
         }
@@ -279,9 +289,22 @@ impl Index {
         if let Some(ip) = machine.ip {
             self.addresses.remove(&ip);
         }
+        if let Some(mac) = bmc_mac(machine)
+            && let Some(hosts) = self.bmcs.get_mut(&mac)
+        {
+            hosts.remove(&id);
+            if hosts.is_empty() {
+                self.bmcs.remove(&mac);
+            }
+        }
         self.without_mac -= usize::from(machine.macs.is_empty());
         self.with_shared_address -= usize::from(shares_address(machine));
     }
+}
+
+/// The card of a machine's BMC, where it is known.
+pub(super) fn bmc_mac(machine: &Machine) -> Option<Mac> {
+    machine.bmc.as_ref()?.mac
 }
 
 fn shares_address(machine: &Machine) -> bool {

@@ -27,7 +27,7 @@ use boot_common::Mac;
 
 use crate::config::{Machine, PortSeen, RelayPort};
 use addresses::Addresses;
-use index::{Changes, Found, Index};
+use index::{Changes, Found, Index, bmc_mac};
 use recognition::Recognitions;
 use seen_ports::SeenPorts;
 
@@ -164,6 +164,13 @@ impl Machines {
     #[must_use]
     pub fn is_named(&self, mac: Mac) -> bool {
         self.read().index.by_mac(mac).is_some()
+    }
+
+    /// Whether a machine's BMC has this MAC: it gets an address wherever it asks, and is no machine itself.
+    #[must_use]
+    pub fn is_bmc(&self, mac: Mac) -> bool {
+        let state = self.read();
+        state.by_mac(mac).is_none() && state.index.by_bmc(mac).is_some()
     }
 
     /// Whether any machine is known by its switch port.
@@ -336,6 +343,11 @@ impl Machines {
     }
 }
 
+/// The cards of a machine and of its BMC, as far as they are known.
+fn cards(machine: &Machine) -> impl Iterator<Item = Mac> {
+    machine.macs.iter().copied().chain(bmc_mac(machine))
+}
+
 impl State {
     fn add(&mut self, machine: Arc<Machine>) -> Result<MachineId, ConflictError> {
         let id = self.index.add(Arc::clone(&machine))?;
@@ -355,7 +367,7 @@ impl State {
             }
         }
         self.claim(&machine);
-        touched.extend(before.macs.iter().chain(&machine.macs));
+        touched.extend(cards(&before).chain(cards(&machine)));
         touched.sort_unstable();
         touched.dedup();
         Ok(touched)
@@ -380,7 +392,7 @@ impl State {
             self.index.put(*id, Arc::clone(machine));
         }
         for machine in added {
-            replaced.touched.extend(&machine.macs);
+            replaced.touched.extend(cards(&machine));
             self.claim(&machine);
             self.index.put_new(machine);
         }
@@ -396,10 +408,10 @@ impl State {
                 }
                 replaced.touched.push(mac);
             }
-            replaced.touched.extend(&before.macs);
+            replaced.touched.extend(cards(&before));
             if let Some(now) = now {
                 self.claim(&now);
-                replaced.touched.extend(&now.macs);
+                replaced.touched.extend(cards(&now));
                 replaced.changed.push(id);
             }
         }
@@ -415,7 +427,7 @@ impl State {
         for mac in &touched {
             self.recognitions.forget(*mac);
         }
-        touched.extend(&machine.macs);
+        touched.extend(cards(&machine));
         Some(touched)
     }
 
@@ -450,8 +462,12 @@ impl State {
     }
 
     fn client(&self, mac: Mac) -> Client {
-        let machine = self.by_mac(mac).and_then(|id| self.index.get(id));
-        Client { mac, name: machine.and_then(|machine| machine.name.clone()) }
+        let name = |id| self.index.get(id)?.name.clone();
+        let name = match self.by_mac(mac) {
+            Some(id) => name(id),
+            None => self.index.by_bmc(mac).and_then(name).map(|name| format!("{name} (BMC)")),
+        };
+        Client { mac, name }
     }
 
     /// The address that a machine has, if it is known and `asker` is none of its addresses.

@@ -463,3 +463,20 @@ proptest! {
         same_as_a_start(&first, &second, &asking, role)?;
     }
 }
+
+/// A BMC that the configuration or the list of machines names is expected, whatever becomes of strangers.
+#[test]
+fn the_bmc_of_a_machine_gets_an_address_where_strangers_are_ignored() {
+    let ignoring = CONFIG.replace("[[machine]]", "[default]\nunknown = \"ignore\"\n[[machine]]");
+    let bmc = format!("{ignoring}bmc = {{ mac = \"{UNKNOWN}\" }}\n");
+    let mut lab = Lab::new(&bmc);
+    assert!(lab.send(&discover(OTHER)).is_none());
+    let address = lab.leased(UNKNOWN);
+    assert!(lab.engine.has_host(&HostKey::from(UNKNOWN)), "the kernel renews it");
+    let name = lab.engine.policy.machines().client(UNKNOWN).name;
+    assert!(name.as_ref().is_some_and(|name| name.ends_with(" (BMC)")), "{name:?}");
+    // Nobody's BMC any more.
+    lab.reload(&ignoring);
+    assert!(!lab.engine.has_host(&HostKey::from(UNKNOWN)));
+    assert!(lab.send(&discover(UNKNOWN)).is_none(), "{address}");
+}

@@ -70,7 +70,7 @@ impl Keeper {
 
     /// A machine has asked that may be unknown.
     pub(super) async fn sight(&mut self, mac: Mac, uuid: Option<[u8; 16]>, address: Option<Ipv4Addr>) {
-        if !self.discovers() || self.machines.by_mac(mac).is_some() {
+        if !self.discovers() || self.machines.by_mac(mac).is_some() || self.machines.is_bmc(mac) {
             return;
         }
         let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);
