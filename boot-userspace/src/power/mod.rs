@@ -222,13 +222,13 @@ impl Switch {
         settings.key_file.clone().unwrap_or_else(|| self.0.state_dir.join(KEY_FILE))
     }
 
-    /// Encrypts the password of a machine's BMC.
+    /// Encrypts the password of a machine's BMC; makes the key if there is none and `may_make`.
     ///
     /// # Errors
     /// The key cannot be used.
-    pub async fn seal(&self, machine: u64, password: Secret) -> Result<Sealed, VaultError> {
+    pub async fn seal(&self, machine: u64, password: Secret, may_make: bool) -> Result<Sealed, VaultError> {
         let file = self.key_file(&self.now().settings);
-        let sealed = spawn_blocking(move || vault::seal(&file, machine, &password)).await;
+        let sealed = spawn_blocking(move || vault::seal(&file, machine, &password, may_make)).await;
         sealed.map_err(|_| VaultError::Crypto)?
     }
 

@@ -31,6 +31,13 @@ pub enum VaultError {
         /// Why.
         error: io::Error,
     },
+    /// The key is gone, and something was encrypted with it.
+    #[error(
+        "{}, the key of BMC passwords, is gone, and the store has passwords that were encrypted with it: give the key back \
+         from a backup; if there is none, make a new one (head -c 32 /dev/urandom >{}; chmod 600 {}) and set all passwords anew",
+        .0.display(), .0.display(), .0.display()
+    )]
+    Gone(PathBuf),
     /// Others can read the key.
     #[error("{} can be read by others than its owner: chmod 600 it, and set the passwords of the BMCs anew if others may have read it", .0.display())]
     Open(PathBuf),
@@ -45,13 +52,22 @@ pub enum VaultError {
     Crypto,
 }
 
-/// Encrypts the password of a machine's BMC. Makes the key if there is none.
+/// Encrypts the password of a machine's BMC. Makes the key if there is none and `may_make`: a new key beside passwords that
+/// were encrypted with another one would hide that those are lost.
 ///
 /// # Errors
 /// The key cannot be used.
-pub(super) fn seal(key_file: &Path, machine: u64, password: &Secret) -> Result<Sealed, VaultError> {
+pub(super) fn seal(
+    key_file: &Path,
+    machine: u64,
+    password: &Secret,
+    may_make: bool,
+) -> Result<Sealed, VaultError> {
     let key = match read_key(key_file) {
-        Err(VaultError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => make(key_file)?,
+        Err(VaultError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => match may_make {
+            true => make(key_file)?,
+            false => return Err(VaultError::Gone(key_file.to_owned())),
+        },
         key => key?,
     };
     let random = SystemRandom::new();
@@ -121,16 +137,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("bmc.key");
         let secret = Secret::new("correct horse".to_owned());
-        let sealed = seal(&key, 7, &secret).unwrap();
+        let sealed = seal(&key, 7, &secret, true).unwrap();
         assert!(!sealed.0.contains("horse") && !format!("{sealed:?}{secret:?}").contains("horse"));
-        assert_ne!(seal(&key, 7, &secret).unwrap(), sealed, "each time with another nonce");
+        assert_ne!(seal(&key, 7, &secret, true).unwrap(), sealed, "each time with another nonce");
         assert_eq!(open(&key, 7, &sealed).unwrap(), secret);
         assert!(matches!(open(&key, 8, &sealed), Err(VaultError::Key(_))), "another machine's");
         let spoilt = Sealed(sealed.0.replace(['0', '1'], "2"));
         assert!(matches!(open(&key, 7, &spoilt), Err(VaultError::Key(_))));
         assert!(matches!(open(&key, 7, &Sealed("plain".to_owned())), Err(VaultError::Key(_))));
         let other = dir.path().join("other.key");
-        seal(&other, 7, &secret).unwrap();
+        seal(&other, 7, &secret, true).unwrap();
         assert!(matches!(open(&other, 7, &sealed), Err(VaultError::Key(_))), "another key");
     }
 
@@ -138,7 +154,7 @@ mod tests {
     fn a_key_that_others_can_read_or_that_is_none_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("bmc.key");
-        let sealed = seal(&key, 7, &Secret::new("x".to_owned())).unwrap();
+        let sealed = seal(&key, 7, &Secret::new("x".to_owned()), true).unwrap();
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(open(&key, 7, &sealed), Err(VaultError::Open(_))));
@@ -150,6 +166,8 @@ mod tests {
             matches!(open(&key, 7, &sealed), Err(VaultError::Io { .. })),
             "no new key is made to read with"
         );
+        let another = seal(&key, 8, &Secret::new("x".to_owned()), false);
+        assert!(matches!(another, Err(VaultError::Gone(_))), "nor beside passwords of another one");
         assert!(!key.exists());
     }
 }

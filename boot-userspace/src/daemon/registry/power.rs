@@ -8,7 +8,7 @@ use super::{Keeper, OPERATOR, SELF, changed_by_people};
 use crate::daemon::request::{PowerAsk, Powered, RegistryError, Reply, View};
 use crate::host::link;
 use crate::host::secret::Secret;
-use crate::power::{Boot, Reading, Target, WakeFrom};
+use crate::power::{Boot, Reading, Target, VaultError, WakeFrom};
 use boot_engine::config::{Config, Machine};
 use boot_engine::events::{BootEvent, By, Sink as _, Step};
 use boot_engine::lifecycle::{Act, Blindness, Done, Observed, Stepped};
@@ -258,8 +258,15 @@ impl Keeper {
         let entry = self.current(which, version)?.clone();
         let bmc_password = match password {
             Some(password) => {
-                let sealed = self.switch.seal(entry.record.id, password).await;
-                Some(sealed.map_err(|error| RegistryError::Bmc(error.to_string()))?)
+                let id = entry.record.id;
+                let sealed = match self.switch.seal(id, password.clone(), false).await {
+                    // Looked for only then: there may be a million machines.
+                    Err(VaultError::Gone(_)) if !self.has_password_beside(id) => {
+                        self.switch.seal(id, password, true).await
+                    }
+                    sealed => sealed,
+                };
+                Some(sealed.map_err(|error| RegistryError::Conflict(error.to_string()))?)
             }
             None => None,
         };
@@ -268,6 +275,12 @@ impl Keeper {
         let view = self.commit(record, entry.machine, &Stepped::default(), OPERATOR).await?;
         self.readings.by(id, now());
         Ok(view)
+    }
+
+    /// Whether the store has the password of another machine.
+    fn has_password_beside(&self, id: u64) -> bool {
+        let has_one = |entry: &Entry| entry.record.id != id && entry.record.bmc_password.is_some();
+        self.registry.after(0).any(has_one)
     }
 
     fn target(&self, entry: &Entry) -> Option<Target> {

@@ -182,3 +182,38 @@ fn a_password_is_in_no_file_and_in_no_view_and_goes_with_its_bmc() {
     rig.ask(|reply| RegistryAsk::Put("node1".to_owned(), None, spec, reply)).unwrap();
     assert_eq!(rig.record("node1").bmc_password, None);
 }
+
+#[test]
+fn no_new_key_is_made_beside_passwords_of_one_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let key = dir.path().join("bmc.key");
+    let put = |which: &str, password: Option<&str>| {
+        let password = password.map(|text| Secret::new(text.to_owned()));
+        rig.ask(|reply| RegistryAsk::Password(which.to_owned(), None, password, reply)).map(drop)
+    };
+    for (name, mac) in [("node1", MAC), ("node2", "02:00:00:00:00:0a")] {
+        let bmc = RegisteredBmc { address: Some("127.0.0.1:1".to_owned()), ..RegisteredBmc::default() };
+        let spec = Spec {
+            name: Some(name.to_owned()),
+            mac: vec![mac.to_owned()],
+            bmc: Some(bmc),
+            ..Spec::default()
+        };
+        rig.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap();
+    }
+    put("node1", Some("first")).unwrap();
+    let kept = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let said = put("node2", Some("second")).unwrap_err().to_string();
+    assert!(said.contains("is gone") && said.contains("give the key back"), "{said}");
+    assert!(!key.exists());
+    fs::write(&key, kept).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    put("node2", Some("second")).unwrap();
+    // The only password is replaced anyway.
+    put("node2", None).unwrap();
+    fs::remove_file(&key).unwrap();
+    put("node1", Some("third")).unwrap();
+    assert!(key.exists());
+}
