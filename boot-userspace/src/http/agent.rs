@@ -15,7 +15,7 @@ use boot_engine::boot::plan::Asked;
 use boot_engine::events::{PhoneHome, Step};
 use boot_engine::lifecycle::{Observed, State as Stage};
 
-use super::documents::{Reported, Said, machine_of, read_report, readable};
+use super::documents::{Reported, asked_with_token, machine_of, read_report, readable};
 use super::{Ends, Site};
 use crate::daemon::request::{RegistryAsk, RegistryError};
 use crate::host::clock;
@@ -30,11 +30,8 @@ type Refusal = (StatusCode, String);
 /// Who asks, if the token in the path is that of its boot.
 fn admit(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, who: &str) -> Result<Asked, Refusal> {
     let refuse = |why: String| (StatusCode::FORBIDDEN, why + "\n");
-    let said =
-        Said::read(who).ok_or_else(|| (StatusCode::NOT_FOUND, "write /agent/MAC/TOKEN/task\n".to_owned()))?;
-    let asked = said.asked(site, ends, headers);
-    let token = uri.path().rsplit('/').nth(1).and_then(|token| token.parse().ok());
-    let asked = Asked { server: asked.server.clone().with_token(token), ..asked };
+    let asked = asked_with_token(site, ends, uri, headers, who)
+        .ok_or_else(|| (StatusCode::NOT_FOUND, "write /agent/MAC/TOKEN/task\n".to_owned()))?;
     site.scripts.check_asker(&asked).map_err(|why| refuse(why.to_string()))?;
     site.tokens.admit(&asked).map_err(|why| refuse(why.to_string()))?;
     Ok(asked)

@@ -54,11 +54,7 @@ pub(super) async fn document_for_token(
     headers: HeaderMap,
     receipts: Option<Extension<Receipts>>,
 ) -> Response {
-    let Some(said) = Said::read(&who) else { return no_such_machine() };
-    let asked = said.asked(&site, ends, &headers);
-    // As it stands in the path, so that nothing is a token here that the log would not take for one.
-    let token = uri.path().rsplit('/').nth(1).and_then(|token| token.parse().ok());
-    let asked = Asked { server: asked.server.clone().with_token(token), ..asked };
+    let Some(asked) = asked_with_token(&site, ends, &uri, &headers, &who) else { return no_such_machine() };
     // Of one that is on its way to somebody who has asked before it is known soon whether that one has it.
     let until = Instant::now() + UNDER_WAY;
     let is_under_way = || {
@@ -70,6 +66,20 @@ pub(super) async fn document_for_token(
     }
     let receipts = receipts.map(|Extension(receipts)| receipts);
     send(&site, &asked, (&method, uri.path()), &name, receipts)
+}
+
+/// Who asks, with the token that stands before the last part of the path. None: `who` is no machine.
+pub(super) fn asked_with_token(
+    site: &Site,
+    ends: Ends,
+    uri: &Uri,
+    headers: &HeaderMap,
+    who: &str,
+) -> Option<Asked> {
+    let asked = Said::read(who)?.asked(site, ends, headers);
+    // As it stands in the path, so that nothing is a token here that the log would not take for one.
+    let token = uri.path().rsplit('/').nth(1).and_then(|token| token.parse().ok());
+    Some(Asked { server: asked.server.clone().with_token(token), ..asked })
 }
 
 fn no_such_machine() -> Response {
