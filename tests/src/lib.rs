@@ -53,6 +53,7 @@ pub mod origin;
 pub mod pcap;
 pub mod place;
 pub mod rack;
+pub mod receiver;
 pub mod reference;
 pub mod s3;
 pub mod sandbox;

@@ -72,11 +72,15 @@ pub(super) async fn read(answer: Response<Body>) -> Result<(StatusCode, String)>
 
 /// What the running daemon answers to a question about something; a refusal is an error with the daemon's reason.
 pub(super) fn ask(file: &ConfigFile, path: &str) -> Result<String> {
+    send(file, Method::GET, path, String::new())
+}
+
+/// The same of a change.
+pub(super) fn send(file: &ConfigFile, method: Method, path: &str, body: String) -> Result<String> {
     let config = configuration::load(&file.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (status, body) =
-            read(running(&config).await?.send(request(Method::GET, path, "")?).await?).await?;
+        let (status, body) = read(running(&config).await?.send(request(method, path, body)?).await?).await?;
         refusal(status, &body).map_or(Ok(body), Err)
     })
 }

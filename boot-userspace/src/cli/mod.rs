@@ -19,6 +19,7 @@ mod reload;
 pub mod serve;
 mod tokens;
 mod trial;
+mod webhooks;
 mod why;
 
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ enum Verb {
     Machines(Box<machines::Machines>),
     /// Make, list and revoke the tokens of the API and the dashboard ([api] in the configuration)
     Tokens(tokens::Tokens),
+    /// List webhooks ([[webhook]] in the configuration); retry or drop deliveries that were given up
+    Webhooks(webhooks::Webhooks),
     /// Make the initrd of the agent that takes inventories, wipes disks and writes images
     Agent(agent::Agent),
     /// Say how many machines there are in which state
@@ -140,6 +143,7 @@ impl Cli {
             Verb::Leases(leases) => leases.run(),
             Verb::Machines(machines) => machines.run(),
             Verb::Tokens(tokens) => tokens.run(),
+            Verb::Webhooks(webhooks) => webhooks.run(),
             Verb::Agent(agent) => agent.run(),
             Verb::Status(status) => status.run(),
             Verb::Images(images) => images.run(),

@@ -6,9 +6,9 @@ use anyhow::Result;
 use axum::http::Method;
 use clap::{Subcommand, ValueEnum};
 
+use crate::cli::ConfigFile;
 use crate::cli::boots::escaped;
-use crate::cli::daemon_api::{ask, read, refusal, request, running};
-use crate::cli::{ConfigFile, configuration};
+use crate::cli::daemon_api::{ask, send};
 use crate::http::api::{self, NewToken, ShownToken, TOKENS, WantedToken};
 
 /// The verbs.
@@ -95,15 +95,6 @@ impl Tokens {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn send(file: &ConfigFile, method: Method, path: &str, body: String) -> Result<String> {
-    let config = configuration::load(&file.config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (status, body) = read(running(&config).await?.send(request(method, path, body)?).await?).await?;
-        refusal(status, &body).map_or(Ok(body), Err)
-    })
 }
 
 fn listed(tokens: &[ShownToken]) -> String {

@@ -37,7 +37,7 @@ impl EngineEvents {
         let is_read = self.stream.is_read();
         for mut event in self.taken.drain(..) {
             let is_logged = self.budget.admit(&event);
-            if is_logged || is_read {
+            if is_logged || is_read || self.stream.is_wanted(event.step.kind()) {
                 engine.complete(&mut event);
                 look_up(&mut event, &mut self.looked_up);
             }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use boot_engine::config::{Config, DhcpRole, Interface, Machine, Subnet};
+use super::webhooks;
+use boot_engine::config::{Config, DhcpRole, Interface, Machine, Subnet, Webhook};
 
 /// What does not fit.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,14 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
                 called(machine)
             ));
         }
+    }
+    let secret = |webhook: &Webhook| {
+        let why = webhooks::secrets(&webhook.secret_file).err()?;
+        Some(format!("[[webhook]] {}: {why}", webhook.name))
+    };
+    // Of another host nobody knows the files.
+    if !addresses.is_empty() {
+        misfits.errors.extend(config.webhooks.iter().filter_map(secret));
     }
     unreachable_http(config, addresses, &mut misfits);
     without_server(config, &mut misfits);

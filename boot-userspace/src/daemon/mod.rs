@@ -27,6 +27,7 @@ mod tell;
 mod unheard;
 mod watch;
 mod watched;
+mod webhooks;
 
 pub use event_loop::Daemon;
 pub use limit::Limit;

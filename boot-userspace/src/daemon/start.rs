@@ -19,11 +19,11 @@ use super::link_monitor::{LinkMonitor, Monitored};
 use super::listening::{ApiSocket, HTTP, HTTPS, cannot_listen};
 use super::misfits::{Misfits, misfits};
 use super::reload::{Load, REQUESTS, Reloader};
-use super::request::{Boots, ParametersHandle, RegistryHandle};
+use super::request::{Boots, ParametersHandle, RegistryHandle, Webhooks};
 use super::served_link::served_link;
 use super::signals::Signals;
 use super::watch::watch;
-use super::{log, notify, parameters, registry, unheard, watched};
+use super::{log, notify, parameters, registry, unheard, watched, webhooks};
 use crate::fastpath::{self, Found};
 use crate::files::{BootFiles, DocumentTokens};
 use crate::host::clock::now;
@@ -192,6 +192,9 @@ pub async fn serve(
         tokio::spawn(unheard::watch(daemon.asks(), watched, Arc::clone(&events)));
     }
     let (links_follow, followed) = tokio::sync::watch::channel(Arc::clone(&config));
+    let (hooks_way, hooks_ends) = Webhooks::new();
+    webhooks::start(followed.clone(), machines.clone(), hooks_way.clone(), hooks_ends)?;
+    stream.tell(hooks_way.clone());
     let link_monitor = LinkMonitor {
         config: followed,
         http_port,
@@ -287,6 +290,7 @@ pub async fn serve(
         events: stream.counts(),
         registry: registry.clone(),
         boots: boots.clone(),
+        webhooks: hooks_way.clone(),
     };
     let metrics = http::metrics::router(sources);
     let routes = http::router(site).merge(metrics.clone());
@@ -305,6 +309,7 @@ pub async fn serve(
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
         .merge(http::machines::router(registry, delivery.clone()))
+        .merge(http::webhooks::router(hooks_way))
         .merge(http::boots::router(history));
     let api_tokens = http::api::Tokens::open(&config.state_dir);
     if let (Some(api), Some(settings)) = (api, &config.api) {

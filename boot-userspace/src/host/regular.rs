@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -27,5 +27,21 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads such a file that has a secret in it.
+///
+/// # Errors
+/// It cannot be read, is no file, or everybody can read it.
+pub fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    if file.metadata()?.permissions().mode() & 0o007 != 0 {
+        let why =
+            "it can be read by everybody, so it is no secret any more: make another one, and chmod 600 it";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }

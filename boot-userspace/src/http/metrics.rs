@@ -1,5 +1,7 @@
 //! What is counted, as Prometheus reads it (text exposition format 0.0.4).
 
+mod webhooks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::daemon::request::{Ask, Boots, Census, RegistryAsk, RegistryHandle, Stats};
+use crate::daemon::request::{
+    Ask, Boots, Census, HookView, RegistryAsk, RegistryHandle, Stats, Webhooks, WebhooksAsk,
+};
 use crate::files::DocumentTokens;
 use crate::http::{ConnectionStats as Connections, Pace};
 use crate::images::{Counters, Images};
@@ -43,6 +47,8 @@ pub struct Sources {
     pub registry: RegistryHandle,
     /// The boots of every machine.
     pub boots: Boots,
+    /// Who delivers events.
+    pub webhooks: Webhooks,
 }
 
 /// The route.
@@ -68,12 +74,14 @@ async fn metrics(State(sources): State<Sources>) -> Response {
     };
     let census = timeout(PATIENCE, sources.registry.ask(RegistryAsk::Count)).await;
     let census = census.ok().and_then(Result::ok);
-    let page = page(stats.as_ref(), census.as_ref(), &sources);
+    let hooks = timeout(PATIENCE, sources.webhooks.ask(WebhooksAsk::List)).await;
+    let hooks = hooks.ok().and_then(Result::ok).unwrap_or_default();
+    let page = page(stats.as_ref(), census.as_ref(), &hooks, &sources);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
 
 /// Without `stats` it has what does not need the DHCP server.
-fn page(stats: Option<&Stats>, census: Option<&Census>, sources: &Sources) -> String {
+fn page(stats: Option<&Stats>, census: Option<&Census>, hooks: &[HookView], sources: &Sources) -> String {
     let Sources { http, images, tokens, tftp, events, .. } = sources;
     let mut page = Page::default();
     page.family("xpxe_build_info", "gauge", "Always 1; the label is the version of xpxe.");
@@ -102,6 +110,7 @@ fn page(stats: Option<&Stats>, census: Option<&Census>, sources: &Sources) -> St
     if let Some(census) = census {
         of_machines(&mut page, census);
     }
+    webhooks::of_webhooks(&mut page, hooks, sources.webhooks.missed());
     page.text
 }
 
@@ -370,8 +379,8 @@ mod tests {
         let (asks, http, tokens, events) =
             (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
         let inventories = Arc::default();
-        let (registry, boots) = (RegistryHandle::none(), Boots::default());
-        Sources { asks, http, images, tokens, inventories, tftp, events, registry, boots }
+        let (registry, boots, webhooks) = (RegistryHandle::none(), Boots::default(), Webhooks::none());
+        Sources { asks, http, images, tokens, inventories, tftp, events, registry, boots, webhooks }
     }
 
     #[test]
@@ -395,7 +404,8 @@ mod tests {
         sources.events.miss(3);
         let states = vec![(boot_engine::lifecycle::State::Ready, 21)];
         let census = Census { states, overdue: 22, ..Census::default() };
-        let page = page(Some(&stats), Some(&census), &sources);
+        let hook = HookView { name: "chat".to_owned(), waiting: 31, died: 32, ..HookView::default() };
+        let page = page(Some(&stats), Some(&census), &[hook], &sources);
         for line in [
             "# TYPE xpxe_packets_total counter",
             "xpxe_packets_total{hook=\"xdp\",reason=\"offered\"} 12",
@@ -413,6 +423,9 @@ mod tests {
             "xpxe_dhcp_answers 1",
             "xpxe_machines{state=\"ready\"} 21",
             "xpxe_machines_overdue 22",
+            "xpxe_webhook_waiting{webhook=\"chat\"} 31",
+            "xpxe_webhook_events_total{webhook=\"chat\",end=\"dead\"} 32",
+            "xpxe_webhook_missed_total 0",
             "xpxe_power_commands_total{command=\"reset-bmc\",end=\"failed\"} 0",
             "xpxe_power_readings_total{end=\"read\"} 0",
             "xpxe_http_connections 0",

@@ -55,6 +55,7 @@ mod receipt;
 mod tests;
 mod tls;
 mod unrouted;
+pub mod webhooks;
 
 pub use boot::{Asked, Document, NoDocument, NoScript, Scripts};
 pub use connection_stats::ConnectionStats;

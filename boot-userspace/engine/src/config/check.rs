@@ -9,7 +9,7 @@ use super::texts::Texts;
 use super::value::quoted;
 use super::{
     address, agent, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name,
-    profile, subnet, value,
+    profile, subnet, value, webhook,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -54,6 +54,7 @@ pub(super) fn check(
     config.agent = agent::check(&file.agent, report);
     config.lifecycle = lifecycle::check(&file.lifecycle, &names, &groups, report);
     config.bmc = bmc::check_all(file.bmc.as_ref(), report);
+    config.webhooks = webhook::check(&file.webhooks, report);
     let others = machine::Others {
         nets: &nets,
         profiles: &names,

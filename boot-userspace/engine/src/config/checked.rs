@@ -23,6 +23,7 @@ use super::http::Http;
 use super::images::Images;
 use super::lifecycle::Lifecycle;
 use super::matching::{Match, PortSeen};
+use super::webhook::Webhook;
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(600);
@@ -85,6 +86,8 @@ pub struct Config {
     pub bmc: PowerSettings,
     /// `[agent]`
     pub agent: Agent,
+    /// `[[webhook]]`, in file order; their names differ. Default: none.
+    pub webhooks: Vec<Webhook>,
     /// `[[machine]]`, in file order; no two share a MAC, a UUID, a relay port, a name or an address. Default: none.
     pub machines: Vec<Arc<Machine>>,
 }
@@ -122,6 +125,7 @@ impl Config {
             lifecycle: Lifecycle::default(),
             bmc: PowerSettings::default(),
             agent: Agent::default(),
+            webhooks: Vec::new(),
             machines: Vec::new(),
         }
     }

@@ -1,14 +1,14 @@
-//! The kinds of steps, as logs and metrics name them.
+//! The kinds of events, as the configuration, logs and metrics name them.
 
 /// Makes the enum, the list of all its kinds, and their names.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident $name:literal)*) => {
-        /// The kind of a step: the word after `step=` in the log.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        /// The kind of an event: the word after `step=` in the log.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum Kind { $($(#[$doc])* $kind,)* }
+        pub enum EventKind { $($(#[$doc])* $kind,)* }
 
-        impl Kind {
+        impl EventKind {
             /// All of them, in the order of their numbers.
             pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
 

@@ -6,6 +6,7 @@ use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::{
     agent, api, arch, bmc, boot_file, boots, documents, group, http, images, lifecycle, option, relay_port,
+    webhook,
 };
 
 type Text = Option<At<String>>;
@@ -34,6 +35,7 @@ pub(super) struct File {
     pub(super) bmc: Option<bmc::All>,
     pub(super) agent: agent::Written,
     pub(super) machines: Vec<Machine>,
+    pub(super) webhooks: Vec<webhook::Written>,
     /// The file says something about interfaces, subnets or profiles, even if it could not be read.
     pub(super) has_interfaces: bool,
     pub(super) has_subnets: bool,
@@ -133,6 +135,7 @@ impl File {
             "bmc",
             "agent",
             "machine",
+            "webhook",
         ];
         let top = Table::open(tree, place, &known, report);
         let tftp = top.table("tftp", &["windowsize", "single_port", "clients"], report);
@@ -165,6 +168,7 @@ impl File {
             bmc: bmc::read_all(&top, report),
             agent: agent::read(&top, report),
             machines: machines(&top, report),
+            webhooks: webhook::read(&top, report),
             has_interfaces: top.has("interface") && !top.is_empty_list("interface"),
             has_subnets: top.has("subnet") && !top.is_empty_list("subnet"),
             has_profiles: top.has("profile") && !top.is_empty_list("profile"),

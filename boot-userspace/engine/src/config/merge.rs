@@ -5,7 +5,7 @@ use super::file::File;
 use super::report::{Report, one, one_list, twice};
 
 impl File {
-    /// Adds what a further file says. Interfaces, subnets, profiles, groups, rules and machines come behind those that are there;
+    /// Adds what a further file says. Interfaces, subnets, profiles, groups, rules, webhooks and machines come behind those that are there;
     /// any other key may be in one file only.
     pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
         self.http.add(more.http, report);
@@ -36,6 +36,7 @@ impl File {
         self.groups.extend(more.groups);
         self.boot_files.extend(more.boot_files);
         self.machines.extend(more.machines);
+        self.webhooks.extend(more.webhooks);
         self.has_interfaces |= more.has_interfaces;
         self.has_subnets |= more.has_subnets;
         self.has_profiles |= more.has_profiles;

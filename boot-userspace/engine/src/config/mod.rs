@@ -22,6 +22,7 @@ mod compact;
 mod disk_image;
 mod document_kind;
 mod documents;
+mod event_kind;
 mod file;
 mod formats;
 mod front;
@@ -52,6 +53,7 @@ mod syntax;
 mod template;
 mod texts;
 mod value;
+mod webhook;
 mod yaml;
 
 #[cfg(test)]
@@ -75,6 +77,7 @@ pub use checked::{
 pub use disk_image::DiskImage;
 pub use document_kind::DocumentKind;
 pub use documents::{DocumentFile, Documents};
+pub use event_kind::EventKind;
 pub use front::Front;
 pub use hardware::Hardware;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
@@ -91,6 +94,7 @@ pub use template::{
     TextFile, Variables, is_template, tame,
 };
 pub(crate) use value::args as check_args;
+pub use webhook::{DEFAULT_TRIES, Webhook, WebhookUrl};
 
 /// Checks the TOML in `bytes`; `origin` is what problems call it, usually the name of the file.
 ///
@@ -119,7 +123,7 @@ pub struct Source {
     pub bytes: Vec<u8>,
 }
 
-/// Checks several files as one: interfaces, subnets, profiles, groups, `boot_file` rules and machines may be in any of them, all
+/// Checks several files as one: interfaces, subnets, profiles, groups, `boot_file` rules, webhooks and machines may be in any of them, all
 /// other keys in one only.
 ///
 /// # Errors

@@ -10,7 +10,6 @@ mod dhcp;
 mod files;
 mod happened;
 mod images;
-mod kind;
 mod machine;
 mod queue;
 pub(crate) mod reports;
@@ -23,6 +22,7 @@ use std::time::Duration;
 
 use boot_common::tables::Hook;
 
+pub use crate::config::EventKind as Kind;
 pub use counts::Counts;
 pub use dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
@@ -33,7 +33,6 @@ pub use files::{
     WhyNotServed,
 };
 pub use images::Image;
-pub use kind::Kind;
 pub use machine::{LinkName, Machine};
 pub use queue::{MOST_QUEUED, Queue};
 pub use shown::shown;

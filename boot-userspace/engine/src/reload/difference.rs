@@ -61,6 +61,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.default.profile != new.default.profile, "default.profile");
     note(running.lifecycle != new.lifecycle, "[lifecycle]");
     note(running.agent != new.agent, "[agent]");
+    note(running.webhooks != new.webhooks, "[[webhook]]");
     note(running.default.unknown != new.default.unknown, "default.unknown");
     note(running.http.shared_addresses != new.http.shared_addresses, "http.shared_addresses");
     note(running.http.signed_links != new.http.signed_links, "http.signed_links");

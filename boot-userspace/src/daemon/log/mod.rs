@@ -2,6 +2,7 @@
 
 mod addresses;
 pub(in crate::daemon) mod answers;
+pub(in crate::daemon) mod captured;
 mod network;
 mod text;
 mod whose;

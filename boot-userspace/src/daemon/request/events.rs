@@ -6,8 +6,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
 use super::boots::Boots;
+use super::webhooks::Webhooks;
 use boot_engine::diagnosis::Note;
-use boot_engine::events::{BootEvent, Counts, Sink};
+use boot_engine::events::{BootEvent, Counts, Kind, Sink};
 
 /// How many events wait for the slowest reader; it misses those before.
 const WAITING: usize = 16_384;
@@ -24,6 +25,8 @@ struct Inner {
     counts: Arc<Counts>,
     /// The boots that events are noted in, where somebody keeps them.
     boots: OnceLock<Boots>,
+    /// Where webhooks are, if there are any.
+    webhooks: OnceLock<Webhooks>,
     /// Made with the first reader: until then an event is copied for nobody.
     readers: OnceLock<Sender<Arc<BootEvent>>>,
 }
@@ -36,6 +39,7 @@ impl EventStream {
             log,
             counts: Arc::default(),
             boots: OnceLock::new(),
+            webhooks: OnceLock::new(),
             readers: OnceLock::new(),
         }))
     }
@@ -44,6 +48,12 @@ impl EventStream {
     pub fn note_in(&self, boots: Boots) {
         // A stream has one owner, who does that once.
         drop(self.0.boots.set(boots));
+    }
+
+    /// Tells webhooks from now on.
+    pub fn tell(&self, webhooks: Webhooks) {
+        // A stream has one owner, who does that once.
+        drop(self.0.webhooks.set(webhooks));
     }
 
     /// How many events there were.
@@ -65,6 +75,12 @@ impl EventStream {
         self.sender().is_some()
     }
 
+    /// Whether a webhook wants events of this kind.
+    #[must_use]
+    pub fn is_wanted(&self, kind: Kind) -> bool {
+        self.0.webhooks.get().is_some_and(|webhooks| webhooks.wants(kind))
+    }
+
     /// Takes an event that has a line in the log only if there is room for it.
     pub fn pass(&self, event: BootEvent, is_logged: bool) {
         self.0.counts.add(event.step.kind());
@@ -75,6 +91,9 @@ impl EventStream {
             && let Some(note) = Note::of(&event)
         {
             boots.push(note);
+        }
+        if let Some(webhooks) = self.0.webhooks.get() {
+            webhooks.offer(&event);
         }
         if let Some(sender) = self.sender() {
             // The last reader may have just left.
@@ -118,7 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use boot_engine::events::{Kind, Step};
+    use boot_engine::events::Step;
 
     thread_local! {
         static LOGGED: Cell<usize> = const { Cell::new(0) };

@@ -4,6 +4,7 @@ mod boots;
 mod events;
 mod machines;
 mod parameters;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use machines::{
     Reply, View,
 };
 pub use parameters::{ParametersAsk, ParametersError, ParametersHandle, WAITING as WAITING_CHANGES};
+pub use webhooks::{DeadLetter, HookView, Webhooks, WebhooksAsk, WebhooksEnds, WebhooksError, WhichLetters};
 
 use crate::store::StoreError;
 use boot_engine::config::{Config, Machine};

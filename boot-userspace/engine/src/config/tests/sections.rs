@@ -24,6 +24,35 @@ fn directories_and_binaries() {
 }
 
 #[test]
+fn webhooks() {
+    assert!(good(BASE).webhooks.is_empty());
+    let least = "[[webhook]]\nname = 'chat'\nurl = 'https://h.example/x'\nsecret_file = '/s'\nevents = ['state', 'power']\n";
+    let all = "labels = { role = 'worker' }\ncertificate = '/ca'\ntries = 3\n";
+    let webhooks = good(&format!("{BASE}{least}{all}{}", least.replace("chat", "cmdb"))).webhooks;
+    assert_eq!(webhooks[0].events, [EventKind::State, EventKind::Power]);
+    assert_eq!((webhooks[0].tries, webhooks[1].tries), (3, DEFAULT_TRIES));
+    assert_eq!(webhooks[0].labels.get("role").map(String::as_str), Some("worker"));
+    bad_after_base(
+        "[[webhook]]\n",
+        &[
+            (1, "webhook[0].name", "is missing"),
+            (1, "webhook[0].url", "is missing"),
+            (1, "webhook[0].secret_file", "is missing"),
+            (1, "webhook[0]", "has no events"),
+        ],
+    );
+    bad_after_base(
+        &least.replace("'power'", "'pwer'"),
+        &[(5, "webhook[0].events[1]", "did you mean \"power\"?")],
+    );
+    bad_after_base(&least.replace("https://h.example/x", "h.example"), &[(3, "webhook[0].url", "is no URL")]);
+    bad_after_base(&least.replace("'/s'", "'s'"), &[(4, "webhook[0].secret_file", "not an absolute path")]);
+    bad_after_base(&least.replace("chat", "a b"), &[(2, "webhook[0].name", "cannot be the name")]);
+    bad_after_base(&format!("{least}tries = 99\n"), &[(6, "webhook[0].tries", "")]);
+    bad_after_base(&format!("{least}{least}"), &[(7, "webhook[1].name", "is already at")]);
+}
+
+#[test]
 fn api() {
     assert_eq!(good(BASE).api, None);
     let api = good(&format!("{BASE}[api]\nlisten = '127.0.0.1:8081'\n")).api.unwrap();

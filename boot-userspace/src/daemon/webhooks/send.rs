@@ -1,0 +1,172 @@
+//! One request to a receiver, signed as Standard Webhooks 1.0 has it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use boot_engine::config::Webhook;
+use openssl::base64::{decode_block, encode_block};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use ring::hmac::{HMAC_SHA256, Key, sign};
+
+use super::journal::Delivery;
+use crate::host::{clock, regular};
+
+/// For a whole request, the receiver's answer included.
+const WITHIN: Duration = Duration::from_secs(10);
+/// Of it for the connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How a secret in base64 begins.
+const ENCODED: &str = "whsec_";
+/// Bytes of the shortest secret.
+const SHORTEST: usize = 16;
+
+/// A receiver.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    webhook: Webhook,
+    client: Result<Client, String>,
+}
+
+impl Receiver {
+    pub(super) fn new(webhook: Webhook) -> Self {
+        let client = client(webhook.certificate.as_deref());
+        Self { webhook, client }
+    }
+
+    /// Sends a delivery. What an error says has neither the URL nor a secret in it.
+    pub(super) async fn send(self, delivery: Delivery) -> Result<(), String> {
+        let client = self.client?;
+        let secrets = secrets(&self.webhook.secret_file)?;
+        let timestamp = clock::wall().as_secs();
+        let signatures =
+            secrets.iter().map(|secret| signature(secret, delivery.id, timestamp, &delivery.body));
+        let signatures = signatures.collect::<Vec<_>>().join(" ");
+        let request = client
+            .post(self.webhook.url.reveal())
+            .header("content-type", "application/json")
+            .header("webhook-id", delivery.id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signatures)
+            .body(delivery.body);
+        let answer = request.send().await.map_err(|error| reasons(&error.without_url()))?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status if status.is_redirection() => {
+                Err(format!("it answered {}: redirects are not followed, write the new URL", shown(status)))
+            }
+            status => Err(format!("it answered {}", shown(status))),
+        }
+    }
+}
+
+fn shown(status: StatusCode) -> String {
+    status.canonical_reason().map_or_else(|| status.as_u16().to_string(), |_| status.to_string())
+}
+
+fn client(certificate: Option<&Path>) -> Result<Client, String> {
+    let builder = || {
+        Client::builder()
+            .user_agent(concat!("xpxe/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(WITHIN)
+            .redirect(Policy::none())
+            .referer(false)
+    };
+    let mut own = Vec::new();
+    if let Some(path) = certificate {
+        let pem = regular::read(path)
+            .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
+        own = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if own.is_empty() {
+            return Err(format!("{} has no certificates in PEM in it", path.display()));
+        }
+    }
+    // A system without any certificates is enough for plain HTTP, and for those of our own.
+    let with_systems = builder().tls_certs_merge(own.clone()).build();
+    with_systems
+        .or_else(|_| builder().tls_certs_only(own).build())
+        .map_err(|error| format!("TLS cannot be prepared: {}", reasons(&error)))
+}
+
+/// An error with its causes: reqwest's own text has none.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
+
+/// The secrets of a file, one a line. While two are there, deliveries are signed with both, so that a receiver can change over.
+///
+/// # Errors
+/// Why deliveries cannot be signed, and what to do.
+pub(in crate::daemon) fn secrets(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let name = path.display();
+    let make = format!("(echo whsec_$(openssl rand -base64 32) >{name}; chmod 600 {name})");
+    let file = regular::read_private(path).map_err(|error| format!("the secret {name}: {error} {make}"))?;
+    let text = String::from_utf8(file).map_err(|_| format!("the secret {name} is no text {make}"))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let secrets: Vec<_> = lines
+        .map(|line| match line.strip_prefix(ENCODED) {
+            Some(encoded) => decode_block(encoded).unwrap_or_default(),
+            None => line.as_bytes().to_vec(),
+        })
+        .collect();
+    if secrets.is_empty() || secrets.iter().any(|secret| secret.len() < SHORTEST) {
+        return Err(format!("{name} has no secret of {SHORTEST} bytes or more on each of its lines {make}"));
+    }
+    Ok(secrets)
+}
+
+/// `v1,` and HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base64.
+fn signature(secret: &[u8], id: u64, timestamp: u64, body: &str) -> String {
+    let tag = sign(&Key::new(HMAC_SHA256, secret), format!("{id}.{timestamp}.{body}").as_bytes());
+    format!("v1,{}", encode_block(tag.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_a_line_of_a_file_that_nobody_else_can_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let write = |text: &str, mode: u32| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            secrets(&path)
+        };
+        assert!(secrets(&path).unwrap_err().contains("openssl rand"), "it is missing");
+        let plain = "a secret of enough bytes";
+        assert_eq!(write(&format!("{plain}\n"), 0o600).unwrap(), [plain.as_bytes()]);
+        let encoded = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let both = write(&format!("{encoded}\n\n{plain}\n"), 0o640).unwrap();
+        assert_eq!((both.len(), both[0].len()), (2, 24));
+        for (text, mode, why) in [
+            ("", 0o600, "has no secret of 16 bytes"),
+            ("short\n", 0o600, "has no secret of 16 bytes"),
+            ("whsec_%%%%\n", 0o600, "has no secret of 16 bytes"),
+            (plain, 0o644, "can be read by everybody"),
+        ] {
+            let said = write(text, mode).unwrap_err();
+            assert!(said.contains(why) && !said.contains("enough"), "{said}");
+        }
+    }
+
+    /// The example of the specification of Standard Webhooks.
+    #[test]
+    fn the_signature_is_that_of_the_specification() {
+        let secret = decode_block("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = Key::new(HMAC_SHA256, &secret);
+        let tag = sign(&key, b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}");
+        assert_eq!(encode_block(tag.as_ref()), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let same = signature(&secret, 7, 1_614_265_330, "{}");
+        assert_ne!(same, signature(&secret, 8, 1_614_265_330, "{}"));
+        assert!(same.starts_with("v1,") && same.len() == 3 + 44);
+    }
+}
