@@ -4,7 +4,7 @@
 //! counts. When most lines are old, the file is written anew. What is appended is not synced: a power cut loses some seconds.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::regular;
+use crate::host::replace::{PRIVATE, replace_by};
 
 /// The file's name in `state_dir`.
 const FILE: &str = "webhooks.jsonl";
@@ -130,24 +131,16 @@ impl Journal {
 
     /// Writes the file anew with these deliveries only.
     pub(super) fn rewrite<'d>(&mut self, deliveries: impl Iterator<Item = &'d Delivery>) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
-        let mut writer = BufWriter::new(&file);
         let mut lines = 0;
-        for delivery in deliveries {
-            serde_json::to_writer(&mut writer, &Line::Delivery(Box::new(delivery.clone())))?;
-            writer.write_all(b"\n")?;
-            lines += 1;
-        }
-        writer.flush()?;
-        drop(writer);
-        // Without it, a power cut may leave an empty file under the old name.
-        file.sync_data()?;
-        fs::rename(&new, &self.path)?;
+        replace_by(&self.path, PRIVATE, |file| {
+            let mut writer = BufWriter::new(file);
+            for delivery in deliveries {
+                serde_json::to_writer(&mut writer, &Line::Delivery(Box::new(delivery.clone())))?;
+                writer.write_all(b"\n")?;
+                lines += 1;
+            }
+            writer.flush()
+        })?;
         self.file = None;
         self.lines = lines;
         Ok(())
@@ -156,7 +149,7 @@ impl Journal {
 
 /// Opens the file for appending; what was cut off by a kill is ended.
 fn append_to(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(PRIVATE).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
@@ -194,6 +187,8 @@ fn read(path: &Path) -> io::Result<(usize, Vec<Delivery>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn delivery(id: u64) -> Delivery {

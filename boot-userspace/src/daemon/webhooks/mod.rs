@@ -30,7 +30,7 @@ use super::request::{
 use crate::host::clock;
 use crate::http::admin::rfc3339;
 use boot_engine::config::{Config, Webhook};
-use boot_engine::events::BootEvent;
+use boot_engine::events::{BootEvent, Kind};
 use boot_engine::machines::Machines;
 
 use book::{Book, Ended};
@@ -77,6 +77,8 @@ pub(super) fn start(
     way: Webhooks,
     ends: WebhooksEnds,
 ) -> io::Result<()> {
+    // Before the thread is ready, so that nothing is lost that happens meanwhile: it may take seconds to read the certificates.
+    way.want(kinds(&config.borrow()));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let run = move || {
         let (journal, earlier) = Journal::open(&config.borrow().state_dir);
@@ -173,7 +175,7 @@ impl Keeper {
             let written = self.journal.forget(ids);
             self.tell_disk(written);
         }
-        self.way.want(self.hooks.values().flat_map(|hook| hook.settings.events.iter().copied()));
+        self.way.want(kinds(config));
     }
 
     /// Goes on with what an earlier daemon has left.
@@ -415,6 +417,11 @@ impl Keeper {
             );
         }
     }
+}
+
+/// The kinds of events that webhooks want.
+fn kinds(config: &Config) -> impl Iterator<Item = Kind> + '_ {
+    config.webhooks.iter().flat_map(|webhook| webhook.events.iter().copied())
 }
 
 fn letter(delivery: &Delivery) -> DeadLetter {

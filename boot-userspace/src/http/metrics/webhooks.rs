@@ -4,14 +4,10 @@ use super::Page;
 use crate::daemon::request::HookView;
 
 pub(super) fn of_webhooks(page: &mut Page, hooks: &[HookView], missed: u64) {
-    let gauges: [(&str, &str, fn(&HookView) -> u64); 2] = [
-        ("xpxe_webhook_waiting", "Deliveries that wait for a webhook's receiver.", |hook| hook.waiting),
-        ("xpxe_webhook_dead_letters", "Deliveries that were given up and are kept.", |hook| hook.dead),
-    ];
-    for (name, help, count) in gauges {
-        page.family(name, "gauge", help);
-        hooks.iter().for_each(|hook| page.sample(&[("webhook", &hook.name)], count(hook)));
-    }
+    page.family("xpxe_webhook_waiting", "gauge", "Deliveries that wait for a webhook's receiver.");
+    hooks.iter().for_each(|hook| page.sample(&[("webhook", &hook.name)], hook.waiting));
+    page.family("xpxe_webhook_dead_letters", "gauge", "Deliveries that were given up and are kept.");
+    hooks.iter().for_each(|hook| page.sample(&[("webhook", &hook.name)], hook.dead));
     page.family("xpxe_webhook_events_total", "counter", "Events for webhooks by what became of them.");
     for hook in hooks {
         for (end, count) in [("delivered", hook.delivered), ("dead", hook.died), ("lost", hook.lost)] {
