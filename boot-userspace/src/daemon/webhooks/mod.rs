@@ -7,7 +7,7 @@ mod book;
 mod journal;
 mod send;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -35,7 +35,7 @@ use boot_engine::machines::Machines;
 
 use book::{Book, Ended};
 use journal::{Delivery, Journal};
-use send::Receiver;
+use send::{LazyClient, Receiver};
 
 pub(in crate::daemon) use send::secrets;
 
@@ -77,7 +77,7 @@ pub(super) fn start(
     way: Webhooks,
     ends: WebhooksEnds,
 ) -> io::Result<()> {
-    // Before the thread is ready, so that nothing is lost that happens meanwhile: it may take seconds to read the certificates.
+    // Before the thread is ready, so that nothing is lost that happens meanwhile.
     way.want(kinds(&config.borrow()));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let run = move || {
@@ -146,18 +146,22 @@ impl Keeper {
     /// Has the webhooks of this configuration, and no others.
     fn follow(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.hooks);
+        let mut clients = HashMap::<_, LazyClient>::new();
+        let mut receiver = |settings: &Webhook| {
+            let client = clients.entry(Receiver::trusts(settings)).or_default().clone();
+            Receiver::new(settings.clone(), client)
+        };
         for settings in &config.webhooks {
             let place = settings.url.place();
             let hook = match before.remove(&settings.name) {
                 Some(hook) if hook.settings == *settings => hook,
                 Some(mut hook) => {
                     hook.book.change(place, settings.tries);
-                    let receiver = Receiver::new(settings.clone());
-                    Hook { settings: settings.clone(), receiver, ..hook }
+                    Hook { settings: settings.clone(), receiver: receiver(settings), ..hook }
                 }
                 None => Hook {
                     book: Book::new(&settings.name, place, settings.tries),
-                    receiver: Receiver::new(settings.clone()),
+                    receiver: receiver(settings),
                     settings: settings.clone(),
                     told: None,
                 },

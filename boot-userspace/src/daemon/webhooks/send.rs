@@ -1,6 +1,7 @@
 //! One request to a receiver, signed as Standard Webhooks 1.0 has it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot_engine::config::Webhook;
@@ -8,6 +9,8 @@ use openssl::base64::{decode_block, encode_block};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use ring::hmac::{HMAC_SHA256, Key, sign};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 use super::journal::Delivery;
 use crate::host::{clock, regular};
@@ -21,22 +24,39 @@ const ENCODED: &str = "whsec_";
 /// Bytes of the shortest secret.
 const SHORTEST: usize = 16;
 
+/// What speaks HTTP, made when it is needed first: the certificates of a system may take a second to read.
+#[derive(Clone, Default)]
+pub(super) struct LazyClient(Arc<OnceCell<Result<Client, String>>>);
+
 /// A receiver.
 #[derive(Clone)]
 pub(super) struct Receiver {
     webhook: Webhook,
-    client: Result<Client, String>,
+    client: LazyClient,
 }
 
 impl Receiver {
-    pub(super) fn new(webhook: Webhook) -> Self {
-        let client = client(webhook.certificate.as_deref());
+    pub(super) fn new(webhook: Webhook, client: LazyClient) -> Self {
         Self { webhook, client }
+    }
+
+    /// What webhooks with the same one can share a client for.
+    pub(super) fn trusts(webhook: &Webhook) -> (bool, Option<PathBuf>) {
+        (webhook.url.place().starts_with("https:"), webhook.certificate.clone())
+    }
+
+    async fn client(&self) -> Result<Client, String> {
+        let (is_tls, certificate) = Self::trusts(&self.webhook);
+        let make = async || {
+            let made = spawn_blocking(move || client(is_tls, certificate.as_deref())).await;
+            made.unwrap_or_else(|_| Err("xpxe is stopping".to_owned()))
+        };
+        self.client.0.get_or_init(make).await.clone()
     }
 
     /// Sends a delivery. What an error says has neither the URL nor a secret in it.
     pub(super) async fn send(self, delivery: Delivery) -> Result<(), String> {
-        let client = self.client?;
+        let client = self.client().await?;
         let secrets = secrets(&self.webhook.secret_file)?;
         let timestamp = clock::wall().as_secs();
         let signatures =
@@ -64,7 +84,7 @@ fn shown(status: StatusCode) -> String {
     status.canonical_reason().map_or_else(|| status.as_u16().to_string(), |_| status.to_string())
 }
 
-fn client(certificate: Option<&Path>) -> Result<Client, String> {
+fn client(is_tls: bool, certificate: Option<&Path>) -> Result<Client, String> {
     let builder = || {
         Client::builder()
             .user_agent(concat!("xpxe/", env!("CARGO_PKG_VERSION")))
@@ -81,6 +101,9 @@ fn client(certificate: Option<&Path>) -> Result<Client, String> {
         if own.is_empty() {
             return Err(format!("{} has no certificates in PEM in it", path.display()));
         }
+    }
+    if !is_tls {
+        return builder().tls_certs_only(own).build().map_err(|error| reasons(&error));
     }
     // A system without any certificates is enough for plain HTTP, and for those of our own.
     let with_systems = builder().tls_certs_merge(own.clone()).build();
