@@ -12,11 +12,11 @@ mod machine;
 pub(crate) mod musl;
 pub(crate) mod nginx;
 mod peers;
+mod python;
 mod readers;
 mod rust_src;
 mod s3;
 mod suite;
-mod sushy;
 mod unpack;
 
 use std::env;
@@ -70,7 +70,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -128,8 +128,14 @@ const STEPS: [Step; 17] = [
     Step {
         scope: Scope::RootTests,
         why: "tests switch machines through it",
-        missing: |machine| Ok(sushy::missing(&machine.ws.sushy())),
-        install: |machine, packages| sushy::install(&machine.ws.sushy(), packages),
+        missing: |machine| Ok(python::missing(&machine.ws.sushy(), &python::SUSHY)),
+        install: |machine, packages| python::install(&machine.ws.sushy(), packages),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests read traces with it",
+        missing: |machine| Ok(python::missing(&machine.ws.readers().join("otlp"), &python::OTLP)),
+        install: |machine, packages| python::install(&machine.ws.readers().join("otlp"), packages),
     },
     Step {
         scope: Scope::RootTests,

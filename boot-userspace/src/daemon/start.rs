@@ -280,6 +280,7 @@ pub async fn serve(
         boot_parameters,
     };
     let connections = Arc::<http::ConnectionStats>::default();
+    let traces = Arc::<http::boots::TraceCounts>::default();
     let sources = Sources {
         asks: daemon.asks(),
         http: Arc::clone(&connections),
@@ -291,6 +292,7 @@ pub async fn serve(
         registry: registry.clone(),
         boots: boots.clone(),
         webhooks: hooks_way.clone(),
+        traces: Arc::clone(&traces),
     };
     let metrics = http::metrics::router(sources);
     let routes = http::router(site).merge(metrics.clone());
@@ -306,6 +308,9 @@ pub async fn serve(
         worker: delivery.clone(),
         wall: http::boots::Wall::default(),
     };
+    if config.boots {
+        delivery.spawn(http::boots::send_traces(Arc::new(history.clone()), traces));
+    }
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
         .merge(http::machines::router(registry, delivery.clone()))

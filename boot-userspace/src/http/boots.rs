@@ -2,9 +2,11 @@
 //! daemon's Unix socket.
 
 mod capture;
+mod collector;
 mod follow;
 mod judged;
 mod shown;
+mod traces;
 mod wall;
 
 use std::net::Ipv4Addr;
@@ -28,6 +30,7 @@ use boot_engine::diagnosis::{Member, Timelines, grouped, never_asked};
 use boot_engine::machines::{Known, Machines};
 
 pub use capture::Watched;
+pub use collector::{TraceCounts, send_traces};
 pub use follow::Line;
 use judged::{AT_ONCE, profile_trait};
 pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownShare, ShownStep, ShownVerdict};

@@ -18,6 +18,7 @@ use crate::daemon::request::{
     Ask, Boots, Census, HookView, RegistryAsk, RegistryHandle, Stats, Webhooks, WebhooksAsk,
 };
 use crate::files::DocumentTokens;
+use crate::http::boots::TraceCounts;
 use crate::http::{ConnectionStats as Connections, Pace};
 use crate::images::{Counters, Images};
 use boot_engine::diagnosis::{BUCKETS, Part};
@@ -49,6 +50,8 @@ pub struct Sources {
     pub boots: Boots,
     /// Who delivers events.
     pub webhooks: Webhooks,
+    /// What has become of boots as traces.
+    pub traces: Arc<TraceCounts>,
 }
 
 /// The route.
@@ -97,6 +100,7 @@ fn page(stats: Option<&Stats>, census: Option<&Census>, hooks: &[HookView], sour
     }
     of_events(&mut page, events);
     of_boots(&mut page, &sources.boots);
+    of_traces(&mut page, sources);
     of_http(&mut page, http);
     of_images(&mut page, &images.counters);
     of_tokens(&mut page, tokens);
@@ -331,6 +335,15 @@ fn of_boots(page: &mut Page, boots: &Boots) {
     page.sample(&[], boots.missed());
 }
 
+fn of_traces(page: &mut Page, Sources { traces, boots, .. }: &Sources) {
+    page.family("xpxe_traces_total", "counter", "Boots that ended, as traces for the collector.");
+    for (end, count) in traces.all() {
+        page.sample(&[("end", end)], count);
+    }
+    let dropped = boots.timelines().ended_dropped();
+    page.sample(&[("end", "dropped")], dropped);
+}
+
 /// Milliseconds in seconds, as Prometheus reads them.
 fn seconds(millis: u64) -> String {
     let text = format!("{}.{:03}", millis / 1000, millis % 1000);
@@ -380,7 +393,8 @@ mod tests {
             (mpsc::channel(1).0, Arc::default(), Arc::default(), Arc::default());
         let inventories = Arc::default();
         let (registry, boots, webhooks) = (RegistryHandle::none(), Boots::default(), Webhooks::none());
-        Sources { asks, http, images, tokens, inventories, tftp, events, registry, boots, webhooks }
+        let traces = Arc::default();
+        Sources { asks, http, images, tokens, inventories, tftp, events, registry, boots, webhooks, traces }
     }
 
     #[test]
@@ -433,6 +447,7 @@ mod tests {
             "xpxe_boot_stage_seconds_bucket{stage=\"address\",le=\"0.25\"} 0",
             "xpxe_boot_stage_seconds_bucket{stage=\"system\",le=\"+Inf\"} 0",
             "xpxe_boot_stage_seconds_sum{stage=\"kernel\"} 0",
+            "xpxe_traces_total{end=\"dropped\"} 0",
             "xpxe_images_total{what=\"fetched\"} 0",
             "xpxe_document_tokens 0",
             "xpxe_agent_inventories_refused_total 0",

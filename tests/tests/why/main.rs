@@ -7,6 +7,7 @@ mod network;
 mod scene;
 mod switches;
 mod system;
+mod traces;
 
 /// The causes that have to be told apart, and the tests that bring them about.
 const CAUSES: [(&str, &[&str]); 24] = [

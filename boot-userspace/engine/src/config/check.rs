@@ -9,7 +9,7 @@ use super::texts::Texts;
 use super::value::quoted;
 use super::{
     address, agent, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name,
-    profile, subnet, value, webhook,
+    profile, subnet, traces, value, webhook,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -31,6 +31,7 @@ pub(super) fn check(
     let listens: Vec<_> =
         std::iter::once(config.http.listen).chain(config.http.tls.as_ref().map(|tls| tls.listen)).collect();
     config.api = api::check(&file.api, &listens, report);
+    config.traces = traces::check(&file.traces, config.boots, report);
     config.images = images::check(&file.images, report);
     config.tftp = tftp(file, config.tftp, report);
     for (kind, path) in &file.ipxe {

@@ -23,6 +23,7 @@ use super::http::Http;
 use super::images::Images;
 use super::lifecycle::Lifecycle;
 use super::matching::{Match, PortSeen};
+use super::traces::Traces;
 use super::webhook::Webhook;
 
 /// How long an address is leased when the subnet does not say: 10 minutes.
@@ -57,6 +58,8 @@ pub struct Config {
     pub http: Http,
     /// `[api]`. Default: none, the API is on the Unix socket only.
     pub api: Option<Api>,
+    /// `[traces]`
+    pub traces: Traces,
     /// `[images]`
     pub images: Images,
     /// `[tftp]`
@@ -108,6 +111,7 @@ impl Config {
             boots: true,
             http: Http::default(),
             api: None,
+            traces: Traces::default(),
             images: Images::default(),
             tftp: Tftp {
                 windowsize: DEFAULT_WINDOWSIZE,

@@ -6,7 +6,7 @@ use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::{
     agent, api, arch, bmc, boot_file, boots, documents, group, http, images, lifecycle, option, relay_port,
-    webhook,
+    traces, webhook,
 };
 
 type Text = Option<At<String>>;
@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) single_port: Option<At<bool>>,
     pub(super) http: http::Written,
     pub(super) api: api::Written,
+    pub(super) traces: traces::Written,
     pub(super) images: images::Written,
     pub(super) clients: Vec<At<String>>,
     pub(super) ipxe: Vec<(&'static str, At<String>)>,
@@ -122,6 +123,7 @@ impl File {
             "boots",
             "http",
             "api",
+            "traces",
             "images",
             "tftp",
             "ipxe",
@@ -155,6 +157,7 @@ impl File {
                 .unwrap_or_default(),
             http: http::read(&top, report),
             api: api::read(&top, report),
+            traces: traces::read(&top, report),
             images: images::read(&top, report),
             ipxe: ipxe.map(|table| binaries(&table, report)).unwrap_or_default(),
             interfaces: interfaces(&top, report),

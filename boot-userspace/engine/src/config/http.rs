@@ -172,7 +172,10 @@ pub(super) fn check(from: &Written, report: &mut Report<'_>) -> Http {
     let (connections, threads) = (number(&from.connections_per_address), number(&from.threads));
     let tls = from.tls.as_ref().and_then(|tls| tls.check(listen, report));
     let fronts = from.fronts.iter().filter_map(|at| at.read(report, front::read)).collect();
-    let pixiecore_api = from.pixiecore_api.as_ref().and_then(|at| at.read(report, api));
+    let pixiecore_api = from
+        .pixiecore_api
+        .as_ref()
+        .and_then(|at| at.read(report, |text| value::server(text, "http://10.1.0.9:8080")));
     let mut nets = |list: &[At<String>]| list.iter().filter_map(|at| at.read(report, net)).collect();
     Http {
         listen,
@@ -208,13 +211,6 @@ impl WrittenTls {
 }
 
 /// The URL of a server.
-fn api(text: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some((scheme, rest)) => value::url(text, scheme, rest),
-        None => Err(format!("{} is no URL; write one such as \"http://10.1.0.9:8080\"", quoted(text))),
-    }
-}
-
 /// An address, or all those of a network.
 fn net(text: &str) -> Result<IpNet, String> {
     let net = match text.parse::<IpAddr>() {

@@ -10,6 +10,7 @@ impl File {
     pub(super) fn add(&mut self, more: Self, report: &mut Report<'_>) {
         self.http.add(more.http, report);
         self.api.add(more.api, report);
+        self.traces.add(more.traces, report);
         self.images.add(more.images, report);
         self.lifecycle.add(more.lifecycle, report);
         bmc::add(&mut self.bmc, more.bmc, report);

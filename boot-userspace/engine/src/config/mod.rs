@@ -52,6 +52,7 @@ mod suggest;
 mod syntax;
 mod template;
 mod texts;
+mod traces;
 mod value;
 mod webhook;
 mod yaml;
@@ -93,6 +94,7 @@ pub use template::{
     Fault, Faults, Initrd, MachineVariables, NetworkVariables, ReadText, ServerVariables, Templates,
     TextFile, Variables, is_template, tame,
 };
+pub use traces::Traces;
 pub(crate) use value::args as check_args;
 pub use webhook::{DEFAULT_TRIES, Webhook, WebhookUrl};
 

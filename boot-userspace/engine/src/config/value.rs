@@ -110,6 +110,14 @@ pub(super) fn file(text: &str, boot_dir: &Path) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The URL of a server.
+pub(super) fn server(text: &str, example: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some((scheme, rest)) => url(text, scheme, rest),
+        None => Err(format!("{} is no URL; write one such as \"{example}\"", quoted(text))),
+    }
+}
+
 pub(super) fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(format!("{} is not fetched; write an http:// or https:// URL", quoted(text)));

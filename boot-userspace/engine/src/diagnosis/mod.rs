@@ -9,6 +9,7 @@ mod beside;
 mod boot;
 mod case;
 mod causes;
+mod ended;
 mod files;
 mod fleet;
 mod identity;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 
 use super::boot::{Added, Boot, begins_one, is_by_http};
+use super::ended::Ended;
 use super::network::Network;
 use super::note::Note;
 use super::parts::{Histogram, is_system};
@@ -58,6 +59,7 @@ pub struct Timelines {
     named: HashSet<Mac>,
     /// Boots that were followed by others before they were stored.
     followed: Vec<Boot>,
+    ended: Ended,
     network: Network,
     took: Histogram,
     /// The cards that have shown a UUID, those that did it last first.
@@ -119,6 +121,10 @@ impl Timelines {
         };
         self.steps += usize::from(added == Added::Further);
         boot.is_over |= ends;
+        self.ended.hear(mac, boot.opened);
+        if ends {
+            self.ended.end(mac);
+        }
         // What is only counted is stored with the next step, or at the end.
         let of = if ends || added != Added::Counted { &mut self.unsaved } else { &mut self.repeated };
         of.insert(mac);
@@ -162,6 +168,7 @@ impl Timelines {
     }
 
     fn open(&mut self, mac: Mac, link: Option<&Arc<str>>, at: u64) {
+        self.ended.end(mac);
         let is_unsaved = self.repeated.remove(&mac) | self.unsaved.contains(&mac);
         if is_unsaved && self.followed.len() < MOST_FOLLOWED {
             let before = self.boots(mac).next_back().cloned();
@@ -290,6 +297,20 @@ impl Timelines {
             !is_due
         });
         taken
+    }
+
+    /// At most so many boots that have ended since they were taken last: machine, and when the boot began. A boot ends with
+    /// its report, with the next one, when it is silent for five minutes, or half an hour after it began.
+    pub fn take_ended(&mut self, now: u64, most: usize) -> Vec<(Mac, u64)> {
+        let machines = &self.machines;
+        self.ended.end_old(now, |mac| machines.get(&mac)?.boots.back());
+        self.ended.take(most)
+    }
+
+    /// How many ended boots had to be left out because too many waited to be taken.
+    #[must_use]
+    pub fn ended_dropped(&self) -> u64 {
+        self.ended.dropped()
     }
 
     /// Takes back boots that could not be stored: they are unsaved again.

@@ -77,6 +77,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.http.bss_writers != new.http.bss_writers, "http.bss_writers");
     note(running.http.pixiecore_api != new.http.pixiecore_api, "http.pixiecore_api");
     note(running.tftp.clients != new.tftp.clients, "tftp.clients");
+    note(running.traces != new.traces, "[traces]");
     Changes { changed, waiting: waiting(running, new) }
 }
 

@@ -53,6 +53,19 @@ fn webhooks() {
 }
 
 #[test]
+fn traces() {
+    assert_eq!(good(BASE).traces, Traces::default());
+    for written in ["http://10.1.0.9:4318", "HTTP://10.1.0.9:4318/", "http://10.1.0.9:4318/v1/traces"] {
+        let traces = good(&format!("{BASE}[traces]\notlp = '{written}'\n")).traces;
+        assert_eq!(traces.otlp.as_deref(), Some("http://10.1.0.9:4318"), "{written}");
+    }
+    bad_after_base("[traces]\n", &[(1, "traces.otlp", "")]);
+    bad_after_base("[traces]\notlp = '10.1.0.9:4318'\n", &[(2, "traces.otlp", "is no URL")]);
+    let without = format!("boots = false\n{BASE}[traces]\notlp = 'http://10.1.0.9'\n");
+    bad(&without, &[(12, "traces.otlp", "take boots = false out")]);
+}
+
+#[test]
 fn api() {
     assert_eq!(good(BASE).api, None);
     let api = good(&format!("{BASE}[api]\nlisten = '127.0.0.1:8081'\n")).api.unwrap();
