@@ -57,11 +57,11 @@ causes! {
         "Check its cable and its switch port (link, VLAN, DHCP snooping), that its firmware boots from this network card, and its MAC as xpxe has it (xpxe explain).";
     /// 2: we do not answer, and say why.
     NotAnswered "not-answered", "got no answer", "The machine asked for an address, and this server did not answer.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "iPXE: No configuration methods succeeded"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "iPXE: No configuration methods succeeded", "U-Boot: BOOTP broadcast … Retry time exceeded; starting again", "GRUB: error: couldn't autoconfigure efinet0"],
         "The evidence says why it was not answered: mend that.";
     /// 3: the offer was not taken.
     OfferNotTaken "offer-not-taken", "took no OFFER", "The machine asks again and again and does not take this server's offer: the offer does not reach it, or it does not like it.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "iPXE: No configuration methods succeeded"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "iPXE: No configuration methods succeeded", "U-Boot: BOOTP broadcast … Retry time exceeded; starting again", "GRUB: error: couldn't autoconfigure efinet0"],
         "Look for the offer at the machine's switch port (tcpdump port 68). If it is missing there: check the way back (the relay's address is routed to this host, a firewall, DHCP snooping with this server's port untrusted, LACP on a port of a single link). If it is there, another server's offer was better for the machine.";
     /// 3: the first answers were lost, and a later one was taken.
     LateLink "late-link", "got their first OFFERs late", "The first offers did not reach the machine, and a later one did: its switch port began to forward late.",
@@ -81,11 +81,11 @@ causes! {
         "The evidence says why. If the machine wants an address that it had elsewhere, power it off and on.";
     /// 6: no subnet.
     NoSubnet "no-subnet", "got no OFFER", "The machine asked through a relay, or on an interface, that no [[subnet]] of the configuration fits.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "U-Boot: BOOTP broadcast … Retry time exceeded; starting again"],
         "Write a [[subnet]] that contains the relay's address (giaddr), or correct the relay.";
     /// 7: no address left.
     PoolExhausted "pool-exhausted", "got no OFFER", "No address is left for the machine in its subnet.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "U-Boot: BOOTP broadcast … Retry time exceeded; starting again"],
         "Make the subnet's pool larger, or shorten its lease; xpxe leases list shows who has the addresses.";
     /// 9: beside another server.
     NoAddressFromOther "no-address-from-other", "got no address from the other server", "This server is a proxy: it offered the boot file, and no other DHCP server gave the machine an address.",
@@ -105,11 +105,11 @@ causes! {
         "Give one of them another MAC or UUID (virtual machines that were cloned; boards whose maker wrote one UUID into all), or have the configuration know them by MAC instead of UUID.";
     /// 21: the address is somebody else's, too.
     AddressInUse "address-in-use", "found their address in use", "Another host uses the address that the machine was to get.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "iPXE: no answer to HTTP or TFTP", "PXE-E11: ARP timeout"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "iPXE: no answer to HTTP or TFTP", "PXE-E11: ARP timeout", "U-Boot: ARP Retry count exceeded; starting again"],
         "Find the host with that address (two machines with one MAC or one reservation, or a fixed address inside the pool), and give it another one.";
     /// 11: an address, and no file asked.
     NoFileAsked "no-file-asked", "asked for no boot file", "The machine took its address and never asked for its boot file.",
-        ["PXE-E53: No boot filename received", "PXE-E55: ProxyDHCP service did not reply to request on port 4011", "PXE-E32: TFTP open timeout", "PXE-E11: ARP timeout"],
+        ["PXE-E53: No boot filename received", "PXE-E55: ProxyDHCP service did not reply to request on port 4011", "PXE-E32: TFTP open timeout", "PXE-E11: ARP timeout", "U-Boot: ARP Retry count exceeded; starting again"],
         "Check that UDP port 69 (and port 80 or that of [http] for HTTP Boot) of this server is open on the way, that the router passes it, and that the machine does not stop for its operator. If the boot file is on another server, look there.";
     /// No loader for this firmware.
     NoLoader "no-loader", "have no boot loader", "There is no boot loader for this kind of machine.",
@@ -117,7 +117,7 @@ causes! {
         "Install the iPXE binary that the evidence names, or name one in [ipxe].";
     /// 12: a name that is not there.
     FileMissing "file-missing", "asked for a boot file that is not there", "The machine asked for a boot file that is not served.",
-        ["PXE-T01: File not found", "PXE-E3B: TFTP Error - File Not found", "PXE-E23: Client received TFTP error from server", "iPXE: No such file or directory (2d0c613b)", "GRUB: error: file not found"],
+        ["PXE-T01: File not found", "PXE-E3B: TFTP Error - File Not found", "PXE-E23: Client received TFTP error from server", "iPXE: No such file or directory (2d0c613b)", "GRUB: error: file '…' not found", "U-Boot: TFTP error: 'File not found' (1)"],
         "Correct the name in the configuration, or put the file into boot_dir; xpxe check names every missing file.";
     /// 12: a file that the machine cannot boot.
     WrongFile "wrong-file", "fetched a boot file that they cannot boot", "The machine fetched a boot file that it cannot boot: it is for another architecture, damaged, or no boot file.",
@@ -125,15 +125,15 @@ causes! {
         "The evidence says what the file is and what to put in its place.";
     /// 13: TFTP, the first answer.
     TftpNoAnswer "tftp-answer-lost", "heard no answer by TFTP", "The machine asked for a file by TFTP, and this server's first answer did not reach it.",
-        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E99: Unexpected network error"],
+        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E99: Unexpected network error", "U-Boot: Loading: T T T … Retry count exceeded; starting again", "GRUB: error: timeout reading '…'"],
         "A firewall on the way lets UDP port 69 in and does not let the answer back, or several ways of equal cost (ECMP) lose one of them: set single_port = true in [tftp], and let UDP pass in both directions.";
     /// 13: TFTP, full packets.
     TftpMtu "tftp-mtu", "got no full packet by TFTP", "The machine got the small answers of TFTP and no full block: packets of full size do not pass on the way.",
-        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E23: Client received TFTP error from server"],
+        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E23: Client received TFTP error from server", "U-Boot: Loading: T T T … Retry count exceeded; starting again", "GRUB: error: timeout reading '…'"],
         "Make the MTU the same everywhere on the way (tunnels and VLANs take some of it), or lower the MTU of this server's interface, which bounds the blocks.";
     /// 13: TFTP, in the middle.
     TftpStalled "tftp-stalled", "stopped in the middle of their boot file", "The machine stopped in the middle of a file that it fetched by TFTP.",
-        ["PXE-E18: Server response timeout", "PXE-E99: Unexpected network error", "PXE-E32: TFTP open timeout"],
+        ["PXE-E18: Server response timeout", "PXE-E99: Unexpected network error", "PXE-E32: TFTP open timeout", "U-Boot: Loading: T T T … Retry count exceeded; starting again", "GRUB: error: timeout reading '…'"],
         "If it stops at the same block again, a device on the way drops that packet, or the machine has too little memory for the file. If not: packet loss, or somebody switched it off.";
     /// The client ended it.
     TftpAborted "tftp-aborted", "gave up their boot file", "The machine ended the transfer of its boot file with an error.",
@@ -181,7 +181,7 @@ causes! {
         "Bring it back when the work is done (xpxe machines resume NAME).";
     /// 24: ignored.
     Ignored "ignored", "are ignored", "The machine is ignored: it gets no answer.",
-        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received"],
+        ["PXE-E51: No DHCP or proxyDHCP offers were received", "PXE-E18: Server response timeout", "PXE-E16: No offer received", "U-Boot: BOOTP broadcast … Retry time exceeded; starting again"],
         "If it is to boot: xpxe machines accept NAME.";
     /// 24: failed.
     FailedBefore "failed-before", "have failed before", "The machine has failed before, and waits for a person.",
@@ -197,7 +197,7 @@ causes! {
         "The loader is given itself: a script or boot_file that names it, or another DHCP server that gives it to iPXE, too. iPXE has to get the script.";
     /// 17: the kernel is not there.
     KernelMissing "kernel-missing", "asked for a kernel that is not there", "The machine fetched its script, and a file that the script names is not served.",
-        ["iPXE: http://…/vmlinuz... No such file or directory (2d0c613b)", "iPXE: Error 0x420c6001 or 404", "GRUB: error: file not found"],
+        ["iPXE: http://…/vmlinuz... No such file or directory (2d0c613b)", "iPXE: Error 0x420c6001 or 404", "GRUB: error: file '…' not found", "U-Boot: TFTP error: 'File not found' (1)"],
         "Correct the name in the profile, or put the file into boot_dir; xpxe check names every missing file.";
     /// 17: HTTPS.
     TlsFailed "tls-failed", "could not begin HTTPS", "The machine could not begin HTTPS.",
@@ -213,8 +213,8 @@ causes! {
         "If the machine closed the connection, it has too little memory for the file or was reset. If it stalled, packets are lost on the way.";
     /// 19: the kernel is silent.
     SystemSilent "system-silent", "went silent behind their kernel", "The machine fetched its kernel and initrd, and nothing was heard of the operating system: it asked for no address and did not report.",
-        ["Kernel panic", "A black screen: the kernel writes to another console", "dracut: Warning: Could not boot", "ipconfig: no response after 3 secs - giving up"],
-        "Look at the serial console. Usual causes: too little memory, a network driver that the initrd lacks, a wrong console=, or a system that boots well and needs no network.";
+        ["Kernel panic", "A black screen: the kernel writes to another console", "dracut: Warning: Could not boot", "ipconfig: no response after 3 secs - giving up", "GRUB: error: bad shim signature"],
+        "Look at the serial console. Usual causes: too little memory, a network driver that the initrd lacks, a wrong console=, a kernel that Secure Boot refuses, or a system that boots well and needs no network.";
     /// The machine reported a failure.
     ReportedFailure "reported-failure", "reported a failure", "The machine reported that its boot or its installation failed.",
         ["The installer's or cloud-init's own message"],

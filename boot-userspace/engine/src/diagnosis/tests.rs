@@ -9,6 +9,7 @@ use boot_common::{Mac, Reason};
 use super::*;
 
 mod beside;
+mod page;
 mod states;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -400,21 +401,4 @@ fn the_fleet_is_grouped_by_cause_and_what_is_shared_is_named() {
     let [shared] = &groups[0].shared[..] else { panic!("{:?}", groups[0].shared) };
     assert_eq!((shared.kind, shared.value.as_str()), ("relay", "10.2.0.1"), "not what everybody has");
     assert_eq!((shared.members, shared.of), (31, 32));
-}
-
-#[test]
-fn every_cause_has_its_place_on_the_page_and_says_what_to_do() {
-    let page = include_str!("../../../../docs/troubleshooting.md");
-    for cause in Cause::ALL {
-        assert!(!cause.did().is_empty());
-        let is_good = matches!(cause, Cause::Boots | Cause::UnderWay);
-        assert_eq!(cause.remedy().is_empty(), is_good, "{}", cause.name());
-        if !is_good {
-            assert!(page.contains(&format!("\n### {}\n", cause.name())), "{} has no heading", cause.name());
-        }
-        for line in cause.console() {
-            let code = line.split([':', ' ']).next().unwrap_or_default();
-            assert!(!code.starts_with("PXE-") || page.contains(code), "{code} is not on the page");
-        }
-    }
 }
