@@ -1,10 +1,12 @@
 //! Causes 11 to 16: the boot file, and what comes of it.
 
+use std::net::UdpSocket;
+
 use anyhow::{Result, ensure};
 use boot_tests::packet::Client;
-use boot_tests::place::{ALICE, BOB, UNKNOWN, known};
+use boot_tests::place::{ALICE, BOB, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_ADDRESS;
-use boot_tests::settings::{Known, Settings};
+use boot_tests::settings::Settings;
 
 use super::scene::*;
 
@@ -35,14 +37,34 @@ fn a_boot_file_for_another_machine_is_said_to_be_one() -> Result<()> {
     })
 }
 
+/// As firmware does whose memory is too small for the file.
+#[test]
+fn a_machine_that_ends_its_transfer_has_its_own_words_in_the_evidence() -> Result<()> {
+    scene(&known(), |scene| {
+        scene.put("snponly.efi", 100_000)?;
+        let alice = scene.machine(ALICE)?;
+        let address = alice.lease(Client::Edk2Pxe)?;
+        alice.take(address)?;
+        let asked = alice.station.run(|| -> Result<()> {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.set_read_timeout(Some(SOON))?;
+            socket.send_to(b"\0\x01snponly.efi\0octet\0", (SERVER_ADDRESS, 69))?;
+            let (length, from) = socket.recv_from(&mut [0; 600])?;
+            ensure!(length == 516, "no first block: {length} bytes");
+            socket.send_to(b"\0\x05\0\x03out of memory\0", from)?;
+            Ok(())
+        })?;
+        asked?;
+        let evidence = alice.must_be("tftp-aborted")?;
+        ensure!(evidence.contains("error 3: out of memory"), "{evidence}");
+        Ok(())
+    })
+}
+
 /// Three real TFTP clients at once, each behind another hole.
 #[test]
 fn which_packets_of_tftp_came_through_tells_what_is_on_the_way() -> Result<()> {
-    let machines = [
-        (ALICE, "tftp-answer-lost"),
-        (BOB, "tftp-mtu"),
-        (Known { name: "", mac: UNKNOWN, address: None }, "tftp-stalled"),
-    ];
+    let machines = [(ALICE, "tftp-answer-lost"), (BOB, "tftp-mtu"), (nobody(UNKNOWN), "tftp-stalled")];
     scene(&Settings { fast_path: "tc", ..known() }, |scene| {
         scene.put("snponly.efi", 400_000)?;
         let mut fetching = Vec::new();

@@ -5,11 +5,14 @@ mod files;
 mod healthy;
 mod network;
 mod scene;
+mod states;
 mod switches;
 mod system;
 mod traces;
 
-/// The causes that have to be told apart, and the tests that bring them about.
+use boot_engine::diagnosis::Cause;
+
+/// What has to be told apart, and the tests that bring it about.
 const CAUSES: [(&str, &[&str]); 24] = [
     ("no DISCOVER ever", &["a_machine_that_is_not_answered_knows_why"]),
     ("not answered, and why", &["an_unknown_machine_that_is_ignored_is_told_the_setting"]),
@@ -18,6 +21,7 @@ const CAUSES: [(&str, &[&str]); 24] = [
         &[
             "real_firmware_whose_offers_are_lost_takes_none",
             "a_switch_with_a_spanning_tree_is_evidence_and_told_once",
+            "a_port_that_forwards_late_and_an_address_in_use_a_refusal_no_loader",
         ],
     ),
     ("a REQUEST to another server", &["another_server_that_wins_is_named_with_its_station"]),
@@ -47,6 +51,7 @@ const CAUSES: [(&str, &[&str]); 24] = [
         &[
             "a_script_without_a_kernel_a_missing_one_and_one_that_is_cut_off",
             "a_dead_upstream_is_a_kernel_that_is_not_there",
+            "a_client_that_distrusts_the_certificate_says_so",
         ],
     ),
     ("a kernel that is cut off", &["a_script_without_a_kernel_a_missing_one_and_one_that_is_cut_off"]),
@@ -57,6 +62,7 @@ const CAUSES: [(&str, &[&str]); 24] = [
         &[
             "two_machines_with_one_mac_are_found_by_their_uuids",
             "two_machines_with_one_uuid_that_boot_at_the_same_time_are_two",
+            "a_port_that_forwards_late_and_an_address_in_use_a_refusal_no_loader",
         ],
     ),
     ("a boot from another server", &["another_server_that_wins_is_named_with_its_station"]),
@@ -64,18 +70,31 @@ const CAUSES: [(&str, &[&str]); 24] = [
     ("stuck in a state", &["a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck"]),
 ];
 
+/// The tests' own text.
+const TESTS: [&str; 6] = [
+    include_str!("network.rs"),
+    include_str!("switches.rs"),
+    include_str!("files.rs"),
+    include_str!("system.rs"),
+    include_str!("states.rs"),
+    include_str!("healthy.rs"),
+];
+
 #[test]
-fn each_cause_has_a_test_that_is_there() {
-    let tests = [
-        include_str!("network.rs"),
-        include_str!("switches.rs"),
-        include_str!("files.rs"),
-        include_str!("system.rs"),
-    ]
-    .concat();
+fn each_of_these_has_a_test_that_is_there() {
+    let tests = TESTS.concat();
     for (cause, names) in CAUSES {
         for name in names {
             assert!(tests.contains(&format!("#[test]\nfn {name}() ")), "{cause}: no test {name}");
         }
     }
+}
+
+/// A cause that is added needs a test that waits for it.
+#[test]
+fn each_cause_is_brought_about_by_a_test() {
+    let tests = TESTS.concat();
+    let names = Cause::ALL.iter().map(|cause| cause.name());
+    let without: Vec<&str> = names.filter(|name| !tests.contains(&format!("\"{name}\""))).collect();
+    assert!(without.is_empty(), "no test waits for {without:?}");
 }

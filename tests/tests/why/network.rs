@@ -1,16 +1,17 @@
 //! Causes 1 to 10: no address, another server's, or one that leads nowhere.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use boot_common::Mac;
 use boot_tests::dhcp_client::{BROADCAST, Datagram, Wire, mac, payload};
 use boot_tests::machine::{Firmware, Machine};
 use boot_tests::packet::{Client, Packet};
-use boot_tests::place::{ALICE, BOB, CARD, SOON, UNKNOWN, known};
+use boot_tests::place::{ALICE, BOB, CARD, OTHER_UNKNOWN, SOON, UNKNOWN, known};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::reference::{dnsmasq, dnsmasq_plain_dhcp};
-use boot_tests::settings::{Known, Settings};
+use boot_tests::settings::Settings;
 use boot_tests::wait::{eventually, eventually_some};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
 
@@ -19,6 +20,10 @@ use super::scene::*;
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// The relay's own address here.
 const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+
+const SECOND_ARM: &str = "02:77:00:00:00:97";
+/// The option with the kind of a DHCP message.
+const MESSAGE_TYPE: u8 = 53;
 
 /// As a relay sends it on to this address of the server.
 fn relayed(message: Packet, giaddr: Ipv4Addr, to: Ipv4Addr) -> Result<Packet> {
@@ -31,10 +36,6 @@ fn relayed(message: Packet, giaddr: Ipv4Addr, to: Ipv4Addr) -> Result<Packet> {
 
 fn proxy() -> Settings {
     Settings { dhcp: "proxy", ..Settings::default() }
-}
-
-fn nobody(mac: &'static str) -> Known {
-    Known { name: "", mac, address: None }
 }
 
 #[test]
@@ -106,6 +107,63 @@ fn real_firmware_whose_offers_are_lost_takes_none() -> Result<()> {
             "{evidence}"
         );
         machine.power_off()
+    })
+}
+
+/// As long as a switch port with a spanning tree drops everything, nearly.
+const FORWARDS_LATE: Duration = Duration::from_secs(21);
+
+/// One machine's switch port forwards late; others go wrong meanwhile.
+#[test]
+fn a_port_that_forwards_late_and_an_address_in_use_a_refusal_no_loader() -> Result<()> {
+    scene(&known(), |scene| {
+        scene.drop_on_the_way(&[format!("ether daddr {} udp sport 67", ALICE.mac)])?;
+        let alice = scene.machine(ALICE)?;
+        let discover = Client::IpxeBios.discover(alice.mac()?).frame();
+        let since = Instant::now();
+        (0..2).try_for_each(|_| alice.wire.send(&discover))?;
+
+        // Somebody has bob's address, and bob finds out.
+        let _holder = scene.place.rack.neighbour("holder", CARD, "10.77.0.11/24")?;
+        let bob = scene.machine(BOB)?;
+        let address = bob.lease(Client::Edk2Pxe)?;
+        let mut decline = Client::Udhcpc.request(bob.mac()?, address, SERVER);
+        decline.options.retain(|(code, _)| *code != MESSAGE_TYPE);
+        bob.wire.send(&decline.with(MESSAGE_TYPE, &[4]).frame())?;
+        let evidence = bob.must_be("address-in-use")?;
+        ensure!(evidence.contains(CARD) && evidence.contains("10.77.0.11"), "{evidence}");
+
+        // A machine wants an address that it had elsewhere.
+        let moved = scene.machine(nobody(UNKNOWN))?;
+        moved.hear(&Client::Edk2Pxe.reboot(moved.mac()?, Ipv4Addr::new(192, 0, 2, 9)))?;
+        let evidence = moved.must_be("refused-here")?;
+        ensure!(evidence.contains("192.0.2.9"), "{evidence}");
+
+        // Nobody has put an iPXE for these two into the boot directory.
+        let arms = [scene.machine(nobody(OTHER_UNKNOWN))?, scene.machine(nobody(SECOND_ARM))?];
+        for arm in &arms {
+            arm.lease(Client::Edk2PxeArm64)?;
+        }
+        for arm in &arms {
+            let evidence = arm.must_be("no-loader")?;
+            ensure!(evidence.contains("ipxe-arm64.efi"), "{evidence}");
+        }
+
+        eventually(FORWARDS_LATE, "the port forwards", || since.elapsed() >= FORWARDS_LATE)?;
+        alice.wire.send(&discover)?;
+        scene.drop_on_the_way(&[])?;
+        alice.put_kernel()?;
+        let address = alice.lease(Client::IpxeBios)?;
+        alice.take(address)?;
+        alice.script()?;
+        alice.fetch_kernel()?;
+        alice.lease(Client::Udhcpc)?;
+        let evidence = alice.must_be("late-link")?;
+        ensure!(
+            evidence.contains("offers within 2") && evidence.contains("until the machine took one"),
+            "{evidence}"
+        );
+        Ok(())
     })
 }
 

@@ -72,11 +72,21 @@ pub(super) fn scene_with(
 ) -> Result<()> {
     let Some(mut place) = Place::build(settings)? else { return Ok(()) };
     place.config = change(place.config);
+    scene_in(&place, test)
+}
+
+/// The same in a place that the test has prepared.
+pub(super) fn scene_in(place: &Place, test: impl Fn(&Scene<'_>) -> Result<()>) -> Result<()> {
     // Checksums would be left to a card that is none.
     place.rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
-    let scene = Scene { place: &place, xpxe: place.serve()? };
+    let scene = Scene { place, xpxe: place.serve()? };
     test(&scene)?;
     scene.xpxe.stop()
+}
+
+/// A machine that is in no configuration, or in one without a name.
+pub(super) fn nobody(mac: &'static str) -> Known {
+    Known { name: "", mac, address: None }
 }
 
 impl<'p> Scene<'p> {
@@ -216,9 +226,17 @@ impl Actor<'_> {
 
     /// The same up to its kernel and initrd.
     pub(super) fn load_kernel(&self) -> Result<()> {
-        self.scene.put("guest/vmlinuz", 200_000)?;
-        self.scene.put("guest/initrd.img", 100_000)?;
+        self.put_kernel()?;
         self.load_script()?;
+        self.fetch_kernel()
+    }
+
+    pub(super) fn put_kernel(&self) -> Result<()> {
+        self.scene.put("guest/vmlinuz", 200_000)?;
+        self.scene.put("guest/initrd.img", 100_000)
+    }
+
+    pub(super) fn fetch_kernel(&self) -> Result<()> {
         self.http("/files/guest/vmlinuz")?;
         self.http("/files/guest/initrd.img").map(drop)
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use boot_tests::certificates::{Authority, Key};
 use boot_tests::daemon::binary;
 use boot_tests::packet::Client;
-use boot_tests::place::{ALICE, BOB, SOON, UNKNOWN, known};
+use boot_tests::place::{ALICE, BOB, Place, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_ADDRESS;
-use boot_tests::settings::{Known, Settings};
+use boot_tests::settings::Settings;
 use boot_tests::wait::{eventually, eventually_some};
 
 use super::scene::*;
@@ -20,6 +21,7 @@ fn a_script_without_a_kernel_a_missing_one_and_one_that_is_cut_off() -> Result<(
     scene(&known(), |scene| {
         let alice = scene.machine(ALICE)?;
         alice.load_script()?;
+        alice.must_be("under-way")?;
         alice.must_be("kernel-not-asked")?;
         ensure!(alice.http("/files/guest/vmlinuz").is_err(), "there is no such file");
         let evidence = alice.must_be("kernel-missing")?;
@@ -67,6 +69,35 @@ fn a_silent_system_and_a_loop_of_boots() -> Result<()> {
         let evidence = scene.must_be(ALICE.mac, "system-silent", SYSTEM)?;
         ensure!(evidence.contains("fetched guest/initrd.img by HTTP"), "{evidence}");
         Ok(())
+    })
+}
+
+/// curl believes nobody but the system's authorities, as iPXE believes nobody but its own.
+#[test]
+fn a_client_that_distrusts_the_certificate_says_so() -> Result<()> {
+    let Some(mut place) = Place::build(&known())? else { return Ok(()) };
+    let authority = Authority::new(place.rack.dir())?;
+    let pair = authority.issue("server", &format!("IP:{SERVER_ADDRESS}"), Key::Rsa)?;
+    let tls = format!(
+        "[http]\ntls = {{ listen = \"0.0.0.0:8443\", certificate = {:?}, key = {:?} }}\n",
+        pair.certificate, pair.key
+    );
+    place.config = place.config.replace("[http]\n", &tls);
+    scene_in(&place, |scene| {
+        scene.put("snponly.efi", 100_000)?;
+        let alice = scene.machine(ALICE)?;
+        alice.load()?;
+        alice.lease(Client::IpxeEfi)?;
+        let url = format!("https://{SERVER_ADDRESS}:8443/ipxe/boot.ipxe?mac={}", ALICE.mac);
+        let fetch = |more: &[&str]| {
+            alice.station.output("curl", &[&["-sSf", "-o", "/dev/null", &url], more].concat())
+        };
+        ensure!(fetch(&[]).is_err(), "nobody has signed the authority's certificate");
+        let evidence = alice.must_be("tls-failed")?;
+        ensure!(evidence.contains("does not trust the certificate"), "{evidence}");
+        // One that knows the authority goes on.
+        fetch(&["--cacert", &authority.certificate().display().to_string()])?;
+        alice.must_be("under-way").map(drop)
     })
 }
 
@@ -118,43 +149,18 @@ fn a_slow_part_of_a_boot_is_named_beside_the_earlier_ones() -> Result<()> {
         alice.lease(Client::Udhcpc)?;
         let evidence = alice.must_be("slow")?;
         ensure!(evidence.contains("the kernel and its initrds took"), "{evidence}");
+        // What the machine itself says comes before that.
+        alice.http("/phone-home?status=failure&text=no%20disk")?;
+        let evidence = alice.must_be("reported-failure")?;
+        ensure!(evidence.contains("reported a failure: no disk"), "{evidence}");
         Ok(())
-    })
-}
-
-#[test]
-fn a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck() -> Result<()> {
-    let registry = |config: String| {
-        config.replace("[default]\n", "[default]\nunknown = \"discover\"\n")
-            + "\n[lifecycle]\nwipe = false\nlimits = { allocated = \"1s\" }\n"
-    };
-    scene_with(&known(), registry, |scene| {
-        let machine = scene.machine(Known { name: "", mac: UNKNOWN, address: None })?;
-        machine.load_script()?;
-        let evidence = machine.must_say("not-accepted", "fetched its boot script")?;
-        ensure!(evidence.contains("discovered"), "{evidence}");
-        scene.xpxe(&["machines", "accept", UNKNOWN])?;
-        machine.script()?;
-        let evidence = machine.must_be("not-allocated")?;
-        ensure!(evidence.contains("ready since then"), "{evidence}");
-        let explained = scene.xpxe(&["explain", UNKNOWN])?;
-        ensure!(explained.contains("state") && explained.contains("ready since"), "{explained}");
-        scene.xpxe(&["machines", "allocate", UNKNOWN])?;
-        machine.script()?;
-        let evidence = machine.must_be("stuck-in-state")?;
-        ensure!(
-            evidence.contains("allocated") && evidence.contains("until it fetches its kernel"),
-            "{evidence}"
-        );
-        scene.xpxe(&["machines", "ignore", UNKNOWN])?;
-        machine.must_be("ignored").map(drop)
     })
 }
 
 #[test]
 fn a_boot_that_goes_well_boots_and_is_there_after_a_restart() -> Result<()> {
     for (fast_path, by) in [("off", "daemon"), ("tc", "tc"), ("xdp", "xdp")] {
-        let Some(place) = boot_tests::place::Place::build(&Settings { fast_path, ..known() })? else {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else {
             return Ok(());
         };
         place.rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
@@ -214,7 +220,7 @@ fn events_are_followed_as_they_come() -> Result<()> {
             let asked = alice.mac().and_then(|mac| alice.ask(&Client::Edk2Pxe.discover(mac)));
             asked.is_ok() && follow.lines().iter().any(|line| line.text.contains("10.77.0.10"))
         })?;
-        let other = scene.machine(Known { name: "", mac: UNKNOWN, address: None })?;
+        let other = scene.machine(nobody(UNKNOWN))?;
         other.ask(&Client::Edk2Pxe.discover(other.mac()?))?;
         alice.lease(Client::Edk2Pxe)?;
         follow.wait_for_line("\"step\":\"ack\"", SOON)?;

@@ -42,7 +42,7 @@ impl Engine {
             let prepared = prepared.or_else(|| self.answers.in_room(key, None, &self.policy, ANSWER_OPTIONS));
             return prepared.ok_or(Reason::NoAnswer);
         }
-        self.complain(asked.mac, class, None, asked.now);
+        self.complain(asked, class, None);
         Err(Reason::NoAnswer)
     }
 
@@ -91,14 +91,15 @@ impl Engine {
         self.write(asked, &prepared, None, [0; 4], ciaddr, to, Reason::BootServer)
     }
 
-    /// Says once in an hour per firmware kind which loader is missing.
-    pub(super) fn complain(&mut self, mac: Mac, class: Class, place: Option<Place>, now: Now) {
+    /// Tells of a machine whose loader is missing; the first one of each firmware kind within an hour is in the log.
+    pub(super) fn complain(&mut self, asked: &Asked<'_>, class: Class, place: Option<Place>) {
         let Some(link) = self.policy.links().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
-        if let Err(missing) = self.policy.boot_file(class, link.http, &self.policy.differences(mac), subnet)
-            && self.reports.is_first(Complaint::NoLoader(missing.clone()), now)
-        {
-            self.happened(Some(mac), Step::Loader(LoaderProblem::Missing(missing)), now);
+        let differences = self.policy.differences(asked.mac);
+        if let Err(what) = self.policy.boot_file(class, link.http, &differences, subnet) {
+            let is_first = self.reports.is_first(Complaint::NoLoader(what.clone()), asked.now);
+            let step = Step::Loader(LoaderProblem::Missing { what, is_first });
+            self.happened_to(asked.mac, asked.incoming.ifindex, step, asked.now);
         }
     }
 }

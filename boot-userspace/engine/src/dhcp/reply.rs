@@ -48,7 +48,7 @@ impl Engine {
         let known = key(class, 0);
         let known = if is_bootp { AnswerKey { message: message::ACK, ..known } } else { known };
         if class.stage != Stage::Os && !self.answers.has(known, &self.policy, &mut self.commands) {
-            self.complain(asked.mac, class, Some(place), asked.now);
+            self.complain(&asked, class, Some(place));
             class = Class::OS;
         }
         let list = if class.stage == Stage::Os { requested_options(&asked) } else { None };

@@ -49,6 +49,11 @@ fn not_answered(case: &Case<'_>) -> Option<Verdict> {
     }
     let step = case.boot.steps.get(position)?;
     let What::Unanswered { reason, relay } = &step.what else { return None };
+    if *reason == Reason::NoAnswer
+        && let Some(found) = no_loader(case)
+    {
+        return Some(found);
+    }
     let evidence = [step];
     let told = case.facts.stands.as_ref().and_then(|stands| stands.told.as_ref());
     match reason {
@@ -166,13 +171,17 @@ fn spread(steps: &[&Timed]) -> u64 {
     steps.iter().map(|step| step.last).max().unwrap_or(0).saturating_sub(first)
 }
 
+fn no_loader(case: &Case<'_>) -> Option<Verdict> {
+    let missing = case.steps(|what| matches!(what, What::NoLoader { .. }));
+    Verdict::certain(Cause::NoLoader, "this server has none to name", &missing)
+}
+
 fn no_file(case: &Case<'_>) -> Option<Verdict> {
     if case.silence() < NO_FILE {
         return None;
     }
-    let missing = case.steps(|what| matches!(what, What::NoLoader { .. }));
-    if !missing.is_empty() {
-        return Verdict::certain(Cause::NoLoader, "this server has none to name", &missing);
+    if let Some(found) = no_loader(case) {
+        return Some(found);
     }
     let position = case.last_position(|what| is_confirmed(what) && !what.is_answer_to(Stage::Os))?;
     let step = case.boot.steps.get(position)?;

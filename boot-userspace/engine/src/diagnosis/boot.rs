@@ -101,9 +101,15 @@ impl Boot {
             *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
             return Added::Ending;
         }
-        if let Some(step) = self.steps.last_mut()
-            && what.repeats(&step.what)
-        {
+        // A missing loader is told with every message.
+        let is_told_often = matches!(what, What::NoLoader { .. });
+        let same = |step: &&mut Timed| what.repeats(&step.what);
+        let found = if is_told_often {
+            self.steps.iter_mut().rev().find(same)
+        } else {
+            self.steps.last_mut().filter(same)
+        };
+        if let Some(step) = found {
             step.last = step.last.max(at);
             step.count = step.count.saturating_add(1);
             step.what = what;

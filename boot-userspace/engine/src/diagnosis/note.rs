@@ -156,7 +156,9 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::AddressInUse { address, user } => {
             of_machine(What::AddressInUse { address: *address, user: short(user) })
         }
-        Step::Loader(LoaderProblem::Missing(why)) => of_machine(What::NoLoader { why: why.as_str().into() }),
+        Step::Loader(LoaderProblem::Missing { what, .. }) => {
+            of_machine(What::NoLoader { why: what.as_str().into() })
+        }
         Step::Tftp(tftp) => of_tftp(tftp),
         Step::Script { client, end, .. } => match end {
             Script::Sent { uuid, .. } => {

@@ -217,6 +217,14 @@ fn every_cause_has_the_steps_that_show_it() {
             vec![rom(Given::Offer), rom(Given::Ack), What::NoLoader { why: "install ipxe".into() }],
             certain(Cause::NoLoader),
         ),
+        (
+            vec![
+                What::NoLoader { why: "install ipxe".into() },
+                unanswered(Reason::NoAnswer, NOWHERE),
+                What::NoLoader { why: "install ipxe".into() },
+            ],
+            certain(Cause::NoLoader),
+        ),
     ];
     for (steps, expected) in cases {
         assert_eq!(cause(steps.clone()), expected, "{steps:#?}");

@@ -110,8 +110,13 @@ pub enum Recognition {
 /// What is wrong with a loader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoaderProblem {
-    /// There is none, and this provides one.
-    Missing(String),
+    /// There is none.
+    Missing {
+        /// What is missing, and what provides it.
+        what: String,
+        /// Nobody was told so within an hour.
+        is_first: bool,
+    },
     /// The iPXE that machines of this firmware are sent for a full one lacks something.
     Reduced {
         /// The firmware.

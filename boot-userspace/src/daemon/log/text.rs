@@ -41,7 +41,8 @@ pub(super) fn write(event: &BootEvent) {
         Step::Answered(answered) => write_answer(whose, answered),
         Step::Refused(why) => info!(step, by, %mac, name, "refused: {why}"),
         Step::Recognised(recognition) => write_recognition(whose, *recognition),
-        Step::Loader(LoaderProblem::Missing(missing)) => warn!(step, by, %mac, "{missing}"),
+        Step::Loader(LoaderProblem::Missing { what, is_first: true }) => warn!(step, by, %mac, "{what}"),
+        Step::Loader(LoaderProblem::Missing { what, is_first: false }) => debug!(step, by, %mac, "{what}"),
         Step::Loader(LoaderProblem::Reduced { firmware, lacks_http }) => {
             let lacks = if *lacks_http {
                 "HTTP (DOWNLOAD_PROTO_HTTP)"

@@ -1,0 +1,117 @@
+//! What is not in the network: machines that the configuration or the registry lets boot nothing, or something else.
+
+use anyhow::{Result, ensure};
+use boot_tests::place::{ALICE, OTHER_UNKNOWN, UNKNOWN, known};
+use boot_tests::settings::Settings;
+
+use super::scene::*;
+
+/// The registry takes down whoever asks.
+fn registry(config: String, lifecycle: &str) -> String {
+    config.replace("[default]\n", "[default]\nunknown = \"discover\"\n") + "\n[lifecycle]\n" + lifecycle
+}
+
+#[test]
+fn a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck() -> Result<()> {
+    let limited = |config| registry(config, "wipe = false\nlimits = { allocated = \"1s\" }\n");
+    scene_with(&known(), limited, |scene| {
+        let machine = scene.machine(nobody(UNKNOWN))?;
+        machine.load_script()?;
+        let evidence = machine.must_say("not-accepted", "fetched its boot script")?;
+        ensure!(evidence.contains("discovered"), "{evidence}");
+        scene.xpxe(&["machines", "accept", UNKNOWN])?;
+        machine.script()?;
+        let evidence = machine.must_be("not-allocated")?;
+        ensure!(evidence.contains("ready since then"), "{evidence}");
+        let explained = scene.xpxe(&["explain", UNKNOWN])?;
+        ensure!(explained.contains("state") && explained.contains("ready since"), "{explained}");
+        scene.xpxe(&["machines", "allocate", UNKNOWN])?;
+        machine.script()?;
+        let evidence = machine.must_be("stuck-in-state")?;
+        ensure!(
+            evidence.contains("allocated") && evidence.contains("until it fetches its kernel"),
+            "{evidence}"
+        );
+        scene.xpxe(&["machines", "ignore", UNKNOWN])?;
+        machine.must_be("ignored").map(drop)
+    })
+}
+
+/// The whole life of a machine without an agent.
+#[test]
+fn a_machine_without_an_agent_and_each_state_that_boots_nothing() -> Result<()> {
+    scene_with(
+        &known(),
+        |config| registry(config, ""),
+        |scene| {
+            let machine = scene.machine(nobody(UNKNOWN))?;
+            machine.load_script()?;
+            machine.must_be("not-accepted")?;
+            let state = |order: &str, cause: &str, says: &str| -> Result<()> {
+                scene.xpxe(&["machines", order, UNKNOWN])?;
+                machine.script()?;
+                machine.must_say(cause, says).map(drop)
+            };
+            state("accept", "no-agent", "accepted since then")?;
+            state("maintain", "in-maintenance", "maintenance since then")?;
+            scene.xpxe(&["machines", "resume", UNKNOWN])?;
+            Ok(())
+        },
+    )?;
+    scene_with(
+        &known(),
+        |config| registry(config, "wipe = false\n"),
+        |scene| {
+            let machine = scene.machine(nobody(UNKNOWN))?;
+            machine.put_kernel()?;
+            machine.load_script()?;
+            machine.must_be("not-accepted")?;
+            for order in ["accept", "allocate"] {
+                scene.xpxe(&["machines", order, UNKNOWN])?;
+            }
+            machine.script()?;
+            machine.fetch_kernel()?;
+            machine.http("/phone-home?status=failure&text=no%20disk")?;
+            machine.must_be("reported-failure")?;
+            machine.load_script()?;
+            let evidence = machine.must_be("failed-before")?;
+            ensure!(evidence.contains("no disk"), "{evidence}");
+            scene.xpxe(&["machines", "allocate", UNKNOWN])?;
+            machine.script()?;
+            machine.fetch_kernel()?;
+            machine.http("/phone-home")?;
+            machine.load_script().ok();
+            let evidence = machine.must_be("from-disk")?;
+            ensure!(evidence.contains("running since then"), "{evidence}");
+            Ok(())
+        },
+    )
+}
+
+/// Three machines that do not boot the usual profile.
+#[test]
+fn a_machine_without_a_profile_one_whose_script_fails_and_a_kernel_elsewhere() -> Result<()> {
+    let more = format!(
+        "[[profile]]\nname = \"elsewhere\"\nkernel = \"http://10.77.0.250/vmlinuz\"\n\
+         [[profile]]\nname = \"broken\"\nkernel = \"guest/vmlinuz\"\n\
+         args = \"{{% if machine.mac == '{OTHER_UNKNOWN}' %}}{{{{ machine.mac // 2 }}}}{{% endif %}}\"\n\
+         [[machine]]\nmac = \"{UNKNOWN}\"\nprofile = \"elsewhere\"\n\
+         [[machine]]\nmac = \"{OTHER_UNKNOWN}\"\nprofile = \"broken\"\n"
+    );
+    let no_default = |config: String| config.replace("[default]\nprofile = \"guest\"\n", "");
+    scene_with(&Settings { more, ..known() }, no_default, |scene| {
+        let (elsewhere, broken) = (scene.machine(nobody(UNKNOWN))?, scene.machine(nobody(OTHER_UNKNOWN))?);
+        elsewhere.load_script()?;
+        ensure!(broken.load_script().is_err(), "a MAC cannot be halved");
+        let alice = scene.machine(ALICE)?;
+        alice.load_script()?;
+        (0..2).try_for_each(|_| alice.script().map(drop))?;
+        let evidence = alice.must_be("waiting")?;
+        ensure!(evidence.contains("3 times"), "{evidence}");
+        let evidence = broken.must_be("no-script")?;
+        ensure!(evidence.contains("cannot be written"), "{evidence}");
+        let evidence = elsewhere.must_be("out-of-sight")?;
+        ensure!(evidence.contains("http://10.77.0.250/vmlinuz"), "{evidence}");
+        Ok(())
+    })
+}
