@@ -112,7 +112,8 @@ fn told(nth: usize, boot: &ShownBoot) -> String {
     let on = interface.as_ref().map_or_else(String::new, |interface| format!(" on {interface}"));
     let mut text = format!("boot {nth} of {mac}{name}{on}, begun {}\n", date(*opened));
     for ShownStep { at, last, count, by, says, .. } in steps {
-        let after = at.saturating_sub(*opened);
+        // What was done with it may be before its first word.
+        let (sign, after) = if at < opened { ('-', opened - at) } else { ('+', at - opened) };
         let times = if *count > 1 {
             format!(
                 " ({count} times, until +{}.{:03} s)",
@@ -122,7 +123,7 @@ fn told(nth: usize, boot: &ShownBoot) -> String {
         } else {
             String::new()
         };
-        text += &format!("  +{:>4}.{:03} s  {by:<6}  {says}{times}\n", after / 1000, after % 1000);
+        text += &format!("  {sign}{:>4}.{:03} s  {by:<6}  {says}{times}\n", after / 1000, after % 1000);
     }
     if *more > 0 {
         text += &format!("  and {more} steps more\n");

@@ -1,10 +1,27 @@
 //! What is not in the network: machines that the configuration or the registry lets boot nothing, or something else.
 
-use anyhow::{Result, ensure};
-use boot_tests::place::{ALICE, OTHER_UNKNOWN, UNKNOWN, known};
+use anyhow::{Context as _, Result, ensure};
+use boot_tests::place::{ALICE, OTHER_UNKNOWN, SOON, UNKNOWN, known};
+use boot_tests::rack::SERVER_ADDRESS;
 use boot_tests::settings::Settings;
+use boot_tests::wait::eventually;
 
 use super::scene::*;
+
+const AGENT: &str = r#"
+[bmc]
+driver = "command"
+command = ["/bin/sh", "-c", "[ $XPXE_ACTION != status ] || echo off"]
+interval = "1s"
+poll = "1s"
+
+[[profile]]
+name = "agent"
+kernel = "guest/vmlinuz"
+initrd = ["guest/initrd.img"]
+args = "xpxe.agent={{ agent }}"
+
+"#;
 
 /// The registry takes down whoever asks.
 fn registry(config: String, lifecycle: &str) -> String {
@@ -112,6 +129,48 @@ fn a_machine_without_a_profile_one_whose_script_fails_and_a_kernel_elsewhere() -
         ensure!(evidence.contains("cannot be written"), "{evidence}");
         let evidence = elsewhere.must_be("out-of-sight")?;
         ensure!(evidence.contains("http://10.77.0.250/vmlinuz"), "{evidence}");
+        Ok(())
+    })
+}
+
+/// A program takes the place of a BMC, and this test that of the agent.
+#[test]
+fn what_is_done_with_a_machine_is_beside_its_boot() -> Result<()> {
+    let agent = |config: String| {
+        let config = config.replace("[[interface]]", &(AGENT.to_owned() + "[[interface]]"));
+        registry(config, "agent = \"agent\"\n")
+    };
+    scene_with(&known(), agent, |scene| {
+        scene.xpxe(&["machines", "add", "--name", "carol", "--mac", UNKNOWN, "--bmc-driver", "command"])?;
+        scene.xpxe(&["machines", "accept", "carol"])?;
+        // It is switched on for its agent, and asks for an address then.
+        scene.xpxe.wait_for_event("the command", SOON, |event| event.field("step") == "power")?;
+        let machine = scene.machine(nobody(UNKNOWN))?;
+        machine.put_kernel()?;
+        machine.load_script()?;
+        let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={UNKNOWN}");
+        let script = machine.station.output("curl", &["-sSf", &url])?;
+        let url = script.split("xpxe.agent=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let url = url.with_context(|| script.clone())?;
+        let post = |path: &str, words: &[&str]| {
+            machine.station.output("curl", &[&["-sSf", &format!("{url}{path}")], words].concat())
+        };
+        for done in ["30", "40"] {
+            let progress = format!("{{\"text\":\"wiping\",\"done\":{done},\"of\":100}}");
+            post("progress", &["-H", "Content-Type: application/json", "-d", &progress])?;
+        }
+        post("report", &["-d", "task=wipe&status=success"])?;
+        let mut last = String::new();
+        let all =
+            ["its BMC was told: on (by xpxe)", "its agent: wiping 40 %", "became ready", "reported success"];
+        let shown = eventually(SOON, "each of these", || {
+            last = scene.xpxe(&["boots", "show", "carol"]).unwrap_or_default();
+            all.iter().all(|step| last.contains(step))
+        });
+        shown.with_context(|| last.clone())?;
+        ensure!(!last.contains("wiping 30 %"), "the latest share only: {last}");
+        let told = last.lines().find(|line| line.contains("BMC was told: on")).unwrap_or_default();
+        ensure!(told.trim_start().starts_with('-'), "before its first word: {told}");
         Ok(())
     })
 }

@@ -78,6 +78,8 @@ kinds! {
     Flood "flood"
     /// A machine of the registry is in another state.
     State "state"
+    /// A machine's agent says how far it is.
+    Progress "progress"
     /// A machine of the registry is in its state for too long.
     Overdue "overdue"
     /// A command to a BMC has ended.

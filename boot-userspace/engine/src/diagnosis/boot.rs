@@ -8,6 +8,8 @@ use super::steps::{By, Given, Uuid, What};
 
 /// How many different steps of one boot are kept; a boot has about a dozen.
 pub const MOST_STEPS: usize = 64;
+/// How many steps beside one boot are kept: a machine goes through half a dozen states.
+const MOST_BESIDE: usize = 32;
 /// After so many milliseconds without a step, the next one of firmware is of another boot.
 const SILENCE: u64 = 90_000;
 
@@ -53,6 +55,9 @@ pub struct Boot {
     pub steps: Vec<Timed>,
     /// How many steps more there were than are kept.
     pub more: u32,
+    /// What was done with the machine meanwhile, in its order: no cause is looked for there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Timed>,
 }
 
 /// What a step has come to in its boot.
@@ -77,6 +82,19 @@ impl Boot {
         })
     }
 
+    /// How many steps are kept, those beside it too.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len() + self.beside.len()
+    }
+
+    /// The steps and what was done beside them, in the order of their times.
+    #[must_use]
+    pub fn all_steps(&self) -> Vec<&Timed> {
+        let mut all: Vec<&Timed> = self.beside.iter().chain(&self.steps).collect();
+        all.sort_by_key(|step| step.at);
+        all
+    }
+
     /// When something happened last.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -87,6 +105,23 @@ impl Boot {
     #[must_use]
     pub fn uuid(&self) -> Option<Uuid> {
         self.steps.iter().rev().find_map(Timed::uuid)
+    }
+
+    /// Adds what was done beside it. The newest are kept.
+    pub(super) fn add_beside(&mut self, step: Timed) -> Added {
+        if let Some(last) = self.beside.last_mut()
+            && step.what.repeats(&last.what)
+        {
+            *last = Timed { at: last.at, count: last.count.saturating_add(1), ..step };
+            return Added::Counted;
+        }
+        self.beside.push(step);
+        if self.beside.len() > MOST_BESIDE {
+            self.beside.remove(0);
+            self.more = self.more.saturating_add(1);
+            return Added::Ending;
+        }
+        Added::Further
     }
 
     pub(super) fn add(&mut self, at: u64, by: By, what: What) -> Added {

@@ -183,7 +183,12 @@ impl<'a> Case<'a> {
             | What::ReplySource { .. }
             | What::SharedIdentity { .. }
             | What::AddressInUse { .. }
-            | What::NoLoader { .. } => Reached::Nothing,
+            | What::NoLoader { .. }
+            | What::Progress { .. }
+            | What::BecameState { .. }
+            | What::Overdue { .. }
+            | What::Power { .. }
+            | What::InventoryChanged { .. } => Reached::Nothing,
         }
     }
 }

@@ -189,8 +189,26 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
             Some((What::PhoneHome { success, says: short(says) }, Some(*client)))
         }
         Step::Http(client, http) => Some((of_http(http)?, Some(*client))),
-        _ => None,
+        step => of_machine(of_registry(step)?),
     }
+}
+
+/// What the registry does with a machine, or hears of its agent.
+fn of_registry(step: &Step) -> Option<What> {
+    Some(match step {
+        Step::Progress { does, percent } => What::Progress { does: short(does), percent: *percent },
+        Step::BecameState(past) => What::BecameState { state: past.to, why: short(&past.why) },
+        Step::Overdue { state, waits, .. } => What::Overdue { state: *state, waits: short(waits) },
+        Step::Power(done) => {
+            let failed = done.end.as_ref().and_then(|end| end.as_ref().err());
+            let failed = failed.map_or_else(Box::default, |why| short(why));
+            What::Power { act: done.act, by: short(&done.by), failed }
+        }
+        Step::InventoryChanged(differences) => {
+            What::InventoryChanged { differs: short(&differences.join(", ")) }
+        }
+        _ => return None,
+    })
 }
 
 fn of_tftp(tftp: &Tftp) -> Option<(What, Option<IpAddr>)> {

@@ -124,7 +124,15 @@ mod tests {
     fn boot(steps: impl IntoIterator<Item = (u64, What)>) -> Boot {
         let timed = |(at, what)| Timed { at, last: at, count: 1, by: By::Daemon, what };
         let steps: Vec<Timed> = steps.into_iter().map(timed).collect();
-        Boot { mac: Mac([2; 6]), link: None, opened: 1000, is_over: false, steps, more: 0 }
+        Boot {
+            mac: Mac([2; 6]),
+            link: None,
+            opened: 1000,
+            is_over: false,
+            steps,
+            more: 0,
+            beside: Vec::new(),
+        }
     }
 
     fn answered(stage: Stage, given: Given) -> What {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{in_either_order, parse_uuid, uuid_text};
 use crate::events;
+use crate::lifecycle::{Act, State};
 
 /// Who did something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +259,41 @@ pub enum What {
         /// The machine's own text, on one line.
         says: Box<str>,
     },
+    /// Its agent said how far it is.
+    Progress {
+        /// What it does.
+        does: Box<str>,
+        /// How much of that is done; none where nobody knows.
+        percent: Option<u8>,
+    },
+    /// The registry has it in another state.
+    BecameState {
+        /// The state.
+        state: State,
+        /// Why.
+        why: Box<str>,
+    },
+    /// It is in its state for longer than it should be.
+    Overdue {
+        /// The state.
+        state: State,
+        /// What it waits for.
+        waits: Box<str>,
+    },
+    /// Its BMC was told something.
+    Power {
+        /// What.
+        act: Act,
+        /// Who had it told.
+        by: Box<str>,
+        /// Why the BMC has not done it; empty if it has.
+        failed: Box<str>,
+    },
+    /// It consists of something else than before.
+    InventoryChanged {
+        /// What is different.
+        differs: Box<str>,
+    },
 }
 
 impl What {
@@ -285,11 +321,30 @@ impl What {
         }
     }
 
+    /// Whether it is beside the boot: what was done with the machine, and not what the machine does to boot.
+    #[must_use]
+    pub fn is_beside(&self) -> bool {
+        matches!(
+            self,
+            Self::Progress { .. }
+                | Self::BecameState { .. }
+                | Self::Overdue { .. }
+                | Self::Power { .. }
+                | Self::InventoryChanged { .. }
+        )
+    }
+
+    /// Whether it has the machine start.
+    pub(super) fn switches_on(&self) -> bool {
+        matches!(self, Self::Power { act: Act::On | Act::Cycle, failed, .. } if failed.is_empty())
+    }
+
     /// Whether a second one after the first is the same step again, which is counted and not listed. Amounts do not matter.
     pub(super) fn repeats(&self, first: &Self) -> bool {
         match (self, first) {
             (Self::TftpSent { file, .. }, Self::TftpSent { file: other, .. })
             | (Self::FileSent { file, .. }, Self::FileSent { file: other, .. }) => file == other,
+            (Self::Progress { does, .. }, Self::Progress { does: other, .. }) => does == other,
             _ => self == first,
         }
     }

@@ -10,6 +10,7 @@ use super::*;
 
 mod beside;
 mod page;
+mod registry;
 mod states;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use boot_common::Mac;
 
-use super::boot::{Added, Boot, begins_one, is_by_http};
+use super::boot::{Added, Boot, Timed, begins_one, is_by_http};
 use super::ended::Ended;
 use super::network::Network;
 use super::note::Note;
@@ -32,6 +32,8 @@ const MOST_UUIDS: usize = MOST_MACHINES;
 const MOST_TWINS: usize = 4;
 /// How many machines are kept of which only HTTP has the MAC: anybody can make up as many as he likes.
 const MOST_NAMED: usize = 4096;
+/// How many steps of a machine wait for the boot that they lead to.
+const MOST_AHEAD: usize = 8;
 
 #[derive(Debug, Default)]
 struct Machine {
@@ -57,6 +59,8 @@ pub struct Timelines {
     repeated: HashSet<Mac>,
     /// Machines that nobody has heard by DHCP or TFTP: somebody has named their MAC by HTTP.
     named: HashSet<Mac>,
+    /// What was done with machines that were switched on and have not asked yet.
+    ahead: HashMap<Mac, Vec<Timed>>,
     /// Boots that were followed by others before they were stored.
     followed: Vec<Boot>,
     ended: Ended,
@@ -76,6 +80,9 @@ impl Timelines {
         let Some(what) = what else { return };
         let mac = mac.or_else(|| self.addresses.get(&address?).copied());
         let Some(mac) = mac.filter(|mac| mac.is_station()) else { return };
+        if what.is_beside() {
+            return self.note_beside(mac, Timed { at, last: at, count: 1, by, what });
+        }
         if let What::Answered { given: Given::Ack | Given::Bootp, address, .. } = &what
             && !address.is_unspecified()
             && let Some(machine) = self.machines.get_mut(&mac)
@@ -125,10 +132,33 @@ impl Timelines {
         if ends {
             self.ended.end(mac);
         }
+        for step in self.ahead.remove(&mac).unwrap_or_default() {
+            self.steps += usize::from(boot.add_beside(step) == Added::Further);
+        }
         // What is only counted is stored with the next step, or at the end.
         let of = if ends || added != Added::Counted { &mut self.unsaved } else { &mut self.repeated };
         of.insert(mac);
         self.make_room();
+    }
+
+    /// Takes down what was done with a machine. It opens no boot and prolongs none: what follows a command to switch the
+    /// machine on waits for the boot that comes of it.
+    fn note_beside(&mut self, mac: Mac, step: Timed) {
+        if let Some(waits) = self.ahead.get_mut(&mac) {
+            if waits.len() < MOST_AHEAD {
+                waits.push(step);
+            }
+        } else if step.what.switches_on() {
+            if self.ahead.len() < MOST_NAMED {
+                self.ahead.insert(mac, vec![step]);
+            }
+        } else if let Some(boot) = self.machines.get_mut(&mac).and_then(|machine| machine.boots.back_mut()) {
+            let added = boot.add_beside(step);
+            self.steps += usize::from(added == Added::Further);
+            let of = if added == Added::Counted { &mut self.repeated } else { &mut self.unsaved };
+            of.insert(mac);
+            self.make_room();
+        }
     }
 
     /// A card shows a UUID.
@@ -175,7 +205,8 @@ impl Timelines {
             self.followed.extend(before.map(|before| Boot { is_over: true, ..before }));
         }
         let link = link.map(|link| Box::from(&**link));
-        self.put(Boot { mac, link, opened: at, is_over: false, steps: Vec::new(), more: 0 });
+        let (steps, beside) = (Vec::new(), Vec::new());
+        self.put(Boot { mac, link, opened: at, is_over: false, steps, more: 0, beside });
     }
 
     /// Adds a boot that was stored. Boots of a machine have to come in their order.
@@ -189,13 +220,13 @@ impl Timelines {
             before.is_over = true;
             before.steps.shrink_to_fit();
         }
-        self.steps += boot.steps.len();
+        self.steps += boot.len();
         let uuid = boot.uuid();
         machine.boots.push_back(boot);
         if machine.boots.len() > MOST_BOOTS
             && let Some(oldest) = machine.boots.pop_front()
         {
-            self.steps -= oldest.steps.len();
+            self.steps -= oldest.len();
         }
         if let Some(uuid) = uuid {
             self.show(uuid, mac);
@@ -222,7 +253,7 @@ impl Timelines {
                 continue;
             }
             let Some(machine) = self.machines.remove(&mac) else { continue };
-            self.steps -= machine.boots.iter().map(|boot| boot.steps.len()).sum::<usize>();
+            self.steps -= machine.boots.iter().map(Boot::len).sum::<usize>();
             self.evicted += 1;
             self.unsaved.remove(&mac);
             self.repeated.remove(&mac);
@@ -265,6 +296,12 @@ impl Timelines {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// What waits for the boot that it leads to.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> impl Iterator<Item = &Vec<Timed>> {
+        self.ahead.values()
     }
 
     /// How many boots are kept.

@@ -81,6 +81,19 @@ impl fmt::Display for What {
             Self::NoDocument { path, why } => write!(f, "asked for {path}: {why}"),
             Self::PhoneHome { success: true, says } => write!(f, "reported success{}", behind(says)),
             Self::PhoneHome { success: false, says } => write!(f, "reported a failure{}", behind(says)),
+            Self::Progress { does, percent: None } => write!(f, "its agent: {does}"),
+            Self::Progress { does, percent: Some(percent) } => write!(f, "its agent: {does} {percent} %"),
+            Self::BecameState { state, why } => write!(f, "became {state}{}", behind(why)),
+            Self::Overdue { state, waits } => {
+                write!(f, "is {state} for longer than it should be{}", behind(waits))
+            }
+            Self::Power { act, by, failed } => {
+                write!(f, "its BMC was told: {} (by {by})", act.name())?;
+                if failed.is_empty() { Ok(()) } else { write!(f, ", and did not do it: {failed}") }
+            }
+            Self::InventoryChanged { differs } => {
+                write!(f, "consists of something else than before: {differs}")
+            }
         }
     }
 }

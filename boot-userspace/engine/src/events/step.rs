@@ -147,6 +147,13 @@ pub enum Step {
     },
     /// A machine of the registry is in another state.
     BecameState(Box<Past>),
+    /// A machine's agent says how far it is.
+    Progress {
+        /// What it does, fit for a log.
+        does: Box<str>,
+        /// How much of that is done; none where nobody knows.
+        percent: Option<u8>,
+    },
     /// A machine of the registry is in its state for longer than it should be.
     Overdue {
         /// The state.
@@ -207,6 +214,7 @@ impl Step {
             Self::RouterAdvertised => Kind::Ra,
             Self::Flood { .. } => Kind::Flood,
             Self::BecameState(_) => Kind::State,
+            Self::Progress { .. } => Kind::Progress,
             Self::Overdue { .. } => Kind::Overdue,
             Self::Power(_) => Kind::Power,
             Self::InventoryChanged(_) => Kind::Inventory,

@@ -84,6 +84,8 @@ pub(super) fn registry() {
         became(State::Installing, State::Failed, "xpxe", "it reports: no disk"),
         told(Act::On, Ok(())),
         told(Act::Off, Err("10.9.0.50 answers 500 Internal Server Error to ResetType ForceOff".to_owned())),
+        Step::Progress { does: "wiping".into(), percent: Some(40) },
+        Step::Progress { does: "verifying".into(), percent: None },
         Step::Overdue { state: State::Installing, limit: 3600, waits: "for its report (/phone-home)".into() },
         Step::InventoryChanged(
             ["disk S2 (1.0 TiB) is gone".to_owned(), "disk S3 (1.0 TiB) is new".to_owned()].into(),

@@ -152,6 +152,10 @@ pub(super) fn write(event: &BootEvent) {
                 info!(step, by, %mac, name, state = to.name(), "{text}");
             }
         }
+        Step::Progress { does, percent } => {
+            let percent = percent.map_or_else(String::new, |percent| format!(" {percent} %"));
+            debug!(step, by, %mac, name, "the agent: {does}{percent}");
+        }
         Step::Overdue { state, limit, waits } => warn!(step, by, %mac, name, state = state.name(), limit,
             "{state} for longer than {limit} s (limits in [lifecycle]). It waits: {waits}"),
         Step::Power(done) => {

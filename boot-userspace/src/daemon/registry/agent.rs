@@ -6,7 +6,9 @@ use boot_agent_protocol::{Inventory, Progress};
 
 use super::{Keeper, SELF, changed_by_people};
 use crate::daemon::request::RegistryError;
+use crate::host::clock;
 use boot_engine::config::Machine;
+use boot_engine::events::{self, BootEvent, Sink as _, Step};
 use boot_engine::lifecycle::{Intent, Order, State, Stepped};
 use boot_engine::registry::Record;
 
@@ -37,10 +39,20 @@ impl Keeper {
 
     /// Keeps how far the agent is. It is in memory only: the agent says it every few seconds.
     pub(super) fn note_progress(&mut self, id: u64, progress: Progress) {
-        if let Some(entry) = self.registry.get(id) {
-            let status = &entry.record.status;
-            self.progress.insert(id, ((status.state, status.since), progress));
+        let Some(entry) = self.registry.get(id) else { return };
+        let status = &entry.record.status;
+        let says = |progress: &Progress| (progress.text.clone(), progress.percent());
+        let before = self.progress.get(&id).map(|(_, before)| says(before));
+        let (does, percent) = says(&progress);
+        if before.is_none_or(|before| before != (does.clone(), percent)) {
+            let mac = entry.machine.macs.first().copied();
+            let name = entry.record.spec.name.as_deref().map(Into::into);
+            let percent = percent.and_then(|percent| u8::try_from(percent).ok());
+            let step = Step::Progress { does: does.into(), percent };
+            let event = BootEvent::new(clock::boot(), step).of(mac.map(|mac| events::Machine { mac, name }));
+            self.events.emit(event);
         }
+        self.progress.insert(id, ((status.state, status.since), progress));
     }
 
     /// How far the agent is, if that is of the state that the machine is in.

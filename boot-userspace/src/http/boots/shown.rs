@@ -128,7 +128,7 @@ pub struct ShownShare {
 
 impl ShownBoot {
     pub(super) fn new(boot: &Boot, name: Option<String>, verdict: Option<Verdict>) -> Self {
-        let steps = boot.steps.iter().map(|step| ShownStep {
+        let steps = boot.all_steps().into_iter().map(|step| ShownStep {
             at: step.at,
             last: step.last,
             count: step.count,

@@ -76,14 +76,16 @@ function verdict({ cause, says, sure, because, evidence, console: screen, remedy
 
 function timeline(boot) {
   const list = make("ol", undefined, "steps");
-  const length = Math.max(1, boot.last - boot.opened);
+  const length = Math.max(1, ...boot.steps.map(({ last }) => last - boot.opened));
   for (const { at, last, count, by, says } of boot.steps) {
     const item = make("li");
-    const after = make("time", `+${((at - boot.opened) / 1000).toFixed(3)} s`);
+    // What was done with the machine may be before its first word.
+    const sign = at < boot.opened ? "−" : "+";
+    const after = make("time", `${sign}${(Math.abs(at - boot.opened) / 1000).toFixed(3)} s`);
     after.dateTime = new Date(at).toISOString();
     const scale = make("span", undefined, "scale");
     const bar = make("i");
-    bar.style.left = `${Math.min(99, (100 * (at - boot.opened)) / length)}%`;
+    bar.style.left = `${Math.max(0, Math.min(99, (100 * (at - boot.opened)) / length))}%`;
     bar.style.width = `${(100 * (last - at)) / length}%`;
     scale.append(bar);
     scale.setAttribute("aria-hidden", "true");
