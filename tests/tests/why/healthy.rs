@@ -1,4 +1,5 @@
-//! A hundred boots that go well, of every kind of firmware, half of them with losses on the way: nothing is wrong with any.
+//! Boots that go well, of every kind of firmware, with losses on the way too, beside another server and behind a relay: nothing
+//! is wrong with any.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use boot_tests::dhcp_client::Wire;
 use boot_tests::packet::{Client, Packet};
 use boot_tests::place::{CARD, SOON};
 use boot_tests::rack::{SERVER_ADDRESS, Station};
+use boot_tests::reference::dnsmasq_plain_dhcp;
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually_some;
 use serde_json::Value;
@@ -21,57 +23,168 @@ const LOSS: &str = "meta protocol ip numgen random mod 100 < 1";
 /// As iPXE waits for an answer before it asks again.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// What a kind of firmware does until its iPXE runs.
+/// What a kind of firmware does.
 struct Kind {
     name: &'static str,
     /// None: it is iPXE itself.
-    firmware: Option<Client>,
+    firmware: Option<Firmware>,
     /// By TFTP, unless it has a slash.
     loader: &'static str,
-    ipxe: Client,
+    then: Then,
 }
 
-const KINDS: [Kind; 5] = [
-    Kind { name: "iPXE in a BIOS", firmware: None, loader: "", ipxe: Client::IpxeBios },
-    Kind { name: "UEFI", firmware: Some(Client::Edk2Pxe), loader: "snponly.efi", ipxe: Client::IpxeEfi },
+/// Who asks first.
+#[derive(Clone, Copy)]
+enum Firmware {
+    /// As recorded.
+    Of(Client),
+    /// The PXE ROM of a card in a BIOS: iPXE says the same, and more.
+    BiosRom,
+}
+
+/// What its loader does.
+enum Then {
+    /// It asks for an address once more, then for the machine's script.
+    Ipxe(Client),
+    /// It keeps the firmware's address, and fetches this by TFTP.
+    Config(&'static str),
+}
+
+impl Firmware {
+    fn packet(self, of: impl Fn(Client) -> Packet) -> Packet {
+        match self {
+            Self::Of(client) => of(client),
+            Self::BiosRom => {
+                let mut packet = of(Client::IpxeBios);
+                // The client identifier, the user class, and iPXE's own options.
+                packet.options.retain(|(code, _)| ![61, 77, 175].contains(code));
+                packet
+            }
+        }
+    }
+}
+
+const KINDS: [Kind; 8] = [
+    Kind { name: "iPXE in a BIOS", firmware: None, loader: "", then: Then::Ipxe(Client::IpxeBios) },
+    Kind {
+        name: "a PXE ROM in a BIOS",
+        firmware: Some(Firmware::BiosRom),
+        loader: "undionly.kpxe",
+        then: Then::Ipxe(Client::IpxeBios),
+    },
+    Kind {
+        name: "UEFI",
+        firmware: Some(Firmware::Of(Client::Edk2Pxe)),
+        loader: "snponly.efi",
+        then: Then::Ipxe(Client::IpxeEfi),
+    },
     Kind {
         name: "UEFI on Arm",
-        firmware: Some(Client::Edk2PxeArm64),
+        firmware: Some(Firmware::Of(Client::Edk2PxeArm64)),
         loader: "ipxe-arm64.efi",
-        ipxe: Client::IpxeEfi,
+        then: Then::Ipxe(Client::IpxeEfi),
+    },
+    Kind {
+        name: "GRUB",
+        firmware: Some(Firmware::Of(Client::Edk2Pxe)),
+        loader: "grubnetx64.efi",
+        then: Then::Config("grub/grub.cfg"),
+    },
+    Kind {
+        name: "PXELINUX",
+        firmware: Some(Firmware::BiosRom),
+        loader: "lpxelinux.0",
+        then: Then::Config("pxelinux.cfg/default"),
     },
     Kind {
         name: "UEFI HTTP Boot",
-        firmware: Some(Client::Edk2Http),
+        firmware: Some(Firmware::Of(Client::Edk2Http)),
         loader: "/files/snponly.efi",
-        ipxe: Client::IpxeEfi,
+        then: Then::Ipxe(Client::IpxeEfi),
     },
-    Kind { name: "U-Boot", firmware: Some(Client::Uboot), loader: "ipxe-arm64.efi", ipxe: Client::IpxeEfi },
+    Kind {
+        name: "U-Boot",
+        firmware: Some(Firmware::Of(Client::Uboot)),
+        loader: "ipxe-arm64.efi",
+        then: Then::Ipxe(Client::IpxeEfi),
+    },
 ];
+
+/// How machines get their addresses.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// From the server, on its network.
+    Direct,
+    /// From the server, through this relay.
+    Relay(Ipv4Addr),
+    /// From another server, beside which xpxe is a proxy.
+    Beside,
+}
+
+fn kind(number: u8) -> &'static Kind {
+    &KINDS[usize::from(number) % KINDS.len()]
+}
+
+fn mac(number: u8) -> Mac {
+    Mac([2, 0x77, 0, 1, 0, number])
+}
+
+/// Those whose loader is not iPXE are in the configuration.
+fn settings(machines: u8, dhcp: &'static str) -> Settings {
+    let mut more = String::new();
+    for number in 0..machines {
+        if let Kind { loader, then: Then::Config(_), .. } = kind(number) {
+            more += &format!("\n[[machine]]\nmac = \"{}\"\nboot_file = \"{loader}\"\n", mac(number));
+        }
+    }
+    Settings { dhcp, more, ..Settings::default() }
+}
 
 /// Every machine, behind one card.
 struct Fleet<'s> {
     scene: &'s Scene<'s>,
     station: Station,
     wire: Wire,
+    way: Way,
 }
 
-impl Fleet<'_> {
-    /// Asks until an answer comes, as every client does.
-    fn ask(&self, message: &Packet) -> Result<Ipv4Addr> {
+impl<'s> Fleet<'s> {
+    fn new(scene: &'s Scene<'s>, station: Station, way: Way) -> Result<Self> {
+        for file in ["snponly.efi", "ipxe-arm64.efi", "grubnetx64.efi", "undionly.kpxe", "lpxelinux.0"] {
+            scene.put(file, 20_000)?;
+        }
+        for file in ["guest/vmlinuz", "guest/initrd.img"] {
+            scene.put(file, 20_000)?;
+        }
+        Ok(Self { scene, wire: Wire::open_for_ip(&station, "eth0")?, station, way })
+    }
+
+    /// Asks until an answer of this server comes, as every client does.
+    fn ask(&self, message: Packet, server: Ipv4Addr) -> Result<Ipv4Addr> {
+        let xid = message.xid;
+        let frame = match self.way {
+            Way::Relay(giaddr) => relayed(message, giaddr, SERVER)?.frame(),
+            Way::Direct | Way::Beside => message.frame(),
+        };
         let until = Instant::now() + SOON;
         while Instant::now() < until {
-            self.wire.send(&message.frame())?;
-            if let Some(answer) = self.wire.hear_reply(&[message.xid], PATIENCE)? {
-                return Ok(answer.address());
+            self.wire.send(&frame)?;
+            let patient = Instant::now() + PATIENCE;
+            while let Some(answer) =
+                self.wire.hear_reply(&[xid], patient.saturating_duration_since(Instant::now()))?
+            {
+                if answer.server() == Some(server) {
+                    return Ok(answer.address());
+                }
             }
         }
         bail!("no answer: {}", self.scene.xpxe.last_lines(20))
     }
 
-    fn lease(&self, client: Client, mac: Mac) -> Result<Ipv4Addr> {
-        let offered = self.ask(&client.discover(mac))?;
-        self.ask(&client.request(mac, offered, SERVER))
+    fn lease(&self, firmware: Firmware, mac: Mac) -> Result<Ipv4Addr> {
+        let server = if self.way == Way::Beside { STRANGER } else { SERVER };
+        let offered = self.ask(firmware.packet(|client| client.discover(mac)), server)?;
+        self.ask(firmware.packet(|client| client.request(mac, offered, server)), server)
     }
 
     fn curl(&self, from: Ipv4Addr, urls: &[String]) -> Result<()> {
@@ -83,68 +196,107 @@ impl Fleet<'_> {
         self.station.output("curl", &words).map(drop)
     }
 
+    fn take(&self, address: Ipv4Addr) -> Result<()> {
+        let own = format!("{address}/24");
+        self.station.output("ip", &["address", "replace", &own, "dev", "eth0"]).map(drop)
+    }
+
     fn boot(&self, kind: &Kind, mac: Mac) -> Result<()> {
         let http = |path: &str| format!("http://{SERVER_ADDRESS}:8080{path}");
-        let mut has_address = false;
-        let mut take = |address: Ipv4Addr| -> Result<()> {
-            if !std::mem::replace(&mut has_address, true) {
-                let own = format!("{address}/24");
-                self.station.output("ip", &["address", "replace", &own, "dev", "eth0"])?;
-            }
-            Ok(())
-        };
+        let tftp = |path: &str| format!("tftp://{SERVER_ADDRESS}/{path}");
+        let mut has = None;
         if let Some(firmware) = kind.firmware {
             let address = self.lease(firmware, mac)?;
-            take(address)?;
-            let loader = match kind.loader.strip_prefix('/') {
-                Some(_) => http(kind.loader),
-                None => format!("tftp://{SERVER_ADDRESS}/{}", kind.loader),
-            };
-            self.curl(address, &[loader])?;
+            self.take(address)?;
+            has = Some(address);
+            let is_http = kind.loader.starts_with('/');
+            self.curl(address, &[if is_http { http(kind.loader) } else { tftp(kind.loader) }])?;
         }
-        let address = self.lease(kind.ipxe, mac)?;
-        take(address)?;
-        let uuid = format!("78707865-0000-4000-8000-{}", mac.to_string().replace(':', ""));
-        let script = http(&format!("/ipxe/boot.ipxe?mac={mac}&uuid={uuid}"));
-        self.curl(address, &[script, http("/files/guest/vmlinuz"), http("/files/guest/initrd.img")])?;
-        self.lease(Client::Udhcpc, mac).map(drop)
+        let config = match kind.then {
+            Then::Ipxe(client) => {
+                let address = self.lease(Firmware::Of(client), mac)?;
+                if has.replace(address).is_none() {
+                    self.take(address)?;
+                }
+                let uuid = format!("78707865-0000-4000-8000-{}", mac.to_string().replace(':', ""));
+                http(&format!("/ipxe/boot.ipxe?mac={mac}&uuid={uuid}"))
+            }
+            Then::Config(file) => tftp(file),
+        };
+        let address = has.context("an address")?;
+        self.curl(address, &[config])?;
+        self.curl(address, &[http("/files/guest/vmlinuz"), http("/files/guest/initrd.img")])?;
+        self.lease(Firmware::Of(Client::Udhcpc), mac).map(drop)
+    }
+
+    /// Every machine has booted, whatever else is asked.
+    fn all_boot(&self, machines: u8) -> Result<()> {
+        let mut all = Value::Null;
+        let booted = eventually_some(SOON, "every machine booted", || {
+            all = serde_json::from_str(&self.scene.xpxe(&["why", "--all", "--json"]).ok()?).ok()?;
+            let groups = all.as_array()?;
+            let group = groups.first()?;
+            (groups.len() == 1 && group["cause"] == "boots" && group["count"] == machines).then_some(())
+        });
+        booted.with_context(|| format!("{all:#}"))
     }
 }
 
 #[test]
 fn a_hundred_boots_of_every_firmware_with_losses_too_just_boot() -> Result<()> {
-    scene(&Settings::default(), |scene| {
-        for (file, bytes) in [
-            ("snponly.efi", 20_000),
-            ("ipxe-arm64.efi", 20_000),
-            ("guest/vmlinuz", 20_000),
-            ("guest/initrd.img", 20_000),
-        ] {
-            scene.put(file, bytes)?;
-        }
-        let station = scene.place.rack.client("fleet", CARD)?;
-        let fleet = Fleet { scene, wire: Wire::open_for_ip(&station, "eth0")?, station };
+    scene(&settings(MACHINES, "server"), |scene| {
+        let fleet = Fleet::new(scene, scene.place.rack.client("fleet", CARD)?, Way::Direct)?;
         for number in 0..MACHINES {
             if number == MACHINES / 2 {
                 scene.drop_on_the_way(&[LOSS.to_owned()])?;
             }
-            let kind = &KINDS[usize::from(number) % KINDS.len()];
-            let mac = Mac([2, 0x77, 0, 1, 0, number]);
-            fleet.boot(kind, mac).with_context(|| format!("machine {number}, {}", kind.name))?;
+            let kind = kind(number);
+            fleet.boot(kind, mac(number)).with_context(|| format!("machine {number}, {}", kind.name))?;
         }
         scene.drop_on_the_way(&[])?;
-        let mut all = Value::Null;
-        let booted = eventually_some(SOON, "every machine booted", || {
-            all = serde_json::from_str(&scene.xpxe(&["why", "--all", "--json"]).ok()?).ok()?;
-            let groups = all.as_array()?;
-            let group = groups.first()?;
-            (groups.len() == 1 && group["cause"] == "boots" && group["count"] == MACHINES).then_some(())
-        });
-        booted.with_context(|| format!("{all:#}"))?;
+        fleet.all_boot(MACHINES)?;
         let page =
             fleet.station.output("curl", &["-sS", &format!("http://{SERVER_ADDRESS}:8080/metrics")])?;
         let counted = format!("xpxe_boot_stage_seconds_count{{stage=\"system\"}} {MACHINES}");
         ensure!(page.contains(&counted), "{counted} is not in\n{page}");
         Ok(())
+    })
+}
+
+/// Two of each kind.
+const FEW: u8 = 16;
+
+#[test]
+fn every_firmware_boots_beside_another_server_that_gives_the_addresses() -> Result<()> {
+    scene(&settings(FEW, "proxy"), |scene| {
+        let other = scene.place.rack.neighbour("stranger", STRANGERS_CARD, &format!("{STRANGER}/24"))?;
+        let _dnsmasq = dnsmasq_plain_dhcp(&other, scene.place.rack.dir(), "10.77.0.150,10.77.0.199")?;
+        let fleet = Fleet::new(scene, scene.place.rack.client("fleet", CARD)?, Way::Beside)?;
+        for number in 0..FEW {
+            let kind = kind(number);
+            fleet.boot(kind, mac(number)).with_context(|| format!("machine {number}, {}", kind.name))?;
+        }
+        fleet.all_boot(FEW)
+    })
+}
+
+#[test]
+fn every_firmware_boots_behind_a_relay() -> Result<()> {
+    let settings = settings(FEW, "server");
+    let more =
+        settings.more + "\n[[subnet]]\ncidr = \"10.78.0.0/24\"\npool = [\"10.78.0.100-10.78.0.199\"]\n";
+    scene(&Settings { more, ..settings }, |scene| {
+        let relay = scene.place.rack.neighbour("relay", CARD, &format!("{NEAR}/24"))?;
+        // The machines' network is behind it, as it is behind a router.
+        let server = &scene.place.rack.server;
+        server.output("ip", &["route", "add", "10.78.0.0/24", "via", &NEAR.to_string()])?;
+        let giaddr = Ipv4Addr::new(10, 78, 0, 1);
+        let fleet = Fleet::new(scene, relay, Way::Relay(giaddr))?;
+        fleet.take(giaddr)?;
+        for number in 0..FEW {
+            let kind = kind(number);
+            fleet.boot(kind, mac(number)).with_context(|| format!("machine {number}, {}", kind.name))?;
+        }
+        fleet.all_boot(FEW)
     })
 }

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use boot_common::Mac;
 use boot_tests::dhcp_client::{BROADCAST, Datagram, Wire, mac, payload};
 use boot_tests::machine::{Firmware, Machine};
-use boot_tests::packet::{Client, Packet};
+use boot_tests::packet::Client;
 use boot_tests::place::{ALICE, BOB, CARD, OTHER_UNKNOWN, SOON, UNKNOWN, known};
-use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
+use boot_tests::rack::SERVER_ADDRESS;
 use boot_tests::reference::{dnsmasq, dnsmasq_plain_dhcp};
 use boot_tests::settings::Settings;
 use boot_tests::wait::{eventually, eventually_some};
@@ -17,22 +17,11 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
 
 use super::scene::*;
 
+/// A relay in no subnet.
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
-/// The relay's own address here.
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
-
 const SECOND_ARM: &str = "02:77:00:00:00:97";
 /// The option with the kind of a DHCP message.
 const MESSAGE_TYPE: u8 = 53;
-
-/// As a relay sends it on to this address of the server.
-fn relayed(message: Packet, giaddr: Ipv4Addr, to: Ipv4Addr) -> Result<Packet> {
-    let mut message = message.relayed(giaddr, to);
-    message.eth_source = Mac(mac(CARD)?);
-    message.eth_destination = Mac(mac(SERVER_MAC)?);
-    message.source.set_ip(NEAR);
-    Ok(message)
-}
 
 fn proxy() -> Settings {
     Settings { dhcp: "proxy", ..Settings::default() }

@@ -9,8 +9,8 @@ use boot_common::Mac;
 use boot_tests::daemon::Xpxe;
 use boot_tests::dhcp_client::{Reply, Wire, mac};
 use boot_tests::packet::{Client, Packet};
-use boot_tests::place::{Place, SOON};
-use boot_tests::rack::{SERVER_ADDRESS, Station};
+use boot_tests::place::{CARD, Place, SOON};
+use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC, Station};
 use boot_tests::settings::{Known, Settings, boot_dir};
 use boot_tests::wait::eventually_some;
 use serde_json::Value;
@@ -25,6 +25,9 @@ pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(super) const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
 /// Another server's MAC.
 pub(super) const STRANGERS_CARD: &str = "02:77:00:00:00:66";
+
+/// The address of a relay on the server's network.
+pub(super) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
 
 /// The processors in a program's headers.
 pub(super) const X64: u16 = 0x8664;
@@ -43,6 +46,15 @@ pub(super) fn efi(machine: u16) -> Vec<u8> {
     head[0x58..0x5a].copy_from_slice(&[0x0b, 0x02]); // 64 bits.
     head[0x58 + 68] = 10; // An application.
     head
+}
+
+/// As a relay sends it on to this address of the server.
+pub(super) fn relayed(message: Packet, giaddr: Ipv4Addr, to: Ipv4Addr) -> Result<Packet> {
+    let mut message = message.relayed(giaddr, to);
+    message.eth_source = Mac(mac(CARD)?);
+    message.eth_destination = Mac(mac(SERVER_MAC)?);
+    message.source.set_ip(NEAR);
+    Ok(message)
 }
 
 /// A server in its rack.
