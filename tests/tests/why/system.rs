@@ -1,6 +1,6 @@
 //! Causes 17 to 24: from the script on.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::certificates::{Authority, Key};
@@ -10,6 +10,7 @@ use boot_tests::place::{ALICE, BOB, Place, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_ADDRESS;
 use boot_tests::settings::Settings;
 use boot_tests::wait::{eventually, eventually_some};
+use serde_json::Value;
 
 use super::scene::*;
 
@@ -207,6 +208,49 @@ fn a_boot_that_goes_well_boots_and_is_there_after_a_restart() -> Result<()> {
     Ok(())
 }
 
+/// Its steps are in the kernel's ring until the next daemon reads them, with the times at which they happened.
+#[test]
+fn what_the_kernel_half_answers_while_no_daemon_runs_is_in_the_boots_steps() -> Result<()> {
+    for fast_path in ["tc", "xdp"] {
+        let Some(place) = Place::build(&Settings { fast_path, ..known() })? else { return Ok(()) };
+        place.rack.server.output("ethtool", &["-K", "eth0", "tx", "off"])?;
+        let mut scene = Scene { place: &place, xpxe: place.serve()? };
+        scene.put("snponly.efi", 100_000)?;
+        let millis =
+            || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64);
+        let killed = {
+            let alice = scene.machine(ALICE)?;
+            alice.load()?;
+            eventually(SOON, "what happened before", || {
+                scene.xpxe(&["boots", "show", ALICE.name]).is_ok_and(|shown| shown.contains("snponly.efi"))
+            })?;
+            scene.xpxe.kill9()?;
+            let killed = millis()?;
+            alice.lease(Client::IpxeEfi)?;
+            killed
+        };
+        let alone = killed..=millis()?;
+        scene.xpxe.restart()?;
+        let mut last = Value::Null;
+        let has_both = || -> Option<()> {
+            last = serde_json::from_str(&scene.xpxe(&["boots", "show", ALICE.name, "--json"]).ok()?).ok()?;
+            let steps = last[0]["steps"].as_array()?;
+            let is_there = |says: &str| {
+                steps.iter().any(|step| {
+                    step["says"] == says
+                        && step["by"] == fast_path
+                        && step["at"].as_u64().is_some_and(|at| alone.contains(&at))
+                })
+            };
+            ["offered iPXE 10.77.0.10", "gave iPXE 10.77.0.10"].into_iter().all(is_there).then_some(())
+        };
+        eventually_some(SOON, "the offer and the acknowledgement", has_both)
+            .with_context(|| format!("{fast_path}, {alone:?}: {last:#}"))?;
+        scene.xpxe.stop()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn events_are_followed_as_they_come() -> Result<()> {
     scene(&known(), |scene| {
@@ -227,7 +271,7 @@ fn events_are_followed_as_they_come() -> Result<()> {
         let lines = follow.lines();
         ensure!(lines.iter().all(|line| !line.text.contains(UNKNOWN)), "{lines:?}");
         let offer = lines.iter().find(|line| line.text.contains("\"step\":\"offer\""));
-        let first: serde_json::Value = serde_json::from_str(&offer.context("an offer")?.text)?;
+        let first: Value = serde_json::from_str(&offer.context("an offer")?.text)?;
         ensure!(first["mac"] == ALICE.mac && first["name"] == ALICE.name && first["by"] == "xdp", "{first}");
         Ok(())
     })
