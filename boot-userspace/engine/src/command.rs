@@ -6,7 +6,7 @@ use boot_common::Mac;
 use boot_common::respond::Answered;
 use boot_common::tables::{Answer, AnswerKey, Host, HostKey};
 
-use crate::events::Refusal;
+use crate::events::{Refusal, Said};
 use crate::leases::record::Change;
 pub use crate::now::Now;
 
@@ -48,6 +48,8 @@ pub struct Told {
     pub mac: Mac,
     /// The answer.
     pub answered: Answered,
+    /// What its request said.
+    pub said: Said,
     /// Why its request is refused, in a NAK.
     pub refused: Option<Refusal>,
 }

@@ -40,6 +40,7 @@ use crate::command::{Command, Incoming, Now, Told};
 use crate::config::DhcpRole;
 use crate::dhcp::reassembly::reassemble;
 use crate::dhcp::{Declines, Probes, Proxied, Reduced};
+use crate::events::Said;
 use crate::events::reports::Reports;
 use crate::leases::bindings::Bindings;
 use crate::leases::cards::Cards;
@@ -139,7 +140,8 @@ impl Engine {
         self.meet(event.mac, event.address);
         self.note_ipxe(event.mac, class);
         let at = Duration::from_nanos(event.at);
-        self.answered(event.mac, &answered, Hook::from_number(event.hook), event.ifindex, at);
+        let by = (Hook::from_number(event.hook), event.ifindex);
+        self.answered(event.mac, &answered, Said::default(), by, at);
         if reason == Reason::Acked && self.promises.confirm(event.mac) {
             self.keep_promise(event, now);
         }

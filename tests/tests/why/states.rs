@@ -5,6 +5,7 @@ use boot_tests::place::{ALICE, OTHER_UNKNOWN, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_ADDRESS;
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
+use serde_json::Value;
 
 use super::scene::*;
 
@@ -22,6 +23,11 @@ initrd = ["guest/initrd.img"]
 args = "xpxe.agent={{ agent }}"
 
 "#;
+
+const INVENTORY: &str = r#"{"schema": 1, "memory": 1073741824,
+    "system": {"vendor": "Example", "product": "R77", "firmware": "2.1.3", "boot": "uefi"},
+    "nics": [{"name": "eth0", "mac": "MAC", "link": true,
+        "lldp": {"chassis": "02:77:00:00:10:01", "port": "Ethernet9", "name": "leaf7"}}]}"#;
 
 /// The registry takes down whoever asks.
 fn registry(config: String, lifecycle: &str) -> String {
@@ -141,36 +147,57 @@ fn what_is_done_with_a_machine_is_beside_its_boot() -> Result<()> {
         registry(config, "agent = \"agent\"\n")
     };
     scene_with(&known(), agent, |scene| {
-        scene.xpxe(&["machines", "add", "--name", "carol", "--mac", UNKNOWN, "--bmc-driver", "command"])?;
-        scene.xpxe(&["machines", "accept", "carol"])?;
-        // It is switched on for its agent, and asks for an address then.
-        scene.xpxe.wait_for_event("the command", SOON, |event| event.field("step") == "power")?;
-        let machine = scene.machine(nobody(UNKNOWN))?;
-        machine.put_kernel()?;
-        machine.load_script()?;
-        let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={UNKNOWN}");
-        let script = machine.station.output("curl", &["-sSf", &url])?;
-        let url = script.split("xpxe.agent=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        let url = url.with_context(|| script.clone())?;
-        let post = |path: &str, words: &[&str]| {
-            machine.station.output("curl", &[&["-sSf", &format!("{url}{path}")], words].concat())
-        };
-        for done in ["30", "40"] {
-            let progress = format!("{{\"text\":\"wiping\",\"done\":{done},\"of\":100}}");
-            post("progress", &["-H", "Content-Type: application/json", "-d", &progress])?;
-        }
-        post("report", &["-d", "task=wipe&status=success"])?;
         let mut last = String::new();
-        let all =
-            ["its BMC was told: on (by xpxe)", "its agent: wiping 40 %", "became ready", "reported success"];
-        let shown = eventually(SOON, "each of these", || {
-            last = scene.xpxe(&["boots", "show", "carol"]).unwrap_or_default();
-            all.iter().all(|step| last.contains(step))
-        });
-        shown.with_context(|| last.clone())?;
+        for (name, mac) in [("carol", UNKNOWN), ("dave", OTHER_UNKNOWN)] {
+            scene.xpxe(&["machines", "add", "--name", name, "--mac", mac, "--bmc-driver", "command"])?;
+            scene.xpxe(&["machines", "accept", name])?;
+            // It is switched on for its agent, and asks for an address then.
+            scene.xpxe.wait_for_event("the command", SOON, |event| {
+                event.field("step") == "power" && event.field("mac") == mac
+            })?;
+            let machine = scene.machine(nobody(mac))?;
+            machine.put_kernel()?;
+            machine.load_script()?;
+            let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={mac}");
+            let script = machine.station.output("curl", &["-sSf", &url])?;
+            let url = script.split("xpxe.agent=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let url = url.with_context(|| script.clone())?;
+            let post = |path: &str, body: &str| {
+                let json =
+                    if body.starts_with('{') { "Content-Type: application/json" } else { "Accept: */*" };
+                machine.station.output("curl", &["-sSf", "-H", json, "-d", body, &format!("{url}{path}")])
+            };
+            post("inventory", &INVENTORY.replace("MAC", mac))?;
+            for done in ["30", "40"] {
+                post("progress", &format!("{{\"text\":\"wiping\",\"done\":{done},\"of\":100}}"))?;
+            }
+            post("report", "task=wipe&status=success")?;
+            let all = [
+                "its BMC was told: on (by xpxe)",
+                "its agent: wiping 40 %",
+                "became ready",
+                "reported success",
+            ];
+            let shown = eventually(SOON, "each of these", || {
+                last = scene.xpxe(&["boots", "show", name]).unwrap_or_default();
+                all.iter().all(|step| last.contains(step))
+            });
+            shown.with_context(|| last.clone())?;
+        }
         ensure!(!last.contains("wiping 30 %"), "the latest share only: {last}");
         let told = last.lines().find(|line| line.contains("BMC was told: on")).unwrap_or_default();
         ensure!(told.trim_start().starts_with('-'), "before its first word: {told}");
+        // Both have the same firmware, and are at the same switch; the subnet's router relays nothing.
+        let groups: Value = serde_json::from_str(&scene.xpxe(&["why", "--all", "--json"])?)?;
+        let mut groups = groups.as_array().into_iter().flatten();
+        let group =
+            groups.find(|group| group["machines"].to_string().contains("carol")).context("a group")?;
+        let shared = |kind: &str| -> Vec<&str> {
+            let all = group["shared"].as_array().into_iter().flatten();
+            all.filter(|share| share["kind"] == kind).filter_map(|share| share["value"].as_str()).collect()
+        };
+        ensure!(shared("firmware version") == ["2.1.3"], "{group:#}");
+        ensure!(shared("switch") == ["leaf7"] && shared("relay").is_empty(), "{group:#}");
         Ok(())
     })
 }

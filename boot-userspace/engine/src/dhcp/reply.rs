@@ -22,7 +22,7 @@ use crate::answers::prepare::{Parts, prepare};
 use crate::command::{Command, Incoming, Told, Via};
 use crate::dhcp::packet;
 use crate::dhcp::reassembly::option_of;
-use crate::events::Refusal;
+use crate::events::{Refusal, Said};
 use crate::leases::binding::Binding;
 
 impl Engine {
@@ -177,8 +177,9 @@ impl Engine {
         frame: Bytes,
         answered: Answered,
     ) {
-        let mac = client(&self.scratch.request);
-        self.send(incoming, frame.0, link, Told { mac, answered, refused: None });
+        let request = &self.scratch.request;
+        let (mac, said) = (client(request), Said::by(&request.bootp));
+        self.send(incoming, frame.0, link, Told { mac, answered, said, refused: None });
     }
 }
 

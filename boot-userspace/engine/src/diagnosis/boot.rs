@@ -1,5 +1,7 @@
 //! One boot of one machine: its steps, and where the next boot begins.
 
+use std::net::Ipv4Addr;
+
 use boot_common::Mac;
 use boot_common::class::{Class, Stage};
 use serde::{Deserialize, Serialize};
@@ -24,12 +26,29 @@ pub struct Timed {
     pub count: u32,
     /// Who did it.
     pub by: By,
+    /// For how many seconds the machine had asked by then, as it said; 0: that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub secs: u16,
     /// What happened.
     #[serde(flatten)]
     pub what: What,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(secs: &u16) -> bool {
+    *secs == 0
+}
+
 impl Timed {
+    /// The step in words.
+    #[must_use]
+    pub fn says(&self) -> String {
+        match self.secs {
+            0 => self.what.to_string(),
+            secs => format!("{}; it had asked for {secs} s by then", self.what),
+        }
+    }
+
     /// The UUID that the machine shows in it.
     pub(super) fn uuid(&self) -> Option<Uuid> {
         match self.what {
@@ -47,6 +66,9 @@ pub struct Boot {
     pub mac: Mac,
     /// The interface that it was heard on first.
     pub link: Option<Box<str>>,
+    /// The relay that it was heard through, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Ipv4Addr>,
     /// When it began.
     pub opened: u64,
     /// Whether it is over: the machine reported, or began another boot.
@@ -124,7 +146,8 @@ impl Boot {
         Added::Further
     }
 
-    pub(super) fn add(&mut self, at: u64, by: By, what: What) -> Added {
+    pub(super) fn add(&mut self, step: Timed) -> Added {
+        let Timed { at, by, what, secs, .. } = step;
         // What was asked for and is sent now is one step.
         if let What::FileSent { file, .. } | What::FileCut { file, .. } = &what
             && let Some(asked) = self
@@ -133,7 +156,7 @@ impl Boot {
                 .rev()
                 .find(|step| matches!(&step.what, What::FileAsked { file: other } if other == file))
         {
-            *asked = Timed { at: asked.at, last: at, count: asked.count, by, what };
+            *asked = Timed { at: asked.at, last: at, count: asked.count, by, secs, what };
             return Added::Ending;
         }
         // A missing loader is told with every message.
@@ -154,7 +177,7 @@ impl Boot {
             self.more = self.more.saturating_add(1);
             return Added::Counted;
         }
-        self.steps.push(Timed { at, last: at, count: 1, by, what });
+        self.steps.push(Timed { at, last: at, count: 1, by, secs, what });
         Added::Further
     }
 

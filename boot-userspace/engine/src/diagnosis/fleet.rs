@@ -133,13 +133,7 @@ impl Member {
         if let Some(link) = &boot.link {
             self.traits.push(("interface", link.to_string()));
         }
-        let relay = boot.steps.iter().find_map(|step| match step.what {
-            What::Unanswered { relay, .. } | What::ReplySource { relay, .. } if !relay.is_unspecified() => {
-                Some(relay)
-            }
-            _ => None,
-        });
-        if let Some(relay) = relay {
+        if let Some(relay) = boot.relay {
             self.traits.push(("relay", relay.to_string()));
         }
         if let Some(class) = boot.steps.iter().find_map(|step| step.what.class()) {

@@ -15,6 +15,8 @@ use super::{files, standing};
 const STARTS: u64 = 20_000;
 /// iPXE has asked four times by then, and gives up.
 const IPXE_DHCP: u64 = 15_000;
+/// After so many seconds without an answer iPXE is late: it says 4 with its first message.
+const IPXE_BEGINS: u16 = 8;
 /// How long iPXE may take from its address to its script, and from its script to the kernel.
 const ASKS: u64 = 15_000;
 /// Scripts in a row that lead to no kernel.
@@ -111,7 +113,11 @@ fn ipxe_without_address(case: &Case<'_>) -> Option<Verdict> {
         let because = format!("for {} iPXE did not take the offer", seconds(case.boot_silence()));
         return Verdict::likely(Cause::OfferNotTaken, because, &offers);
     }
-    let because = "the firmware's DHCP went well, and iPXE's offers on the same wire were not taken";
+    let mut because =
+        "the firmware's DHCP went well, and iPXE's offers on the same wire were not taken".to_owned();
+    if let Some(first) = offers.first().filter(|first| first.secs >= IPXE_BEGINS) {
+        because += &format!("; iPXE had asked for {} s before it was heard here", first.secs);
+    }
     Some(switch_tells(case, Verdict::likely(Cause::SecondDhcp, because, &[had_one, offers].concat())?))
 }
 

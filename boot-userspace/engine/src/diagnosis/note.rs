@@ -12,7 +12,7 @@ use crate::boot::documents::NoDocument;
 use crate::boot::plan::NoScript;
 use crate::events::{
     Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Recognition,
-    Script, Step, SwitchFrame, Tftp, Through, WhyEnded,
+    Said, Script, Step, SwitchFrame, Tftp, Through, WhyEnded,
 };
 use crate::tftp::Outcome;
 
@@ -34,6 +34,8 @@ pub struct Note {
     pub by: By,
     /// What happened to it; none of what was only heard beside it.
     pub what: Option<What>,
+    /// What its DHCP message said beside its question.
+    pub said: Said,
     /// The other DHCP server or switch that it tells of.
     pub(super) heard: Option<Heard>,
 }
@@ -52,6 +54,7 @@ impl Note {
                 link,
                 by: event.by.into(),
                 what: None,
+                said: Said::default(),
                 heard: Some(heard?),
             });
         };
@@ -63,7 +66,11 @@ impl Note {
         if mac.is_none() && address.is_none() {
             return None;
         }
-        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what: Some(what), heard })
+        let said = match &event.step {
+            Step::Answered(answered) => answered.said,
+            _ => Said::default(),
+        };
+        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what: Some(what), said, heard })
     }
 }
 

@@ -122,11 +122,12 @@ mod tests {
     use crate::diagnosis::{By, Timed};
 
     fn boot(steps: impl IntoIterator<Item = (u64, What)>) -> Boot {
-        let timed = |(at, what)| Timed { at, last: at, count: 1, by: By::Daemon, what };
+        let timed = |(at, what)| Timed { at, last: at, count: 1, by: By::Daemon, secs: 0, what };
         let steps: Vec<Timed> = steps.into_iter().map(timed).collect();
         Boot {
             mac: Mac([2; 6]),
             link: None,
+            relay: None,
             opened: 1000,
             is_over: false,
             steps,

@@ -321,6 +321,16 @@ impl What {
         }
     }
 
+    /// The relay that a message without an answer, or with one from another address, came by.
+    pub(super) fn relay(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Unanswered { relay, .. } | Self::ReplySource { relay, .. } => {
+                Some(*relay).filter(|relay| !relay.is_unspecified())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is beside the boot: what was done with the machine, and not what the machine does to boot.
     #[must_use]
     pub fn is_beside(&self) -> bool {

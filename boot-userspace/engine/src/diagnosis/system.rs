@@ -138,6 +138,11 @@ fn slow(case: &Case<'_>) -> Option<Verdict> {
 fn late(case: &Case<'_>) -> Option<Verdict> {
     let first = case.boot.steps.first()?;
     let is_offer = matches!(first.what, What::Answered { given: Given::Offer, .. });
+    // What it asked before did not even arrive here.
+    if is_offer && u64::from(first.secs) * 1000 >= SLOW_BY {
+        let because = format!("it had asked for {} s when it was first heard here", first.secs);
+        return Some(switch_tells(case, Verdict::likely(Cause::LateLink, because, &[first])?));
+    }
     if !is_offer || first.count <= LOST_OFFERS || first.last.saturating_sub(first.at) < SLOW_BY {
         return None;
     }

@@ -11,6 +11,7 @@ use super::*;
 mod beside;
 mod page;
 mod registry;
+mod said;
 mod states;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -82,6 +83,7 @@ fn note(mac: Mac, what: What) -> Note {
         link: Some("eth1".into()),
         by: By::Daemon,
         what: Some(what),
+        said: crate::events::Said::default(),
         heard: None,
     }
 }

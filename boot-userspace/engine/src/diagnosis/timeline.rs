@@ -73,7 +73,7 @@ pub struct Timelines {
 impl Timelines {
     /// Takes down what happened at `at` (milliseconds since the Unix epoch).
     pub fn note(&mut self, note: Note, at: u64) {
-        let Note { mac, address, link, by, what, heard, .. } = note;
+        let Note { mac, address, link, by, what, said, heard, .. } = note;
         if let Some(heard) = heard {
             self.network.hear(heard, at);
         }
@@ -81,7 +81,8 @@ impl Timelines {
         let mac = mac.or_else(|| self.addresses.get(&address?).copied());
         let Some(mac) = mac.filter(|mac| mac.is_station()) else { return };
         if what.is_beside() {
-            return self.note_beside(mac, Timed { at, last: at, count: 1, by, what });
+            let step = Timed { at, last: at, count: 1, by, secs: 0, what };
+            return self.note_beside(mac, step);
         }
         if let What::Answered { given: Given::Ack | Given::Bootp, address, .. } = &what
             && !address.is_unspecified()
@@ -116,7 +117,8 @@ impl Timelines {
         let ends = !boot.is_over && matches!(what, What::PhoneHome { .. });
         let is_up = is_system(&what) && !boot.steps.iter().any(|step| is_system(&step.what));
         let uuid = if let What::ScriptSent { uuid } = &what { *uuid } else { None };
-        let added = boot.add(at, by, what);
+        boot.relay = what.relay().or(said.relay).or(boot.relay);
+        let added = boot.add(Timed { at, last: at, count: 1, by, secs: said.secs, what });
         if is_up {
             self.took.add(boot);
         }
@@ -206,7 +208,7 @@ impl Timelines {
         }
         let link = link.map(|link| Box::from(&**link));
         let (steps, beside) = (Vec::new(), Vec::new());
-        self.put(Boot { mac, link, opened: at, is_over: false, steps, more: 0, beside });
+        self.put(Boot { mac, link, relay: None, opened: at, is_over: false, steps, more: 0, beside });
     }
 
     /// Adds a boot that was stored. Boots of a machine have to come in their order.

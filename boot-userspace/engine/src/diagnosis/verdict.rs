@@ -27,7 +27,7 @@ pub struct Evidence {
 impl From<&Timed> for Evidence {
     fn from(step: &Timed) -> Self {
         let times = if step.count > 1 { format!(" ({} times)", step.count) } else { String::new() };
-        Self { at: step.at, says: format!("{}{times}", step.what) }
+        Self { at: step.at, says: format!("{}{times}", step.says()) }
     }
 }
 

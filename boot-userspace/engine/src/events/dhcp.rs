@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use boot_common::Mac;
 use boot_common::class::{Class, Firmware};
+use boot_common::wire::BootpFixed;
 use ipnet::Ipv4Net;
 
 use crate::boot::BootFile;
@@ -18,8 +19,30 @@ pub struct Answered {
     pub class: Class,
     /// Its address; unspecified: none from here.
     pub address: Ipv4Addr,
+    /// What its own message said, where the daemon has read that.
+    pub said: Said,
     /// What it is to boot. Looked up only if somebody reads the event: [`Engine::complete`](crate::Engine::complete).
     pub boot: Option<Box<BootFile>>,
+}
+
+/// What a DHCP message says beside its question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The relay that it came by (giaddr); none: directly, or that is not known.
+    pub relay: Option<Ipv4Addr>,
+    /// For how many seconds its client has asked (`secs`), as it says; 0: that is not known.
+    pub secs: u16,
+}
+
+impl Said {
+    /// By a message's header. Some clients write `secs` in the wrong byte order.
+    #[must_use]
+    pub fn by(bootp: &BootpFixed) -> Self {
+        let relay = Ipv4Addr::from(bootp.giaddr);
+        let secs = bootp.secs.get();
+        let secs = if secs.to_be_bytes()[1] == 0 { secs.swap_bytes() } else { secs };
+        Self { relay: (!relay.is_unspecified()).then_some(relay), secs }
+    }
 }
 
 /// The answers.

@@ -11,7 +11,7 @@ use boot_common::{Mac, Reason};
 use crate::Engine;
 use crate::boot::BootFile;
 use crate::command::{Now, Told};
-use crate::events::{Answer, Answered, BootEvent, By, LinkName, Machine, Step};
+use crate::events::{Answer, Answered, BootEvent, By, LinkName, Machine, Said, Step};
 
 impl Engine {
     /// Takes down whom the daemon answers, so that its next steps are known for its own.
@@ -40,16 +40,23 @@ impl Engine {
 
     /// An answer has left by this interface.
     pub fn sent(&mut self, told: &Told, ifindex: u32, now: Now) {
-        let Told { mac, answered, refused } = told;
+        let Told { mac, answered, said, refused } = told;
         self.count(answered.reason);
         match refused {
             Some(why) => self.happened_to(*mac, ifindex, Step::Refused(*why), now),
-            None => self.answered(*mac, answered, Hook::Daemon, ifindex, now.boot),
+            None => self.answered(*mac, answered, *said, (Hook::Daemon, ifindex), now.boot),
         }
     }
 
     /// Somebody was answered. What that costs, every answer costs: nothing about the machine is looked up.
-    pub(crate) fn answered(&mut self, mac: Mac, reply: &Reply, by: Hook, ifindex: u32, at: Duration) {
+    pub(crate) fn answered(
+        &mut self,
+        mac: Mac,
+        reply: &Reply,
+        said: Said,
+        (by, ifindex): (Hook, u32),
+        at: Duration,
+    ) {
         let answer = match reply.reason {
             Reason::Offered => Answer::Offer,
             Reason::Acked => Answer::Ack,
@@ -58,7 +65,7 @@ impl Engine {
             _ => Answer::BootFile,
         };
         let address = Ipv4Addr::from(reply.address);
-        let step = Step::Answered(Answered { answer, class: reply.class, address, boot: None });
+        let step = Step::Answered(Answered { answer, class: reply.class, address, said, boot: None });
         let link = self.link_name(ifindex);
         self.reports.push(BootEvent { at, machine: Some(mac.into()), link, by: By::Hook(by), step });
     }

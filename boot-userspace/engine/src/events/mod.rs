@@ -26,7 +26,7 @@ pub use crate::config::EventKind as Kind;
 pub use counts::Counts;
 pub use dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
-    Refusal, Through, TurnedAway,
+    Refusal, Said, Through, TurnedAway,
 };
 pub use files::{
     Document, Http, NoTls, NotServed, PhoneHome, RefusedRequest, Script, Tftp, Unheard, WhyEnded,

@@ -14,7 +14,7 @@ use crate::daemon::limit::STEP;
 pub(super) fn write_answer(whose: &Whose<'_>, answered: &Answered) {
     let Whose { step, by, .. } = *whose;
     let (mac, name) = (whose.mac(), whose.known_name());
-    let Answered { answer, class, address, boot } = answered;
+    let Answered { answer, class, address, boot, .. } = answered;
     let verb = match answer {
         Answer::Offer => "offered",
         Answer::Ack => "acknowledged",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use boot_agent_protocol::{Inventory, System};
 use boot_common::Mac;
 
 use super::{History, ShownBoot};
@@ -118,13 +119,17 @@ impl History {
             && let Some(subnet) = subnets.iter().find(|subnet| subnet.cidr.contains(&address))
         {
             traits.push(("subnet", subnet.cidr.to_string()));
-            // Behind a relay, that is the router.
-            traits.extend(subnet.router.map(|router| ("relay", router.to_string())));
         }
         if let Some(port) = self.machines.seen_port(mac) {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).escape_debug().to_string();
             traits.push(("switch port", text(&port.circuit_id)));
             traits.extend(port.remote_id.as_deref().map(|switch| ("switch", text(switch))));
+        }
+        let inventory = known.as_ref().and_then(|known| known.machine.inventory.as_deref());
+        for (kind, value) in inventory.into_iter().flat_map(|inventory| found(inventory, mac)) {
+            if traits.iter().all(|(known, _)| *known != kind) {
+                traits.push((kind, value.to_owned()));
+            }
         }
         Member { mac, name: facts.name, verdict, traits, since: boot.opened }.with_traits_of(boot)
     }
@@ -132,4 +137,17 @@ impl History {
 
 pub(super) fn profile_trait(facts: &Facts) -> Vec<(&'static str, String)> {
     facts.profile.iter().map(|profile| ("profile", profile.clone())).collect()
+}
+
+/// What a machine's agent has found that others may have, too: of the card with this MAC, where that matters.
+fn found(inventory: &Inventory, mac: Mac) -> impl Iterator<Item = (&'static str, &str)> {
+    let System { product, firmware, .. } = &inventory.system;
+    let nic = inventory.nics.iter().find(|nic| nic.mac.parse() == Ok(mac));
+    let heard = nic.and_then(|nic| nic.lldp.as_ref());
+    let switch = heard.map_or("", |heard| if heard.name.is_empty() { &heard.chassis } else { &heard.name });
+    let port = heard.map_or("", |heard| &heard.port);
+    let all =
+        [("model", product), ("firmware version", firmware)].map(|(kind, value)| (kind, value.as_str()));
+    let all = all.into_iter().chain([("switch", switch), ("switch port", port)]);
+    all.filter(|(_, value)| !value.is_empty())
 }

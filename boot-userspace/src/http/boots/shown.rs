@@ -133,7 +133,7 @@ impl ShownBoot {
             last: step.last,
             count: step.count,
             by: word(&step.by),
-            says: step.what.to_string(),
+            says: step.says(),
             what: serde_json::to_value(&step.what).unwrap_or_default(),
         });
         Self {
