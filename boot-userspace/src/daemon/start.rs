@@ -98,7 +98,7 @@ pub async fn serve(
     }
     let config = Arc::new(config);
 
-    let store = Store::open_alone(&config.state_dir, lock).await?;
+    let store = Store::open_alone(&config.state_dir, lock).await?.follow(config.store.as_ref()).await?;
     let written = BootParameters::default();
     written.replace(store::boot_parameters::read(&config.state_dir)?);
     let admin = http::admin::listen(&config.state_dir)?;
@@ -181,8 +181,8 @@ pub async fn serve(
 
     let readiness = http::Readiness::default();
     if hooks.is_none() && config.interfaces.iter().any(|interface| interface.fast_path != Hook::Off) {
-        readiness
-            .add_note("there is no fast path, the daemon answers everything; the log says why".to_owned());
+        let note = "there is no fast path, the daemon answers everything; the log says why";
+        readiness.set_note("the fast path", Some(note.to_owned()));
     }
     let stats: Vec<_> = tftp.iter().map(TftpServer::stats).collect();
     if hooks.is_some() {
@@ -323,7 +323,7 @@ pub async fn serve(
         delivery.spawn(http::api::serve(api.listener, api.tls, router, api_events));
     }
     tokio::spawn(http::admin::serve(admin, routes.merge(http::api::tokens_router(api_tokens))));
-    tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone()));
+    tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone(), store.clone()));
     let asks = daemon.asks();
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();
@@ -341,7 +341,7 @@ pub async fn serve(
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),
     }
     // A backup, or an older xpxe, knows only the database. What it does not take now stays in the journal.
-    drop(timeout(LAST, store.settle()).await);
+    drop(timeout(LAST, store.deliver()).await);
     if let Some(keeper) = boots_keeper {
         keeper.end();
     }

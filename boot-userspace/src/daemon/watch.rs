@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::request::Ask;
 use crate::http::Readiness;
+use crate::store::Store;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -18,7 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LEAST_ROOM: u64 = 256 * 1024;
 
 /// Looks for ever.
-pub(super) async fn watch(readiness: Readiness, asks: mpsc::Sender<Ask>, state_dir: PathBuf) {
+pub(super) async fn watch(
+    readiness: Readiness,
+    asks: mpsc::Sender<Ask>,
+    state_dir: PathBuf,
+    database: Store,
+) {
     let mut next = interval(EVERY);
     next.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut looking: Option<JoinHandle<Option<String>>> = None;
@@ -44,6 +50,8 @@ pub(super) async fn watch(readiness: Readiness, asks: mpsc::Sender<Ask>, state_d
         };
         readiness.tell_trouble("the DHCP server", loops);
         readiness.tell_trouble("the store", store);
+        // Machines are served all the same.
+        readiness.set_note("PostgreSQL", database.away().map(|trouble| trouble.to_string()));
     }
 }
 

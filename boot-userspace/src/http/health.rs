@@ -18,8 +18,8 @@ struct Parts {
     started: bool,
     /// Why machines are not served, by the part that does not serve them.
     troubles: BTreeMap<String, String>,
-    /// What is slower than it could be.
-    notes: Vec<String>,
+    /// What is worth knowing although machines are served, by the part that it is about.
+    notes: BTreeMap<String, String>,
 }
 
 impl Readiness {
@@ -54,9 +54,13 @@ impl Readiness {
         }
     }
 
-    /// Adds what is worth knowing although machines are served.
-    pub fn add_note(&self, note: String) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).notes.push(note);
+    /// What is worth knowing of a part although machines are served; none: nothing is.
+    pub fn set_note(&self, part: &str, note: Option<String>) {
+        let mut parts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => parts.notes.insert(part.to_owned(), note),
+            None => parts.notes.remove(part),
+        };
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) async fn ready(State(site): State<Site>) -> (StatusCode, String) {
     let starting = (!parts.started).then_some("xpxe is starting");
     let reasons = starting.into_iter().chain(parts.troubles.values().map(String::as_str));
     let reasons: String = reasons.map(|why| format!("not ready: {why}\n")).collect();
-    let notes: String = parts.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let notes: String = parts.notes.values().map(|note| format!("note: {note}\n")).collect();
     if reasons.is_empty() {
         (StatusCode::OK, format!("ready\n{notes}"))
     } else {

@@ -213,12 +213,17 @@ pub struct Counted {
     pub not_served: usize,
     /// Unknown machines that were not taken down.
     pub turned_away: u64,
+    /// Why no machine can be changed, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_stored: Option<String>,
 }
 
 impl From<Census> for Counted {
     fn from(census: Census) -> Self {
-        let Census { states, overdue, shadowed, configured, turned_away, power: _ } = census;
-        Self { configured, states: states.into_iter().collect(), overdue, not_served: shadowed, turned_away }
+        let Census { states, overdue, shadowed, configured, turned_away, database, power: _ } = census;
+        let not_stored = database.and_then(|database| database.trouble).map(|trouble| trouble.to_string());
+        let states = states.into_iter().collect();
+        Self { configured, states, overdue, not_served: shadowed, turned_away, not_stored }
     }
 }
 

@@ -152,6 +152,16 @@ fn of_machines(page: &mut Page, census: &Census) {
         "Machines of the registry that have something of another machine, so that they are not served.",
     );
     page.sample(&[], census.shadowed as u64);
+    if let Some(database) = &census.database {
+        page.family("xpxe_postgres_up", "gauge", "Whether PostgreSQL stores changes of machines.");
+        page.sample(&[], u64::from(database.trouble.is_none()));
+        page.family(
+            "xpxe_postgres_leases_behind",
+            "gauge",
+            "Addresses whose leases PostgreSQL does not have yet.",
+        );
+        page.sample(&[], database.behind);
+    }
 }
 
 fn of_dhcp(page: &mut Page, stats: &Stats) {
@@ -383,6 +393,7 @@ mod tests {
     use boot_common::tables::Hook;
 
     use super::*;
+    use crate::store::Remote;
     use boot_engine::events::Kind;
     use boot_engine::leases::Held;
     use boot_engine::leases::Pool;
@@ -417,7 +428,12 @@ mod tests {
         sources.events.add(Kind::Offer);
         sources.events.miss(3);
         let states = vec![(boot_engine::lifecycle::State::Ready, 21)];
-        let census = Census { states, overdue: 22, ..Census::default() };
+        let census = Census {
+            states,
+            overdue: 22,
+            database: Some(Remote { trouble: None, behind: 23 }),
+            ..Census::default()
+        };
         let hook = HookView { name: "chat".to_owned(), waiting: 31, died: 32, ..HookView::default() };
         let page = page(Some(&stats), Some(&census), &[hook], &sources);
         for line in [
@@ -440,6 +456,8 @@ mod tests {
             "xpxe_webhook_waiting{webhook=\"chat\"} 31",
             "xpxe_webhook_events_total{webhook=\"chat\",end=\"dead\"} 32",
             "xpxe_webhook_missed_total 0",
+            "xpxe_postgres_up 1",
+            "xpxe_postgres_leases_behind 23",
             "xpxe_power_commands_total{command=\"reset-bmc\",end=\"failed\"} 0",
             "xpxe_power_readings_total{end=\"read\"} 0",
             "xpxe_http_connections 0",

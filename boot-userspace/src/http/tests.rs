@@ -407,7 +407,9 @@ async fn readiness_is_what_the_daemon_says() {
     readiness.set_trouble("eth1", None);
     assert_eq!(rig.ask("GET /readyz").await.body, b"not ready: the disk is full\n");
     readiness.set_trouble("store", None);
-    readiness.add_note("no fast path".to_owned());
+    readiness.set_note("the store", Some("it is away".to_owned()));
+    readiness.set_note("the fast path", Some("no fast path".to_owned()));
+    readiness.set_note("the store", None);
     let answer = rig.ask("GET /readyz").await;
     assert_eq!((answer.status, answer.body), (200, b"ready\nnote: no fast path\n".to_vec()));
 }

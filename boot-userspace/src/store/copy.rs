@@ -41,7 +41,7 @@ impl Copy {
         let database = Database::open(location.clone()).await?;
         let found = look(&location)?;
         warn_of(loss, &found, &location, &database).await?;
-        Ok(Self { store: Store { database, writer: None, location }, dir })
+        Ok(Self { store: Store { database, writer: None, postgres: None, location }, dir })
     }
 }
 

@@ -22,11 +22,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::copied::{self, IsCopy, Origin};
 use super::file_id::{FileId, remove};
 use super::{Change, FILE, Lease, Location, StoreError, lease, machines, write};
 use boot_engine::registry::Record;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long another process (a backup, the sqlite3 shell) may hold the database before a commit fails.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,30 +52,24 @@ pub(super) struct Database {
     /// Which file it is.
     id: Arc<std::sync::Mutex<Option<FileId>>>,
     location: Location,
+    pub(super) copy: Arc<IsCopy>,
 }
 
 impl Database {
     /// Opens the file, which is there, and brings the tables up to date.
     pub(super) async fn open(location: Location) -> Result<Self, StoreError> {
-        let connection = Some(begin(&location).await?);
+        let mut connection = begin(&location).await?;
+        let origin = copied::origin(&mut connection).await.map_err(|error| location.explain(error))?;
         let id = FileId::at(&location.file);
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), id: Arc::new(id.into()), location })
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let copy = Arc::<IsCopy>::default();
+        copy.set(origin.is_some());
+        Ok(Self { connection, id: Arc::new(id.into()), location, copy })
     }
 
     /// All rows, in no particular order. One that cannot be read is reported in the log and left out.
     pub(super) async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let mut leases = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let rows = self.with(async |connection| lease::page(connection, after.as_deref()).await).await?;
-            leases.extend(rows.iter().filter_map(lease::read_or_report));
-            // Damaged keys come last, because they are no text: they are no place to go on from.
-            let last = rows.iter().rev().find_map(lease::key);
-            if rows.len() < lease::PAGE || last.is_none() || last == after {
-                return Ok(leases);
-            }
-            after = last;
-        }
+        self.with(async |connection| lease::all(connection).await).await
     }
 
     /// Whether there is any.
@@ -83,31 +78,62 @@ impl Database {
         self.with(async |connection| Ok(sqlx::query(one).fetch_optional(connection).await?.is_some())).await
     }
 
+    /// Whether it has neither leases nor machines.
+    pub(super) async fn is_empty(&self) -> Result<bool, StoreError> {
+        let any = "SELECT 1 WHERE EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM machines)";
+        self.with(async |connection| Ok(sqlx::query(any).fetch_optional(connection).await?.is_none())).await
+    }
+
+    /// How many addresses the database that this is a copy of does not have as they are here.
+    pub(super) async fn unsent_count(&self) -> Result<i64, StoreError> {
+        self.with(async |connection| copied::count(connection).await).await
+    }
+
+    /// It is no copy any more.
+    pub(super) async fn end_copy(&self) -> Result<(), StoreError> {
+        if self.copy.is_one() {
+            self.transact(async |connection| copied::end(connection).await).await?;
+            self.copy.set(false);
+        }
+        Ok(())
+    }
+
     /// Makes all changes, in their order, or none. When it returns `Ok` they survive a power cut.
     pub(super) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
+        let is_copy = self.copy.is_one();
+        self.transact(async |connection| {
+            let touched = write::changes(connection, changes).await?;
+            if is_copy {
+                copied::note(connection, &touched.into_iter().collect::<Vec<_>>()).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.copy.ring();
+        Ok(())
+    }
+
+    /// Makes a change of several statements, or none of it.
+    pub(super) async fn transact<T>(
+        &self,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
         self.with(async |connection| {
             // Taking the write lock at once lets the busy timeout work; a lock taken later may fail without waiting.
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            write::changes(&mut transaction, changes).await?;
-            transaction.commit().await
+            let changed = change(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(changed)
         })
         .await
     }
 
     /// See [`Store::machines`](super::Store::machines).
-    pub(super) async fn machines(&self) -> Result<Vec<(i64, Result<Record, String>)>, StoreError> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().map_or(i64::MIN, |(id, _)| *id);
-            let rows = self.with(async |connection| machines::page(connection, after).await).await?;
-            if rows.is_empty() {
-                return Ok(all);
-            }
-            all.extend(rows.iter().map(machines::read));
-        }
+    pub(super) async fn machines(&self) -> Result<Vec<machines::Stored>, StoreError> {
+        self.with(async |connection| machines::all(connection).await).await
     }
 
     /// See [`Store::put_machines`](super::Store::put_machines).
@@ -117,7 +143,7 @@ impl Database {
 
     /// See [`Store::delete_machine`](super::Store::delete_machine).
     pub(super) async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
-        self.durably(async |connection| machines::delete(connection, id).await).await
+        self.durably(async |connection| machines::delete(connection, &[machines::signed(id)]).await).await
     }
 
     /// Changes something in a database that has its name before and after that.
@@ -132,24 +158,17 @@ impl Database {
             Fate::Replaced => Err(self.location.replaced()),
         };
         is_kept()?;
-        self.with(async |connection| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            change(&mut transaction).await?;
-            transaction.commit().await
-        })
-        .await?;
+        self.transact(change).await?;
         is_kept()
     }
 
     /// Writes to the disk as [`Database::commit`] does, and changes nothing.
     pub(super) async fn try_to_write(&self) -> Result<(), StoreError> {
-        self.with(async |connection| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        self.transact(async |connection| {
             let row = "INSERT INTO leases (mac, address, subnet, state, expires, updated) \
                        VALUES ('', '', '', 'resting', 0, 0)";
-            sqlx::query(row).execute(&mut *transaction).await?;
-            sqlx::query("DELETE FROM leases WHERE address = ''").execute(&mut *transaction).await?;
-            transaction.commit().await
+            sqlx::query(row).execute(&mut *connection).await?;
+            sqlx::query("DELETE FROM leases WHERE address = ''").execute(connection).await.map(drop)
         })
         .await
     }
@@ -157,10 +176,14 @@ impl Database {
     /// See [`Store::shift`](super::Store::shift).
     pub(super) async fn shift(&self, seconds: i64, old: i64) -> Result<(), StoreError> {
         let shift = "UPDATE leases SET expires = expires + $1, updated = updated + $1 WHERE updated <= $2";
-        self.with(async |connection| {
-            sqlx::query(shift).bind(seconds).bind(old).execute(connection).await.map(drop)
+        let is_copy = self.copy.is_one();
+        self.transact(async |connection| {
+            sqlx::query(shift).bind(seconds).bind(old).execute(&mut *connection).await?;
+            if is_copy { copied::note_all(connection).await } else { Ok(()) }
         })
-        .await
+        .await?;
+        self.copy.ring();
+        Ok(())
     }
 
     /// Closes the connection, the last one with its write-ahead log. The next use opens another.
@@ -263,7 +286,8 @@ impl Database {
             remove(&beside(&new.file, ending)).map_err(explain)?;
         }
         create(OpenOptions::new().create_new(true), &new.file).map_err(explain)?;
-        fill(&new, &leases, &machines).await?;
+        let unsent = self.with(async |connection| copied::all(connection).await).await?;
+        fill(&new, &leases, &machines, &unsent).await?;
         let mut place = self.place().await?;
         // A new database must not be read with the old one's log.
         for ending in ["-wal", "-shm"] {
@@ -290,15 +314,22 @@ impl Database {
 }
 
 /// Writes leases into a database that is empty, and closes it.
-async fn fill(location: &Location, leases: &[Lease], records: &[Record]) -> Result<(), StoreError> {
+async fn fill(
+    location: &Location,
+    leases: &[Lease],
+    records: &[Record],
+    (origin, unsent): &(Option<Origin>, Vec<String>),
+) -> Result<(), StoreError> {
     let mut connection = begin(location).await?;
     let filled = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for some in leases.chunks(AT_ONCE) {
             let changes: Vec<Change> = some.iter().cloned().map(Change::Put).collect();
-            write::changes(&mut transaction, &changes).await?;
+            write::changes(&mut *transaction, &changes).await?;
         }
-        machines::put(&mut transaction, records).await?;
+        machines::put(&mut *transaction, records).await?;
+        copied::set_origin(&mut *transaction, origin.as_ref()).await?;
+        copied::note(&mut *transaction, unsent).await?;
         transaction.commit().await?;
         connection.close().await
     };

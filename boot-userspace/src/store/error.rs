@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use sqlx::migrate::MigrateError;
 
+use super::postgres::Trouble;
 use super::{FILE, JOURNALS, Location};
 use crate::host::lock::with_pid;
 
@@ -99,6 +100,9 @@ pub enum StoreError {
         "the thread that stores leases has ended: restart xpxe, and report what the log says before this"
     )]
     Gone,
+    /// PostgreSQL takes nothing.
+    #[error("{0}")]
+    Postgres(#[from] Trouble),
     /// Anything else SQLite said.
     #[error("the database {path} failed: {error}")]
     Database {
@@ -120,6 +124,21 @@ const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
+
+impl StoreError {
+    /// Whether it is a trouble of PostgreSQL's that may be over by itself.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Postgres(trouble) if trouble.may_pass())
+    }
+
+    /// The same for who asks about PostgreSQL.
+    pub(super) fn as_trouble(&self) -> Trouble {
+        match self {
+            Self::Postgres(trouble) => trouble.clone(),
+            other => Trouble::passing(other.to_string()),
+        }
+    }
+}
 
 impl Location {
     pub(super) fn explain_io(&self, error: io::Error) -> StoreError {

@@ -1,58 +1,115 @@
 //! The machines of the registry: each change is in the database when it is done.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+use std::collections::HashMap;
 
 use boot_engine::registry::Record;
 
+use super::sql::{Field, ROWS_PER_STATEMENT, Row, Sql, Statement, Value};
+
 /// How many rows are read at once.
 const PAGE: i64 = 10_000;
-/// How many rows are written by one statement: SQLite takes 32,766 values, and these have six.
-const AT_ONCE: usize = 1000;
+/// The columns of the table.
+const COLUMNS: &str = "id, version, revision, name, state, record";
+
+/// A record with its number, or why its row cannot be read.
+pub(super) type Stored = (i64, Result<Record, String>);
+
+/// All records in the order of their numbers.
+pub(super) async fn all(connection: &mut impl Sql) -> sqlx::Result<Vec<Stored>> {
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().map_or(i64::MIN, |(id, _)| *id);
+        let rows = page(connection, after).await?;
+        if rows.is_empty() {
+            return Ok(all);
+        }
+        all.extend(rows.iter().map(|row| read(row)));
+    }
+}
 
 /// The rows behind a number, in the order of their numbers.
-pub(super) async fn page(connection: &mut SqliteConnection, after: i64) -> sqlx::Result<Vec<SqliteRow>> {
-    let select =
-        "SELECT id, version, revision, name, state, record FROM machines WHERE id > $1 ORDER BY id LIMIT $2";
-    sqlx::query(select).bind(after).bind(PAGE).fetch_all(connection).await
+pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<Vec<Row>> {
+    let select = Statement::new("SELECT id, record FROM machines WHERE id > ").value(after);
+    select.then(" ORDER BY id LIMIT ").value(PAGE).run(connection).await
 }
 
 /// A row, as it is: its number is known though it may not be readable.
-pub(super) fn read(row: &SqliteRow) -> (i64, Result<Record, String>) {
-    let id = row.try_get::<i64, _>("id").unwrap_or(0);
-    let record = row.try_get::<String, _>("record").map_err(|error| error.to_string());
-    let record = record.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+pub(super) fn read(row: &[Field]) -> Stored {
+    let id = row.first().and_then(Field::number).unwrap_or(0);
+    let record = match row.get(1) {
+        Some(Field::Text(text)) => serde_json::from_str(text).map_err(|error| error.to_string()),
+        Some(Field::Unreadable(why)) => Err(why.clone()),
+        _ => Err("its record is no text".to_owned()),
+    };
     (id, record)
 }
 
+/// Which records there are, with the number of the last change of each.
+pub(super) async fn revisions(connection: &mut impl Sql) -> sqlx::Result<HashMap<i64, i64>> {
+    let rows = Statement::new("SELECT id, revision FROM machines").run(connection).await?;
+    Ok(rows.iter().filter_map(|row| Some((row.first()?.number()?, row.get(1)?.number()?))).collect())
+}
+
+/// The whole rows of these records, for [`put_rows`].
+pub(super) async fn rows(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Result<Vec<Row>> {
+    let mut all = Vec::new();
+    for some in ids.chunks(ROWS_PER_STATEMENT) {
+        let select = Statement::new("SELECT ").then(COLUMNS).then(" FROM machines WHERE id IN ");
+        all.extend(select.list(some.iter().copied()).run(connection).await?);
+    }
+    Ok(all)
+}
+
+/// Writes rows as another database has them. One that cannot be read is left out.
+pub(super) async fn put_rows(connection: &mut impl Sql, rows: &[Row]) -> sqlx::Result<()> {
+    let value = |field: &Field| match field {
+        Field::Text(text) => Some(text.clone().into()),
+        Field::Number(number) => Some((*number).into()),
+        Field::Nothing => Some(Value::Nothing),
+        Field::Unreadable(_) => None,
+    };
+    write(connection, rows.iter().filter_map(|row| row.iter().map(value).collect()).collect()).await
+}
+
 /// Writes records in the place of what they were.
-pub(super) async fn put(connection: &mut SqliteConnection, records: &[Record]) -> sqlx::Result<()> {
-    for some in records.chunks(AT_ONCE) {
-        let mut insert =
-            QueryBuilder::<Sqlite>::new("INSERT INTO machines (id, version, revision, name, state, record) ");
-        insert.push_values(some, |mut row, record| {
-            row.push_bind(signed(record.id))
-                .push_bind(signed(record.version))
-                .push_bind(signed(record.revision))
-                .push_bind(record.spec.name.clone())
-                .push_bind(record.status.state.name())
-                .push_bind(serde_json::to_string(record).unwrap_or_default());
-        });
-        insert.push(
-            " ON CONFLICT (id) DO UPDATE SET version = excluded.version, revision = excluded.revision, \
-             name = excluded.name, state = excluded.state, record = excluded.record",
-        );
-        insert.build().execute(&mut *connection).await?;
+pub(super) async fn put(connection: &mut impl Sql, records: &[Record]) -> sqlx::Result<()> {
+    for some in records.chunks(ROWS_PER_STATEMENT) {
+        let values = |record: &Record| {
+            vec![
+                signed(record.id).into(),
+                signed(record.version).into(),
+                signed(record.revision).into(),
+                record.spec.name.clone().into(),
+                record.status.state.name().to_owned().into(),
+                serde_json::to_string(record).unwrap_or_default().into(),
+            ]
+        };
+        write(connection, some.iter().map(values).collect()).await?;
     }
     Ok(())
 }
 
-/// Removes a record.
-pub(super) async fn delete(connection: &mut SqliteConnection, id: u64) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM machines WHERE id = $1").bind(signed(id)).execute(connection).await.map(drop)
+async fn write(connection: &mut impl Sql, rows: Vec<Vec<Value>>) -> sqlx::Result<()> {
+    for some in rows.chunks(ROWS_PER_STATEMENT) {
+        let insert = Statement::new("INSERT INTO machines (").then(COLUMNS).then(")").rows(some.to_vec());
+        let replaced = " ON CONFLICT (id) DO UPDATE SET version = excluded.version, revision = excluded.revision, \
+                        name = excluded.name, state = excluded.state, record = excluded.record";
+        insert.then(replaced).run(connection).await?;
+    }
+    Ok(())
 }
 
-fn signed(number: u64) -> i64 {
+/// Removes records.
+pub(super) async fn delete(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Result<()> {
+    for some in ids.chunks(ROWS_PER_STATEMENT) {
+        let delete = Statement::new("DELETE FROM machines WHERE id IN ").list(some.iter().copied());
+        delete.run(connection).await?;
+    }
+    Ok(())
+}
+
+/// As databases have it.
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -61,6 +118,7 @@ mod tests {
     use boot_engine::lifecycle::{Intent, State, Status};
     use boot_engine::registry::Spec;
 
+    use super::super::places::in_each;
     use super::super::{FILE, Store};
     use super::*;
 
@@ -83,26 +141,29 @@ mod tests {
         store.machines().await.unwrap().into_iter().map(|(_, record)| record.unwrap()).collect()
     }
 
-    #[tokio::test]
-    async fn a_change_is_there_after_a_kill_and_a_damaged_row_is_left_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
-        store.put_machines(&(1..=2500).map(record).collect::<Vec<_>>()).await.unwrap();
-        let changed = Record { version: 2, revision: 9000, ..record(7) };
-        store.put_machines(std::slice::from_ref(&changed)).await.unwrap();
-        store.delete_machine(8).await.unwrap();
-        // Nothing is closed: what another process reads now is what it reads after a kill.
-        let other = Store::open(dir.path()).await.unwrap();
-        let all = read_all(&other).await;
-        assert_eq!((all.len(), &all[6], all[7].id), (2499, &changed, 9));
-        let spoil = async |connection: &mut SqliteConnection| {
-            sqlx::query("UPDATE machines SET record = 'x' WHERE id = 9").execute(connection).await
-        };
-        store.database.with(spoil).await.unwrap();
-        let rows = other.machines().await.unwrap();
-        let bad: Vec<i64> = rows.iter().filter(|(_, record)| record.is_err()).map(|(id, _)| *id).collect();
-        assert_eq!((rows.len(), bad), (2499, vec![9]));
-        assert!(other.put_machines(&[record(1)]).await.is_err(), "another process has the store");
+    #[test]
+    fn a_change_is_there_after_a_kill_and_a_damaged_row_is_left_out() {
+        in_each(async |mut place| {
+            let store = place.open().await;
+            store.put_machines(&(1..=2500).map(record).collect::<Vec<_>>()).await.unwrap();
+            let changed = Record { version: 2, revision: 9000, ..record(7) };
+            store.put_machines(std::slice::from_ref(&changed)).await.unwrap();
+            store.delete_machine(8).await.unwrap();
+            // Nothing is closed: what another process reads now is what it reads after a kill.
+            let other = Store::open(&place.state_dir()).await.unwrap();
+            let all = read_all(&other).await;
+            assert_eq!((all.len(), &all[6], all[7].id), (2499, &changed, 9));
+            assert!(other.put_machines(&[record(1)]).await.is_err(), "another process has the store");
+            assert_eq!(place.machines(&store).await, other.machines().await.unwrap());
+            place.run_sql(&store, "UPDATE machines SET record = 'x', revision = 9001 WHERE id = 9").await;
+            store.close().await;
+            let store = place.open_elsewhere().await;
+            let rows = place.machines(&store).await;
+            let bad: Vec<i64> =
+                rows.iter().filter(|(_, record)| record.is_err()).map(|(id, _)| *id).collect();
+            assert_eq!((rows.len(), bad), (2499, vec![9]));
+            store.close().await;
+        });
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! left in the journal. One process at a time may change anything; others read both and see the same.
 
 pub mod boot_parameters;
+mod copied;
 mod copy;
 mod database;
 mod encoding;
@@ -18,6 +19,10 @@ mod loss;
 mod machines;
 mod overlay;
 #[cfg(test)]
+mod places;
+mod postgres;
+mod sql;
+#[cfg(test)]
 mod tests;
 mod write;
 mod writer;
@@ -30,14 +35,17 @@ use tokio::sync::oneshot;
 use database::Database;
 use journal::Found;
 use loss::Loss;
+use postgres::Postgres;
 use writer::Writer;
 
+use boot_engine::config;
 use boot_engine::registry::Record;
 
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
 pub use error::StoreError;
 pub use overlay::overlay;
+pub use postgres::{Remote, Trouble};
 
 use crate::host::clock;
 use crate::host::lock::{Lock, LockError};
@@ -51,6 +59,8 @@ pub struct Store {
     database: Database,
     /// None while another process may change the store: this one only reads.
     writer: Option<Writer>,
+    /// The database that the file is a copy of, if it is one.
+    postgres: Option<Postgres>,
     location: Location,
 }
 
@@ -102,7 +112,7 @@ impl Store {
         let location = Location::in_dir(state_dir);
         let loss = prepare(state_dir, &location)?;
         let database = Database::open(location.clone()).await?;
-        let Some(lock) = lock else { return Ok(Self { database, writer: None, location }) };
+        let Some(lock) = lock else { return Ok(Self { database, writer: None, postgres: None, location }) };
         let paths = location.journals();
         let found = look(&location)?;
         warn_of(loss, &found, &location, &database).await?;
@@ -111,7 +121,45 @@ impl Store {
         let clock = u64::try_from(clock::wall().as_nanos()).unwrap_or(0);
         let latest = found.iter().map(|found| found.epoch).max().unwrap_or(0).max(clock);
         let writer = Writer::start(paths.clone(), latest, database.clone(), location.clone(), lock);
-        Ok(Self { database, writer: Some(writer?), location })
+        Ok(Self { database, writer: Some(writer?), postgres: None, location })
+    }
+
+    /// Has this file be the copy of a PostgreSQL database, or of none. Nobody may have read anything yet, because the
+    /// file may become what the database has.
+    ///
+    /// # Errors
+    /// The database is not for this file, or it is away and this file is no copy of it.
+    pub async fn follow(self, postgres: Option<&config::Postgres>) -> Result<Self, StoreError> {
+        let Some(settings) = postgres else {
+            self.database.end_copy().await?;
+            return Ok(self);
+        };
+        let postgres = Postgres::start(settings, self.database.clone()).await?;
+        Ok(Self { postgres: Some(postgres), ..self })
+    }
+
+    /// Why PostgreSQL takes nothing, if it does not. What is on this host's disk is not its matter.
+    #[must_use]
+    pub fn away(&self) -> Option<Trouble> {
+        self.postgres.as_ref().and_then(Postgres::trouble)
+    }
+
+    /// What is known of the PostgreSQL database, if there is one.
+    #[must_use]
+    pub fn remote(&self) -> Option<Remote> {
+        self.postgres.as_ref().map(Postgres::remote)
+    }
+
+    /// Waits until PostgreSQL has every lease that was committed, if there is one.
+    ///
+    /// # Errors
+    /// When it does not take them: then they are on this host's disk.
+    pub async fn deliver(&self) -> Result<(), StoreError> {
+        self.settle().await?;
+        match &self.postgres {
+            Some(postgres) => postgres.deliver().await,
+            None => Ok(()),
+        }
     }
 
     /// All leases, in no particular order. A row that cannot be read is reported in the log and left out.
@@ -219,6 +267,9 @@ impl Store {
     /// Why nothing was changed.
     pub async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
+        if let Some(postgres) = &self.postgres {
+            postgres.put(records).await?;
+        }
         self.database.put_machines(records).await
     }
 
@@ -228,6 +279,9 @@ impl Store {
     /// Why nothing was changed.
     pub async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
+        if let Some(postgres) = &self.postgres {
+            postgres.delete(id).await?;
+        }
         self.database.delete_machine(id).await
     }
 
@@ -235,8 +289,11 @@ impl Store {
     pub async fn close(&self) {
         if let Some(writer) = &self.writer {
             // What fails stays in the journal.
-            drop(self.settle().await);
+            drop(self.deliver().await);
             writer.end().await;
+        }
+        if let Some(postgres) = &self.postgres {
+            postgres.end().await;
         }
         self.database.disconnect().await;
     }

@@ -12,6 +12,7 @@ use boot_common::Mac;
 use boot_engine::config::RelayPort;
 use boot_engine::machines::Identity;
 
+use super::places::in_each;
 use super::*;
 
 fn run<F: Future>(test: F) -> F::Output {
@@ -46,10 +47,8 @@ async fn sorted(store: &Store) -> Vec<Lease> {
 
 #[test]
 fn leases_survive_a_restart_in_a_private_directory() {
-    let dir = tempfile::tempdir().unwrap();
-    let state_dir = dir.path().join("var/xpxe");
-    run(async {
-        let store = Store::open(&state_dir).await.unwrap();
+    in_each(async |mut place| {
+        let store = place.open().await;
         let port = RelayPort { circuit_id: b"eth1/7".to_vec(), remote_id: Some(vec![0, 255]) };
         let recognised_by = Some(Identity::SwitchPort(port));
         let nameless = Lease { hostname: None, recognised_by, state: LeaseState::Released, ..lease(2, 2) };
@@ -60,19 +59,20 @@ fn leases_survive_a_restart_in_a_private_directory() {
         store.commit(&[Change::Delete(lease(3, 3).mac, lease(3, 3).address)]).await.unwrap();
         store.commit(&[]).await.unwrap();
         store.close().await;
-        let store = Store::open(&state_dir).await.unwrap();
-        assert_eq!(sorted(&store).await, [lease(1, 1), nameless]);
+        let store = place.open_elsewhere().await;
+        assert_eq!(place.sorted(&store).await, [lease(1, 1), nameless]);
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let state_dir = place.state_dir();
         assert_eq!((mode(&state_dir), mode(&state_dir.join(FILE))), (0o700, 0o600));
         assert_eq!(mode(&state_dir.join("xpxe.db-wal")), 0o600);
+        store.close().await;
     });
 }
 
 #[test]
 fn more_leases_than_a_page_are_all_read_once() {
-    let dir = tempfile::tempdir().unwrap();
-    run(async {
-        let store = Store::open(dir.path()).await.unwrap();
+    in_each(async |place| {
+        let store = place.open().await;
         for extra in [0, 1] {
             let many = u32::try_from(2 * lease::PAGE + extra).unwrap();
             let all: Vec<Lease> = (0..many)
@@ -83,56 +83,53 @@ fn more_leases_than_a_page_are_all_read_once() {
                 .collect();
             let changes: Vec<Change> = all.iter().cloned().map(Change::Put).collect();
             store.commit(&changes).await.unwrap();
-            assert_eq!(sorted(&store).await, all);
+            assert_eq!(place.sorted(&store).await, all);
         }
     });
 }
 
 #[test]
 fn all_times_go_with_the_clock() {
-    let dir = tempfile::tempdir().unwrap();
-    run(async {
-        let store = Store::open(dir.path()).await.unwrap();
+    in_each(async |place| {
+        let store = place.open().await;
         let leases = [lease(1, 1), lease(2, 2)];
         store.commit(&leases.clone().map(Change::Put)).await.unwrap();
         let now = leases[0].updated;
         store.shift(86_400, now).await.unwrap();
-        assert_eq!(sorted(&store).await, leases.clone().map(|lease| lease.later_by(86_400)));
+        assert_eq!(place.sorted(&store).await, leases.clone().map(|lease| lease.later_by(86_400)));
         store.shift(-86_400, now + 86_400).await.unwrap();
-        assert_eq!(sorted(&store).await, leases);
+        assert_eq!(place.sorted(&store).await, leases);
         // A machine without a battery begins in 1970, until it has asked what time it is.
         store.shift(now, 5).await.unwrap();
-        assert_eq!(sorted(&store).await, leases);
+        assert_eq!(place.sorted(&store).await, leases);
     });
 }
 
 #[test]
 fn an_address_belongs_to_its_latest_machine() {
-    let dir = tempfile::tempdir().unwrap();
-    run(async {
-        let store = Store::open(dir.path()).await.unwrap();
+    in_each(async |place| {
+        let store = place.open().await;
         store.commit(&[Change::Put(lease(1, 1)), Change::Put(lease(2, 2))]).await.unwrap();
         store.commit(&[Change::Put(lease(1, 2)), Change::Put(lease(2, 1))]).await.unwrap();
-        assert_eq!(sorted(&store).await, [lease(1, 2), lease(2, 1)], "a swap");
+        assert_eq!(place.sorted(&store).await, [lease(1, 2), lease(2, 1)], "a swap");
         store.commit(&[Change::Put(lease(3, 1))]).await.unwrap();
-        assert_eq!(sorted(&store).await, [lease(1, 2), lease(3, 1)], "a move");
+        assert_eq!(place.sorted(&store).await, [lease(1, 2), lease(3, 1)], "a move");
         store
             .commit(&[Change::Put(lease(4, 2)), Change::Delete(lease(4, 2).mac, lease(4, 2).address)])
             .await
             .unwrap();
-        assert_eq!(sorted(&store).await, [lease(3, 1)], "a move and its end in one batch");
+        assert_eq!(place.sorted(&store).await, [lease(3, 1)], "a move and its end in one batch");
     });
 }
 
 #[test]
 fn what_rests_because_of_a_machine_is_beside_its_lease() {
-    let dir = tempfile::tempdir().unwrap();
     let rests = |machine, address| Lease {
         state: LeaseState::OnHold(HoldCause::Declined),
         ..lease(machine, address)
     };
-    run(async {
-        let store = Store::open(dir.path()).await.unwrap();
+    in_each(async |place| {
+        let store = place.open().await;
         store.commit(&[Change::Put(lease(1, 1))]).await.unwrap();
         store
             .commit(&[Change::Delete(lease(1, 1).mac, lease(1, 1).address), Change::Put(rests(1, 1))])
@@ -140,11 +137,11 @@ fn what_rests_because_of_a_machine_is_beside_its_lease() {
             .unwrap();
         store.commit(&[Change::Put(lease(1, 2))]).await.unwrap();
         store.commit(&[Change::Put(rests(1, 2)), Change::Put(lease(1, 3))]).await.unwrap();
-        assert_eq!(sorted(&store).await, [rests(1, 1), rests(1, 2), lease(1, 3)]);
+        assert_eq!(place.sorted(&store).await, [rests(1, 1), rests(1, 2), lease(1, 3)]);
         store.commit(&[Change::Lift(lease(1, 1).address), Change::Lift(lease(1, 3).address)]).await.unwrap();
-        assert_eq!(sorted(&store).await, [rests(1, 2), lease(1, 3)], "only what rests is lifted");
+        assert_eq!(place.sorted(&store).await, [rests(1, 2), lease(1, 3)], "only what rests is lifted");
         store.commit(&[Change::Put(lease(2, 2))]).await.unwrap();
-        assert_eq!(sorted(&store).await, [lease(1, 3), lease(2, 2)]);
+        assert_eq!(place.sorted(&store).await, [lease(1, 3), lease(2, 2)]);
     });
 }
 

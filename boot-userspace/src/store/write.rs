@@ -1,36 +1,57 @@
-//! Turns a batch of changes into few statements, because each statement costs a round trip to SQLite's thread.
+//! Turns a batch of changes into few statements, because each statement costs a round trip to the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
-use boot_engine::machines::Identity;
 use ipnet::Ipv4Net;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Change, HoldCause, Lease};
+use super::lease::{self, COLUMNS};
+use super::sql::{Field, ROWS_PER_STATEMENT, Row, Sql, Statement};
+use super::{Change, Lease};
 
-/// SQLite takes at most 32,766 parameters and a lease has nine.
-const ROWS_PER_STATEMENT: usize = 500;
-
-/// Makes the changes inside the caller's transaction.
-pub(super) async fn changes(connection: &mut SqliteConnection, changes: &[Change]) -> sqlx::Result<()> {
+/// Makes the changes inside the caller's transaction; gives the addresses whose rows are others now, or none.
+pub(super) async fn changes(connection: &mut impl Sql, changes: &[Change]) -> sqlx::Result<BTreeSet<String>> {
     let outcome = Outcome::of(changes);
     let text = |address: &Ipv4Addr| address.to_string();
-    let places = outcome.places_left().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
-    let deleted = outcome.deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
+    let deleted: Vec<_> =
+        outcome.deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
     let lifted: Vec<String> = outcome.lifted.iter().map(text).collect();
-    let emptied = outcome.rows.iter().filter(|(_, row)| row.is_none());
-    let emptied: Vec<String> = emptied.map(|(address, _)| text(address)).collect();
-    delete_pairs(connection, ["mac", "subnet"], places).await?;
-    delete_pairs(connection, ["address", "mac"], deleted).await?;
-    delete(connection, "state = 'resting' AND address", &lifted).await?;
-    delete(connection, "address", &emptied).await?;
-    let leases: Vec<&Lease> = outcome.rows.into_values().flatten().collect();
+    let addresses: Vec<String> = outcome.rows.keys().map(text).collect();
+    let places = outcome.places.keys().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
+    let leases: Vec<&Lease> = outcome.rows.values().copied().flatten().collect();
+    let mut touched = delete_pairs(connection, ["address", "mac"], deleted).await?;
+    touched.extend(delete(connection, "state = 'resting' AND address", &lifted).await?);
+    touched.extend(replace(connection, &addresses, places, &leases).await?);
+    Ok(touched.into_iter().collect())
+}
+
+/// Puts rows in the place of what these addresses had. What machines have in the same subnets goes, too.
+pub(super) async fn put(
+    connection: &mut impl Sql,
+    addresses: &[String],
+    leases: &[&Lease],
+) -> sqlx::Result<()> {
+    let moved = leases.iter().filter(|lease| !lease.state.is_on_hold());
+    let places = moved.map(|lease| [lease.mac.to_string(), lease.subnet.to_string()]).collect();
+    replace(connection, addresses, places, leases).await.map(drop)
+}
+
+/// Gives the addresses whose rows are others now, or none. Of the rows that are inserted, none is in the way of another.
+async fn replace(
+    connection: &mut impl Sql,
+    addresses: &[String],
+    places: Vec<[String; 2]>,
+    leases: &[&Lease],
+) -> sqlx::Result<Vec<String>> {
+    let mut touched = delete_pairs(connection, ["mac", "subnet"], places).await?;
+    touched.extend(delete(connection, "address", addresses).await?);
     for some in leases.chunks(ROWS_PER_STATEMENT) {
-        replace(connection, some).await?;
+        let insert = Statement::new("INSERT INTO leases (").then(COLUMNS).then(")");
+        insert.rows(some.iter().map(|lease| lease::values(lease))).run(connection).await?;
+        touched.extend(some.iter().map(|lease| lease.address.to_string()));
     }
-    Ok(())
+    Ok(touched)
 }
 
 /// What a batch comes to when its changes are made in their order.
@@ -72,15 +93,6 @@ impl<'a> Outcome<'a> {
         outcome
     }
 
-    /// Those of the places whose machine has no row there in the end.
-    fn places_left(&self) -> impl Iterator<Item = (Mac, Ipv4Net)> {
-        let has_row = |(mac, subnet): (Mac, Ipv4Net), address: &Ipv4Addr| {
-            let row = self.rows.get(address).copied().flatten();
-            row.is_some_and(|lease| is_of(lease, mac) && lease.subnet == subnet)
-        };
-        self.places.iter().filter(move |(place, address)| !has_row(**place, address)).map(|(place, _)| *place)
-    }
-
     /// Takes an address's row back where this batch has one like that.
     fn take(&mut self, address: Ipv4Addr, is_it: impl Fn(&Lease) -> bool) {
         if let Some(row) = self.rows.get_mut(&address) {
@@ -94,60 +106,35 @@ fn is_of(lease: &Lease, mac: Mac) -> bool {
     lease.mac == mac && !lease.state.is_on_hold()
 }
 
-/// `which` ends with the column that the values are of.
-async fn delete(connection: &mut SqliteConnection, which: &str, values: &[String]) -> sqlx::Result<()> {
+/// Gives the addresses of the rows. `which` ends with the column that the values are of.
+async fn delete(connection: &mut impl Sql, which: &str, values: &[String]) -> sqlx::Result<Vec<String>> {
+    let mut deleted = Vec::new();
     for some in values.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = QueryBuilder::<Sqlite>::new("DELETE FROM leases WHERE ");
-        statement.push(which).push(" IN (");
-        let mut list = statement.separated(", ");
-        for value in some {
-            list.push_bind(value);
-        }
-        statement.push(")");
-        statement.build().execute(&mut *connection).await?;
+        let delete = Statement::new("DELETE FROM leases WHERE ").then(which).then(" IN ");
+        let rows = delete.list(some.iter().cloned()).then(" RETURNING address").run(connection).await?;
+        deleted.extend(addresses(&rows));
     }
-    Ok(())
+    Ok(deleted)
 }
 
 /// The leases with these values in both columns. The first one has an index, which a list of pairs would not use.
 async fn delete_pairs(
-    connection: &mut SqliteConnection,
+    connection: &mut impl Sql,
     [first, second]: [&str; 2],
     pairs: Vec<[String; 2]>,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<String>> {
+    let mut deleted = Vec::new();
     for some in pairs.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = QueryBuilder::<Sqlite>::new("DELETE FROM leases WHERE state <> 'resting' AND ");
-        statement.push(first).push(" IN (");
-        let mut list = statement.separated(", ");
-        for [value, _] in some {
-            list.push_bind(value);
-        }
-        statement.push(") AND ").push(first).push(" || ' ' || ").push(second).push(" IN (");
-        let mut list = statement.separated(", ");
-        for pair in some {
-            list.push_bind(pair.join(" "));
-        }
-        statement.push(")");
-        statement.build().execute(&mut *connection).await?;
+        let delete =
+            Statement::new("DELETE FROM leases WHERE state <> 'resting' AND ").then(first).then(" IN ");
+        let delete = delete.list(some.iter().map(|[value, _]| value.clone()));
+        let delete = delete.then(" AND ").then(first).then(" || ' ' || ").then(second).then(" IN ");
+        let delete = delete.list(some.iter().map(|pair| pair.join(" ")));
+        deleted.extend(addresses(&delete.then(" RETURNING address").run(connection).await?));
     }
-    Ok(())
+    Ok(deleted)
 }
 
-/// Inserts rows. What is in the way of one, by its address or as its machine's row in its subnet, goes; of those that are
-/// inserted, none is in the way of another.
-async fn replace(connection: &mut SqliteConnection, leases: &[&Lease]) -> sqlx::Result<()> {
-    let into = "INSERT OR REPLACE INTO leases (mac, address, subnet, state, hold_cause, expires, hostname, recognised_by, updated) ";
-    let mut statement = QueryBuilder::<Sqlite>::new(into);
-    statement.push_values(leases, |mut row, lease| {
-        row.push_bind(lease.mac.to_string())
-            .push_bind(lease.address.to_string())
-            .push_bind(lease.subnet.to_string())
-            .push_bind(lease.state.as_str())
-            .push_bind(lease.state.hold().map(HoldCause::as_str))
-            .push_bind(lease.expires)
-            .push_bind(lease.hostname.as_deref())
-            .push_bind(lease.recognised_by.as_ref().map(Identity::to_text))
-            .push_bind(lease.updated);
-    });
-    statement.build().execute(connection).await.map(drop)
+fn addresses(rows: &[Row]) -> impl Iterator<Item = String> {
+    rows.iter().filter_map(|row| row.first().and_then(Field::text).map(str::to_owned))
 }

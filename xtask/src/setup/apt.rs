@@ -6,12 +6,13 @@ use anyhow::Result;
 
 use crate::cmd::Cmd;
 
-/// The programs that the demo, tests and benchmarks start. None of these packages starts a service: of all packages that
-/// they and their dependencies install, only nftables has a unit, which is neither enabled nor started. dhcpcd-base is
+/// The programs that the demo, tests and benchmarks start. Of all packages that they and their
+/// dependencies install, nftables has a unit, which is neither enabled nor started, and postgresql one, which serves an empty
+/// cluster on the loopback interface where there is systemd: tests start clusters of their own. dhcpcd-base is
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
 /// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17; lldpd is, and needs libbsd0, libevent-2.1-7 and libreadline8.
-pub(super) const PROGRAMS: [&str; 46] = [
+pub(super) const PROGRAMS: [&str; 47] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -39,6 +40,7 @@ pub(super) const PROGRAMS: [&str; 46] = [
     "curl",
     "openssl",
     "sbsigntool",
+    "postgresql",
     "xz-utils",
     "libpcre2-8-0",
     "libwrap0",

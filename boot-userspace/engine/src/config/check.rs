@@ -9,7 +9,7 @@ use super::texts::Texts;
 use super::value::quoted;
 use super::{
     address, agent, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name,
-    profile, subnet, traces, value, webhook,
+    profile, store, subnet, traces, value, webhook,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -21,6 +21,7 @@ pub(super) fn check(
     let mut config = Config::empty();
     let mut texts = Texts::new(all_labels(file), read);
     directories(file, &mut config, report);
+    config.store = store::check(file, report);
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }

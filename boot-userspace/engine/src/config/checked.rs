@@ -23,6 +23,7 @@ use super::http::Http;
 use super::images::Images;
 use super::lifecycle::Lifecycle;
 use super::matching::{Match, PortSeen};
+use super::store::Postgres;
 use super::traces::Traces;
 use super::webhook::Webhook;
 
@@ -45,6 +46,8 @@ pub const DEFAULT_WINDOWSIZE: u16 = 16;
 pub struct Config {
     /// `state_dir`: store and cache. Absolute; default `/var/lib/xpxe`.
     pub state_dir: PathBuf,
+    /// `store`: the database of machines and leases. Default: none, they are in `state_dir` only.
+    pub store: Option<Postgres>,
     /// `boot_dir`: what TFTP and HTTP may serve. Absolute; default `boot` in `state_dir`.
     pub boot_dir: PathBuf,
     /// `pin_dir`: where programs and tables are pinned, in a bpffs. Absolute; default `/sys/fs/bpf/xpxe`.
@@ -106,6 +109,7 @@ impl Config {
         Self {
             boot_dir: state_dir.join("boot"),
             state_dir,
+            store: None,
             pin_dir: PathBuf::from("/sys/fs/bpf/xpxe"),
             fast_path_memory: DEFAULT_FAST_PATH_MEMORY,
             boots: true,

@@ -13,6 +13,8 @@ type Text = Option<At<String>>;
 
 pub(super) struct File {
     pub(super) state_dir: Text,
+    pub(super) store: Text,
+    pub(super) store_password_file: Text,
     pub(super) boot_dir: Text,
     pub(super) pin_dir: Text,
     pub(super) fast_path_memory: Text,
@@ -117,6 +119,8 @@ impl File {
         let place = Place { key: String::new(), line: None };
         let known = [
             "state_dir",
+            "store",
+            "store_password_file",
             "boot_dir",
             "pin_dir",
             "fast_path_memory",
@@ -145,6 +149,8 @@ impl File {
         let default = top.table("default", &["profile", "unknown"], report);
         Self {
             state_dir: top.text("state_dir", "/var/lib/xpxe", report),
+            store: top.text("store", "postgres://xpxe@db.example/xpxe", report),
+            store_password_file: top.text("store_password_file", "/etc/xpxe/store-password", report),
             boot_dir: top.text("boot_dir", "/var/lib/xpxe/boot", report),
             pin_dir: top.text("pin_dir", "/sys/fs/bpf/xpxe", report),
             fast_path_memory: top.text_or_number("fast_path_memory", "64M", report),

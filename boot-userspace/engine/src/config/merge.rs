@@ -16,6 +16,8 @@ impl File {
         bmc::add(&mut self.bmc, more.bmc, report);
         self.agent.add(more.agent, report);
         one(&mut self.state_dir, more.state_dir, report);
+        one(&mut self.store, more.store, report);
+        one(&mut self.store_password_file, more.store_password_file, report);
         one(&mut self.boot_dir, more.boot_dir, report);
         one(&mut self.pin_dir, more.pin_dir, report);
         one(&mut self.fast_path_memory, more.fast_path_memory, report);

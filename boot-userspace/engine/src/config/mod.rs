@@ -47,6 +47,7 @@ mod reader;
 mod registered;
 mod relay_port;
 mod report;
+mod store;
 mod subnet;
 mod suggest;
 mod syntax;
@@ -90,6 +91,7 @@ pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};
 pub use registered::Registered;
+pub use store::Postgres;
 pub use template::{
     Fault, Faults, Initrd, MachineVariables, NetworkVariables, ReadText, ServerVariables, Templates,
     TextFile, Variables, is_template, tame,

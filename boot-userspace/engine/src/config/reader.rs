@@ -12,7 +12,8 @@ use super::suggest::closest;
 use super::value::{either, quoted};
 
 /// Keys that people write too far down, where they belong to the table above them.
-const TOP: [&str; 5] = ["state_dir", "boot_dir", "pin_dir", "fast_path_memory", "boots"];
+const TOP: [&str; 7] =
+    ["state_dir", "store", "store_password_file", "boot_dir", "pin_dir", "fast_path_memory", "boots"];
 
 /// A table whose keys are known beforehand.
 pub(super) struct Table<'t> {

@@ -21,7 +21,7 @@ pub struct Changes {
 /// The new configuration as far as it can be served without a restart; the rest is that of the running one.
 #[must_use]
 pub fn live(running: &Config, new: Config) -> Config {
-    let Config { state_dir, boot_dir, pin_dir, fast_path_memory, boots, ipxe, interfaces, .. } =
+    let Config { state_dir, store, boot_dir, pin_dir, fast_path_memory, boots, ipxe, interfaces, .. } =
         running.clone();
     let http = Http {
         shared_addresses: new.http.shared_addresses,
@@ -35,7 +35,20 @@ pub fn live(running: &Config, new: Config) -> Config {
     };
     let tftp = Tftp { clients: new.tftp.clients, ..running.tftp.clone() };
     let api = running.api.clone();
-    Config { api, state_dir, boot_dir, pin_dir, fast_path_memory, boots, ipxe, interfaces, http, tftp, ..new }
+    Config {
+        api,
+        state_dir,
+        store,
+        boot_dir,
+        pin_dir,
+        fast_path_memory,
+        boots,
+        ipxe,
+        interfaces,
+        http,
+        tftp,
+        ..new
+    }
 }
 
 /// A listening socket stays as it is; what is shown there is replaced.
@@ -85,6 +98,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<String> {
     let (http, tftp) = (&running.http, &running.tftp);
     let keys = [
         ("state_dir", running.state_dir != new.state_dir),
+        ("store", running.store != new.store),
         ("boot_dir", running.boot_dir != new.boot_dir),
         ("pin_dir", running.pin_dir != new.pin_dir),
         ("fast_path_memory", running.fast_path_memory != new.fast_path_memory),

@@ -173,4 +173,7 @@ pub(super) fn status(counted: &Counted) {
             println!("{count} {what}");
         }
     }
+    if let Some(why) = &counted.not_stored {
+        println!("machines cannot be changed: {why}");
+    }
 }

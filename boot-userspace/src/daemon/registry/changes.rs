@@ -211,8 +211,9 @@ impl Keeper {
         by: &str,
     ) -> Result<View, RegistryError> {
         record.revision = self.registry.next_revision();
-        self.store.put_machines(std::slice::from_ref(&record)).await?;
+        // Also where storing fails: what a database makes of a change that nobody confirmed must not pass for another one.
         self.registry.note_revision(record.revision);
+        self.store.put_machines(std::slice::from_ref(&record)).await?;
         let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
         let place = self.serve(before, &machine, &record).await;
         let mac = machine.macs.first().copied();

@@ -147,7 +147,7 @@ impl Keeper {
             }
             self.registry.put(entry, &self.rules);
             if let Err(error) = self.observe(id, Observed::Time, SELF).await {
-                warn!("{error}: the states of machines are looked at again in a second");
+                self.complain(&format!("{error}: the states of machines are looked at again in a second"));
             }
         }
         self.plan_readings();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use boot_agent_protocol::Progress;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::power::{Heard, Readings};
 use super::request::{Ask, Census, EventStream, Page, Reader, RegistryAsk, RegistryError, View};
@@ -206,7 +206,16 @@ impl Keeper {
             shadowed: self.registry.after(0).filter(is_shadowed).count(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
+            database: self.store.remote(),
             power: self.switch.counts(),
+        }
+    }
+
+    /// Says what could not be stored. While PostgreSQL is away, that it is was said once.
+    fn complain(&self, what: &str) {
+        match self.store.away() {
+            None => warn!("{what}"),
+            Some(_) => debug!("{what}"),
         }
     }
 
@@ -214,7 +223,7 @@ impl Keeper {
     async fn look_at_due(&mut self) {
         for id in self.registry.due(clock::wall().as_secs(), MOST_DUE) {
             if let Err(error) = self.observe(id, Observed::Time, SELF).await {
-                warn!("{error}: the states of machines are looked at again in a second");
+                self.complain(&format!("{error}: the states of machines are looked at again in a second"));
                 return;
             }
         }

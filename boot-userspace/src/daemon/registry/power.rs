@@ -158,7 +158,7 @@ impl Keeper {
             && let Err(error) = self.observe(id, observed, &by).await
             && self.registry.get(id).is_some()
         {
-            tracing::warn!("{error}: what a BMC has said was not taken down; it is asked again");
+            self.complain(&format!("{error}: what a BMC has said was not taken down; it is asked again"));
         }
         if is_answer {
             self.tell_power(id);

@@ -64,7 +64,9 @@ impl Keeper {
         if chosen.chain([profile]).flat_map(kernels).chain(written).any(|kernel| is_it(&kernel))
             && let Err(error) = self.observe(life.record, Observed::Kernel, SELF).await
         {
-            warn!("{error}: that {mac} has fetched its kernel was not taken down; its report will be");
+            self.complain(&format!(
+                "{error}: that {mac} has fetched its kernel was not taken down; its report will be"
+            ));
         }
     }
 
@@ -114,7 +116,9 @@ impl Keeper {
             inventory: None,
         };
         if let Err(error) = self.register(record).await {
-            warn!("{error}: {mac} was not taken down as discovered; it will be when it asks again");
+            self.complain(&format!(
+                "{error}: {mac} was not taken down as discovered; it will be when it asks again"
+            ));
         }
     }
 

@@ -11,7 +11,7 @@ use boot_engine::registry::{Query, Record, Spec};
 
 use crate::host::secret::Secret;
 pub use crate::power::{Boot, PowerCounts, Reading};
-use crate::store::StoreError;
+use crate::store::{Remote, StoreError};
 
 /// How many questions wait; more wait where they come from.
 const WAITING: usize = 256;
@@ -56,6 +56,8 @@ pub struct Census {
     pub configured: usize,
     /// Unknown machines that were not taken down, because so many had been.
     pub turned_away: u64,
+    /// The PostgreSQL database that they are in, if they are in one.
+    pub database: Option<Remote>,
     /// What was asked of BMCs.
     pub power: PowerCounts,
 }

@@ -6,6 +6,7 @@ use boot_engine::machines::Identity;
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
+use super::super::places::Place;
 use super::*;
 
 fn any_lease() -> impl Strategy<Value = Lease> {
@@ -14,7 +15,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
     let times = (any::<i64>(), any::<i64>());
     // Few machines and addresses, so that they meet.
     let uuid = prop::option::of(prop::array::uniform16(1..=254u8).prop_map(Identity::Uuid));
-    (0..6u8, 0..6u8, 0..3u32, 0..=2u8, state, times, any::<Option<String>>(), uuid).prop_map(
+    (0..6u8, 0..6u8, 0..3u32, 0..=2u8, state, times, prop::option::of("[^\\x00]*"), uuid).prop_map(
         |(machine, address, net, prefix, state, (expires, updated), hostname, recognised_by)| Lease {
             subnet: Ipv4Net::new(Ipv4Addr::from(net), prefix).unwrap(),
             state,
@@ -41,11 +42,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_committed_is_what_loads(batches in prop::collection::vec(prop::collection::vec(any_change(), 0..8), 1..4)) {
-        let dir = tempfile::tempdir().unwrap();
+    fn what_is_committed_is_what_loads(
+        batches in prop::collection::vec(prop::collection::vec(any_change(), 0..8), 1..4),
+        on_postgres in prop::bool::weighted(0.3),
+    ) {
+        let place = if on_postgres { Place::database() } else { None };
+        let place = place.unwrap_or_else(Place::file);
         let (loaded, expected) = run(async {
             let mut model: HashMap<Ipv4Addr, Lease> = HashMap::new();
-            let store = Store::open(dir.path()).await.unwrap();
+            let store = place.open().await;
             for batch in &batches {
                 store.commit(batch).await.unwrap();
                 for change in batch {
@@ -68,7 +73,9 @@ proptest! {
             }
             let mut expected: Vec<Lease> = model.into_values().collect();
             expected.sort_by_key(|lease| (lease.mac, lease.address));
-            (sorted(&store).await, expected)
+            let loaded = place.sorted(&store).await;
+            store.close().await;
+            (loaded, expected)
         });
         prop_assert_eq!(loaded, expected);
     }

@@ -1,0 +1,112 @@
+//! `store` and `store_password_file`: where machines and leases are kept beside `state_dir`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::file::File;
+use super::report::Report;
+use super::value;
+
+/// A PostgreSQL database that has the machines and the leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// `store`: where it is. It has no password.
+    pub url: String,
+    /// `store_password_file`: a file with the password. Default: none, PostgreSQL's own ways count (`PGPASSWORD`,
+    /// `PGPASSFILE`, peer and trust).
+    pub password_file: Option<PathBuf>,
+}
+
+impl fmt::Display for Postgres {
+    /// The host with its port or socket, and the database.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (host, database) = place.split_once('/').unwrap_or((place, ""));
+        let socket = query.split('&').find_map(|pair| pair.strip_prefix("host="));
+        let host = match socket.unwrap_or(host) {
+            "" => "the local socket",
+            host => host,
+        };
+        write!(f, "PostgreSQL on {host}")?;
+        if database.is_empty() { Ok(()) } else { write!(f, " (database {database})") }
+    }
+}
+
+/// What the file says of it; none: everything is in `state_dir`.
+pub(super) fn check(file: &File, report: &mut Report<'_>) -> Option<Postgres> {
+    let url = file.store.as_ref().and_then(|at| at.read(report, url));
+    let password_file = file.store_password_file.as_ref().and_then(|at| at.read(report, value::absolute));
+    if let (None, Some(at)) = (&file.store, &file.store_password_file) {
+        report.add(
+            &at.place,
+            "is of no use without store; write store = \"postgres://xpxe@db.example/xpxe\", or remove it",
+        );
+    }
+    Some(Postgres { url: url?, password_file })
+}
+
+/// No message repeats the text: it may have a password.
+fn url(text: &str) -> Result<String, String> {
+    let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let Some(rest) = rest else {
+        return Err(
+            "is no PostgreSQL database; write store = \"postgres://xpxe@db.example/xpxe\", or leave it \
+                    out to keep everything in state_dir"
+                .to_owned(),
+        );
+    };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+    if user.contains(':') || query.split('&').any(|pair| pair.starts_with("password=")) {
+        return Err(
+            "has a password, which everybody can read who reads this file; write the password to a file \
+                    of its own, and store_password_file = \"/etc/xpxe/store-password\""
+                .to_owned(),
+        );
+    }
+    if place.starts_with('@') || place.contains("@/") {
+        return Err("names a user and no host; for a socket write store = \"postgres://xpxe@localhost/xpxe?host=/run/postgresql\""
+            .to_owned());
+    }
+    if text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        return Err("has a space; write store = \"postgres://xpxe@db.example/xpxe\"".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_called_by_its_host_and_its_name() {
+        for (url, called) in [
+            ("postgres://xpxe@db.example/boot", "PostgreSQL on db.example (database boot)"),
+            ("postgresql://db.example:5433", "PostgreSQL on db.example:5433"),
+            (
+                "postgres://xpxe@localhost/boot?host=/run/pg&sslmode=disable",
+                "PostgreSQL on /run/pg (database boot)",
+            ),
+            ("postgres:///boot", "PostgreSQL on the local socket (database boot)"),
+        ] {
+            let found = Postgres { url: super::url(url).unwrap(), password_file: None };
+            assert_eq!(found.to_string(), called);
+        }
+    }
+
+    #[test]
+    fn a_password_belongs_in_a_file_and_no_message_repeats_it() {
+        for (text, says) in [
+            ("postgres://xpxe:geheim@db/x", "has a password"),
+            ("postgres://db/x?password=geheim", "has a password"),
+            ("mysql://xpxe:geheim@db/x", "is no PostgreSQL database"),
+            ("postgres://geheim @db/x", "has a space"),
+            ("postgres://geheim@/x", "names a user and no host"),
+        ] {
+            let said = url(text).unwrap_err();
+            assert!(said.contains(says) && !said.contains("geheim"), "{said}");
+        }
+    }
+}

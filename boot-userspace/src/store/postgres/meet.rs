@@ -1,0 +1,198 @@
+//! What the database and the file say to each other when they meet: which of them is right, and what the other one lacks.
+
+use std::collections::HashMap;
+
+use tracing::{info, warn};
+
+use super::link::{Link, Server};
+use super::trouble::Trouble;
+use crate::store::copied::{self, Origin};
+use crate::store::database::Database;
+use crate::store::{Lease, StoreError, lease, machines, write};
+
+/// What the file may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nobody has read it yet: it may become what the database has.
+    Unread,
+    /// It is what is served.
+    Served,
+}
+
+/// Brings the database and the file together; gives what the database is from now on. `taken` is what this process has
+/// made of it before.
+///
+/// # Errors
+/// The database is not for this file, or one of them does not answer.
+pub(super) async fn meet(
+    (link, server): (&mut Link, &Server),
+    local: &Database,
+    role: Role,
+    taken: Option<&Origin>,
+) -> Result<Origin, StoreError> {
+    let explain = |error| StoreError::from(Trouble::of(server, &error));
+    let there = copied::origin(link).await.map_err(explain)?;
+    let here = local.with(async |connection| copied::origin(connection).await).await?;
+    let origin = match (there, here) {
+        (None, here) => fill((link, server), local, here).await?,
+        (Some(there), None) if role == Role::Unread && local.is_empty().await? => {
+            fetch((link, server), local, &there).await?;
+            there
+        }
+        (Some(_), None) => return Err(Trouble::both(server).into()),
+        (Some(there), Some(here)) if there.id != here.id => return Err(Trouble::another(server).into()),
+        (Some(there), Some(here)) if there == here => {
+            match role {
+                Role::Unread => fetch_machines((link, server), local).await?,
+                Role::Served => send_machines((link, server), local).await?,
+            }
+            there
+        }
+        (Some(there), Some(_)) if role == Role::Unread => {
+            warn!("another xpxe has used {server} since this one last did: xpxe begins with what is there");
+            fetch((link, server), local, &there).await?;
+            there
+        }
+        (Some(_), Some(_)) => return Err(Trouble::changed(server).into()),
+    };
+    if taken.is_some() {
+        return Ok(origin);
+    }
+    let origin = Origin { starts: origin.starts + 1, ..origin };
+    let mine = Some(&origin);
+    link.transact(async |link| copied::set_origin(link, mine).await).await.map_err(explain)?;
+    local.transact(async |connection| copied::set_origin(connection, mine).await).await?;
+    Ok(origin)
+}
+
+/// A database that nobody has used gets everything that the file has.
+async fn fill(
+    (link, server): (&mut Link, &Server),
+    local: &Database,
+    here: Option<Origin>,
+) -> Result<Origin, StoreError> {
+    let origin = match here {
+        Some(origin) => origin,
+        None => Origin { id: new_id()?, starts: 0 },
+    };
+    let mine = Some(&origin);
+    // First: a file that says nothing of a database that has its rows would be taken for another one's.
+    local
+        .transact(async |connection| {
+            copied::set_origin(connection, mine).await?;
+            copied::note_all(connection).await
+        })
+        .await?;
+    local.copy.set(true);
+    let rows = local.with(async |connection| machine_rows(connection).await).await?;
+    let filled = link.transact(async |link| {
+        machines::put_rows(link, &rows).await?;
+        copied::set_origin(link, mine).await
+    });
+    filled.await.map_err(|error| Trouble::of(server, &error))?;
+    let (machines, leases) = (rows.len(), local.unsent_count().await?);
+    if machines > 0 || leases > 0 {
+        info!(
+            machines,
+            leases, "{server} is new: it gets the {machines} machines and {leases} leases that state_dir has"
+        );
+    }
+    Ok(origin)
+}
+
+/// The file becomes what the database has, but for leases that the database does not have yet.
+async fn fetch(
+    (link, server): (&mut Link, &Server),
+    local: &Database,
+    there: &Origin,
+) -> Result<(), StoreError> {
+    let explain = |error| StoreError::from(Trouble::of(server, &error));
+    let leases = lease::all(link).await.map_err(explain)?;
+    let rows = machine_rows(link).await.map_err(explain)?;
+    let unsent = local.with(async |connection| copied::some(connection, usize::MAX).await).await?;
+    let kept = newer(unsent.leases, &leases);
+    let addresses: Vec<String> = kept.iter().map(|lease| lease.address.to_string()).collect();
+    local
+        .transact(async |connection| {
+            copied::empty(connection).await?;
+            copied::set_origin(connection, Some(there)).await?;
+            write::put(connection, &[], &leases.iter().collect::<Vec<_>>()).await?;
+            write::put(connection, &addresses, &kept.iter().collect::<Vec<_>>()).await?;
+            copied::note(connection, &addresses).await?;
+            machines::put_rows(connection, &rows).await
+        })
+        .await?;
+    local.copy.set(true);
+    let (machines, leases) = (rows.len(), leases.len());
+    info!(machines, leases, "state_dir has a copy of {server} now: {machines} machines and {leases} leases");
+    Ok(())
+}
+
+/// Those that are later than what somebody else has made of their addresses meanwhile.
+fn newer(unsent: Vec<Lease>, there: &[Lease]) -> Vec<Lease> {
+    let there: HashMap<_, _> = there.iter().map(|lease| (lease.address, lease.updated)).collect();
+    let is_newer = |lease: &Lease| there.get(&lease.address).is_none_or(|updated| *updated <= lease.updated);
+    unsent.into_iter().filter(is_newer).collect()
+}
+
+/// The file's machines become those of the database: what it has was stored there before it was stored here.
+async fn fetch_machines((link, server): (&mut Link, &Server), local: &Database) -> Result<(), StoreError> {
+    let explain = |error| StoreError::from(Trouble::of(server, &error));
+    let there = machines::revisions(link).await.map_err(explain)?;
+    let here = local.with(async |connection| machines::revisions(connection).await).await?;
+    let (changed, gone) = difference(&there, &here);
+    let rows = machines::rows(link, &changed).await.map_err(explain)?;
+    local
+        .transact(async |connection| {
+            machines::delete(connection, &gone).await?;
+            machines::put_rows(connection, &rows).await
+        })
+        .await
+}
+
+/// The database's machines become those of the file: what it has beyond them was never confirmed to anybody.
+async fn send_machines((link, server): (&mut Link, &Server), local: &Database) -> Result<(), StoreError> {
+    let explain = |error| StoreError::from(Trouble::of(server, &error));
+    let there = machines::revisions(link).await.map_err(explain)?;
+    let here = local.with(async |connection| machines::revisions(connection).await).await?;
+    let (changed, gone) = difference(&here, &there);
+    if changed.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let rows = local.with(async |connection| machines::rows(connection, &changed).await).await?;
+    let sent = link.transact(async |link| {
+        machines::delete(link, &gone).await?;
+        machines::put_rows(link, &rows).await
+    });
+    sent.await.map_err(explain)
+}
+
+/// The numbers of those that are others on the right side, and of those that are on the wrong side only.
+fn difference(right: &HashMap<i64, i64>, wrong: &HashMap<i64, i64>) -> (Vec<i64>, Vec<i64>) {
+    let changed = right.iter().filter(|(id, revision)| wrong.get(id) != Some(revision));
+    let gone = wrong.keys().filter(|id| !right.contains_key(id));
+    (changed.map(|(id, _)| *id).collect(), gone.copied().collect())
+}
+
+async fn machine_rows(
+    connection: &mut impl crate::store::sql::Sql,
+) -> sqlx::Result<Vec<crate::store::sql::Row>> {
+    let ids: Vec<i64> = machines::revisions(connection).await?.into_keys().collect();
+    machines::rows(connection, &ids).await
+}
+
+/// A number that no other database has.
+fn new_id() -> Result<String, StoreError> {
+    use std::fmt::Write as _;
+
+    use ring::rand::{SecureRandom as _, SystemRandom};
+
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Trouble::lasting("the kernel gives no random numbers".to_owned()))?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").ok();
+        text
+    }))
+}

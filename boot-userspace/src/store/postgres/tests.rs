@@ -1,0 +1,190 @@
+//! What the file and the database make of each other.
+
+use std::time::{Duration, Instant};
+
+use boot_engine::lifecycle::{Intent, State as Stage, Status};
+use boot_engine::registry::{Record, Spec};
+
+use crate::store::places::Place;
+use crate::store::{Change, Lease, LeaseState, Store, StoreError, lock};
+
+fn lease(machine: u8, address: u8) -> Lease {
+    Lease {
+        mac: boot_common::Mac([2, 0, 0, 0, 0, machine]),
+        address: [10, 1, 1, address].into(),
+        subnet: "10.1.0.0/16".parse().unwrap(),
+        state: LeaseState::Leased,
+        expires: 1_800_000_000,
+        hostname: None,
+        recognised_by: None,
+        updated: 1_799_999_400,
+    }
+}
+
+fn record(id: u64) -> Record {
+    let status = Status::new(Stage::Ready, "a test".to_owned(), 1_800_000_000);
+    Record {
+        id,
+        version: 1,
+        revision: id,
+        spec: Spec { name: Some(format!("node{id}")), ..Spec::default() },
+        intent: Intent::default(),
+        status,
+        bmc_password: None,
+        inventory: None,
+    }
+}
+
+async fn ids(place: &Place, store: &Store) -> Vec<i64> {
+    place.machines(store).await.into_iter().map(|(id, _)| id).collect()
+}
+
+async fn put(store: &Store, lease: Lease) {
+    store.commit(&[Change::Put(lease)]).await.unwrap();
+}
+
+/// Opens it, and gives why that is refused.
+async fn refused(place: &Place) -> String {
+    let store = Store::open_alone(&place.state_dir(), lock(&place.state_dir()).unwrap()).await.unwrap();
+    store.follow(place.postgres.as_ref()).await.unwrap_err().to_string()
+}
+
+async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_file_has_goes_into_a_new_database_and_from_there_to_another_host() {
+    let Some(first) = Place::database() else { return };
+    let alone = Place { postgres: None, ..first };
+    let store = alone.open().await;
+    put(&store, lease(1, 1)).await;
+    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    store.close().await;
+    let Some(new) = Place::database() else { return };
+    let mut both = Place { postgres: new.postgres, ..alone };
+    let store = both.open().await;
+    assert_eq!(both.sorted(&store).await, [lease(1, 1)]);
+    assert_eq!(ids(&both, &store).await, [1, 2]);
+    // A client may call itself anything.
+    put(&store, Lease { hostname: Some("a\0b".to_owned()), ..lease(2, 2) }).await;
+    store.deliver().await.unwrap();
+    store.close().await;
+    let store = both.open_elsewhere().await;
+    assert_eq!(
+        both.sorted(&store).await,
+        [lease(1, 1), Lease { hostname: Some("ab".to_owned()), ..lease(2, 2) }]
+    );
+    assert_eq!(ids(&both, &store).await, [1, 2]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn two_do_not_use_one_database_and_the_second_is_told_who_does() {
+    let Some(first) = Place::database() else { return };
+    let store = first.open().await;
+    let second = Place { postgres: first.postgres.clone(), ..Place::file() };
+    let said = refused(&second).await;
+    let who = format!("process {}) uses PostgreSQL on ", std::process::id());
+    assert!(said.starts_with("another xpxe (xpxe on ") && said.contains(&who), "{said}");
+    store.close().await;
+    second.open().await.close().await;
+}
+
+#[tokio::test]
+async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
+    let Some(first) = Place::database() else { return };
+    let store = first.open().await;
+    put(&store, lease(1, 1)).await;
+    put(&store, lease(2, 2)).await;
+    store.put_machines(&[record(1)]).await.unwrap();
+    store.close().await;
+    // What this one has without the database is later than what the other one does, and earlier.
+    let file = Store::open_alone(&first.state_dir(), lock(&first.state_dir()).unwrap()).await.unwrap();
+    let (later, earlier) = (Lease { updated: 1_799_999_900, ..lease(3, 1) }, lease(4, 2));
+    put(&file, later.clone()).await;
+    put(&file, earlier).await;
+    file.close().await;
+    let mut second = Place { postgres: first.postgres.clone(), ..Place::file() };
+    let store = second.open_elsewhere().await;
+    let of_others = |machine, address| Lease { updated: 1_799_999_600, ..lease(machine, address) };
+    put(&store, of_others(5, 1)).await;
+    put(&store, of_others(6, 2)).await;
+    store.put_machines(&[record(2)]).await.unwrap();
+    store.delete_machine(1).await.unwrap();
+    store.close().await;
+    let store = first.open().await;
+    assert_eq!(first.sorted(&store).await, [later, of_others(6, 2)]);
+    assert_eq!(ids(&first, &store).await, [2]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_copy_of_the_database_is_left_alone() {
+    let Some(first) = Place::database() else { return };
+    let store = first.open().await;
+    store.put_machines(&[record(1)]).await.unwrap();
+    store.close().await;
+    let mut other = Place::file();
+    let store = other.open().await;
+    store.put_machines(&[record(7)]).await.unwrap();
+    store.close().await;
+    other.postgres.clone_from(&first.postgres);
+    let said = refused(&other).await;
+    assert!(said.contains("others, which are no copy of them"), "{said}");
+    // The copy of another database.
+    let Some(third) = Place::database() else { return };
+    other.postgres = third.postgres;
+    other.open().await.close().await;
+    other.postgres.clone_from(&first.postgres);
+    let said = refused(&other).await;
+    assert!(said.contains("is not the database that xpxe.db"), "{said}");
+    // Used without the database: from then on both have their own.
+    let alone = Place { postgres: None, ..first };
+    let store = alone.open().await;
+    store.put_machines(&[record(8)]).await.unwrap();
+    store.close().await;
+    let back = Place { postgres: other.postgres, ..alone };
+    let said = refused(&back).await;
+    assert!(said.contains("others, which are no copy of them"), "{said}");
+    let file = Store::open(&back.state_dir()).await.unwrap();
+    assert_eq!(file.machines().await.unwrap().len(), 2, "nothing of it was changed");
+}
+
+/// A change that was under way when the connection ended may be in the database, though it was refused.
+#[tokio::test]
+async fn what_was_never_confirmed_is_taken_back_when_the_connection_is_back() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    for statement in [
+        "INSERT INTO machines SELECT 3, version, 3, name, state, record FROM machines WHERE id = 1",
+        "UPDATE machines SET revision = 4 WHERE id = 2",
+        "DELETE FROM machines WHERE id = 1",
+        "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
+         WHERE application_name LIKE 'xpxe on %' AND datname = current_database()",
+    ] {
+        place.run_sql(&store, statement).await;
+    }
+    eventually("the end of the connection", async || {
+        store.away().is_some() || store.put_machines(&[]).await.is_err()
+    })
+    .await;
+    eventually("another one", async || store.away().is_none()).await;
+    assert_eq!(ids(&place, &store).await, [1, 2]);
+    // Somebody else has had it meanwhile.
+    place.run_sql(&store, "UPDATE origin SET starts = starts + 1").await;
+    let end = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
+               WHERE application_name LIKE 'xpxe on %' AND datname = current_database()";
+    place.run_sql(&store, end).await;
+    let is_told = async || store.away().is_some_and(|why| why.to_string().contains("restart xpxe"));
+    eventually("that is told", is_told).await;
+    let refused = store.put_machines(&[record(9)]).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Postgres(_)), "{refused}");
+    put(&store, lease(1, 1)).await;
+    store.close().await;
+}
