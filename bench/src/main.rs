@@ -7,10 +7,12 @@
 //! | [`tftp`] | TFTP transfers |
 //! | [`http`] | downloads, scripts, and DHCP and TFTP beside downloads |
 //! | [`peers`] | the programs of other servers |
+//! | [`machines`] | a registry of many machines |
 //! | [`row`] | a row of machines that power on at once: DHCP, TFTP and HTTP together |
 
 mod answer;
 mod http;
+mod machines;
 mod peers;
 mod row;
 mod storm;
@@ -33,6 +35,8 @@ enum Bench {
     Http(http::Args),
     /// A row of machines that power on at once
     Row(row::Args),
+    /// A registry of many machines
+    Machines(machines::Args),
 }
 
 fn main() -> Result<()> {
@@ -44,5 +48,6 @@ fn main() -> Result<()> {
         Bench::Tftp(args) => tftp::run(&args),
         Bench::Http(args) => http::run(&args),
         Bench::Row(args) => row::run(&args),
+        Bench::Machines(args) => machines::run(&args),
     }
 }

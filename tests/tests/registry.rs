@@ -284,6 +284,49 @@ fn what_the_agent_reports_decides_what_a_machine_boots() -> Result<()> {
     xpxe.stop()
 }
 
+/// A board that reports the serial number of another machine: the event, the verdict and what happens meanwhile.
+#[test]
+fn a_swapped_board_is_told_with_both_parties_and_waits() -> Result<()> {
+    const NEW: &str = "02:77:00:00:00:e6";
+    let Some(mut place) = place("xdp", "server")? else { return Ok(()) };
+    let more =
+        "[[profile]]\nname = \"agent\"\nkernel = \"agent/vmlinuz\"\nargs = \"xpxe.agent={{ agent }}\"\n";
+    let lifecycle = "[lifecycle]\ndiscovery = \"agent\"\n";
+    place.config = place.config.replace("[lifecycle]\n", lifecycle) + more;
+    let xpxe = place.serve()?;
+    xpxe_says(&place, &xpxe, &["machines", "add", "--name", "node9", "--mac", NODE, "--ip", ADDRESS])?;
+    let report = |from: &Station, card: &str| {
+        let (script, _) = get(from, "ipxe/boot.ipxe")?;
+        let agent = script.split("xpxe.agent=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let Some(agent) = agent else { anyhow::bail!("no agent in {script}") };
+        let body =
+            format!("{{\"schema\":1,\"system\":{{\"serial\":\"CZ12\"}},\"nics\":[{{\"mac\":\"{card}\"}}]}}");
+        let said = from.output("curl", &["-sS", "-d", &body, &format!("{agent}inventory")])?;
+        ensure!(said == "ok\n", "{said}");
+        Ok(())
+    };
+    let old = place.rack.neighbour("old", NODE, &format!("{ADDRESS}/24"))?;
+    report(&old, NODE)?;
+    let wire = place.client()?;
+    let address = wire.lease(&Client::new(mac(NEW)?))?.address();
+    let new = place.rack.neighbour("new", NEW, &format!("{address}/24"))?;
+    get(&new, "ipxe/boot.ipxe")?;
+    eventually(SOON, "it is discovered", || {
+        state(&place, &xpxe, NEW).is_ok_and(|state| state == "discovered")
+    })?;
+    report(&new, NEW)?;
+    let told = xpxe.wait_for_event("the conflict", SOON, |event| event.field("step") == "conflict")?;
+    ensure!(told.field("mac") == NEW, "{}", told.message());
+    for says in ["the serial number CZ12, as node9 has done", "No rule accepts it"] {
+        ensure!(told.message().contains(says), "{}", told.message());
+    }
+    let why = xpxe_says(&place, &xpxe, &["why", NEW]);
+    let why = why.or_else(|error| Ok::<_, anyhow::Error>(format!("{error:#}")))?;
+    ensure!(why.contains("node9"), "{why}");
+    ensure!(state(&place, &xpxe, "node9")? == "discovered" && state(&place, &xpxe, NEW)? == "discovered");
+    xpxe.stop()
+}
+
 /// Offers and acknowledgements of XDP.
 fn answered(from: &Station) -> u64 {
     let Ok((page, _)) = get(from, "metrics") else { return 0 };

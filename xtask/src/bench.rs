@@ -32,6 +32,8 @@ enum What {
     Http,
     /// A row of machines that power on at once, side by side with Kea, tftpd-hpa and nginx together
     Row,
+    /// A registry of many machines: bringing them, starting with them, changing, listing and finding one
+    Machines,
 }
 
 /// Replaces this process by the benchmark.

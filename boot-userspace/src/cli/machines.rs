@@ -8,6 +8,7 @@ mod omni;
 mod power;
 mod show;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -313,42 +314,37 @@ impl Ordered {
     }
 }
 
+/// So many machines are one request.
+const IMPORTED_AT_ONCE: usize = 1000;
+
 async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
     let list = manifest::read(path)?;
     let mut api = Api::open(file).await?;
-    let (mut added, mut changed, mut unchanged, mut refused) = (0, 0, 0, 0);
-    for (position, spec) in list.specs.iter().enumerate() {
-        let password = list.passwords.get(&position);
-        let called = names::called(spec);
-        let before = api.find(&called).await?;
-        let spec = list.put_over(spec, before.as_ref().map(|machine| &machine.spec));
-        let done = match before {
-            Some(machine) if machine.spec == spec && password.is_none() => {
-                unchanged += 1;
-                continue;
-            }
-            Some(_) if dry_run => Ok(&mut changed),
-            None if dry_run => Ok(&mut added),
-            Some(machine) => {
-                let written = Written { version: machine.version, spec };
-                api.put(&called, written).await.map(|_| &mut changed)
-            }
-            None => api.add(spec).await.map(|_| &mut added),
-        };
-        let done = match (done, password) {
-            (Ok(count), Some(password)) if !dry_run => {
-                api.put_password(&called, password).await.map(|_| count)
-            }
-            (done, _) => done,
-        };
-        match done {
-            Ok(count) => *count += 1,
-            Err(error) => {
-                refused += 1;
-                eprintln!("xpxe: {called}: refused: {error:#}");
-            }
+    let items = list.items()?;
+    let (mut added, mut changed, mut unchanged) = (0, 0, 0);
+    let mut refused = HashSet::new();
+    for (chunk, items) in items.chunks(IMPORTED_AT_ONCE).enumerate() {
+        let done = api.import(items, dry_run).await?;
+        (added, changed, unchanged) =
+            (added + done.added, changed + done.changed, unchanged + done.unchanged);
+        for (position, error) in done.refused {
+            let position = chunk * IMPORTED_AT_ONCE + position;
+            eprintln!(
+                "xpxe: {}: refused: {error}",
+                list.specs.get(position).map_or_else(String::new, names::called)
+            );
+            refused.insert(position);
         }
     }
+    for (position, password) in list.passwords.iter().filter(|_| !dry_run) {
+        let Some(spec) = list.specs.get(*position).filter(|_| !refused.contains(position)) else { continue };
+        let called = names::called(spec);
+        if let Err(error) = api.put_password(&called, password).await {
+            eprintln!("xpxe: {called}: its password is refused: {error:#}");
+            refused.insert(*position);
+        }
+    }
+    let refused = refused.len();
     let would = if dry_run { "would have " } else { "" };
     println!("{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}");
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

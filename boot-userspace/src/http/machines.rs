@@ -1,5 +1,6 @@
 //! `/api/v1/machines`: the registry of machines.
 
+mod import;
 mod power;
 
 use axum::Router;
@@ -15,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::admin::rfc3339;
-use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View};
+use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
 use crate::host::clock;
 use crate::host::secret::Secret;
 use boot_engine::lifecycle::{Order, Past, State as Stage, Wanted};
 use boot_engine::registry::{Query, Record, Spec};
+pub use import::IMPORT;
 pub use power::{Answered, Last, Power};
 
 /// The path of all machines.
@@ -41,6 +43,7 @@ pub fn router(registry: RegistryHandle, worker: Handle) -> Router {
         .route("/api/v1/machines/{which}/bmc-password", put_method(put_password).delete(delete_password))
         .route(STATUS, get(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .merge(import::routes())
         .with_state(Shared { registry, worker })
 }
 
@@ -341,22 +344,6 @@ async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) 
     let put = shared.registry.ask(|reply| RegistryAsk::Put(which, Some(version), spec, reply)).await;
     let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
-}
-
-fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
-    use serde_json::Value;
-    let Value::Object(changes) = patch else { return };
-    if !into.is_object() {
-        *into = Value::Object(serde_json::Map::new());
-    }
-    let Some(object) = into.as_object_mut() else { return };
-    for (key, value) in changes {
-        match value {
-            Value::Null => drop(object.remove(&key)),
-            Value::Object(_) => merge(object.entry(key).or_insert(Value::Null), value),
-            value => drop(object.insert(key, value)),
-        }
-    }
 }
 
 async fn delete(

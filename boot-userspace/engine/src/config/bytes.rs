@@ -115,11 +115,32 @@ pub fn uuid(text: &str) -> Result<[u8; 16], String> {
             "{text} is what machines say that have no UUID; write mac or relay_port to tell this one from others"
         ));
     }
+    if is_placeholder(uuid) {
+        return Err(format!(
+            "{text} is what a maker writes into many boards; write mac or relay_port to tell this machine from others"
+        ));
+    }
     Ok(uuid)
 }
 
+/// Whether makers write this UUID into boards that they give none of their own, or firmware says it that has none (SMBIOS
+/// section 7.2.1), whatever the order of its bytes.
+#[must_use]
+pub fn is_placeholder(uuid: [u8; 16]) -> bool {
+    const KNOWN: [u128; 3] = [
+        // Reference boards of firmware makers.
+        0x0300_0200_0400_0500_0006_0007_0008_0009,
+        0x1234_5678_1234_5678_90ab_cdde_efaa_bbcc,
+        // Made of a serial number that is empty.
+        0x4c4c_4544_0000_2010_8020_80c0_4f20_2020,
+    ];
+    let known = KNOWN.map(|known| in_either_order(known.to_be_bytes()));
+    uuid == [0; 16] || uuid == [0xff; 16] || known.contains(&in_either_order(uuid))
+}
+
 /// A UUID as it is written.
-pub(crate) fn uuid_text(uuid: [u8; 16]) -> String {
+#[must_use]
+pub fn uuid_text(uuid: [u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     for (index, byte) in uuid.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
@@ -132,7 +153,8 @@ pub(crate) fn uuid_text(uuid: [u8; 16]) -> String {
 
 /// A UUID and the same with its first three fields in the other byte order (SMBIOS against RFC 4122) are one machine's:
 /// firmware disagrees about the order. This is one of both, whichever is given.
-pub(crate) fn in_either_order(uuid: [u8; 16]) -> [u8; 16] {
+#[must_use]
+pub fn in_either_order(uuid: [u8; 16]) -> [u8; 16] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = uuid;
     uuid.min([d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p])
 }

@@ -8,8 +8,8 @@ use super::template::ReadText;
 use super::texts::Texts;
 use super::value::quoted;
 use super::{
-    address, agent, amount, api, bmc, boot_file, file, group, http, images, lifecycle, machine, name,
-    profile, store, subnet, traces, value, webhook,
+    address, agent, amount, api, bmc, boot_file, file, group, http, identity, images, lifecycle, machine,
+    name, profile, store, subnet, traces, value, webhook,
 };
 
 /// The configuration without its machines, and these; complete only if nothing was reported.
@@ -54,6 +54,7 @@ pub(super) fn check(
     };
     let groups: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
     config.agent = agent::check(&file.agent, report);
+    config.identity = identity::check(&file.identity, report);
     config.lifecycle = lifecycle::check(&file.lifecycle, &names, &groups, report);
     config.bmc = bmc::check_all(file.bmc.as_ref(), report);
     config.webhooks = webhook::check(&file.webhooks, report);

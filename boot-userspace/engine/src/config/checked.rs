@@ -20,6 +20,7 @@ use super::boots::{Kind, Menu, mboot};
 use super::disk_image::DiskImage;
 use super::documents::Documents;
 use super::http::Http;
+use super::identity::IdentityRules;
 use super::images::Images;
 use super::lifecycle::Lifecycle;
 use super::matching::{Match, PortSeen};
@@ -88,6 +89,8 @@ pub struct Config {
     pub default: Default,
     /// `[lifecycle]`
     pub lifecycle: Lifecycle,
+    /// `[identity]`
+    pub identity: IdentityRules,
     /// `[bmc]`
     pub bmc: PowerSettings,
     /// `[agent]`
@@ -131,6 +134,7 @@ impl Config {
             templates: BTreeMap::new(),
             default: Default { profile: None, unknown: Unknown::Boot },
             lifecycle: Lifecycle::default(),
+            identity: IdentityRules::default(),
             bmc: PowerSettings::default(),
             agent: Agent::default(),
             webhooks: Vec::new(),

@@ -86,6 +86,8 @@ kinds! {
     Power "power"
     /// A machine consists of something else than before.
     Inventory "inventory"
+    /// Two machines have something that only one can have.
+    Conflict "conflict"
     /// An image of the content store.
     Image "image"
     /// An operator took an address.

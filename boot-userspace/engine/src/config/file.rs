@@ -5,8 +5,8 @@ use toml::de::DeTable;
 use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::{
-    agent, api, arch, bmc, boot_file, boots, documents, group, http, images, lifecycle, option, relay_port,
-    traces, webhook,
+    agent, api, arch, bmc, boot_file, boots, documents, group, http, identity, images, lifecycle, option,
+    relay_port, traces, webhook,
 };
 
 type Text = Option<At<String>>;
@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) default_profile: Text,
     pub(super) unknown: Text,
     pub(super) lifecycle: lifecycle::Written,
+    pub(super) identity: identity::Written,
     pub(super) bmc: Option<bmc::All>,
     pub(super) agent: agent::Written,
     pub(super) machines: Vec<Machine>,
@@ -138,6 +139,7 @@ impl File {
             "boot_file",
             "default",
             "lifecycle",
+            "identity",
             "bmc",
             "agent",
             "machine",
@@ -174,6 +176,7 @@ impl File {
             default_profile: default.as_ref().and_then(|default| default.text("profile", "talos", report)),
             unknown: default.as_ref().and_then(|default| default.text("unknown", "boot", report)),
             lifecycle: lifecycle::read(&top, report),
+            identity: identity::read(&top, report),
             bmc: bmc::read_all(&top, report),
             agent: agent::read(&top, report),
             machines: machines(&top, report),

@@ -13,6 +13,7 @@ impl File {
         self.traces.add(more.traces, report);
         self.images.add(more.images, report);
         self.lifecycle.add(more.lifecycle, report);
+        self.identity.add(more.identity, report);
         bmc::add(&mut self.bmc, more.bmc, report);
         self.agent.add(more.agent, report);
         one(&mut self.state_dir, more.state_dir, report);

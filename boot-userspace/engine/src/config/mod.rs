@@ -29,6 +29,7 @@ mod front;
 mod group;
 mod hardware;
 mod http;
+mod identity;
 mod image;
 mod images;
 mod inherit;
@@ -69,8 +70,8 @@ pub use api::Api;
 pub use arch::{Arch, ArchProfile};
 pub use bmc::{Bmc, BmcDriver, PowerSettings, RegisteredBmc};
 pub use boots::{Kind, LOCAL, Menu, mboot, name_in_windows};
-pub use bytes::uuid as parse_uuid;
-pub(crate) use bytes::{in_either_order, pairs as parse_hex, uuid_text};
+pub(crate) use bytes::pairs as parse_hex;
+pub use bytes::{in_either_order, is_placeholder, uuid as parse_uuid, uuid_text};
 pub use checked::{
     BOOT_OPTIONS, BootFileRule, Config, CustomOption, DEFAULT_BOOT_LEASE, DEFAULT_FAST_PATH_MEMORY,
     DEFAULT_LEASE, DEFAULT_WINDOWSIZE, Default, DhcpRole, FastPath, Group, Interface, Machine, Profile,
@@ -83,6 +84,7 @@ pub use event_kind::EventKind;
 pub use front::Front;
 pub use hardware::Hardware;
 pub use http::{DEFAULT_CONNECTIONS_PER_ADDRESS, Http, Tls};
+pub use identity::{DuplicateMac, DuplicateUuid, IdentityRules, SwappedBoard};
 pub(crate) use image::kernel as check_kernel;
 pub use image::{ImageName, ImageRef, ImageSource, Sha256Digest};
 pub use images::{DEFAULT_IMAGES_CHECK, DEFAULT_IMAGES_SIZE, Images, Upstream};

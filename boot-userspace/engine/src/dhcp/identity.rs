@@ -8,9 +8,10 @@ use boot_common::frame::Bytes;
 
 use crate::Engine;
 use crate::command::Now;
-use crate::events::{Recognition, Step};
+use crate::config::RelayPort;
+use crate::events::{Conflict, Meanwhile, Recognition, Shared, Step};
 use crate::leases::binding::{Binding, State};
-use crate::machines::Identities;
+use crate::machines::{Identities, Identity};
 
 /// How many cards are remembered that were recognised and have no address from here.
 const MOST_WITHOUT_ADDRESS: usize = 1024;
@@ -23,7 +24,12 @@ impl Engine {
         let circuit = sub_option(relay, 1);
         let switch_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
         if let Some(port) = switch_port {
-            self.machines.see_port(mac, port);
+            if let Some(other) = self.machines.see_port(mac, port, now.seconds()) {
+                let own = RelayPort { circuit_id: port.0.to_vec(), remote_id: port.1.map(<[u8]>::to_vec) };
+                let ports = [other, own].map(|port| Identity::SwitchPort(port).to_string().into());
+                let conflict = Conflict { what: Shared::Ports(ports), meanwhile: Meanwhile::Nothing };
+                self.happened_to(mac, ifindex, Step::Conflict(Box::new(conflict)), now);
+            }
         }
         if !self.machines.recognise(mac, Identities { uuid, switch_port }, now.seconds()) {
             return;

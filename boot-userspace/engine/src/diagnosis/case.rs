@@ -182,6 +182,7 @@ impl<'a> Case<'a> {
             | What::OtherFile { .. }
             | What::ReplySource { .. }
             | What::SharedIdentity { .. }
+            | What::Conflict { .. }
             | What::AddressInUse { .. }
             | What::NoLoader { .. }
             | What::Progress { .. }

@@ -33,6 +33,10 @@ pub(super) fn same_uuid(case: &Case<'_>) -> Option<Verdict> {
         let because = "its UUID or switch port is that of a machine whose address another card has";
         return Verdict::certain(Cause::DuplicateIdentity, because, &shared);
     }
+    let told = case.steps(|what| matches!(what, What::Conflict { .. }));
+    if let Some(last) = told.last() {
+        return Verdict::certain(Cause::DuplicateIdentity, &last.what.to_string(), &told);
+    }
     if case.reached() >= Reached::System {
         return None;
     }

@@ -12,12 +12,14 @@ use crate::boot::documents::NoDocument;
 use crate::boot::plan::NoScript;
 use crate::events::{
     Answer, BootEvent, Decline, Document, Http, LoaderProblem, NoTls, OtherServer, PhoneHome, Recognition,
-    Said, Script, Step, SwitchFrame, Tftp, Through, WhyEnded,
+    Said, Script, Shared, Step, SwitchFrame, Tftp, Through, WhyEnded,
 };
 use crate::tftp::Outcome;
 
 /// So many characters of a text are kept: most texts have a client's own words in them.
 const LONGEST_TEXT: usize = 200;
+/// The same for what two machines have in common: no client's words but names are in it.
+const LONGEST_CONFLICT: usize = 400;
 
 /// What an event says about one machine's boot.
 #[derive(Clone, Debug)]
@@ -149,6 +151,12 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::Recognised(
             Recognition::StillLeased { address, holder } | Recognition::TakenFrom { address, holder },
         ) => of_machine(What::SharedIdentity { address: *address, holder: *holder }),
+        // What keeps no machine from booting is no step of its boot.
+        Step::Conflict(conflict) if matches!(conflict.what, Shared::Placeholder { .. }) => None,
+        Step::Conflict(conflict) => {
+            // Both parties are in it, and each is called as briefly as logs do.
+            of_machine(What::Conflict { says: conflict.to_string().chars().take(LONGEST_CONFLICT).collect() })
+        }
         Step::Stray { reserved, through: Through::Link | Through::Relay(_), subnet } => {
             of_machine(What::Stray { reserved: *reserved, subnet: subnet.to_string().into() })
         }

@@ -133,6 +133,11 @@ pub enum What {
         #[serde(with = "super::mac_text")]
         holder: Mac,
     },
+    /// The machine has something that another one has, too.
+    Conflict {
+        /// What, with both parties, and what happens meanwhile.
+        says: Box<str>,
+    },
     /// The machine asks in another subnet than its reservation is in.
     Stray {
         /// The reserved address.

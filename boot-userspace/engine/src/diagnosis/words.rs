@@ -41,6 +41,7 @@ impl fmt::Display for What {
                     "is known by its UUID or switch port as the machine of {address}, which {holder} has"
                 )
             }
+            Self::Conflict { says } => f.write_str(says),
             Self::Stray { reserved, subnet } => {
                 write!(f, "asked in {subnet}, but its reservation is {reserved}")
             }

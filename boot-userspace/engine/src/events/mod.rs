@@ -5,6 +5,7 @@
 //! until somebody reads it. The engine queues its events, because it does nothing but decide; everybody else has a [`Sink`].
 
 pub(crate) mod complaint;
+mod conflict;
 mod counts;
 mod dhcp;
 mod files;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use boot_common::tables::Hook;
 
 pub use crate::config::EventKind as Kind;
+pub use conflict::{Conflict, Meanwhile, Shared};
 pub use counts::Counts;
 pub use dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,

@@ -7,6 +7,7 @@ use boot_common::{Mac, Reason};
 use ipnet::Ipv4Net;
 
 use super::Kind;
+use super::conflict::Conflict;
 use super::dhcp::{
     Answer, Answered, Decline, Doubt, Fault, Given, LoaderProblem, NoSubnet, OtherServer, Recognition,
     Refusal, Through, TurnedAway,
@@ -167,6 +168,8 @@ pub enum Step {
     Power(Box<Done>),
     /// A machine consists of something else than before, one sentence for each thing.
     InventoryChanged(Box<[String]>),
+    /// A machine has something that another one has, too.
+    Conflict(Box<Conflict>),
     /// An operator took a machine's address.
     LeaseDeleted {
         /// The address.
@@ -218,6 +221,7 @@ impl Step {
             Self::Overdue { .. } => Kind::Overdue,
             Self::Power(_) => Kind::Power,
             Self::InventoryChanged(_) => Kind::Inventory,
+            Self::Conflict(_) => Kind::Conflict,
             Self::LeaseDeleted { .. } => Kind::Delete,
             Self::LeasesImported(_) => Kind::Import,
         }

@@ -275,13 +275,13 @@ impl Machines {
         Asker { client: at.map(|mac| state.client(mac)), known, elsewhere, switch_port, is_itself }
     }
 
-    /// Takes down at which switch port a MAC is, as a relay says.
-    pub fn see_port(&self, mac: Mac, (circuit, remote): PortSeen<'_>) {
-        let is_old = self.read().seen_ports.get(mac).is_some_and(|port| port.seen() == (circuit, remote));
-        if !is_old {
-            let port = RelayPort { circuit_id: circuit.to_vec(), remote_id: remote.map(<[u8]>::to_vec) };
-            self.write().seen_ports.put(mac, port);
+    /// Takes down at which switch port a MAC is, as a relay says. Gives the port where it was until now if it is back from
+    /// there within minutes: two machines have it. `now` is in Unix seconds.
+    pub fn see_port(&self, mac: Mac, port: PortSeen<'_>, now: u64) -> Option<RelayPort> {
+        if self.read().seen_ports.is_old(mac, port, now) {
+            return None;
         }
+        self.write().seen_ports.put(mac, port, now)
     }
 
     /// The switch port at which a MAC was seen last.

@@ -4,6 +4,7 @@
 //! [`Registry`] finds records and says when one is to be looked at; what changes one stores it first, and puts it here when
 //! that is done.
 
+mod boards;
 mod query;
 mod record;
 #[cfg(test)]
@@ -11,11 +12,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Machine;
 use crate::lifecycle::{Rules, State};
 use crate::machines::MachineId;
+use boot_agent_protocol::Inventory;
 
+use boards::Boards;
+pub use boards::{BoardMark, another_board};
 pub use query::Query;
 pub use record::{Record, Sealed, Spec, SwitchPort};
 
@@ -50,6 +55,8 @@ pub struct Registry {
     due_of: HashMap<u64, u64>,
     counts: BTreeMap<State, usize>,
     overdue: BTreeSet<u64>,
+    boards: Boards,
+    shadowed: usize,
     last_id: u64,
     revision: u64,
 }
@@ -66,6 +73,8 @@ impl Registry {
         if record.status.is_overdue {
             self.overdue.insert(record.id);
         }
+        self.boards.put(&record);
+        self.shadowed += usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(due) = record.due(rules) {
             self.due.insert((due, record.id));
             self.due_of.insert(record.id, due);
@@ -83,6 +92,8 @@ impl Registry {
             self.due.remove(&(due, id));
         }
         self.overdue.remove(&id);
+        self.boards.remove(&entry.record);
+        self.shadowed -= usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
             *count -= 1;
         }
@@ -93,6 +104,16 @@ impl Registry {
     #[must_use]
     pub fn get(&self, id: u64) -> Option<&Entry> {
         self.entries.get(&id)
+    }
+
+    /// The record of another machine that has a mark of the board that one reports, and the mark.
+    #[must_use]
+    pub fn same_board(&self, id: u64, reported: &Inventory) -> Option<(BoardMark, &Entry)> {
+        let marks = BoardMark::reported(reported).into_iter();
+        marks
+            .filter_map(|mark| Some((self.get(self.boards.other(&mark, id)?)?, mark)))
+            .map(|(entry, mark)| (mark, entry))
+            .next()
     }
 
     /// The record with this name, without regard to case.
@@ -106,10 +127,13 @@ impl Registry {
         self.entries.range(id.saturating_add(1)..).map(|(_, entry)| entry)
     }
 
-    /// The number of the next record.
-    #[must_use]
-    pub fn next_id(&self) -> u64 {
-        self.last_id + 1
+    /// The number of the next record: the microseconds of the wall clock, or one more than any that is known. The number of a
+    /// record that was deleted is nobody else's, also after a restart, when nobody knows of it any more. A JSON number can have
+    /// it until the year 2255.
+    pub fn take_id(&mut self, now: Duration) -> u64 {
+        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.last_id = now.max(self.last_id.saturating_add(1));
+        self.last_id
     }
 
     /// The number of the next change.
@@ -144,6 +168,12 @@ impl Registry {
     #[must_use]
     pub fn count_overdue(&self) -> usize {
         self.overdue.len()
+    }
+
+    /// How many are not served.
+    #[must_use]
+    pub fn count_shadowed(&self) -> usize {
+        self.shadowed
     }
 
     /// How many records there are.

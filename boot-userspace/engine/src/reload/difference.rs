@@ -73,6 +73,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.boot_files != new.boot_files, "[[boot_file]]");
     note(running.default.profile != new.default.profile, "default.profile");
     note(running.lifecycle != new.lifecycle, "[lifecycle]");
+    note(running.identity != new.identity, "[identity]");
     note(running.agent != new.agent, "[agent]");
     note(running.webhooks != new.webhooks, "[[webhook]]");
     note(running.default.unknown != new.default.unknown, "default.unknown");

@@ -7,9 +7,12 @@ use serde::de::DeserializeOwned;
 use super::Selected;
 use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::{ConfigFile, configuration};
+use crate::daemon::request::{ImportItem, Imported};
 use crate::files::percent;
 use crate::http::admin;
-use crate::http::machines::{Answered, Counted, MACHINES, Machine, Machines, Refused, STATUS, Written};
+use crate::http::machines::{
+    Answered, Counted, IMPORT, MACHINES, Machine, Machines, Refused, STATUS, Written,
+};
 use boot_engine::registry::Spec;
 
 /// How many machines are asked for at once.
@@ -52,18 +55,14 @@ impl Api {
         self.call(Method::GET, &one(which), String::new()).await
     }
 
-    /// A machine, if it is there.
-    pub(super) async fn find(&mut self, which: &str) -> Result<Option<Machine>> {
-        let (status, body) = self.send(Method::GET, &one(which), String::new()).await?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => read(status, &body).map(Some),
-        }
-    }
-
     pub(super) async fn add(&mut self, spec: Spec) -> Result<Machine> {
         let body = serde_json::to_string(&Written { version: None, spec })?;
         self.call(Method::POST, MACHINES, body).await
+    }
+
+    pub(super) async fn import(&mut self, items: &[ImportItem], dry_run: bool) -> Result<Imported> {
+        let path = format!("{IMPORT}?dry_run={dry_run}");
+        self.call(Method::POST, &path, serde_json::to_string(items)?).await
     }
 
     pub(super) async fn put(&mut self, which: &str, written: Written) -> Result<Machine> {

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Format;
 use super::names::called;
 use super::omni::omni;
 use super::show::state;
+use crate::daemon::request::ImportItem;
 use crate::http::machines::Machine;
 use boot_engine::config::RegisteredBmc;
 use boot_engine::registry::Spec;
@@ -30,33 +32,47 @@ pub(super) struct List {
 }
 
 impl List {
-    /// What a machine of the list is to be. What the file has no column for stays as it was.
-    pub(super) fn put_over(&self, spec: &Spec, before: Option<&Spec>) -> Spec {
-        let (Some(columns), Some(before)) = (&self.columns, before) else { return spec.clone() };
-        let mut whole = before.clone();
-        for column in columns {
-            match column.as_str() {
-                "name" => whole.name = spec.name.clone(),
-                "mac" => whole.mac = spec.mac.clone(),
-                "uuid" => whole.uuid = spec.uuid.clone(),
-                "ip" => whole.ip = spec.ip.clone(),
-                "profile" => whole.profile = spec.profile.clone(),
-                "labels" => whole.labels = spec.labels.clone(),
-                _ => {
-                    if let Some(value) = bmc_of(spec, column) {
-                        put_bmc(&mut whole, column, value);
+    /// The machines as the daemon takes them. What the file has no column for stays as it was.
+    pub(super) fn items(&self) -> Result<Vec<ImportItem>> {
+        let item = |spec: &Spec| -> Result<ImportItem> {
+            let whole = ImportItem::whole(spec)?;
+            let Some(columns) = &self.columns else { return Ok(whole) };
+            let mut said = serde_json::Map::new();
+            for column in columns.iter().filter(|column| *column != PASSWORD) {
+                match column.strip_prefix("bmc_") {
+                    None => {
+                        // A label that is not there any more is none.
+                        let value = match column.as_str() {
+                            "labels" => Value::Null,
+                            _ => whole.spec.get(column).cloned().unwrap_or(Value::Null),
+                        };
+                        said.insert(column.clone(), value);
+                    }
+                    Some(key) => {
+                        let value = bmc_of(spec, column).flatten().map_or(Value::Null, Value::String);
+                        if let Value::Object(bmc) = said.entry("bmc").or_insert_with(|| json!({})) {
+                            bmc.insert(key.to_owned(), value);
+                        }
                     }
                 }
             }
-        }
-        whole
+            let labels = columns.iter().any(|column| column == "labels").then(|| spec.labels.clone());
+            Ok(ImportItem { spec: said, keep: true, labels })
+        };
+        self.specs.iter().map(item).collect()
     }
 }
 
-/// Reads a list of machines.
+/// Reads a list of machines: TOML by its name or by a line with `[[machine]]`, else JSON if it begins with `[`, else CSV.
 pub(super) fn read(path: &Path) -> Result<List> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let read = if text.trim_start().starts_with('[') { from_json(&text) } else { from_csv(&text) };
+    let is_toml = path.extension().is_some_and(|extension| extension == "toml")
+        || text.lines().any(|line| line.trim_end() == "[[machine]]");
+    let read = match text.trim_start().starts_with('[') {
+        _ if is_toml => from_toml(&text),
+        true => from_json(&text),
+        false => from_csv(&text),
+    };
     let list = read.with_context(|| path.display().to_string())?;
     match list.specs.iter().position(|spec| called(spec).is_empty()) {
         Some(position) => bail!("{}: machine {} has no name, MAC or UUID", path.display(), position + 1),
@@ -77,6 +93,36 @@ fn from_json(text: &str) -> Result<List> {
         specs.push(serde_json::from_value(spec)?);
     }
     Ok(List { specs, passwords, columns: None })
+}
+
+/// `[[machine]]` with the keys of JSON. As in the configuration, one MAC may stand without a list.
+fn from_toml(text: &str) -> Result<List> {
+    let file: Manifest = toml::from_str(text)?;
+    let (mut specs, mut passwords) = (Vec::new(), HashMap::new());
+    for (position, machine) in file.machine.into_iter().enumerate() {
+        let line = text.get(..machine.span().start).map_or(0, |before| before.matches('\n').count()) + 1;
+        let wrong = |what: String| anyhow!("line {line}: machine {}: {what}", position + 1);
+        let mut table = machine.into_inner();
+        match table.remove(PASSWORD) {
+            Some(toml::Value::String(password)) => drop(passwords.insert(position, password)),
+            Some(_) => return Err(wrong(format!("{PASSWORD} is no text"))),
+            None => {}
+        }
+        if let Some(mac) = table.get_mut("mac").filter(|mac| mac.is_str()) {
+            *mac = toml::Value::Array(vec![mac.clone()]);
+        }
+        let spec = Spec::deserialize(table).map_err(|error| wrong(error.message().to_owned()))?;
+        specs.push(spec);
+    }
+    Ok(List { specs, passwords, columns: None })
+}
+
+/// A manifest as TOML.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    #[serde(default)]
+    machine: Vec<toml::Spanned<toml::Table>>,
 }
 
 fn from_csv(text: &str) -> Result<List> {
@@ -286,10 +332,7 @@ mod tests {
     #[test]
     fn what_a_csv_file_has_no_column_for_stays() {
         let before = Spec { args: "quiet".to_owned(), uuid: Some("of old".to_owned()), ..machine().spec };
-        let imported = |text: &str| {
-            let list = from_csv(text).unwrap();
-            list.put_over(&list.specs[0], Some(&before))
-        };
+        let imported = |text: &str| from_csv(text).unwrap().items().unwrap()[0].over(Some(&before)).unwrap();
         let whole = Machine { spec: before.clone(), ..machine() };
         assert_eq!(imported(&csv(&[whole])), before, "what is exported");
         let moved = imported("name,ip,profile\nnode1,10.1.1.51,\n");
@@ -301,7 +344,10 @@ mod tests {
             "empty cells are said"
         );
         let list = from_json("[{\"name\": \"node1\"}]").unwrap();
-        assert_eq!(list.put_over(&list.specs[0], Some(&before)), list.specs[0], "JSON says all");
+        let item = &list.items().unwrap()[0];
+        assert_eq!(item.over(Some(&before)).unwrap(), list.specs[0], "JSON says all");
+        let bare = imported("name,bmc_address,bmc_mac,bmc_driver,bmc_user\nnode1,,,,\n");
+        assert_eq!(bare, Spec { bmc: None, ..before.clone() }, "a BMC of which nothing is said");
     }
 
     #[test]
@@ -312,6 +358,39 @@ mod tests {
         assert_eq!(json.passwords, [(0, "pa ss".to_owned())].into());
         for list in [csv, json] {
             assert!(!format!("{:?}", list.specs).contains("pa ss"));
+        }
+    }
+
+    #[test]
+    fn a_manifest_may_be_toml() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "# rack 7\n[[machine]]\nname = \"node1\"\nmac = \"52:54:00:00:00:01\"\nip = \"10.1.1.50\"\n\
+            labels = { role = \"worker\" }\nbmc_password = \"pa ss\"\n[machine.bmc]\naddress = \"10.9.0.50\"\n\n\
+            [[machine]]\nmac = [\"52:54:00:00:00:02\", \"52:54:00:00:00:03\"]\n";
+        for name in ["rack7.toml", "rack7"] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let list = read(&file).unwrap();
+            let [first, second] = &list.specs[..] else { panic!("{:?}", list.specs) };
+            assert_eq!((first.mac.len(), second.mac.len()), (1, 2));
+            assert_eq!((first.labels["role"].as_str(), second.name.as_deref()), ("worker", None));
+            assert_eq!(first.bmc.as_ref().and_then(|bmc| bmc.address.as_deref()), Some("10.9.0.50"));
+            assert_eq!(list.passwords, [(0, "pa ss".to_owned())].into());
+        }
+        for (text, says) in [
+            (
+                "[[machine]]\nname = \"a\"\n[[machine]]\nnmae = \"b\"\n",
+                "line 3: machine 2: unknown field `nmae`",
+            ),
+            ("[[machine]]\nname = 7\n", "line 1: machine 1: invalid type"),
+            ("[[machine]]\nname = a\n", "line 2"),
+            ("[[machines]]\n", "unknown field `machines`"),
+            ("[[machine]]\nip = \"10.1.1.5\"\n", "machine 1 has no name, MAC or UUID"),
+        ] {
+            let file = dir.path().join("wrong.toml");
+            std::fs::write(&file, text).unwrap();
+            let said = format!("{:#}", read(&file).unwrap_err());
+            assert!(said.contains(says), "{said}");
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use boot_engine::config::{ImageName, Sha256Digest};
 use boot_engine::events::{
-    BootEvent, Events, Http, Image, LinkName, Machine, NoTls, Sink as _, Step, SwitchFrame,
+    BootEvent, Conflict, Events, Http, Image, LinkName, Machine, Meanwhile, NoTls, Shared, Sink as _, Step,
+    SwitchFrame,
 };
 use boot_engine::leases::Which;
 use boot_engine::lifecycle::{Act, Done, Past, State};
@@ -91,6 +92,33 @@ pub(super) fn registry() {
             ["disk S2 (1.0 TiB) is gone".to_owned(), "disk S3 (1.0 TiB) is new".to_owned()].into(),
         ),
     ] {
+        log::events().emit(BootEvent::new(Duration::ZERO, step).of(machine.clone()));
+    }
+    let (uuid, other) = (|| "4c4c4544-0042-3510-8052-b4c04f4e3132".into(), || "node2".into());
+    for (what, meanwhile) in [
+        (Shared::Uuid { uuid: uuid(), other: other() }, Meanwhile::ByMac),
+        (Shared::Placeholder { uuid: "03000200-0400-0500-0006-000700080009".into() }, Meanwhile::ByMac),
+        (
+            Shared::OtherUuid { shown: uuid(), written: "4c4c4544-0042-3510-8052-b4c04f4e3133".into() },
+            Meanwhile::Nothing,
+        ),
+        (Shared::Card { mac: boot_common::Mac([2; 6]), other: other() }, Meanwhile::Held),
+        (
+            Shared::Ports([
+                "the switch port \"eth1/7\" of \"leaf1\"".into(),
+                "the switch port \"eth1/9\" of \"leaf1\"".into(),
+            ]),
+            Meanwhile::Nothing,
+        ),
+        (Shared::Board { mark: "the serial number CZ1234".into(), other: other() }, Meanwhile::Waits),
+        (Shared::Board { mark: "the BMC 10.9.0.50".into(), other: other() }, Meanwhile::Followed),
+        (Shared::NewBoard { before: "the board B1".into(), now: "the board B2".into() }, Meanwhile::Held),
+        (
+            Shared::Shadowed("node1 cannot have the address 10.1.1.60: it is node2's".into()),
+            Meanwhile::Unserved,
+        ),
+    ] {
+        let step = Step::Conflict(Box::new(Conflict { what, meanwhile }));
         log::events().emit(BootEvent::new(Duration::ZERO, step).of(machine.clone()));
     }
 }

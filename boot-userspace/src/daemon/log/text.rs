@@ -174,6 +174,7 @@ pub(super) fn write(event: &BootEvent) {
             warn!(step, by, %mac, name, "the machine consists of something else than before: {differences}; \
                  xpxe machines show has all of it");
         }
+        Step::Conflict(conflict) => warn!(step, by, %mac, name, "{conflict}"),
         Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),
         Step::Image(image) => write_image(step, image),

@@ -8,7 +8,7 @@ use super::{Keeper, SELF, changed_by_people};
 use crate::daemon::request::RegistryError;
 use crate::host::clock;
 use boot_engine::config::Machine;
-use boot_engine::events::{self, BootEvent, Sink as _, Step};
+use boot_engine::events::{self, BootEvent, Meanwhile, Sink as _, Step};
 use boot_engine::lifecycle::{Intent, Order, State, Stepped};
 use boot_engine::registry::Record;
 
@@ -21,11 +21,25 @@ impl Keeper {
         inventory: Inventory,
     ) -> Result<(), RegistryError> {
         let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let mac = entry.machine.macs.first().copied();
+        let conflicts = self.conflicts(entry, &inventory);
+        let mut id = id;
+        for (conflict, other) in &conflicts {
+            if let Some(mac) = mac {
+                self.tell_conflict(mac, conflict.clone());
+            }
+            if let (Meanwhile::Followed, Some(other)) = (conflict.meanwhile, other) {
+                id = self.follow_board(id, *other).await?;
+            }
+        }
+        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
         let (mut record, differences) = entry.record.with_inventory(inventory);
         let machine = Arc::new(Machine { inventory: record.inventory.clone(), ..(*entry.machine).clone() });
         let (mut stepped, mut by) = (Stepped::default(), SELF.to_owned());
         let is_undecided = record.intent == Intent { order: record.intent.order, ..Intent::default() };
+        let is_alone = conflicts.iter().all(|(conflict, _)| conflict.meanwhile != Meanwhile::Waits);
         if is_undecided
+            && is_alone
             && record.status.state == State::Discovered
             && let Some(rule) = self.accepting_rule(&machine)
         {
@@ -34,7 +48,11 @@ impl Keeper {
             by = rule;
         }
         let stepped = Stepped { differences, ..stepped };
-        self.commit(record, machine, &stepped, &by).await.map(drop)
+        self.commit(record, machine, &stepped, &by).await?;
+        for (conflict, _) in &conflicts {
+            self.hold(id, conflict).await;
+        }
+        Ok(())
     }
 
     /// Keeps how far the agent is. It is in memory only: the agent says it every few seconds.

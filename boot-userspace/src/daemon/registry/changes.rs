@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use boot_common::Mac;
 use tokio::sync::oneshot;
-use tracing::warn;
 
+use super::bulk::Changed;
 use super::{Keeper, OPERATOR, SELF, changed_by_people};
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
@@ -61,9 +61,15 @@ impl Keeper {
     }
 
     pub(super) async fn create(&mut self, spec: Spec) -> Result<View, RegistryError> {
+        let changed = self.newcomer(spec)?;
+        self.commit_one(changed).await
+    }
+
+    /// A machine that somebody adds.
+    pub(super) fn newcomer(&mut self, spec: Spec) -> Result<Changed, RegistryError> {
         let status = Status::new(State::Discovered, "somebody has added it".to_owned(), now());
         let record = Record {
-            id: self.registry.next_id(),
+            id: self.registry.take_id(clock::wall()),
             version: 1,
             revision: 0,
             spec,
@@ -72,11 +78,16 @@ impl Keeper {
             bmc_password: None,
             inventory: None,
         };
-        self.register(record).await
+        self.accepted_by_rule(record)
     }
 
     /// Adds a record, and accepts it if a rule says so.
-    pub(super) async fn register(&mut self, mut record: Record) -> Result<View, RegistryError> {
+    pub(super) async fn register(&mut self, record: Record) -> Result<View, RegistryError> {
+        let changed = self.accepted_by_rule(record)?;
+        self.commit_one(changed).await
+    }
+
+    fn accepted_by_rule(&self, mut record: Record) -> Result<Changed, RegistryError> {
         let machine = self.check(&record, None)?;
         let mut by = SELF.to_owned();
         if let Some(rule) = self.accepting_rule(&machine) {
@@ -84,7 +95,7 @@ impl Keeper {
             by = rule;
         }
         let (record, stepped) = self.stepped(record, &by);
-        self.commit(record, machine, &stepped, &by).await
+        Ok(Changed { record, machine, stepped, by })
     }
 
     pub(super) async fn put_spec(
@@ -94,8 +105,16 @@ impl Keeper {
         spec: Spec,
     ) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?;
+        match self.respecified(entry, spec)? {
+            Some(changed) => self.commit_one(changed).await,
+            None => Ok(self.view(entry)),
+        }
+    }
+
+    /// A record with another spec; nothing if it has that.
+    pub(super) fn respecified(&self, entry: &Entry, spec: Spec) -> Result<Option<Changed>, RegistryError> {
         if entry.record.spec == spec {
-            return Ok(self.view(entry));
+            return Ok(None);
         }
         let is_another_bmc = spec.bmc != entry.record.spec.bmc;
         let mut record = Record { spec, ..changed_by_people(&entry.record) };
@@ -112,7 +131,7 @@ impl Keeper {
         record.bmc_password = record.bmc_password.filter(|_| is_at_home);
         let own = served(&entry.place);
         let machine = self.check(&record, own)?;
-        self.commit(record, machine, &Stepped::default(), OPERATOR).await
+        Ok(Some(Changed { record, machine, stepped: Stepped::default(), by: OPERATOR.to_owned() }))
     }
 
     pub(super) async fn order(
@@ -121,6 +140,17 @@ impl Keeper {
         version: Option<u64>,
         order: &Order,
     ) -> Result<View, RegistryError> {
+        self.order_by(which, version, order, OPERATOR).await
+    }
+
+    /// The same in the name of a rule.
+    pub(super) async fn order_by(
+        &mut self,
+        which: &str,
+        version: Option<u64>,
+        order: &Order,
+        by: &str,
+    ) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?;
         let intent = entry.record.intent.after(order, &entry.record.status)?;
         if intent == entry.record.intent {
@@ -128,8 +158,8 @@ impl Keeper {
         }
         let machine = Arc::clone(&entry.machine);
         let record = Record { intent, ..changed_by_people(&entry.record) };
-        let (record, stepped) = self.stepped(record, OPERATOR);
-        self.commit(record, machine, &stepped, OPERATOR).await
+        let (record, stepped) = self.stepped(record, by);
+        self.commit(record, machine, &stepped, by).await
     }
 
     pub(super) async fn delete(&mut self, which: &str, version: Option<u64>) -> Result<View, RegistryError> {
@@ -205,28 +235,17 @@ impl Keeper {
     /// Stores a record, has it served, and tells what has become of it.
     pub(super) async fn commit(
         &mut self,
-        mut record: Record,
+        record: Record,
         machine: Arc<Machine>,
         stepped: &Stepped,
         by: &str,
     ) -> Result<View, RegistryError> {
-        record.revision = self.registry.next_revision();
-        // Also where storing fails: what a database makes of a change that nobody confirmed must not pass for another one.
-        self.registry.note_revision(record.revision);
-        self.store.put_machines(std::slice::from_ref(&record)).await?;
-        let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
-        let place = self.serve(before, &machine, &record).await;
-        let mac = machine.macs.first().copied();
-        let entry = Entry { record: Arc::new(record), machine, place };
-        let view = self.view(&entry);
-        self.tell(&entry.record, mac, stepped, by);
-        if let Some(act) = stepped.power {
-            self.command(&entry, act);
-        }
-        let id = entry.record.id;
-        self.registry.put(entry, &self.rules);
-        self.plan_reading(id);
-        Ok(view)
+        let (stepped, by) = (stepped.clone(), by.to_owned());
+        self.commit_one(Changed { record, machine, stepped, by }).await
+    }
+
+    async fn commit_one(&mut self, changed: Changed) -> Result<View, RegistryError> {
+        self.commit_all(vec![changed]).await?.pop().ok_or(RegistryError::Stopping)
     }
 
     /// Has a machine served as its record says.
@@ -253,16 +272,13 @@ impl Keeper {
                     id = None;
                     continue;
                 }
-                Ok(Err(why)) => {
-                    warn!("{} of the registry is not served: {why}", record.called());
-                    Place::Shadowed(why.to_string())
-                }
+                Ok(Err(why)) => Place::Shadowed(why.to_string()),
                 Err(_) => Place::Shadowed("xpxe is stopping".to_owned()),
             };
         }
     }
 
-    fn tell(&self, record: &Record, mac: Option<Mac>, stepped: &Stepped, by: &str) {
+    pub(super) fn tell(&self, record: &Record, mac: Option<Mac>, stepped: &Stepped, by: &str) {
         let by_operator = by == OPERATOR;
         let event = |step: Step| {
             let machine =

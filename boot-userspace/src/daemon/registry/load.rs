@@ -7,15 +7,16 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::changes::served;
+use super::conflicts;
 use super::power::Readings;
-use super::{Keeper, MOST_HEARD, SELF};
+use super::{Keeper, MOST_HEARD};
 use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
 use crate::power::Switch;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Machine};
-use boot_engine::lifecycle::{Observed, Rules};
+use boot_engine::lifecycle::Rules;
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Registry};
 
@@ -104,6 +105,7 @@ impl Keeper {
             heard,
             hears,
             progress: HashMap::new(),
+            told: conflicts::Told::default(),
         }
     }
 
@@ -122,9 +124,9 @@ impl Keeper {
             if let Ok(machine) = &checked
                 && let Some(why) = names.taken(machine)
             {
-                warn!("{} of the registry is not served: {why}", entry.record.called());
                 self.serve_no_longer(&entry.place).await;
                 entry.place = Place::Shadowed(why);
+                self.tell_shadowed(entry.machine.macs.first().copied(), &entry.record, &entry.place);
                 self.registry.put(entry, &self.rules);
                 continue;
             }
@@ -133,6 +135,7 @@ impl Keeper {
                     entry.machine = Arc::new(machine);
                     let before = served(&entry.place).filter(|_| is_served);
                     entry.place = self.serve(before, &entry.machine, &entry.record).await;
+                    self.tell_shadowed(entry.machine.macs.first().copied(), &entry.record, &entry.place);
                 }
                 Ok(_) => {}
                 // It is served as it was.
@@ -146,9 +149,11 @@ impl Keeper {
                 Err(wrong) => entry.place = Place::Shadowed(wrong.join("; ")),
             }
             self.registry.put(entry, &self.rules);
-            if let Err(error) = self.observe(id, Observed::Time, SELF).await {
-                self.complain(&format!("{error}: the states of machines are looked at again in a second"));
-            }
+        }
+        // What waits for something else now is stored a thousand at a time.
+        let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
+        if let Err(error) = self.pass_time(ids).await {
+            self.complain(&format!("{error}: the states of machines are looked at again in a second"));
         }
         self.plan_readings();
     }

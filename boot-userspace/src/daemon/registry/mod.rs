@@ -4,7 +4,9 @@
 //! tables in microseconds, and only then it is answered: what somebody was told is there after a crash.
 
 mod agent;
+mod bulk;
 mod changes;
+mod conflicts;
 mod load;
 mod power;
 mod seen;
@@ -30,7 +32,7 @@ use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Unknown};
-use boot_engine::lifecycle::{Observed, Rules, State};
+use boot_engine::lifecycle::{Rules, State};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
 
@@ -68,6 +70,8 @@ pub(super) struct Keeper {
     hears: mpsc::Receiver<Heard>,
     /// How far the agent is on which machine, and in which state the machine was then, since when.
     progress: HashMap<u64, ((State, u64), Progress)>,
+    /// What was told of machines that have something in common.
+    told: conflicts::Told,
 }
 
 impl Keeper {
@@ -116,6 +120,7 @@ impl Keeper {
             RegistryAsk::List(query, reply) => drop(reply.send(Ok(self.list(&query)))),
             RegistryAsk::Show(which, reply) => drop(reply.send(self.show(&which))),
             RegistryAsk::Create(spec, reply) => drop(reply.send(self.create(spec).await)),
+            RegistryAsk::Import(items, dry_run, reply) => drop(reply.send(self.import(items, dry_run).await)),
             RegistryAsk::Put(which, version, spec, reply) => {
                 drop(reply.send(self.put_spec(&which, version, spec).await));
             }
@@ -199,11 +204,10 @@ impl Keeper {
     }
 
     fn count(&self) -> Census {
-        let is_shadowed = |entry: &&Entry| matches!(entry.place, Place::Shadowed(_));
         Census {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
-            shadowed: self.registry.after(0).filter(is_shadowed).count(),
+            shadowed: self.registry.count_shadowed(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
             database: self.store.remote(),
@@ -221,11 +225,9 @@ impl Keeper {
 
     /// Looks at machines whose time has come.
     async fn look_at_due(&mut self) {
-        for id in self.registry.due(clock::wall().as_secs(), MOST_DUE) {
-            if let Err(error) = self.observe(id, Observed::Time, SELF).await {
-                self.complain(&format!("{error}: the states of machines are looked at again in a second"));
-                return;
-            }
+        let due = self.registry.due(clock::wall().as_secs(), MOST_DUE);
+        if let Err(error) = self.pass_time(due).await {
+            self.complain(&format!("{error}: the states of machines are looked at again in a second"));
         }
     }
 }

@@ -8,10 +8,11 @@ use tracing::warn;
 
 use super::changes::now;
 use super::{Keeper, SELF};
+use crate::host::clock;
 use boot_engine::boot::choice::{Booting, Choice};
 use boot_engine::boot::is_url;
-use boot_engine::config::{Accept, Arch, Machine, Profile};
-use boot_engine::events::{BootEvent, Http, Script, Step, Tftp};
+use boot_engine::config::{Accept, Arch, Machine, Profile, is_placeholder, uuid_text};
+use boot_engine::events::{BootEvent, Conflict, Http, Meanwhile, Script, Shared, Step, Tftp};
 use boot_engine::lifecycle::{Intent, Observed, State, Status};
 use boot_engine::registry::{Record, Spec};
 
@@ -30,7 +31,10 @@ impl Keeper {
                 let address = Some(answered.address).filter(|address| !address.is_unspecified());
                 self.sight(mac, None, address).await;
             }
-            Step::Script { end: Script::Sent { .. }, .. } => {
+            Step::Script { end: Script::Sent { uuid, .. }, .. } => {
+                if let Some(uuid) = uuid {
+                    self.see_uuid(mac, *uuid).await;
+                }
                 self.sight(mac, None, None).await;
                 self.fetched(mac, is_url).await;
             }
@@ -91,22 +95,29 @@ impl Keeper {
             return;
         }
         let mut spec = Spec { mac: vec![mac.to_string()], ..Spec::default() };
-        spec.uuid = uuid.and_then(|uuid| {
+        if let Some(uuid) = uuid.filter(|uuid| is_placeholder(*uuid)) {
+            let what = Shared::Placeholder { uuid: uuid_text(uuid).into() };
+            self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::ByMac });
+        }
+        let mut shared = None;
+        spec.uuid = uuid.filter(|uuid| !is_placeholder(*uuid)).and_then(|uuid| {
             let machine = Machine { uuid: Some(uuid), ..Machine::default() };
             match self.machines.check(&machine, None) {
                 Ok(()) => Spec::from(&machine).uuid,
                 Err(conflict) => {
-                    warn!(
-                        "{mac} shows the UUID of another machine, so it is known by its MAC only: {conflict}"
-                    );
+                    shared =
+                        Some(Shared::Uuid { uuid: uuid_text(uuid).into(), other: conflict.other.into() });
                     None
                 }
             }
         });
+        if let Some(what) = shared {
+            self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::ByMac });
+        }
         let how = address.map_or_else(|| "by HTTP".to_owned(), |address| format!("and got {address}"));
         let status = Status::new(State::Discovered, format!("it asked for the first time, {how}"), now());
         let record = Record {
-            id: self.registry.next_id(),
+            id: self.registry.take_id(clock::wall()),
             version: 1,
             revision: 0,
             spec,

@@ -10,10 +10,12 @@ use boot_common::Mac;
 use boot_engine::Engine;
 use boot_engine::config::{DhcpRole, parse};
 use boot_engine::events::{Sink as _, Step};
-use boot_engine::lifecycle::Order;
+use boot_engine::lifecycle::{Observed, Order};
 use boot_engine::policy::{Policy, ServedLink};
 use tokio::runtime::Runtime;
 
+mod bulk;
+mod conflicts;
 mod power;
 
 use super::*;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State};
 use boot_engine::registry::{Query, Record, Spec};
 
+use super::import::{ImportItem, Imported};
 use crate::host::secret::Secret;
 pub use crate::power::{Boot, PowerCounts, Reading};
 use crate::store::{Remote, StoreError};
@@ -126,6 +127,8 @@ pub enum RegistryAsk {
     Show(String, Reply<View>),
     /// Add one.
     Create(Spec, Reply<View>),
+    /// Add machines, and change those that are there; or, in a dry run, only say what would become of them.
+    Import(Vec<ImportItem>, bool, Reply<Imported>),
     /// Change what people say of one. With a version: only if it still has that.
     Put(String, Option<u64>, Spec, Reply<View>),
     /// Remove one.

@@ -2,6 +2,7 @@
 
 mod boots;
 mod events;
+mod import;
 mod machines;
 mod parameters;
 mod webhooks;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 pub use boots::Boots;
 pub use events::{EventStream, Reader};
+pub use import::{ImportItem, Imported, merge};
 pub use machines::{
     Boot, Census, Page, PowerAsk, PowerCounts, Powered, Reading, RegistryAsk, RegistryError, RegistryHandle,
     Reply, View,

@@ -1,0 +1,203 @@
+//! Many changes at once: one commit of the store for all of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::changes::served;
+use super::{Keeper, SELF};
+use crate::daemon::request::{Ask, ImportItem, Imported, RegistryError, View};
+use boot_engine::config::Machine;
+use boot_engine::lifecycle::Stepped;
+use boot_engine::machines::{ChangeError, Machines};
+use boot_engine::registry::{Entry, Place, Record, Spec};
+
+/// How many changes have one commit.
+const AT_ONCE: usize = 1000;
+
+/// A change that is to be stored.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) record: Record,
+    /// What the record is served as.
+    pub(super) machine: Arc<Machine>,
+    pub(super) stepped: Stepped,
+    /// Who changes it.
+    pub(super) by: String,
+}
+
+/// Changes that wait for their commit, and what they take.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Changed>,
+    records: HashSet<u64>,
+    /// In lower case.
+    names: HashSet<String>,
+    machines: Machines,
+}
+
+impl Batch {
+    fn push(&mut self, changed: Changed) -> Result<(), RegistryError> {
+        let taken = |what: String| RegistryError::Conflict(format!("{what} is twice in what is imported"));
+        let name = changed.record.spec.name.as_ref().map(|name| name.to_lowercase());
+        if self.records.contains(&changed.record.id)
+            || name.as_ref().is_some_and(|name| self.names.contains(name))
+        {
+            return Err(taken(changed.record.called()));
+        }
+        let added = self.machines.add(Arc::clone(&changed.machine));
+        added.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
+        self.names.extend(name);
+        self.records.insert(changed.record.id);
+        self.changes.push(changed);
+        Ok(())
+    }
+}
+
+impl Keeper {
+    /// Adds machines, and changes those that are there. What is refused stays as it was, and so does everything in a dry run.
+    pub(super) async fn import(
+        &mut self,
+        items: Vec<ImportItem>,
+        dry_run: bool,
+    ) -> Result<Imported, RegistryError> {
+        let (mut done, mut batch) = (Imported::default(), Batch::default());
+        for (position, item) in items.iter().enumerate() {
+            let mut taken = self.take(item, &mut batch);
+            if batch.changes.len() >= AT_ONCE || (taken.is_err() && !batch.changes.is_empty()) {
+                // What an earlier one of them gives up is free only when that is done.
+                let full = std::mem::take(&mut batch);
+                if !dry_run {
+                    self.commit_all(full.changes).await?;
+                }
+                if taken.is_err() {
+                    taken = self.take(item, &mut batch);
+                }
+            }
+            match taken {
+                Ok(Taken::Added) => done.added += 1,
+                Ok(Taken::Changed) => done.changed += 1,
+                Ok(Taken::Unchanged) => done.unchanged += 1,
+                Err(error) => done.refused.push((position, error.to_string())),
+            }
+        }
+        if !dry_run {
+            self.commit_all(batch.changes).await?;
+        }
+        Ok(done)
+    }
+
+    fn take(&mut self, item: &ImportItem, batch: &mut Batch) -> Result<Taken, RegistryError> {
+        let which = item.called().ok_or_else(|| {
+            RegistryError::Invalid(vec!["it has no name, MAC or UUID: write one of them".to_owned()])
+        })?;
+        let before = match self.find(&which) {
+            Ok(entry) => Some(entry.clone()),
+            Err(RegistryError::Unknown(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let spec = item.over(before.as_ref().map(|entry| &entry.record.spec));
+        let spec: Spec = spec.map_err(|wrong| RegistryError::Invalid(vec![wrong]))?;
+        let Some(before) = before else {
+            let changed = self.newcomer(spec)?;
+            return batch.push(changed).map(|()| Taken::Added);
+        };
+        match self.respecified(&before, spec)? {
+            None => Ok(Taken::Unchanged),
+            Some(changed) => batch.push(changed).map(|()| Taken::Changed),
+        }
+    }
+
+    /// Stores changes, has them served, and tells what has become of them. All are stored, or none.
+    pub(super) async fn commit_all(&mut self, changes: Vec<Changed>) -> Result<Vec<View>, RegistryError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut records, mut rest) = (Vec::new(), Vec::new());
+        for Changed { mut record, machine, stepped, by } in changes {
+            record.revision = self.registry.next_revision();
+            // Also where storing fails: nobody knows what a database makes of a change that it did not confirm.
+            self.registry.note_revision(record.revision);
+            records.push(record);
+            rest.push((machine, stepped, by));
+        }
+        self.store.put_machines(&records).await?;
+        let served = self.serve_all(&records, &rest).await;
+        let mut views = Vec::new();
+        for ((record, (machine, stepped, by)), place) in records.into_iter().zip(rest).zip(served) {
+            let mac = machine.macs.first().copied();
+            self.tell_shadowed(mac, &record, &place);
+            let entry = Entry { record: Arc::new(record), machine, place };
+            views.push(self.view(&entry));
+            self.tell(&entry.record, mac, &stepped, &by);
+            if let Some(act) = stepped.power {
+                self.command(&entry, act);
+            }
+            let id = entry.record.id;
+            self.registry.put(entry, &self.rules);
+            self.plan_reading(id);
+        }
+        Ok(views)
+    }
+
+    /// Has machines served as their records say. The thread of the packets need not wait for this one after each.
+    async fn serve_all(&self, records: &[Record], rest: &[(Arc<Machine>, Stepped, String)]) -> Vec<Place> {
+        let mut asked = Vec::new();
+        for (record, (machine, ..)) in records.iter().zip(rest) {
+            let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
+            let (reply, done) = oneshot::channel();
+            let is_readable =
+                !(machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none());
+            let ask =
+                Ask::PutMachine { id: before, machine: Arc::clone(machine), life: record.life(), reply };
+            let is_asked = is_readable && self.asks.send(ask).await.is_ok();
+            asked.push((before, is_asked.then_some(done)));
+        }
+        let mut places = Vec::new();
+        for ((record, (machine, ..)), (before, done)) in records.iter().zip(rest).zip(asked) {
+            let done = match done {
+                Some(done) => done.await.ok(),
+                None => None,
+            };
+            places.push(match done {
+                Some(Ok(id)) => Place::Served(id),
+                Some(Err(ChangeError::Conflict(why))) => Place::Shadowed(why.to_string()),
+                // It is served anew, or there is a reason why it is not.
+                Some(Err(ChangeError::Gone)) => self.serve(None, machine, record).await,
+                None => self.serve(before, machine, record).await,
+            });
+        }
+        places
+    }
+
+    /// Takes down that time has passed for these records. Those for which that changes nothing cost nothing.
+    pub(super) async fn pass_time(
+        &mut self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<(), RegistryError> {
+        let mut changes = Vec::new();
+        for id in ids {
+            changes.extend(self.aged(id));
+            if changes.len() >= AT_ONCE {
+                self.commit_all(std::mem::take(&mut changes)).await?;
+            }
+        }
+        self.commit_all(changes).await.map(drop)
+    }
+
+    fn aged(&self, id: u64) -> Option<Changed> {
+        let entry = self.registry.get(id)?;
+        let now = super::changes::now();
+        let (record, stepped) =
+            entry.record.observe(&self.rules, boot_engine::lifecycle::Observed::Time, SELF, now)?;
+        Some(Changed { record, machine: Arc::clone(&entry.machine), stepped, by: SELF.to_owned() })
+    }
+}
+
+/// What is done with one of the machines that are imported.
+enum Taken {
+    Added,
+    Changed,
+    Unchanged,
+}

@@ -1,0 +1,95 @@
+//! Many machines at once.
+
+use boot_engine::registry::Spec;
+
+use super::*;
+use crate::daemon::request::{ImportItem, Imported};
+
+impl Rig {
+    fn import(&self, items: &[serde_json::Value], dry_run: bool) -> Imported {
+        let items = items.iter().map(|item| serde_json::from_value::<ImportItem>(item.clone()).unwrap());
+        let items = items.collect();
+        self.ask(|reply| RegistryAsk::Import(items, dry_run, reply)).unwrap()
+    }
+}
+
+fn item(name: &str, mac: &str) -> serde_json::Value {
+    serde_json::json!({ "spec": { "name": name, "mac": [mac] } })
+}
+
+#[test]
+fn what_is_imported_is_added_changed_or_refused_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    rig.create("node2", "02:00:00:00:00:10").unwrap();
+    let items = [
+        item("node1", "02:00:00:00:00:09"),
+        // The two have changed their cards: the second one's is free only when the first one has another.
+        serde_json::json!({ "spec": { "mac": ["02:00:00:00:00:11"], "name": "node2" } }),
+        item("node3", "02:00:00:00:00:10"),
+        item("node4", "02:00:00:00:00:10"),
+        item("NODE3", "02:00:00:00:00:13"),
+        item("from-file", "02:00:00:00:00:14"),
+        serde_json::json!({ "spec": { "ip": "10.1.1.7" } }),
+        serde_json::json!({ "spec": { "name": "node5", "nmae": 1 } }),
+        serde_json::json!({ "spec": { "name": "node1", "ip": "10.1.1.9" }, "keep": true }),
+        item("02:00:00:00:00:15", "02:00:00:00:00:15"),
+    ];
+    let dry = rig.import(&items, true);
+    assert_eq!((dry.added, rig.record("node1").version), (1, 1), "{dry:?}");
+    assert!(matches!(rig.order("node3", Order::Accept), Err(RegistryError::Unknown(_))));
+    let done = rig.import(&items, false);
+    let refused: Vec<usize> = done.refused.iter().map(|(position, _)| *position).collect();
+    assert_eq!((done.added, done.changed, done.unchanged), (1, 3, 1), "{done:?}");
+    assert_eq!(refused, [3, 5, 6, 7, 9], "{done:?}");
+    for (position, says) in
+        [(3, "it is node3's"), (5, "is in the configuration"), (7, "unknown field `nmae`")]
+    {
+        let why = &done.refused.iter().find(|(other, _)| *other == position).unwrap().1;
+        assert!(why.contains(says), "{why}");
+    }
+    let mac = |which: &str| rig.record(which).spec.mac[0].clone();
+    assert_eq!((mac("node2"), mac("node3")), ("02:00:00:00:00:11".into(), "02:00:00:00:00:13".into()));
+    assert_eq!(rig.record("node1").spec.ip.as_deref(), Some("10.1.1.9"), "its MAC is kept");
+    assert_eq!(rig.record("node1").spec.mac.len(), 1);
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    assert_eq!(rig.record("node3").spec.mac, ["02:00:00:00:00:13"], "after a kill");
+    rig.kill();
+}
+
+/// A reload that changes what all machines wait for was one commit for each of them.
+#[test]
+fn many_are_stored_together_and_each_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let each = |number: u32| {
+        let [.., c, d] = number.to_be_bytes();
+        item(&format!("n{number}"), &Mac([6, 0, 0, 0, c, d]).to_string())
+    };
+    let items: Vec<serde_json::Value> = (0..2500).map(each).collect();
+    assert_eq!(rig.import(&items, false).added, 2500);
+    assert_eq!(rig.import(&items, false).unchanged, 2500);
+    let [first, last] = ["n0", "n2499"].map(|name| rig.record(name));
+    assert_eq!(last.revision, first.revision + 2499, "each change has its number");
+    assert!(last.id > first.id);
+    for number in [0u32, 999, 1000, 2499] {
+        let [.., c, d] = number.to_be_bytes();
+        let known = rig.machines.by_mac(Mac([6, 0, 0, 0, c, d])).unwrap();
+        assert_eq!(known.machine.name.as_deref(), Some(format!("n{number}").as_str()));
+    }
+    let page = rig.ask(|reply| RegistryAsk::List(Query { limit: 7, ..Query::default() }, reply)).unwrap();
+    assert_eq!(page.machines.len(), 7);
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    assert_eq!(rig.record("n1700").spec.mac, ["06:00:00:00:06:a4"]);
+    let spec =
+        Spec { name: Some("new".to_owned()), mac: vec!["06:00:00:01:00:00".to_owned()], ..Spec::default() };
+    rig.ask(|reply| RegistryAsk::Delete("n2499".to_owned(), None, reply)).unwrap();
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap();
+    assert!(rig.record("new").id > last.id, "the number of a machine that is gone is nobody's");
+    rig.kill();
+}

@@ -1,0 +1,94 @@
+//! Machines that somebody brings, many at once.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use boot_engine::registry::Spec;
+
+/// One of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportItem {
+    /// Its spec. It is the machine with its name, or else with its first MAC, or else with its UUID.
+    pub spec: Map<String, Value>,
+    /// What the spec does not say stays as it was (RFC 7396). Without it a machine is as the spec says and no more.
+    #[serde(default)]
+    pub keep: bool,
+    /// All of its labels, where they are said beside a spec that keeps the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// What became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// How many are new.
+    pub added: usize,
+    /// How many were changed.
+    pub changed: usize,
+    /// How many are as they were.
+    pub unchanged: usize,
+    /// Those that are refused, by their position, from 0, each with a sentence.
+    pub refused: Vec<(usize, String)>,
+}
+
+impl ImportItem {
+    /// A machine as a spec says, and no more.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn whole(spec: &Spec) -> serde_json::Result<Self> {
+        Ok(Self { spec: serde_json::from_value(serde_json::to_value(spec)?)?, keep: false, labels: None })
+    }
+
+    /// What the machine is found by.
+    #[must_use]
+    pub fn called(&self) -> Option<String> {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let mac = || text(self.spec.get("mac")?.as_array()?.first()?);
+        let of = |key: &str| self.spec.get(key).and_then(text);
+        of("name").or_else(mac).or_else(|| of("uuid"))
+    }
+
+    /// What the machine is to be.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the spec.
+    pub fn over(&self, before: Option<&Spec>) -> Result<Spec, String> {
+        let wrong = |error: serde_json::Error| format!("its spec is not what is expected: {error}");
+        let mut whole = match before.filter(|_| self.keep) {
+            Some(before) => serde_json::to_value(before).map_err(wrong)?,
+            None => Value::Object(Map::new()),
+        };
+        merge(&mut whole, Value::Object(self.spec.clone()));
+        // A BMC of which nothing is said any more is none.
+        if let Some(object) = whole.as_object_mut()
+            && object.get("bmc").and_then(Value::as_object).is_some_and(Map::is_empty)
+        {
+            object.remove("bmc");
+        }
+        let mut whole: Spec = serde_json::from_value(whole).map_err(wrong)?;
+        if let Some(labels) = &self.labels {
+            whole.labels.clone_from(labels);
+        }
+        Ok(whole)
+    }
+}
+
+/// A merge patch (RFC 7396).
+pub fn merge(into: &mut Value, patch: Value) {
+    let Value::Object(changes) = patch else { return };
+    if !into.is_object() {
+        *into = Value::Object(Map::new());
+    }
+    let Some(object) = into.as_object_mut() else { return };
+    for (key, value) in changes {
+        match value {
+            Value::Null => drop(object.remove(&key)),
+            Value::Object(_) => merge(object.entry(key).or_insert(Value::Null), value),
+            value => drop(object.insert(key, value)),
+        }
+    }
+}

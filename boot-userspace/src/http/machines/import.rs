@@ -1,0 +1,46 @@
+//! `/api/v1/import`: many machines in one request, and one commit of the store for a thousand of them.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query as Parameters, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use serde::Deserialize;
+
+use super::{Answer, Failed, Shared, json};
+use crate::daemon::request::{ImportItem, RegistryAsk};
+
+/// The path.
+pub const IMPORT: &str = "/api/v1/import";
+/// Machines of one request. The registry answers nobody else meanwhile.
+const MOST: usize = 1000;
+/// Bytes of one request.
+const LARGEST_BODY: usize = 4 << 20;
+
+/// The parameters.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    /// Change nothing, and say what would become of them.
+    dry_run: bool,
+}
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new().route(IMPORT, post(import)).layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
+
+async fn import(
+    State(shared): State<Shared>,
+    Parameters(Asked { dry_run }): Parameters<Asked>,
+    body: Bytes,
+) -> Answer {
+    let items: Vec<ImportItem> = shared.read(body).await?;
+    if items.len() > MOST {
+        return Err(Failed::bad(format!(
+            "{} machines are too many for one request: send at most {MOST}",
+            items.len()
+        )));
+    }
+    let imported = shared.registry.ask(|reply| RegistryAsk::Import(items, dry_run, reply)).await?;
+    Ok(json(StatusCode::OK, &imported))
+}
