@@ -82,7 +82,8 @@ mod tests {
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
     fn boot(opened: u64) -> Boot {
-        Boot { mac: MAC, link: None, opened, is_over: false, steps: Vec::new(), more: 0 }
+        let (steps, beside) = (Vec::new(), Vec::new());
+        Boot { mac: MAC, link: None, relay: None, opened, is_over: false, steps, more: 0, beside }
     }
 
     #[test]
