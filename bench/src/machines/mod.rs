@@ -16,7 +16,6 @@ use aya::maps::{HashMap, Map, MapData};
 use boot_bench::machine::Machine;
 use boot_common::Mac;
 use boot_common::tables::{Host, HostKey, name};
-use boot_tests::daemon::Xpxe;
 use boot_tests::place::Place;
 use boot_tests::settings::{Settings, pin_dir};
 use boot_tests::wait::eventually;

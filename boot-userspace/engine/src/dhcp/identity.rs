@@ -23,13 +23,13 @@ impl Engine {
         let relay = bytes(frame, facts.relay).and_then(|option| option.get(2..)).unwrap_or_default();
         let circuit = sub_option(relay, 1);
         let switch_port = circuit.map(|circuit| (circuit, sub_option(relay, 2)));
-        if let Some(port) = switch_port {
-            if let Some(other) = self.machines.see_port(mac, port, now.seconds()) {
-                let own = RelayPort { circuit_id: port.0.to_vec(), remote_id: port.1.map(<[u8]>::to_vec) };
-                let ports = [other, own].map(|port| Identity::SwitchPort(port).to_string().into());
-                let conflict = Conflict { what: Shared::Ports(ports), meanwhile: Meanwhile::Nothing };
-                self.happened_to(mac, ifindex, Step::Conflict(Box::new(conflict)), now);
-            }
+        if let Some(port) = switch_port
+            && let Some(other) = self.machines.see_port(mac, port, now.seconds())
+        {
+            let own = RelayPort { circuit_id: port.0.to_vec(), remote_id: port.1.map(<[u8]>::to_vec) };
+            let ports = [other, own].map(|port| Identity::SwitchPort(port).to_string().into());
+            let conflict = Conflict { what: Shared::Ports(ports), meanwhile: Meanwhile::Nothing };
+            self.happened_to(mac, ifindex, Step::Conflict(Box::new(conflict)), now);
         }
         if !self.machines.recognise(mac, Identities { uuid, switch_port }, now.seconds()) {
             return;

@@ -35,7 +35,7 @@ pub(super) fn same_uuid(case: &Case<'_>) -> Option<Verdict> {
     }
     let told = case.steps(|what| matches!(what, What::Conflict { .. }));
     if let Some(last) = told.last() {
-        return Verdict::certain(Cause::DuplicateIdentity, &last.what.to_string(), &told);
+        return Verdict::certain(Cause::DuplicateIdentity, last.what.to_string(), &told);
     }
     if case.reached() >= Reached::System {
         return None;

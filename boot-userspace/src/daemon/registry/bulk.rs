@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::changes::served;
-use super::{Keeper, SELF};
+use super::{Changed, Keeper, SELF};
 use crate::daemon::request::{Ask, ImportItem, Imported, RegistryError, View};
 use boot_engine::config::Machine;
 use boot_engine::lifecycle::Stepped;
@@ -15,17 +15,6 @@ use boot_engine::registry::{Entry, Place, Record, Spec};
 
 /// How many changes have one commit.
 const AT_ONCE: usize = 1000;
-
-/// A change that is to be stored.
-#[derive(Debug)]
-pub(super) struct Changed {
-    pub(super) record: Record,
-    /// What the record is served as.
-    pub(super) machine: Arc<Machine>,
-    pub(super) stepped: Stepped,
-    /// Who changes it.
-    pub(super) by: String,
-}
 
 /// Changes that wait for their commit, and what they take.
 #[derive(Default)]

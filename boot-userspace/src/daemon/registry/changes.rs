@@ -5,8 +5,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use tokio::sync::oneshot;
 
-use super::bulk::Changed;
-use super::{Keeper, OPERATOR, SELF, changed_by_people};
+use super::{Changed, Keeper, OPERATOR, SELF, changed_by_people};
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};

@@ -31,8 +31,8 @@ use crate::host::live::Live;
 use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::config::{Config, Unknown};
-use boot_engine::lifecycle::{Rules, State};
+use boot_engine::config::{Config, Machine, Unknown};
+use boot_engine::lifecycle::{Rules, State, Stepped};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
 
@@ -238,6 +238,17 @@ async fn next(reader: &mut Option<Reader>) -> Option<Arc<boot_engine::events::Bo
         Some(reader) => reader.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// A change that is to be stored.
+#[derive(Debug)]
+struct Changed {
+    record: Record,
+    /// What the record is served as.
+    machine: Arc<Machine>,
+    stepped: Stepped,
+    /// Who changes it.
+    by: String,
 }
 
 /// A record that was changed by people, or by a rule.
