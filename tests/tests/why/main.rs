@@ -1,6 +1,7 @@
 //! Why a machine did not boot: each cause is brought about on the wire, and `xpxe why` has to name it with the steps that
 //! show it. A boot that goes well gives "boots".
 
+mod cases;
 mod files;
 mod healthy;
 mod network;
