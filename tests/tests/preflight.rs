@@ -189,6 +189,18 @@ fn xpxe_whole_and_broken_and_beside_another_server() -> Result<()> {
     let said = preflight(&host, &[])?;
     said.expect("BIOS", true, &["offers an address, too"]).with_context(|| xpxe.last_lines(60))?;
     drop(stray_server);
+    // A download that has failed lies in the place of the kernel.
+    let kernel = boot_dir(&place.rack).join(guest::KERNEL);
+    fs::write(&kernel, "<html><body>404 Not Found</body></html>\n")?;
+    let said = preflight(&host, &[])?;
+    said.expect("iPXE", false, &["cannot boot its kernel", "HTML or XML page"])?;
+    // A menu leads to itself until somebody chooses.
+    fs::write(place.rack.dir().join("xpxe.toml"), menu(&place.config))?;
+    xpxe.command(&["reload", "--config", &place.rack.dir().join("xpxe.toml").display().to_string()])?;
+    let said = preflight(&host, &[])?;
+    said.expect("iPXE", true, &["shows a menu, in which a person chooses"])?;
+    fs::write(place.rack.dir().join("xpxe.toml"), &place.config)?;
+    xpxe.command(&["reload", "--config", &place.rack.dir().join("xpxe.toml").display().to_string()])?;
     // The kernel is gone.
     fs::remove_file(boot_dir(&place.rack).join(guest::KERNEL))?;
     let said = preflight(&host, &[])?;
@@ -198,6 +210,12 @@ fn xpxe_whole_and_broken_and_beside_another_server() -> Result<()> {
     let said = preflight(&host, &["--wait", "1"])?;
     said.expect("UEFI x86-64", false, &["no offer within 1 s", "PXE-E16"])?;
     Ok(())
+}
+
+/// The same configuration, in which a person chooses.
+fn menu(config: &str) -> String {
+    let more = "[[profile]]\nname = \"choice\"\nmenu = [\"guest\"]\n\n[default]\nprofile = \"choice\"\n";
+    config.replacen("[default]\nprofile = \"guest\"\n", more, 1)
 }
 
 /// As a relay asks, from the relay itself.

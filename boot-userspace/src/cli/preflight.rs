@@ -58,6 +58,21 @@ fn shown(text: &str) -> String {
     }
 }
 
+/// JSON that is read on a terminal, too: what is not seen, or turns the order of letters around, stands there as a number.
+fn visible(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        // Those of ASCII are escaped already.
+        if letter.is_ascii() || letter.escape_debug().eq([letter]) {
+            text.push(letter);
+        } else {
+            let mut units = [0; 2];
+            letter.encode_utf16(&mut units).iter().for_each(|unit| text += &format!("\\u{unit:04x}"));
+        }
+    }
+    text
+}
+
 /// Random bytes.
 fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
@@ -89,7 +104,7 @@ impl Preflight {
         let judge = Judge { offers: &offers, mac, own, waited: self.wait };
         let verdicts: Vec<Verdict> = Kind::ALL.into_iter().map(|kind| judge.verdict(kind)).collect();
         if self.json {
-            println!("{:#}", shape(&self.interface, mac, &offers, &verdicts));
+            println!("{}", visible(&format!("{:#}", shape(&self.interface, mac, &offers, &verdicts))));
         } else {
             print!("{}", text(&self.interface, mac, &offers, &verdicts));
         }
@@ -162,4 +177,17 @@ fn shape(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> V
     });
     let kinds: Vec<Value> = kinds.collect();
     json!({ "interface": interface, "mac": mac.to_string(), "kinds": kinds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_hides_nothing_and_means_the_same() {
+        let value = json!({ "a": "x\u{9b}31m\u{202e}gfc.b\n\u{e0001}\u{e4}…" });
+        let text = visible(&value.to_string());
+        assert_eq!(text, "{\"a\":\"x\\u009b31m\\u202egfc.b\\n\\udb40\\udc01\u{e4}…\"}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

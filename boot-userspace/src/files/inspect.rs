@@ -51,6 +51,8 @@ pub(super) enum Need {
     Firmware,
     /// iPXE, as kernel or initrd: it takes nearly everything.
     Ipxe,
+    /// iPXE, which is to start it.
+    IpxeStarts,
 }
 
 impl Need {
@@ -104,6 +106,7 @@ impl Need {
             Self::Bios => ("BIOS machines", "a network boot program, such as undionly.kpxe,"),
             Self::Firmware => ("firmware", "a boot program"),
             Self::Ipxe => ("iPXE", "a kernel or initrd"),
+            Self::IpxeStarts => ("iPXE", "a kernel, an EFI application or a script"),
         };
         match (self, kind) {
             (_, Kind::Empty) => return Some("it is empty; copy it again".to_owned()),
@@ -111,7 +114,10 @@ impl Need {
                 let found = "it is an HTML or XML page, perhaps a download that failed";
                 return Some(format!("{found}; read what it says and fetch the file again"));
             }
-            (Self::Ipxe, _) | (Self::Bios, Kind::BiosProgram | Kind::Unknown) => return None,
+            (Self::IpxeStarts, Kind::Archive | Kind::Text) => {}
+            (Self::Ipxe | Self::IpxeStarts, _) | (Self::Bios, Kind::BiosProgram | Kind::Unknown) => {
+                return None;
+            }
             (Self::Bios, _) => {}
             (_, Kind::Pe(headers) | Kind::Kernel(_, Some(headers))) => {
                 return self.machine_problem(headers.machine).or_else(|| efi_problem(headers, size));
@@ -187,6 +193,12 @@ pub fn inspect(name: &str, head: &[u8], size: u64) -> Inspection {
 #[must_use]
 pub fn inspect_for_firmware(firmware: Firmware, head: &[u8], size: u64) -> Inspection {
     inspect_for([Need::of_firmware(firmware)], head, size)
+}
+
+/// The same for iPXE, which starts it, or takes it for an initrd.
+#[must_use]
+pub fn inspect_for_ipxe(head: &[u8], size: u64, is_started: bool) -> Inspection {
+    inspect_for([if is_started { Need::IpxeStarts } else { Need::Ipxe }], head, size)
 }
 
 /// The same for known needs; the first that is not met is the problem.

@@ -37,7 +37,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use audit::{Finding, Verdict};
-pub use inspect::{HEAD, Inspection, inspect, inspect_for_firmware, is_efi_application};
+pub use inspect::{HEAD, Inspection, inspect, inspect_for_firmware, inspect_for_ipxe, is_efi_application};
 pub use loader::MissingLoader;
 pub use tokens::DocumentTokens;
 

@@ -9,7 +9,7 @@ use super::offers::{Kind, Offer};
 use super::script::{Fetch, Settings, absolute};
 use super::shown;
 use super::tftp::{self, Failure, Fetched};
-use crate::files::{inspect, inspect_for_firmware};
+use crate::files::{inspect_for_firmware, inspect_for_ipxe};
 use crate::host::size::human_size;
 
 /// One thing that was looked at.
@@ -263,7 +263,7 @@ impl Judge<'_> {
         for _ in 0..MOST_SCRIPTS {
             let (size, body) = self.content(&url, steps)?;
             if !body.starts_with(b"#!ipxe") {
-                let looked = inspect(&url, &body, size);
+                let looked = inspect_for_ipxe(&body, size, true);
                 return match looked.problem {
                     None => Ok(format!("starts {}, {}", shown(&url), looked.with_article())),
                     Some(problem) => Err(format!("cannot start {}: {problem}", shown(&url))),
@@ -275,12 +275,13 @@ impl Judge<'_> {
                 fetches.iter().filter(|fetch| !matches!(fetch, Fetch::Chain(_))).take(MOST_FILES).collect();
             if files.is_empty() {
                 match fetches.first() {
+                    // What it chains is what was chosen.
+                    _ if text.contains("\nmenu ") => {
+                        return Ok("shows a menu, in which a person chooses".to_owned());
+                    }
                     Some(Fetch::Chain(next)) => {
                         url = absolute(next, &url);
                         continue;
-                    }
-                    _ if text.contains("\nmenu ") => {
-                        return Ok("shows a menu, in which a person chooses".to_owned());
                     }
                     _ => {
                         let says = text.lines().find_map(|line| line.trim().strip_prefix("echo "));
@@ -296,15 +297,19 @@ impl Judge<'_> {
                 let (Fetch::Kernel(file) | Fetch::Initrd(file) | Fetch::Disk(file) | Fetch::Chain(file)) =
                     fetch;
                 let (size, body) = self.content(file, steps)?;
-                if matches!(fetch, Fetch::Kernel(_)) {
-                    let looked = inspect("", &body, size);
-                    if size == 0 {
-                        return Err(format!("gets an empty kernel, {}", shown(file)));
+                let is_kernel = matches!(fetch, Fetch::Kernel(_));
+                if is_kernel || matches!(fetch, Fetch::Initrd(_)) {
+                    let looked = inspect_for_ipxe(&body, size, is_kernel);
+                    if let Some(problem) = &looked.problem {
+                        let what = if is_kernel { "kernel" } else { "initrd" };
+                        let says = format!("{}: {problem}", shown(file));
+                        steps.push(Step { is_good: false, says: says.clone() });
+                        return Err(format!("cannot boot its {what}, {says}"));
                     }
-                    steps.push(Step {
-                        is_good: true,
-                        says: format!("{} is {}", shown(file), looked.with_article()),
-                    });
+                    if is_kernel {
+                        let says = format!("{} is {}", shown(file), looked.with_article());
+                        steps.push(Step { is_good: true, says });
+                    }
                 }
                 if !matches!(fetch, Fetch::Initrd(_)) {
                     kernel = Some(shown(file));

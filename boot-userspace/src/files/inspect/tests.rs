@@ -147,6 +147,17 @@ fn a_sentence_says_what_a_file_is_once() {
 }
 
 #[test]
+fn ipxe_starts_no_text_and_takes_no_page_for_an_initrd() {
+    let problem = |content: &[u8], is_started| inspect_for_ipxe(content, 9, is_started).problem;
+    for page in [&b"<!DOCTYPE html>\n<html>"[..], b""] {
+        assert!(problem(page, true).is_some() && problem(page, false).is_some());
+    }
+    assert!(problem(b"Not found", true).is_some_and(|problem| problem.contains("a text file")));
+    assert_eq!(problem(b"Not found", false), None, "an initrd may be anything");
+    assert_eq!(problem(&efi(X64, 0x20b, 10), true), None);
+}
+
+#[test]
 fn what_bios_cannot_boot() {
     for name in ["undionly.kpxe", "ipxe.pxe", "pxelinux.0", "LPXELINUX.0"] {
         assert_eq!(found(name, b"\xea\x05\x00\xc0\x07").problem, None, "{name}");
