@@ -77,9 +77,8 @@ impl Capture {
         let mut signs = answer.into_body();
         let Watched { mac, interfaces } = serde_json::from_str(&first_line(&mut signs).await?)?;
         let file = self.write.clone().unwrap_or_else(|| format!("{}.pcapng", mac.replace(':', "-")).into());
-        // Before there is a file, which a signal would leave empty.
         let mut signals = Signals::listen()?;
-        let target = Target::create(&file)?;
+        let target = Target::try_out(&file)?;
         let recording = Recording::begin(&interfaces, mac.parse().map_err(anyhow::Error::msg)?, self.mib)?;
         eprintln!(
             "recording {mac} on {}: switch the machine on; its next boot ends it, and so does Ctrl-C",
@@ -104,7 +103,7 @@ impl Capture {
             (None, false) => format!("{mac}: it did not boot"),
             (None, true) => format!("{mac}: xpxe has ended before it booted"),
         };
-        target.write(|to| pcapng::write(to, &about, &interfaces, &frames))?;
+        let file = target.write(|to| pcapng::write(to, &about, &interfaces, &frames))?;
         // The terminal may be gone, and what was recorded is safe.
         writeln!(io::stdout(), "{}", summary(&file, &frames, is_full, &about)).ok();
         Ok(if has_daemon_ended { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -166,35 +165,39 @@ impl Signals {
     }
 }
 
-/// The file, which is there from the beginning, so that nobody records in vain. It is removed if nothing comes into it.
-struct Target {
-    path: PathBuf,
-    file: File,
-    is_written: bool,
-}
+/// The file. It is tried at the beginning, so that nobody records in vain, and made at the end, so that nothing empty is left
+/// behind, however the recording ends.
+struct Target(PathBuf);
 
 impl Target {
-    fn create(path: &Path) -> Result<Self> {
-        let mut open = OpenOptions::new();
-        // Scripts and documents are in it, and they may be secret.
-        let file = open.write(true).create_new(true).mode(0o600).open(path);
-        let file = file.with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, is_written: false })
+    fn try_out(path: &Path) -> Result<Self> {
+        make(path)
+            .and_then(|_| fs::remove_file(path))
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path.to_owned()))
     }
 
-    fn write(mut self, all: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
+    /// Where it was written. Whoever has taken the name meanwhile keeps it.
+    fn write(self, all: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<PathBuf> {
+        let mut path = self.0.clone();
+        let mut file = make(&path);
+        for number in 1..10 {
+            if !file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+            path = self.0.with_added_extension(number.to_string());
+            file = make(&path);
+        }
+        let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         // A part is worth something, too.
-        self.is_written = true;
-        all(&mut BufWriter::new(&self.file)).with_context(|| format!("cannot write {}", self.path.display()))
+        all(&mut BufWriter::new(&file)).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if !self.is_written {
-            fs::remove_file(&self.path).ok();
-        }
-    }
+fn make(path: &Path) -> io::Result<File> {
+    // Scripts and documents are in it, and they may be secret.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Whether a boot has come to an end, whichever.
@@ -332,14 +335,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_anything_in_it_does_not_stay_in_the_way() {
+    fn a_file_is_there_only_once_something_is_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.pcapng");
-        drop(Target::create(&path).unwrap());
-        assert!(!path.exists());
-        Target::create(&path).unwrap().write(|to| to.write_all(b"a")).unwrap();
+        let target = Target::try_out(&path).unwrap();
+        assert!(!path.exists(), "whoever is killed now leaves nothing");
+        assert_eq!(target.write(|to| to.write_all(b"a")).unwrap(), path);
         assert_eq!(fs::read(&path).unwrap(), b"a");
-        assert!(Target::create(&path).is_err());
+        assert!(Target::try_out(&path).is_err());
+        // Two recordings at once.
+        let late = Target(path.clone()).write(|to| to.write_all(b"b")).unwrap();
+        assert_eq!(late, dir.path().join("a.pcapng.1"));
         assert_eq!(fs::read(&path).unwrap(), b"a", "it is another's");
+        assert_eq!(fs::read(&late).unwrap(), b"b");
     }
 }
