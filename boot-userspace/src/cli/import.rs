@@ -169,7 +169,7 @@ fn import(
         }
     }
     let origin = format!("{} ({})", from.name(), path.display());
-    let theirs = Theirs::of(&setup);
+    let theirs = Theirs::of(&setup, matches!(from, From::Dnsmasq | From::Dhcpd | From::Kea));
     Ok((write::write(setup, &origin).map_err(anyhow::Error::msg)?, theirs))
 }
 

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use boot_common::Mac;
 use boot_common::class::{Class, Firmware, Stage};
 use boot_engine::boot::BootFile;
-use boot_engine::config::Config;
+use boot_engine::config::{Config, Unknown};
 use boot_engine::events::shown;
 use boot_engine::machines::Machines;
 use boot_engine::policy::Policy;
@@ -38,7 +38,9 @@ const NAMED: usize = 3;
 pub(super) struct Theirs {
     hosts: Vec<Host>,
     subnets: Vec<Ipv4Net>,
-    rules: Vec<BootRule>,
+    /// None: it says nothing of boot files, because another server gives them.
+    rules: Option<Vec<BootRule>>,
+    ignores_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,8 @@ struct Host {
 }
 
 impl Theirs {
-    pub(super) fn of(setup: &Setup) -> Self {
+    /// `is_dhcp`: it gives addresses and boot files itself.
+    pub(super) fn of(setup: &Setup, is_dhcp: bool) -> Self {
         let subnets: Vec<Ipv4Net> = setup.subnets.iter().map(|subnet| subnet.cidr).collect();
         let host = |(number, table): (usize, &Table)| {
             let text = |key: &str| table.get(key).map(|key| key.value.trim_matches('"').to_owned());
@@ -74,7 +77,8 @@ impl Theirs {
             let called = format!("an unknown machine{}", place.unwrap_or_default());
             hosts.push(Host { called, mac: NOBODY, address: None, machine: None, subnet });
         }
-        Self { hosts, subnets, rules: setup.rules.clone() }
+        let ignores_unknown = setup.default.get("unknown").is_some_and(|key| key.value == "\"ignore\"");
+        Self { hosts, subnets, rules: is_dhcp.then(|| setup.rules.clone()), ignores_unknown }
     }
 
     /// The file that the first statement that fits gives.
@@ -90,7 +94,7 @@ impl Theirs {
                 && clients.subnet.is_none_or(|subnet| host.subnet == Some(subnet))
                 && clients.machine.is_none_or(|machine| host.machine == Some(machine))
         };
-        self.rules.iter().find(fits)
+        self.rules.iter().flatten().find(fits)
     }
 }
 
@@ -128,6 +132,7 @@ impl fmt::Display for Compared {
 pub(super) fn compare(theirs: &Theirs, config: Config) -> Result<Compared, String> {
     let machines = Machines::new(config.machines.iter().cloned()).map_err(|error| error.to_string())?;
     let nothing = |_: Firmware| Err("xpxe's iPXE".to_owned());
+    let ignores_unknown = config.default.unknown == Unknown::Ignore;
     let policy = Policy::new(config, machines, Vec::new(), nothing);
     let mut compared = Compared { clients: theirs.hosts.len(), ..Compared::default() };
     for host in &theirs.hosts {
@@ -141,7 +146,15 @@ pub(super) fn compare(theirs: &Theirs, config: Config) -> Result<Compared, Strin
         let address = |address: Option<Ipv4Addr>| {
             address.map_or_else(|| "one of the pool".to_owned(), |address| address.to_string())
         };
+        if host.machine.is_none() && (theirs.ignores_unknown || ignores_unknown) {
+            let answer = |ignores| if ignores { "no answer" } else { "one" }.to_owned();
+            note("the answer", answer(theirs.ignores_unknown), answer(ignores_unknown));
+            continue;
+        }
         note("the address", address(host.address), address(policy.reserved(host.mac)));
+        if theirs.rules.is_none() {
+            continue;
+        }
         let differences = policy.differences(host.mac);
         let net = host.subnet.and_then(|at| theirs.subnets.get(at));
         let subnet = policy.subnets().iter().find(|subnet| Some(&subnet.cidr) == net);

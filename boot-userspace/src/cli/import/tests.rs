@@ -324,4 +324,30 @@ fn both_servers_answers_are_compared() {
     assert!(lost.contains("the address of two: there 10.9.0.5, here one of the pool"), "{lost}");
     let nothing = compared("").to_string();
     assert!(nothing.contains("there nothing, here xpxe's iPXE"), "{nothing}");
+    // Who is ignored there and here gets no boot file from either.
+    let ignored = compared(&format!("{all}dhcp-ignore=tag:!known\n")).to_string();
+    assert!(ignored.ends_with("compared 7 answers to 2 clients: 1 differences"), "{ignored}");
 }
+
+/// These boot what another server leads to them: they have no boot files that could differ.
+#[test]
+fn servers_without_dhcp_differ_in_no_boot_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hardware.yaml");
+    fs::write(&file, HARDWARE).unwrap();
+    let (written, theirs) = super::import(From::Tinkerbell, &file, &[], None).unwrap();
+    let told = compare::compare(&theirs, written.config).unwrap().to_string();
+    assert!(told.ends_with(": 0 differences"), "{told}");
+}
+
+const HARDWARE: &str = "apiVersion: tinkerbell.org/v1alpha1
+kind: Hardware
+metadata: { name: node1 }
+spec:
+  interfaces:
+    - netboot: { allowPXE: true, allowWorkflow: true }
+      dhcp:
+        mac: 52:54:00:00:00:01
+        hostname: node1
+        ip: { address: 10.1.0.5, netmask: 255.255.255.0, gateway: 10.1.0.1 }
+";
