@@ -141,7 +141,7 @@ impl<T: Shared> Mapping<T> {
 
     fn offset(&self, element: usize, at: usize, length: usize) -> Option<usize> {
         let fits = element < self.count && at.checked_add(length)? <= size_of::<T>();
-        fits.then_some(element * size_of::<T>() + at)
+        fits.then(|| element * size_of::<T>() + at)
     }
 }
 
