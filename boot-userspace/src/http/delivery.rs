@@ -56,6 +56,8 @@ pub(super) struct Delivery {
     /// Its file system has no disk that one could wait for.
     in_memory: bool,
     wanted: u64,
+    /// Neither the file's beginning nor its end is wanted: it is read like a disk.
+    is_read: bool,
     sent: AtomicU64,
     /// Why the file could not be sent to the end.
     failed: OnceLock<String>,
@@ -67,7 +69,13 @@ impl Delivery {
     /// `wanted` bytes of a file will be sent. `in_memory`: see [`has_no_disk`].
     pub(super) fn new(open: OpenFile, in_memory: bool, wanted: u64, to: Recipient) -> Self {
         let (sent, failed) = (AtomicU64::new(0), OnceLock::new());
-        Self { open, in_memory, wanted, sent, failed, started: Instant::now(), to }
+        Self { open, in_memory, wanted, is_read: false, sent, failed, started: Instant::now(), to }
+    }
+
+    /// `is_read`: neither the file's beginning nor its end is wanted, as when firmware boots it as a disk.
+    pub(super) fn as_read(mut self, is_read: bool) -> Self {
+        self.is_read = is_read;
+        self
     }
 
     /// Whether bytes can be had without waiting for a disk.
@@ -197,6 +205,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         let (file, bytes, took) = (Arc::clone(&self.to.file), *self.sent.get_mut(), self.started.elapsed());
         self.to.happened(match self.failed.take() {
+            _ if bytes == self.wanted && self.is_read => Http::Read { file, bytes, took },
             _ if bytes == self.wanted => Http::Sent { file, bytes, took },
             Some(why) => Http::Broken { file, bytes, took, why },
             None => self.to.cut_short(bytes, self.wanted, took),

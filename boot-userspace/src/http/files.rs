@@ -110,7 +110,10 @@ impl Found {
         let facts = Facts { etag, modified, size: opened.size, content_type, is_stream: false };
         send(method, headers, &facts, to, |segments, to| {
             let wanted = segments.iter().map(Segment::of_file).sum();
-            body::body(Delivery::new(opened, in_memory, wanted, to), segments, outbox)
+            let size = opened.size;
+            let is_inner = |segment: &Segment| matches!(segment, Segment::File(range) if range.start > 0 && range.end < size);
+            let is_read = segments.iter().all(is_inner);
+            body::body(Delivery::new(opened, in_memory, wanted, to).as_read(is_read), segments, outbox)
         })
     }
 }

@@ -270,7 +270,9 @@ fn of_http(http: &Http) -> Option<What> {
             What::FileMissing { file: file(name), why: short(&why.error.to_string()) }
         }
         Http::NoImage { file: name, why } => What::FileMissing { file: file(name), why: short(why) },
-        Http::Relayed { file: name, bytes, took } | Http::Sent { file: name, bytes, took } => {
+        Http::Relayed { file: name, bytes, took }
+        | Http::Sent { file: name, bytes, took }
+        | Http::Read { file: name, bytes, took } => {
             What::FileSent { file: file(name), bytes: *bytes, millis: millis(*took) }
         }
         Http::Broken { file: name, bytes, why, .. } => {

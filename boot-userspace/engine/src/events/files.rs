@@ -212,6 +212,15 @@ pub enum Http {
         /// How long it took.
         took: Duration,
     },
+    /// A part in the middle of a file was sent: iPXE reads a disk like this (`sanboot`), thousands of times.
+    Read {
+        /// Its name.
+        file: Arc<str>,
+        /// How much.
+        bytes: u64,
+        /// How long it took.
+        took: Duration,
+    },
     /// A file could not be read to its end.
     Broken {
         /// Its name.

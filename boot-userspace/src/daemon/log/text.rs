@@ -354,6 +354,10 @@ fn write_http(whose: &Whose<'_>, client: IpAddr, http: &Http) {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
             info!(name: STEP, step, by, mac, name, %client, file = &**file, bytes, seconds, "sent {file}, {size} in {seconds:.1} s");
         }
+        Http::Read { file, bytes, took } => {
+            let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
+            debug!(step, by, mac, name, %client, file = &**file, bytes, seconds, "sent {size} of {file} in {seconds:.1} s");
+        }
         Http::Broken { file, bytes, took, why } => {
             let (seconds, size) = (took.as_secs_f64(), human_size(*bytes));
             warn!(step, by, mac, name, %client, file = &**file, bytes, seconds, "sending {file} failed after {size}: {why}");

@@ -75,6 +75,25 @@ async fn who_ended_a_connection_is_told() {
     assert_eq!(told.wait_for(ended).await, Some(WhyEnded::Stopped));
 }
 
+/// `sanboot` asks for thousands of parts: the log has the beginning and the end of a file.
+#[tokio::test]
+async fn what_is_read_in_the_middle_of_a_file_is_told_apart() {
+    let (rig, told, _) = served().await;
+    fs::write(rig.dir.path().join("boot/disk"), vec![7; 3000]).unwrap();
+    for (range, is_read) in [("0-511", false), ("512-1023", true), ("2488-2999", false)] {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let request = format!("GET /files/disk HTTP/1.1\r\nHost: x\r\nRange: bytes={range}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let which = |http: &events::Http| match http {
+            events::Http::Sent { bytes, .. } => Some((*bytes, false)),
+            events::Http::Read { bytes, .. } => Some((*bytes, true)),
+            _ => None,
+        };
+        assert_eq!(told.wait_for(which).await, (512, is_read), "{range}");
+        told.0.lock().unwrap().clear();
+    }
+}
+
 #[tokio::test]
 async fn what_no_handler_sees_is_told() {
     let (rig, told, _) = served().await;
