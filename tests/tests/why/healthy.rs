@@ -204,6 +204,10 @@ impl<'s> Fleet<'s> {
     fn boot(&self, kind: &Kind, mac: Mac) -> Result<()> {
         let http = |path: &str| format!("http://{SERVER_ADDRESS}:8080{path}");
         let tftp = |path: &str| format!("tftp://{SERVER_ADDRESS}/{path}");
+        if !matches!(self.way, Way::Relay(_)) {
+            // A file may be asked for before the server knows whose address that is: then it looks whose card has it.
+            self.station.output("ip", &["link", "set", "eth0", "address", &mac.to_string()])?;
+        }
         let mut has = None;
         if let Some(firmware) = kind.firmware {
             let address = self.lease(firmware, mac)?;
