@@ -21,7 +21,7 @@ pub(super) fn check(
     let mut config = Config::empty();
     let mut texts = Texts::new(all_labels(file), read);
     directories(file, &mut config, report);
-    config.store = store::check(file, report);
+    config.store = store::check(file.store.as_ref(), file.store_password_file.as_ref(), report);
     if let Some(memory) = &file.fast_path_memory {
         config.fast_path_memory = memory.read(report, amount::memory).unwrap_or(config.fast_path_memory);
     }

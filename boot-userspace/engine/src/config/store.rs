@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::file::File;
-use super::report::Report;
+use super::report::{At, Report};
 use super::value;
 
 /// A PostgreSQL database that has the machines and the leases.
@@ -35,16 +34,19 @@ impl fmt::Display for Postgres {
 }
 
 /// What the file says of it; none: everything is in `state_dir`.
-pub(super) fn check(file: &File, report: &mut Report<'_>) -> Option<Postgres> {
-    let url = file.store.as_ref().and_then(|at| at.read(report, url));
-    let password_file = file.store_password_file.as_ref().and_then(|at| at.read(report, value::absolute));
-    if let (None, Some(at)) = (&file.store, &file.store_password_file) {
-        report.add(
-            &at.place,
-            "is of no use without store; write store = \"postgres://xpxe@db.example/xpxe\", or remove it",
-        );
+pub(super) fn check(
+    store: Option<&At<String>>,
+    password_file: Option<&At<String>>,
+    report: &mut Report<'_>,
+) -> Option<Postgres> {
+    let read_url = store.and_then(|at| at.read(report, url));
+    let read_file = password_file.and_then(|at| at.read(report, value::absolute));
+    if let (None, Some(at)) = (store, password_file) {
+        let message =
+            "is of no use without store; write store = \"postgres://xpxe@db.example/xpxe\", or remove it";
+        report.add(&at.place, message);
     }
-    Some(Postgres { url: url?, password_file })
+    Some(Postgres { url: read_url?, password_file: read_file })
 }
 
 /// No message repeats the text: it may have a password.

@@ -5,8 +5,6 @@ use std::io;
 
 use sqlx::migrate::MigrateError;
 
-use super::link::Server;
-
 /// Why the database takes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -60,7 +58,7 @@ impl Trouble {
         Self { text, kind: Kind::Passing }
     }
 
-    pub(super) fn of(server: &Server, error: &sqlx::Error) -> Self {
+    pub(super) fn of(server: &dyn fmt::Display, error: &sqlx::Error) -> Self {
         let (reason, remedy) = match error {
             sqlx::Error::Database(said) => (said.message().to_owned(), remedy(said.code().as_deref())),
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -76,7 +74,7 @@ impl Trouble {
         Self::passing(format!("{server} stores nothing ({reason}): {remedy}"))
     }
 
-    pub(super) fn of_migration(server: &Server, error: MigrateError) -> Self {
+    pub(super) fn of_migration(server: &dyn fmt::Display, error: MigrateError) -> Self {
         match error {
             MigrateError::VersionMissing(version) => Self::lasting(format!(
                 "{server} is from a newer xpxe (it has migration {version}): install that version, or set another store"
@@ -89,14 +87,14 @@ impl Trouble {
     }
 
     /// Another xpxe has the lock.
-    pub(super) fn in_use(server: &Server, by: Option<String>) -> Self {
+    pub(super) fn in_use(server: &dyn fmt::Display, by: Option<String>) -> Self {
         let by = by.map_or_else(String::new, |by| format!(" ({by})"));
         let text = format!("another xpxe{by} uses {server}: stop it, or set another store");
         Self { text, kind: Kind::Locked }
     }
 
     /// The database and the file have both been used, each for itself.
-    pub(super) fn both(server: &Server) -> Self {
+    pub(super) fn both(server: &dyn fmt::Display) -> Self {
         Self::lasting(format!(
             "{server} has machines and leases, and xpxe.db in state_dir has others, which are no copy of them: move xpxe.db* \
              away to use those of the database, or set another store"
@@ -104,7 +102,7 @@ impl Trouble {
     }
 
     /// The file is a copy of another one.
-    pub(super) fn another(server: &Server) -> Self {
+    pub(super) fn another(server: &dyn fmt::Display) -> Self {
         Self::lasting(format!(
             "{server} is not the database that xpxe.db in state_dir is a copy of: move xpxe.db* away to use this one, or set \
              the store that it was"
@@ -112,7 +110,7 @@ impl Trouble {
     }
 
     /// Somebody else has used it meanwhile.
-    pub(super) fn changed(server: &Server) -> Self {
+    pub(super) fn changed(server: &dyn fmt::Display) -> Self {
         Self::lasting(format!(
             "another xpxe has used {server} since this one last did: restart xpxe, and it begins with what is there"
         ))

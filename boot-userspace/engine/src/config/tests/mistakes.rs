@@ -83,7 +83,7 @@ fn keys_that_are_not_there() {
             "colour = 1\nboot-dir = \"/x\"\n{BASE}[[machine]]\nmac = \"52:54:00:00:00:01\"\nstate_dir = \"/x\"\n"
         ),
         &[
-            (1, "colour", "write state_dir, boot_dir,"),
+            (1, "colour", "write state_dir, store,"),
             (2, "boot-dir", "did you mean boot_dir?"),
             (14, "machine[0].state_dir", "belongs at the top of the file"),
         ],
