@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use boot_agent_protocol::{Inventory, Progress};
 
-use super::{Keeper, SELF, changed_by_people};
+use super::{Asking, Keeper, SELF};
 use crate::daemon::request::RegistryError;
 use crate::host::clock;
 use boot_engine::config::Machine;
 use boot_engine::events::{self, BootEvent, Meanwhile, Sink as _, Step};
-use boot_engine::lifecycle::{Intent, Order, State, Stepped};
+use boot_engine::lifecycle::Stepped;
 use boot_engine::registry::Record;
 
 impl Keeper {
@@ -36,16 +36,9 @@ impl Keeper {
         let (mut record, differences) = entry.record.with_inventory(inventory);
         let machine = Arc::new(Machine { inventory: record.inventory.clone(), ..(*entry.machine).clone() });
         let (mut stepped, mut by) = (Stepped::default(), SELF.to_owned());
-        let is_undecided = record.intent == Intent { order: record.intent.order, ..Intent::default() };
         let is_alone = conflicts.iter().all(|(conflict, _)| conflict.meanwhile != Meanwhile::Waits);
-        if is_undecided
-            && is_alone
-            && record.status.state == State::Discovered
-            && let Some(rule) = self.accepting_rule(&machine)
-        {
-            let intent = record.intent.after(&Order::Accept, &record.status)?;
-            (record, stepped) = self.stepped(Record { intent, ..changed_by_people(&record) }, &rule);
-            by = rule;
+        if is_alone && let Some(accepted) = self.acceptance(&record, &machine, Asking::default()) {
+            (record, stepped, by) = (accepted.record, accepted.stepped, accepted.by);
         }
         let stepped = Stepped { differences, ..stepped };
         self.commit(record, machine, &stepped, &by).await?;

@@ -98,6 +98,15 @@ impl Keeper {
         }
     }
 
+    /// Stores as many changes as there are, some at a time, and so on as [`Keeper::commit_all`] does.
+    pub(super) async fn commit_in_batches(&mut self, mut changes: Vec<Changed>) -> Result<(), RegistryError> {
+        while !changes.is_empty() {
+            let some = changes.drain(..changes.len().min(AT_ONCE)).collect();
+            self.commit_all(some).await?;
+        }
+        Ok(())
+    }
+
     /// Stores changes, has them served, and tells what has become of them. All are stored, or none.
     pub(super) async fn commit_all(&mut self, changes: Vec<Changed>) -> Result<Vec<View>, RegistryError> {
         if changes.is_empty() {

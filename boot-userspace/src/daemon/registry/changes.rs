@@ -5,7 +5,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use tokio::sync::oneshot;
 
-use super::{Changed, Keeper, OPERATOR, SELF, changed_by_people};
+use super::{Asking, Changed, Keeper, OPERATOR, SELF, changed_by_people};
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};
@@ -77,19 +77,19 @@ impl Keeper {
             bmc_password: None,
             inventory: None,
         };
-        self.accepted_by_rule(record)
+        self.accepted_by_rule(record, Asking::default())
     }
 
     /// Adds a record, and accepts it if a rule says so.
-    pub(super) async fn register(&mut self, record: Record) -> Result<View, RegistryError> {
-        let changed = self.accepted_by_rule(record)?;
+    pub(super) async fn register(&mut self, record: Record, asking: Asking) -> Result<View, RegistryError> {
+        let changed = self.accepted_by_rule(record, asking)?;
         self.commit_one(changed).await
     }
 
-    fn accepted_by_rule(&self, mut record: Record) -> Result<Changed, RegistryError> {
+    fn accepted_by_rule(&self, mut record: Record, asking: Asking) -> Result<Changed, RegistryError> {
         let machine = self.check(&record, None)?;
         let mut by = SELF.to_owned();
-        if let Some(rule) = self.accepting_rule(&machine) {
+        if let Some(rule) = self.accepting_rule(&machine, asking) {
             record.intent = record.intent.after(&Order::Accept, &record.status)?;
             by = rule;
         }
@@ -104,10 +104,11 @@ impl Keeper {
         spec: Spec,
     ) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?;
-        match self.respecified(entry, spec)? {
-            Some(changed) => self.commit_one(changed).await,
-            None => Ok(self.view(entry)),
-        }
+        let Some(changed) = self.respecified(entry, spec)? else { return Ok(self.view(entry)) };
+        let id = changed.record.id;
+        let view = self.commit_one(changed).await?;
+        self.accept_by_rule(id, Asking::default()).await;
+        Ok(self.registry.get(id).map_or(view, |entry| self.view(entry)))
     }
 
     /// A record with another spec; nothing if it has that.

@@ -150,6 +150,9 @@ impl Keeper {
             }
             self.registry.put(entry, &self.rules);
         }
+        if let Err(error) = self.accept_all_by_rule().await {
+            self.complain(&format!("{error}: machines are accepted by their rules when they ask again"));
+        }
         // What waits for something else now is stored a thousand at a time.
         let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
         if let Err(error) = self.pass_time(ids).await {

@@ -16,6 +16,7 @@ mod tests;
 pub(super) use load::load;
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::host::live::Live;
 use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::config::{Config, Machine, Unknown};
+use boot_engine::config::{Arch, Config, Machine, Unknown};
 use boot_engine::lifecycle::{Rules, State, Stepped};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
@@ -141,7 +142,7 @@ impl Keeper {
                 drop(reply.send(self.take_inventory(id, *inventory).await));
             }
             RegistryAsk::Progress(id, progress) => self.note_progress(id, progress),
-            RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, None).await,
+            RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, Asking::default()).await,
             RegistryAsk::Reloaded(reply) => {
                 self.follow_configuration().await;
                 reply.send(()).ok();
@@ -238,6 +239,13 @@ async fn next(reader: &mut Option<Reader>) -> Option<Arc<boot_engine::events::Bo
         Some(reader) => reader.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Where and as what a machine has asked, as far as it was heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asking {
+    address: Option<Ipv4Addr>,
+    arch: Option<Arch>,
 }
 
 /// A change that is to be stored.

@@ -1,19 +1,20 @@
 //! What is seen of machines: their first words, and the kernels that they fetch.
 
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use boot_common::Mac;
 use boot_common::class::Stage;
 use tracing::warn;
 
 use super::changes::now;
-use super::{Keeper, SELF};
+use super::{Asking, Changed, Keeper, SELF, changed_by_people};
+use crate::daemon::request::RegistryError;
 use crate::host::clock;
 use boot_engine::boot::choice::{Booting, Choice};
 use boot_engine::boot::is_url;
 use boot_engine::config::{Accept, Arch, Machine, Profile, is_placeholder, uuid_text};
 use boot_engine::events::{BootEvent, Conflict, Http, Meanwhile, Script, Shared, Step, Tftp};
-use boot_engine::lifecycle::{Intent, Observed, State, Status};
+use boot_engine::lifecycle::{Intent, Observed, Order, State, Status};
 use boot_engine::registry::{Record, Spec};
 
 /// How many machines that nobody has accepted are kept. Anybody can make up MACs.
@@ -29,13 +30,14 @@ impl Keeper {
         match &event.step {
             Step::Answered(answered) if answered.class.stage != Stage::Os => {
                 let address = Some(answered.address).filter(|address| !address.is_unspecified());
-                self.sight(mac, None, address).await;
+                let arch = Arch::of_firmware(answered.class.firmware);
+                self.sight(mac, None, Asking { address, arch }).await;
             }
             Step::Script { end: Script::Sent { uuid, .. }, .. } => {
                 if let Some(uuid) = uuid {
                     self.see_uuid(mac, *uuid).await;
                 }
-                self.sight(mac, None, None).await;
+                self.sight(mac, None, Asking::default()).await;
                 self.fetched(mac, is_url).await;
             }
             Step::Http(_, Http::Asked { file, is_head: false, .. }) => {
@@ -74,9 +76,15 @@ impl Keeper {
         }
     }
 
-    /// A machine has asked that may be unknown.
-    pub(super) async fn sight(&mut self, mac: Mac, uuid: Option<[u8; 16]>, address: Option<Ipv4Addr>) {
-        if !self.discovers() || self.machines.by_mac(mac).is_some() || self.machines.is_bmc(mac) {
+    /// A machine has asked that may be unknown, or that a rule may accept for where or as what it asks.
+    pub(super) async fn sight(&mut self, mac: Mac, uuid: Option<[u8; 16]>, asking: Asking) {
+        if let Some(known) = self.machines.by_mac(mac) {
+            if let Some(life) = known.life.filter(|life| life.state == State::Discovered) {
+                self.accept_by_rule(life.record, asking).await;
+            }
+            return;
+        }
+        if !self.discovers() || self.machines.is_bmc(mac) {
             return;
         }
         let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);
@@ -114,7 +122,7 @@ impl Keeper {
         if let Some(what) = shared {
             self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::ByMac });
         }
-        let how = address.map_or_else(|| "by HTTP".to_owned(), |address| format!("and got {address}"));
+        let how = asking.address.map_or_else(|| "by HTTP".to_owned(), |address| format!("and got {address}"));
         let status = Status::new(State::Discovered, format!("it asked for the first time, {how}"), now());
         let record = Record {
             id: self.registry.take_id(clock::wall()),
@@ -126,15 +134,51 @@ impl Keeper {
             bmc_password: None,
             inventory: None,
         };
-        if let Err(error) = self.register(record).await {
+        if let Err(error) = self.register(record, asking).await {
             self.complain(&format!(
                 "{error}: {mac} was not taken down as discovered; it will be when it asks again"
             ));
         }
     }
 
+    /// Accepts a machine that nobody has decided on, if a rule says so by now: its labels, its switch port, its address or the
+    /// configuration may be newer than it.
+    pub(super) async fn accept_by_rule(&mut self, id: u64, asking: Asking) {
+        let Some(entry) = self.registry.get(id) else { return };
+        let Some(accepted) = self.acceptance(&entry.record, &entry.machine, asking) else { return };
+        if let Err(error) = self.commit_all(vec![accepted]).await {
+            self.complain(&format!("{error}: a machine was not accepted; it will be when it asks again"));
+        }
+    }
+
+    /// The same of every machine, after the configuration has changed.
+    pub(super) async fn accept_all_by_rule(&mut self) -> Result<(), RegistryError> {
+        let entries = self.registry.after(0);
+        let accepted =
+            entries.filter_map(|entry| self.acceptance(&entry.record, &entry.machine, Asking::default()));
+        let accepted = accepted.collect();
+        self.commit_in_batches(accepted).await
+    }
+
+    /// What becomes of a machine that nobody has decided on, if a rule accepts it.
+    pub(super) fn acceptance(
+        &self,
+        record: &Record,
+        machine: &Arc<Machine>,
+        asking: Asking,
+    ) -> Option<Changed> {
+        let is_undecided = record.intent == Intent { order: record.intent.order, ..Intent::default() };
+        if !is_undecided || record.status.state != State::Discovered {
+            return None;
+        }
+        let by = self.accepting_rule(machine, asking)?;
+        let intent = record.intent.after(&Order::Accept, &record.status).ok()?;
+        let (record, stepped) = self.stepped(Record { intent, ..changed_by_people(record) }, &by);
+        Some(Changed { record, machine: Arc::clone(machine), stepped, by })
+    }
+
     /// The rule by which a machine is accepted without a person.
-    pub(super) fn accepting_rule(&self, machine: &Machine) -> Option<String> {
+    pub(super) fn accepting_rule(&self, machine: &Machine, asking: Asking) -> Option<String> {
         let config = self.config();
         let groups = match &config.lifecycle.accept {
             Accept::All => return Some("rule accept = \"all\"".to_owned()),
@@ -146,8 +190,9 @@ impl Keeper {
             machine: Some(machine),
             mac,
             switch_port: port.as_ref(),
-            address: machine.ip,
-            ..Booting::default()
+            address: machine.ip.or(asking.address).or_else(|| self.machines.address_of(mac?)),
+            arch: asking.arch,
+            serial: machine.inventory.as_ref().map(|inventory| inventory.system.serial.as_str()),
         };
         let fits =
             |name: &&String| config.groups.iter().any(|group| group.name == **name && booting.is_in(group));

@@ -383,6 +383,37 @@ fn an_inventory_is_kept_and_what_differs_from_the_one_before_is_told() {
     rig.kill();
 }
 
+/// What a rule goes by may be heard, or written, after the machine was taken down.
+#[test]
+fn a_rule_accepts_a_machine_as_soon_as_it_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups = "[[group]]\nname = \"workers\"\nmatch = { labels = { role = \"worker\" } }\nargs = \"x\"\n\
+                  [[group]]\nname = \"net\"\nmatch = { subnet = \"10.1.0.0/16\" }\nargs = \"x\"\n[default]";
+    let config = CONFIG
+        .replace("accept = \"rack7\"", "accept = [\"rack7\", \"workers\", \"net\"]")
+        .replace("[default]", groups);
+    let rig = Rig::start(dir.path(), &config);
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    let record = rig.record("node1");
+    assert_eq!(record.status.state, State::Discovered);
+    let labels = [("role".to_owned(), "worker".to_owned())].into();
+    let spec = Spec { labels, ..record.spec.clone() };
+    let view = rig.ask(|reply| RegistryAsk::Put("node1".to_owned(), Some(1), spec, reply)).unwrap();
+    let View::Registered { record, .. } = view else { panic!("it is no file's") };
+    assert_eq!(record.status.state, State::Accepted, "the answer has what came of it");
+    assert_eq!(record.status.history[0].by, "rule accept = [\"workers\"]");
+
+    let stranger: Mac = "02:00:00:00:00:21".parse().unwrap();
+    rig.registry.sighted(stranger, None);
+    let state = |rig: &Rig| rig.machines.life_of(stranger).map(|life| life.state);
+    assert_eq!(rig.eventually("it is there", state), State::Discovered);
+    rig.machines.put([10, 1, 1, 40].into(), stranger);
+    rig.registry.sighted(stranger, None);
+    rig.eventually("it is accepted", |rig| state(rig).filter(|state| *state == State::Accepted));
+    assert_eq!(rig.record(&stranger.to_string()).status.history[0].by, "rule accept = [\"net\"]");
+    rig.kill();
+}
+
 /// A rule that accepts a group by inventory cannot know the machine before its report.
 #[test]
 fn a_rule_by_inventory_accepts_a_machine_when_it_reports() {
