@@ -184,14 +184,20 @@ impl History {
 
     /// The verdict of a machine that was never heard.
     fn silent(&self, known: &Known) -> ShownMachine {
-        let facts = self.facts(known.machine.macs.first().copied(), Some(known), None);
+        let mac = known.machine.macs.first().copied();
+        let facts = self.facts(mac, Some(known), None);
+        let verdict = never_asked(&facts, self.boots.since(), self.keeps_all());
+        let verdict = match mac {
+            Some(mac) => verdict.after(self.boots.timelines().ahead(mac)),
+            None => verdict,
+        };
         ShownMachine {
-            mac: known.machine.macs.first().map(Mac::to_string),
+            mac: mac.map(|mac| mac.to_string()),
             name: known.machine.name.clone(),
             boot: None,
             boots: 0,
             opened: None,
-            verdict: never_asked(&facts, self.boots.since(), self.keeps_all()).into(),
+            verdict: verdict.into(),
         }
     }
 

@@ -102,21 +102,24 @@ fn which_packets_of_tftp_came_through_tells_what_is_on_the_way() -> Result<()> {
 fn a_loader_that_never_starts_and_an_ipxe_without_an_address() -> Result<()> {
     scene(&known(), |scene| {
         scene.put("snponly.efi", 100_000)?;
-        let alice = scene.machine(ALICE)?;
+        let (alice, bob) = (scene.machine(ALICE)?, scene.machine(BOB)?);
+        let other = scene.machine(nobody(UNKNOWN))?;
         // Three times it fetches its loader, and nothing follows.
         (0..3).try_for_each(|_| alice.load())?;
+        bob.load()?;
+        for _ in 0..3 {
+            bob.ask(&Client::IpxeEfi.discover(bob.mac()?))?;
+        }
+        other.load()?;
+        other.lease(Client::IpxeEfi)?;
         let evidence = alice.must_be("loader-silent")?;
         ensure!(
             evidence.contains("fetched snponly.efi by TFTP") && evidence.contains("3 times"),
             "{evidence}"
         );
-        for _ in 0..3 {
-            alice.ask(&Client::IpxeEfi.discover(alice.mac()?))?;
-        }
-        let evidence = alice.must_be("second-dhcp")?;
+        let evidence = bob.must_be("second-dhcp")?;
         ensure!(evidence.contains("gave the firmware") && evidence.contains("offered iPXE"), "{evidence}");
-        alice.lease(Client::IpxeEfi)?;
-        alice.must_be("no-script-asked").map(drop)
+        other.must_be("no-script-asked").map(drop)
     })
 }
 

@@ -156,6 +156,7 @@ fn what_is_done_with_a_machine_is_beside_its_boot() -> Result<()> {
                 event.field("step") == "power" && event.field("mac") == mac
             })?;
             let machine = scene.machine(nobody(mac))?;
+            machine.must_say("never-asked", "its BMC was told: on (by xpxe)")?;
             machine.put_kernel()?;
             machine.load_script()?;
             let url = format!("http://{SERVER_ADDRESS}:8080/ipxe/boot.ipxe?mac={mac}");

@@ -300,10 +300,16 @@ impl Timelines {
         self.evicted
     }
 
-    /// What waits for the boot that it leads to.
+    /// What was done with a machine since it was told to start; it has not asked since.
+    #[must_use]
+    pub fn ahead(&self, mac: Mac) -> &[Timed] {
+        self.ahead.get(&mac).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many steps wait for the boots that they lead to.
     #[cfg(test)]
-    pub(super) fn ahead(&self) -> impl Iterator<Item = &Vec<Timed>> {
-        self.ahead.values()
+    pub(super) fn waiting(&self) -> usize {
+        self.ahead.values().map(Vec::len).sum()
     }
 
     /// How many boots are kept.

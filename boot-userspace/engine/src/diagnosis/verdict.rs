@@ -60,6 +60,12 @@ impl Verdict {
         self
     }
 
+    /// The same with what was done with the machine before.
+    #[must_use]
+    pub fn after(self, steps: &[Timed]) -> Self {
+        steps.iter().fold(self, |found, step| found.with(step.at, step.says()))
+    }
+
     /// None without evidence.
     fn new(cause: Cause, sure: Sure, because: String, steps: &[&Timed]) -> Option<Self> {
         if steps.is_empty() {

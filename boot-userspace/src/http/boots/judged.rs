@@ -35,7 +35,11 @@ pub(super) struct Boots {
 
 impl Boots {
     fn of(timelines: &Timelines, mac: Mac) -> Self {
-        let boots: Vec<Boot> = timelines.boots(mac).rev().cloned().collect();
+        let mut boots: Vec<Boot> = timelines.boots(mac).rev().cloned().collect();
+        // Until it asks again, that is seen with its last boot.
+        if let Some(last) = boots.first_mut() {
+            last.beside.extend_from_slice(timelines.ahead(mac));
+        }
         let twins = boots.first().map(|boot| timelines.twins(boot)).unwrap_or_default();
         Self { boots, twins }
     }

@@ -54,8 +54,11 @@ fn a_command_to_switch_a_machine_on_is_seen_in_the_boot_that_comes_of_it() {
     assert_eq!(says(boots[0]).last().unwrap(), "became released: its disks are wiped");
     assert_eq!(says(boots[1])[0], "its BMC was told: cycle (by xpxe)");
     assert_eq!((boots[1].opened, boots[1].steps.len(), boots[1].beside.len()), (300_000, 1, 2));
-    // One that has never asked has no boot to be seen in before.
+    // One that has never asked has no boot to be seen in before, and its verdict has it.
     let mut timelines = heard([told(Act::On)]);
+    let silent = never_asked(&facts(), 0, true).after(timelines.ahead(MAC));
+    assert_eq!(silent.cause, Cause::NeverAsked);
+    assert_eq!(silent.evidence.last().unwrap().says, "its BMC was told: on (by xpxe)");
     timelines.note(note(MAC, rom(Given::Offer)), 30_000);
     assert_eq!(timelines.boots(MAC).next().unwrap().beside.len(), 1);
     // A command that failed leads to none.
@@ -90,7 +93,7 @@ fn whatever_is_done_with_machines_fills_no_memory() {
         }
     }
     assert_eq!(timelines.macs().len(), 1);
-    let waiting: usize = timelines.ahead().map(Vec::len).sum();
+    let waiting = timelines.waiting();
     assert!(waiting <= 4096 * 8, "{waiting}");
 }
 
