@@ -3,7 +3,9 @@
 //! That of this machine's own release is in `firmware.rs`. Run with `--test-threads=1`, as everything with machines.
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::boots::{EVERYBODY, Plan, boot, known_machine_is_itself, of, one_address_from_rom_to_os};
+use boot_tests::boots::{
+    EVERYBODY, Plan, are_said_to_have_booted, boot, known_machine_is_itself, of, one_address_from_rom_to_os,
+};
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::guest::{self, Cpu};
 use boot_tests::machine::Firmware;
@@ -67,6 +69,7 @@ fn machines_behind_a_relay_boot() -> Result<()> {
         let waited = script.at.saturating_duration_since(ack.at);
         println!("{}: script {:.1} s after the ACK", plan.known.name, waited.as_secs_f64());
     }
+    are_said_to_have_booted(&rack, &xpxe, &plans)?;
     xpxe.stop()
 }
 
@@ -117,5 +120,6 @@ fn boots_with(release: &str, plans: &[Plan]) -> Result<()> {
         let asked = of(&log, plan).any(|event| event.field("class").starts_with("iPXE on "));
         ensure!(asked, "{}: iPXE never asked for an address of its own", plan.known.name);
     }
+    are_said_to_have_booted(&rack, &xpxe, plans)?;
     xpxe.stop()
 }

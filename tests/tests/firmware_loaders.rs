@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::boots::{EVERYBODY, Plan, boot, known_machine_is_itself, of};
+use boot_tests::boots::{EVERYBODY, Plan, are_said_to_have_booted, boot, known_machine_is_itself, of};
 use boot_tests::daemon::{Event, Xpxe};
 use boot_tests::guest::{self, Cpu};
 use boot_tests::machine::Firmware;
@@ -197,6 +197,9 @@ impl Place {
         for (plan, boot) in plans.iter().zip(&boots) {
             known_machine_is_itself(plan, boot)?;
         }
+        // U-Boot's kernel is none that the configuration names.
+        let is_known = |plan: &&Plan| plan.firmware != Firmware::ArmUboot;
+        are_said_to_have_booted(&self.rack, &xpxe, plans.iter().filter(is_known))?;
         xpxe.stop()?;
         Ok(log)
     }

@@ -15,6 +15,7 @@ use boot_tests::rack::Rack;
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::secure_boot;
 use boot_tests::settings::{Known, Settings, boot_dir, proof};
+use boot_tests::wait::eventually;
 
 /// GRUB 2.06 has a quarter of the memory for itself.
 const GRUB: Plan = Plan { memory: 1024, ..plan("secure-grub", "52:54:00:77:00:51", "10.77.0.51") };
@@ -85,6 +86,7 @@ fn shim_boots_the_signed_grub_and_an_ipxe_that_its_operator_has_signed() -> Resu
     let boots = boot_with(&rack, &xpxe, &plans, locked)?;
     unsigned.wait_for("Security Violation", SOON).with_context(|| xpxe.last_lines(60))?;
     unsigned.power_off()?;
+    why_the_unsigned_one_did_not_start(&rack, &xpxe)?;
 
     let log = xpxe.log();
     for (plan, (boot, _)) in plans.iter().zip(&boots) {
@@ -101,6 +103,19 @@ fn shim_boots_the_signed_grub_and_an_ipxe_that_its_operator_has_signed() -> Resu
     ensure!(is_sent(&IPXE, "script", "/ipxe/boot.ipxe"), "iPXE was not sent its machine's script");
     ensure!(!is_sent(&UNSIGNED, "tftp", "unsigned/autoexec.ipxe"), "the unsigned iPXE was started");
     xpxe.stop()
+}
+
+/// It fetched its loader whole, and nothing followed.
+fn why_the_unsigned_one_did_not_start(rack: &Rack, xpxe: &Xpxe<'_>) -> Result<()> {
+    let file = rack.dir().join("xpxe.toml").display().to_string();
+    let mut said = String::new();
+    let silent = eventually(SOON, "the cause", || {
+        said = xpxe.command(&["why", UNSIGNED.known.name, "--config", &file]).unwrap_or_default();
+        ["loader-silent", "unsigned/grubx64.efi", "Secure Boot refused the file"]
+            .iter()
+            .all(|part| said.contains(part))
+    });
+    silent.with_context(|| said.clone())
 }
 
 /// `xpxe check` knows beforehand what becomes of them.
