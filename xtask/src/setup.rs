@@ -70,7 +70,7 @@ struct Step {
     install: fn(&Machine<'_>, &[String]) -> Result<()>,
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step {
         scope: Scope::Build,
         why: "bpf-linker and xpxe are built with them",
@@ -130,6 +130,12 @@ const STEPS: [Step; 18] = [
         why: "tests switch machines through it",
         missing: |machine| Ok(python::missing(&machine.ws.sushy(), &python::SUSHY)),
         install: |machine, packages| python::install(&machine.ws.sushy(), packages),
+    },
+    Step {
+        scope: Scope::RootTests,
+        why: "tests compare the API with its document",
+        missing: |machine| Ok(python::missing(&machine.ws.schemathesis(), &python::SCHEMATHESIS)),
+        install: |machine, packages| python::install(&machine.ws.schemathesis(), packages),
     },
     Step {
         scope: Scope::RootTests,

@@ -70,6 +70,11 @@ impl Workspace {
         self.target.join("sushy")
     }
 
+    /// The directory of the program that compares the API with its document.
+    pub(crate) fn schemathesis(&self) -> PathBuf {
+        self.target.join("schemathesis")
+    }
+
     /// The directory of the kernels that the fast path is tried on.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")

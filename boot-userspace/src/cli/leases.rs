@@ -304,7 +304,7 @@ impl Api {
         let policy = Policy::new(config, machines, Vec::new(), |_| Err(String::new()));
         let engine = Engine::new(policy, &leases, now());
         let daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
-        let router = admin::router(daemon.asks());
+        let router = admin::router(daemon.asks()).into();
         tokio::spawn(daemon.run(Vec::new(), None));
         Ok(Self::Store { router, _held: held })
     }

@@ -14,6 +14,7 @@ mod import;
 mod lease_files;
 pub mod leases;
 mod machines;
+mod manual;
 mod preflight;
 mod reload;
 pub mod serve;
@@ -110,6 +111,12 @@ enum Verb {
     ///
     /// The exit status is 1 if a kind for which there is a boot file does not boot, or none boots.
     Preflight(Box<preflight::Preflight>),
+    /// Print what a shell needs to complete xpxe's words
+    ///
+    /// For bash: xpxe completions bash >/etc/bash_completion.d/xpxe
+    Completions(manual::Completions),
+    /// Write the manual pages, one for each verb
+    Man(manual::Man),
 }
 
 /// `--config FILE`
@@ -149,6 +156,8 @@ impl Cli {
             Verb::Images(images) => images.run(),
             Verb::Import(import) => import.run(),
             Verb::Preflight(preflight) => preflight.run(),
+            Verb::Completions(completions) => completions.run(),
+            Verb::Man(man) => man.run(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::cli::{configuration, trial};
 use crate::daemon::log::{self, LogFormat};
 use crate::daemon::serve;
 use crate::files::BootFiles;
-use crate::host::descriptors;
+use crate::host::{core, descriptors};
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface, Profile};
 
 /// The flags of `xpxe serve`.
@@ -81,6 +81,7 @@ impl Serve {
 
     pub(super) fn run(self) -> Result<ExitCode> {
         let limit = log::start(self.log_format, self.booter.is_verbose());
+        core::forbid();
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;
         let (config, files) = self.settings()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use axum::Router;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -319,10 +320,11 @@ pub async fn serve(
     let api_tokens = http::api::Tokens::open(&config.state_dir);
     if let (Some(api), Some(settings)) = (api, &config.api) {
         let guard = http::api::Guard::new(api_tokens.clone(), settings.public_read);
-        let router = http::api::router(routes.clone().merge(metrics), guard);
+        let router = http::api::router(routes.clone(), metrics, guard);
         delivery.spawn(http::api::serve(api.listener, api.tls, router, api_events));
     }
-    tokio::spawn(http::admin::serve(admin, routes.merge(http::api::tokens_router(api_tokens))));
+    let routes = Router::from(routes).merge(http::api::tokens_router(api_tokens));
+    tokio::spawn(http::admin::serve(admin, routes));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone(), store.clone()));
     let asks = daemon.asks();
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));

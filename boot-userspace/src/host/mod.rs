@@ -2,6 +2,7 @@
 //! types of the crates below.
 
 pub mod clock;
+pub mod core;
 pub mod descriptors;
 pub mod link;
 pub mod live;

@@ -14,13 +14,14 @@ use axum::extract::{DefaultBodyLimit, Path as Name, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::serve::Listener;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::protocol;
 use crate::daemon::request::{Ask, AskFailure, ReloadRequest};
@@ -30,6 +31,7 @@ use boot_engine::reload::Changes;
 
 /// The path of all leases.
 pub const LEASES: &str = "/api/v1/leases";
+const LEASES_OF: &str = "/api/v1/leases/{which}";
 /// The path of [`reload_router`].
 pub const RELOAD: &str = "/api/v1/reload";
 /// The socket's name in `state_dir`.
@@ -84,16 +86,16 @@ pub async fn serve(mut listener: UnixListener, router: Router) {
 }
 
 /// The routes. `asks` leads to the owner of the leases.
-pub fn router(asks: mpsc::Sender<Ask>) -> Router {
-    Router::new()
-        .route(LEASES, get(list).post(import))
-        .route("/api/v1/leases/{which}", get(show).delete(delete))
+pub fn router(asks: mpsc::Sender<Ask>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list, import))
+        .routes(routes!(show, delete))
         .layer(DefaultBodyLimit::max(LARGEST_IMPORT))
         .with_state(asks)
 }
 
 /// What a reload has changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Reloaded {
     /// Each in a few words.
     pub changed: Vec<String>,
@@ -102,17 +104,19 @@ pub struct Reloaded {
 }
 
 /// Why nothing was reloaded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NotReloaded {
     /// Every problem of the configuration, with file, line and key.
     pub errors: Vec<String>,
 }
 
 /// The route of `xpxe reload`.
-pub fn reload_router(reloads: mpsc::Sender<ReloadRequest>) -> Router {
-    Router::new().route(RELOAD, post(reload)).with_state(reloads)
+pub fn reload_router(reloads: mpsc::Sender<ReloadRequest>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(reload)).with_state(reloads)
 }
 
+/// Reads the configuration anew.
+#[utoipa::path(post, path = RELOAD, operation_id = "reload", responses((status = 200, body = Reloaded), (status = 422, body = NotReloaded)))]
 async fn reload(State(reloads): State<mpsc::Sender<ReloadRequest>>) -> Response {
     let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned()).into_response();
     let (reply, answer) = oneshot::channel();
@@ -127,11 +131,12 @@ async fn reload(State(reloads): State<mpsc::Sender<ReloadRequest>>) -> Response 
 }
 
 /// A lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Lease {
     /// The machine.
     pub mac: String,
     /// Its address.
+    #[schema(value_type = String)]
     pub address: Ipv4Addr,
     /// The subnet.
     pub subnet: String,
@@ -164,7 +169,7 @@ impl From<Shown> for Lease {
 }
 
 /// A lease to import. Reads what [`Lease`] writes, too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ImportedLease {
     /// The machine.
     pub mac: String,
@@ -199,7 +204,7 @@ impl ImportedLease {
 }
 
 /// What became of an [`ImportedLease`]; the answer has them in the same order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ImportResult {
     /// The machine, as it was written.
     pub mac: String,
@@ -212,26 +217,32 @@ pub struct ImportResult {
 }
 
 /// What an error's body has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// One sentence.
     pub error: String,
 }
 
 /// `?dry_run=true`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct How {
+    /// Change nothing.
     #[serde(default)]
     dry_run: bool,
 }
 
 type Asks = State<mpsc::Sender<Ask>>;
 
+/// Every lease.
+#[utoipa::path(get, path = LEASES, operation_id = "listLeases", responses((status = 200, body = Vec<Lease>)))]
 async fn list(State(asks): Asks) -> Result<Response, Failed> {
     let leases = ask(&asks, LOOK, Ask::List).await?;
     Ok(json(StatusCode::OK, &listed(leases)))
 }
 
+/// The leases of a machine, or of an address.
+#[utoipa::path(get, path = LEASES_OF, operation_id = "showLeases", params(("which" = String, Path, description = "A MAC or an address.")), responses((status = 200, body = Vec<Lease>), (status = 404, body = Problem)))]
 async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
     let shown = which.find(ask(&asks, LOOK, Ask::List).await?);
@@ -241,6 +252,8 @@ async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, 
     Ok(json(StatusCode::OK, &listed(shown)))
 }
 
+/// Frees an address, or all of a machine.
+#[utoipa::path(delete, path = LEASES_OF, operation_id = "deleteLeases", params(("which" = String, Path, description = "A MAC or an address.")), responses((status = 200, body = Vec<Lease>), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn delete(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
     let shown = ask(&asks, CHANGE, |reply| Ask::Delete(which, reply)).await?;
@@ -251,6 +264,8 @@ fn listed(shown: Vec<Shown>) -> Vec<Lease> {
     shown.into_iter().map(Lease::from).collect()
 }
 
+/// Takes over leases, or only says what would become of them.
+#[utoipa::path(post, path = LEASES, operation_id = "importLeases", params(How), request_body = Vec<ImportedLease>, responses((status = 200, body = Vec<ImportResult>)))]
 async fn import(State(asks): Asks, Query(how): Query<How>, body: Bytes) -> Result<Response, Failed> {
     let leases: Vec<ImportedLease> = serde_json::from_slice(&body)
         .map_err(|wrong| Failed(StatusCode::BAD_REQUEST, format!("not a list of leases: {wrong}")))?;

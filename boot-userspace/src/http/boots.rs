@@ -12,17 +12,17 @@ mod wall;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path as Name, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
 use boot_common::Mac;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::admin::{Failed, json};
+use super::admin::{Failed, Problem, json};
 use crate::daemon::request::{Ask, Boots, EventStream};
 use crate::host::live::Live;
 use boot_engine::boot::script::ScriptWriter;
@@ -38,6 +38,9 @@ pub use wall::{FirstWindow, ShownWall, Tile, Wall};
 
 /// The path of all boots.
 pub const BOOTS: &str = "/api/v1/boots";
+const BOOTS_OF: &str = "/api/v1/boots/{which}";
+const CAPTURE: &str = "/api/v1/boots/{which}/capture";
+const WHY_ONE: &str = "/api/v1/why/{which}";
 /// The path of verdicts.
 pub const WHY: &str = "/api/v1/why";
 /// The path of events as they come.
@@ -65,23 +68,25 @@ pub struct History {
 }
 
 /// The routes.
-pub fn router(history: History) -> Router {
-    Router::new()
-        .route(BOOTS, get(list))
-        .route("/api/v1/boots/{which}", get(show))
-        .route("/api/v1/boots/{which}/capture", post(capture::capture))
-        .route(WHY, get(why_all))
-        .route("/api/v1/why/{which}", get(why))
-        .route(EVENTS, get(follow::follow))
-        .route(WALL, get(wall::wall))
+pub fn router(history: History) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(capture::capture))
+        .routes(routes!(why_all))
+        .routes(routes!(why))
+        .routes(routes!(follow::follow))
+        .routes(routes!(wall::wall))
         .with_state(Arc::new(history))
 }
 
 type Shared = State<Arc<History>>;
 
 /// `?boot=N`: 1 is the last one.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct WhichBoot {
+    /// Which of its boots: 1 is the last one.
     #[serde(default = "last")]
     boot: usize,
 }
@@ -90,14 +95,20 @@ fn last() -> usize {
     1
 }
 
+/// The last boot of each machine, without its steps.
+#[utoipa::path(get, path = BOOTS, operation_id = "listBoots", responses((status = 200, body = Vec<ShownBoot>), (status = 409, body = Problem)))]
 async fn list(State(history): Shared) -> Result<Response, Failed> {
     work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.list()))).await
 }
 
+/// The boots of a machine, the last one first.
+#[utoipa::path(get, path = BOOTS_OF, operation_id = "showBoots", params(("which" = String, Path, description = "Its MAC, name or address.")), responses((status = 200, body = Vec<ShownBoot>), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn show(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
     work(history, move |history| Ok(json(StatusCode::OK, &history.kept()?.show(&which)?))).await
 }
 
+/// The verdict of one boot.
+#[utoipa::path(get, path = WHY_ONE, operation_id = "why", params(("which" = String, Path, description = "Its MAC, name or address."), WhichBoot), responses((status = 200, body = ShownMachine), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn why(
     State(history): Shared,
     Name(which): Name<String>,
@@ -106,6 +117,8 @@ async fn why(
     work(history, move |history| Ok(json(StatusCode::OK, &history.kept()?.why(&which, boot)?))).await
 }
 
+/// The machines by cause, and what those of one cause share.
+#[utoipa::path(get, path = WHY, operation_id = "whyAll", responses((status = 200, body = Vec<ShownGroup>), (status = 409, body = Problem)))]
 async fn why_all(State(history): Shared) -> Result<Response, Failed> {
     work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.why_all()))).await
 }

@@ -3,17 +3,17 @@
 mod import;
 mod power;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put as put_method};
 use boot_agent_protocol::{Inventory, Progress};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::admin::rfc3339;
 use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
@@ -26,6 +26,10 @@ pub use power::{Answered, Last, Power};
 
 /// The path of all machines.
 pub const MACHINES: &str = "/api/v1/machines";
+const MACHINE: &str = "/api/v1/machines/{which}";
+const ORDER: &str = "/api/v1/machines/{which}/{order}";
+const POWER: &str = "/api/v1/machines/{which}/power";
+const PASSWORD: &str = "/api/v1/machines/{which}/bmc-password";
 /// The path of how many there are.
 pub const STATUS: &str = "/api/v1/status";
 /// Bytes of what is written of a machine.
@@ -34,21 +38,21 @@ const LARGEST_BODY: usize = 256 << 10;
 const LONGEST_PASSWORD: usize = 1024;
 
 /// The routes. What takes long is done by `worker`, so that it does not wait in front of a packet.
-pub fn router(registry: RegistryHandle, worker: Handle) -> Router {
-    Router::new()
-        .route(MACHINES, get(list).post(create))
-        .route("/api/v1/machines/{which}", get(show).put(put).patch(patch).delete(delete))
-        .route("/api/v1/machines/{which}/{order}", post(order))
-        .route("/api/v1/machines/{which}/power", post(switch))
-        .route("/api/v1/machines/{which}/bmc-password", put_method(put_password).delete(delete_password))
-        .route(STATUS, get(status))
+pub fn router(registry: RegistryHandle, worker: Handle) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, put, patch, delete))
+        .routes(routes!(order))
+        .routes(routes!(switch))
+        .routes(routes!(put_password, delete_password))
+        .routes(routes!(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(import::routes())
         .with_state(Shared { registry, worker })
 }
 
 /// A machine as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Machine {
     /// `registry`, or `configuration`: those are changed in their file.
     pub source: String,
@@ -72,7 +76,7 @@ pub struct Machine {
 }
 
 /// Where a machine stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Status {
     /// Its state.
     pub state: Stage,
@@ -170,7 +174,7 @@ impl Machine {
 }
 
 /// Some of the machines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Machines {
     /// The machines of this page, those of the configuration first.
     pub machines: Vec<Machine>,
@@ -180,7 +184,7 @@ pub struct Machines {
 }
 
 /// What is written of a machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
     /// The version that was read. Without one the change is made whatever was changed since.
@@ -191,7 +195,7 @@ pub struct Written {
 }
 
 /// Why something was not done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {
     /// One sentence.
     pub error: String,
@@ -204,7 +208,7 @@ pub struct Refused {
 }
 
 /// How many machines there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Counted {
     /// Of the configuration.
     pub configured: usize,
@@ -231,29 +235,37 @@ impl From<Census> for Counted {
 }
 
 /// The parameters of a list.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// Of these states, with commas between them.
     state: String,
     /// With these labels: `role=worker,rack`.
     labels: String,
+    /// Those behind this number.
     after: u64,
+    /// At most so many; 0: as many as a page has.
     limit: usize,
 }
 
 /// The parameters of a change.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Quoted {
+    /// Only if the machine still has this version.
     version: Option<u64>,
 }
 
 /// Why somebody orders something.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Ordered {
+    /// Only if the machine still has this version.
     version: Option<u64>,
+    /// Why, for `maintain`.
     reason: String,
 }
 
@@ -285,6 +297,8 @@ impl Shared {
 type Registry = State<Shared>;
 type Answer = Result<Response, Failed>;
 
+/// A page of the machines, those of the configuration first.
+#[utoipa::path(get, path = MACHINES, operation_id = "listMachines", params(Asked), responses((status = 200, body = Machines)))]
 async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
     let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
@@ -298,17 +312,23 @@ async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> 
     shared.work(write).await
 }
 
+/// One machine.
+#[utoipa::path(get, path = MACHINE, operation_id = "showMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), responses((status = 200, body = Machine), (status = 404, body = Refused)))]
 async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
     let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::whole(&view)))
 }
 
+/// Adds a machine.
+#[utoipa::path(post, path = MACHINES, operation_id = "addMachine", request_body = Written, responses((status = 201, body = Machine), (status = 409, body = Refused), (status = 422, body = Refused)))]
 async fn create(State(shared): Registry, body: Bytes) -> Answer {
     let written: Written = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
     Ok(json(StatusCode::CREATED, &Machine::from(&view)))
 }
 
+/// Writes the whole spec.
+#[utoipa::path(put, path = MACHINE, operation_id = "changeMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), request_body = Written, responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused), (status = 422, body = Refused)))]
 async fn put(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Written { version, spec } = shared.read(body).await?;
     let yours = spec.clone();
@@ -318,13 +338,17 @@ async fn put(State(shared): Registry, Path(which): Path<String>, body: Bytes) ->
 }
 
 /// A merge patch (RFC 7396) of `spec`, with the version beside it.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Patch {
+    /// The version that was read. Without one, the one that there is now.
     version: Option<u64>,
+    /// The keys that change; null removes one.
     spec: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Changes a part of the spec.
+#[utoipa::path(patch, path = MACHINE, operation_id = "patchMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), request_body = Patch, responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused), (status = 422, body = Refused)))]
 async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Patch { version, spec: changes } = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
@@ -346,6 +370,8 @@ async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) 
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+/// Removes a machine. The answer is the machine as it was.
+#[utoipa::path(delete, path = MACHINE, operation_id = "deleteMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
 async fn delete(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -355,34 +381,52 @@ async fn delete(
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+/// What can be ordered of a machine.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Accept,
+    Ignore,
+    Allocate,
+    Release,
+    Wipe,
+    Reinstall,
+    Maintain,
+    Resume,
+}
+
+/// Orders something of a machine.
+#[utoipa::path(post, path = ORDER, operation_id = "orderMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), ("order" = inline(Word), Path, description = "What."), Ordered), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
 async fn order(
     State(Shared { registry, .. }): Registry,
     Path((which, order)): Path<(String, String)>,
     Parameters(Ordered { version, reason }): Parameters<Ordered>,
 ) -> Answer {
-    let order = match order.as_str() {
-        "accept" => Order::Accept,
-        "ignore" => Order::Ignore,
-        "allocate" => Order::Allocate,
-        "release" => Order::Release,
-        "wipe" => Order::Wipe,
-        "reinstall" => Order::Reinstall,
-        "maintain" if reason.contains(char::is_control) => {
+    let Ok(word) = serde_json::from_value(order.clone().into()) else {
+        let error = format!(
+            "{order:?} is no order: accept, ignore, allocate, release, wipe, reinstall, maintain or resume"
+        );
+        return Err(Failed { status: StatusCode::NOT_FOUND, ..Failed::bad(error) });
+    };
+    let order = match word {
+        Word::Accept => Order::Accept,
+        Word::Ignore => Order::Ignore,
+        Word::Allocate => Order::Allocate,
+        Word::Release => Order::Release,
+        Word::Wipe => Order::Wipe,
+        Word::Reinstall => Order::Reinstall,
+        Word::Maintain if reason.contains(char::is_control) => {
             return Err(Failed::bad("reason is one line, without control characters".to_owned()));
         }
-        "maintain" => Order::Maintain(reason),
-        "resume" => Order::Resume,
-        _ => {
-            let error = format!(
-                "{order:?} is no order: accept, ignore, allocate, release, wipe, reinstall, maintain or resume"
-            );
-            return Err(Failed { status: StatusCode::NOT_FOUND, ..Failed::bad(error) });
-        }
+        Word::Maintain => Order::Maintain(reason),
+        Word::Resume => Order::Resume,
     };
     let view = registry.ask(|reply| RegistryAsk::Order(which, version, order, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+/// Switches a machine by its BMC, or asks whether it is on.
+#[utoipa::path(post, path = POWER, operation_id = "switchMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), power::Asked), responses((status = 200, body = Answered), (status = 404, body = Refused), (status = 409, body = Refused), (status = 502, body = Refused)))]
 async fn switch(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -393,6 +437,8 @@ async fn switch(
     Ok(json(StatusCode::OK, &Answered::from(powered)))
 }
 
+/// Stores the password of a BMC, encrypted; no answer has it.
+#[utoipa::path(put, path = PASSWORD, operation_id = "setBmcPassword", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), request_body(content = String, content_type = "text/plain"), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
 async fn put_password(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -410,6 +456,8 @@ async fn put_password(
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+/// Removes the password of a BMC.
+#[utoipa::path(delete, path = PASSWORD, operation_id = "deleteBmcPassword", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
 async fn delete_password(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -419,6 +467,8 @@ async fn delete_password(
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
+/// How many machines are in which state.
+#[utoipa::path(get, path = STATUS, operation_id = "status", responses((status = 200, body = Counted)))]
 async fn status(State(Shared { registry, .. }): Registry) -> Answer {
     let census = registry.ask(RegistryAsk::Count).await?;
     Ok(json(StatusCode::OK, &Counted::from(census)))

@@ -1,32 +1,35 @@
 //! The API of webhooks: how they do, and their dead letters.
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::admin::{Failed, json, rfc3339};
+use super::admin::{Failed, Problem, json, rfc3339};
 use crate::daemon::request::{DeadLetter, HookView, Webhooks, WebhooksAsk, WebhooksError, WhichLetters};
 
 /// The path of all webhooks.
 pub const WEBHOOKS: &str = "/api/v1/webhooks";
 /// The path of dead letters.
 pub const DEAD: &str = "/api/v1/webhooks/dead";
+const LETTERS: &str = "/api/v1/webhooks/dead/{which}";
+const RETRY: &str = "/api/v1/webhooks/dead/{which}/retry";
 
 /// The routes.
-pub fn router(webhooks: Webhooks) -> Router {
-    Router::new()
-        .route(WEBHOOKS, get(list))
-        .route(DEAD, get(dead))
-        .route("/api/v1/webhooks/dead/{which}", delete(forget))
-        .route("/api/v1/webhooks/dead/{which}/retry", post(retry))
+pub fn router(webhooks: Webhooks) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(dead))
+        .routes(routes!(forget))
+        .routes(routes!(retry))
         .with_state(webhooks)
 }
 
 /// A webhook, and what became of its deliveries since the start of xpxe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Webhook)]
 pub struct ShownWebhook {
     /// Its name.
     pub name: String,
@@ -55,7 +58,8 @@ impl From<HookView> for ShownWebhook {
 }
 
 /// A delivery that was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = DeadLetter)]
 pub struct ShownLetter {
     /// Its number.
     pub id: u64,
@@ -85,7 +89,7 @@ impl From<DeadLetter> for ShownLetter {
 }
 
 /// How many dead letters something was done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Done {
     /// So many.
     pub count: usize,
@@ -94,23 +98,31 @@ pub struct Done {
 type Way = State<Webhooks>;
 type Answer = Result<Response, Failed>;
 
+/// The webhooks of the configuration, and how they do.
+#[utoipa::path(get, path = WEBHOOKS, operation_id = "listWebhooks", responses((status = 200, body = Vec<ShownWebhook>)))]
 async fn list(State(webhooks): Way) -> Answer {
     let all = webhooks.ask(WebhooksAsk::List).await?;
     let all: Vec<_> = all.into_iter().map(ShownWebhook::from).collect();
     Ok(json(StatusCode::OK, &all))
 }
 
+/// The deliveries that were given up, the oldest first.
+#[utoipa::path(get, path = DEAD, operation_id = "listDeadLetters", responses((status = 200, body = Vec<ShownLetter>)))]
 async fn dead(State(webhooks): Way) -> Answer {
     let all = webhooks.ask(WebhooksAsk::Dead).await?;
     let all: Vec<_> = all.into_iter().map(ShownLetter::from).collect();
     Ok(json(StatusCode::OK, &all))
 }
 
+/// Has dead letters delivered after all.
+#[utoipa::path(post, path = RETRY, operation_id = "retryDeadLetters", params(("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")), responses((status = 200, body = Done), (status = 404, body = Problem)))]
 async fn retry(State(webhooks): Way, Path(which): Path<String>) -> Answer {
     let count = webhooks.ask(|reply| WebhooksAsk::Retry(meant(which), reply)).await??;
     Ok(json(StatusCode::OK, &Done { count }))
 }
 
+/// Forgets dead letters.
+#[utoipa::path(delete, path = LETTERS, operation_id = "dropDeadLetters", params(("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")), responses((status = 200, body = Done), (status = 404, body = Problem)))]
 async fn forget(State(webhooks): Way, Path(which): Path<String>) -> Answer {
     let count = webhooks.ask(|reply| WebhooksAsk::Drop(meant(which), reply)).await??;
     Ok(json(StatusCode::OK, &Done { count }))

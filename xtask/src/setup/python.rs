@@ -19,6 +19,9 @@ pub(super) const OTLP: Package = Package {
     names: &["opentelemetry-proto==1.45.2", "protobuf==7.36.2"],
     file: "opentelemetry/proto/collector/trace/v1/trace_service_pb2.py",
 };
+/// Asks an API what its document says that it may be asked, and what it says that it may not.
+pub(super) const SCHEMATHESIS: Package =
+    Package { names: &["schemathesis==4.32.5"], file: "bin/schemathesis" };
 
 /// The package, if it is not there.
 pub(super) fn missing(dir: &Path, package: &Package) -> Vec<String> {

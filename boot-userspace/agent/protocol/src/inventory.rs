@@ -11,6 +11,7 @@ const MOST: usize = 512;
 
 /// A machine's inventory. What the machine does not say is empty or 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Inventory {
     /// [`SCHEMA`].
@@ -36,6 +37,7 @@ pub struct Inventory {
 
 /// SMBIOS types 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct System {
     /// Who made it.
@@ -58,6 +60,7 @@ pub struct System {
 
 /// A processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Processor {
     /// Its model.
@@ -70,6 +73,7 @@ pub struct Processor {
 
 /// A memory module: SMBIOS type 17.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct MemoryModule {
     /// Its slot, as the board has it.
@@ -88,6 +92,7 @@ pub struct MemoryModule {
 
 /// A fixed disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Disk {
     /// The kernel's name, without `/dev/`.
@@ -108,6 +113,7 @@ pub struct Disk {
 
 /// A network card.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Nic {
     /// The kernel's name.
@@ -127,6 +133,7 @@ pub struct Nic {
 
 /// What a switch says of itself (IEEE 802.1AB).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Lldp {
     /// Its chassis ID.

@@ -80,6 +80,7 @@ pub enum Then {
 
 /// How far a task is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = AgentProgress))]
 pub struct Progress {
     /// What is done, in a few words.
     pub text: String,

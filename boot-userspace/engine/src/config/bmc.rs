@@ -122,7 +122,7 @@ impl Default for PowerSettings {
 
 /// What is written of a BMC in the registry. Files and programs are named in the configuration only, so that who may
 /// change a machine cannot read files or run programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegisteredBmc {
     /// As in the file.

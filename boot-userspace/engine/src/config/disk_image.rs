@@ -10,7 +10,7 @@ use super::image;
 const LONGEST_DISK: usize = 128;
 
 /// An image that the agent writes to a disk of a machine, which boots from there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskImage {
     /// `url`: a file in `boot_dir`, or `image:NAME`: raw, or compressed by gzip or zstd.

@@ -8,8 +8,11 @@ use super::causes::Cause;
 use super::steps::{Given, What};
 
 /// How far a boot has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = BootProgress)]
 pub enum Progress {
     /// The machine was not heard.
     #[default]

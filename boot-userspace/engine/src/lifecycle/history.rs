@@ -8,7 +8,7 @@ use super::state::State;
 pub const MOST_KEPT: usize = 32;
 
 /// One change of a machine's state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Past {
     /// When, in Unix seconds.
     pub at: u64,

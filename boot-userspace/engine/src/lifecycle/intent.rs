@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a machine is to go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
     /// Nowhere: nobody has decided about it.

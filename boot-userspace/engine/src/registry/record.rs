@@ -13,7 +13,7 @@ use crate::lifecycle::{Intent, Observed, Rules, Status, Stepped, step};
 use crate::machines::Life;
 
 /// A switch port, as a relay names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchPort {
     /// As in the configuration.
@@ -24,7 +24,7 @@ pub struct SwitchPort {
 }
 
 /// What people say of a machine. The keys are those of `[[machine]]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spec {
     /// Its name.

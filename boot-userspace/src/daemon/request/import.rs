@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use boot_engine::registry::Spec;
 
 /// One of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportItem {
     /// Its spec. It is the machine with its name, or else with its first MAC, or else with its UUID.
@@ -22,7 +22,7 @@ pub struct ImportItem {
 }
 
 /// What became of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Imported {
     /// How many are new.
     pub added: usize,

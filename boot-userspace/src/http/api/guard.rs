@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -27,6 +28,8 @@ const AT_ONCE: usize = 4;
 const WITH_BMCS: usize = 16;
 /// How long a change may take, its body included.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of the text of an error.
+const LONGEST_ERROR: usize = 4096;
 /// How often the log tells of requests that were refused.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -142,7 +145,7 @@ impl Guard {
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needed {
+pub(super) enum Needed {
     /// Any token, or none where reading is public.
     Public,
     /// A token of this role, or of one that may more.
@@ -154,7 +157,7 @@ const PUBLIC: [&str; 7] =
     ["/api/v1/wall", "/api/v1/boots", "/api/v1/why", "/api/v1/events", "/api/v1/status", WHO, "/metrics"];
 
 /// What is not named here is for administrators, so that no new route is open by mistake.
-fn needed(method: &Method, path: &str) -> Needed {
+pub(super) fn needed(method: &Method, path: &str) -> Needed {
     if method == Method::GET || method == Method::HEAD {
         let is_below = |place: &str| {
             path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -214,6 +217,29 @@ fn refusal(status: StatusCode) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// Errors of requests that no handler has seen (an unknown method, a query that is none) as the document has errors.
+pub(super) async fn errors_as_json(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !status.is_client_error() || kind == Some("application/json") {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, LONGEST_ERROR).await.unwrap_or_default();
+    let error = match String::from_utf8_lossy(&text) {
+        text if text.is_empty() => status.canonical_reason().unwrap_or("the request is wrong").to_owned(),
+        text => text.into_owned(),
+    };
+    let mut answer = json(status, &Problem { error });
+    answer.headers_mut().extend(
+        parts
+            .headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.filter(|name| *name == ALLOW)?, value))),
+    );
+    answer
 }
 
 pub(super) async fn nothing_there() -> Response {

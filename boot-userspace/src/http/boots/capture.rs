@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::io::ReaderStream;
 
 use super::follow::ended;
-use super::{Failed, Shared};
+use super::{Failed, Problem, Shared};
 use crate::daemon::request::Ask;
 use crate::http::api::Pass;
 
@@ -28,7 +28,7 @@ const LEAVING: Duration = Duration::from_millis(1500);
 const LONGEST: Duration = Duration::from_secs(3660);
 
 /// What is recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Watched {
     /// The machine.
     pub mac: String,
@@ -69,6 +69,9 @@ impl Drop for Watch {
     }
 }
 
+/// Has the kernel half leave a machine to the daemon while the request is open, so that its packets can be recorded: first
+/// the machine and the interfaces, then empty lines. One machine at a time, for an hour at most.
+#[utoipa::path(post, path = super::CAPTURE, operation_id = "watchBoot", params(("which" = String, Path, description = "Its MAC, name or address.")), responses((status = 200, body = Watched, content_type = "application/x-ndjson"), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn capture(
     State(history): Shared,
     Name(which): Name<String>,

@@ -17,7 +17,7 @@ use tokio::time::interval;
 use tokio_util::io::ReaderStream;
 
 use super::shown::word;
-use super::{Failed, History, Shared};
+use super::{Failed, History, Problem, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
 use crate::http::Ends;
@@ -41,7 +41,8 @@ const SERVER_SENT: &str = "text/event-stream";
 static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
 
 /// An event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Event)]
 pub struct Line {
     /// When, in milliseconds since the Unix epoch.
     pub at: u64,
@@ -63,9 +64,12 @@ pub struct Line {
 }
 
 /// `?machine=WHICH&label=KEY=VALUE`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only of this machine.
     machine: Option<String>,
+    /// Only of machines with this label: `KEY=VALUE`.
     label: Option<String>,
 }
 
@@ -98,6 +102,8 @@ impl Form {
     }
 }
 
+/// Events as they come, without end, one a line; empty lines are signs of life.
+#[utoipa::path(get, path = super::EVENTS, operation_id = "events", params(Wanted), responses((status = 200, content((Line = "application/x-ndjson"), (Line = "text/event-stream"))), (status = 404, body = Problem)))]
 pub(super) async fn follow(
     State(history): Shared,
     Query(wanted): Query<Wanted>,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use boot_engine::diagnosis::{Boot, Group, Sure, Verdict};
 
 /// A boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Boot)]
 pub struct ShownBoot {
     /// The machine.
     pub mac: String,
@@ -28,7 +29,8 @@ pub struct ShownBoot {
 }
 
 /// A step of a boot, or a step that shows a cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Step)]
 pub struct ShownStep {
     /// When it happened first.
     pub at: u64,
@@ -45,7 +47,8 @@ pub struct ShownStep {
 }
 
 /// Why a machine did not boot, or how far it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Verdict)]
 pub struct ShownVerdict {
     /// The cause's name.
     pub cause: String,
@@ -66,7 +69,8 @@ pub struct ShownVerdict {
 }
 
 /// A step that shows a cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Evidence)]
 pub struct ShownEvidence {
     /// When it happened.
     pub at: u64,
@@ -75,7 +79,8 @@ pub struct ShownEvidence {
 }
 
 /// A machine with the verdict of one of its boots.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Why)]
 pub struct ShownMachine {
     /// The machine.
     pub mac: Option<String>,
@@ -92,7 +97,8 @@ pub struct ShownMachine {
 }
 
 /// The machines of one cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Group)]
 pub struct ShownGroup {
     /// The cause's name.
     pub cause: String,
@@ -113,7 +119,8 @@ pub struct ShownGroup {
 }
 
 /// What all machines of a group have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Share)]
 pub struct ShownShare {
     /// The kind: `relay`, `subnet`, `profile` and so on.
     pub kind: String,

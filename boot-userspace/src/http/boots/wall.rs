@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const REST: u32 = 10;
 
 /// A machine on the wall.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tile {
     /// Which it is, as in `/api/v1/why/{which}`: its MAC that was heard last, its first one, or else its name.
     pub id: String,
@@ -60,7 +60,8 @@ pub struct Tile {
 }
 
 /// The wall, or what has changed of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Wall)]
 pub struct ShownWall {
     /// What to ask for the next changes with.
     pub revision: u64,
@@ -80,7 +81,7 @@ pub struct ShownWall {
 }
 
 /// Boots whose firmware was offered an address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FirstWindow {
     /// In its first window.
     pub at_once: usize,
@@ -107,12 +108,16 @@ struct Made {
 }
 
 /// `?after=REVISION`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Looked {
+    /// The revision of the last answer.
     after: u64,
 }
 
+/// Every machine with how far its last boot has come, or what has changed since a revision.
+#[utoipa::path(get, path = super::WALL, operation_id = "wall", params(Looked), responses((status = 200, body = ShownWall)))]
 pub(super) async fn wall(
     State(history): Shared,
     Query(Looked { after }): Query<Looked>,

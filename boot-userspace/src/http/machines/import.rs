@@ -1,14 +1,14 @@
 //! `/api/v1/import`: many machines in one request, and one commit of the store for a thousand of them.
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query as Parameters, State};
 use axum::http::StatusCode;
-use axum::routing::post;
 use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, Failed, Shared, json};
-use crate::daemon::request::{ImportItem, RegistryAsk};
+use crate::daemon::request::{ImportItem, Imported, RegistryAsk};
 
 /// The path.
 pub const IMPORT: &str = "/api/v1/import";
@@ -18,17 +18,27 @@ const MOST: usize = 1000;
 const LARGEST_BODY: usize = 4 << 20;
 
 /// The parameters.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// Change nothing, and say what would become of them.
     dry_run: bool,
 }
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new().route(IMPORT, post(import)).layer(DefaultBodyLimit::max(LARGEST_BODY))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(import)).layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
+/// Adds and changes many machines.
+#[utoipa::path(
+    post,
+    path = IMPORT,
+    operation_id = "importMachines",
+    params(Asked),
+    request_body = Vec<ImportItem>,
+    responses((status = 200, body = Imported))
+)]
 async fn import(
     State(shared): State<Shared>,
     Parameters(Asked { dry_run }): Parameters<Asked>,

@@ -1,12 +1,13 @@
 //! Power in the API: what is shown of it, and what may be asked.
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::daemon::request::{Boot, PowerAsk, Powered, Reading};
 use boot_engine::lifecycle::{Act, Blindness, Done, Power as Known};
 
 /// What is known of a machine's power.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Power {
     /// `on`, `off`, or `unknown`: before two readings agree.
     pub is: String,
@@ -24,7 +25,8 @@ pub struct Power {
 }
 
 /// A command, and what has become of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PowerCommand)]
 pub struct Last {
     /// `on`, `off`, `cycle` or `reset-bmc`.
     pub command: String,
@@ -75,7 +77,8 @@ fn word(is_on: Option<bool>) -> &'static str {
 }
 
 /// What a BMC has done, or said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Powered)]
 pub struct Answered {
     /// How the machine is called.
     pub machine: String,
@@ -97,14 +100,32 @@ impl From<Powered> for Answered {
 }
 
 /// The parameters of a command.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// `on`, `off`, `cycle`, `reset-bmc` or `status`.
+    #[param(schema_with = commands, required = true)]
     command: String,
-    /// `pxe`, `http`, `disk` or nothing.
+    /// What it boots from next, with `on` and `cycle`: `pxe`, `http` or `disk`.
+    #[param(schema_with = boots)]
     boot: String,
 }
+
+fn commands() -> Object {
+    one_of(Act::ALL.into_iter().map(Act::name).chain(["status"]))
+}
+
+fn boots() -> Object {
+    one_of(BOOTS.into_iter().map(Boot::name))
+}
+
+fn one_of(words: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+}
+
+/// What a machine may boot from next.
+const BOOTS: [Boot; 3] = [Boot::Pxe, Boot::Http, Boot::Disk];
 
 impl Asked {
     /// What it is.
@@ -116,7 +137,7 @@ impl Asked {
                 self.command
             ));
         }
-        let boot = [Boot::Pxe, Boot::Http, Boot::Disk].into_iter().find(|boot| boot.name() == self.boot);
+        let boot = BOOTS.into_iter().find(|boot| boot.name() == self.boot);
         if boot.is_none() && !self.boot.is_empty() {
             return Err(format!("{:?} is nothing to boot from: write pxe, http or disk", self.boot));
         }
