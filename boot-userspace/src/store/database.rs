@@ -24,6 +24,7 @@ use tracing::warn;
 
 use super::copied::{self, IsCopy, Origin};
 use super::file_id::{FileId, remove};
+use super::sql::Row;
 use super::{Change, FILE, Lease, Location, StoreError, lease, machines, write};
 use boot_engine::registry::Record;
 
@@ -80,7 +81,8 @@ impl Database {
 
     /// Whether it has neither leases nor machines.
     pub(super) async fn is_empty(&self) -> Result<bool, StoreError> {
-        let any = "SELECT 1 WHERE EXISTS (SELECT 1 FROM leases) OR EXISTS (SELECT 1 FROM machines)";
+        let any = "SELECT 1 WHERE EXISTS (SELECT 1 FROM leases) \
+                   OR EXISTS (SELECT 1 FROM machines WHERE state <> 'deleted')";
         self.with(async |connection| Ok(sqlx::query(any).fetch_optional(connection).await?.is_none())).await
     }
 
@@ -91,10 +93,8 @@ impl Database {
 
     /// It is no copy any more.
     pub(super) async fn end_copy(&self) -> Result<(), StoreError> {
-        if self.copy.is_one() {
-            self.transact(async |connection| copied::end(connection).await).await?;
-            self.copy.set(false);
-        }
+        self.transact(async |connection| copied::end(connection).await).await?;
+        self.copy.set(false);
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl Database {
         }
         let is_copy = self.copy.is_one();
         self.transact(async |connection| {
-            let touched = write::changes(connection, changes).await?;
+            let touched = write::changes(connection, changes, is_copy).await?;
             if is_copy {
                 copied::note(connection, &touched.into_iter().collect::<Vec<_>>()).await?;
             }
@@ -142,8 +142,8 @@ impl Database {
     }
 
     /// See [`Store::delete_machine`](super::Store::delete_machine).
-    pub(super) async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
-        self.durably(async |connection| machines::delete(connection, &[machines::signed(id)]).await).await
+    pub(super) async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
+        self.durably(async |connection| machines::bury(connection, id, revision).await).await
     }
 
     /// Changes something in a database that has its name before and after that.
@@ -278,8 +278,7 @@ impl Database {
     /// gets the name when it is whole.
     async fn write_anew(&self) -> Result<usize, StoreError> {
         let leases = self.leases().await?;
-        let machines: Vec<Record> =
-            self.machines().await?.into_iter().filter_map(|(_, record)| record.ok()).collect();
+        let machines = self.with(async |connection| machines::every_row(connection).await).await?;
         let explain = |error| self.location.explain_io(error);
         let (file, new) = (&self.location.file, self.location.beside("-new"));
         for ending in ["", "-wal", "-shm"] {
@@ -317,7 +316,7 @@ impl Database {
 async fn fill(
     location: &Location,
     leases: &[Lease],
-    records: &[Record],
+    rows: &[Row],
     (origin, unsent): &(Option<Origin>, Vec<String>),
 ) -> Result<(), StoreError> {
     let mut connection = begin(location).await?;
@@ -325,9 +324,9 @@ async fn fill(
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for some in leases.chunks(AT_ONCE) {
             let changes: Vec<Change> = some.iter().cloned().map(Change::Put).collect();
-            write::changes(&mut *transaction, &changes).await?;
+            write::changes(&mut *transaction, &changes, false).await?;
         }
-        machines::put(&mut *transaction, records).await?;
+        machines::put_rows(&mut *transaction, rows).await?;
         copied::set_origin(&mut *transaction, origin.as_ref()).await?;
         copied::note(&mut *transaction, unsent).await?;
         transaction.commit().await?;

@@ -8,6 +8,8 @@ use super::sql::{Field, ROWS_PER_STATEMENT, Row, Sql, Statement, Value};
 
 /// How many rows are read at once.
 const PAGE: i64 = 10_000;
+/// The state of a row whose machine was deleted.
+const DELETED: &str = "deleted";
 /// The columns of the table.
 const COLUMNS: &str = "id, version, revision, name, state, record";
 
@@ -30,7 +32,8 @@ pub(super) async fn all(connection: &mut impl Sql) -> sqlx::Result<Vec<Stored>> 
 /// The rows behind a number, in the order of their numbers.
 pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<Vec<Row>> {
     let select = Statement::new("SELECT id, record FROM machines WHERE id > ").value(after);
-    select.then(" ORDER BY id LIMIT ").value(PAGE).run(connection).await
+    let select = select.then(" AND state <> ").value(DELETED.to_owned()).then(" ORDER BY id LIMIT ");
+    select.value(PAGE).run(connection).await
 }
 
 /// A row, as it is: its number is known though it may not be readable.
@@ -58,6 +61,12 @@ pub(super) async fn rows(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Result
         all.extend(select.list(some.iter().copied()).run(connection).await?);
     }
     Ok(all)
+}
+
+/// Every row.
+pub(super) async fn every_row(connection: &mut impl Sql) -> sqlx::Result<Vec<Row>> {
+    let ids: Vec<i64> = revisions(connection).await?.into_keys().collect();
+    rows(connection, &ids).await
 }
 
 /// Writes rows as another database has them. One that cannot be read is left out.
@@ -99,7 +108,24 @@ async fn write(connection: &mut impl Sql, rows: Vec<Vec<Value>>) -> sqlx::Result
     Ok(())
 }
 
-/// Removes records.
+/// Removes a record. Its row stays, with the number of this change: who follows changes learns of it, and no other
+/// machine and no other change gets these numbers.
+pub(super) async fn bury(connection: &mut impl Sql, id: u64, revision: u64) -> sqlx::Result<()> {
+    let update =
+        Statement::new("UPDATE machines SET version = version + 1, name = NULL, record = '', state = ");
+    let update = update.value(DELETED.to_owned()).then(", revision = ").value(signed(revision));
+    update.then(" WHERE id = ").value(signed(id)).run(connection).await.map(drop)
+}
+
+/// The greatest numbers of a machine and of a change that were ever given.
+pub(super) async fn last(connection: &mut impl Sql) -> sqlx::Result<(u64, u64)> {
+    let select = "SELECT COALESCE(MAX(id), 0), COALESCE(MAX(revision), 0) FROM machines";
+    let rows = Statement::new(select).run(connection).await?;
+    let number = |at: usize| rows.first()?.get(at)?.number().and_then(|number| u64::try_from(number).ok());
+    Ok((number(0).unwrap_or(0), number(1).unwrap_or(0)))
+}
+
+/// Removes rows.
 pub(super) async fn delete(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Result<()> {
     for some in ids.chunks(ROWS_PER_STATEMENT) {
         let delete = Statement::new("DELETE FROM machines WHERE id IN ").list(some.iter().copied());
@@ -148,7 +174,7 @@ mod tests {
             store.put_machines(&(1..=2500).map(record).collect::<Vec<_>>()).await.unwrap();
             let changed = Record { version: 2, revision: 9000, ..record(7) };
             store.put_machines(std::slice::from_ref(&changed)).await.unwrap();
-            store.delete_machine(8).await.unwrap();
+            store.delete_machine(8, 8999).await.unwrap();
             // Nothing is closed: what another process reads now is what it reads after a kill.
             let other = Store::open(&place.state_dir()).await.unwrap();
             let all = read_all(&other).await;
@@ -162,6 +188,11 @@ mod tests {
             let bad: Vec<i64> =
                 rows.iter().filter(|(_, record)| record.is_err()).map(|(id, _)| *id).collect();
             assert_eq!((rows.len(), bad), (2499, vec![9]));
+            store.delete_machine(2500, 9002).await.unwrap();
+            assert_eq!(place.machines(&store).await.len(), 2498);
+            store.close().await;
+            let store = place.open_elsewhere().await;
+            assert_eq!(store.last_numbers().await.unwrap(), (2500, 9002), "nobody gets them again");
             store.close().await;
         });
     }
@@ -170,7 +201,8 @@ mod tests {
     async fn machines_are_in_a_database_that_is_written_anew() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        store.put_machines(&[record(1)]).await.unwrap();
+        store.put_machines(&[record(1), record(7)]).await.unwrap();
+        store.delete_machine(7, 8).await.unwrap();
         for ending in ["", "-wal", "-shm"] {
             std::fs::remove_file(dir.path().join(format!("{FILE}{ending}"))).unwrap();
         }
@@ -178,5 +210,6 @@ mod tests {
         store.put_machines(&[record(2)]).await.unwrap();
         let other = Store::open(dir.path()).await.unwrap();
         assert_eq!(read_all(&other).await, [record(1), record(2)]);
+        assert_eq!(other.last_numbers().await.unwrap(), (7, 8));
     }
 }

@@ -131,7 +131,12 @@ impl Store {
     /// The database is not for this file, or it is away and this file is no copy of it.
     pub async fn follow(self, postgres: Option<&config::Postgres>) -> Result<Self, StoreError> {
         let Some(settings) = postgres else {
-            self.database.end_copy().await?;
+            if self.database.copy.is_one() {
+                self.database.end_copy().await?;
+                tracing::info!(
+                    "state_dir is no copy of a PostgreSQL database any more: both go on for themselves"
+                );
+            }
             return Ok(self);
         };
         let postgres = Postgres::start(settings, self.database.clone()).await?;
@@ -273,16 +278,24 @@ impl Store {
         self.database.put_machines(records).await
     }
 
-    /// Removes a machine of the registry, in the same way.
+    /// The greatest numbers of a machine and of a change that were ever given, those of deleted machines too.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_numbers(&self) -> Result<(u64, u64), StoreError> {
+        self.database.with(async |connection| machines::last(connection).await).await
+    }
+
+    /// Removes a machine of the registry, in the same way. `revision` is the number of this change.
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub async fn delete_machine(&self, id: u64) -> Result<(), StoreError> {
+    pub async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
         if let Some(postgres) = &self.postgres {
-            postgres.delete(id).await?;
+            postgres.delete(id, revision).await?;
         }
-        self.database.delete_machine(id).await
+        self.database.delete_machine(id, revision).await
     }
 
     /// Closes the store, so that the database has everything and no write-ahead log is left.

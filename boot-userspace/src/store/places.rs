@@ -65,9 +65,10 @@ impl Place {
             leases.sort_by_key(|lease| (lease.mac, lease.address));
             leases
         };
+        // Who reads while much is being written waits, and not for ever.
+        store.deliver().await.unwrap();
         let leases = sort(store.leases().await.unwrap());
         if let Some(postgres) = &self.postgres {
-            store.deliver().await.unwrap();
             let mut connection = PgConnection::connect(&postgres.url).await.unwrap();
             assert_eq!(sort(lease::all(&mut connection).await.unwrap()), leases, "in PostgreSQL");
         }

@@ -114,6 +114,9 @@ impl Statement {
 
 /// A connection to a database, in a transaction or not.
 pub(super) trait Sql: Send {
+    /// The word for an INSERT that removes whatever is in the way, if there is one.
+    const REPLACE: Option<&str> = None;
+
     /// Executes a statement; gives the rows that it asks for.
     fn run(
         &mut self,
@@ -123,6 +126,8 @@ pub(super) trait Sql: Send {
 }
 
 impl Sql for SqliteConnection {
+    const REPLACE: Option<&str> = Some("INSERT OR REPLACE");
+
     async fn run(&mut self, statement: String, values: Vec<Value>) -> sqlx::Result<Vec<Row>> {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for value in values {

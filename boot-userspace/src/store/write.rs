@@ -10,19 +10,30 @@ use super::lease::{self, COLUMNS};
 use super::sql::{Field, ROWS_PER_STATEMENT, Row, Sql, Statement};
 use super::{Change, Lease};
 
-/// Makes the changes inside the caller's transaction; gives the addresses whose rows are others now, or none.
-pub(super) async fn changes(connection: &mut impl Sql, changes: &[Change]) -> sqlx::Result<BTreeSet<String>> {
+/// Makes the changes inside the caller's transaction. Gives the addresses whose rows are others now, or none, if somebody
+/// wants to know them.
+pub(super) async fn changes<C: Sql>(
+    connection: &mut C,
+    changes: &[Change],
+    wants_touched: bool,
+) -> sqlx::Result<BTreeSet<String>> {
     let outcome = Outcome::of(changes);
     let text = |address: &Ipv4Addr| address.to_string();
     let deleted: Vec<_> =
         outcome.deleted.iter().map(|(address, mac)| [text(address), mac.to_string()]).collect();
     let lifted: Vec<String> = outcome.lifted.iter().map(text).collect();
-    let addresses: Vec<String> = outcome.rows.keys().map(text).collect();
-    let places = outcome.places.keys().map(|(mac, subnet)| [mac.to_string(), subnet.to_string()]).collect();
-    let leases: Vec<&Lease> = outcome.rows.values().copied().flatten().collect();
     let mut touched = delete_pairs(connection, ["address", "mac"], deleted).await?;
     touched.extend(delete(connection, "state = 'resting' AND address", &lifted).await?);
-    touched.extend(replace(connection, &addresses, places, &leases).await?);
+    let leases: Vec<&Lease> = outcome.rows.values().copied().flatten().collect();
+    // A row that is replaced needs no statement to remove it, and does not say that it was there.
+    let replaces = C::REPLACE.filter(|_| !wants_touched);
+    let goes = |is_replaced: bool| replaces.is_none() || !is_replaced;
+    let emptied = outcome.rows.iter().filter(|(_, row)| goes(row.is_some()));
+    let addresses: Vec<String> = emptied.map(|(address, _)| text(address)).collect();
+    let left = outcome.places.iter().filter(|(place, address)| goes(outcome.has_row(**place, address)));
+    let places = left.map(|((mac, subnet), _)| [mac.to_string(), subnet.to_string()]).collect();
+    let insert = replaces.unwrap_or("INSERT");
+    touched.extend(replace(connection, insert, (&addresses, places), &leases).await?);
     Ok(touched.into_iter().collect())
 }
 
@@ -34,20 +45,20 @@ pub(super) async fn put(
 ) -> sqlx::Result<()> {
     let moved = leases.iter().filter(|lease| !lease.state.is_on_hold());
     let places = moved.map(|lease| [lease.mac.to_string(), lease.subnet.to_string()]).collect();
-    replace(connection, addresses, places, leases).await.map(drop)
+    replace(connection, "INSERT", (addresses, places), leases).await.map(drop)
 }
 
 /// Gives the addresses whose rows are others now, or none. Of the rows that are inserted, none is in the way of another.
 async fn replace(
     connection: &mut impl Sql,
-    addresses: &[String],
-    places: Vec<[String; 2]>,
+    insert: &str,
+    (addresses, places): (&[String], Vec<[String; 2]>),
     leases: &[&Lease],
 ) -> sqlx::Result<Vec<String>> {
     let mut touched = delete_pairs(connection, ["mac", "subnet"], places).await?;
     touched.extend(delete(connection, "address", addresses).await?);
     for some in leases.chunks(ROWS_PER_STATEMENT) {
-        let insert = Statement::new("INSERT INTO leases (").then(COLUMNS).then(")");
+        let insert = Statement::new(insert).then(" INTO leases (").then(COLUMNS).then(")");
         insert.rows(some.iter().map(|lease| lease::values(lease))).run(connection).await?;
         touched.extend(some.iter().map(|lease| lease.address.to_string()));
     }
@@ -91,6 +102,12 @@ impl<'a> Outcome<'a> {
             }
         }
         outcome
+    }
+
+    /// Whether a machine has a row in a subnet in the end, at the address that it was last given there.
+    fn has_row(&self, (mac, subnet): (Mac, Ipv4Net), address: &Ipv4Addr) -> bool {
+        let row = self.rows.get(address).copied().flatten();
+        row.is_some_and(|lease| is_of(lease, mac) && lease.subnet == subnet)
     }
 
     /// Takes an address's row back where this batch has one like that.

@@ -142,7 +142,7 @@ impl Registry {
         self.revision + 1
     }
 
-    /// Takes down that a record had this number, though it cannot be read.
+    /// Takes down that a record had this number, though it cannot be read or was deleted.
     pub fn note_id(&mut self, id: u64) {
         self.last_id = self.last_id.max(id);
     }

@@ -165,7 +165,9 @@ impl Keeper {
     pub(super) async fn delete(&mut self, which: &str, version: Option<u64>) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?.clone();
         let id = entry.record.id;
-        self.store.delete_machine(id).await?;
+        let revision = self.registry.next_revision();
+        self.registry.note_revision(revision);
+        self.store.delete_machine(id, revision).await?;
         self.registry.remove(id);
         self.readings.forget(id);
         self.progress.remove(&id);

@@ -31,6 +31,9 @@ pub(in crate::daemon) async fn load(
 ) -> Result<Registry, StoreError> {
     let rules = Rules::from(config);
     let (mut registry, names) = (Registry::default(), Names::of(config));
+    let (id, revision) = store.last_numbers().await?;
+    registry.note_id(id);
+    registry.note_revision(revision);
     for (id, record) in store.machines().await? {
         let record = match record {
             Ok(record) => record,

@@ -84,7 +84,7 @@ async fn fill(
         })
         .await?;
     local.copy.set(true);
-    let rows = local.with(async |connection| machine_rows(connection).await).await?;
+    let rows = local.with(async |connection| machines::every_row(connection).await).await?;
     let filled = link.transact(async |link| {
         machines::put_rows(link, &rows).await?;
         copied::set_origin(link, mine).await
@@ -108,7 +108,7 @@ async fn fetch(
 ) -> Result<(), StoreError> {
     let explain = |error| StoreError::from(Trouble::of(server, &error));
     let leases = lease::all(link).await.map_err(explain)?;
-    let rows = machine_rows(link).await.map_err(explain)?;
+    let rows = machines::every_row(link).await.map_err(explain)?;
     let unsent = local.with(async |connection| copied::some(connection, usize::MAX).await).await?;
     let kept = newer(unsent.leases, &leases);
     let addresses: Vec<String> = kept.iter().map(|lease| lease.address.to_string()).collect();
@@ -128,10 +128,16 @@ async fn fetch(
     Ok(())
 }
 
-/// Those that are later than what somebody else has made of their addresses meanwhile.
+/// Those that are later than what somebody else has made of their addresses, and of their machines' places, meanwhile.
 fn newer(unsent: Vec<Lease>, there: &[Lease]) -> Vec<Lease> {
-    let there: HashMap<_, _> = there.iter().map(|lease| (lease.address, lease.updated)).collect();
-    let is_newer = |lease: &Lease| there.get(&lease.address).is_none_or(|updated| *updated <= lease.updated);
+    let addresses: HashMap<_, _> = there.iter().map(|lease| (lease.address, lease.updated)).collect();
+    let place = |lease: &Lease| (lease.mac, lease.subnet);
+    let leases = there.iter().filter(|lease| !lease.state.is_on_hold());
+    let places: HashMap<_, _> = leases.map(|lease| (place(lease), lease.updated)).collect();
+    let is_newer = |lease: &Lease| {
+        let rivals = [addresses.get(&lease.address), places.get(&place(lease))];
+        rivals.into_iter().flatten().all(|updated| *updated <= lease.updated)
+    };
     unsent.into_iter().filter(is_newer).collect()
 }
 
@@ -172,13 +178,6 @@ fn difference(right: &HashMap<i64, i64>, wrong: &HashMap<i64, i64>) -> (Vec<i64>
     let changed = right.iter().filter(|(id, revision)| wrong.get(id) != Some(revision));
     let gone = wrong.keys().filter(|id| !right.contains_key(id));
     (changed.map(|(id, _)| *id).collect(), gone.copied().collect())
-}
-
-async fn machine_rows(
-    connection: &mut impl crate::store::sql::Sql,
-) -> sqlx::Result<Vec<crate::store::sql::Row>> {
-    let ids: Vec<i64> = machines::revisions(connection).await?.into_keys().collect();
-    machines::rows(connection, &ids).await
 }
 
 /// A number that no other database has.

@@ -139,8 +139,8 @@ impl Postgres {
     }
 
     /// Removes a machine.
-    pub(super) async fn delete(&self, id: u64) -> Result<(), StoreError> {
-        self.ask(|reply| Work::Delete(id, reply)).await
+    pub(super) async fn delete(&self, id: u64, revision: u64) -> Result<(), StoreError> {
+        self.ask(|reply| Work::Delete(id, revision, reply)).await
     }
 
     /// Waits until it has all leases that the file has.

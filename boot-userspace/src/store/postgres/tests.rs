@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use boot_engine::lifecycle::{Intent, State as Stage, Status};
 use boot_engine::registry::{Record, Spec};
+use sqlx::postgres::PgListener;
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
 
 use crate::store::places::Place;
+use crate::store::sql::{Field, Statement};
 use crate::store::{Change, Lease, LeaseState, Store, StoreError, lock};
 
 fn lease(machine: u8, address: u8) -> Lease {
@@ -107,6 +111,8 @@ async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
     let file = Store::open_alone(&first.state_dir(), lock(&first.state_dir()).unwrap()).await.unwrap();
     let (later, earlier) = (Lease { updated: 1_799_999_900, ..lease(3, 1) }, lease(4, 2));
     put(&file, later.clone()).await;
+    // The other one gives this machine another address.
+    put(&file, lease(6, 9)).await;
     put(&file, earlier).await;
     file.close().await;
     let mut second = Place { postgres: first.postgres.clone(), ..Place::file() };
@@ -115,7 +121,7 @@ async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
     put(&store, of_others(5, 1)).await;
     put(&store, of_others(6, 2)).await;
     store.put_machines(&[record(2)]).await.unwrap();
-    store.delete_machine(1).await.unwrap();
+    store.delete_machine(1, 3).await.unwrap();
     store.close().await;
     let store = first.open().await;
     assert_eq!(first.sorted(&store).await, [later, of_others(6, 2)]);
@@ -186,5 +192,31 @@ async fn what_was_never_confirmed_is_taken_back_when_the_connection_is_back() {
     let refused = store.put_machines(&[record(9)]).await.unwrap_err();
     assert!(matches!(refused, StoreError::Postgres(_)), "{refused}");
     put(&store, lease(1, 1)).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn who_follows_changes_is_woken_and_finds_those_of_deleted_machines_too() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    let url = &place.postgres.as_ref().unwrap().url;
+    let mut listener = PgListener::connect(url).await.unwrap();
+    listener.listen("xpxe_machines").await.unwrap();
+    let mut bell = async || {
+        let heard = timeout(Duration::from_secs(60), listener.recv()).await.unwrap().unwrap();
+        heard.payload().to_owned()
+    };
+    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    assert_eq!(bell().await, "2");
+    store.delete_machine(1, 3).await.unwrap();
+    assert_eq!(bell().await, "3");
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let new = Statement::new("SELECT id, state, name FROM machines WHERE revision > 1 ORDER BY revision");
+    let text = |text: &str| Field::Text(text.to_owned());
+    let expected = [
+        vec![Field::Number(2), text("ready"), text("node2")],
+        vec![Field::Number(1), text("deleted"), Field::Nothing],
+    ];
+    assert_eq!(new.run(&mut connection).await.unwrap(), expected);
     store.close().await;
 }

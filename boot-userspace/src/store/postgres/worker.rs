@@ -34,8 +34,8 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 pub(super) enum Work {
     /// Store machines.
     Put(Vec<Record>, Reply),
-    /// Remove one.
-    Delete(u64, Reply),
+    /// Remove one, with the number of this change.
+    Delete(u64, u64, Reply),
     /// Bring over all leases.
     Deliver(Reply),
     /// End.
@@ -158,9 +158,13 @@ impl Worker {
                 };
                 reply.send(self.with(put).await).ok();
             }
-            Work::Delete(id, reply) => {
+            Work::Delete(id, revision, reply) => {
                 let delete = async |link: &mut Link| {
-                    link.transact(async |link| machines::delete(link, &[machines::signed(id)]).await).await
+                    link.transact(async |link| {
+                        machines::bury(link, id, revision).await?;
+                        ring(link, revision).await
+                    })
+                    .await
                 };
                 reply.send(self.with(delete).await).ok();
             }
