@@ -31,6 +31,7 @@ pub struct Imported {
     /// How many are as they were.
     pub unchanged: usize,
     /// Those that are refused, by their position, from 0, each with a sentence.
+    #[schema(value_type = Vec<Vec<Value>>)]
     pub refused: Vec<(usize, String)>,
 }
 

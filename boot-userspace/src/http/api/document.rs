@@ -26,6 +26,7 @@ const MEANINGS: [(&str, &str); 12] = [
 /// The document of these routes.
 pub(super) fn write(routes: OpenApi) -> Vec<u8> {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
+    without_signs(&mut document);
     document["info"] = json!({
         "title": "xpxe",
         "version": "1",
@@ -40,6 +41,20 @@ pub(super) fn write(routes: OpenApi) -> Vec<u8> {
         }
     }
     serde_json::to_vec(&document).unwrap_or_default()
+}
+
+/// Numbers without a sign are larger than the formats that they are given.
+fn without_signs(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if object.get("minimum").is_some_and(|minimum| minimum == 0) {
+                object.remove("format");
+            }
+            object.values_mut().for_each(without_signs);
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_signs),
+        _ => {}
+    }
 }
 
 /// What the answers have that are the guard's, or of a request that no handler has seen.
