@@ -27,7 +27,7 @@ args = "xpxe.agent={{ agent }}"
 const INVENTORY: &str = r#"{"schema": 1, "memory": 1073741824,
     "system": {"vendor": "Example", "product": "R77", "firmware": "2.1.3", "boot": "uefi"},
     "nics": [{"name": "eth0", "mac": "MAC", "link": true,
-        "lldp": {"chassis": "02:77:00:00:10:01", "port": "Ethernet9", "name": "leaf7"}}]}"#;
+        "lldp": {"chassis": "02:77:00:00:10:01", "port": "PORT", "name": "leaf7"}}]}"#;
 
 /// The registry takes down whoever asks.
 fn registry(config: String, lifecycle: &str) -> String {
@@ -168,7 +168,7 @@ fn what_is_done_with_a_machine_is_beside_its_boot() -> Result<()> {
                     if body.starts_with('{') { "Content-Type: application/json" } else { "Accept: */*" };
                 machine.station.output("curl", &["-sSf", "-H", json, "-d", body, &format!("{url}{path}")])
             };
-            post("inventory", &INVENTORY.replace("MAC", mac))?;
+            post("inventory", &INVENTORY.replace("MAC", mac).replace("PORT", name))?;
             for done in ["30", "40"] {
                 post("progress", &format!("{{\"text\":\"wiping\",\"done\":{done},\"of\":100}}"))?;
             }
