@@ -116,7 +116,12 @@ pub fn reload_router(reloads: mpsc::Sender<ReloadRequest>) -> OpenApiRouter {
 }
 
 /// Reads the configuration anew.
-#[utoipa::path(post, path = RELOAD, operation_id = "reload", responses((status = 200, body = Reloaded), (status = 422, body = NotReloaded)))]
+#[utoipa::path(
+    post,
+    path = RELOAD,
+    operation_id = "reload",
+    responses((status = 200, body = Reloaded), (status = 422, body = NotReloaded))
+)]
 async fn reload(State(reloads): State<mpsc::Sender<ReloadRequest>>) -> Response {
     let stopping = || Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned()).into_response();
     let (reply, answer) = oneshot::channel();
@@ -242,7 +247,13 @@ async fn list(State(asks): Asks) -> Result<Response, Failed> {
 }
 
 /// The leases of a machine, or of an address.
-#[utoipa::path(get, path = LEASES_OF, operation_id = "showLeases", params(("which" = String, Path, description = "A MAC or an address.")), responses((status = 200, body = Vec<Lease>), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = LEASES_OF,
+    operation_id = "showLeases",
+    params(("which" = String, Path, description = "A MAC or an address.")),
+    responses((status = 200, body = Vec<Lease>), (status = 404, body = Problem))
+)]
 async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
     let shown = which.find(ask(&asks, LOOK, Ask::List).await?);
@@ -253,7 +264,17 @@ async fn show(State(asks): Asks, Name(which): Name<String>) -> Result<Response, 
 }
 
 /// Frees an address, or all of a machine.
-#[utoipa::path(delete, path = LEASES_OF, operation_id = "deleteLeases", params(("which" = String, Path, description = "A MAC or an address.")), responses((status = 200, body = Vec<Lease>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    delete,
+    path = LEASES_OF,
+    operation_id = "deleteLeases",
+    params(("which" = String, Path, description = "A MAC or an address.")),
+    responses(
+        (status = 200, body = Vec<Lease>),
+        (status = 404, body = Problem),
+        (status = 409, body = Problem)
+    )
+)]
 async fn delete(State(asks): Asks, Name(which): Name<String>) -> Result<Response, Failed> {
     let which = read(&which)?;
     let shown = ask(&asks, CHANGE, |reply| Ask::Delete(which, reply)).await?;
@@ -265,7 +286,14 @@ fn listed(shown: Vec<Shown>) -> Vec<Lease> {
 }
 
 /// Takes over leases, or only says what would become of them.
-#[utoipa::path(post, path = LEASES, operation_id = "importLeases", params(How), request_body = Vec<ImportedLease>, responses((status = 200, body = Vec<ImportResult>)))]
+#[utoipa::path(
+    post,
+    path = LEASES,
+    operation_id = "importLeases",
+    params(How),
+    request_body = Vec<ImportedLease>,
+    responses((status = 200, body = Vec<ImportResult>))
+)]
 async fn import(State(asks): Asks, Query(how): Query<How>, body: Bytes) -> Result<Response, Failed> {
     let leases: Vec<ImportedLease> = serde_json::from_slice(&body)
         .map_err(|wrong| Failed(StatusCode::BAD_REQUEST, format!("not a list of leases: {wrong}")))?;

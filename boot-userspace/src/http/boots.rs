@@ -96,19 +96,44 @@ fn last() -> usize {
 }
 
 /// The last boot of each machine, without its steps.
-#[utoipa::path(get, path = BOOTS, operation_id = "listBoots", responses((status = 200, body = Vec<ShownBoot>), (status = 409, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = BOOTS,
+    operation_id = "listBoots",
+    responses((status = 200, body = Vec<ShownBoot>), (status = 409, body = Problem))
+)]
 async fn list(State(history): Shared) -> Result<Response, Failed> {
     work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.list()))).await
 }
 
 /// The boots of a machine, the last one first.
-#[utoipa::path(get, path = BOOTS_OF, operation_id = "showBoots", params(("which" = String, Path, description = "Its MAC, name or address.")), responses((status = 200, body = Vec<ShownBoot>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = BOOTS_OF,
+    operation_id = "showBoots",
+    params(("which" = String, Path, description = "Its MAC, name or address.")),
+    responses(
+        (status = 200, body = Vec<ShownBoot>),
+        (status = 404, body = Problem),
+        (status = 409, body = Problem)
+    )
+)]
 async fn show(State(history): Shared, Name(which): Name<String>) -> Result<Response, Failed> {
     work(history, move |history| Ok(json(StatusCode::OK, &history.kept()?.show(&which)?))).await
 }
 
 /// The verdict of one boot.
-#[utoipa::path(get, path = WHY_ONE, operation_id = "why", params(("which" = String, Path, description = "Its MAC, name or address."), WhichBoot), responses((status = 200, body = ShownMachine), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = WHY_ONE,
+    operation_id = "why",
+    params(("which" = String, Path, description = "Its MAC, name or address."), WhichBoot),
+    responses(
+        (status = 200, body = ShownMachine),
+        (status = 404, body = Problem),
+        (status = 409, body = Problem)
+    )
+)]
 async fn why(
     State(history): Shared,
     Name(which): Name<String>,
@@ -118,7 +143,12 @@ async fn why(
 }
 
 /// The machines by cause, and what those of one cause share.
-#[utoipa::path(get, path = WHY, operation_id = "whyAll", responses((status = 200, body = Vec<ShownGroup>), (status = 409, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = WHY,
+    operation_id = "whyAll",
+    responses((status = 200, body = Vec<ShownGroup>), (status = 409, body = Problem))
+)]
 async fn why_all(State(history): Shared) -> Result<Response, Failed> {
     work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.why_all()))).await
 }

@@ -2,27 +2,26 @@
 
 mod import;
 mod power;
+mod shown;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use boot_agent_protocol::{Inventory, Progress};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::rfc3339;
-use crate::daemon::request::{Census, Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
-use crate::host::clock;
+use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
 use crate::host::secret::Secret;
-use boot_engine::lifecycle::{Order, Past, State as Stage, Wanted};
-use boot_engine::registry::{Query, Record, Spec};
+use boot_engine::lifecycle::Order;
+use boot_engine::registry::{Query, Spec};
 pub use import::IMPORT;
 pub use power::{Answered, Last, Power};
+pub use shown::{Counted, Machine, Machines, Refused, Status, Written};
 
 /// The path of all machines.
 pub const MACHINES: &str = "/api/v1/machines";
@@ -49,189 +48,6 @@ pub fn router(registry: RegistryHandle, worker: Handle) -> OpenApiRouter {
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(import::routes())
         .with_state(Shared { registry, worker })
-}
-
-/// A machine as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Machine {
-    /// `registry`, or `configuration`: those are changed in their file.
-    pub source: String,
-    /// Its number in the registry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<u64>,
-    /// Who changes it says which version he has read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// The number of its last change among those of all machines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<u64>,
-    /// What people say of it.
-    pub spec: Spec,
-    /// What is wanted of it, and where it stands. None for machines of the configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    /// What it consists of, as the agent has seen it last. Not in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inventory: Option<Inventory>,
-}
-
-/// Where a machine stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Status {
-    /// Its state.
-    pub state: Stage,
-    /// What is wanted of it: `hold`, `pool` or `run`.
-    pub wanted: Wanted,
-    /// Since when it is in its state, in Unix seconds.
-    pub since: u64,
-    /// The same for people (RFC 3339).
-    pub since_at: String,
-    /// For how many seconds it may be in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// It is in it for longer.
-    pub overdue: bool,
-    /// Why it is in it.
-    pub reason: String,
-    /// What it waits for.
-    pub waits: String,
-    /// What is known of its power, if it has a BMC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power: Option<Power>,
-    /// The password of its BMC is in the store.
-    #[serde(default)]
-    pub has_bmc_password: bool,
-    /// Why it is not served.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_served: Option<String>,
-    /// How far the agent is with what it does now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-    /// The last changes of its state, the oldest first.
-    pub history: Vec<Past>,
-}
-
-impl From<&View> for Machine {
-    fn from(view: &View) -> Self {
-        match view {
-            View::Configured(spec) => Self {
-                source: "configuration".to_owned(),
-                id: None,
-                version: None,
-                revision: None,
-                spec: (**spec).clone(),
-                status: None,
-                inventory: None,
-            },
-            View::Registered { record, shadowed, limit, progress } => {
-                Self::of(record, shadowed.clone(), *limit, progress.clone())
-            }
-        }
-    }
-}
-
-impl Machine {
-    fn of(
-        record: &Record,
-        not_served: Option<String>,
-        limit: Option<u64>,
-        progress: Option<Progress>,
-    ) -> Self {
-        let Record { id, version, revision, spec, intent, status, bmc_password, inventory: _ } = record;
-        Self {
-            source: "registry".to_owned(),
-            id: Some(*id),
-            version: Some(*version),
-            revision: Some(*revision),
-            spec: spec.clone(),
-            status: Some(Status {
-                state: status.state,
-                wanted: intent.wanted,
-                since: status.since,
-                since_at: rfc3339(status.since),
-                limit,
-                overdue: status.is_overdue,
-                reason: status.reason.clone(),
-                waits: status.waits_at(clock::wall().as_secs()),
-                power: spec.bmc.is_some().then(|| Power::from(&status.power)),
-                has_bmc_password: bmc_password.is_some(),
-                not_served,
-                progress,
-                history: status.history.clone(),
-            }),
-            inventory: None,
-        }
-    }
-
-    /// The same with its inventory.
-    fn whole(view: &View) -> Self {
-        let inventory = match view {
-            View::Registered { record, .. } => record.inventory.as_deref().cloned(),
-            View::Configured(_) => None,
-        };
-        Self { inventory, ..Self::from(view) }
-    }
-}
-
-/// Some of the machines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Machines {
-    /// The machines of this page, those of the configuration first.
-    pub machines: Vec<Machine>,
-    /// `after` of the request for the next ones, if there are any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<u64>,
-}
-
-/// What is written of a machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Written {
-    /// The version that was read. Without one the change is made whatever was changed since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// All that people say of it.
-    pub spec: Spec,
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Refused {
-    /// One sentence.
-    pub error: String,
-    /// The machine as it is, where somebody has changed it since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<Box<Machine>>,
-    /// What was to be written then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub yours: Option<Box<Spec>>,
-}
-
-/// How many machines there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Counted {
-    /// Of the configuration.
-    pub configured: usize,
-    /// Of the registry, by state.
-    pub states: std::collections::BTreeMap<Stage, usize>,
-    /// Those that are in their state for too long.
-    pub overdue: usize,
-    /// Those of the registry that are not served.
-    pub not_served: usize,
-    /// Unknown machines that were not taken down.
-    pub turned_away: u64,
-    /// Why no machine can be changed, if that is so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_stored: Option<String>,
-}
-
-impl From<Census> for Counted {
-    fn from(census: Census) -> Self {
-        let Census { states, overdue, shadowed, configured, turned_away, database, power: _ } = census;
-        let not_stored = database.and_then(|database| database.trouble).map(|trouble| trouble.to_string());
-        let states = states.into_iter().collect();
-        Self { configured, states, overdue, not_served: shadowed, turned_away, not_stored }
-    }
 }
 
 /// The parameters of a list.
@@ -298,7 +114,13 @@ type Registry = State<Shared>;
 type Answer = Result<Response, Failed>;
 
 /// A page of the machines, those of the configuration first.
-#[utoipa::path(get, path = MACHINES, operation_id = "listMachines", params(Asked), responses((status = 200, body = Machines)))]
+#[utoipa::path(
+    get,
+    path = MACHINES,
+    operation_id = "listMachines",
+    params(Asked),
+    responses((status = 200, body = Machines))
+)]
 async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
     let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
@@ -313,14 +135,30 @@ async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> 
 }
 
 /// One machine.
-#[utoipa::path(get, path = MACHINE, operation_id = "showMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), responses((status = 200, body = Machine), (status = 404, body = Refused)))]
+#[utoipa::path(
+    get,
+    path = MACHINE,
+    operation_id = "showMachine",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")),
+    responses((status = 200, body = Machine), (status = 404, body = Refused))
+)]
 async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
     let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::whole(&view)))
 }
 
 /// Adds a machine.
-#[utoipa::path(post, path = MACHINES, operation_id = "addMachine", request_body = Written, responses((status = 201, body = Machine), (status = 409, body = Refused), (status = 422, body = Refused)))]
+#[utoipa::path(
+    post,
+    path = MACHINES,
+    operation_id = "addMachine",
+    request_body = Written,
+    responses(
+        (status = 201, body = Machine),
+        (status = 409, body = Refused),
+        (status = 422, body = Refused)
+    )
+)]
 async fn create(State(shared): Registry, body: Bytes) -> Answer {
     let written: Written = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
@@ -328,7 +166,19 @@ async fn create(State(shared): Registry, body: Bytes) -> Answer {
 }
 
 /// Writes the whole spec.
-#[utoipa::path(put, path = MACHINE, operation_id = "changeMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), request_body = Written, responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused), (status = 422, body = Refused)))]
+#[utoipa::path(
+    put,
+    path = MACHINE,
+    operation_id = "changeMachine",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")),
+    request_body = Written,
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused),
+        (status = 422, body = Refused)
+    )
+)]
 async fn put(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Written { version, spec } = shared.read(body).await?;
     let yours = spec.clone();
@@ -348,7 +198,19 @@ struct Patch {
 }
 
 /// Changes a part of the spec.
-#[utoipa::path(patch, path = MACHINE, operation_id = "patchMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")), request_body = Patch, responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused), (status = 422, body = Refused)))]
+#[utoipa::path(
+    patch,
+    path = MACHINE,
+    operation_id = "patchMachine",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")),
+    request_body = Patch,
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused),
+        (status = 422, body = Refused)
+    )
+)]
 async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Patch { version, spec: changes } = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
@@ -371,7 +233,17 @@ async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) 
 }
 
 /// Removes a machine. The answer is the machine as it was.
-#[utoipa::path(delete, path = MACHINE, operation_id = "deleteMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
+#[utoipa::path(
+    delete,
+    path = MACHINE,
+    operation_id = "deleteMachine",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted),
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused)
+    )
+)]
 async fn delete(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -396,7 +268,21 @@ enum Word {
 }
 
 /// Orders something of a machine.
-#[utoipa::path(post, path = ORDER, operation_id = "orderMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), ("order" = inline(Word), Path, description = "What."), Ordered), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
+#[utoipa::path(
+    post,
+    path = ORDER,
+    operation_id = "orderMachine",
+    params(
+        ("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."),
+        ("order" = inline(Word), Path, description = "What."),
+        Ordered
+    ),
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused)
+    )
+)]
 async fn order(
     State(Shared { registry, .. }): Registry,
     Path((which, order)): Path<(String, String)>,
@@ -426,7 +312,21 @@ async fn order(
 }
 
 /// Switches a machine by its BMC, or asks whether it is on.
-#[utoipa::path(post, path = POWER, operation_id = "switchMachine", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), power::Asked), responses((status = 200, body = Answered), (status = 404, body = Refused), (status = 409, body = Refused), (status = 502, body = Refused)))]
+#[utoipa::path(
+    post,
+    path = POWER,
+    operation_id = "switchMachine",
+    params(
+        ("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."),
+        power::Asked
+    ),
+    responses(
+        (status = 200, body = Answered),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused),
+        (status = 502, body = Refused)
+    )
+)]
 async fn switch(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -438,7 +338,18 @@ async fn switch(
 }
 
 /// Stores the password of a BMC, encrypted; no answer has it.
-#[utoipa::path(put, path = PASSWORD, operation_id = "setBmcPassword", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), request_body(content = String, content_type = "text/plain"), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
+#[utoipa::path(
+    put,
+    path = PASSWORD,
+    operation_id = "setBmcPassword",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted),
+    request_body(content = String, content_type = "text/plain"),
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused)
+    )
+)]
 async fn put_password(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
@@ -457,7 +368,17 @@ async fn put_password(
 }
 
 /// Removes the password of a BMC.
-#[utoipa::path(delete, path = PASSWORD, operation_id = "deleteBmcPassword", params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted), responses((status = 200, body = Machine), (status = 404, body = Refused), (status = 409, body = Refused)))]
+#[utoipa::path(
+    delete,
+    path = PASSWORD,
+    operation_id = "deleteBmcPassword",
+    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted),
+    responses(
+        (status = 200, body = Machine),
+        (status = 404, body = Refused),
+        (status = 409, body = Refused)
+    )
+)]
 async fn delete_password(
     State(Shared { registry, .. }): Registry,
     Path(which): Path<String>,

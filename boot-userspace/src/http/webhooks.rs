@@ -99,7 +99,12 @@ type Way = State<Webhooks>;
 type Answer = Result<Response, Failed>;
 
 /// The webhooks of the configuration, and how they do.
-#[utoipa::path(get, path = WEBHOOKS, operation_id = "listWebhooks", responses((status = 200, body = Vec<ShownWebhook>)))]
+#[utoipa::path(
+    get,
+    path = WEBHOOKS,
+    operation_id = "listWebhooks",
+    responses((status = 200, body = Vec<ShownWebhook>))
+)]
 async fn list(State(webhooks): Way) -> Answer {
     let all = webhooks.ask(WebhooksAsk::List).await?;
     let all: Vec<_> = all.into_iter().map(ShownWebhook::from).collect();
@@ -107,7 +112,12 @@ async fn list(State(webhooks): Way) -> Answer {
 }
 
 /// The deliveries that were given up, the oldest first.
-#[utoipa::path(get, path = DEAD, operation_id = "listDeadLetters", responses((status = 200, body = Vec<ShownLetter>)))]
+#[utoipa::path(
+    get,
+    path = DEAD,
+    operation_id = "listDeadLetters",
+    responses((status = 200, body = Vec<ShownLetter>))
+)]
 async fn dead(State(webhooks): Way) -> Answer {
     let all = webhooks.ask(WebhooksAsk::Dead).await?;
     let all: Vec<_> = all.into_iter().map(ShownLetter::from).collect();
@@ -115,14 +125,30 @@ async fn dead(State(webhooks): Way) -> Answer {
 }
 
 /// Has dead letters delivered after all.
-#[utoipa::path(post, path = RETRY, operation_id = "retryDeadLetters", params(("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")), responses((status = 200, body = Done), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = RETRY,
+    operation_id = "retryDeadLetters",
+    params(
+        ("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")
+    ),
+    responses((status = 200, body = Done), (status = 404, body = Problem))
+)]
 async fn retry(State(webhooks): Way, Path(which): Path<String>) -> Answer {
     let count = webhooks.ask(|reply| WebhooksAsk::Retry(meant(which), reply)).await??;
     Ok(json(StatusCode::OK, &Done { count }))
 }
 
 /// Forgets dead letters.
-#[utoipa::path(delete, path = LETTERS, operation_id = "dropDeadLetters", params(("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")), responses((status = 200, body = Done), (status = 404, body = Problem)))]
+#[utoipa::path(
+    delete,
+    path = LETTERS,
+    operation_id = "dropDeadLetters",
+    params(
+        ("which" = String, Path, description = "The number of a dead letter, the name of a webhook for all of its, or all.")
+    ),
+    responses((status = 200, body = Done), (status = 404, body = Problem))
+)]
 async fn forget(State(webhooks): Way, Path(which): Path<String>) -> Answer {
     let count = webhooks.ask(|reply| WebhooksAsk::Drop(meant(which), reply)).await??;
     Ok(json(StatusCode::OK, &Done { count }))

@@ -71,7 +71,17 @@ impl Drop for Watch {
 
 /// Has the kernel half leave a machine to the daemon while the request is open, so that its packets can be recorded: first
 /// the machine and the interfaces, then empty lines. One machine at a time, for an hour at most.
-#[utoipa::path(post, path = super::CAPTURE, operation_id = "watchBoot", params(("which" = String, Path, description = "Its MAC, name or address.")), responses((status = 200, body = Watched, content_type = "application/x-ndjson"), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = super::CAPTURE,
+    operation_id = "watchBoot",
+    params(("which" = String, Path, description = "Its MAC, name or address.")),
+    responses(
+        (status = 200, body = Watched, content_type = "application/x-ndjson"),
+        (status = 404, body = Problem),
+        (status = 409, body = Problem)
+    )
+)]
 pub(super) async fn capture(
     State(history): Shared,
     Name(which): Name<String>,

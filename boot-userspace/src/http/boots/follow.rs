@@ -103,7 +103,16 @@ impl Form {
 }
 
 /// Events as they come, without end, one a line; empty lines are signs of life.
-#[utoipa::path(get, path = super::EVENTS, operation_id = "events", params(Wanted), responses((status = 200, content((Line = "application/x-ndjson"), (Line = "text/event-stream"))), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = super::EVENTS,
+    operation_id = "events",
+    params(Wanted),
+    responses(
+        (status = 200, content((Line = "application/x-ndjson"), (Line = "text/event-stream"))),
+        (status = 404, body = Problem)
+    )
+)]
 pub(super) async fn follow(
     State(history): Shared,
     Query(wanted): Query<Wanted>,

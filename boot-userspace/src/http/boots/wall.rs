@@ -117,7 +117,13 @@ pub(super) struct Looked {
 }
 
 /// Every machine with how far its last boot has come, or what has changed since a revision.
-#[utoipa::path(get, path = super::WALL, operation_id = "wall", params(Looked), responses((status = 200, body = ShownWall)))]
+#[utoipa::path(
+    get,
+    path = super::WALL,
+    operation_id = "wall",
+    params(Looked),
+    responses((status = 200, body = ShownWall))
+)]
 pub(super) async fn wall(
     State(history): Shared,
     Query(Looked { after }): Query<Looked>,
