@@ -1,5 +1,6 @@
 //! What is counted, as Prometheus reads it (text exposition format 0.0.4).
 
+mod machines;
 mod webhooks;
 
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use crate::images::{Counters, Images};
 use boot_engine::diagnosis::{BUCKETS, Part};
 use boot_engine::events::Counts;
 use boot_engine::leases::LeaseState;
-use boot_engine::lifecycle::Act;
 use boot_engine::tftp::TftpStats;
 
 /// Where the stats come from.
@@ -112,56 +112,10 @@ fn page(stats: Option<&Stats>, census: Option<&Census>, hooks: &[HookView], sour
     );
     page.sample(&[], sources.inventories.refused());
     if let Some(census) = census {
-        of_machines(&mut page, census);
+        machines::of_machines(&mut page, census);
     }
     webhooks::of_webhooks(&mut page, hooks, sources.webhooks.missed());
     page.text
-}
-
-fn of_machines(page: &mut Page, census: &Census) {
-    page.family("xpxe_machines", "gauge", "Machines of the registry by state.");
-    for (state, count) in &census.states {
-        page.sample(&[("state", state.name())], *count as u64);
-    }
-    page.family(
-        "xpxe_power_commands_total",
-        "counter",
-        "Commands to BMCs by what they were and how they ended.",
-    );
-    for (act, (done, failed)) in Act::ALL.into_iter().zip(census.power.commands) {
-        page.sample(&[("command", act.name()), ("end", "done")], done);
-        page.sample(&[("command", act.name()), ("end", "failed")], failed);
-    }
-    page.family(
-        "xpxe_power_readings_total",
-        "counter",
-        "How often BMCs were asked whether their machine is on.",
-    );
-    let (read, failed) = census.power.readings;
-    page.sample(&[("end", "read")], read);
-    page.sample(&[("end", "failed")], failed);
-    page.family(
-        "xpxe_machines_overdue",
-        "gauge",
-        "Machines that are in their state for longer than its limit.",
-    );
-    page.sample(&[], census.overdue as u64);
-    page.family(
-        "xpxe_machines_not_served",
-        "gauge",
-        "Machines of the registry that have something of another machine, so that they are not served.",
-    );
-    page.sample(&[], census.shadowed as u64);
-    if let Some(database) = &census.database {
-        page.family("xpxe_postgres_up", "gauge", "Whether PostgreSQL stores changes of machines.");
-        page.sample(&[], u64::from(database.trouble.is_none()));
-        page.family(
-            "xpxe_postgres_leases_behind",
-            "gauge",
-            "Addresses whose leases PostgreSQL does not have yet.",
-        );
-        page.sample(&[], database.behind);
-    }
 }
 
 fn of_dhcp(page: &mut Page, stats: &Stats) {
