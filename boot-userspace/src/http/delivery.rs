@@ -73,7 +73,7 @@ impl Delivery {
     }
 
     /// `is_read`: neither the file's beginning nor its end is wanted, as when firmware boots it as a disk.
-    pub(super) fn as_read(mut self, is_read: bool) -> Self {
+    pub(super) fn with_read(mut self, is_read: bool) -> Self {
         self.is_read = is_read;
         self
     }

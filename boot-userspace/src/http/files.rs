@@ -113,7 +113,7 @@ impl Found {
             let size = opened.size;
             let is_inner = |segment: &Segment| matches!(segment, Segment::File(range) if range.start > 0 && range.end < size);
             let is_read = segments.iter().all(is_inner);
-            body::body(Delivery::new(opened, in_memory, wanted, to).as_read(is_read), segments, outbox)
+            body::body(Delivery::new(opened, in_memory, wanted, to).with_read(is_read), segments, outbox)
         })
     }
 }

@@ -42,7 +42,7 @@ const MOST_DUE: usize = 1000;
 /// How many machines a page has at most.
 const LONGEST_PAGE: usize = 1000;
 /// Behind the machines of the configuration come those of the registry.
-const BEHIND_FILES: u64 = 1 << 62;
+const BEHIND_FILES: u64 = 1 << 52;
 /// Who changes a machine that nobody has ordered anything of.
 const SELF: &str = "xpxe";
 /// Who is behind an order through the API.
