@@ -4,10 +4,13 @@ mod import;
 mod power;
 mod shown;
 
+use std::convert::Infallible;
+
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query as Parameters, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query as Parameters};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,7 @@ use utoipa_axum::routes;
 
 use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
 use crate::host::secret::Secret;
+use crate::http::api::Pass;
 use boot_engine::lifecycle::Order;
 use boot_engine::registry::{Query, Spec};
 pub use import::IMPORT;
@@ -110,7 +114,22 @@ impl Shared {
     }
 }
 
-type Registry = State<Shared>;
+/// Who keeps the machines, asked in the name of whoever has the token of the request.
+struct Registry(Shared);
+
+impl FromRequestParts<Shared> for Registry {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+        let Shared { registry, worker } = shared.clone();
+        let registry = match parts.extensions.get::<Pass>() {
+            Some(pass) => registry.by(pass.name()),
+            None => registry,
+        };
+        Ok(Self(Shared { registry, worker }))
+    }
+}
+
 type Answer = Result<Response, Failed>;
 
 /// A page of the machines, those of the configuration first.
@@ -121,7 +140,7 @@ type Answer = Result<Response, Failed>;
     params(Asked),
     responses((status = 200, body = Machines))
 )]
-async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
+async fn list(Registry(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
     let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
     let labels = Query::read_labels(&asked.labels).map_err(Failed::bad)?;
@@ -142,7 +161,7 @@ async fn list(State(shared): Registry, Parameters(asked): Parameters<Asked>) -> 
     params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")),
     responses((status = 200, body = Machine), (status = 404, body = Refused))
 )]
-async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
+async fn show(Registry(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
     let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::whole(&view)))
 }
@@ -159,7 +178,7 @@ async fn show(State(Shared { registry, .. }): Registry, Path(which): Path<String
         (status = 422, body = Refused)
     )
 )]
-async fn create(State(shared): Registry, body: Bytes) -> Answer {
+async fn create(Registry(shared): Registry, body: Bytes) -> Answer {
     let written: Written = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Create(written.spec, reply)).await?;
     Ok(json(StatusCode::CREATED, &Machine::from(&view)))
@@ -179,7 +198,7 @@ async fn create(State(shared): Registry, body: Bytes) -> Answer {
         (status = 422, body = Refused)
     )
 )]
-async fn put(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+async fn put(Registry(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Written { version, spec } = shared.read(body).await?;
     let yours = spec.clone();
     let put = shared.registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
@@ -211,7 +230,7 @@ struct Patch {
         (status = 422, body = Refused)
     )
 )]
-async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
+async fn patch(Registry(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Patch { version, spec: changes } = shared.read(body).await?;
     let view = shared.registry.ask(|reply| RegistryAsk::Show(which.clone(), reply)).await?;
     let View::Registered { record, .. } = view else {
@@ -245,7 +264,7 @@ async fn patch(State(shared): Registry, Path(which): Path<String>, body: Bytes) 
     )
 )]
 async fn delete(
-    State(Shared { registry, .. }): Registry,
+    Registry(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
 ) -> Answer {
@@ -284,7 +303,7 @@ enum Word {
     )
 )]
 async fn order(
-    State(Shared { registry, .. }): Registry,
+    Registry(Shared { registry, .. }): Registry,
     Path((which, order)): Path<(String, String)>,
     Parameters(Ordered { version, reason }): Parameters<Ordered>,
 ) -> Answer {
@@ -328,7 +347,7 @@ async fn order(
     )
 )]
 async fn switch(
-    State(Shared { registry, .. }): Registry,
+    Registry(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
     Parameters(asked): Parameters<power::Asked>,
 ) -> Answer {
@@ -351,7 +370,7 @@ async fn switch(
     )
 )]
 async fn put_password(
-    State(Shared { registry, .. }): Registry,
+    Registry(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
     body: Bytes,
@@ -380,7 +399,7 @@ async fn put_password(
     )
 )]
 async fn delete_password(
-    State(Shared { registry, .. }): Registry,
+    Registry(Shared { registry, .. }): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
 ) -> Answer {
@@ -390,7 +409,7 @@ async fn delete_password(
 
 /// How many machines are in which state.
 #[utoipa::path(get, path = STATUS, operation_id = "status", responses((status = 200, body = Counted)))]
-async fn status(State(Shared { registry, .. }): Registry) -> Answer {
+async fn status(Registry(Shared { registry, .. }): Registry) -> Answer {
     let census = registry.ask(RegistryAsk::Count).await?;
     Ok(json(StatusCode::OK, &Counted::from(census)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 use tokio::sync::oneshot;
 
-use super::{Asking, Changed, Keeper, OPERATOR, SELF, changed_by_people};
+use super::{Asking, Changed, Keeper, SELF, changed_by_people, is_person};
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};
@@ -131,7 +131,7 @@ impl Keeper {
         record.bmc_password = record.bmc_password.filter(|_| is_at_home);
         let own = served(&entry.place);
         let machine = self.check(&record, own)?;
-        Ok(Some(Changed { record, machine, stepped: Stepped::default(), by: OPERATOR.to_owned() }))
+        Ok(Some(Changed { record, machine, stepped: Stepped::default(), by: self.asker.to_string() }))
     }
 
     pub(super) async fn order(
@@ -140,7 +140,8 @@ impl Keeper {
         version: Option<u64>,
         order: &Order,
     ) -> Result<View, RegistryError> {
-        self.order_by(which, version, order, OPERATOR).await
+        let by = Arc::clone(&self.asker);
+        self.order_by(which, version, order, &by).await
     }
 
     /// The same in the name of a rule.
@@ -281,7 +282,7 @@ impl Keeper {
     }
 
     pub(super) fn tell(&self, record: &Record, mac: Option<Mac>, stepped: &Stepped, by: &str) {
-        let by_operator = by == OPERATOR;
+        let by_operator = is_person(by);
         let event = |step: Step| {
             let machine =
                 mac.map(|mac| events::Machine { mac, name: record.spec.name.as_deref().map(Into::into) });

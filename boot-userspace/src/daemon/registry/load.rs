@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use super::changes::served;
 use super::conflicts;
 use super::power::Readings;
-use super::{Keeper, MOST_HEARD};
+use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
 use crate::power::Switch;
@@ -103,6 +103,7 @@ impl Keeper {
             events,
             asks,
             turned_away: 0,
+            asker: OPERATOR.into(),
             switch,
             readings: Readings::default(),
             heard,

@@ -45,7 +45,7 @@ const LONGEST_PAGE: usize = 1000;
 const BEHIND_FILES: u64 = 1 << 52;
 /// Who changes a machine that nobody has ordered anything of.
 const SELF: &str = "xpxe";
-/// Who is behind an order through the API.
+/// Who is behind an order through the socket; through the API the token's name follows.
 const OPERATOR: &str = "operator";
 /// How much of what BMCs have said may wait.
 const MOST_HEARD: usize = 1024;
@@ -62,6 +62,8 @@ pub(super) struct Keeper {
     /// Who has the tables.
     asks: mpsc::Sender<Ask>,
     turned_away: u64,
+    /// In whose name the change is made that is under way.
+    asker: Arc<str>,
     /// Who switches machines.
     switch: Switch,
     /// When which BMC is asked next.
@@ -90,7 +92,15 @@ impl Keeper {
             }
             tokio::select! {
                 ask = asks.recv() => match ask {
-                    Some(ask) => self.answer(ask).await,
+                    Some(RegistryAsk::By(by, ask)) => {
+                        self.asker = by;
+                        self.answer(*ask).await;
+                    }
+                    Some(ask) => {
+                        let is_seen = matches!(ask, RegistryAsk::Inventory(..) | RegistryAsk::Observed(..));
+                        self.asker = if is_seen { SELF } else { OPERATOR }.into();
+                        self.answer(ask).await;
+                    }
                     None => return,
                 },
                 Some(event) = next(&mut reader) => self.see(&event).await,
@@ -148,6 +158,8 @@ impl Keeper {
                 reply.send(()).ok();
             }
             RegistryAsk::Count(reply) => drop(reply.send(Ok(self.count()))),
+            // There is one name for one question.
+            RegistryAsk::By(..) => {}
         }
     }
 
@@ -257,6 +269,11 @@ struct Changed {
     stepped: Stepped,
     /// Who changes it.
     by: String,
+}
+
+/// Whether a person has done it, and neither xpxe nor a rule.
+fn is_person(by: &str) -> bool {
+    by.strip_prefix(OPERATOR).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 /// A record that was changed by people, or by a rule.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::changes::now;
-use super::{Keeper, OPERATOR, SELF, changed_by_people};
+use super::{Keeper, SELF, changed_by_people, is_person};
 use crate::daemon::request::{PowerAsk, Powered, RegistryError, Reply, View};
 use crate::host::link;
 use crate::host::secret::Secret;
@@ -243,7 +243,8 @@ impl Keeper {
         let id = entry.record.id;
         // One command a second: its time tells it from others.
         let at = now().max(entry.record.status.power.last.as_ref().map_or(0, |done| done.at + 1));
-        self.observe(id, Observed::Command { act, by: OPERATOR.to_owned(), at }, OPERATOR).await?;
+        let by = Arc::clone(&self.asker);
+        self.observe(id, Observed::Command { act, by: by.to_string(), at }, &by).await?;
         let record = self.registry.get(id).map(|entry| Arc::clone(&entry.record));
         Ok((target, record))
     }
@@ -272,7 +273,8 @@ impl Keeper {
         };
         let record = Record { bmc_password, ..changed_by_people(&entry.record) };
         let id = record.id;
-        let view = self.commit(record, entry.machine, &Stepped::default(), OPERATOR).await?;
+        let by = Arc::clone(&self.asker);
+        let view = self.commit(record, entry.machine, &Stepped::default(), &by).await?;
         self.readings.by(id, now());
         Ok(view)
     }
@@ -295,7 +297,7 @@ impl Keeper {
         };
         let mac = entry.machine.macs.first().copied();
         let name = entry.record.spec.name.as_deref().map(Into::into);
-        let by = if done.by == OPERATOR { By::Operator } else { By::DAEMON };
+        let by = if is_person(&done.by) { By::Operator } else { By::DAEMON };
         let machine = mac.map(|mac| boot_engine::events::Machine { mac, name });
         let event = BootEvent::new(crate::host::clock::boot(), Step::Power(Box::new(done))).of(machine);
         self.events.emit(BootEvent { by, ..event });

@@ -151,18 +151,24 @@ pub enum RegistryAsk {
     Reloaded(oneshot::Sender<()>),
     /// How many there are.
     Count(Reply<Census>),
+    /// One of these in somebody's name, for the history.
+    By(Arc<str>, Box<RegistryAsk>),
 }
 
 /// The way to who keeps the registry. Clones lead to the same.
 #[derive(Clone, Debug)]
-pub struct RegistryHandle(mpsc::Sender<RegistryAsk>);
+pub struct RegistryHandle {
+    asks: mpsc::Sender<RegistryAsk>,
+    /// In whose name, if not simply in an operator's.
+    by: Option<Arc<str>>,
+}
 
 impl RegistryHandle {
     /// A way, and its end.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<RegistryAsk>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+        (Self { asks: sender, by: None }, receiver)
     }
 
     /// A way to nobody.
@@ -171,30 +177,40 @@ impl RegistryHandle {
         Self::new().0
     }
 
+    /// The same way in the name of whoever has the token of this name.
+    #[must_use]
+    pub fn by(&self, token: &str) -> Self {
+        Self { asks: self.asks.clone(), by: Some(format!("operator {token}").into()) }
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> RegistryAsk) -> Result<T, RegistryError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(ask(reply)).await.map_err(|_| RegistryError::Stopping)?;
+        let ask = match (&self.by, ask(reply)) {
+            (Some(by), ask) => RegistryAsk::By(Arc::clone(by), Box::new(ask)),
+            (None, ask) => ask,
+        };
+        self.asks.send(ask).await.map_err(|_| RegistryError::Stopping)?;
         answer.await.map_err(|_| RegistryError::Stopping)?
     }
 
     /// Tells that an unknown machine has asked, unless there is much to do: it asks again.
     pub fn sighted(&self, mac: Mac, uuid: Option<[u8; 16]>) {
-        drop(self.0.try_send(RegistryAsk::Sighted(mac, uuid)));
+        drop(self.asks.try_send(RegistryAsk::Sighted(mac, uuid)));
     }
 
     /// Tells how far the agent is on a machine, unless there is much to do: it says it again.
     pub fn progress(&self, id: u64, progress: Progress) {
-        drop(self.0.try_send(RegistryAsk::Progress(id, progress)));
+        drop(self.asks.try_send(RegistryAsk::Progress(id, progress)));
     }
 
     /// Has the registry follow another configuration.
     pub async fn reloaded(&self) {
         let (reply, done) = oneshot::channel();
-        if self.0.send(RegistryAsk::Reloaded(reply)).await.is_ok() {
+        if self.asks.send(RegistryAsk::Reloaded(reply)).await.is_ok() {
             drop(done.await);
         }
     }

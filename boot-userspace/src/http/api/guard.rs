@@ -50,9 +50,15 @@ pub struct Guard {
 pub(in crate::http) struct Pass {
     tokens: Tokens,
     token: Secret,
+    name: String,
 }
 
 impl Pass {
+    /// What the token is called.
+    pub(in crate::http) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the token has neither ended nor been revoked.
     pub(in crate::http) fn holds(&self) -> bool {
         self.tokens.find(self.token.reveal(), clock::wall().as_secs()).is_some()
@@ -192,7 +198,8 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request,
     let (method, path) = (request.method().clone(), shown(request.uri().path()));
     let name = caller.name.clone().unwrap_or_default();
     if let Some(token) = bearer(request.headers()) {
-        let pass = Pass { tokens: guard.tokens.clone(), token: Secret::new(token.to_owned()) };
+        let token = Secret::new(token.to_owned());
+        let pass = Pass { tokens: guard.tokens.clone(), token, name: name.clone() };
         request.extensions_mut().insert(pass);
     }
     request.extensions_mut().insert(caller);

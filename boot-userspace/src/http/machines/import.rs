@@ -1,13 +1,13 @@
 //! `/api/v1/import`: many machines in one request, and one commit of the store for a thousand of them.
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query as Parameters, State};
+use axum::extract::{DefaultBodyLimit, Query as Parameters};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, Failed, Shared, json};
+use super::{Answer, Failed, Registry, Shared, json};
 use crate::daemon::request::{ImportItem, Imported, RegistryAsk};
 
 /// The path.
@@ -40,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     responses((status = 200, body = Imported))
 )]
 async fn import(
-    State(shared): State<Shared>,
+    Registry(shared): Registry,
     Parameters(Asked { dry_run }): Parameters<Asked>,
     body: Bytes,
 ) -> Answer {
