@@ -83,6 +83,12 @@ fn a_token_lets_in_as_far_as_its_role_goes_and_nothing_is_told_without_one() -> 
         xpxe_says(&place, &xpxe, &["machines", "list"])?.contains("dave"),
         "the administrator has added one"
     );
+    // Whose token it was is in the history.
+    ensure!(status(post, "/api/v1/machines/dave/accept", &operate, "")? == "200");
+    let shown: Value =
+        serde_json::from_str(&xpxe_says(&place, &xpxe, &["machines", "show", "dave", "--json"])?)?;
+    let history = shown["status"]["history"].as_array().context("a history")?;
+    ensure!(history.iter().any(|past| past["by"] == "operator operator"), "{shown}");
     // Tokens are made on the server only.
     for (method, path) in
         [(get, "/api/v1/tokens"), (post, "/api/v1/tokens"), ("DELETE", "/api/v1/tokens/reader")]

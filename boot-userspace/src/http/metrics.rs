@@ -351,6 +351,7 @@ mod tests {
     use boot_engine::events::Kind;
     use boot_engine::leases::Held;
     use boot_engine::leases::Pool;
+    use boot_engine::lifecycle::TimesInState;
 
     fn sources(tftp: Vec<(String, Arc<TftpStats>)>) -> Sources {
         let images = Images::new(&boot_engine::config::Config::empty(), Arc::new(()));
@@ -382,8 +383,11 @@ mod tests {
         sources.events.add(Kind::Offer);
         sources.events.miss(3);
         let states = vec![(boot_engine::lifecycle::State::Ready, 21)];
+        let mut times = TimesInState::default();
+        times.add(boot_engine::lifecycle::State::Installing, 61);
         let census = Census {
             states,
+            times,
             overdue: 22,
             database: Some(Remote { trouble: None, behind: 23 }),
             ..Census::default()
@@ -407,6 +411,9 @@ mod tests {
             "xpxe_dhcp_answers 1",
             "xpxe_machines{state=\"ready\"} 21",
             "xpxe_machines_overdue 22",
+            "xpxe_machine_state_seconds_bucket{state=\"installing\",le=\"60\"} 0",
+            "xpxe_machine_state_seconds_bucket{state=\"installing\",le=\"300\"} 1",
+            "xpxe_machine_state_seconds_sum{state=\"installing\"} 61",
             "xpxe_webhook_waiting{webhook=\"chat\"} 31",
             "xpxe_webhook_events_total{webhook=\"chat\",end=\"dead\"} 32",
             "xpxe_webhook_missed_total 0",

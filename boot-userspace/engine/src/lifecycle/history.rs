@@ -16,7 +16,7 @@ pub struct Past {
     pub from: State,
     /// What it became.
     pub to: State,
-    /// Who did it: `operator`, `rule …`, or `xpxe`.
+    /// Who did it: `operator`, with the name of the token if it was over TCP, `rule …`, or `xpxe`.
     pub by: String,
     /// Why, in one sentence.
     pub why: String,

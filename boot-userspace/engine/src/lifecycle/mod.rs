@@ -17,6 +17,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use history::{MOST_KEPT, Past};
 pub use intent::{Intent, Wanted};
@@ -25,3 +26,4 @@ pub use orders::{Order, OrderError};
 pub use power::{Act, Blindness, Done, Power};
 pub use state::State;
 pub use status::{Observed, Status};
+pub use times::{TIMES, TimesInState};

@@ -129,6 +129,7 @@ impl Keeper {
             let entry = Entry { record: Arc::new(record), machine, place };
             views.push(self.view(&entry));
             self.tell(&entry.record, mac, &stepped, &by);
+            self.count_times(&entry.record, &stepped);
             if let Some(act) = stepped.power {
                 self.command(&entry, act);
             }
@@ -167,6 +168,16 @@ impl Keeper {
             });
         }
         places
+    }
+
+    /// Counts how long a machine was in the states that it leaves.
+    fn count_times(&mut self, record: &Record, stepped: &Stepped) {
+        let Some(before) = self.registry.get(record.id) else { return };
+        let mut since = before.record.status.since;
+        for past in &stepped.changes {
+            self.times.add(past.from, past.at.saturating_sub(since));
+            since = past.at;
+        }
     }
 
     /// Takes down that time has passed for these records. Those for which that changes nothing cost nothing.

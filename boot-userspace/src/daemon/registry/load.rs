@@ -16,7 +16,7 @@ use crate::power::Switch;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Machine};
-use boot_engine::lifecycle::Rules;
+use boot_engine::lifecycle::{Rules, TimesInState};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Registry};
 
@@ -104,6 +104,7 @@ impl Keeper {
             asks,
             turned_away: 0,
             asker: OPERATOR.into(),
+            times: TimesInState::default(),
             switch,
             readings: Readings::default(),
             heard,

@@ -33,7 +33,7 @@ use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Arch, Config, Machine, Unknown};
-use boot_engine::lifecycle::{Rules, State, Stepped};
+use boot_engine::lifecycle::{Rules, State, Stepped, TimesInState};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
 
@@ -64,6 +64,8 @@ pub(super) struct Keeper {
     turned_away: u64,
     /// In whose name the change is made that is under way.
     asker: Arc<str>,
+    /// How long machines were in the states that they have left since the start.
+    times: TimesInState,
     /// Who switches machines.
     switch: Switch,
     /// When which BMC is asked next.
@@ -225,6 +227,7 @@ impl Keeper {
             turned_away: self.turned_away,
             database: self.store.remote(),
             power: self.switch.counts(),
+            times: self.times.clone(),
         }
     }
 

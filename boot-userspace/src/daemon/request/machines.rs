@@ -6,7 +6,7 @@ use boot_agent_protocol::{Inventory, Progress};
 use boot_common::Mac;
 use tokio::sync::{mpsc, oneshot};
 
-use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State};
+use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State, TimesInState};
 use boot_engine::registry::{Query, Record, Spec};
 
 use super::import::{ImportItem, Imported};
@@ -61,6 +61,8 @@ pub struct Census {
     pub database: Option<Remote>,
     /// What was asked of BMCs.
     pub power: PowerCounts,
+    /// How long machines were in the states that they have left.
+    pub times: TimesInState,
 }
 
 /// What somebody wants of a machine's BMC.

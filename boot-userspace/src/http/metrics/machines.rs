@@ -2,12 +2,26 @@
 
 use super::Page;
 use crate::daemon::request::Census;
-use boot_engine::lifecycle::Act;
+use boot_engine::lifecycle::{Act, TIMES};
 
 pub(super) fn of_machines(page: &mut Page, census: &Census) {
     page.family("xpxe_machines", "gauge", "Machines of the registry by state.");
     for (state, count) in &census.states {
         page.sample(&[("state", state.name())], *count as u64);
+    }
+    page.family(
+        "xpxe_machine_state_seconds",
+        "histogram",
+        "How long machines of the registry were in the states that they have left.",
+    );
+    for (state, below, all, sum) in census.times.all() {
+        let state = ("state", state.name());
+        for (most, count) in TIMES.iter().zip(below) {
+            page.part("_bucket", &[state, ("le", &most.to_string())], &count.to_string());
+        }
+        page.part("_bucket", &[state, ("le", "+Inf")], &all.to_string());
+        page.part("_sum", &[state], &sum.to_string());
+        page.part("_count", &[state], &all.to_string());
     }
     page.family(
         "xpxe_power_commands_total",
