@@ -30,6 +30,13 @@ const fn plan(firmware: Firmware, name: &'static str, mac: &'static str) -> Plan
     Plan::new(firmware, Known { name, mac, address: None })
 }
 
+/// A container has none, whatever the host has.
+fn no_bpffs() {
+    drop(
+        std::process::Command::new("umount").arg("/sys/fs/bpf").stderr(std::process::Stdio::null()).status(),
+    );
+}
+
 /// What the compose file says of its one service.
 struct Service {
     command: Vec<String>,
@@ -102,6 +109,7 @@ fn the_compose_file_serves_with_xpxe_and_firmware_boots() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::enter()?;
+    no_bpffs();
     // The container's own state.
     sandbox.cover("/var/lib")?;
     let rack = Rack::build(&sandbox)?;
@@ -160,6 +168,7 @@ fn its_flags_say_what_is_booted() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::enter()?;
+    no_bpffs();
     sandbox.cover("/var/lib")?;
     let rack = Rack::build(&sandbox)?;
     let factory = factory(&rack)?;
@@ -210,6 +219,7 @@ fn a_factory_that_is_away_is_said_in_one_sentence() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::enter()?;
+    no_bpffs();
     sandbox.cover("/var/lib")?;
     let rack = Rack::build(&sandbox)?;
     let base = format!("--image-factory-base-url=http://{SERVER_ADDRESS}:9");

@@ -87,7 +87,8 @@ fn dnsmasq(place: &Place, more: &[&str]) -> Result<Process> {
 fn web(place: &Place) -> Result<Process> {
     let dir = boot_dir(&place.rack);
     let script = format!(
-        "#!ipxe\nkernel http://{SERVER_ADDRESS}:8000/{} console=ttyS0\ninitrd /{}\nboot\n",
+        "#!ipxe\nkernel http://{SERVER_ADDRESS}:8000/{} console=ttyS0\ninitrd /{}\nboot ||\n\
+         imgfetch /report?status=failure ||\n",
         guest::KERNEL,
         guest::INITRD
     );
@@ -119,6 +120,7 @@ fn dnsmasq_whole_and_broken() -> Result<()> {
         said.expect("BIOS", true, &["undionly.kpxe from 10.77.0.1", "comes by TFTP from 10.77.0.1", "/s"])?;
         said.expect("UEFI x86-64", true, &["loads snponly.efi", "x86-64 EFI application"])?;
         said.expect("iPXE", true, &["boots http://10.77.0.1:8000/guest/vmlinuz", "initrd.img answers 200"])?;
+        said.expect("iPXE", true, &["/report?status=failure is not fetched"])?;
         said.expect("UEFI arm64", false, &["no boot file", "PXE-E53"])?;
         said.expect("HTTP Boot x86-64", false, &["HTTPClient"])?;
         ensure!(said.is_good, "{:#}", said.json);
@@ -168,6 +170,15 @@ fn xpxe_whole_and_broken_and_beside_another_server() -> Result<()> {
     ensure!(text.contains("\nok  iPXE boots ") && text.contains("no lease is bound"), "{text}");
     let leases = leases_of(&xpxe, &place)?;
     ensure!(!leases.contains("bound"), "{leases}");
+    // The script of a machine with another address is for itself only, which is no failure.
+    let alice = "\n[[machine]]\nmac = \"02:77:00:00:00:10\"\nname = \"alice\"\nip = \"10.77.0.10\"\n";
+    fs::write(place.rack.dir().join("xpxe.toml"), format!("{}{alice}", place.config))?;
+    xpxe.command(&["reload", "--config", &place.rack.dir().join("xpxe.toml").display().to_string()])?;
+    let said = preflight(&host, &["--mac", "02:77:00:00:00:10"])?;
+    said.expect("iPXE", false, &["to the machine itself only", "answers 403: alice has another address"])?;
+    ensure!(said.is_good, "{:#}", said.json);
+    fs::write(place.rack.dir().join("xpxe.toml"), &place.config)?;
+    xpxe.command(&["reload", "--config", &place.rack.dir().join("xpxe.toml").display().to_string()])?;
     // A second server, by mistake.
     let stray = place.rack.neighbour("stray", "02:77:00:00:00:e8", "10.77.0.8/24")?;
     let mut command = stray.command("dnsmasq");

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::ConfigFile;
 use crate::cli::daemon_api::ask;
@@ -30,7 +31,7 @@ enum Verb {
     /// Show the steps of a machine's boots; the daemon keeps its last eight
     Show {
         /// The machine
-        #[arg(value_name = "MAC|NAME|IP")]
+        #[arg(value_name = "MAC|NAME|IP", value_parser = NonEmptyStringValueParser::new())]
         machine: String,
         /// Only this boot: 1 is the last one, 2 the one before
         #[arg(long, value_name = "N")]

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use axum::body::Body;
 use axum::http::Method;
 use boot_common::Mac;
+use clap::builder::NonEmptyStringValueParser;
 use hyper::body::Body as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -44,7 +45,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub(super) struct Capture {
     /// The machine; it need not have asked yet
-    #[arg(value_name = "MAC|NAME|IP")]
+    #[arg(value_name = "MAC|NAME|IP", value_parser = NonEmptyStringValueParser::new())]
     machine: String,
     /// The file; one that is there is not overwritten [default: the MAC with dashes, and .pcapng]
     #[arg(short, long, value_name = "FILE")]

@@ -1,7 +1,10 @@
 //! `xpxe check`
 
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::sync::Arc;
+
+use sqlx::postgres::PgConnectOptions;
 
 use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
@@ -37,6 +40,7 @@ impl Check {
         // Where the file of another host is here says nothing.
         let own_file = (!self.no_files).then_some(self.file.config.as_path());
         errors.extend(configuration::exposed(&config, own_file));
+        errors.extend(store(&config, self.no_files));
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
         let mut shown = Vec::new();
@@ -82,6 +86,23 @@ fn absent(config: &Config) -> Vec<String> {
     found.filter_map(|found| Some(format!("{}; xpxe does not start before that", found.err()?))).collect()
 }
 
+/// What keeps xpxe from asking the database, wherever that is.
+fn store(config: &Config, no_files: bool) -> Vec<String> {
+    let Some(store) = &config.store else { return Vec::new() };
+    let mut wrong = Vec::new();
+    if let Err(error) = PgConnectOptions::from_str(&store.url) {
+        wrong.push(format!("store cannot be used: {error}; correct it"));
+    }
+    if let Some(file) = store.password_file.as_ref().filter(|_| !no_files)
+        && let Err(error) = std::fs::read_to_string(file)
+    {
+        wrong.push(format!(
+            "store_password_file = {file:?} cannot be read: {error}; write the password there, or correct the path"
+        ));
+    }
+    wrong
+}
+
 fn summary(config: &Config) -> String {
     let Config { interfaces, subnets, profiles, machines, .. } = config;
     format!(
@@ -120,6 +141,27 @@ mod tests {
         same(check(&dir.path().join("boot"), false), fine);
         same(check(dir.path(), false), wrong);
         same(check(dir.path(), true), fine);
+    }
+
+    #[test]
+    fn a_database_that_nobody_could_ask_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        let mut config =
+            boot_engine::config::parse("[[interface]]\nname = 'eth1'\ndhcp = 'off'\n", "test").unwrap();
+        assert!(store(&config, false).is_empty());
+        let mut said = |url: &str, no_files| {
+            let password_file = Some(file.clone());
+            config.store = Some(boot_engine::config::Postgres { url: url.to_owned(), password_file });
+            store(&config, no_files).join("\n")
+        };
+        let good = "postgres://xpxe@localhost/xpxe?sslmode=disable";
+        assert!(said("postgres://xpxe@localhost:99999/xpxe", true).contains("invalid port"));
+        assert!(said("postgres://xpxe@localhost/xpxe?sslmode=foo", true).contains("foo"));
+        assert!(said(good, false).contains("cannot be read: No such file"));
+        assert_eq!(said(good, true), "", "of another host nobody knows the files");
+        std::fs::write(&file, "geheim\n").unwrap();
+        assert_eq!(said(good, false), "");
     }
 
     #[test]

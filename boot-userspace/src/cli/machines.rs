@@ -111,7 +111,7 @@ enum Verb {
     },
     /// Add the machines of a file, and change those that are there already; the exit status is 1 if one is refused
     Import {
-        /// JSON or CSV, as export prints them
+        /// JSON or CSV, as export prints them, or TOML with the keys of JSON
         #[arg(value_name = "FILE")]
         manifest: PathBuf,
         /// Say what would be done, and change nothing
@@ -320,19 +320,23 @@ const IMPORTED_AT_ONCE: usize = 1000;
 async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
     let list = manifest::read(path)?;
     let mut api = Api::open(file).await?;
-    let items = list.items()?;
     let (mut added, mut changed, mut unchanged) = (0, 0, 0);
+    let called = |position: usize| list.specs.get(position).map_or_else(String::new, names::called);
     let mut refused = HashSet::new();
-    for (chunk, items) in items.chunks(IMPORTED_AT_ONCE).enumerate() {
+    for (position, what) in list.twice() {
+        eprintln!("xpxe: {}: refused: {what} is twice in the list: write it once", called(position));
+        refused.insert(position);
+    }
+    let items = list.items()?.into_iter().enumerate();
+    let (positions, items): (Vec<usize>, Vec<_>) =
+        items.filter(|(position, _)| !refused.contains(position)).unzip();
+    for (positions, items) in positions.chunks(IMPORTED_AT_ONCE).zip(items.chunks(IMPORTED_AT_ONCE)) {
         let done = api.import(items, dry_run).await?;
         (added, changed, unchanged) =
             (added + done.added, changed + done.changed, unchanged + done.unchanged);
         for (position, error) in done.refused {
-            let position = chunk * IMPORTED_AT_ONCE + position;
-            eprintln!(
-                "xpxe: {}: refused: {error}",
-                list.specs.get(position).map_or_else(String::new, names::called)
-            );
+            let Some(position) = positions.get(position).copied() else { continue };
+            eprintln!("xpxe: {}: refused: {error}", called(position));
             refused.insert(position);
         }
     }

@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use crate::host::link;
 use judge::{Judge, Verdict};
-use offers::{Asker, Kind, Offer};
+use offers::{Asker, Heard, Kind};
+use tftp::Fetches;
 
 /// The flags of `xpxe preflight`.
 #[derive(Debug, clap::Args)]
@@ -99,27 +100,31 @@ impl Preflight {
         let mac = self.mac.map_or_else(nobody, Ok).context("cannot read /dev/urandom")?;
         let wait = Duration::from_secs(self.wait);
         let asker = Asker { mac, relay: self.relay, server: self.server, wait };
-        let offers = offers::ask(&link, &asker)?;
+        let heard = offers::ask(&link, &asker)?;
         let own = link.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, ipnet::Ipv4Net::addr);
-        let judge = Judge { offers: &offers, mac, own, waited: self.wait };
+        let fetches = Fetches::default();
+        let judge = Judge { offers: &heard.offers, mac, own, waited: self.wait, fetches };
         let verdicts: Vec<Verdict> = Kind::ALL.into_iter().map(|kind| judge.verdict(kind)).collect();
         if self.json {
-            println!("{}", visible(&format!("{:#}", shape(&self.interface, mac, &offers, &verdicts))));
+            println!("{}", visible(&format!("{:#}", shape(&self.interface, mac, &heard, &verdicts))));
         } else {
-            print!("{}", text(&self.interface, mac, &offers, &verdicts));
+            print!("{}", text(&self.interface, mac, &heard, &verdicts));
         }
-        let is_bad = |verdict: &Verdict| !verdict.boots && verdict.is_meant;
-        let some_boots = verdicts.iter().any(|verdict| verdict.boots);
-        let is_good = some_boots && !verdicts.iter().any(is_bad);
-        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if is_good(&verdicts) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-fn text(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> String {
+/// Whether nothing is known to be wrong. What was not looked at to its end is neither good nor bad.
+fn is_good(verdicts: &[Verdict]) -> bool {
+    let stops = |verdict: &Verdict| verdict.boots == Some(false);
+    !verdicts.iter().all(stops) && !verdicts.iter().any(|verdict| stops(verdict) && verdict.is_meant)
+}
+
+fn text(interface: &str, mac: Mac, heard: &Heard, verdicts: &[Verdict]) -> String {
     let mut text =
         format!("{interface}, asked as {mac}; nothing was requested, so no lease is bound\n\noffers\n");
     let mut rows: Vec<[String; 5]> = Vec::new();
-    for offer in offers {
+    for offer in &heard.offers {
         let address = match offer.address.is_unspecified() {
             true => "no address (proxy)".to_owned(),
             false => offer.address.to_string(),
@@ -141,19 +146,32 @@ fn text(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> St
         let [a, b, c, d] = widths;
         text += &format!("  {kind:a$}  {server:b$}  {address:c$}  {file:d$}  after {after}\n");
     }
+    for (station, number) in &heard.more {
+        let from = station.map_or_else(|| "other stations".to_owned(), |mac| format!("the station {mac}"));
+        text += &format!("  … and {number} more from {from}, which are not looked at\n");
+    }
     for Verdict { kind, steps, says, boots, .. } in verdicts {
-        let mark = if *boots { "ok " } else { "NO " };
+        let mark = match boots {
+            Some(true) => "ok ",
+            Some(false) => "NO ",
+            None => "?  ",
+        };
         text += &format!("\n{mark} {} {says}\n", kind.name());
         for step in steps {
-            text += &format!("    {} {}\n", if step.is_good { "+" } else { "-" }, step.says);
+            let mark = match step.is_good {
+                Some(true) => "+",
+                Some(false) => "-",
+                None => "?",
+            };
+            text += &format!("    {mark} {}\n", step.says);
         }
     }
     text
 }
 
-fn shape(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> Value {
+fn shape(interface: &str, mac: Mac, heard: &Heard, verdicts: &[Verdict]) -> Value {
     let mut of_kind: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for offer in offers {
+    for offer in &heard.offers {
         of_kind.entry(offer.kind.name()).or_default().push(json!({
             "server": offer.server.to_string(),
             "station": offer.station.to_string(),
@@ -176,12 +194,39 @@ fn shape(interface: &str, mac: Mac, offers: &[Offer], verdicts: &[Verdict]) -> V
         })
     });
     let kinds: Vec<Value> = kinds.collect();
-    json!({ "interface": interface, "mac": mac.to_string(), "kinds": kinds })
+    let more = heard
+        .more
+        .iter()
+        .map(|(station, number)| json!({ "station": station.map(|mac| mac.to_string()), "offers": number }));
+    let more: Vec<Value> = more.collect();
+    json!({ "interface": interface, "mac": mac.to_string(), "kinds": kinds, "more_offers": more })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_is_neither_good_nor_bad() {
+        let verdict = |boots, is_meant| Verdict {
+            kind: Kind::Ipxe,
+            steps: Vec::new(),
+            says: "says".to_owned(),
+            boots,
+            is_meant,
+        };
+        let (whole, unseen) = (verdict(Some(true), true), verdict(None, true));
+        let (broken, not_meant) = (verdict(Some(false), true), verdict(Some(false), false));
+        assert!(is_good(&[whole.clone(), unseen.clone(), not_meant.clone()]));
+        assert!(is_good(&[unseen.clone(), not_meant.clone()]));
+        assert!(!is_good(&[whole, broken]));
+        assert!(!is_good(&[not_meant]));
+        let (heard, verdicts) = (Heard::default(), [unseen]);
+        let text = text("eth1", Mac([2; 6]), &heard, &verdicts);
+        assert!(text.contains("\n?   iPXE says\n"), "{text}");
+        let shape = shape("eth1", Mac([2; 6]), &heard, &verdicts);
+        assert_eq!(shape["kinds"][0]["boots"], Value::Null);
+    }
 
     #[test]
     fn json_hides_nothing_and_means_the_same() {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use axum::http::Method;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Subcommand, ValueEnum};
 
 use crate::cli::ConfigFile;
@@ -44,6 +45,7 @@ enum Verb {
     /// End a token at once
     Revoke {
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         #[command(flatten)]
         file: ConfigFile,

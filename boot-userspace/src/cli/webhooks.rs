@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use axum::http::Method;
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::ConfigFile;
 use crate::cli::boots::escaped;
@@ -31,6 +32,7 @@ enum Verb {
     /// Have dead letters delivered after all
     Retry {
         /// The number of one, the name of a webhook for all of its, or all
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         which: String,
         #[command(flatten)]
         file: ConfigFile,
@@ -38,6 +40,7 @@ enum Verb {
     /// Forget dead letters
     Drop {
         /// The number of one, the name of a webhook for all of its, or all
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         which: String,
         #[command(flatten)]
         file: ConfigFile,

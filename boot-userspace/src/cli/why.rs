@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::ConfigFile;
 use crate::cli::boots::{clock, date, escaped};
@@ -16,12 +17,8 @@ const NAMED: usize = 12;
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Why {
-    /// The machine
-    #[arg(value_name = "MAC|NAME|IP", required_unless_present = "all", conflicts_with = "all")]
-    machine: Option<String>,
-    /// Every machine, grouped by cause, with what those of one cause share
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    whom: Whom,
     /// Which boot: 1 is the last one, 2 the one before
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "all")]
     boot: usize,
@@ -32,16 +29,28 @@ pub(super) struct Why {
     file: ConfigFile,
 }
 
+/// One machine, or all.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    /// The machine
+    #[arg(value_name = "MAC|NAME|IP", value_parser = NonEmptyStringValueParser::new())]
+    machine: Option<String>,
+    /// Every machine, grouped by cause, with what those of one cause share
+    #[arg(long)]
+    all: bool,
+}
+
 impl Why {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        let path = match &self.machine {
+        let path = match &self.whom.machine {
             Some(machine) => format!("{WHY}/{}?boot={}", escaped(machine), self.boot),
             None => WHY.to_owned(),
         };
         let answer = ask(&self.file, &path)?;
         if self.json {
             println!("{answer}");
-        } else if self.machine.is_some() {
+        } else if self.whom.machine.is_some() {
             print!("{}", told(&serde_json::from_str(&answer)?));
         } else {
             print!("{}", fleet(&serde_json::from_str::<Vec<ShownGroup>>(&answer)?));
@@ -132,7 +141,29 @@ fn named_in<'l>(list: &'l str, prefix: &str) -> Option<&'l str> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn it_says_that_there_is_one_machine_or_all() {
+        let refused = |words: &str| {
+            let words = words.split(' ').map(|word| word.trim_matches('\''));
+            Cli::try_parse_from(words).err().map_or_else(String::new, |error| error.to_string())
+        };
+        let none = refused("xpxe why");
+        assert!(none.contains("MAC|NAME|IP") && none.contains("--all"), "{none}");
+        for wrong in ["xpxe why node1 --all", "xpxe why --all --boot 2"] {
+            assert!(refused(wrong).contains("cannot be used with"), "{wrong}: {}", refused(wrong));
+        }
+        for empty in ["xpxe why ''", "xpxe boots show ''", "xpxe capture ''", "xpxe tokens revoke ''"] {
+            assert!(refused(empty).contains("a value is required for"), "{empty}: {}", refused(empty));
+        }
+        for right in ["xpxe why node1 --boot 2", "xpxe why --all", "xpxe boots show node1"] {
+            assert_eq!(refused(right), "", "{right}");
+        }
+    }
 
     #[test]
     fn a_maker_is_found_by_the_beginning_of_a_mac() {

@@ -1,14 +1,14 @@
 //! The thread that keeps the boots of every machine, and the file that they are in after a restart.
 //!
 //! The file has one boot a line, as JSON. A boot that goes on after it was written gets a new line, and the last line of a
-//! boot counts. When most lines are old, the file is written anew. What is appended is not synced: a power cut loses some
+//! boot counts. When most of it is old, the file is written anew. What is appended is not synced: a power cut loses some
 //! seconds.
 
+mod store;
+
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::request::Boots;
-use crate::host::replace::{PRIVATE, replace_by};
 use crate::host::{clock, regular};
 use boot_engine::command::Now;
 use boot_engine::diagnosis::{Boot, MOST_BOOTS, MOST_MACHINES};
+use store::{Room, Store};
 
 /// The file's name in `state_dir`.
 const FILE: &str = "boots.jsonl";
@@ -27,8 +27,6 @@ const FILE: &str = "boots.jsonl";
 const EVERY: Duration = Duration::from_millis(100);
 /// After so many of these the boots that are silent are stored.
 const ROUNDS: u32 = 10;
-/// So many lines more than there are boots, and the file is written anew.
-const MOST_OLD: usize = 50_000;
 /// Room for so many notes is kept.
 const USUAL: usize = 4096;
 /// Nobody's boots have so long a line: a damaged file must fill no memory.
@@ -40,13 +38,6 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Keeper {
     boots: Boots,
     file: Mutex<Store>,
-}
-
-struct Store {
-    path: PathBuf,
-    lines: usize,
-    /// When the last write failed, if it did.
-    failed: Option<Instant>,
 }
 
 impl Keeper {
@@ -61,7 +52,7 @@ impl Keeper {
                 0
             }
         };
-        let file = Mutex::new(Store { path, lines, failed: None });
+        let file = Mutex::new(Store { lines, ..Store::new(path) });
         let keeper = std::sync::Arc::new(Self { boots, file });
         let runs = std::sync::Arc::clone(&keeper);
         let started = thread::Builder::new().name("xpxe-boots".to_owned()).spawn(move || runs.run());
@@ -105,12 +96,15 @@ impl Keeper {
 
     fn store(&self, all: bool) {
         let mut store = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if (store.room)(&store.path).is_ok_and(Room::is_full) {
+            store.give_way();
+        }
         if !all && store.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
             return;
         }
         let now = millis(clock::now().wall);
         let unsaved = self.boots.timelines().take_unsaved(now, all);
-        if unsaved.is_empty() {
+        if unsaved.is_empty() && !store.is_gone {
             return;
         }
         let Err(error) = store.append(&unsaved, &self.boots) else {
@@ -118,6 +112,9 @@ impl Keeper {
             return;
         };
         self.boots.timelines().put_back(unsaved);
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            store.give_way();
+        }
         if store.failed.replace(Instant::now()).is_some() {
             debug!("cannot store boots: {error}");
         } else {
@@ -125,55 +122,6 @@ impl Keeper {
             warn!("cannot write {path}: {error}; boots are kept in memory only, and a restart forgets them");
         }
     }
-}
-
-impl Store {
-    fn append(&mut self, boots: &[Boot], all: &Boots) -> io::Result<()> {
-        let kept = all.timelines().count();
-        if self.lines + boots.len() > 2 * kept + MOST_OLD {
-            return self.rewrite(all);
-        }
-        let mut open = OpenOptions::new();
-        open.create(true).read(true).append(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
-        let file = open.open(&self.path)?;
-        if !file.metadata()?.is_file() {
-            // A pipe in its place would be waited for.
-            return self.rewrite(all);
-        }
-        if is_cut(&file)? {
-            (&file).write_all(b"\n")?;
-        }
-        write(&file, boots)?;
-        self.lines += boots.len();
-        Ok(())
-    }
-
-    fn rewrite(&mut self, all: &Boots) -> io::Result<()> {
-        let boots: Vec<Boot> = {
-            let timelines = all.timelines();
-            timelines.macs().into_iter().flat_map(|mac| timelines.boots(mac).cloned()).collect()
-        };
-        replace_by(&self.path, PRIVATE, |file| write(file, &boots))?;
-        self.lines = boots.len();
-        Ok(())
-    }
-}
-
-/// Whether the last line has no end: xpxe was killed while it wrote, or the disk was full.
-fn is_cut(file: &File) -> io::Result<bool> {
-    let Some(at) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
-    let mut last = [0];
-    file.read_exact_at(&mut last, at)?;
-    Ok(last != *b"\n")
-}
-
-fn write(file: &File, boots: &[Boot]) -> io::Result<()> {
-    let mut file = BufWriter::new(file);
-    for boot in boots {
-        serde_json::to_writer(&mut file, boot)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }
 
 /// Gives the number of lines. A line that cannot be read is passed over: it was cut off, or is of another version.
@@ -223,7 +171,74 @@ fn wall(now: Now, at: Duration) -> u64 {
 mod tests {
     use std::fs;
 
+    use boot_common::Mac;
+    use boot_engine::diagnosis::{By, Timed, What};
+
     use super::*;
+
+    /// A disk with nothing but the file on it.
+    fn small(path: &Path) -> io::Result<Room> {
+        let files = [path.to_owned(), path.with_extension("new")];
+        let used: u64 =
+            files.iter().filter_map(|file| fs::metadata(file).ok()).map(|facts| facts.len()).sum();
+        Ok(Room { free: (8_u64 << 20).saturating_sub(used), kept: 2 << 20 })
+    }
+
+    fn full(_: &Path) -> io::Result<Room> {
+        Ok(Room { free: 0, kept: 0 })
+    }
+
+    /// The longest boot that there is, of one of 50 machines.
+    fn long(nth: u64) -> Boot {
+        let step = |at: u64| {
+            let (file, why) = ("ẍ".repeat(200).into(), "it is not there".into());
+            let what = What::TftpMissing { file, why };
+            Timed { at, last: at, count: 1, by: By::Daemon, secs: 0, what }
+        };
+        let mac = Mac([2, 0, 0, 0, 0, (nth % 50) as u8]);
+        let (opened, steps) = (nth * 1000, (0..64).map(|at| step(nth * 1000 + at)).collect());
+        Boot { mac, link: None, relay: None, opened, is_over: true, steps, more: 0, beside: Vec::new() }
+    }
+
+    #[test]
+    fn however_many_boots_there_are_the_leases_have_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let boots = Boots::default();
+        let mut store = Store { room: small, ..Store::new(path.clone()) };
+        let mut most = 0;
+        for nth in 0..500 {
+            boots.timelines().put(long(nth));
+            store.append(&[long(nth)], &boots).unwrap();
+            let room = small(&path).unwrap();
+            assert!(room.free >= room.kept, "after {nth}: {room:?}");
+            most = most.max(fs::metadata(&path).unwrap().len());
+        }
+        assert!(most > 4 << 20, "it was never large: {most}");
+        let again = Boots::default();
+        read(&path, &again).unwrap();
+        let last = long(499);
+        assert_eq!(again.timelines().boots(last.mac).next_back(), Some(&last));
+    }
+
+    #[test]
+    fn on_a_full_disk_it_gives_way_and_is_written_again_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        fs::write(&path, vec![b'\n'; 2 << 20]).unwrap();
+        let file = Mutex::new(Store { room: full, ..Store::new(path.clone()) });
+        let keeper = Keeper { boots: Boots::default(), file };
+        keeper.boots.timelines().put(long(7));
+        keeper.store(false);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        keeper.store(true);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0, "there is no room yet");
+        keeper.file.lock().unwrap().room = small;
+        keeper.store(true);
+        let again = Boots::default();
+        assert_eq!(read(&path, &again).unwrap(), 1);
+        assert_eq!(again.timelines().boots(long(7).mac).next_back(), Some(&long(7)));
+    }
 
     #[test]
     fn a_line_that_is_too_long_is_passed_over_and_fills_no_memory() {
@@ -244,18 +259,8 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let boots = Boots::default();
         assert!(read(&path, &boots).is_err());
-        let mut store = Store { path: path.clone(), lines: 0, failed: None };
+        let mut store = Store::new(path.clone());
         store.append(&[], &boots).unwrap();
         assert!(fs::metadata(&path).unwrap().is_file());
-    }
-
-    #[test]
-    fn a_line_that_was_cut_off_is_seen() {
-        let dir = tempfile::tempdir().unwrap();
-        for (text, cut) in [("", false), ("{}\n", false), ("{}\n{\"mac\"", true)] {
-            let path = dir.path().join("boots");
-            fs::write(&path, text).unwrap();
-            assert_eq!(is_cut(&File::open(&path).unwrap()).unwrap(), cut, "{text:?}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use super::webhooks;
-use boot_engine::config::{Config, DhcpRole, Interface, Machine, Subnet, Webhook};
+use boot_engine::config::{Config, DhcpRole, Interface, Machine, Subnet};
 
 /// What does not fit.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,13 +36,14 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
             ));
         }
     }
-    let secret = |webhook: &Webhook| {
-        let why = webhooks::secrets(&webhook.secret_file).err()?;
-        Some(format!("[[webhook]] {}: {why}", webhook.name))
-    };
-    // Of another host nobody knows the files.
-    if !addresses.is_empty() {
-        misfits.errors.extend(config.webhooks.iter().filter_map(secret));
+    for webhook in &config.webhooks {
+        let mut wrong: Vec<String> = webhooks::check_url(webhook).err().into_iter().collect();
+        // Of another host nobody knows the files.
+        if !addresses.is_empty() {
+            wrong.extend(webhooks::wrong_files(webhook));
+        }
+        let named = |why: String| format!("[[webhook]] {}: {why}", webhook.name);
+        misfits.errors.extend(wrong.into_iter().map(named));
     }
     unreachable_http(config, addresses, &mut misfits);
     without_server(config, &mut misfits);

@@ -308,6 +308,7 @@ pub async fn serve(
         asks: daemon.asks(),
         worker: delivery.clone(),
         wall: http::boots::Wall::default(),
+        overviews: http::boots::Overviews::default(),
     };
     if config.boots {
         delivery.spawn(http::boots::send_traces(Arc::new(history.clone()), traces));

@@ -59,6 +59,19 @@ impl DocumentTokens {
         self.lock().admit(asked, asked.server.token(), clock::boot())
     }
 
+    /// An agent is told now what to do.
+    pub fn tell(&self, asked: &Asked) {
+        self.lock().tell(asked, asked.server.token());
+    }
+
+    /// Whether an agent's report is of what its machine is to do now.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn check_report(&self, asked: &Asked) -> Result<(), NoSecret> {
+        self.lock().check_report(asked, asked.server.token(), clock::boot())
+    }
+
     /// Begins to give a document.
     ///
     /// # Errors

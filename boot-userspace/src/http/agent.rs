@@ -11,12 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use boot_agent_protocol::{Inventory, Progress, SCHEMA, Task};
 use serde::de::DeserializeOwned;
 
+use boot_engine::boot::documents::NoDocument;
 use boot_engine::boot::plan::Asked;
-use boot_engine::events::{PhoneHome, Step};
+use boot_engine::events::{Document, PhoneHome, Step};
 use boot_engine::lifecycle::{Observed, State as Stage};
 
 use super::documents::{Reported, asked_with_token, machine_of, read_report, readable};
-use super::{Ends, Site};
+use super::{Ends, Site, shown};
 use crate::daemon::request::{RegistryAsk, RegistryError};
 use crate::host::clock;
 
@@ -29,12 +30,20 @@ type Refusal = (StatusCode, String);
 
 /// Who asks, if the token in the path is that of its boot.
 fn admit(site: &Site, ends: Ends, uri: &Uri, headers: &HeaderMap, who: &str) -> Result<Asked, Refusal> {
-    let refuse = |why: String| (StatusCode::FORBIDDEN, why + "\n");
     let asked = asked_with_token(site, ends, uri, headers, who)
         .ok_or_else(|| (StatusCode::NOT_FOUND, "write /agent/MAC/TOKEN/task\n".to_owned()))?;
-    site.scripts.check_asker(&asked).map_err(|why| refuse(why.to_string()))?;
-    site.tokens.admit(&asked).map_err(|why| refuse(why.to_string()))?;
+    let is_itself = site.scripts.check_asker(&asked).map_err(NoDocument::from);
+    let admitted = is_itself.and_then(|()| site.tokens.admit(&asked).map_err(NoDocument::Secret));
+    admitted.map_err(|why| refuse(site, &asked, uri, why))?;
     Ok(asked)
+}
+
+/// Says it here, too: an agent says why it begins anew on its console only.
+fn refuse(site: &Site, asked: &Asked, uri: &Uri, why: NoDocument) -> Refusal {
+    let text = why.to_string() + "\n";
+    let (client, path, end) = (asked.client_ip, shown(uri.path()), Document::None(why));
+    site.happened(machine_of(asked), Step::Document { client, path, end });
+    (StatusCode::FORBIDDEN, text)
 }
 
 /// A path below `/agent/` without a token.
@@ -57,6 +66,7 @@ pub(super) async fn task(
         Err(refused) => return refused.into_response(),
     };
     let task = site.scripts.agent_task(&asked);
+    site.tokens.tell(&asked);
     // From here on the machine is being installed. Stored first: who gets no answer asks again.
     if let (Task::Write { .. }, Some(life)) =
         (&task, asked.life().filter(|life| life.state == Stage::Allocated))
@@ -124,7 +134,10 @@ pub(super) async fn progress(
         Ok(progress) => progress,
         Err(refused) => return refused.into_response(),
     };
-    if let Some(life) = asked.life() {
+    // What comes too often is left out: it says it again.
+    if let Some(life) = asked.life()
+        && site.inventories.take_progress(life.record, clock::boot())
+    {
         let Progress { text, done, of } = progress;
         site.registry.progress(life.record, Progress { text: readable(&text), done, of });
     }
@@ -163,6 +176,9 @@ pub(super) async fn report(
         None | Some("wipe") => Observed::Agent(said),
         Some(_) => return (StatusCode::BAD_REQUEST, "task is wipe or write\n").into_response(),
     };
+    if let Err(why) = site.tokens.check_report(&asked) {
+        return refuse(&site, &asked, &uri, NoDocument::Secret(why)).into_response();
+    }
     site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
     let Some(life) = asked.life() else { return done() };
     match observe(&site, life.record, observed).await {

@@ -5,6 +5,7 @@ mod capture;
 mod collector;
 mod follow;
 mod judged;
+mod overview;
 mod shown;
 mod traces;
 mod wall;
@@ -33,6 +34,8 @@ pub use capture::Watched;
 pub use collector::{TraceCounts, send_traces};
 pub use follow::Line;
 use judged::{AT_ONCE, profile_trait};
+use overview::Overview;
+pub use overview::Overviews;
 pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownShare, ShownStep, ShownVerdict};
 pub use wall::{FirstWindow, ShownWall, Tile, Wall};
 
@@ -65,6 +68,8 @@ pub struct History {
     pub worker: Handle,
     /// The wall as it was made last.
     pub wall: Wall,
+    /// The answers about all machines that were made last.
+    pub overviews: Overviews,
 }
 
 /// The routes.
@@ -100,10 +105,14 @@ fn last() -> usize {
     get,
     path = BOOTS,
     operation_id = "listBoots",
-    responses((status = 200, body = Vec<ShownBoot>), (status = 409, body = Problem))
+    responses(
+        (status = 200, body = Vec<ShownBoot>),
+        (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
 )]
 async fn list(State(history): Shared) -> Result<Response, Failed> {
-    work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.list()))).await
+    of_all(history, Overview::Boots, History::list).await
 }
 
 /// The boots of a machine, the last one first.
@@ -147,10 +156,25 @@ async fn why(
     get,
     path = WHY,
     operation_id = "whyAll",
-    responses((status = 200, body = Vec<ShownGroup>), (status = 409, body = Problem))
+    responses(
+        (status = 200, body = Vec<ShownGroup>),
+        (status = 409, body = Problem),
+        (status = 503, body = Problem)
+    )
 )]
 async fn why_all(State(history): Shared) -> Result<Response, Failed> {
-    work(history, |history| Ok(json(StatusCode::OK, &history.kept()?.why_all()))).await
+    of_all(history, Overview::Why, |history| serde_json::to_vec(&history.why_all())).await
+}
+
+/// Answers with what `write` writes about all machines, or has written just now.
+async fn of_all(
+    history: Arc<History>,
+    of: Overview,
+    write: fn(&History) -> serde_json::Result<Vec<u8>>,
+) -> Result<Response, Failed> {
+    history.kept()?;
+    let (overviews, worker) = (history.overviews.clone(), history.worker.clone());
+    overviews.answer(of, &worker, move || write(&history)).await
 }
 
 async fn work<T: Send + 'static>(
@@ -173,17 +197,23 @@ impl History {
         Err(Failed(StatusCode::CONFLICT, message.to_owned()))
     }
 
-    /// The last boot of each machine.
-    fn list(&self) -> Vec<ShownBoot> {
+    /// The last boot of each machine, as JSON.
+    fn list(&self) -> serde_json::Result<Vec<u8>> {
         let around = self.around();
-        let mut last = Vec::new();
+        let mut last = vec![b'['];
         for some in self.heard().chunks(AT_ONCE) {
             for boots in self.copied(some) {
-                let shown = self.shown(&around, &boots, 0);
-                last.extend(shown.map(|boot| ShownBoot { steps: Vec::new(), ..boot }));
+                let Some(boot) = self.shown(&around, &boots, 0) else { continue };
+                if last.len() > 1 {
+                    last.push(b',');
+                }
+                serde_json::to_writer(&mut last, &ShownBoot { steps: Vec::new(), ..boot })?;
             }
         }
-        last
+        last.push(b']');
+        // It grows by doubling.
+        last.shrink_to_fit();
+        Ok(last)
     }
 
     /// Every boot of a machine, the last one first.

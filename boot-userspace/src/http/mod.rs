@@ -80,7 +80,7 @@ pub struct Site {
     pub machines: Machines,
     /// What secret documents are given for.
     pub tokens: Arc<DocumentTokens>,
-    /// How often each machine reports what it consists of.
+    /// How often each machine reports what it consists of, and how far its agent is.
     pub inventories: Arc<Pace>,
     /// Who writes the boot scripts.
     pub scripts: Arc<dyn Scripts + Send + Sync>,

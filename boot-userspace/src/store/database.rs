@@ -136,6 +136,11 @@ impl Database {
         self.with(async |connection| machines::all(connection).await).await
     }
 
+    /// The whole rows of those of these machines that there are.
+    pub(super) async fn machine_rows(&self, ids: &[i64]) -> Result<Vec<Row>, StoreError> {
+        self.with(async |connection| machines::rows(connection, ids).await).await
+    }
+
     /// See [`Store::put_machines`](super::Store::put_machines).
     pub(super) async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
         self.durably(async |connection| machines::put(connection, records).await).await

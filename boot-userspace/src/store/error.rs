@@ -101,7 +101,7 @@ pub enum StoreError {
     )]
     Gone,
     /// PostgreSQL takes nothing.
-    #[error("{0}")]
+    #[error(transparent)]
     Postgres(#[from] Trouble),
     /// Anything else SQLite said.
     #[error("the database {path} failed: {error}")]

@@ -1,6 +1,6 @@
 //! The machines of the registry: each change is in the database when it is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use boot_engine::registry::Record;
 
@@ -78,6 +78,14 @@ pub(super) async fn put_rows(connection: &mut impl Sql, rows: &[Row]) -> sqlx::R
         Field::Unreadable(_) => None,
     };
     write(connection, rows.iter().filter_map(|row| row.iter().map(value).collect()).collect()).await
+}
+
+/// Makes of these records what their rows were; those without a row are removed.
+pub(super) async fn restore(connection: &mut impl Sql, ids: &[i64], rows: &[Row]) -> sqlx::Result<()> {
+    let kept: HashSet<i64> = rows.iter().filter_map(|row| row.first()?.number()).collect();
+    let gone: Vec<i64> = ids.iter().copied().filter(|id| !kept.contains(id)).collect();
+    delete(connection, &gone).await?;
+    put_rows(connection, rows).await
 }
 
 /// Writes records in the place of what they were.

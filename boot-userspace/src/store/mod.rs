@@ -272,10 +272,12 @@ impl Store {
     /// Why nothing was changed.
     pub async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
-        if let Some(postgres) = &self.postgres {
-            postgres.put(records).await?;
-        }
-        self.database.put_machines(records).await
+        let Some(postgres) = &self.postgres else { return self.database.put_machines(records).await };
+        let ids: Vec<i64> = records.iter().map(|record| machines::signed(record.id)).collect();
+        let before = self.database.machine_rows(&ids).await?;
+        postgres.put(records).await?;
+        let stored = self.database.put_machines(records).await;
+        postgres.confirm(stored, ids, before).await
     }
 
     /// The greatest numbers of a machine and of a change that were ever given, those of deleted machines too.
@@ -292,10 +294,12 @@ impl Store {
     /// Why nothing was changed.
     pub async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
-        if let Some(postgres) = &self.postgres {
-            postgres.delete(id, revision).await?;
-        }
-        self.database.delete_machine(id, revision).await
+        let Some(postgres) = &self.postgres else { return self.database.delete_machine(id, revision).await };
+        let ids = vec![machines::signed(id)];
+        let before = self.database.machine_rows(&ids).await?;
+        postgres.delete(id, revision).await?;
+        let stored = self.database.delete_machine(id, revision).await;
+        postgres.confirm(stored, ids, before).await
     }
 
     /// Closes the store, so that the database has everything and no write-ahead log is left.

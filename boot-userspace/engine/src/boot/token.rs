@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 use super::link::VALID;
 use super::plan::Asked;
 use crate::config::DocumentKind;
+use crate::lifecycle::State;
 use crate::machines::MachineId;
 
 /// Before the digits, so that a token is known for one wherever it stands.
@@ -101,7 +102,7 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// Why a secret document is not given.
+/// Why a secret document is not given, or an agent is not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSecret {
     /// The URL has no token.
@@ -123,6 +124,11 @@ pub enum NoSecret {
     /// It was given before.
     #[error("it was given already, and is given once per boot: boot the machine anew from the network")]
     Given,
+    /// It is an agent's report of other work than what its machine is to do now.
+    #[error(
+        "this reports other work than what the machine is to do now, which was ordered after it got its script and asked for its task: ask for the task again, or boot the machine anew from the network"
+    )]
+    OfOtherWork,
 }
 
 /// Whose token it is. A client of no known machine has one however many machines it says that it is.
@@ -165,6 +171,8 @@ struct Issued {
     /// Who has the address, where that is known.
     holder: Option<Mac>,
     until: Duration,
+    /// The state in which the machine was told what to do, and since when it was in it.
+    work: Option<(State, u64)>,
     documents: Vec<(DocumentKind, Fate)>,
 }
 
@@ -198,6 +206,7 @@ impl Tokens {
             mac: asked.mac,
             holder: holder(asked),
             until: now.saturating_add(Duration::from_secs(VALID)),
+            work: work(asked),
             documents: Vec::new(),
         };
         if let Some(before) = self.issued.insert(owner, issued) {
@@ -251,6 +260,33 @@ impl Tokens {
         self.issued_for(asked, token, now)?;
         if let Some(issued) = self.issued.get_mut(&Owner::of(asked)) {
             issued.until = now.saturating_add(Duration::from_secs(VALID));
+        }
+        Ok(())
+    }
+
+    /// The agent is told now what to do: that is what it reports from here on.
+    pub fn tell(&mut self, asked: &Asked, token: Option<&Token>) {
+        let issued = self.issued.get_mut(&Owner::of(asked));
+        if let Some(issued) = issued.filter(|issued| token.is_some_and(|token| issued.token.is(token))) {
+            issued.work = work(asked);
+        }
+    }
+
+    /// Whether an agent's report is of what its machine is to do now. One that comes twice is not taken for that of an order
+    /// after it.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn check_report(&self, asked: &Asked, token: Option<&Token>, now: Duration) -> Result<(), NoSecret> {
+        use State::{Allocated, Installing};
+        let told = self.issued_for(asked, token, now)?.work;
+        let Some(due) = work(asked) else { return Ok(()) };
+        // In other states a report changes nothing: who got no answer to it says it again.
+        let is_at_work = due.0.boots_agent() || matches!(due.0, Allocated | Installing);
+        // It begins to be installed because it is told to.
+        let is_begun = matches!((told, due.0), (Some((Allocated, _)), Installing));
+        if is_at_work && !is_begun && told != Some(due) {
+            return Err(NoSecret::OfOtherWork);
         }
         Ok(())
     }
@@ -318,160 +354,13 @@ impl Tokens {
     }
 }
 
+fn work(asked: &Asked) -> Option<(State, u64)> {
+    asked.life().map(|life| (life.state, life.since))
+}
+
 fn holder(asked: &Asked) -> Option<Mac> {
     asked.asker.client.as_ref().map(|client| client.mac)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machines::{Asker, Client};
-
-    const KIND: DocumentKind = DocumentKind::UserData;
-    const NOW: Duration = Duration::from_secs(100);
-
-    fn asked(client: &str, mac: u8, holder: Option<u8>) -> Asked {
-        let client_ip = client.parse().unwrap();
-        let client = holder.map(|last| Client { mac: Mac([2, 0, 0, 0, 0, last]), name: None });
-        Asked {
-            uuid: None,
-            mac: Some(Mac([2, 0, 0, 0, 0, mac])),
-            asker: Asker { client, ..Asker::default() },
-            domain: None,
-            chosen: None,
-            hostname: None,
-            platform: None,
-            serial: None,
-            arch: None,
-            client_ip,
-            told: None,
-            server: std::net::SocketAddr::from(([10, 1, 0, 2], 8080)).into(),
-        }
-    }
-
-    #[test]
-    fn a_token_is_text_in_urls_and_nowhere_else() {
-        let token = Token::new([0xa5; LENGTH]);
-        let text = token.in_urls();
-        assert_eq!(text, format!("t-{}", "a5".repeat(16)));
-        assert!(text.parse::<Token>().unwrap().is(&token));
-        assert!(text.to_uppercase().replace('T', "t").parse::<Token>().unwrap().is(&token));
-        assert_eq!(format!("{token:?}"), "Token");
-        for wrong in ["", "t-", &text[..33], &format!("{text}0"), &text.replace('a', "+"), &text[2..], "t-é"]
-        {
-            assert!(wrong.parse::<Token>().is_err(), "{wrong}");
-        }
-        assert_eq!(
-            Token::hide(&format!("/documents/self/{text}/user-data")),
-            "/documents/self/t-…/user-data"
-        );
-        assert_eq!(Token::hide("/files/t-x/y"), "/files/t-x/y");
-        assert_eq!(
-            Token::hide(&format!("/documents/self/{text}%2Fa/t-{text}")),
-            "/documents/self/t-…%2Fa/t-t-…"
-        );
-    }
-
-    #[test]
-    fn each_document_is_given_once_and_a_new_script_begins_anew() {
-        let mut tokens = Tokens::default();
-        let (first, second) = (Token::new([1; LENGTH]), Token::new([2; LENGTH]));
-        let me = asked("10.1.1.50", 1, Some(1));
-        assert_eq!(tokens.begin(&me, None, KIND, NOW), Err(NoSecret::NoToken));
-        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::NotValid), "none is issued");
-        tokens.issue(&me, first, NOW);
-        assert_eq!(tokens.begin(&me, Some(&second), KIND, NOW), Err(NoSecret::NotValid), "forged");
-        let broken = tokens.begin(&me, Some(&first), KIND, NOW).unwrap();
-        assert_eq!(tokens.check(&me, Some(&first), KIND, NOW), Ok(true), "it is under way");
-        tokens.end(broken, false);
-        assert_eq!(tokens.check(&me, Some(&first), KIND, NOW), Ok(false), "it may be tried again");
-        let whole = tokens.begin(&me, Some(&first), KIND, NOW).unwrap();
-        tokens.end(whole, true);
-        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::Given));
-        let other = tokens.begin(&me, Some(&first), DocumentKind::VendorData, NOW);
-        tokens.end(other.unwrap(), true);
-        tokens.issue(&me, second, NOW);
-        assert_eq!(tokens.begin(&me, Some(&first), KIND, NOW), Err(NoSecret::NotValid), "it ended");
-        // An attempt of the boot before says nothing of this one.
-        tokens.end(whole, true);
-        let begun = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
-        // Two at once: whichever comes to its end, it was given.
-        let again = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
-        tokens.end(again, false);
-        assert_eq!(tokens.check(&me, Some(&second), KIND, NOW), Ok(false));
-        let again = tokens.begin(&me, Some(&second), KIND, NOW).unwrap();
-        tokens.end(begun, true);
-        tokens.end(again, false);
-        assert_eq!(tokens.begin(&me, Some(&second), KIND, NOW), Err(NoSecret::Given));
-    }
-
-    #[test]
-    fn a_token_is_for_one_machine_one_address_and_an_hour() {
-        let mut tokens = Tokens::default();
-        let token = Token::new([1; LENGTH]);
-        let me = asked("10.1.1.50", 1, Some(1));
-        tokens.issue(&me, token, NOW);
-        let check = |tokens: &Tokens, asked: &Asked, now| tokens.check(asked, Some(&token), KIND, now);
-        // A client of no known machine is its address.
-        assert_eq!(check(&tokens, &asked("10.1.1.51", 1, Some(1)), NOW), Err(NoSecret::NotValid));
-        assert_eq!(check(&tokens, &asked("10.1.1.50", 1, Some(2)), NOW), Err(NoSecret::OfAnother));
-        assert_eq!(check(&tokens, &asked("10.1.1.50", 2, Some(1)), NOW), Err(NoSecret::OfAnother));
-        assert_eq!(check(&tokens, &asked("10.1.1.50", 1, None), NOW), Ok(false), "nobody knows who has it");
-        let late = NOW + Duration::from_secs(VALID);
-        assert_eq!(check(&tokens, &me, late), Ok(false));
-        assert_eq!(check(&tokens, &me, late + Duration::from_secs(1)), Err(NoSecret::Expired));
-    }
-
-    #[test]
-    fn the_token_of_an_agent_that_asks_does_not_expire() {
-        let mut tokens = Tokens::default();
-        let token = Token::new([1; LENGTH]);
-        let me = asked("10.1.1.50", 1, Some(1));
-        tokens.issue(&me, token, NOW);
-        let mut now = NOW;
-        for _ in 0..5 {
-            now += Duration::from_secs(VALID);
-            assert_eq!(tokens.admit(&me, Some(&token), now), Ok(()));
-        }
-        assert_eq!(tokens.admit(&me, None, now), Err(NoSecret::NoToken));
-        assert_eq!(tokens.admit(&me, Some(&Token::new([2; LENGTH])), now), Err(NoSecret::NotValid));
-        assert_eq!(
-            tokens.admit(&asked("10.1.1.50", 1, Some(2)), Some(&token), now),
-            Err(NoSecret::OfAnother)
-        );
-        let late = now + Duration::from_secs(VALID + 1);
-        assert_eq!(tokens.admit(&me, Some(&token), late), Err(NoSecret::Expired));
-    }
-
-    #[test]
-    fn a_request_that_comes_twice_has_one_token() {
-        let mut tokens = Tokens::default();
-        let token = Token::new([1; LENGTH]);
-        let me = asked("10.1.1.50", 1, Some(1));
-        assert_eq!(tokens.unused(&me, NOW), None);
-        tokens.issue(&me, token, NOW);
-        assert_eq!(tokens.unused(&me, NOW + Duration::from_secs(9)), Some(token));
-        assert_eq!(tokens.unused(&me, NOW + Duration::from_secs(10)), None);
-        assert_eq!(tokens.unused(&asked("10.1.1.50", 1, Some(2)), NOW), None);
-        tokens.begin(&me, Some(&token), KIND, NOW).unwrap();
-        assert_eq!(tokens.unused(&me, NOW), None);
-    }
-
-    #[test]
-    fn they_are_bounded_and_the_oldest_makes_room() {
-        let mut tokens = Tokens { most: 2, ..Tokens::default() };
-        let token = Token::new([1; LENGTH]);
-        let [a, b, c] = ["10.1.1.1", "10.1.1.2", "10.1.1.3"].map(|client| asked(client, 1, None));
-        for asked in [&a, &b, &a, &a, &c] {
-            tokens.issue(asked, token, NOW);
-        }
-        assert_eq!(tokens.counts(), (2, 1));
-        assert_eq!(tokens.check(&a, Some(&token), KIND, NOW), Ok(false));
-        assert_eq!(tokens.check(&b, Some(&token), KIND, NOW), Err(NoSecret::NotValid));
-        // Whatever machines it says that it is.
-        for mac in 0..100 {
-            tokens.issue(&asked("10.1.1.3", mac, None), token, NOW);
-        }
-        assert_eq!(tokens.counts(), (2, 1));
-    }
-}
+mod tests;

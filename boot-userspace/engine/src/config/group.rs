@@ -125,7 +125,9 @@ pub(super) fn check(
 }
 
 fn conditions(written: &Written, subnets: &[Subnet], report: &mut Report<'_>) -> Match {
-    let label = |(key, at): &(String, At<String>)| Some((key.clone(), at.read(report, value::label_text)?));
+    let label = |(key, at): &(String, At<String>)| {
+        Some((key.clone(), at.read(report, |text| value::label(key, text))?))
+    };
     let labels = written.labels.iter().filter_map(label).collect();
     let list = |key: &str| {
         let found = written.lists.iter().find(|(other, _)| *other == key);

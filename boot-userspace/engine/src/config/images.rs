@@ -203,12 +203,7 @@ fn beginning(text: &str) -> Result<String, String> {
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some((scheme, rest)) => {
-            value::url(text, scheme, rest).map(|url| url.trim_end_matches('/').to_owned())
-        }
-        None => Err(format!("{} is no URL; write it like \"https://s3.example.net\"", quoted(text))),
-    }
+    value::server(text, "https://s3.example.net").map(|url| url.trim_end_matches('/').to_owned())
 }
 
 fn region(text: &str) -> Result<String, String> {

@@ -84,7 +84,9 @@ fn machine<'f>(
         Some(ip)
     });
     let profile = from.profile.as_ref().and_then(|at| at.read(report, |text| others.profiles.find(text)));
-    let label = |(key, at): &(String, At<String>)| Some((key.clone(), at.read(report, value::label_text)?));
+    let label = |(key, at): &(String, At<String>)| {
+        Some((key.clone(), at.read(report, |text| value::label(key, text))?))
+    };
     let labels = from.labels.iter().filter_map(label).collect();
     let args = from.args.as_ref().and_then(|at| {
         let args = at.read(report, |text| texts.args_of(text, &labels))?;

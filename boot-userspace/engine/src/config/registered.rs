@@ -90,8 +90,8 @@ impl Registered {
             machine.image = Some(Box::new(image.clone()));
         }
         for (key, text) in &self.labels {
-            if let Err(why) = value::label_text(text) {
-                said(&format!("labels.{key}"), why);
+            if let Err(why) = value::label(key, text) {
+                said(&format!("labels.{}", key.escape_debug()), why);
             }
         }
         machine.bmc = self.bmc.as_ref().map(|bmc| Box::new(bmc.check(&mut said)));
@@ -171,6 +171,25 @@ fn accept(config: &Config, ip: std::net::Ipv4Addr) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_labels_are_words_wherever_they_are_written() {
+        let config = crate::config::parse("[[interface]]\nname = 'eth1'\ndhcp = 'off'\n", "test").unwrap();
+        let said = |key: &str| {
+            let labels = [(key.to_owned(), "v".to_owned())].into();
+            let macs = vec!["52:54:00:00:00:01".to_owned()];
+            Registered { macs, labels, ..Registered::default() }.check(&config)
+        };
+        let long = "k".repeat(318);
+        for good in ["role", "feature.node.kubernetes.io/cpu-0_1", "Größe"] {
+            assert!(said(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a=b", "a;b", "a,b", "\u{1b}[31mred\nx", "r\0", "\u{202e}a", &long] {
+            let why = said(bad).unwrap_err().join("");
+            assert!(why.contains("cannot be the key of a label"), "{why}");
+            assert!(!why.contains(char::is_control), "{why:?}");
+        }
+    }
 
     #[test]
     fn arguments_of_the_registry_name_variables_and_compute_nothing() {

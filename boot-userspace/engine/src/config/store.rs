@@ -6,6 +6,26 @@ use std::path::PathBuf;
 use super::report::{At, Report};
 use super::value;
 
+/// What may stand behind the `?` of a URL. The library that connects writes others to the log, with their values.
+const PARAMETERS: [&str; 16] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "options",
+];
+
 /// A PostgreSQL database that has the machines and the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Postgres {
@@ -75,7 +95,23 @@ fn url(text: &str) -> Result<String, String> {
     if text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
         return Err("has a space; write store = \"postgres://xpxe@db.example/xpxe\"".to_owned());
     }
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        // Without its sign of equality it may be a piece of a value.
+        let (name, _) = pair.split_once('=').unwrap_or_default();
+        if !PARAMETERS.contains(&name) && !is_option(name) {
+            let what = if name.is_empty() { "a parameter without a name or a value" } else { name };
+            return Err(format!(
+                "has {what} behind the ?, which xpxe does not know; remove it, or write one of {}",
+                PARAMETERS.join(", ")
+            ));
+        }
+    }
     Ok(text.to_owned())
+}
+
+/// Whether it sets one of the server's options: `options[work_mem]`.
+fn is_option(name: &str) -> bool {
+    name.strip_prefix("options[").is_some_and(|rest| rest.ends_with(']'))
 }
 
 #[cfg(test)]
@@ -92,6 +128,7 @@ mod tests {
                 "PostgreSQL on /run/pg (database boot)",
             ),
             ("postgres:///boot", "PostgreSQL on the local socket (database boot)"),
+            ("postgres://db/boot?options[work_mem]=4MB&", "PostgreSQL on db (database boot)"),
         ] {
             let found = Postgres { url: super::url(url).unwrap(), password_file: None };
             assert_eq!(found.to_string(), called);
@@ -106,6 +143,10 @@ mod tests {
             ("mysql://xpxe:geheim@db/x", "is no PostgreSQL database"),
             ("postgres://geheim @db/x", "has a space"),
             ("postgres://geheim@/x", "names a user and no host"),
+            ("postgres://db/x?sslmode=require&pasword=geheim", "has pasword behind the ?"),
+            ("postgres://db/x?sslpassword=geheim", "has sslpassword behind the ?"),
+            ("postgres://db/x?connect_timeout=geheim", "remove it, or write one of sslmode, "),
+            ("postgres://db/x?geheim", "has a parameter without a name or a value"),
         ] {
             let said = url(text).unwrap_err();
             assert!(said.contains(says) && !said.contains("geheim"), "{said}");

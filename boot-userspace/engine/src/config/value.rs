@@ -1,5 +1,7 @@
 //! Texts that are words, paths and kernel arguments. What does not fit is told in a sentence.
 
+use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use super::suggest::closest;
@@ -9,6 +11,8 @@ pub(super) const MAX_ARGS: usize = 2000;
 
 /// The `file` field of an answer without its NUL: many ROMs read no other place.
 const MAX_BOOT_FILE: usize = 127;
+/// As long as a key of Kubernetes may be, with its prefix.
+const MAX_LABEL_KEY: usize = 317;
 /// An option without the NUL that firmware expects at its end.
 const MAX_BOOT_URL: usize = 254;
 
@@ -110,12 +114,49 @@ pub(super) fn file(text: &str, boot_dir: &Path) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The URL of a server.
+/// The URL of a server, which paths are put behind. It is shown in logs.
 pub(super) fn server(text: &str, example: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some((scheme, rest)) => url(text, scheme, rest),
-        None => Err(format!("{} is no URL; write one such as \"{example}\"", quoted(text))),
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let place = if scheme.is_empty() { text } else { rest };
+    let place = place.split(['/', '?', '#']).next().unwrap_or_default();
+    // No message repeats it.
+    if place.contains('@') {
+        return Err(format!(
+            "has a user or a password in it, which logs would show; write one such as {example:?}"
+        ));
     }
+    if scheme.is_empty() {
+        return Err(format!("{} is no URL; write one such as {example:?}", quoted(text)));
+    }
+    let url = url(text, scheme, rest)?;
+    if rest.contains(['?', '#']) {
+        return Err(format!(
+            "{} has a '?' or '#' in it, and paths are put behind it; write it without",
+            quoted(text)
+        ));
+    }
+    if !is_place(place) {
+        return Err(format!(
+            "{} has no host and port that can be reached; write one such as {example:?}",
+            quoted(text)
+        ));
+    }
+    Ok(url)
+}
+
+/// A host, and a port if there is one.
+fn is_place(place: &str) -> bool {
+    let (is_host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (host, port) = place.split_at(place.find(':').unwrap_or(place.len()));
+            let is_good = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+            (!host.is_empty() && host.chars().all(is_good), port)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<NonZeroU16>().is_ok();
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 pub(super) fn url(text: &str, scheme: &str, rest: &str) -> Result<String, String> {
@@ -154,8 +195,15 @@ pub(crate) fn args(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A label of a machine.
-pub(super) fn label_text(text: &str) -> Result<String, String> {
+/// The text of a label of a machine. Its key stands in selectors, in cells of CSV and on terminals as it is.
+pub(super) fn label(key: &str, text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    if key.is_empty() || key.len() > MAX_LABEL_KEY || !key.chars().all(is_good) {
+        return Err(format!(
+            "{} cannot be the key of a label; write 1 to {MAX_LABEL_KEY} letters, digits, '.', '_', '-' and '/'",
+            quoted(key)
+        ));
+    }
     if text.contains(|c: char| c.is_control()) {
         return Err(format!("{} contains a control character; remove it", quoted(text)));
     }
@@ -207,6 +255,40 @@ mod tests {
             ("http://h/a b", "write %20"),
         ] {
             assert!(image(text).is_err_and(|told| told.contains(why)), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_a_host_and_a_port_and_no_password() {
+        let server = |text| server(text, "http://10.1.0.9:4318");
+        for text in [
+            "http://10.1.0.9:4318",
+            "https://otel.example/a/b",
+            "http://[fd00::9]:4318",
+            "http://[::1]",
+            "http://h_1/",
+        ] {
+            assert_eq!(server(text).as_deref(), Ok(text));
+        }
+        for (text, why) in [
+            ("http://h:99999", "no host and port"),
+            ("http://h:0", "no host and port"),
+            ("http://h:+80", "no host and port"),
+            ("http://h:", "no host and port"),
+            ("http://:80", "no host and port"),
+            ("http://[fd00::9:80", "no host and port"),
+            ("http://fd00::9", "no host and port"),
+            ("http://h?x=1", "'?' or '#'"),
+            ("http://h/a#f", "'?' or '#'"),
+            ("h:9000", "is no URL; write one such as \"http://10.1.0.9:4318\""),
+            ("ftp://h", "write an http:// or https:// URL"),
+            ("http:///x", "names no host"),
+            ("http://me:s3cret@h:4318", "password"),
+            ("me:s3cret@h", "password"),
+            ("ftp://me:s3cret@h/", "password"),
+        ] {
+            let told = server(text).unwrap_err();
+            assert!(told.contains(why) && !told.contains("s3cret"), "{text}: {told}");
         }
     }
 

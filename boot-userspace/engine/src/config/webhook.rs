@@ -117,7 +117,7 @@ pub(super) fn check(written: &[Written], report: &mut Report<'_>) -> Vec<Webhook
         events.dedup();
         let mut labels = BTreeMap::new();
         for (key, at) in &from.labels {
-            labels.extend(at.read(report, value::label_text).map(|text| (key.clone(), text)));
+            labels.extend(at.read(report, |text| value::label(key, text)).map(|text| (key.clone(), text)));
         }
         let path = |at: &Option<At<String>>, report: &mut Report<'_>| {
             at.as_ref().and_then(|at| at.read(report, absolute))

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::{By, Given, Uuid, What};
 
-/// How many different steps of one boot are kept; a boot has about a dozen.
+/// How many different steps of one boot are kept; a boot has about a dozen, and an installer may fetch hundreds of files.
 pub const MOST_STEPS: usize = 64;
+/// Of more, so many of the first are kept, which show how the boot came to its kernel. The others are the newest.
+const FIRST_STEPS: usize = MOST_STEPS / 2;
 /// How many steps beside one boot are kept: a machine goes through half a dozen states.
 const MOST_BESIDE: usize = 32;
+/// How many of them are what its agent said: it may say as much as it likes, and what was done with the machine stays.
+const MOST_PROGRESS: usize = 8;
 /// After so many milliseconds without a step, the next one of firmware is of another boot.
 const SILENCE: u64 = 90_000;
 
@@ -89,7 +93,7 @@ pub(super) enum Added {
     Further,
     /// It says of an earlier one how that ended.
     Ending,
-    /// It is counted only.
+    /// It is counted only, or has an earlier one's place.
     Counted,
 }
 
@@ -138,12 +142,17 @@ impl Boot {
             return Added::Counted;
         }
         self.beside.push(step);
-        if self.beside.len() > MOST_BESIDE {
-            self.beside.remove(0);
-            self.more = self.more.saturating_add(1);
-            return Added::Ending;
-        }
-        Added::Further
+        let is_said = |step: &Timed| matches!(step.what, What::Progress { .. });
+        let said = self.beside.iter().filter(|step| is_said(step)).count();
+        let leaves = if said > MOST_PROGRESS {
+            self.beside.iter().position(is_said)
+        } else {
+            (self.beside.len() > MOST_BESIDE).then_some(0)
+        };
+        let Some(leaves) = leaves else { return Added::Further };
+        self.beside.remove(leaves);
+        self.more = self.more.saturating_add(1);
+        Added::Ending
     }
 
     pub(super) fn add(&mut self, step: Timed) -> Added {
@@ -173,12 +182,20 @@ impl Boot {
             step.what = what;
             return Added::Counted;
         }
-        if self.steps.len() >= MOST_STEPS {
-            self.more = self.more.saturating_add(1);
-            return Added::Counted;
+        let is_full = self.steps.len() >= MOST_STEPS;
+        if is_full {
+            self.make_room();
         }
         self.steps.push(Timed { at, last: at, count: 1, by, secs, what });
-        Added::Further
+        if is_full { Added::Counted } else { Added::Further }
+    }
+
+    /// Takes out the step that says least of how the boot ends: so its end is known however much comes before.
+    fn make_room(&mut self) {
+        let later = self.steps.iter().enumerate().skip(FIRST_STEPS);
+        let Some((leaves, _)) = later.min_by_key(|(_, step)| worth(&step.what)) else { return };
+        self.steps.remove(leaves);
+        self.more = self.more.saturating_add(1);
     }
 
     /// Whether this step is the first one of another boot.
@@ -202,6 +219,15 @@ impl Boot {
         });
         // The firmware is at its beginning again: the machine was reset.
         is_silent || has_file && first == Some(class)
+    }
+}
+
+/// What leaves first, of a boot with too many steps: names that are not there, which anybody can make up, then files.
+fn worth(what: &What) -> u8 {
+    match what {
+        What::TftpMissing { .. } | What::FileMissing { .. } => 0,
+        What::TftpSent { .. } | What::FileSent { .. } | What::FileAsked { .. } => 1,
+        _ => 2,
     }
 }
 

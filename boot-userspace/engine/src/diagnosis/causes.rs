@@ -53,7 +53,7 @@ causes! {
     OutOfSight "out-of-sight", "fetched a script that names another server", "The machine fetched its script, which names a kernel on another server: what happened after that is not seen from here.", [], "Look at that server's log.";
     /// 1: configured, and never heard.
     NeverAsked "never-asked", "never asked", "The machine is known and was not heard since xpxe began to keep boots.",
-        ["PXE-E61: Media test failure, check cable", "PXE-M0F: Exiting PXE ROM", "No bootable device"],
+        ["PXE-E61: Media test failure, check cable", "PXE-M0F: Exiting PXE ROM", "No bootable device", "iPXE: Link status: Down (38086193)"],
         "Check its cable and its switch port (link, VLAN, DHCP snooping), that its firmware boots from this network card, and its MAC as xpxe has it (xpxe explain).";
     /// 2: we do not answer, and say why.
     NotAnswered "not-answered", "got no answer", "The machine asked for an address, and this server did not answer.",
@@ -69,7 +69,7 @@ causes! {
         "Set the machine's switch port to an edge port (PortFast), and give LACP ports a fallback to a single link.";
     /// 4 and 22: another server.
     OtherServer "other-server", "took another server's OFFER", "The machine took the offer of another DHCP server.",
-        ["The wrong boot menu or operating system appears", "PXE-E53: No boot filename received", "PXE-E55: ProxyDHCP service did not reply to request on port 4011"],
+        ["The wrong boot menu or operating system appears", "PXE-E53: No boot filename received", "PXE-E55: ProxyDHCP service did not reply to request on port 4011", "iPXE: Nothing to boot: No such file or directory (2d03e13b)"],
         "Stop that server or keep it out of this VLAN (DHCP snooping); or set dhcp = \"proxy\" for the interface, if that server is to give the addresses.";
     /// 5: a stranger's NAK.
     RefusedByOther "refused-by-other", "got a NAK of another server", "Another DHCP server refused the machine's request (NAK).",
@@ -117,15 +117,15 @@ causes! {
         "Install the iPXE binary that the evidence names, or name one in [ipxe].";
     /// 12: a name that is not there.
     FileMissing "file-missing", "asked for a boot file that is not there", "The machine asked for a boot file that is not served.",
-        ["PXE-T01: File not found", "PXE-E3B: TFTP Error - File Not found", "PXE-E23: Client received TFTP error from server", "iPXE: No such file or directory (2d0c613b)", "GRUB: error: file '…' not found", "U-Boot: TFTP error: 'File not found' (1)"],
+        ["PXE-T01: File not found", "PXE-E3B: TFTP Error - File Not found", "PXE-E23: Client received TFTP error from server", "iPXE: No such file or directory (2d0c613b)", "GRUB: error: file '…' not found", "U-Boot: TFTP error: 'File not found' (1)", "PXE-E36: Error received from TFTP server", "NBP filesize is 0 Bytes"],
         "Correct the name in the configuration, or put the file into boot_dir; xpxe check names every missing file.";
     /// 12: a file that the machine cannot boot.
     WrongFile "wrong-file", "fetched a boot file that they cannot boot", "The machine fetched a boot file that it cannot boot: it is for another architecture, damaged, or no boot file.",
-        ["Image is not for this architecture (UEFI shell or firmware menu appears)", "PXE-E99: Unexpected network error", "A black screen, or the next boot entry"],
+        ["Image is not for this architecture (UEFI shell or firmware menu appears)", "PXE-E99: Unexpected network error", "A black screen, or the next boot entry", "PXE-E79: NBP is too big to fit in free base memory"],
         "The evidence says what the file is and what to put in its place.";
     /// 13: TFTP, the first answer.
     TftpNoAnswer "tftp-answer-lost", "heard no answer by TFTP", "The machine asked for a file by TFTP, and this server's first answer did not reach it.",
-        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E99: Unexpected network error", "U-Boot: Loading: T T T … Retry count exceeded; starting again", "GRUB: error: timeout reading '…'"],
+        ["PXE-E32: TFTP open timeout", "PXE-E18: Server response timeout", "PXE-E99: Unexpected network error", "U-Boot: Loading: T T T … Retry count exceeded; starting again", "GRUB: error: timeout reading '…'", "NBP filesize is 0 Bytes"],
         "A firewall on the way lets UDP port 69 in and does not let the answer back, or several ways of equal cost (ECMP) lose one of them: set single_port = true in [tftp], and let UDP pass in both directions.";
     /// 13: TFTP, full packets.
     TftpMtu "tftp-mtu", "got no full packet by TFTP", "The machine got the small answers of TFTP and no full block: packets of full size do not pass on the way.",
@@ -141,15 +141,15 @@ causes! {
         "The evidence has the machine's own words. Often the file does not fit its memory, or is for another architecture.";
     /// 14: fetched, and nothing came of it.
     LoaderSilent "loader-silent", "did not start their boot file", "The machine fetched its boot file, and the boot file never asked for anything.",
-        ["Access Denied, or Security Violation: Secure Boot refused the file", "PXE-E99: Unexpected network error", "Image is not for this architecture (UEFI shell or firmware menu appears)", "A black screen, or the next boot entry"],
+        ["Access Denied, or Security Violation: Secure Boot refused the file", "PXE-E99: Unexpected network error", "Image is not for this architecture (UEFI shell or firmware menu appears)", "A black screen, or the next boot entry", "PXE-E79: NBP is too big to fit in free base memory"],
         "If Secure Boot is on, serve a signed loader (shim) or turn it off. Else compare the file with a good one (xpxe check says what it is), and the machine's memory with what it needs.";
     /// 15: iPXE's own DHCP.
     SecondDhcp "second-dhcp", "got no address for iPXE", "The firmware got an address and loaded iPXE, and iPXE got none: the link went down and up between them.",
-        ["iPXE: Configuring (net0 …) ...... Connection timed out (4c126035)", "iPXE: No configuration methods succeeded (040ee119)"],
+        ["iPXE: Configuring (net0 …) ...... Connection timed out (4c126035)", "iPXE: No configuration methods succeeded (040ee119)", "iPXE: Link status: Down (38086193)"],
         "The switch port blocks for some seconds after each link-up: set it to an edge port (PortFast). On some cards snponly.efi instead of ipxe.efi helps, because it leaves the firmware's driver running.";
     /// 17: no script.
     NoScriptAsked "no-script-asked", "asked for no script", "iPXE got its address and never asked for its script.",
-        ["iPXE: http://…/boot.ipxe... Connection timed out (4c0a6035)", "iPXE: Connection reset (0f0a6039)", "iPXE: Operation not supported (3c092003): this iPXE has no HTTP"],
+        ["iPXE: http://…/boot.ipxe... Connection timed out (4c0a6035)", "iPXE: Connection reset (0f0a6039)", "iPXE: Operation not supported (3c092003): this iPXE has no HTTP", "iPXE: Nothing to boot: No such file or directory (2d03e13b)"],
         "Check that the machine reaches the address and port of [http] on this server: a firewall, the router option, or a second interface that iPXE chose.";
     /// The server has no script for it.
     NoScript "no-script", "got no script", "The machine asked for its boot script, and there is none for it.",
@@ -213,7 +213,7 @@ causes! {
         "If the machine closed the connection, it has too little memory for the file or was reset. If it stalled, packets are lost on the way.";
     /// 19: the kernel is silent.
     SystemSilent "system-silent", "went silent behind their kernel", "The machine fetched its kernel and initrd, and nothing was heard of the operating system: it asked for no address and did not report.",
-        ["Kernel panic", "A black screen: the kernel writes to another console", "dracut: Warning: Could not boot", "ipconfig: no response after 3 secs - giving up", "GRUB: error: bad shim signature"],
+        ["Kernel panic", "A black screen: the kernel writes to another console", "dracut: Warning: Could not boot", "ipconfig: no response after 3 secs - giving up", "GRUB: error: bad shim signature", "iPXE: Could not select: Exec format error (2e008081)"],
         "Look at the serial console. Usual causes: too little memory, a network driver that the initrd lacks, a wrong console=, a kernel that Secure Boot refuses, or a system that boots well and needs no network.";
     /// The machine reported a failure.
     ReportedFailure "reported-failure", "reported a failure", "The machine reported that its boot or its installation failed.",

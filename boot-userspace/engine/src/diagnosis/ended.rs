@@ -16,25 +16,27 @@ const LONG: u64 = 1_800_000;
 /// The boots that go on, and those that have ended and were not taken.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    /// When the boot of each machine began that goes on.
+    /// When the boot of each machine began that goes on. Only of machines whose boots are kept: so they are no more than those.
     open: HashMap<Mac, u64>,
     ended: VecDeque<(Mac, u64)>,
     /// The last boot of each machine that was in `ended`: what comes after its end does not make it another one.
     last: HashMap<Mac, u64>,
     dropped: u64,
+    /// Those that made room for others' before they were taken, since that was asked last.
+    forgotten: u64,
 }
 
 impl Ended {
     /// The boot of this machine that began then has a further step.
     pub(super) fn hear(&mut self, mac: Mac, opened: u64) {
-        if self.last.get(&mac) == Some(&opened) {
-            return;
-        }
-        if self.open.len() < MOST || self.open.contains_key(&mac) {
+        if self.last.get(&mac) != Some(&opened) {
             self.open.insert(mac, opened);
-        } else {
-            self.dropped += 1;
         }
+    }
+
+    /// The machine's boots are kept no longer.
+    pub(super) fn forget(&mut self, mac: Mac) {
+        self.forgotten += u64::from(self.open.remove(&mac).is_some());
     }
 
     /// The machine's boot has ended.
@@ -51,11 +53,14 @@ impl Ended {
         }
     }
 
-    /// Ends the boots that are silent, or go on for too long.
-    pub(super) fn end_old<'b>(&mut self, now: u64, newest: impl Fn(Mac) -> Option<&'b Boot>) {
+    /// Ends the boots that are silent, or go on for too long. `kept`: the boot of this machine that began then. Those that are
+    /// kept no longer wait no longer.
+    pub(super) fn end_old<'b>(&mut self, now: u64, kept: impl Fn(Mac, u64) -> Option<&'b Boot>) {
+        let waited = self.ended.len();
+        self.ended.retain(|(mac, opened)| kept(*mac, *opened).is_some());
+        self.forgotten += (waited - self.ended.len()) as u64;
         let is_old = |mac: Mac, opened: u64| {
-            let boot = newest(mac).filter(|boot| boot.opened == opened);
-            boot.is_none_or(|boot| {
+            kept(mac, opened).is_none_or(|boot| {
                 now > boot.last().saturating_add(SILENT) || now > opened.saturating_add(LONG)
             })
         };
@@ -67,6 +72,11 @@ impl Ended {
     /// Takes so many that have ended: machine, and when the boot began.
     pub(super) fn take(&mut self, most: usize) -> Vec<(Mac, u64)> {
         self.ended.drain(..most.min(self.ended.len())).collect()
+    }
+
+    /// How many were kept no longer before they were taken, since this was asked last.
+    pub(super) fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// How many had no room.
@@ -90,9 +100,9 @@ mod tests {
     fn each_boot_ends_once() {
         let (mut ended, first) = (Ended::default(), boot(1000));
         ended.hear(MAC, 1000);
-        ended.end_old(1000 + SILENT, |_| Some(&first));
+        ended.end_old(1000 + SILENT, |_, _| Some(&first));
         assert_eq!(ended.take(9), [], "it may go on");
-        ended.end_old(1001 + SILENT, |_| Some(&first));
+        ended.end_old(1001 + SILENT, |_, _| Some(&first));
         assert_eq!(ended.take(9), [(MAC, 1000)]);
         ended.hear(MAC, 1000);
         ended.end(MAC);

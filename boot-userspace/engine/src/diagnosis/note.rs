@@ -28,6 +28,8 @@ pub struct Note {
     pub at: Duration,
     /// The machine, where it is known which.
     pub mac: Option<Mac>,
+    /// Whether it has a name: nobody can make that up.
+    pub is_known: bool,
     /// The address that the machine has, where only that is known.
     pub address: Option<Ipv4Addr>,
     /// The interface.
@@ -52,6 +54,7 @@ impl Note {
             return Some(Self {
                 at: event.at,
                 mac: None,
+                is_known: false,
                 address: None,
                 link,
                 by: event.by.into(),
@@ -61,6 +64,7 @@ impl Note {
             });
         };
         let mac = event.machine.as_ref().map(|machine| machine.mac);
+        let is_known = event.machine.as_ref().is_some_and(|machine| machine.name.is_some());
         let address = match from {
             Some(IpAddr::V4(address)) => Some(address),
             _ => None,
@@ -72,7 +76,8 @@ impl Note {
             Step::Answered(answered) => answered.said,
             _ => Said::default(),
         };
-        Some(Self { at: event.at, mac, address, link, by: event.by.into(), what: Some(what), said, heard })
+        let (at, by) = (event.at, event.by.into());
+        Some(Self { at, mac, is_known, address, link, by, what: Some(what), said, heard })
     }
 }
 
@@ -326,6 +331,17 @@ pub(crate) fn is_missed(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Machine;
+
+    #[test]
+    fn a_machine_is_known_by_its_name() {
+        let is_known = |name: Option<Arc<str>>| {
+            let step = Step::Unanswered { reason: Reason::NoSubnet, relay: Ipv4Addr::UNSPECIFIED };
+            let event = BootEvent::new(Duration::ZERO, step).of(Machine { mac: Mac([2; 6]), name });
+            Note::of(&event).unwrap().is_known
+        };
+        assert!(is_known(Some("node1".into())) && !is_known(None));
+    }
 
     #[test]
     fn whoever_sends_long_names_fills_no_memory() {

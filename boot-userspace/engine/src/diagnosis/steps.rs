@@ -149,7 +149,7 @@ pub enum What {
     AddressInUse {
         /// The address.
         address: Ipv4Addr,
-        /// Who uses it; empty if the machine itself said so.
+        /// Who uses it; empty if only the machine itself says so.
         user: Box<str>,
     },
     /// There is no boot loader for the machine, or it lacks something.

@@ -9,6 +9,8 @@ use boot_common::{Mac, Reason};
 use super::*;
 
 mod beside;
+mod invented;
+mod many;
 mod page;
 mod registry;
 mod said;
@@ -79,6 +81,7 @@ fn note(mac: Mac, what: What) -> Note {
     Note {
         at: Duration::ZERO,
         mac: Some(mac),
+        is_known: false,
         address: None,
         link: Some("eth1".into()),
         by: By::Daemon,
@@ -216,6 +219,7 @@ fn every_cause_has_the_steps_that_show_it() {
             certain(Cause::NoScript),
         ),
         (vec![What::AddressInUse { address: ADDRESS, user: "x".into() }], certain(Cause::AddressInUse)),
+        (vec![What::AddressInUse { address: ADDRESS, user: "".into() }], likely(Cause::AddressInUse)),
         (
             vec![rom(Given::Offer), rom(Given::Ack), What::NoLoader { why: "install ipxe".into() }],
             certain(Cause::NoLoader),

@@ -1,6 +1,6 @@
 //! The last boots of every machine, as lists of steps. Whatever is heard, the memory is bounded.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ const MOST_SPARED: usize = 64;
 /// How many UUIDs are remembered, and how many cards of each.
 const MOST_UUIDS: usize = MOST_MACHINES;
 const MOST_TWINS: usize = 4;
-/// How many machines are kept of which only HTTP has the MAC: anybody can make up as many as he likes.
+/// How many machines are kept of which only HTTP has the MAC: anybody can make up as many as he likes. They make room for each
+/// other.
 const MOST_NAMED: usize = 4096;
 /// How many steps of a machine wait for the boot that they lead to.
 const MOST_AHEAD: usize = 8;
@@ -42,6 +43,8 @@ struct Machine {
     address: Option<Ipv4Addr>,
     /// The number of its newest boot among those of all machines.
     newest: u64,
+    /// Its place in [`Timelines::named`].
+    named: Option<u64>,
 }
 
 /// The last boots of every machine.
@@ -57,8 +60,9 @@ pub struct Timelines {
     unsaved: HashSet<Mac>,
     /// Machines whose last boot has repeated a step only: a machine that waits for its script does that for days.
     repeated: HashSet<Mac>,
-    /// Machines that nobody has heard by DHCP or TFTP: somebody has named their MAC by HTTP.
-    named: HashSet<Mac>,
+    /// Machines without a name that nobody has heard by DHCP or TFTP: somebody has named their MAC by HTTP. In the order in
+    /// which their boots began.
+    named: BTreeMap<u64, Mac>,
     /// What was done with machines that were switched on and have not asked yet.
     ahead: HashMap<Mac, Vec<Timed>>,
     /// Boots that were followed by others before they were stored.
@@ -73,7 +77,7 @@ pub struct Timelines {
 impl Timelines {
     /// Takes down what happened at `at` (milliseconds since the Unix epoch).
     pub fn note(&mut self, note: Note, at: u64) {
-        let Note { mac, address, link, by, what, said, heard, .. } = note;
+        let Note { mac, is_known, address, link, by, what, said, heard, .. } = note;
         if let Some(heard) = heard {
             self.network.hear(heard, at);
         }
@@ -93,23 +97,22 @@ impl Timelines {
             self.addresses.insert(*address, mac);
             self.forget(before, mac);
         }
-        let open = self.machines.get(&mac).and_then(|machine| machine.boots.back());
-        let opens = match open {
+        let machine = self.machines.get_mut(&mac);
+        let opens = match machine.as_ref().and_then(|machine| machine.boots.back()) {
             Some(boot) => boot.is_followed_by(at, &what),
             None => begins_one(&what),
         };
-        let is_named = is_by_http(&what) || matches!(what, What::ScriptSent { .. } | What::NoScript { .. });
-        if !is_named {
-            self.named.remove(&mac);
-        } else if opens && open.is_none() {
-            if self.named.len() >= MOST_NAMED {
-                self.evicted += 1;
-                return;
-            }
-            self.named.insert(mac);
+        let by_http = is_by_http(&what) || matches!(what, What::ScriptSent { .. } | What::NoScript { .. });
+        let was_heard = machine.as_ref().is_some_and(|machine| machine.named.is_none());
+        let is_named = by_http && !is_known && !was_heard;
+        if !is_named && let Some(number) = machine.and_then(|machine| machine.named.take()) {
+            self.named.remove(&number);
         }
         if opens {
             self.open(mac, link.as_ref(), at);
+            if is_named {
+                self.name(mac);
+            }
         }
         let Some(boot) = self.machines.get_mut(&mac).and_then(|machine| machine.boots.back_mut()) else {
             return;
@@ -211,6 +214,35 @@ impl Timelines {
         self.put(Boot { mac, link, relay: None, opened: at, is_over: false, steps, more: 0, beside });
     }
 
+    /// A boot has begun of a machine that only HTTP has named.
+    fn name(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.get_mut(&mac) else { return };
+        let number = machine.newest;
+        if let Some(before) = machine.named.replace(number) {
+            self.named.remove(&before);
+        }
+        self.named.insert(number, mac);
+        if self.named.len() > MOST_NAMED
+            && let Some((_, oldest)) = self.named.pop_first()
+        {
+            self.push_out(oldest);
+        }
+    }
+
+    /// The boots of this machine make room for others'.
+    fn push_out(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.remove(&mac) else { return };
+        self.steps -= machine.boots.iter().map(Boot::len).sum::<usize>();
+        self.evicted += 1;
+        self.unsaved.remove(&mac);
+        self.repeated.remove(&mac);
+        self.ended.forget(mac);
+        if let Some(number) = machine.named {
+            self.named.remove(&number);
+        }
+        self.forget(machine.address, mac);
+    }
+
     /// Adds a boot that was stored. Boots of a machine have to come in their order.
     pub fn put(&mut self, boot: Boot) {
         let mac = boot.mac;
@@ -246,6 +278,7 @@ impl Timelines {
             // Anybody can ask under many MACs: who has done no more makes room for who has booted.
             if spared < MOST_SPARED
                 && let Some(machine) = self.machines.get_mut(&mac)
+                && machine.named.is_none()
                 && machine.boots.iter().any(Boot::got_something)
             {
                 spared += 1;
@@ -254,12 +287,7 @@ impl Timelines {
                 self.order.push_back((self.next, mac));
                 continue;
             }
-            let Some(machine) = self.machines.remove(&mac) else { continue };
-            self.steps -= machine.boots.iter().map(Boot::len).sum::<usize>();
-            self.evicted += 1;
-            self.unsaved.remove(&mac);
-            self.repeated.remove(&mac);
-            self.forget(machine.address, mac);
+            self.push_out(mac);
         }
         // Most of it is of boots that were followed by others.
         if self.order.len() > 4 * MOST_MACHINES {
@@ -348,8 +376,15 @@ impl Timelines {
     /// its report, with the next one, when it is silent for five minutes, or half an hour after it began.
     pub fn take_ended(&mut self, now: u64, most: usize) -> Vec<(Mac, u64)> {
         let machines = &self.machines;
-        self.ended.end_old(now, |mac| machines.get(&mac)?.boots.back());
+        self.ended.end_old(now, |mac, opened| {
+            machines.get(&mac)?.boots.iter().rev().find(|boot| boot.opened == opened)
+        });
         self.ended.take(most)
+    }
+
+    /// How many boots made room for others' before they were taken, since this was asked last.
+    pub fn take_ended_forgotten(&mut self) -> u64 {
+        self.ended.take_forgotten()
     }
 
     /// How many ended boots had to be left out because too many waited to be taken.

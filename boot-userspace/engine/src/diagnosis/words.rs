@@ -46,7 +46,7 @@ impl fmt::Display for What {
                 write!(f, "asked in {subnet}, but its reservation is {reserved}")
             }
             Self::AddressInUse { address, user } if user.is_empty() => {
-                write!(f, "declined {address}: another host uses it")
+                write!(f, "declined {address}: it says that another host uses it, and none was found there")
             }
             Self::AddressInUse { address, user } => write!(f, "{address} is in use by {user}"),
             Self::NoLoader { why } => write!(f, "no boot loader for it: {why}"),

@@ -67,13 +67,14 @@ impl Engine {
         let address = Ipv4Addr::from(reply.address);
         let step = Step::Answered(Answered { answer, class: reply.class, address, said, boot: None });
         let link = self.link_name(ifindex);
-        self.reports.push(BootEvent { at, machine: Some(mac.into()), link, by: By::Hook(by), step });
+        let event = BootEvent::new(at, step).of(Machine::from(mac));
+        self.reports.push(BootEvent { link, by: By::Hook(by), ..event });
     }
 
     /// Something has happened to a machine that was heard on this interface.
     pub(crate) fn happened_to(&mut self, mac: impl Into<Machine>, ifindex: u32, step: Step, now: Now) {
-        let (link, by) = (self.link_name(ifindex), By::DAEMON);
-        self.reports.push(BootEvent { at: now.boot, machine: Some(mac.into()), link, by, step });
+        let (machine, link): (Machine, _) = (mac.into(), self.link_name(ifindex));
+        self.reports.push(BootEvent { link, ..BootEvent::new(now.boot, step).of(machine) });
     }
 
     /// Something has happened to a machine, or to no certain one.

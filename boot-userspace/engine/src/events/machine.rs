@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use boot_common::Mac;
 
+use crate::config;
 use crate::machines::Client;
 
 /// A machine as events name it.
@@ -25,6 +26,17 @@ impl From<Client> for Machine {
     fn from(client: Client) -> Self {
         Self { mac: client.mac, name: client.name.map(Arc::from) }
     }
+}
+
+/// A machine of the registry that is known by something else than a MAC.
+#[derive(Clone, Debug)]
+pub struct WithoutMac {
+    /// Its number in the registry.
+    pub record: u64,
+    /// How people call it: by its name, its UUID or its number.
+    pub called: Box<str>,
+    /// What it is served as.
+    pub machine: Arc<config::Machine>,
 }
 
 /// An interface as events name it.

@@ -35,7 +35,7 @@ pub use files::{
     WhyNotServed,
 };
 pub use images::Image;
-pub use machine::{LinkName, Machine};
+pub use machine::{LinkName, Machine, WithoutMac};
 pub use queue::{MOST_QUEUED, Queue};
 pub use shown::shown;
 pub use step::Step;
@@ -48,6 +48,8 @@ pub struct BootEvent {
     pub at: Duration,
     /// The machine, where it is known which.
     pub machine: Option<Machine>,
+    /// The machine where that has no MAC.
+    pub without_mac: Option<Arc<WithoutMac>>,
     /// The interface, where it is known which.
     pub link: Option<LinkName>,
     /// Whose doing it is.
@@ -83,13 +85,20 @@ impl BootEvent {
     /// The daemon's, of no machine and no interface.
     #[must_use]
     pub fn new(at: Duration, step: Step) -> Self {
-        Self { at, machine: None, link: None, by: By::DAEMON, step }
+        Self { at, machine: None, without_mac: None, link: None, by: By::DAEMON, step }
     }
 
     /// Of this machine.
     #[must_use]
     pub fn of(self, machine: impl Into<Option<Machine>>) -> Self {
         Self { machine: machine.into(), ..self }
+    }
+
+    /// How its machine is called, where that is known.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let without_mac = || Some(&*self.without_mac.as_ref()?.called);
+        self.machine.as_ref().and_then(|machine| machine.name.as_deref()).or_else(without_mac)
     }
 }
 

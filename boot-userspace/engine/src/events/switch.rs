@@ -23,9 +23,9 @@ pub enum SwitchFrame {
     Lldp {
         /// The port that sent it.
         station: Mac,
-        /// The switch's name, fit for a log; may be empty.
+        /// The switch's name, fit for a log; without one, what identifies it.
         switch: Box<str>,
-        /// The port's name, fit for a log; may be empty.
+        /// The port's name, fit for a log; without one, what identifies it.
         port: Box<str>,
     },
 }
@@ -83,28 +83,55 @@ fn tree(station: Mac, bpdu: &[u8]) -> Option<SwitchFrame> {
     Some(SwitchFrame::Tree { station, version, forward_delay, forwards })
 }
 
+/// None without the IDs of a switch and of a port, which every announcement has (IEEE 802.1AB section 8.2).
 fn lldp(station: Mac, mut rest: &[u8]) -> Option<SwitchFrame> {
-    let (mut switch, mut port, mut described) = (String::new(), String::new(), String::new());
+    let (mut switch, mut described) = (String::new(), String::new());
+    let (mut chassis_id, mut port_id) = (None, None);
     while let [first, second, tail @ ..] = rest {
         let (kind, length) = (first >> 1, usize::from(first & 1) << 8 | usize::from(*second));
         let (value, next) = tail.split_at_checked(length)?;
         match (kind, value) {
             (0, _) => break,
-            // Of the ways to name a port: an alias, an interface's name, a local one.
-            (2, [1 | 5 | 7, name @ ..]) => port = text(name),
+            (1, [_, _, ..]) => chassis_id = Some(value),
+            (2, [_, _, ..]) => port_id = Some(value),
             (4, name) => described = text(name),
             (5, name) => switch = text(name),
             _ => {}
         }
         rest = next;
     }
-    let port = if port.is_empty() { described } else { port };
-    Some(SwitchFrame::Lldp { station, switch: switch.into(), port: port.into() })
+    let (chassis_id, port_id) = (chassis_id?, port_id?);
+    let one_of = |names: [String; 3]| names.into_iter().find(|name| !name.is_empty());
+    // Of the ways to identify a switch: an alias, a component, an interface's name, a local one; a MAC.
+    let switch = one_of([switch, words(chassis_id, &[1, 2, 3, 6, 7]), address(chassis_id, 4)]);
+    // And a port: an alias, an interface's name, a local one; a MAC.
+    let port = one_of([words(port_id, &[1, 5, 7]), described, address(port_id, 3)]);
+    let named = |name: Option<String>| Box::<str>::from(name.unwrap_or_else(|| station.to_string()));
+    Some(SwitchFrame::Lldp { station, switch: named(switch), port: named(port) })
+}
+
+/// An ID that is words; empty if it is something else.
+fn words(id: &[u8], kinds: &[u8]) -> String {
+    match id {
+        [kind, name @ ..] if kinds.contains(kind) => text(name),
+        _ => String::new(),
+    }
+}
+
+/// An ID that is a MAC; empty if it is something else.
+fn address(id: &[u8], mac: u8) -> String {
+    match id {
+        [kind, bytes @ ..] if *kind == mac => {
+            <[u8; 6]>::try_from(bytes).map_or_else(|_| String::new(), |bytes| Mac(bytes).to_string())
+        }
+        _ => String::new(),
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    shown(&text.trim_end_matches('\0').chars().take(LONGEST_NAME).collect::<String>())
+    let text = text.trim_matches(|one: char| one == '\0' || one.is_whitespace());
+    shown(&text.chars().take(LONGEST_NAME).collect::<String>())
 }
 
 #[cfg(test)]
@@ -160,6 +187,31 @@ mod tests {
             found("to node7")
         );
         assert_eq!(SwitchFrame::parse(&frame(b"\x05a\nb", b"")), found("a\\nb"), "one line");
+    }
+
+    #[test]
+    fn a_switch_without_a_name_is_called_by_its_id_and_one_without_ids_is_none() {
+        let said = |tlvs: &[Vec<u8>]| {
+            let head = [&NEIGHBOURS.0[..], &PORT, &LLDP.to_be_bytes()].concat();
+            match SwitchFrame::parse(&[head, tlvs.concat()].concat())? {
+                SwitchFrame::Lldp { switch, port, .. } => Some(format!("{switch}, {port}")),
+                SwitchFrame::Tree { .. } => None,
+            }
+        };
+        let chassis = tlv(1, &[4, 0, 0x1c, 0x73, 0, 0, 1]);
+        let port = tlv(2, &[3, 0, 0x1c, 0x73, 0, 0, 7]);
+        let expected = |says: &str| Some(says.to_owned());
+        let both = [chassis.clone(), port.clone(), tlv(5, b" \0")];
+        assert_eq!(said(&both), expected("00:1c:73:00:00:01, 00:1c:73:00:00:07"));
+        let local = [tlv(1, b"\x07rack 7"), tlv(2, b"\x0712")];
+        assert_eq!(said(&local), expected("rack 7, 12"));
+        let network = [tlv(1, &[5, 1, 10, 0, 0, 1]), tlv(2, &[4, 1, 10, 0, 0, 1])];
+        assert_eq!(said(&network), expected("00:1c:73:00:00:09, 00:1c:73:00:00:09"), "the station");
+        for none in
+            [&[][..], &[chassis.clone()], &[port.clone()], &[chassis, tlv(2, &[3])], &[tlv(5, b"leaf7")]]
+        {
+            assert_eq!(said(none), None, "{none:?}");
+        }
     }
 
     proptest! {

@@ -115,9 +115,9 @@ impl Boards {
         }
     }
 
-    /// The first machine but this one that has the mark.
-    pub(super) fn other(&self, mark: &BoardMark, but: u64) -> Option<u64> {
-        self.0.get(mark)?.iter().copied().find(|id| *id != but)
+    /// The machines but this one that have the mark.
+    pub(super) fn others(&self, mark: &BoardMark, but: u64) -> impl Iterator<Item = u64> {
+        self.0.get(mark).into_iter().flatten().copied().filter(move |id| *id != but)
     }
 }
 

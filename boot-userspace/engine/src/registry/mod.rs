@@ -106,14 +106,20 @@ impl Registry {
         self.entries.get(&id)
     }
 
-    /// The record of another machine that has a mark of the board that one reports, and the mark.
+    /// The record of another machine that has a mark of the board that one reports, and the mark. One that somebody has
+    /// accepted goes before those that have only asked, which may have reported anything.
     #[must_use]
     pub fn same_board(&self, id: u64, reported: &Inventory) -> Option<(BoardMark, &Entry)> {
-        let marks = BoardMark::reported(reported).into_iter();
-        marks
-            .filter_map(|mark| Some((self.get(self.boards.other(&mark, id)?)?, mark)))
-            .map(|(entry, mark)| (mark, entry))
-            .next()
+        let (marks, mut stranger) = (BoardMark::reported(reported), None);
+        for mark in &marks {
+            for entry in self.boards.others(mark, id).filter_map(|other| self.get(other)) {
+                if entry.record.status.state != State::Discovered {
+                    return Some((mark.clone(), entry));
+                }
+                stranger.get_or_insert_with(|| (mark.clone(), entry));
+            }
+        }
+        stranger
     }
 
     /// The record with this name, without regard to case.

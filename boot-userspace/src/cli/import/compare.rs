@@ -168,7 +168,10 @@ pub(super) fn compare(theirs: &Theirs, config: Config) -> Result<Compared, Strin
             let class = Class { firmware: Firmware::from_arch(arch), stage };
             let http = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8080);
             let ours = match policy.boot_file(class, http, &differences, subnet) {
-                Ok(Some(file)) => BootFile::describe(&file),
+                Ok(Some(file)) => {
+                    // Which address xpxe is to have is not known here.
+                    BootFile::describe(&file).replace(&format!("http://{http}/"), "xpxe's /")
+                }
                 Ok(None) => "nothing".to_owned(),
                 Err(instead) => instead,
             };

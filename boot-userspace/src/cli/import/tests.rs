@@ -319,6 +319,7 @@ fn both_servers_answers_are_compared() {
         told.starts_with(http) && told.ends_with("compared 12 answers to 2 clients: 1 differences"),
         "{told}"
     );
+    assert!(told.contains(", here xpxe's /files/pxelinux.0"), "{told}");
     // Its address is in no subnet, and is left out.
     let lost = compared(&format!("{all}dhcp-host=02:00:00:00:00:02,10.9.0.5,two\n")).to_string();
     assert!(lost.contains("the address of two: there 10.9.0.5, here one of the pool"), "{lost}");

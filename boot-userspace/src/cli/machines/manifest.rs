@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use boot_common::Mac;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,6 +33,21 @@ pub(super) struct List {
 }
 
 impl List {
+    /// The machines that have something of an earlier one, by their position, with what that is. A list of thousands is several
+    /// requests, and in a dry run none of those knows of the others.
+    pub(super) fn twice(&self) -> Vec<(usize, String)> {
+        let mut seen = HashMap::new();
+        let mut is_new = |position: usize, mark: &str| {
+            let same = mark.parse::<Mac>().map_or_else(|_| mark.to_lowercase(), |mac| mac.to_string());
+            *seen.entry(same).or_insert(position) == position
+        };
+        let taken = |(position, spec): (usize, &Spec)| {
+            let mut marks = spec.name.iter().chain(&spec.mac).chain(&spec.uuid).chain(&spec.ip);
+            Some((position, marks.find(|mark| !is_new(position, mark))?.clone()))
+        };
+        self.specs.iter().enumerate().filter_map(taken).collect()
+    }
+
     /// The machines as the daemon takes them. What the file has no column for stays as it was.
     pub(super) fn items(&self) -> Result<Vec<ImportItem>> {
         let item = |spec: &Spec| -> Result<ImportItem> {
@@ -142,17 +158,16 @@ fn from_csv(text: &str) -> Result<List> {
         }
         let mut spec = Spec::default();
         for (key, cell) in keys.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty()) {
-            let list = || cell.split(';').map(str::trim);
             match *key {
                 "name" => spec.name = Some(cell.clone()),
-                "mac" => spec.mac = list().map(str::to_owned).collect(),
+                "mac" => spec.mac = cell.split(';').map(|mac| mac.trim().to_owned()).collect(),
                 "uuid" => spec.uuid = Some(cell.clone()),
                 "ip" => spec.ip = Some(cell.clone()),
                 "profile" => spec.profile = Some(cell.clone()),
                 PASSWORD => drop(passwords.insert(specs.len(), cell.clone())),
                 key if key.starts_with("bmc_") => put_bmc(&mut spec, key, Some(cell.clone())),
                 _ => {
-                    for label in list() {
+                    for label in labels_of(cell) {
                         let label = label.split_once('=');
                         let (key, value) =
                             label.ok_or_else(|| wrong(format!("{cell:?} is no list of KEY=VALUE")))?;
@@ -204,7 +219,10 @@ fn csv(machines: &[Machine]) -> String {
     let mut text = HEAD.to_owned() + "\n";
     for Machine { spec, .. } in machines {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_default();
-        let labels: Vec<String> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let label = |(key, value): (&String, &String)| {
+            format!("{key}={value}").replace('\\', "\\\\").replace(';', "\\;")
+        };
+        let labels: Vec<String> = spec.labels.iter().map(label).collect();
         let bmc = |column| bmc_of(spec, column).flatten().unwrap_or_default();
         let cells = [
             or_none(&spec.name),
@@ -221,6 +239,20 @@ fn csv(machines: &[Machine]) -> String {
         text += &(cells.map(|cell| quoted(&cell)).join(",") + "\n");
     }
     text
+}
+
+/// The labels of a cell, between `;`. With a backslash before it, a `;` or a backslash is one of the label's own.
+fn labels_of(cell: &str) -> Vec<String> {
+    let (mut labels, mut chars) = (vec![String::new()], cell.chars().peekable());
+    while let Some(c) = chars.next() {
+        let Some(label) = labels.last_mut() else { break };
+        match c {
+            '\\' => label.push(chars.next_if(|next| matches!(next, ';' | '\\')).unwrap_or(c)),
+            ';' => labels.push(String::new()),
+            c => label.push(c),
+        }
+    }
+    labels.into_iter().map(|label| label.trim().to_owned()).collect()
 }
 
 /// A cell as RFC 4180 has it.
@@ -292,7 +324,7 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        let labels = [("role", "worker"), ("rack", "7, \"left\"")]
+        let labels = [("role", "worker"), ("rack", "7, \"left\""), ("note", "k;2\\;group=b;\\")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let spec = Spec {
             name: Some("node1".to_owned()),
@@ -327,6 +359,20 @@ mod tests {
             std::fs::write(&file, export(&[machine()], format).unwrap()).unwrap();
             assert_eq!(read(&file).unwrap().specs, [machine().spec], "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_machine_has_nothing_that_an_earlier_one_of_the_list_has() {
+        let text = "name,mac,ip\na,52:54:00:00:00:01,\nb,52-54-00-00-00-01,\nA,52:54:00:00:00:02,\nc,,10.1.1.5\n\
+            d,,10.1.1.6\ne,,10.1.1.5\n";
+        let twice = from_csv(text).unwrap().twice();
+        let expected = [(1, "52-54-00-00-00-01"), (2, "A"), (5, "10.1.1.5")];
+        assert_eq!(twice, expected.map(|(position, what)| (position, what.to_owned())));
+    }
+
+    #[test]
+    fn a_backslash_in_a_csv_file_is_its_own_unless_it_keeps_something() {
+        assert_eq!(labels_of("a=C:\\x; b=1\\;2 ;c=\\\\"), ["a=C:\\x", "b=1;2", "c=\\"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use boot_agent_protocol::Inventory;
 
 use crate::http::admin::rfc3339;
 use crate::http::machines::{Counted, Last, Machine};
+use boot_engine::events::shown;
 
 /// How a machine is called.
 pub(super) fn called(machine: &Machine) -> String {
@@ -45,7 +46,7 @@ pub(super) fn list(machines: &[Machine]) {
             or_none(machine.spec.profile.clone()),
             labels.join(","),
         ]
-        .map(cut)
+        .map(|cell| cut(shown(&cell)))
     });
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
     let mut widths = [0; 6];
@@ -67,7 +68,7 @@ pub(super) fn whole(machine: &Machine) {
     println!("{}", called(machine));
     let line = |what: &str, value: &str| {
         if !value.is_empty() {
-            println!("  {what:<10} {value}");
+            println!("  {what:<10} {}", shown(value));
         }
     };
     let text = |value: &Option<String>| value.clone().unwrap_or_default();

@@ -3,20 +3,36 @@
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
+use boot_engine::boot::plan::NoScript;
 
 use super::http::{self, Answer};
 use super::offers::{Kind, Offer};
 use super::script::{Fetch, Settings, absolute};
 use super::shown;
-use super::tftp::{self, Failure, Fetched};
+use super::tftp::{self, Failure, Fetched, Fetches, TIMES};
 use crate::files::{inspect_for_firmware, inspect_for_ipxe};
 use crate::host::size::human_size;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    pub(super) is_good: bool,
+    /// None: only the machine itself would know.
+    pub(super) is_good: Option<bool>,
     pub(super) says: String,
+}
+
+impl Step {
+    fn good(says: String) -> Self {
+        Self { is_good: Some(true), says }
+    }
+
+    fn bad(says: String) -> Self {
+        Self { is_good: Some(false), says }
+    }
+
+    fn unseen(says: String) -> Self {
+        Self { is_good: None, says }
+    }
 }
 
 /// What becomes of a kind of machine.
@@ -26,13 +42,12 @@ pub(super) struct Verdict {
     pub(super) steps: Vec<Step>,
     /// In one sentence.
     pub(super) says: String,
-    pub(super) boots: bool,
+    /// None: it was not looked at to its end.
+    pub(super) boots: Option<bool>,
     /// A server has a boot file for it.
     pub(super) is_meant: bool,
 }
 
-/// How often a boot file is fetched: routers with several ways (ECMP) choose one by the port.
-const TIMES: usize = 3;
 /// Scripts that lead to each other.
 const MOST_SCRIPTS: usize = 5;
 /// Files that a script names.
@@ -46,17 +61,40 @@ pub(super) struct Judge<'a> {
     pub(super) own: Ipv4Addr,
     /// What the waiting was, in seconds.
     pub(super) waited: u64,
+    /// The boot files that were fetched.
+    pub(super) fetches: Fetches,
 }
 
-/// What a step gives to the next, or the sentence with which the machine stops.
-type Outcome<T> = Result<T, String>;
+/// Why a machine is followed no further, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The machine stops there.
+    At(String),
+    /// What the machine gets from there on is not for others to see.
+    Unseen(String),
+}
+
+impl From<String> for Stop {
+    fn from(says: String) -> Self {
+        Self::At(says)
+    }
+}
+
+/// What a step gives to the next, or why there is none.
+type Outcome<T> = Result<T, Stop>;
+
+fn stops<T>(says: String) -> Outcome<T> {
+    Err(Stop::At(says))
+}
 
 impl Judge<'_> {
     pub(super) fn verdict(&self, kind: Kind) -> Verdict {
         let mut steps = Vec::new();
-        let outcome = self.follow(kind, &mut steps);
-        let boots = outcome.is_ok();
-        let says = outcome.unwrap_or_else(|why| why);
+        let (boots, says) = match self.follow(kind, &mut steps) {
+            Ok(says) => (Some(true), says),
+            Err(Stop::At(says)) => (Some(false), says),
+            Err(Stop::Unseen(says)) => (None, says),
+        };
         let is_meant = self.of(kind).any(|offer| !offer.boot_file.is_empty());
         Verdict { kind, steps, says, boots, is_meant }
     }
@@ -66,8 +104,6 @@ impl Judge<'_> {
     }
 
     fn follow(&self, kind: Kind, steps: &mut Vec<Step>) -> Outcome<String> {
-        let good = |says: String| Step { is_good: true, says };
-        let bad = |says: String| Step { is_good: false, says };
         let all: Vec<&Offer> = self.of(kind).collect();
         if all.is_empty() {
             let code = match kind {
@@ -75,35 +111,41 @@ impl Judge<'_> {
                 Kind::Ipxe => "\"No configuration methods succeeded\"",
                 _ => "PXE-E16",
             };
-            return Err(format!("gets no offer within {} s and shows {code}", self.waited));
+            return stops(format!("gets no offer within {} s and shows {code}", self.waited));
         }
         let giving: Vec<&&Offer> = all.iter().filter(|offer| !offer.address.is_unspecified()).collect();
         if let [first, others @ ..] = giving.as_slice() {
-            steps.push(good(format!("{} offers the address {}", first.server, first.address)));
+            steps.push(Step::good(format!("{} offers the address {}", first.server, first.address)));
             for other in others {
-                steps.push(bad(format!(
+                steps.push(Step::bad(format!(
                     "{} offers an address, too ({}): a machine takes either, by chance; keep one of the two servers silent",
                     other.server, other.address
                 )));
             }
             if !first.has_mask {
-                steps.push(bad(format!(
+                steps.push(Step::bad(format!(
                     "{} sends no subnet mask (option 1), which UEFI refuses",
                     first.server
                 )));
             }
         } else {
-            return Err("gets no address: only proxies answer, and no DHCP server gives one; it waits and shows PXE-E51 or PXE-E16".to_owned());
+            return stops("gets no address: only proxies answer, and no DHCP server gives one; it waits and shows PXE-E51 or PXE-E16".to_owned());
         }
         let Some(offer) = self.with_boot_file(kind, &all) else {
-            return Err(match kind {
+            return stops(match kind {
                 Kind::HttpBoot => "gets an address and no URL: HTTP Boot needs an offer with option 60 \"HTTPClient\" and a URL in option 67".to_owned(),
                 Kind::Ipxe => "gets an address and nothing to boot, and shows \"Nothing to boot\"".to_owned(),
                 _ => "gets an address and no boot file (option 67 or the field file), and shows PXE-E53 or PXE-E16".to_owned(),
             });
         };
-        steps.push(good(format!("{} names the boot file {}", offer.server, shown(&offer.boot_file))));
+        steps.push(Step::good(format!("{} names the boot file {}", offer.server, shown(&offer.boot_file))));
         let file = &offer.boot_file;
+        if kind == Kind::Ipxe && is_ipxe(file) {
+            return stops(format!(
+                "is given iPXE again ({}), which it loads for ever: give clients of the user class \"iPXE\" (option 77) a script",
+                shown(file)
+            ));
+        }
         match (kind, file.contains("://")) {
             (Kind::Ipxe, true) => self.script(file, offer.next_server, steps),
             (Kind::Ipxe, false) => {
@@ -111,7 +153,7 @@ impl Judge<'_> {
                 self.script(&format!("tftp://{server}/{}", file.trim_start_matches('/')), server, steps)
             }
             (Kind::HttpBoot, _) => self.http_boot(file, steps),
-            (_, true) => Err(format!("gets the URL {} as its boot file, and knows TFTP only", shown(file))),
+            (_, true) => stops(format!("gets the URL {} as its boot file, and knows TFTP only", shown(file))),
             (_, false) => {
                 let server = self.tftp_server(offer)?;
                 self.boot_file(kind, server, file, steps)
@@ -133,20 +175,23 @@ impl Judge<'_> {
     fn tftp_server(&self, offer: &Offer) -> Outcome<Ipv4Addr> {
         let named = offer.server_name.parse().unwrap_or(offer.next_server);
         if named.is_unspecified() {
-            return Err("is not told where the boot file is: neither siaddr nor option 66 is set".to_owned());
+            return stops(
+                "is not told where the boot file is: neither siaddr nor option 66 is set".to_owned(),
+            );
         }
         if http::is_machine_itself(named) {
-            return Err(format!("is told that the boot file is on {named}, which is the machine itself"));
+            return stops(format!("is told that the boot file is on {named}, which is the machine itself"));
         }
         Ok(named)
     }
 
     /// The boot file of PXE firmware, three times from new ports.
     fn boot_file(&self, kind: Kind, server: Ipv4Addr, name: &str, steps: &mut Vec<Step>) -> Outcome<String> {
-        let mut fetched: Vec<Fetched> = Vec::new();
+        let attempts = self.fetches.of(server, name, || tftp::fetch(self.own, server, name));
+        let mut fetched: Vec<&Fetched> = Vec::new();
         let mut failed = Vec::new();
-        for nth in 1..=TIMES {
-            match tftp::fetch(self.own, server, name) {
+        for attempt in attempts.iter() {
+            match attempt {
                 Ok(file) => {
                     let rate = file.bytes as f64 / file.took.as_secs_f64().max(0.000_001);
                     let says = format!(
@@ -156,19 +201,14 @@ impl Judge<'_> {
                         file.took.as_secs_f64(),
                         human_size(rate as u64)
                     );
-                    steps.push(Step { is_good: true, says });
+                    steps.push(Step::good(says));
                     fetched.push(file);
                 }
                 Err(failure) => {
                     let says =
                         format!("{} by TFTP from {server}: {}", shown(name), shown(&failure.to_string()));
-                    steps.push(Step { is_good: false, says });
-                    let is_answer = matches!(failure, Failure::Refused { .. } | Failure::Silent);
+                    steps.push(Step::bad(says));
                     failed.push(failure);
-                    // The same again would only take its time.
-                    if is_answer && fetched.is_empty() && nth == 1 {
-                        break;
-                    }
                 }
             }
         }
@@ -176,26 +216,29 @@ impl Judge<'_> {
         match (fetched.first(), failed.first()) {
             (None, Some(Failure::Refused { code: 1, .. })) => {
                 let shows = if bios { "PXE-T01 File not found" } else { "PXE-E23" };
-                return Err(format!(
+                return stops(format!(
                     "asks {server} for {}, which is not there, and shows {shows}",
                     shown(name)
                 ));
             }
             (None, Some(Failure::Refused { code, .. })) => {
-                return Err(format!("is refused {} with TFTP error {code}, and shows PXE-E23", shown(name)));
+                return stops(format!(
+                    "is refused {} with TFTP error {code}, and shows PXE-E23",
+                    shown(name)
+                ));
             }
             (None, Some(Failure::Silent)) => {
                 let shows = if bios { "PXE-E32" } else { "PXE-E18" };
-                return Err(format!("hears nothing from TFTP on {server} and shows {shows}"));
+                return stops(format!("hears nothing from TFTP on {server} and shows {shows}"));
             }
             (None, _) => {
-                return Err(format!(
+                return stops(format!(
                     "does not get {} whole from {server}, and shows PXE-E18 or PXE-E99",
                     shown(name)
                 ));
             }
             (Some(_), Some(_)) => {
-                return Err(format!(
+                return stops(format!(
                     "boots by chance: of {TIMES} fetches of {} from different ports {} failed, as with several ways (ECMP) of \
                      which one is broken",
                     shown(name),
@@ -204,7 +247,7 @@ impl Judge<'_> {
             }
             (Some(first), None) => {
                 if fetched.iter().any(|other| other.digest != first.digest) {
-                    return Err(format!(
+                    return stops(format!(
                         "gets {} with other bytes each time: two servers have it",
                         shown(name)
                     ));
@@ -212,17 +255,14 @@ impl Judge<'_> {
                 let looked = inspect_for_firmware(kind.firmware(), &first.head, first.bytes);
                 match &looked.problem {
                     Some(problem) => {
-                        steps.push(Step { is_good: false, says: format!("{}: {problem}", shown(name)) });
-                        return Err(format!(
+                        steps.push(Step::bad(format!("{}: {problem}", shown(name))));
+                        return stops(format!(
                             "loads {}, which it cannot start: it is {}",
                             shown(name),
                             looked.with_article()
                         ));
                     }
-                    None => steps.push(Step {
-                        is_good: true,
-                        says: format!("{} is {}", shown(name), looked.with_article()),
-                    }),
+                    None => steps.push(Step::good(format!("{} is {}", shown(name), looked.with_article()))),
                 }
             }
         }
@@ -233,26 +273,20 @@ impl Judge<'_> {
     }
 
     fn http_boot(&self, url: &str, steps: &mut Vec<Step>) -> Outcome<String> {
-        if url.starts_with("https://") {
-            return Ok(format!(
-                "fetches {}, which was not looked at: it needs its own trust in the server",
-                shown(url)
-            ));
-        }
         let answer = self.get(url, steps)?;
         let Some(length) = answer.length else {
-            return Err(format!("gets {} without Content-Length, which HTTP Boot refuses", shown(url)));
+            return stops(format!("gets {} without Content-Length, which HTTP Boot refuses", shown(url)));
         };
         let looked = inspect_for_firmware(Kind::HttpBoot.firmware(), &answer.body, length);
         if let Some(problem) = &looked.problem {
-            steps.push(Step { is_good: false, says: format!("{}: {problem}", shown(url)) });
-            return Err(format!(
+            steps.push(Step::bad(format!("{}: {problem}", shown(url))));
+            return stops(format!(
                 "loads {}, which it cannot start: it is {}",
                 shown(url),
                 looked.with_article()
             ));
         }
-        steps.push(Step { is_good: true, says: format!("{} is {}", shown(url), looked.with_article()) });
+        steps.push(Step::good(format!("{} is {}", shown(url), looked.with_article())));
         Ok(format!("loads {} and starts it; if it is iPXE, see there how it goes on", shown(url)))
     }
 
@@ -266,13 +300,19 @@ impl Judge<'_> {
                 let looked = inspect_for_ipxe(&body, size, true);
                 return match looked.problem {
                     None => Ok(format!("starts {}, {}", shown(&url), looked.with_article())),
-                    Some(problem) => Err(format!("cannot start {}: {problem}", shown(&url))),
+                    Some(problem) => stops(format!("cannot start {}: {problem}", shown(&url))),
                 };
             }
             let text = String::from_utf8_lossy(&body).into_owned();
             let fetches = settings.fetches(&text, &url);
-            let files: Vec<&Fetch> =
-                fetches.iter().filter(|fetch| !matches!(fetch, Fetch::Chain(_))).take(MOST_FILES).collect();
+            let (asides, fetches): (Vec<&Fetch>, Vec<&Fetch>) =
+                fetches.iter().partition(|fetch| matches!(fetch, Fetch::Aside(_)));
+            for aside in asides.iter().take(MOST_FILES) {
+                let says = "is not fetched: it may be a report of the machine, or is given once";
+                steps.push(Step::unseen(format!("{} {says}", shown(aside.url()))));
+            }
+            let files = fetches.iter().filter(|fetch| !matches!(fetch, Fetch::Chain(_)));
+            let files: Vec<&Fetch> = files.copied().take(MOST_FILES).collect();
             if files.is_empty() {
                 match fetches.first() {
                     // What it chains is what was chosen.
@@ -283,9 +323,13 @@ impl Judge<'_> {
                         url = absolute(next, &url);
                         continue;
                     }
+                    _ if !asides.is_empty() => {
+                        let says = "gets a script that fetches only what is not fetched here";
+                        return Err(Stop::Unseen(says.to_owned()));
+                    }
                     _ => {
                         let says = text.lines().find_map(|line| line.trim().strip_prefix("echo "));
-                        return Err(format!(
+                        return stops(format!(
                             "gets a script that boots nothing{}",
                             says.map(|says| format!("; it says: {}", shown(says))).unwrap_or_default()
                         ));
@@ -293,9 +337,8 @@ impl Judge<'_> {
                 }
             }
             let mut kernel = None;
-            for fetch in &files {
-                let (Fetch::Kernel(file) | Fetch::Initrd(file) | Fetch::Disk(file) | Fetch::Chain(file)) =
-                    fetch;
+            for fetch in files {
+                let file = fetch.url();
                 let (size, body) = self.content(file, steps)?;
                 let is_kernel = matches!(fetch, Fetch::Kernel(_));
                 if is_kernel || matches!(fetch, Fetch::Initrd(_)) {
@@ -303,12 +346,12 @@ impl Judge<'_> {
                     if let Some(problem) = &looked.problem {
                         let what = if is_kernel { "kernel" } else { "initrd" };
                         let says = format!("{}: {problem}", shown(file));
-                        steps.push(Step { is_good: false, says: says.clone() });
-                        return Err(format!("cannot boot its {what}, {says}"));
+                        steps.push(Step::bad(says.clone()));
+                        return stops(format!("cannot boot its {what}, {says}"));
                     }
                     if is_kernel {
                         let says = format!("{} is {}", shown(file), looked.with_article());
-                        steps.push(Step { is_good: true, says });
+                        steps.push(Step::good(says));
                     }
                 }
                 if !matches!(fetch, Fetch::Initrd(_)) {
@@ -317,7 +360,7 @@ impl Judge<'_> {
             }
             return Ok(format!("boots {}", kernel.unwrap_or_else(|| "what its script names".to_owned())));
         }
-        Err(format!("goes from script to script without an end, at last {}", shown(&url)))
+        stops(format!("goes from script to script without an end, at last {}", shown(&url)))
     }
 
     /// The size and the beginning of a file.
@@ -328,15 +371,12 @@ impl Judge<'_> {
             let server: Ipv4Addr =
                 server.ok_or_else(|| format!("is sent to {}, which has no address", shown(url)))?;
             if http::is_machine_itself(server) {
-                return Err(format!("is sent to {}, which is the machine itself", shown(url)));
+                return stops(format!("is sent to {}, which is the machine itself", shown(url)));
             }
             let file = tftp::fetch(self.own, server, name);
             let file = file
                 .map_err(|failure| format!("does not get {}: {}", shown(url), shown(&failure.to_string())))?;
-            steps.push(Step {
-                is_good: true,
-                says: format!("{} comes: {}", shown(url), human_size(file.bytes)),
-            });
+            steps.push(Step::good(format!("{} comes: {}", shown(url), human_size(file.bytes))));
             return Ok((file.bytes, file.head));
         }
         let answer = self.get(url, steps)?;
@@ -344,21 +384,88 @@ impl Judge<'_> {
     }
 
     fn get(&self, url: &str, steps: &mut Vec<Step>) -> Outcome<Answer> {
+        if url.starts_with("https://") {
+            return Err(Stop::Unseen(format!(
+                "fetches {}, which is not looked at: it needs its own trust in the server",
+                shown(url)
+            )));
+        }
         match http::fetch(url) {
-            Ok(answer) if answer.status == 200 => {
-                let size = answer.length.map_or_else(|| "no length".to_owned(), human_size);
-                steps.push(Step { is_good: true, says: format!("{} answers 200, {size}", shown(url)) });
-                Ok(answer)
-            }
-            Ok(answer) => {
-                let says = format!("{} answers {}", shown(url), answer.status);
-                steps.push(Step { is_good: false, says: says.clone() });
-                Err(format!("stops at a file: {says}"))
-            }
+            Ok(answer) => answered(url, answer, steps),
             Err(why) => {
-                steps.push(Step { is_good: false, says: format!("{}: {}", shown(url), shown(&why)) });
-                Err(format!("stops at {}: {}", shown(url), shown(&why)))
+                steps.push(Step::bad(format!("{}: {}", shown(url), shown(&why))));
+                stops(format!("stops at {}: {}", shown(url), shown(&why)))
             }
+        }
+    }
+}
+
+/// What is to be thought of an answer.
+fn answered(url: &str, answer: Answer, steps: &mut Vec<Step>) -> Outcome<Answer> {
+    if answer.status == 200 {
+        let size = answer.length.map_or_else(|| "no length".to_owned(), human_size);
+        steps.push(Step::good(format!("{} answers 200, {size}", shown(url))));
+        return Ok(answer);
+    }
+    let body = String::from_utf8_lossy(&answer.body);
+    // A page for a browser begins with what nobody reads.
+    let why = body.lines().map(str::trim).find(|line| !line.is_empty()).filter(|line| !line.starts_with('<'));
+    let why = why.map(|line| format!(": {}", shown(line))).unwrap_or_default();
+    let says = format!("{} answers {}{why}", shown(url), answer.status);
+    // As xpxe says it, of whichever machine.
+    let of_another = NoScript::OfAnother { machine: String::new(), address: Ipv4Addr::UNSPECIFIED };
+    if answer.status == 403 && body.contains(&of_another.to_string()) {
+        steps.push(Step::unseen(says));
+        return Err(Stop::Unseen(format!(
+            "is not looked at further: the server gives {} to the machine itself only",
+            shown(url)
+        )));
+    }
+    steps.push(Step::bad(says.clone()));
+    stops(format!("stops at a file: {says}"))
+}
+
+/// Whether a file is iPXE, by the names that its builds have.
+fn is_ipxe(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let has_one = |beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
+    (name.ends_with(".efi") && has_one(&["ipxe", "snp"])) || has_one(&["undionly.", "ipxe.pxe", "ipxe.kpxe"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_shown_with_its_reason_and_one_for_others_is_no_failure() {
+        let outcome = |status, body: &str| {
+            let (mut steps, length) = (Vec::new(), Some(body.len() as u64));
+            let answer = Answer { status, length, body: body.as_bytes().to_vec() };
+            let stop = answered("http://h/f", answer, &mut steps).err();
+            (stop, steps.remove(0).is_good)
+        };
+        assert_eq!(outcome(200, "x"), (None, Some(true)));
+        let at = |says: &str| Some(Stop::At(format!("stops at a file: http://h/f answers {says}")));
+        assert_eq!(outcome(404, "\nno\u{1b} such file\nx"), (at("404: no\\u{1b} such file"), Some(false)));
+        assert_eq!(outcome(403, "<html>\nForbidden\n"), (at("403"), Some(false)));
+        assert_eq!(outcome(403, "Forbidden\n"), (at("403: Forbidden"), Some(false)));
+        let of_another = NoScript::OfAnother { machine: "a".to_owned(), address: Ipv4Addr::LOCALHOST };
+        let (stop, is_good) = outcome(403, &format!("{of_another}\n"));
+        assert!(matches!(stop, Some(Stop::Unseen(says)) if says.contains("to the machine itself only")));
+        assert_eq!(is_good, None);
+    }
+
+    #[test]
+    fn ipxe_is_known_by_the_names_of_its_builds() {
+        for file in
+            ["snponly.efi", "x/ipxe-x86_64.efi", "tftp://10.0.0.1/undionly.kpxe", "IPXE.EFI", "/ipxe.pxe"]
+        {
+            assert!(is_ipxe(file), "{file}");
+        }
+        for file in
+            ["grubx64.efi", "http://h/ipxe/boot.ipxe", "http://h/ipxe?mac=1", "pxelinux.0", "", "x.ipxe"]
+        {
+            assert!(!is_ipxe(file), "{file}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! DISCOVERs as firmware sends them, and the offers that come back. Nothing is ever requested, so no lease is bound.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -91,6 +92,31 @@ pub(super) struct Offer {
     pub(super) has_mask: bool,
     /// After how long it came.
     pub(super) after: Duration,
+}
+
+/// The offers that came: one of each server for each kind.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) offers: Vec<Offer>,
+    /// How many more a station has sent than are kept; none: stations that are too many.
+    pub(super) more: BTreeMap<Option<Mac>, u64>,
+}
+
+impl Heard {
+    fn add(&mut self, offer: Offer) {
+        let kind = offer.kind;
+        let of_kind = || self.offers.iter().filter(move |other| other.kind == kind);
+        if of_kind().any(|other| other.server == offer.server) {
+            return;
+        }
+        let of_station = of_kind().filter(|other| other.station == offer.station).count();
+        if of_station < MOST_OF_STATION && of_kind().count() < MOST_OF_KIND {
+            self.offers.push(offer);
+            return;
+        }
+        let is_named = self.more.len() < MOST_STATIONS || self.more.contains_key(&Some(offer.station));
+        *self.more.entry(is_named.then_some(offer.station)).or_default() += 1;
+    }
 }
 
 /// The DHCP message of a machine.
@@ -240,7 +266,7 @@ fn add_options(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) {
 
 /// Asks as every kind of machine, and gives all offers. All ask once more at half time, as firmware does: of several messages from
 /// one card a server that is about to probe an address answers the last one only.
-pub(super) fn ask(link: &Link, asker: &Asker) -> io::Result<Vec<Offer>> {
+pub(super) fn ask(link: &Link, asker: &Asker) -> io::Result<Heard> {
     let socket = packet::open(link, ETHER_IPV4)?;
     socket.set_nonblocking(false)?;
     let mut start = [0; 4];
@@ -249,18 +275,21 @@ pub(super) fn ask(link: &Link, asker: &Asker) -> io::Result<Vec<Offer>> {
     let kinds: Vec<(u32, Kind)> =
         (0..).zip(Kind::ALL).map(|(nth, kind)| (first.wrapping_add(nth), kind)).collect();
     let (started, half) = (Instant::now(), asker.wait / 2);
-    let mut offers: Vec<Offer> = Vec::new();
+    let mut heard = Heard::default();
     send(&socket, asker, &kinds)?;
-    hear(&socket, &kinds, started, half, &mut offers)?;
+    hear(&socket, &kinds, started, half, &mut heard)?;
     send(&socket, asker, &kinds)?;
-    hear(&socket, &kinds, started, asker.wait, &mut offers)?;
-    Ok(offers)
+    hear(&socket, &kinds, started, asker.wait, &mut heard)?;
+    Ok(heard)
 }
 
 /// IPv4's EtherType.
 const ETHER_IPV4: u16 = 0x0800;
-/// How many offers are kept: nobody reads more.
-const MOST_OFFERS: usize = 200;
+/// How many offers for a kind of machine are kept of a station, which would hide the others with more, and of all.
+const MOST_OF_STATION: usize = 8;
+const MOST_OF_KIND: usize = 64;
+/// How many stations are named that have sent more.
+const MOST_STATIONS: usize = 16;
 
 fn send(socket: &Socket, asker: &Asker, kinds: &[(u32, Kind)]) -> io::Result<()> {
     for (xid, kind) in kinds {
@@ -283,7 +312,7 @@ fn hear(
     kinds: &[(u32, Kind)],
     started: Instant,
     until: Duration,
-    offers: &mut Vec<Offer>,
+    heard: &mut Heard,
 ) -> io::Result<()> {
     let mut buffer = [0; 2048];
     loop {
@@ -297,12 +326,9 @@ fn hear(
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Err(error) => return Err(error),
         };
-        let offer = read(buffer.get(..length).unwrap_or_default(), kinds, started);
-        let is_new = |offer: &Offer| {
-            let is_it = |other: &&Offer| (other.kind, other.server) == (offer.kind, offer.server);
-            offers.len() < MOST_OFFERS && !offers.iter().any(|other| is_it(&other))
-        };
-        offers.extend(offer.filter(is_new));
+        if let Some(offer) = read(buffer.get(..length).unwrap_or_default(), kinds, started) {
+            heard.add(offer);
+        }
     }
 }
 
@@ -333,6 +359,37 @@ mod tests {
         }
         frame[14 + 20 + 8 + 4..][..4].copy_from_slice(&[0, 0, 0, 8]);
         assert_eq!(read(&frame), None, "of another transaction");
+    }
+
+    #[test]
+    fn one_server_hides_no_other_behind_its_offers() {
+        let offer = |kind, server: u32, station: u32| Offer {
+            kind,
+            server: server.into(),
+            station: Mac([2, 0, 0, 0, (station >> 8) as u8, station as u8]),
+            address: Ipv4Addr::new(10, 0, 0, 9),
+            next_server: server.into(),
+            server_name: String::new(),
+            boot_file: "a".to_owned(),
+            class: String::new(),
+            has_mask: true,
+            after: Duration::ZERO,
+        };
+        let kept = |heard: &Heard, kind: Kind| heard.offers.iter().filter(|offer| offer.kind == kind).count();
+        let mut heard = Heard::default();
+        (1..=3000).for_each(|server| heard.add(offer(Kind::Bios, server, 1)));
+        Kind::ALL.into_iter().for_each(|kind| heard.add(offer(kind, 5000, 2)));
+        heard.add(offer(Kind::Bios, 5000, 2));
+        assert_eq!((kept(&heard, Kind::Bios), kept(&heard, Kind::Ipxe)), (MOST_OF_STATION + 1, 1));
+        let more = [(Some(Mac([2, 0, 0, 0, 0, 1])), 3000 - MOST_OF_STATION as u64)];
+        assert_eq!(heard.more, BTreeMap::from(more));
+        // Stations are invented, too.
+        (1..=3000).for_each(|number| heard.add(offer(Kind::Bios, 10_000 + number, number)));
+        heard.add(offer(Kind::UefiX64, 6000, 3));
+        assert_eq!((kept(&heard, Kind::Bios), kept(&heard, Kind::UefiX64)), (MOST_OF_KIND, 2));
+        assert_eq!(heard.more.len(), MOST_STATIONS + 1);
+        let sent = 3000 + 1 + 3000;
+        assert_eq!(heard.more.values().sum::<u64>(), sent - MOST_OF_KIND as u64);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use boot_common::Mac;
+use boot_engine::boot::variables::{AGENT, DOCUMENTS, PHONE_HOME};
 
 /// As long a line and a value as iPXE's scripts have: each line could double what the one before has set.
 const LONGEST_LINE: usize = 8192;
@@ -22,6 +23,16 @@ pub(super) enum Fetch {
     Initrd(String),
     /// A disk.
     Disk(String),
+    /// What only the machine may fetch: a report perhaps, which would count as its own, or a document that is given once.
+    Aside(String),
+}
+
+impl Fetch {
+    pub(super) fn url(&self) -> &str {
+        let (Self::Chain(url) | Self::Kernel(url) | Self::Initrd(url) | Self::Disk(url) | Self::Aside(url)) =
+            self;
+        url
+    }
 }
 
 /// iPXE's settings as the machine has them that seems to ask.
@@ -67,12 +78,15 @@ impl Settings {
 
     /// What a script fetches, in its order. URLs that are none are beside the script.
     pub(super) fn fetches(&mut self, script: &str, base: &str) -> Vec<Fetch> {
-        let mut found = Vec::new();
+        let mut found: Vec<Fetch> = Vec::new();
+        // URLs by the names of what is fetched, which later lines may have in place of a URL.
+        let mut images: BTreeMap<String, String> = BTreeMap::new();
         for line in script.lines() {
             let line = self.expand(line);
             // `isset … && chain … || goto …`
             for command in line.split(" || ").flat_map(|part| part.split(" && ")) {
-                let words: Vec<&str> = command.split_whitespace().collect();
+                let words = command.split_whitespace().take_while(|word| !["||", "&&"].contains(word));
+                let words: Vec<&str> = words.collect();
                 let [verb, words @ ..] = words.as_slice() else { continue };
                 if *verb == "set" {
                     if let [name, value @ ..] = words {
@@ -83,33 +97,68 @@ impl Settings {
                 if found.len() >= MOST_FETCHES {
                     return found;
                 }
-                let Some(url) = argument(words).map(|url| absolute(url, base)) else { continue };
-                found.extend(match *verb {
-                    "chain" | "imgexec" => Some(Fetch::Chain(url)),
-                    "kernel" | "imgselect" | "imgload" => Some(Fetch::Kernel(url)),
-                    "initrd" | "imgfetch" | "module" => Some(Fetch::Initrd(url)),
-                    "sanboot" => Some(Fetch::Disk(url)),
+                let (name, Some(file)) = arguments(words) else { continue };
+                let image = match *verb {
+                    "chain" | "imgexec" | "kernel" | "imgselect" | "imgload" | "boot" => images.get(file),
                     _ => None,
-                });
+                };
+                let is_image = image.is_some();
+                let url = image.cloned().unwrap_or_else(|| absolute(file, base));
+                let kind: fn(String) -> Fetch = match *verb {
+                    "chain" | "imgexec" => Fetch::Chain,
+                    "kernel" | "imgselect" | "imgload" | "boot" => Fetch::Kernel,
+                    "initrd" | "module" => Fetch::Initrd,
+                    "sanboot" => Fetch::Disk,
+                    "imgfetch" => Fetch::Aside,
+                    _ => continue,
+                };
+                let fetch = if is_for_machine(&url) { Fetch::Aside(url.clone()) } else { kind(url.clone()) };
+                if is_image {
+                    if found.contains(&fetch) {
+                        continue;
+                    }
+                    // It is used, so it is a file.
+                    found.retain(|other| !matches!(other, Fetch::Aside(own) if *own == url));
+                }
+                images.insert(name.unwrap_or_else(|| last_part(&url)).to_owned(), url);
+                found.push(fetch);
             }
         }
         found
     }
 }
 
-/// The first word that is no flag, and no flag's value.
-fn argument<'w>(words: &[&'w str]) -> Option<&'w str> {
-    let mut words = words.iter();
+/// The name that a line gives its file, and the file: the first word that is no flag, and no flag's value.
+fn arguments<'w>(words: &[&'w str]) -> (Option<&'w str>, Option<&'w str>) {
+    let (mut name, mut words) = (None, words.iter());
     while let Some(word) = words.next() {
         match *word {
-            "--name" | "-n" | "--timeout" | "-t" | "--drive" | "-d" | "--filename" | "-f" => {
+            "--name" | "-n" => name = words.next().copied(),
+            "--timeout" | "-t" | "--drive" | "-d" | "--filename" | "-f" => {
                 words.next();
             }
-            word if word.starts_with('-') => {}
-            word => return Some(word),
+            word if word.starts_with('-') => name = word.strip_prefix("--name=").or(name),
+            word => return (name, Some(word)),
         }
     }
-    None
+    (name, None)
+}
+
+/// The path in a URL.
+fn path(url: &str) -> &str {
+    let plain = url.split(['?', '#']).next().unwrap_or(url);
+    let rest = plain.split_once("://").map_or(plain, |(_, rest)| rest);
+    rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
+}
+
+/// The name that a file has without another one.
+fn last_part(url: &str) -> &str {
+    path(url).rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether xpxe takes whoever fetches this for the machine, or gives it once only.
+fn is_for_machine(url: &str) -> bool {
+    [AGENT, DOCUMENTS, PHONE_HOME].into_iter().any(|start| path(url).starts_with(start))
 }
 
 /// A URL as seen from another.
@@ -153,14 +202,52 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_fetched_that_may_be_a_report_or_is_given_once() {
+        let fetches = |script: &str| {
+            Settings::of(Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1").fetches(script, "http://h/ipxe/boot.ipxe?x=1")
+        };
+        // The script of docs/documents.md.
+        let script = "#!ipxe\n\ninitrd --name initrd0 http://h/files/initrd || goto failed\n\n\
+            kernel --name kernel http://h/files/vmlinuz initrd=initrd0 a=b || goto failed\nboot || goto failed\n:failed\n\
+            imgfetch http://h/phone-home?mac=02-00-00-00-00-01&status=failure&text=no%20boot ||\nsleep 10\n\
+            chain --replace http://h/boot.ipxe || goto failed\n";
+        let report = "http://h/phone-home?mac=02-00-00-00-00-01&status=failure&text=no%20boot";
+        let expected = [
+            Fetch::Initrd("http://h/files/initrd".to_owned()),
+            Fetch::Kernel("http://h/files/vmlinuz".to_owned()),
+            Fetch::Aside(report.to_owned()),
+            Fetch::Chain("http://h/boot.ipxe".to_owned()),
+        ];
+        assert_eq!(fetches(script), expected);
+        // Whatever fetches it, and by whatever name.
+        for line in [
+            "initrd http://h/phone-home?status=failure ||",
+            "chain /agent/02-00-00-00-00-01/report?status=done || goto failed",
+            "module http://h/documents/02-00-00-00-00-01/token/user-data",
+            "kernel http://h/phone-home",
+            "echo http://h/phone-home\nimgfetch http://other/report?status=failure ||",
+            "imgfetch --name r http://h/phone-home\nimgselect r\nboot r",
+        ] {
+            assert!(matches!(*fetches(line), [Fetch::Aside(_)]), "{line}: {:?}", fetches(line));
+        }
+        // What is used later is a file.
+        for line in [
+            "imgfetch --name k http://h/agent.efi a=b\nboot k",
+            "imgfetch http://h/agent.efi || goto failed\nimgselect agent.efi && boot",
+            "kernel --name=k http://h/agent.efi\nimgselect k\nboot ||",
+        ] {
+            assert_eq!(fetches(line), [Fetch::Kernel("http://h/agent.efi".to_owned())], "{line}");
+        }
+    }
+
+    #[test]
     fn a_script_cannot_double_a_value_without_an_end() {
         let mut settings = Settings::of(Mac([2, 0, 0, 0, 0, 1]), "10.0.0.1");
         let doubled = "set a ${a}${a}\n".repeat(64);
         let many: String = (0..2 * MOST_SETTINGS).map(|number| format!("set s{number} x\n")).collect();
-        let script = format!(
-            "#!ipxe\nset a 0123456789abcdef\n{doubled}{many}{}",
-            "kernel ${a}${a}${a}${a}\n".repeat(1000)
-        );
+        let kernels: String =
+            (0..1000).map(|number| format!("kernel ${{a}}${{a}}${{a}}${{a}}/{number}\n")).collect();
+        let script = format!("#!ipxe\nset a 0123456789abcdef\n{doubled}{many}{kernels}");
         let found = settings.fetches(&script, "http://10.0.0.1/");
         assert_eq!(found.len(), MOST_FETCHES);
         let Some(Fetch::Kernel(url)) = found.first() else { panic!("{found:?}") };

@@ -1,7 +1,10 @@
 //! A whole file by TFTP, as firmware fetches it: from a new port each time, block by block (RFC 1350, 2347, 2348, 2349).
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -16,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// What firmware has as boot file is smaller.
 const LARGEST: u64 = 64 << 20;
 const BLOCK: u16 = 1468;
+/// How often a boot file is fetched: routers with several ways (ECMP) choose one by the port.
+pub(super) const TIMES: usize = 3;
 
 /// A file that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,37 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Other(error.to_string())
     }
+}
+
+/// What became of each fetch of a file.
+type Attempts = Rc<[Result<Fetched, Failure>]>;
+
+/// Boot files as they came: kinds of machines often have the same one.
+#[derive(Debug, Default)]
+pub(super) struct Fetches(RefCell<BTreeMap<(Ipv4Addr, String), Attempts>>);
+
+impl Fetches {
+    /// A server's file, fetched so often if nobody has asked for it before.
+    pub(super) fn of(
+        &self,
+        server: Ipv4Addr,
+        name: &str,
+        fetch: impl FnMut() -> Result<Fetched, Failure>,
+    ) -> Attempts {
+        let mut known = self.0.borrow_mut();
+        Rc::clone(known.entry((server, name.to_owned())).or_insert_with(|| attempts(fetch)))
+    }
+}
+
+fn attempts(mut fetch: impl FnMut() -> Result<Fetched, Failure>) -> Attempts {
+    let mut all = vec![fetch()];
+    // The same again would only take its time.
+    let is_enough =
+        matches!(all.as_slice(), [Err(Failure::Refused { .. } | Failure::Silent | Failure::Endless(_))]);
+    if !is_enough {
+        all.extend((1..TIMES).map(|_| fetch()));
+    }
+    all.into()
 }
 
 /// Fetches a file from a new port.
@@ -119,5 +155,30 @@ pub(super) fn fetch(from: Ipv4Addr, server: Ipv4Addr, name: &str) -> Result<Fetc
             _ => continue,
         }
         (to, known, sends) = (sender, true, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_takes_too_long_is_fetched_once_however_many_kinds_have_it() {
+        let (fetches, here) = (Fetches::default(), Ipv4Addr::LOCALHOST);
+        let mut count = 0;
+        let mut ask = |name: &str, failure: Failure| {
+            let all = fetches.of(here, name, || {
+                count += 1;
+                Err(failure.clone())
+            });
+            assert!(all.iter().all(|one| *one == Err(failure.clone())));
+            (all.len(), count)
+        };
+        assert_eq!(ask("slow", Failure::Endless(9)), (1, 1));
+        assert_eq!(ask("slow", Failure::Endless(9)), (1, 1), "another kind of machine");
+        assert_eq!(ask("silent", Failure::Silent), (1, 2));
+        // It may be lost on one of several ways only.
+        assert_eq!(ask("lost", Failure::Stalled(9)), (TIMES, 2 + TIMES));
+        assert_eq!(ask("lost", Failure::Stalled(9)), (TIMES, 2 + TIMES));
     }
 }

@@ -36,6 +36,11 @@ pub(in crate::daemon) fn line(event: &BootEvent) -> Map<String, Value> {
             line.insert("name".to_owned(), machine.name.as_deref().unwrap_or_default().into());
         }
     }
+    if let Some(machine) = &event.without_mac {
+        line.remove("mac");
+        line.insert("id".to_owned(), machine.record.into());
+        line.insert("name".to_owned(), Value::from(&*machine.called));
+    }
     // The kind stands beside the line.
     line.remove("step");
     line

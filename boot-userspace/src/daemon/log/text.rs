@@ -32,7 +32,7 @@ pub(super) fn write(event: &BootEvent) {
         step: what.kind().name(),
         by: by.name(),
         mac: machine.as_ref().map(|machine| machine.mac),
-        name: machine.as_ref().and_then(|machine| machine.name.as_deref()),
+        name: event.name(),
         interface: link.as_ref().map_or("", |link| &link.name),
     };
     let Whose { step, by, interface, .. } = *whose;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use boot_agent_protocol::{Inventory, Progress};
 
+use super::changes::event_of;
 use super::{Asking, Keeper, SELF};
 use crate::daemon::request::RegistryError;
-use crate::host::clock;
 use boot_engine::config::Machine;
-use boot_engine::events::{self, BootEvent, Meanwhile, Sink as _, Step};
+use boot_engine::events::{Meanwhile, Sink as _, Step};
 use boot_engine::lifecycle::Stepped;
 use boot_engine::registry::Record;
 
@@ -56,12 +56,9 @@ impl Keeper {
         let before = self.progress.get(&id).map(|(_, before)| says(before));
         let (does, percent) = says(&progress);
         if before.is_none_or(|before| before != (does.clone(), percent)) {
-            let mac = entry.machine.macs.first().copied();
-            let name = entry.record.spec.name.as_deref().map(Into::into);
             let percent = percent.and_then(|percent| u8::try_from(percent).ok());
             let step = Step::Progress { does: does.into(), percent };
-            let event = BootEvent::new(clock::boot(), step).of(mac.map(|mac| events::Machine { mac, name }));
-            self.events.emit(event);
+            self.events.emit(event_of(entry, step));
         }
         self.progress.insert(id, ((status.state, status.since), progress));
     }

@@ -45,7 +45,8 @@ impl Batch {
 }
 
 impl Keeper {
-    /// Adds machines, and changes those that are there. What is refused stays as it was, and so does everything in a dry run.
+    /// Adds machines, and changes those that are there. What is refused stays as it was, and so does everything in a dry run,
+    /// which also refuses what only an earlier one of them would make room for.
     pub(super) async fn import(
         &mut self,
         items: Vec<ImportItem>,
@@ -54,12 +55,12 @@ impl Keeper {
         let (mut done, mut batch) = (Imported::default(), Batch::default());
         for (position, item) in items.iter().enumerate() {
             let mut taken = self.take(item, &mut batch);
-            if batch.changes.len() >= AT_ONCE || (taken.is_err() && !batch.changes.is_empty()) {
+            let is_due = batch.changes.len() >= AT_ONCE || (taken.is_err() && !batch.changes.is_empty());
+            // Without a commit nothing that is taken becomes free.
+            if is_due && !dry_run {
                 // What an earlier one of them gives up is free only when that is done.
                 let full = std::mem::take(&mut batch);
-                if !dry_run {
-                    self.commit_all(full.changes).await?;
-                }
+                self.commit_all(full.changes).await?;
                 if taken.is_err() {
                     taken = self.take(item, &mut batch);
                 }
@@ -128,7 +129,7 @@ impl Keeper {
             self.tell_shadowed(mac, &record, &place);
             let entry = Entry { record: Arc::new(record), machine, place };
             views.push(self.view(&entry));
-            self.tell(&entry.record, mac, &stepped, &by);
+            self.tell(&entry, &stepped, &by);
             self.count_times(&entry.record, &stepped);
             if let Some(act) = stepped.power {
                 self.command(&entry, act);

@@ -281,12 +281,11 @@ impl Keeper {
         }
     }
 
-    pub(super) fn tell(&self, record: &Record, mac: Option<Mac>, stepped: &Stepped, by: &str) {
+    pub(super) fn tell(&self, entry: &Entry, stepped: &Stepped, by: &str) {
+        let record = &entry.record;
         let by_operator = is_person(by);
         let event = |step: Step| {
-            let machine =
-                mac.map(|mac| events::Machine { mac, name: record.spec.name.as_deref().map(Into::into) });
-            let event = BootEvent::new(clock::boot(), step).of(machine);
+            let event = event_of(entry, step);
             BootEvent { by: if by_operator { By::Operator } else { By::DAEMON }, ..event }
         };
         for past in &stepped.changes {
@@ -303,6 +302,17 @@ impl Keeper {
             self.events.emit(event(Step::Overdue { state, limit, waits: waits.into() }));
         }
     }
+}
+
+/// What has happened to a machine of the registry.
+pub(super) fn event_of(Entry { record, machine, .. }: &Entry, step: Step) -> BootEvent {
+    let event = BootEvent::new(clock::boot(), step);
+    if let Some(mac) = machine.macs.first().copied() {
+        return event.of(events::Machine { mac, name: record.spec.name.as_deref().map(Into::into) });
+    }
+    let called = record.called().into();
+    let without_mac = events::WithoutMac { record: record.id, called, machine: Arc::clone(machine) };
+    BootEvent { without_mac: Some(Arc::new(without_mac)), ..event }
 }
 
 /// What a record is served as.

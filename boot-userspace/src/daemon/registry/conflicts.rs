@@ -130,8 +130,11 @@ impl Keeper {
         let state = entry.record.status.state;
         // A machine that is known is not taken for another one because it was moved.
         let is_new = matches!(state, State::Discovered | State::Accepted);
+        // Whoever nobody has accepted may have reported anything: that is told, and holds nobody else.
+        let is_of_stranger = other.record.status.state == State::Discovered && state != State::Discovered;
         let name = called(&other.machine);
         let meanwhile = match (mark, self.config().identity.swapped_board) {
+            _ if is_of_stranger => Meanwhile::Nothing,
             (_, SwappedBoard::Follow) if is_new => Meanwhile::Followed,
             (_, SwappedBoard::Hold) if is_new => stops,
             (BoardMark::Uuid(uuid), _) => {

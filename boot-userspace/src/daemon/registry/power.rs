@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::changes::now;
+use super::changes::{event_of, now};
 use super::{Keeper, SELF, changed_by_people, is_person};
 use crate::daemon::request::{PowerAsk, Powered, RegistryError, Reply, View};
 use crate::host::link;
@@ -295,12 +295,8 @@ impl Keeper {
         let Some(done) = entry.record.status.power.last.clone().filter(|done| done.end.is_some()) else {
             return;
         };
-        let mac = entry.machine.macs.first().copied();
-        let name = entry.record.spec.name.as_deref().map(Into::into);
         let by = if is_person(&done.by) { By::Operator } else { By::DAEMON };
-        let machine = mac.map(|mac| boot_engine::events::Machine { mac, name });
-        let event = BootEvent::new(crate::host::clock::boot(), Step::Power(Box::new(done))).of(machine);
-        self.events.emit(BootEvent { by, ..event });
+        self.events.emit(BootEvent { by, ..event_of(entry, Step::Power(Box::new(done))) });
     }
 }
 

@@ -37,7 +37,7 @@ use book::{Book, Ended};
 use journal::{Delivery, Journal};
 use send::{LazyClient, Receiver};
 
-pub(in crate::daemon) use send::secrets;
+pub(in crate::daemon) use send::{check_url, wrong_files};
 
 /// How many events are taken at once.
 const MOST_TAKEN: usize = 256;
@@ -220,15 +220,17 @@ impl Keeper {
             let wanted: Vec<String> = self
                 .hooks
                 .values()
-                .filter(|hook| hook.settings.events.contains(&kind) && self.is_about(&hook.settings, &event))
+                .filter(|hook| {
+                    hook.settings.events.contains(&kind) && is_about(&self.machines, &hook.settings, &event)
+                })
                 .map(|hook| hook.settings.name.clone())
                 .collect();
             if wanted.is_empty() {
                 continue;
             }
             let at = now.wall.saturating_sub(now.boot.saturating_sub(event.at)).as_secs();
-            let mac = event.machine.as_ref().map(|machine| machine.mac.to_string());
-            let name = event.machine.as_ref().and_then(|machine| machine.name.as_deref().map(str::to_owned));
+            let lane = lane(&event);
+            let name = event.name().map(str::to_owned).or_else(|| lane.clone());
             let line = captured::line(&event);
             for webhook in wanted {
                 let id = self.next_id();
@@ -237,9 +239,9 @@ impl Keeper {
                 });
                 let delivery = Delivery {
                     id,
-                    lane: mac.clone().unwrap_or_default(),
+                    lane: lane.clone().unwrap_or_default(),
                     kind: kind.name().to_owned(),
-                    machine: name.clone().or_else(|| mac.clone()),
+                    machine: name.clone(),
                     at,
                     body: body.to_string(),
                     dead: None,
@@ -258,18 +260,6 @@ impl Keeper {
         }
         let written = self.journal.put(&new);
         self.tell_disk(written);
-    }
-
-    /// Whether an event is of a machine that the webhook is for.
-    fn is_about(&self, webhook: &Webhook, event: &BootEvent) -> bool {
-        if webhook.labels.is_empty() {
-            return true;
-        }
-        let known = event.machine.as_ref().and_then(|machine| self.machines.by_mac(machine.mac));
-        let has = |key: &String, value: &String| {
-            known.as_ref().is_some_and(|known| known.machine.labels.get(key) == Some(value))
-        };
-        webhook.labels.iter().all(|(key, value)| has(key, value))
     }
 
     /// Numbers grow, also over a restart that finds no deliveries.
@@ -423,6 +413,25 @@ impl Keeper {
     }
 }
 
+/// Whether an event is of a machine that the webhook is for.
+fn is_about(machines: &Machines, webhook: &Webhook, event: &BootEvent) -> bool {
+    if webhook.labels.is_empty() {
+        return true;
+    }
+    let by_mac = || Some(machines.by_mac(event.machine.as_ref()?.mac)?.machine);
+    let known = event.without_mac.as_ref().map(|known| Arc::clone(&known.machine)).or_else(by_mac);
+    let has = |(key, value): (&String, &String)| {
+        known.as_ref().is_some_and(|machine| machine.labels.get(key) == Some(value))
+    };
+    webhook.labels.iter().all(has)
+}
+
+/// What tells an event's machine from others: its MAC, or its number in the registry.
+fn lane(event: &BootEvent) -> Option<String> {
+    let without_mac = || Some(format!("id:{}", event.without_mac.as_ref()?.record));
+    event.machine.as_ref().map(|machine| machine.mac.to_string()).or_else(without_mac)
+}
+
 /// The kinds of events that webhooks want.
 fn kinds(config: &Config) -> impl Iterator<Item = Kind> + '_ {
     config.webhooks.iter().flat_map(|webhook| webhook.events.iter().copied())
@@ -442,4 +451,31 @@ fn is_time(told: &mut Option<Duration>) -> bool {
         *told = Some(now);
     }
     is_time
+}
+
+#[cfg(test)]
+mod tests {
+    use boot_engine::config::{Machine, parse};
+    use boot_engine::events::{Step, WithoutMac};
+
+    use super::*;
+
+    #[test]
+    fn events_of_a_machine_without_a_mac_are_its_own() {
+        let text = "[[interface]]\nname = 'eth1'\ndhcp = 'off'\n[[webhook]]\nname = 'w'\nevents = 'flood'\n\
+            secret_file = '/s'\nurl = 'http://h/'\nlabels = { role = 'worker' }\n";
+        let webhook = parse(text, "test").unwrap().webhooks.remove(0);
+        let of = |record: u64, role: &str| {
+            let labels = [("role".to_owned(), role.to_owned())].into();
+            let machine = Arc::new(Machine { labels, ..Machine::default() });
+            let without_mac = Some(Arc::new(WithoutMac { record, called: "uu".into(), machine }));
+            BootEvent { without_mac, ..BootEvent::new(Duration::ZERO, Step::Flood { answers: 7 }) }
+        };
+        let is_told = |event: &BootEvent| is_about(&Machines::default(), &webhook, event);
+        let (worker, gateway) = (of(7, "worker"), of(8, "gateway"));
+        assert!(is_told(&worker) && !is_told(&gateway));
+        assert_eq!((lane(&worker), lane(&gateway)), (Some("id:7".to_owned()), Some("id:8".to_owned())));
+        let line = captured::line(&worker);
+        assert_eq!((&line["name"], &line["id"], line.get("mac")), (&json!("uu"), &json!(7), None));
+    }
 }

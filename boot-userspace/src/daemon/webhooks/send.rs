@@ -7,9 +7,9 @@ use std::time::Duration;
 use boot_engine::config::Webhook;
 use openssl::base64::{decode_block, encode_block};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use reqwest::{Certificate, Client, StatusCode, Url};
 use ring::hmac::{HMAC_SHA256, Key, sign};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::journal::Delivery;
@@ -24,9 +24,10 @@ const ENCODED: &str = "whsec_";
 /// Bytes of the shortest secret.
 const SHORTEST: usize = 16;
 
-/// What speaks HTTP, made when it is needed first: the certificates of a system may take a second to read.
+/// What speaks HTTP, made when it is needed first: the certificates of a system may take a second to read. It has the bytes of
+/// the certificates beside it that it was made with: for others it is made anew.
 #[derive(Clone, Default)]
-pub(super) struct LazyClient(Arc<OnceCell<Result<Client, String>>>);
+pub(super) struct LazyClient(Arc<Mutex<Option<(Vec<u8>, Client)>>>);
 
 /// A receiver.
 #[derive(Clone)]
@@ -45,13 +46,21 @@ impl Receiver {
         (webhook.url.place().starts_with("https:"), webhook.certificate.clone())
     }
 
+    /// The client for the certificates that the file has now: it may have been missing, or been renewed.
     async fn client(&self) -> Result<Client, String> {
         let (is_tls, certificate) = Self::trusts(&self.webhook);
-        let make = async || {
-            let made = spawn_blocking(move || client(is_tls, certificate.as_deref())).await;
-            made.unwrap_or_else(|_| Err("xpxe is stopping".to_owned()))
-        };
-        self.client.0.get_or_init(make).await.clone()
+        let pem = certificate.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
+        let mut made = self.client.0.lock().await;
+        if let Some((of, client)) = &*made
+            && *of == pem
+        {
+            return Ok(client.clone());
+        }
+        let of = pem.clone();
+        let make = move || client(is_tls, certificates(&pem));
+        let new = spawn_blocking(make).await.unwrap_or_else(|_| Err("xpxe is stopping".to_owned()))?;
+        *made = Some((of, new.clone()));
+        Ok(new)
     }
 
     /// Sends a delivery. What an error says has neither the URL nor a secret in it.
@@ -84,7 +93,9 @@ fn shown(status: StatusCode) -> String {
     status.canonical_reason().map_or_else(|| status.as_u16().to_string(), |_| status.to_string())
 }
 
-fn client(is_tls: bool, certificate: Option<&Path>) -> Result<Client, String> {
+fn client(is_tls: bool, own: Vec<Certificate>) -> Result<Client, String> {
+    // Whoever was first has chosen the same.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let builder = || {
         Client::builder()
             .user_agent(concat!("xpxe/", env!("CARGO_PKG_VERSION")))
@@ -93,15 +104,6 @@ fn client(is_tls: bool, certificate: Option<&Path>) -> Result<Client, String> {
             .redirect(Policy::none())
             .referer(false)
     };
-    let mut own = Vec::new();
-    if let Some(path) = certificate {
-        let pem = regular::read(path)
-            .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
-        own = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-        if own.is_empty() {
-            return Err(format!("{} has no certificates in PEM in it", path.display()));
-        }
-    }
     if !is_tls {
         return builder().tls_certs_only(own).build().map_err(|error| reasons(&error));
     }
@@ -110,6 +112,42 @@ fn client(is_tls: bool, certificate: Option<&Path>) -> Result<Client, String> {
     with_systems
         .or_else(|_| builder().tls_certs_only(own).build())
         .map_err(|error| format!("TLS cannot be prepared: {}", reasons(&error)))
+}
+
+/// What stands in a file of certificates, if there are any in it.
+fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let pem = regular::read(path)
+        .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
+    if certificates(&pem).is_empty() {
+        return Err(format!("{} has no certificates in PEM in it", path.display()));
+    }
+    Ok(pem)
+}
+
+fn certificates(pem: &[u8]) -> Vec<Certificate> {
+    Certificate::from_pem_bundle(pem).unwrap_or_default()
+}
+
+/// Reads a webhook's URL as sending does.
+///
+/// # Errors
+/// Why nothing can be sent there, without a word of the URL, and what to do.
+pub(in crate::daemon) fn check_url(webhook: &Webhook) -> Result<(), String> {
+    let wrong = |why: String| {
+        format!("its url cannot be used: {why}; write a URL such as \"https://hooks.example.net/xpxe\"")
+    };
+    let url = Url::parse(webhook.url.reveal()).map_err(|error| wrong(error.to_string()))?;
+    if url.port() == Some(0) {
+        return Err(wrong("nobody listens on port 0".to_owned()));
+    }
+    Ok(())
+}
+
+/// What is wrong with the files of a webhook.
+pub(in crate::daemon) fn wrong_files(webhook: &Webhook) -> Vec<String> {
+    let secret = secrets(&webhook.secret_file).err();
+    let certificate = webhook.certificate.as_deref().and_then(|path| read_certificates(path).err());
+    secret.into_iter().chain(certificate).collect()
 }
 
 /// An error with its causes: reqwest's own text has none.
@@ -124,7 +162,7 @@ fn reasons(error: &dyn std::error::Error) -> String {
 ///
 /// # Errors
 /// Why deliveries cannot be signed, and what to do.
-pub(in crate::daemon) fn secrets(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+fn secrets(path: &Path) -> Result<Vec<Vec<u8>>, String> {
     let name = path.display();
     let make = format!("(echo whsec_$(openssl rand -base64 32) >{name}; chmod 600 {name})");
     let file = regular::read_private(path).map_err(|error| format!("the secret {name}: {error} {make}"))?;
@@ -153,7 +191,34 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
+    use openssl::asn1::Asn1Time;
+    use openssl::bn::BigNum;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::PKey;
+    use openssl::x509::{X509Builder, X509Name};
+
     use super::*;
+
+    /// Another certificate each time.
+    fn authority() -> Vec<u8> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let mut name = X509Name::builder().unwrap();
+        name.append_entry_by_nid(Nid::COMMONNAME, "authority").unwrap();
+        let name = name.build();
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
+        builder.set_subject_name(&name).unwrap();
+        builder.set_issuer_name(&name).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(30).unwrap()).unwrap();
+        builder.set_pubkey(&key).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        builder.build().to_pem().unwrap()
+    }
 
     #[test]
     fn a_secret_is_a_line_of_a_file_that_nobody_else_can_read() {
@@ -178,6 +243,50 @@ mod tests {
         ] {
             let said = write(text, mode).unwrap_err();
             assert!(said.contains(why) && !said.contains("enough"), "{said}");
+        }
+    }
+
+    fn webhook(extra: &str) -> Webhook {
+        let text = format!(
+            "[[interface]]\nname = 'eth1'\ndhcp = 'off'\n[[webhook]]\nname = 'w'\nevents = 'state'\n\
+             secret_file = '/nowhere/secret'\n{extra}\n"
+        );
+        boot_engine::config::parse(&text, "test").unwrap().webhooks.remove(0)
+    }
+
+    #[test]
+    fn a_certificate_that_is_there_later_or_is_another_one_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let hook = webhook(&format!("url = 'http://h.example/'\ncertificate = {path:?}"));
+        let receiver = Receiver::new(hook.clone(), LazyClient::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = || runtime.block_on(receiver.client());
+        let made_of = || runtime.block_on(receiver.client.0.lock()).as_ref().map(|(pem, _)| pem.clone());
+        assert!(client().unwrap_err().contains("cannot be read"));
+        assert!(wrong_files(&hook).iter().any(|why| why.contains("ca.pem cannot be read")));
+        fs::write(&path, "no certificate").unwrap();
+        assert!(client().unwrap_err().contains("no certificates in PEM"));
+        for _ in 0..2 {
+            let pem = authority();
+            fs::write(&path, &pem).unwrap();
+            client().unwrap();
+            assert_eq!(made_of(), Some(pem));
+        }
+        assert!(wrong_files(&hook).iter().all(|why| !why.contains("ca.pem")));
+    }
+
+    #[test]
+    fn a_url_is_read_as_for_sending_before_anything_is_sent() {
+        assert_eq!(check_url(&webhook("url = 'https://me:hunter2@h.example:8443/x?k=v'")), Ok(()));
+        for (url, why) in [
+            ("http://me:hunter2@127.0.0.1:99999/x", "port"),
+            ("http://h:port/hunter2", "port"),
+            ("http://h:0/hunter2", "port 0"),
+            ("http://%00/hunter2", "domain"),
+        ] {
+            let said = check_url(&webhook(&format!("url = '{url}'"))).unwrap_err();
+            assert!(said.contains(why) && !said.contains("hunter2"), "{said}");
         }
     }
 

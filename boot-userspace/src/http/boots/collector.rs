@@ -52,7 +52,13 @@ pub async fn send_traces(history: Arc<History>, counts: Arc<TraceCounts>) {
     loop {
         let collector = history.scripts.get().planner().config().traces.otlp.clone();
         let now = u64::try_from(clock::now().wall.as_millis()).unwrap_or(u64::MAX);
-        let ended = history.boots.timelines().take_ended(now, AT_ONCE);
+        let (ended, forgotten) = {
+            let mut timelines = history.boots.timelines();
+            (timelines.take_ended(now, AT_ONCE), timelines.take_ended_forgotten())
+        };
+        if collector.is_some() {
+            counts.lost.fetch_add(forgotten, Relaxed);
+        }
         if ended.is_empty() {
             sleep(EVERY).await;
             continue;
@@ -67,6 +73,9 @@ pub async fn send_traces(history: Arc<History>, counts: Arc<TraceCounts>) {
         });
         let Ok((known, body)) = judged.await else { return };
         counts.lost.fetch_add(count - known, Relaxed);
+        if known == 0 {
+            continue;
+        }
         match post(&mut client, &format!("{collector}/v1/traces"), &body).await {
             Ok(()) => {
                 counts.sent.fetch_add(known, Relaxed);

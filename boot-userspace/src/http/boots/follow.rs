@@ -201,8 +201,9 @@ async fn write(
             continue;
         }
         if let Some((key, value)) = &label {
-            let known = its.and_then(|mac| history.machines.by_mac(mac));
-            if known.is_none_or(|known| known.machine.labels.get(key) != Some(value)) {
+            let by_mac = || Some(history.machines.by_mac(its?)?.machine);
+            let known = event.without_mac.as_ref().map(|known| Arc::clone(&known.machine)).or_else(by_mac);
+            if known.is_none_or(|machine| machine.labels.get(key) != Some(value)) {
                 continue;
             }
         }
@@ -220,7 +221,7 @@ fn line(event: &BootEvent) -> Line {
     Line {
         at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
         mac: event.machine.as_ref().map(|machine| machine.mac.to_string()),
-        name: event.machine.as_ref().and_then(|machine| machine.name.as_deref().map(str::to_owned)),
+        name: event.name().map(str::to_owned),
         interface: event.link.as_ref().map(|link| link.name.to_string()),
         by: note.as_ref().map_or_else(|| event.by.name().to_owned(), |note| word(&note.by)),
         step: event.step.kind().name().to_owned(),

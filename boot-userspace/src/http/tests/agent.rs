@@ -1,7 +1,10 @@
 //! What the agent asks and says, with the token of its boot and without.
 
+use std::sync::Mutex;
+
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{DiskImage, Machine as Described, parse};
+use boot_engine::events::{BootEvent, Document, Sink};
 use boot_engine::lifecycle::{Observed, State as Stage};
 use boot_engine::machines::Life;
 use tokio::sync::mpsc;
@@ -39,6 +42,20 @@ struct Agents {
     address: SocketAddr,
     heard: mpsc::Receiver<RegistryAsk>,
     inventories: Arc<Pace>,
+    machines: Machines,
+    refused: Arc<Refused>,
+}
+
+/// Why requests were refused, with their paths.
+#[derive(Debug, Default)]
+struct Refused(Mutex<Vec<(String, String)>>);
+
+impl Sink for Refused {
+    fn emit(&self, event: BootEvent) {
+        if let Step::Document { path, end: Document::None(why), .. } = event.step {
+            self.0.lock().unwrap().push((path, why.to_string()));
+        }
+    }
 }
 
 impl Agents {
@@ -56,14 +73,23 @@ impl Agents {
         machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());
         let scripts = Arc::new(ScriptWriter::new(parse(CONFIG, "test").unwrap()).unwrap());
         let (registry, heard) = RegistryHandle::new();
-        let Rig { dir, site, .. } = rig_with(scripts, machines, Arc::new(())).await;
+        let refused = Arc::new(Refused::default());
+        let Rig { dir, site, .. } = rig_with(scripts, machines.clone(), Arc::clone(&refused) as Events).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let inventories = Arc::clone(&site.inventories);
         let routes = router(Site { registry, ..site });
         let settings = Config::empty().http;
         tokio::spawn(async move { serve(listener, routes, &settings, Arc::default(), Arc::new(())).await });
-        Self { _dir: dir, address, heard, inventories }
+        Self { _dir: dir, address, heard, inventories, machines, refused }
+    }
+
+    /// The machine has become this since.
+    fn become_state(&self, state: Stage, since: u64) {
+        let mac = NODE1.parse().unwrap();
+        let known = self.machines.by_mac(mac).unwrap();
+        let life = Life { state, since, ..known.life.unwrap() };
+        self.machines.put_alive(Some(known.id), known.machine, life).unwrap();
     }
 
     async fn ask(&self, from: &str, request: &str, body: &str) -> (u16, String) {
@@ -203,6 +229,42 @@ async fn what_the_agent_says_is_stored_and_without_its_token_nothing_is() {
     assert_ne!(next, at);
     assert_eq!(agents.ask(ADDRESS, &format!("GET {at}task"), "").await.0, 403);
     assert_eq!(agents.ask(ADDRESS, &format!("GET {next}task"), "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_again_is_not_taken_for_that_of_a_later_order() {
+    let mut agents = Agents::new(Stage::Accepted, None, false).await;
+    let tells = std::mem::replace(&mut agents.heard, mpsc::channel(1).1);
+    let mut tells = Agents::take(tells);
+    let at = agents.boot().await;
+    let report = format!("GET {at}report?task=wipe&status=success");
+    assert_eq!(agents.ask(ADDRESS, &report, "").await.0, 200);
+    assert_eq!(tells.recv().await.as_deref(), Some("agent Ok(\"\")"));
+    agents.become_state(Stage::Ready, 1);
+    assert_eq!(agents.ask(ADDRESS, &report, "").await.0, 200, "the answer was lost");
+    assert_eq!(tells.recv().await.as_deref(), Some("agent Ok(\"\")"));
+    agents.become_state(Stage::Released, 2);
+    let (status, said) = agents.ask(ADDRESS, &report, "").await;
+    assert!(status == 403 && said.starts_with("this reports other work"), "{status} {said}");
+    assert!(tells.try_recv().is_err(), "nothing of it is told");
+    assert_eq!(agents.ask(ADDRESS, &format!("GET {at}task"), "").await.0, 200);
+    assert_eq!(agents.ask(ADDRESS, &report, "").await.0, 200, "it was told to wipe again");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_refused_is_told_without_its_token() {
+    let mut agents = Agents::new(Stage::Released, None, false).await;
+    let _tells = Agents::take(std::mem::replace(&mut agents.heard, mpsc::channel(1).1));
+    let at = agents.boot().await;
+    let forged = format!("{}t-{}/", &at[..at.find("t-").unwrap()], "0".repeat(32));
+    for what in ["GET task", "POST progress", "POST inventory", "GET report?status=success"] {
+        let (method, what) = what.split_once(' ').unwrap();
+        assert_eq!(agents.ask(ADDRESS, &format!("{method} {forged}{what}"), "").await.0, 403);
+        let (path, why) = agents.refused.0.lock().unwrap().pop().unwrap();
+        let hidden = at[..at.find("t-").unwrap()].to_owned() + "t-…/";
+        assert_eq!(path.strip_prefix(&*hidden), what.split('?').next(), "{path}");
+        assert!(why.starts_with("the token in the URL is not valid"), "{why}");
+    }
 }
 
 #[tokio::test]

@@ -22,8 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MIGRATION: Duration = Duration::from_secs(60);
 /// The advisory lock of who uses the database; locks are of one database each.
 const LOCK: i64 = 0x7870_7865;
-/// So that the server ends the session of a host that is gone, and with it the lock, after some 20 s.
-const KEEPALIVE: [(&str, &str); 4] = [
+/// What a session is set to.
+const SESSION: [(&str, &str); 5] = [
+    // That the tables are there already is nothing for the log.
+    ("client_min_messages", "warning"),
+    // So that the server ends the session of a host that is gone, and with it the lock, after some 20 s.
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
@@ -58,7 +61,7 @@ impl Server {
     fn options(&self) -> Result<PgConnectOptions, Trouble> {
         let options = PgConnectOptions::from_str(&self.0.url).map_err(|error| Trouble::of(self, &error))?;
         let called = format!("xpxe on {}, process {}", host(), std::process::id());
-        let options = options.application_name(&called).options(KEEPALIVE).disable_statement_logging();
+        let options = options.application_name(&called).options(SESSION).disable_statement_logging();
         let Some(file) = &self.0.password_file else { return Ok(options) };
         let password = fs::read_to_string(file).map_err(|error| {
             Trouble::passing(format!(
@@ -73,6 +76,13 @@ impl Server {
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// Needs room on the disk, where a change of a row may find some in its table. What is not logged is not replicated.
+const PROOF: [&str; 3] = [
+    "CREATE UNLOGGED TABLE xpxe_proof (number BIGINT)",
+    "INSERT INTO xpxe_proof (number) VALUES (1)",
+    "DROP TABLE xpxe_proof",
+];
 
 /// A connection. One on which anything failed is not used again.
 #[derive(Debug)]
@@ -89,35 +99,66 @@ fn late() -> sqlx::Error {
 }
 
 impl Link {
-    /// Connects, takes the lock and brings the tables up to date.
+    /// Connects, takes the lock and brings the tables up to date. `session` is that of this process which had the lock last;
+    /// the server may still have it, and then ends it.
     ///
     /// # Errors
     /// Why that is not possible.
-    pub(super) async fn open(server: &Server) -> Result<Self, Trouble> {
+    pub(super) async fn open(server: &Server, session: &mut Option<i64>) -> Result<Self, Trouble> {
         let explain = |error| Trouble::of(server, &error);
         let options = server.options()?;
         let connected = timeout(PATIENCE, options.connect()).await.unwrap_or_else(|_| Err(late()));
         let mut link = Self(connected.map_err(explain)?);
-        let locked = Statement::new("SELECT CAST(pg_try_advisory_lock(").value(LOCK).then(") AS TEXT)");
+        let locked = Statement::new("SELECT CAST(pg_try_advisory_lock(").value(LOCK);
+        let locked = locked.then(") AS TEXT), CAST(pg_backend_pid() AS BIGINT)");
         let rows = locked.run(&mut link).await.map_err(explain)?;
         if rows.first().and_then(|row| row.first()?.text()) != Some("true") {
-            let by = link.holder().await;
+            let (by, called) = link.holder().await.unwrap_or_default();
+            let trouble = match *session {
+                Some(mine) if by == Some(mine) => {
+                    link.end_session(mine).await;
+                    Trouble::busy(server)
+                }
+                _ => Trouble::in_use(server, called),
+            };
             link.close().await;
-            return Err(Trouble::in_use(server, by));
+            return Err(trouble);
         }
+        *session = rows.first().and_then(|row| row.get(1)?.number());
         let migrated = timeout(MIGRATION, MIGRATIONS.run(&mut link.0)).await;
         let migrated = migrated.unwrap_or_else(|_| Err(late().into()));
         migrated.map_err(|error| Trouble::of_migration(server, error))?;
         Ok(link)
     }
 
-    /// How who has the lock calls itself.
-    async fn holder(&mut self) -> Option<String> {
-        let select = "SELECT application_name FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks \
+    /// Which session has the lock, and how it calls itself.
+    async fn holder(&mut self) -> Option<(Option<i64>, Option<String>)> {
+        let select = "SELECT CAST(pid AS BIGINT), application_name FROM pg_stat_activity \
+                      WHERE pid IN (SELECT pid FROM pg_locks \
                       WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database \
                       WHERE datname = current_database()) AND CAST(objid AS BIGINT) = ";
         let rows = Statement::new(select).value(LOCK).then(")").run(self).await.ok()?;
-        rows.first()?.first()?.text().map(str::to_owned).filter(|name| !name.is_empty())
+        let row = rows.first()?;
+        let called = row.get(1)?.text().map(str::to_owned).filter(|name| !name.is_empty());
+        Some((row.first()?.number(), called))
+    }
+
+    /// Has the server end a session, when it gets to that.
+    async fn end_session(&mut self, session: i64) {
+        let end = Statement::new("SELECT CAST(pg_terminate_backend(CAST(").value(session);
+        // Where that fails it is tried again.
+        drop(end.then(" AS INTEGER)) AS TEXT)").run(self).await);
+    }
+
+    /// Writes something that leaves nothing behind.
+    pub(super) async fn write_something(&mut self) -> sqlx::Result<()> {
+        self.transact(async |link| {
+            for statement in PROOF {
+                Statement::new(statement).run(link).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Makes a change of several statements, or none of it.

@@ -41,10 +41,19 @@ pub(super) async fn meet(
         }
         (Some(_), None) => return Err(Trouble::both(server).into()),
         (Some(there), Some(here)) if there.id != here.id => return Err(Trouble::another(server).into()),
+        (Some(there), Some(here)) if there.starts < here.starts => return Err(Trouble::older(server).into()),
         (Some(there), Some(here)) if there == here => {
-            match role {
-                Role::Unread => fetch_machines((link, server), local).await?,
-                Role::Served => send_machines((link, server), local).await?,
+            match (role, is_older((link, server), local).await?) {
+                (Role::Unread, true) => return Err(Trouble::older(server).into()),
+                (Role::Unread, false) => fetch_machines((link, server), local).await?,
+                (Role::Served, is_older) => {
+                    if is_older {
+                        warn!("{server} has lost its latest changes: it gets again what state_dir has");
+                        // Nobody knows which leases are lost, too.
+                        local.transact(async |connection| copied::note_all(connection).await).await?;
+                    }
+                    send_machines((link, server), local).await?;
+                }
             }
             there
         }
@@ -63,6 +72,13 @@ pub(super) async fn meet(
     link.transact(async |link| copied::set_origin(link, mine).await).await.map_err(explain)?;
     local.transact(async |connection| copied::set_origin(connection, mine).await).await?;
     Ok(origin)
+}
+
+/// Whether the database lacks changes of machines that are in the file, which were in the database first.
+async fn is_older((link, server): (&mut Link, &Server), local: &Database) -> Result<bool, StoreError> {
+    let (_, there) = machines::last(link).await.map_err(|error| Trouble::of(server, &error))?;
+    let (_, here) = local.with(async |connection| machines::last(connection).await).await?;
+    Ok(there < here)
 }
 
 /// A database that nobody has used gets everything that the file has.

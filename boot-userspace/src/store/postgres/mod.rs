@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use super::StoreError;
 use super::database::Database;
+use super::sql::Row;
 use link::Server;
 pub use trouble::Trouble;
 use worker::{Work, Worker};
@@ -141,6 +142,21 @@ impl Postgres {
     /// Removes a machine.
     pub(super) async fn delete(&self, id: u64, revision: u64) -> Result<(), StoreError> {
         self.ask(|reply| Work::Delete(id, revision, reply)).await
+    }
+
+    /// Gives what the file has made of a change of these machines. What it refused is taken back, or the next start would
+    /// have it from the database. `before` is what their rows were.
+    pub(super) async fn confirm(
+        &self,
+        stored: Result<(), StoreError>,
+        ids: Vec<i64>,
+        before: Vec<Row>,
+    ) -> Result<(), StoreError> {
+        if stored.is_err() {
+            // Where that fails the connection ends, and the next one begins with what the file has.
+            drop(self.ask(|reply| Work::TakeBack(ids, before, reply)).await);
+        }
+        stored
     }
 
     /// Waits until it has all leases that the file has.

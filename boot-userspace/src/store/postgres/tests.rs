@@ -8,9 +8,16 @@ use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
+use super::Trouble;
 use crate::store::places::Place;
 use crate::store::sql::{Field, Statement};
 use crate::store::{Change, Lease, LeaseState, Store, StoreError, lock};
+
+/// Ends the sessions of xpxe.
+const END: &str = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
+                   WHERE application_name LIKE 'xpxe on %' AND datname = current_database()";
+/// The tables that a backup has.
+const TABLES: [&str; 3] = ["origin", "machines", "leases"];
 
 fn lease(machine: u8, address: u8) -> Lease {
     Lease {
@@ -58,6 +65,31 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     while !is_so().await {
         assert!(began.elapsed() < Duration::from_secs(60), "waited for: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the connection has ended, and there is another one.
+async fn is_met_again(store: &Store) {
+    eventually("the end of the connection", async || {
+        store.away().is_some() || store.put_machines(&[]).await.is_err()
+    })
+    .await;
+    eventually("another one", async || store.away().is_none()).await;
+}
+
+/// Does as a backup of the database does.
+async fn back_up(place: &Place, store: &Store) {
+    store.deliver().await.unwrap();
+    for table in TABLES {
+        place.run_sql(store, &format!("CREATE TABLE old_{table} AS SELECT * FROM {table}")).await;
+    }
+}
+
+/// The database is what it was then.
+async fn restore(place: &Place, store: &Store) {
+    for table in TABLES {
+        place.run_sql(store, &format!("DELETE FROM {table}")).await;
+        place.run_sql(store, &format!("INSERT INTO {table} SELECT * FROM old_{table}")).await;
     }
 }
 
@@ -171,28 +203,158 @@ async fn what_was_never_confirmed_is_taken_back_when_the_connection_is_back() {
         "INSERT INTO machines SELECT 3, version, 3, name, state, record FROM machines WHERE id = 1",
         "UPDATE machines SET revision = 4 WHERE id = 2",
         "DELETE FROM machines WHERE id = 1",
-        "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
-         WHERE application_name LIKE 'xpxe on %' AND datname = current_database()",
+        END,
     ] {
         place.run_sql(&store, statement).await;
     }
-    eventually("the end of the connection", async || {
-        store.away().is_some() || store.put_machines(&[]).await.is_err()
-    })
-    .await;
-    eventually("another one", async || store.away().is_none()).await;
+    is_met_again(&store).await;
     assert_eq!(ids(&place, &store).await, [1, 2]);
     // Somebody else has had it meanwhile.
     place.run_sql(&store, "UPDATE origin SET starts = starts + 1").await;
-    let end = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
-               WHERE application_name LIKE 'xpxe on %' AND datname = current_database()";
-    place.run_sql(&store, end).await;
+    place.run_sql(&store, END).await;
     let is_told = async || store.away().is_some_and(|why| why.to_string().contains("restart xpxe"));
     eventually("that is told", is_told).await;
     let refused = store.put_machines(&[record(9)]).await.unwrap_err();
     assert!(matches!(refused, StoreError::Postgres(_)), "{refused}");
     put(&store, lease(1, 1)).await;
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_from_an_older_backup_is_refused_and_a_new_one_gets_what_the_copy_has() {
+    for is_started_again in [false, true] {
+        let Some(place) = Place::database() else { return };
+        let mut store = place.open().await;
+        put(&store, lease(1, 1)).await;
+        store.put_machines(&[record(1)]).await.unwrap();
+        back_up(&place, &store).await;
+        if is_started_again {
+            store.close().await;
+            drop(store);
+            store = place.open().await;
+        }
+        put(&store, lease(2, 2)).await;
+        store.put_machines(&[record(2)]).await.unwrap();
+        let (leases, machines) = (place.sorted(&store).await, place.machines(&store).await);
+        assert_eq!((leases.len(), machines.len()), (2, 2));
+        store.close().await;
+        restore(&place, &store).await;
+        drop(store);
+        let said = refused(&place).await;
+        assert!(said.contains("is older than xpxe.db in state_dir"), "{said}");
+        eventually("the end of who was refused", async || lock(&place.state_dir()).is_ok()).await;
+        let mut database = PgConnection::connect(&place.postgres.as_ref().unwrap().url).await.unwrap();
+        for statement in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
+            drop(Statement::new(statement).run(&mut database).await.unwrap());
+        }
+        let store = place.open().await;
+        assert_eq!(place.sorted(&store).await, leases, "started again: {is_started_again}");
+        assert_eq!(place.machines(&store).await, machines);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_loses_its_latest_changes_while_xpxe_serves_gets_them_again() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    put(&store, lease(1, 1)).await;
+    store.put_machines(&[record(1)]).await.unwrap();
+    back_up(&place, &store).await;
+    put(&store, lease(2, 2)).await;
+    store.put_machines(&[record(2)]).await.unwrap();
+    let (leases, machines) = (place.sorted(&store).await, place.machines(&store).await);
+    restore(&place, &store).await;
+    place.run_sql(&store, END).await;
+    is_met_again(&store).await;
+    assert_eq!(place.sorted(&store).await, leases);
+    assert_eq!(place.machines(&store).await, machines);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_change_that_the_file_refused_is_nowhere_also_after_a_restart() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    let before = place.machines(&store).await;
+    let run = async |statement: &str| {
+        let statement = Statement::new(statement);
+        store.database.with(async |connection| statement.run(connection).await).await.unwrap();
+    };
+    // It does as with a full disk.
+    for event in ["INSERT", "UPDATE"] {
+        let refuse = "ON machines BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        run(&format!("CREATE TRIGGER full_{event} BEFORE {event} {refuse}")).await;
+    }
+    let changed = Record { version: 2, revision: 3, ..record(1) };
+    store.put_machines(&[changed, record(4)]).await.unwrap_err();
+    assert_eq!(place.machines(&store).await, before, "in neither");
+    store.delete_machine(2, 5).await.unwrap_err();
+    assert_eq!(place.machines(&store).await, before, "in neither");
+    for event in ["INSERT", "UPDATE"] {
+        run(&format!("DROP TRIGGER full_{event}")).await;
+    }
+    assert_eq!(store.away(), None);
+    store.close().await;
+    drop(store);
+    let store = place.open().await;
+    assert_eq!(place.machines(&store).await, before, "after a restart");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_whose_disk_is_full_is_not_back_before_it_stores_something() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    for statement in [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'could not extend a file' USING ERRCODE = '53100'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON leases FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ] {
+        place.run_sql(&store, statement).await;
+    }
+    put(&store, lease(1, 1)).await;
+    store.deliver().await.unwrap_err();
+    let noticed = Instant::now();
+    // It connects again meanwhile.
+    while noticed.elapsed() < Duration::from_millis(2500) {
+        let said = store.away().map(|why| why.to_string()).unwrap_or_default();
+        assert!(said.contains("(its disk is full): free some space"), "{said}");
+        tokio::task::yield_now().await;
+    }
+    place.run_sql(&store, "DROP TRIGGER refuse ON leases").await;
+    eventually("that it is back", async || store.away().is_none()).await;
+    assert_eq!(place.sorted(&store).await, [lease(1, 1)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_session_of_its_own_that_hangs_is_ended_and_is_no_other_xpxe() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    store.put_machines(&[record(1)]).await.unwrap();
+    let mut other = PgConnection::connect(&place.postgres.as_ref().unwrap().url).await.unwrap();
+    for statement in ["BEGIN", "LOCK TABLE machines"] {
+        drop(Statement::new(statement).run(&mut other).await.unwrap());
+    }
+    store.put_machines(&[record(2)]).await.unwrap_err();
+    eventually("that it is named", async || {
+        let said = store.away().map(|why| why.to_string()).unwrap_or_default();
+        assert!(!said.contains("another xpxe"), "{said}");
+        said.contains("still works on what this xpxe has asked before")
+    })
+    .await;
+    drop(Statement::new("ROLLBACK").run(&mut other).await.unwrap());
+    eventually("that it is back", async || store.away().is_none()).await;
+    assert_eq!(ids(&place, &store).await, [1]);
+    store.close().await;
+}
+
+#[test]
+fn why_it_stores_nothing_is_said_once() {
+    let why = StoreError::from(Trouble::passing("it is away".to_owned()));
+    assert_eq!(format!("{:#}", anyhow::Error::from(why)), "it is away");
 }
 
 #[tokio::test]

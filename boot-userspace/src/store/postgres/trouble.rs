@@ -60,7 +60,13 @@ impl Trouble {
 
     pub(super) fn of(server: &dyn fmt::Display, error: &sqlx::Error) -> Self {
         let (reason, remedy) = match error {
-            sqlx::Error::Database(said) => (said.message().to_owned(), remedy(said.code().as_deref())),
+            sqlx::Error::Database(said) => {
+                let code = said.code();
+                // Its own words name another file each time, and the log would have a line of each.
+                let is_full = code.as_deref() == Some(DISK_FULL);
+                let reason = if is_full { "its disk is full" } else { said.message() };
+                (reason.to_owned(), remedy(code.as_deref()))
+            }
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
                 ("no answer in time".to_owned(), AWAY)
             }
@@ -93,6 +99,23 @@ impl Trouble {
         Self { text, kind: Kind::Locked }
     }
 
+    /// A session of this process has the lock, which this process has given up.
+    pub(super) fn busy(server: &dyn fmt::Display) -> Self {
+        Self::passing(format!(
+            "{server} still works on what this xpxe has asked before, which it was told to end: look into pg_stat_activity and \
+             pg_locks there for what holds it up"
+        ))
+    }
+
+    /// The database does not have what it has confirmed, and the file has it.
+    pub(super) fn older(server: &dyn fmt::Display) -> Self {
+        Self::lasting(format!(
+            "{server} is older than xpxe.db in state_dir, which is a copy of it: it was restored from a backup, or has lost its \
+             latest changes. Make that database anew and empty to have xpxe bring there what the copy has, or move xpxe.db* away \
+             to go on with the older machines and leases"
+        ))
+    }
+
     /// The database and the file have both been used, each for itself.
     pub(super) fn both(server: &dyn fmt::Display) -> Self {
         Self::lasting(format!(
@@ -117,6 +140,8 @@ impl Trouble {
     }
 }
 
+/// The SQLSTATE of a disk without space.
+const DISK_FULL: &str = "53100";
 const AWAY: &str = "check whether it runs, and the network to it";
 
 /// By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html).
@@ -128,7 +153,7 @@ fn remedy(code: Option<&str>) -> &'static str {
         "3D000" => "create the database, or name another one in store",
         "42501" => "make the user in store the owner of the database",
         "25006" => "it is a standby: name the primary in store",
-        "53100" => "free some space on its disk",
+        DISK_FULL => "free some space on its disk",
         "53300" => "raise its max_connections, or end other connections",
         _ => "look into its log",
     }

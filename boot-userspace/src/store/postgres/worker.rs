@@ -14,11 +14,13 @@ use super::meet::{Role, meet};
 use super::trouble::Trouble;
 use crate::store::copied::{self, Origin, Unsent};
 use crate::store::database::Database;
-use crate::store::sql::Statement;
+use crate::store::sql::{Row, Statement};
 use crate::store::{StoreError, machines, write};
 
 /// How long until a connection is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same of a server that answers and stores nothing, at most: each attempt costs it some space.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How often the server is asked whether it is there, when there is nothing else to do.
 const PING: Duration = Duration::from_secs(1);
 /// How long a start waits for the lock: the server may still have the session of a daemon that was just killed.
@@ -36,6 +38,8 @@ pub(super) enum Work {
     Put(Vec<Record>, Reply),
     /// Remove one, with the number of this change.
     Delete(u64, u64, Reply),
+    /// Make of machines what their rows were; those without a row are removed.
+    TakeBack(Vec<i64>, Vec<Row>, Reply),
     /// Bring over all leases.
     Deliver(Reply),
     /// End.
@@ -51,8 +55,12 @@ pub(super) struct Worker {
     link: Option<Link>,
     /// What this process has made of the database.
     taken: Option<Origin>,
+    /// The session that had the lock last.
+    session: Option<i64>,
     /// When a connection is tried again.
     next: Instant,
+    /// How long after the last attempt that is.
+    pause: Duration,
 }
 
 impl Worker {
@@ -62,7 +70,8 @@ impl Worker {
         state: Arc<State>,
         inbox: mpsc::Receiver<Work>,
     ) -> Self {
-        Self { server, local, state, inbox, link: None, taken: None, next: Instant::now() }
+        let next = Instant::now();
+        Self { server, local, state, inbox, link: None, taken: None, session: None, next, pause: AGAIN }
     }
 
     /// Works until nobody is left who could tell it anything. `met` hears how the first meeting went.
@@ -114,11 +123,14 @@ impl Worker {
     /// Connects and brings both sides together. What fails is told, and tried again later.
     async fn connect(&mut self, role: Role) -> Result<(), StoreError> {
         let met = self.try_to_connect(role.clone()).await;
-        self.next = Instant::now() + AGAIN;
+        self.next = Instant::now() + self.pause;
         match &met {
             Ok(()) => {
-                self.state.tell(None, &self.server);
                 self.send().await;
+                // A database that does not take the leases is not back.
+                if self.link.is_some() {
+                    self.state.tell(None, &self.server);
+                }
             }
             Err(failure) => {
                 if role == Role::Served {
@@ -131,10 +143,16 @@ impl Worker {
     }
 
     async fn try_to_connect(&mut self, role: Role) -> Result<(), StoreError> {
-        let mut link = Link::open(&self.server).await?;
-        match meet((&mut link, &self.server), &self.local, role, self.taken.as_ref()).await {
+        let mut link = Link::open(&self.server, &mut self.session).await?;
+        let met = match meet((&mut link, &self.server), &self.local, role, self.taken.as_ref()).await {
             Ok(origin) => {
                 self.taken = Some(origin);
+                self.prove(&mut link).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match met {
+            Ok(()) => {
                 self.link = Some(link);
                 Ok(())
             }
@@ -143,6 +161,13 @@ impl Worker {
                 Err(failure)
             }
         }
+    }
+
+    /// Whether the database stores anything: one that can only be read is not back.
+    async fn prove(&mut self, link: &mut Link) -> Result<(), StoreError> {
+        let proven = link.write_something().await;
+        self.pause = if proven.is_ok() { AGAIN } else { LONGEST.min(self.pause * 2) };
+        proven.map_err(|error| Trouble::of(&self.server, &error).into())
     }
 
     async fn work(&mut self, work: Work) {
@@ -167,6 +192,12 @@ impl Worker {
                     .await
                 };
                 reply.send(self.with(delete).await).ok();
+            }
+            Work::TakeBack(ids, rows, reply) => {
+                let restore = async |link: &mut Link| {
+                    link.transact(async |link| machines::restore(link, &ids, &rows).await).await
+                };
+                reply.send(self.with(restore).await).ok();
             }
             Work::Deliver(reply) => {
                 self.send().await;

@@ -61,6 +61,7 @@ fn traces() {
     }
     bad_after_base("[traces]\n", &[(1, "traces.otlp", "")]);
     bad_after_base("[traces]\notlp = '10.1.0.9:4318'\n", &[(2, "traces.otlp", "is no URL")]);
+    bad_after_base("[traces]\notlp = 'http://u:p@h'\n", &[(2, "traces.otlp", "a user or a password")]);
     let without = format!("boots = false\n{BASE}[traces]\notlp = 'http://10.1.0.9'\n");
     bad(&without, &[(12, "traces.otlp", "take boots = false out")]);
 }

@@ -12,25 +12,31 @@ const MESSAGES: &str = "| the console shows | look at |\n| --- | --- |\n";
 const CAUSES: &str = "## The causes\n\n";
 
 /// What boards, cards and loaders show when they do not boot, and people search for.
-const SEARCHED: [&str; 26] = [
+const SEARCHED: [&str; 32] = [
     "PXE-E07:",
     "PXE-E11:",
     "PXE-E16:",
     "PXE-E18:",
     "PXE-E23:",
     "PXE-E32:",
+    "PXE-E36:",
     "PXE-E3B:",
     "PXE-E51:",
     "PXE-E52:",
     "PXE-E53:",
     "PXE-E55:",
     "PXE-E61:",
+    "PXE-E79:",
     "PXE-E99:",
     "PXE-M0F:",
     "PXE-T01:",
+    "NBP filesize is 0 Bytes",
     // https://ipxe.org/ERROR
     "(040ee119)",
+    "(2d03e13b)",
     "(2d0c613b)",
+    "(2e008081)",
+    "(38086193)",
     "(3e11618e)",
     "(4c0a6035)",
     "(4c126035)",

@@ -98,6 +98,20 @@ fn whatever_is_done_with_machines_fills_no_memory() {
 }
 
 #[test]
+fn what_an_agent_says_pushes_out_nothing_that_was_done_with_its_machine() {
+    let mut timelines = heard([rom(Given::Offer), became(State::Accepted), told(Act::Off)]);
+    for number in 0..3000 {
+        let what = What::Progress { does: format!("p{number}").into(), percent: None };
+        timelines.note(note(MAC, what), 10_000 + number);
+    }
+    let boot = timelines.boots(MAC).next().unwrap();
+    let says = says(boot);
+    assert_eq!(says[1], "became accepted: its disks are wiped");
+    assert_eq!((says[3].as_str(), says[10].as_str()), ("its agent: p2992", "its agent: p2999"));
+    assert_eq!((says.len(), boot.more, timelines.steps()), (11, 2992, 11));
+}
+
+#[test]
 fn a_boot_that_was_stored_has_what_was_done_beside_it() {
     let mut timelines = heard([rom(Given::Offer), became(State::Ready)]);
     let stored = timelines.take_unsaved(0, true);

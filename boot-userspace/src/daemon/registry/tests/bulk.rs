@@ -59,6 +59,49 @@ fn what_is_imported_is_added_changed_or_refused_one_by_one() {
     rig.kill();
 }
 
+#[test]
+fn a_dry_run_refuses_whatever_the_import_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let items = [
+        item("da", "02:00:00:00:00:21"),
+        item("db", "02:00:00:00:00:21"),
+        item("dc", "02:00:00:00:00:22"),
+        item("dd", "02:00:00:00:00:22"),
+    ];
+    let [dry, done] = [true, false].map(|dry_run| rig.import(&items, dry_run));
+    let refused =
+        |done: &Imported| done.refused.iter().map(|(position, _)| *position).collect::<Vec<usize>>();
+    assert_eq!((dry.added, refused(&dry)), (2, vec![1, 3]), "{dry:?}");
+    assert_eq!((done.added, refused(&done)), (2, vec![1, 3]), "{done:?}");
+    rig.kill();
+}
+
+#[test]
+fn events_name_a_machine_without_a_mac() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let spec = Spec {
+        name: Some("uu".to_owned()),
+        uuid: Some("4c4c4544-0042-3510-8052-b4c04f4e3132".to_owned()),
+        labels: [("role".to_owned(), "worker".to_owned())].into(),
+        ..Spec::default()
+    };
+    rig.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap();
+    let mut events = rig.events.read();
+    rig.order("uu", Order::Accept).unwrap();
+    let event = loop {
+        let event = rig.runtime.block_on(events.next()).unwrap();
+        if matches!(event.step, Step::BecameState(_)) {
+            break event;
+        }
+    };
+    let known = event.without_mac.clone().unwrap();
+    assert_eq!((event.name(), known.record), (Some("uu"), rig.record("uu").id));
+    assert_eq!(known.machine.labels["role"], "worker");
+    rig.kill();
+}
+
 /// A reload that changes what all machines wait for was one commit for each of them.
 #[test]
 fn many_are_stored_together_and_each_is_served() {

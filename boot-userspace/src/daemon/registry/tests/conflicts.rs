@@ -189,3 +189,20 @@ fn another_board_behind_a_known_card_is_held() {
         rig.kill();
     }
 }
+
+/// Whoever nobody has accepted can report anything.
+#[test]
+fn what_a_stranger_reports_holds_no_other_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &config("", "rack7"));
+    rig.put(spec("stranger", FIRST, None));
+    rig.put(spec("node1", SECOND, None));
+    rig.order("node1", Order::Accept).unwrap();
+    rig.report("stranger", "CZ12", &[FIRST]).unwrap();
+    let mut events = rig.events.read();
+    rig.report("node1", "CZ12", &[SECOND]).unwrap();
+    let (mac, conflict) = rig.next_conflict(&mut events);
+    assert_eq!((mac.to_string().as_str(), conflict.meanwhile), (SECOND, Meanwhile::Nothing));
+    assert_eq!(rig.record("node1").status.state, State::Accepted);
+    rig.kill();
+}
