@@ -207,10 +207,14 @@ mod tests {
         assert_eq!(said(&local), expected("rack 7, 12"));
         let network = [tlv(1, &[5, 1, 10, 0, 0, 1]), tlv(2, &[4, 1, 10, 0, 0, 1])];
         assert_eq!(said(&network), expected("00:1c:73:00:00:09, 00:1c:73:00:00:09"), "the station");
-        for none in
-            [&[][..], &[chassis.clone()], &[port.clone()], &[chassis, tlv(2, &[3])], &[tlv(5, b"leaf7")]]
-        {
-            assert_eq!(said(none), None, "{none:?}");
+        for none in [
+            vec![],
+            vec![chassis.clone()],
+            vec![port.clone()],
+            vec![chassis, tlv(2, &[3])],
+            vec![tlv(5, b"leaf7")],
+        ] {
+            assert_eq!(said(&none), None, "{none:?}");
         }
     }
 

@@ -24,10 +24,13 @@ const ENCODED: &str = "whsec_";
 /// Bytes of the shortest secret.
 const SHORTEST: usize = 16;
 
+/// A client, and the bytes of the certificate that it was made with.
+type Made = (Vec<u8>, Client);
+
 /// What speaks HTTP, made when it is needed first: the certificates of a system may take a second to read. It has the bytes of
 /// the certificates beside it that it was made with: for others it is made anew.
 #[derive(Clone, Default)]
-pub(super) struct LazyClient(Arc<Mutex<Option<(Vec<u8>, Client)>>>);
+pub(super) struct LazyClient(Arc<Mutex<Option<Made>>>);
 
 /// A receiver.
 #[derive(Clone)]
