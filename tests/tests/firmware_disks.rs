@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use boot_tests::boots::{EVERYBODY, Plan, boot, of};
@@ -13,10 +14,14 @@ use boot_tests::machine::Firmware;
 use boot_tests::rack::Rack;
 use boot_tests::sandbox::{Sandbox, root_or_skip};
 use boot_tests::settings::{Known, Settings, boot_dir};
+use boot_tests::wait::eventually;
 
 const HTTP: Plan = plan(Firmware::OvmfHttp, "cd-http", "52:54:00:77:00:41", "10.77.0.41");
 const UEFI: Plan = plan(Firmware::OvmfPxe, "cd-uefi", "52:54:00:77:00:42", "10.77.0.42");
 const BIOS: Plan = plan(Firmware::BiosIpxe, "cd-bios", "52:54:00:77:00:43", "10.77.0.43");
+
+/// Until steps that have been taken are shown.
+const TOLD: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_cd_boots_by_http_boot_and_by_ipxe() -> Result<()> {
@@ -38,9 +43,14 @@ fn a_cd_boots_by_http_boot_and_by_ipxe() -> Result<()> {
     let xpxe = Xpxe::start(&rack, &config, &[])?;
     boot(&rack, &xpxe, &plans)?;
     let log = xpxe.log();
-    let sent = |plan: &Plan, what: &str| of(&log, plan).any(|event| event.message().contains(what));
+    let file = rack.dir().join("xpxe.toml").display().to_string();
     for plan in &plans {
-        ensure!(sent(plan, "guest.iso"), "{}: {}", plan.known.name, xpxe.last_lines(60));
+        // iPXE reads the disk in parts, which are steps of its boot and no lines of the log.
+        let shown = || xpxe.command(&["boots", "show", plan.known.mac, "--config", &file]);
+        let sent = eventually(TOLD, "the disk among the boot's steps", || {
+            shown().is_ok_and(|shown| shown.contains("images/guest.iso"))
+        });
+        sent.with_context(|| format!("{}: {:?}", plan.known.name, shown()))?;
         // Firmware that loads the disk itself needs no iPXE.
         let is_ipxes = |event: &Event| event.field("class").starts_with("iPXE");
         ensure!(of(&log, plan).any(is_ipxes) == (plan.known.name != HTTP.known.name), "{}", plan.known.name);
