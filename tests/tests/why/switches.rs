@@ -107,8 +107,10 @@ fn invented_switches_do_not_hide_the_true_one() -> Result<()> {
         let invents = Wire::open(&scene.place.rack.namespace, SERVER_PORT)?;
         let frame = |number: u8| {
             let to = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
+            // Chassis, port and name.
+            let chassis = [2, 3, 7, b'f', number + b' '];
             let name = [4, 3, 5, b'x', b'y', 10, 4, b'f', b'a', b'k', b'e', 0, 0];
-            [&to[..], &[2, 0, 0, 0, 9, number], &[0x88, 0xcc], &name, &[0; 46]].concat()
+            [&to[..], &[2, 0, 0, 0, 9, number], &[0x88, 0xcc], &chassis, &name, &[0; 46]].concat()
         };
         // xpxe begins to listen a moment after it is ready.
         eventually(SOON, "an invented switch", || {
