@@ -15,8 +15,6 @@ use crate::{
 
 /// The beginning of the names of tests that boot machines.
 const FIRMWARE: &str = "firmware";
-/// Tests that are long and have one machine at a time each, which needs one core: two of them at once.
-const ONE_MACHINE_EACH: [&str; 2] = ["firmware_agent", "firmware_lifecycle"];
 
 /// Set up, then run every check; stops at the first stage that fails.
 #[derive(clap::Args)]
@@ -120,16 +118,8 @@ impl Stage {
             }
             Self::Firmware => {
                 let machines = ws.root_tests.iter().filter(|name| name.starts_with(FIRMWARE));
-                let (long, others): (Vec<_>, Vec<_>) =
-                    machines.partition(|name| ONE_MACHINE_EACH.contains(&name.as_str()));
-                for (tests, threads) in [(others, "--test-threads=1"), (long, "--test-threads=2")] {
-                    if !tests.is_empty() {
-                        let cmd = root_tests(ws, toolchain);
-                        let cmd = cmd.args(tests.iter().flat_map(|name| ["--test", name.as_str()]));
-                        test(cmd).arg(threads).run()?;
-                    }
-                }
-                Ok(())
+                let cmd = root_tests(ws, toolchain).args(machines.flat_map(|name| ["--test", name]));
+                test(cmd).arg("--test-threads=1").run()
             }
         }
     }
