@@ -240,9 +240,9 @@ pub fn all_rust_files(place: &Path) -> Result<Vec<PathBuf>> {
     let mut open = vec![place.to_owned()];
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                open.push(entry?.path());
-            }
+            // `target` has what build scripts wrote.
+            let entries = fs::read_dir(&path)?.collect::<Result<Vec<_>, _>>()?;
+            open.extend(entries.into_iter().filter(|entry| entry.file_name() != "target").map(|e| e.path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }

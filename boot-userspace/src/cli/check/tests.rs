@@ -1,0 +1,49 @@
+use super::*;
+
+#[test]
+fn a_configuration_that_everybody_could_download_is_no_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("xpxe.toml");
+    let interface = "[[interface]]\nname = 'eth1'\ndhcp = 'proxy'\n";
+    let check = |boot_dir: &std::path::Path, no_files| {
+        std::fs::create_dir_all(boot_dir).unwrap();
+        std::fs::write(&file, format!("boot_dir = {boot_dir:?}\n{interface}")).unwrap();
+        Check { file: crate::cli::ConfigFile { config: file.clone() }, no_files }.run()
+    };
+    let (fine, wrong) = (ExitCode::SUCCESS, ExitCode::from(1));
+    let same = |a: ExitCode, b: ExitCode| assert_eq!(format!("{a:?}"), format!("{b:?}"));
+    same(check(&dir.path().join("boot"), false), fine);
+    same(check(dir.path(), false), wrong);
+    same(check(dir.path(), true), fine);
+}
+
+#[test]
+fn a_database_that_nobody_could_ask_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    let mut config =
+        boot_engine::config::parse("[[interface]]\nname = 'eth1'\ndhcp = 'off'\n", "test").unwrap();
+    assert!(store(&config, false).is_empty());
+    let mut said = |url: &str, no_files| {
+        let password_file = Some(file.clone());
+        config.store = Some(boot_engine::config::Postgres { url: url.to_owned(), password_file });
+        store(&config, no_files).join("\n")
+    };
+    let good = "postgres://xpxe@localhost/xpxe?sslmode=disable";
+    assert!(said("postgres://xpxe@localhost:99999/xpxe", true).contains("invalid port"));
+    assert!(said("postgres://xpxe@localhost/xpxe?sslmode=foo", true).contains("foo"));
+    assert!(said(good, false).contains("cannot be read: No such file"));
+    assert_eq!(said(good, true), "", "of another host nobody knows the files");
+    std::fs::write(&file, "geheim\n").unwrap();
+    assert_eq!(said(good, false), "");
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    let of = |name: &str| {
+        let text = format!("[[interface]]\nname = {name:?}\ndhcp = 'proxy'\n");
+        absent(&boot_engine::config::parse(&text, "test").unwrap())
+    };
+    let said = of("absent0").join("\n");
+    assert!(said.contains("there is no interface \"absent0\"") && said.contains("does not start"), "{said}");
+}
