@@ -98,7 +98,7 @@ impl Serve {
         let delivery = Builder::new_multi_thread()
             .worker_threads(config.http.threads.unwrap_or_else(cores))
             .thread_name("xpxe-http")
-            // By default a worker looks for new connections and requests after 61 turns: with a turn of half a MiB each
+            // By default a worker looks for new connections and requests after 61 turns: with a turn of 128 KiB each
             // that is long.
             .event_interval(8)
             .on_thread_start(move || give_way(niceness))

@@ -24,7 +24,9 @@ use super::delivery::Delivery;
 use crate::host::reserved::{LONGEST, offset_of, stand_in};
 
 /// After so many bytes another connection has its turn.
-const TURN: usize = 512 * 1024;
+const TURN: usize = 128 * 1024;
+/// So much is read at once of what only the disk has.
+const FROM_DISK: usize = 4 * TURN;
 /// So long it is taken for granted that what was in the page cache is still there.
 const STILL_THERE: Duration = Duration::from_secs(1);
 
@@ -172,26 +174,28 @@ impl Sender {
         &mut self,
         delivery: &Arc<Delivery>,
         at: u64,
-        length: usize,
+        rest: usize,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let length = length.min(TURN);
+        let length = rest.min(TURN);
         if let Some((known, since)) = &self.at_hand
             && known.contains(&at)
             && since.elapsed() < STILL_THERE
         {
             return Poll::Ready(Ok(usize::try_from(known.end - at).unwrap_or(length).min(length)));
         }
+        let mut at_hand = length;
         if self.from_disk.is_some() || !delivery.is_at_hand(at, length) {
+            at_hand = rest.min(FROM_DISK);
             let reading = self.from_disk.get_or_insert_with(|| {
                 let delivery = Arc::clone(delivery);
-                tokio::task::spawn_blocking(move || delivery.fetch(at, length))
+                tokio::task::spawn_blocking(move || delivery.fetch(at, at_hand))
             });
             let read = ready!(Pin::new(reading).poll(context)).map_err(io::Error::other);
             self.from_disk = None;
             read.and_then(|read| read)?;
         }
-        self.at_hand = Some((at..at + length as u64, Instant::now()));
+        self.at_hand = Some((at..at + at_hand as u64, Instant::now()));
         Poll::Ready(Ok(length))
     }
 }
