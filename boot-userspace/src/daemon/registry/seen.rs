@@ -1,12 +1,13 @@
 //! What is seen of machines: their first words, and the kernels that they fetch.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use boot_common::Mac;
 use boot_common::class::Stage;
 use tracing::warn;
 
-use super::changes::now;
+use super::changes::{now, served};
 use super::{Asking, Changed, Keeper, SELF, changed_by_people};
 use crate::daemon::request::RegistryError;
 use crate::host::clock;
@@ -14,7 +15,7 @@ use boot_engine::boot::choice::{Booting, Choice};
 use boot_engine::boot::is_url;
 use boot_engine::config::{Accept, Arch, Machine, Profile, is_placeholder, uuid_text};
 use boot_engine::events::{BootEvent, Conflict, Http, Meanwhile, Script, Shared, Step, Tftp};
-use boot_engine::lifecycle::{Intent, Observed, Order, State, Status};
+use boot_engine::lifecycle::{Intent, Observed, Order, State, Status, Stepped};
 use boot_engine::registry::{Record, Spec};
 
 /// How many machines that nobody has accepted are kept. Anybody can make up MACs.
@@ -33,9 +34,10 @@ impl Keeper {
                 let arch = Arch::of_firmware(answered.class.firmware);
                 self.sight(mac, None, Asking { address, arch }).await;
             }
-            Step::Script { end: Script::Sent { uuid, .. }, .. } => {
+            Step::Script { client, end: Script::Sent { uuid, .. }, .. } => {
                 if let Some(uuid) = uuid {
                     self.see_uuid(mac, *uuid).await;
+                    self.add_uuid(mac, *uuid, *client).await;
                 }
                 self.sight(mac, None, Asking::default()).await;
                 self.fetched(mac, is_url).await;
@@ -137,6 +139,30 @@ impl Keeper {
         if let Err(error) = self.register(record, asking).await {
             self.complain(&format!(
                 "{error}: {mac} was not taken down as discovered; it will be when it asks again"
+            ));
+        }
+    }
+
+    /// Adds the UUID to a machine that DHCP heard first, without one. What people have written of a machine stays as it is.
+    async fn add_uuid(&mut self, mac: Mac, uuid: [u8; 16], client: IpAddr) {
+        let Some(life) = self.machines.by_mac(mac).and_then(|known| known.life) else { return };
+        let Some(entry) = self.registry.get(life.record) else { return };
+        let is_untouched = entry.record.spec == Spec { mac: vec![mac.to_string()], ..Spec::default() };
+        // Anybody may say which UUID a stranger has; of a machine that was accepted only the machine itself may.
+        let is_itself = || self.machines.address_of(mac).is_some_and(|own| IpAddr::from(own) == client);
+        if !is_untouched || is_placeholder(uuid) || (life.state != State::Discovered && !is_itself()) {
+            return;
+        }
+        let machine = Machine { uuid: Some(uuid), ..(*entry.machine).clone() };
+        // That another machine has it was told.
+        if self.machines.check(&machine, served(&entry.place)).is_err() {
+            return;
+        }
+        let mut record = changed_by_people(&entry.record);
+        record.spec.uuid = Spec::from(&machine).uuid;
+        if let Err(error) = self.commit(record, Arc::new(machine), &Stepped::default(), SELF).await {
+            self.complain(&format!(
+                "{error}: the UUID of {mac} was not taken down; it will be when it fetches its script again"
             ));
         }
     }

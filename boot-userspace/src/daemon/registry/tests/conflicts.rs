@@ -29,6 +29,15 @@ impl Rig {
         self.ask(|reply| RegistryAsk::Inventory(id, Box::new(inventory), reply))
     }
 
+    /// A machine fetches its script from an address, and says that it has this UUID.
+    fn fetched(&self, mac: &str, from: [u8; 4]) {
+        let uuid = boot_engine::config::parse_uuid(UUID).unwrap();
+        let end = Script::Sent { bytes: 1, uuid: Some(uuid) };
+        let step = Step::Script { client: from.into(), path: "/ipxe/boot.ipxe".to_owned(), end };
+        let mac: Mac = mac.parse().unwrap();
+        self.events.emit(BootEvent::new(Duration::ZERO, step).of(events::Machine::from(mac)));
+    }
+
     fn next_conflict(&self, events: &mut Reader) -> (Mac, events::Conflict) {
         self.runtime.block_on(async {
             let next = async {
@@ -72,17 +81,9 @@ fn a_machine_that_shows_the_uuid_of_another_one_is_known_by_its_mac_or_held() {
         rig.put(spec("node1", FIRST, None));
         rig.put(spec("node2", SECOND, Some(UUID)));
         let mut events = rig.events.read();
-        let uuid = boot_engine::config::parse_uuid(UUID).unwrap();
-        let fetched = |mac: &str| {
-            let end = Script::Sent { bytes: 1, uuid: Some(uuid) };
-            let step =
-                Step::Script { client: [10, 1, 1, 40].into(), path: "/ipxe/boot.ipxe".to_owned(), end };
-            let mac: Mac = mac.parse().unwrap();
-            rig.events.emit(BootEvent::new(Duration::ZERO, step).of(events::Machine::from(mac)));
-        };
         // Its own owner is nothing to tell of.
-        fetched(SECOND);
-        fetched(FIRST);
+        rig.fetched(SECOND, [10, 1, 1, 40]);
+        rig.fetched(FIRST, [10, 1, 1, 40]);
         let (mac, conflict) = rig.next_conflict(&mut events);
         assert_eq!((mac.to_string().as_str(), conflict.meanwhile), (FIRST, meanwhile));
         assert_eq!(conflict.what, Shared::Uuid { uuid: UUID.into(), other: "node2".into() });
@@ -90,6 +91,36 @@ fn a_machine_that_shows_the_uuid_of_another_one_is_known_by_its_mac_or_held() {
         assert_eq!(rig.record("node2").status.state, State::Discovered, "nothing happens to the other one");
         rig.kill();
     }
+}
+
+/// DHCP hears a machine before iPXE says which UUID it has.
+#[test]
+fn a_machine_that_was_heard_without_a_uuid_gets_it_with_its_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &config("", "all"));
+    let (first, second): (Mac, Mac) = (FIRST.parse().unwrap(), SECOND.parse().unwrap());
+    for mac in [first, second] {
+        rig.registry.sighted(mac, None);
+        rig.eventually("it is there", |rig| rig.machines.life_of(mac));
+    }
+    rig.machines.put([10, 1, 1, 40].into(), first);
+    rig.machines.put([10, 1, 1, 41].into(), second);
+    // A rule has accepted both: only the machine itself says which UUID it has.
+    rig.fetched(FIRST, [10, 1, 1, 66]);
+    rig.fetched(SECOND, [10, 1, 1, 41]);
+    let uuid = |which: &str| rig.record(which).spec.uuid.clone();
+    rig.eventually("its UUID", |_| uuid(SECOND));
+    let record = rig.record(UUID);
+    assert_eq!((record.spec.mac.as_slice(), record.version), (&[SECOND.to_owned()][..], 2));
+    // It is one machine's, and not that of another one that shows it, too.
+    let mut events = rig.events.read();
+    rig.fetched(FIRST, [10, 1, 1, 40]);
+    let (told, _) = rig.next_conflict(&mut events);
+    assert_eq!((told, uuid(FIRST)), (first, None));
+    rig.kill();
+    let rig = Rig::start(dir.path(), &config("", "rack7"));
+    assert_eq!(rig.record(SECOND).spec.uuid.as_deref(), Some(UUID), "after a kill");
+    rig.kill();
 }
 
 /// Without that, the second board was taken for a card of the first one, and got what is meant for it.
