@@ -18,6 +18,7 @@ use boot_common::Mac;
 use boot_engine::events;
 use serde_json::{Value, json};
 
+use crate::daemon::request::mac_of_preflight;
 use crate::host::link;
 use judge::{Judge, Verdict};
 use offers::{Asker, Heard, Kind};
@@ -79,12 +80,11 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// An address of nobody: locally administered, for one station (IEEE 802 section 8.4).
+/// A MAC of nobody, which no xpxe takes down as a machine.
 fn nobody() -> io::Result<Mac> {
-    let mut bytes = [0; 6];
+    let mut bytes = [0; 2];
     random(&mut bytes)?;
-    bytes[0] = bytes[0] & 0xfc | 2;
-    Ok(Mac(bytes))
+    Ok(mac_of_preflight(bytes))
 }
 
 impl Preflight {

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::changes::{now, served};
 use super::{Asking, Changed, Keeper, SELF, changed_by_people};
-use crate::daemon::request::RegistryError;
+use crate::daemon::request::{RegistryError, is_of_preflight};
 use crate::host::clock;
 use boot_engine::boot::choice::{Booting, Choice};
 use boot_engine::boot::is_url;
@@ -86,7 +86,7 @@ impl Keeper {
             }
             return;
         }
-        if !self.discovers() || self.machines.is_bmc(mac) {
+        if !self.discovers() || self.machines.is_bmc(mac) || is_of_preflight(mac) {
             return;
         }
         let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);

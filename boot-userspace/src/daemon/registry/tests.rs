@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 mod bulk;
 mod conflicts;
 mod power;
+mod strangers;
 
 use super::*;
 use crate::daemon::event_loop::Daemon;

@@ -17,6 +17,23 @@ use crate::store::{Remote, StoreError};
 /// How many questions wait; more wait where they come from.
 const WAITING: usize = 256;
 
+/// Behind the first byte of the MACs that `xpxe preflight` invents.
+const PREFLIGHT: [u8; 4] = *b"xpxe";
+
+/// A MAC of nobody for `xpxe preflight`: locally administered, for one station (IEEE 802 section 8.4). Two bytes are random.
+#[must_use]
+pub fn mac_of_preflight([first, last]: [u8; 2]) -> Mac {
+    let [a, b, c, d] = PREFLIGHT;
+    Mac([first & 0xfc | 2, a, b, c, d, last])
+}
+
+/// Whether `xpxe preflight` has invented this MAC, so that it is no machine. Whoever else has one is not taken down.
+#[must_use]
+pub fn is_of_preflight(mac: Mac) -> bool {
+    let Mac([first, .., last]) = mac;
+    mac == mac_of_preflight([first, last])
+}
+
 /// A machine as it is shown.
 #[derive(Clone, Debug)]
 pub enum View {
