@@ -1,12 +1,17 @@
 //! The beginning of a file by HTTP, as firmware and iPXE fetch it: no redirection is followed, no name is cached.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write as _};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one step may take, and all of it.
+/// How long one step may take, and reading a file.
 const PATIENCE: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(8);
+/// How long all files of a script may take, with their names, which a resolver may look up for longer.
+const TOGETHER: Duration = Duration::from_secs(15);
 /// As much is read as tells what a file is, or is a script.
 const MOST: usize = 64 << 10;
 
@@ -19,11 +24,46 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// The beginnings of several files, which are fetched at once.
+pub(super) fn fetch_all<'u>(
+    urls: impl IntoIterator<Item = &'u str>,
+) -> BTreeMap<String, Result<Answer, String>> {
+    together(urls, TOGETHER, fetch)
+}
+
+/// What `fetch` gives for each of them, as far as that comes in time.
+fn together<'u, T: Send + 'static>(
+    urls: impl IntoIterator<Item = &'u str>,
+    within: Duration,
+    fetch: impl Fn(&str) -> Result<T, String> + Clone + Send + 'static,
+) -> BTreeMap<String, Result<T, String>> {
+    let (tell, told) = mpsc::channel();
+    let mut found = BTreeMap::new();
+    let until = Instant::now() + within;
+    for url in urls {
+        let late = Err(format!("nothing came within {} s", within.as_secs()));
+        if found.insert(url.to_owned(), late).is_some() {
+            continue;
+        }
+        let (url, tell, fetch) = (url.to_owned(), tell.clone(), fetch.clone());
+        // One that hangs ends with the process.
+        thread::spawn(move || {
+            let fetched = fetch(&url);
+            drop(tell.send((url, fetched)));
+        });
+    }
+    drop(tell);
+    while let Ok((url, fetched)) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        found.insert(url, fetched);
+    }
+    found
+}
+
 /// Fetches the beginning.
 ///
 /// # Errors
 /// One sentence.
-pub(super) fn fetch(url: &str) -> Result<Answer, String> {
+fn fetch(url: &str) -> Result<Answer, String> {
     let Some(rest) = url.strip_prefix("http://") else {
         return Err("only http:// is looked at".to_owned());
     };
@@ -120,6 +160,7 @@ fn first_chunks(mut rest: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::sync::{Arc, Barrier};
 
     use super::*;
 
@@ -137,6 +178,25 @@ mod tests {
             assert!(why.contains("is the machine itself"), "{host}: {why}");
         }
         assert!(listener.accept().is_err(), "somebody has connected");
+    }
+
+    #[test]
+    fn files_are_fetched_at_once_and_one_that_hangs_holds_up_no_other() {
+        let all_are_there = Arc::new(Barrier::new(3));
+        let fetch = move |url: &str| {
+            all_are_there.wait();
+            if url == "hangs" {
+                // As a resolver without an answer: until the process ends.
+                loop {
+                    thread::park();
+                }
+            }
+            Ok::<_, String>(url.len())
+        };
+        let found = together(["a", "hangs", "bb", "a"], Duration::from_secs(2), fetch);
+        let late = Err("nothing came within 2 s".to_owned());
+        let expected = [("a", Ok(1)), ("bb", Ok(2)), ("hangs", late)];
+        assert_eq!(found, expected.map(|(url, fetched)| (url.to_owned(), fetched)).into());
     }
 
     #[test]

@@ -276,7 +276,7 @@ impl Judge<'_> {
     }
 
     fn http_boot(&self, url: &str, steps: &mut Vec<Step>) -> Outcome<String> {
-        let answer = self.get(url, steps)?;
+        let answer = get(url, None, steps)?;
         let Some(length) = answer.length else {
             return stops(format!("gets {} without Content-Length, which HTTP Boot refuses", shown(url)));
         };
@@ -298,7 +298,7 @@ impl Judge<'_> {
         let mut settings = Settings::of(self.mac, &server.to_string());
         let mut url = url.to_owned();
         for _ in 0..MOST_SCRIPTS {
-            let (size, body) = self.content(&url, steps)?;
+            let (size, body) = self.content(&url, None, steps)?;
             if !body.starts_with(b"#!ipxe") {
                 let looked = inspect_for_ipxe(&body, size, true);
                 return match looked.problem {
@@ -339,10 +339,12 @@ impl Judge<'_> {
                     }
                 }
             }
+            let by_http = files.iter().map(|fetch| fetch.url()).filter(|url| url.starts_with("http://"));
+            let mut answers = http::fetch_all(by_http);
             let mut kernel = None;
             for fetch in files {
                 let file = fetch.url();
-                let (size, body) = self.content(file, steps)?;
+                let (size, body) = self.content(file, answers.remove(file), steps)?;
                 let is_kernel = matches!(fetch, Fetch::Kernel(_));
                 if is_kernel || matches!(fetch, Fetch::Initrd(_)) {
                     let looked = inspect_for_ipxe(&body, size, is_kernel);
@@ -366,8 +368,13 @@ impl Judge<'_> {
         stops(format!("goes from script to script without an end, at last {}", shown(&url)))
     }
 
-    /// The size and the beginning of a file.
-    fn content(&self, url: &str, steps: &mut Vec<Step>) -> Outcome<(u64, Vec<u8>)> {
+    /// The size and the beginning of a file, of which there may be an answer already.
+    fn content(
+        &self,
+        url: &str,
+        answer: Option<Result<Answer, String>>,
+        steps: &mut Vec<Step>,
+    ) -> Outcome<(u64, Vec<u8>)> {
         if let Some(rest) = url.strip_prefix("tftp://") {
             let (host, name) = rest.split_once('/').unwrap_or((rest, ""));
             let server = host.split(':').next().and_then(|host| host.parse().ok());
@@ -382,23 +389,25 @@ impl Judge<'_> {
             steps.push(Step::good(format!("{} comes: {}", shown(url), human_size(file.bytes))));
             return Ok((file.bytes, file.head));
         }
-        let answer = self.get(url, steps)?;
+        let answer = get(url, answer, steps)?;
         Ok((answer.length.unwrap_or(answer.body.len() as u64), answer.body))
     }
+}
 
-    fn get(&self, url: &str, steps: &mut Vec<Step>) -> Outcome<Answer> {
-        if url.starts_with("https://") {
-            return Err(Stop::Unseen(format!(
-                "fetches {}, which is not looked at: it needs its own trust in the server",
-                shown(url)
-            )));
-        }
-        match http::fetch(url) {
-            Ok(answer) => answered(url, answer, steps),
-            Err(why) => {
-                steps.push(Step::bad(format!("{}: {}", shown(url), shown(&why))));
-                stops(format!("stops at {}: {}", shown(url), shown(&why)))
-            }
+/// An answer that is good, which is asked for where there is none yet.
+fn get(url: &str, answer: Option<Result<Answer, String>>, steps: &mut Vec<Step>) -> Outcome<Answer> {
+    if url.starts_with("https://") {
+        return Err(Stop::Unseen(format!(
+            "fetches {}, which is not looked at: it needs its own trust in the server",
+            shown(url)
+        )));
+    }
+    let answer = answer.or_else(|| http::fetch_all([url]).remove(url));
+    match answer.unwrap_or_else(|| Err("nothing came".to_owned())) {
+        Ok(answer) => answered(url, answer, steps),
+        Err(why) => {
+            steps.push(Step::bad(format!("{}: {}", shown(url), shown(&why))));
+            stops(format!("stops at {}: {}", shown(url), shown(&why)))
         }
     }
 }
