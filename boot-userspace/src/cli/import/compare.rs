@@ -20,13 +20,16 @@ use super::clients::BootRule;
 use super::setup::{Setup, Table};
 
 /// Kinds of clients: their name, their architecture, and whether they are iPXE.
-const KINDS: [(&str, u16, bool); 6] = [
+const KINDS: [(&str, u16, bool); 9] = [
     ("BIOS", 0, false),
     ("UEFI ia32", 6, false),
     ("UEFI x86-64", 7, false),
     ("UEFI arm64", 11, false),
     ("HTTP Boot x86-64", 16, false),
-    ("iPXE", 7, true),
+    ("iPXE on BIOS", 0, true),
+    ("iPXE on UEFI ia32", 6, true),
+    ("iPXE on UEFI x86-64", 7, true),
+    ("iPXE on UEFI arm64", 11, true),
 ];
 /// The card of a client that no statement names.
 const NOBODY: Mac = Mac([0x02, 0xff, 0xff, 0xff, 0xff, 0xfe]);
@@ -160,12 +163,13 @@ pub(super) fn compare(theirs: &Theirs, config: Config) -> Result<Compared, Strin
         let subnet = policy.subnets().iter().find(|subnet| Some(&subnet.cidr) == net);
         for (kind, arch, is_ipxe) in KINDS {
             let rule = theirs.boot_file(host, arch, is_ipxe);
-            // iPXE gets xpxe's script where nothing is said of it alone; a script is what it was loaded for.
-            if is_ipxe && rule.is_none_or(|rule| rule.clients.ipxe != Some(true)) {
-                continue;
-            }
             let stage = if is_ipxe { Stage::Ipxe } else { Stage::Rom };
             let class = Class { firmware: Firmware::from_arch(arch), stage };
+            // iPXE gets xpxe's script where neither says anything of it alone; a script is what it was loaded for.
+            let is_named_there = rule.is_some_and(|rule| rule.clients.ipxe == Some(true));
+            if is_ipxe && !is_named_there && policy.boot_file_source(class, &differences, subnet).is_none() {
+                continue;
+            }
             let http = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8080);
             let ours = match policy.boot_file(class, http, &differences, subnet) {
                 Ok(Some(file)) => {

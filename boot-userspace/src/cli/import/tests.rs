@@ -325,6 +325,12 @@ fn both_servers_answers_are_compared() {
     assert!(lost.contains("the address of two: there 10.9.0.5, here one of the pool"), "{lost}");
     let nothing = compared("").to_string();
     assert!(nothing.contains("there nothing, here xpxe's iPXE"), "{nothing}");
+    // Of several lines that fit dnsmasq takes the last one, also for iPXE.
+    let menu = "dhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,http://10.1.0.3/menu.ipxe\n";
+    let looped = compared(&format!("{menu}{all}")).to_string();
+    let of_ipxe = "the boot file for iPXE on UEFI x86-64 of one, an unknown machine in 10.1.0.0/24: there efi/x.efi, here \
+        http://10.1.0.3/menu.ipxe";
+    assert!(looped.contains(of_ipxe) && !looped.contains("iPXE on BIOS"), "{looped}");
     // Who is ignored there and here gets no boot file from either.
     let ignored = compared(&format!("{all}dhcp-ignore=tag:!known\n")).to_string();
     assert!(ignored.ends_with("compared 7 answers to 2 clients: 1 differences"), "{ignored}");
