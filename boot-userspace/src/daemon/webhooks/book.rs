@@ -11,7 +11,11 @@ use super::journal::{Death, Delivery};
 use crate::daemon::request::HookView;
 
 /// How many deliveries wait for one webhook at most.
-pub(super) const MOST_WAITING: usize = 10_000;
+const MOST_WAITING: usize = 10_000;
+/// How many of those are of one machine at most, and how many of one kind of event: who reports without end, or in the names of
+/// many, does not take the places of all others.
+const MOST_OF_MACHINE: usize = 1000;
+const MOST_OF_KIND: usize = MOST_WAITING / 2;
 /// How many dead letters one webhook has at most; the oldest makes room.
 pub(super) const MOST_DEAD: usize = 1000;
 /// How many deliveries to one webhook are under way at once.
@@ -24,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The deliveries to one webhook.
 pub(super) struct Book {
     lanes: HashMap<String, VecDeque<Waiting>>,
+    /// How many deliveries of each kind of event wait.
+    kinds: HashMap<String, usize>,
     /// The first of each lane that is not under way, by when it is due.
     ready: BTreeSet<(Duration, u64, String)>,
     under_way: usize,
@@ -58,6 +64,7 @@ impl Book {
         let counts = HookView { name: name.to_owned(), place, ..HookView::default() };
         Self {
             lanes: HashMap::new(),
+            kinds: HashMap::new(),
             ready: BTreeSet::new(),
             under_way: 0,
             dead: VecDeque::new(),
@@ -72,13 +79,21 @@ impl Book {
         self.tries = tries;
     }
 
+    /// Whether there is room for a delivery.
+    pub(super) fn has_room(&self, delivery: &Delivery) -> bool {
+        let of_machine = self.lanes.get(&delivery.lane).map_or(0, VecDeque::len);
+        let of_kind = self.kinds.get(&delivery.kind).copied().unwrap_or(0);
+        self.counts.waiting < MOST_WAITING as u64 && of_machine < MOST_OF_MACHINE && of_kind < MOST_OF_KIND
+    }
+
     /// Adds a delivery; false if there is no room.
     pub(super) fn add(&mut self, delivery: Delivery, now: Duration) -> bool {
-        if self.counts.waiting >= MOST_WAITING as u64 {
+        if !self.has_room(&delivery) {
             self.counts.lost += 1;
             return false;
         }
         self.counts.waiting += 1;
+        *self.kinds.entry(delivery.kind.clone()).or_default() += 1;
         let lane = self.lanes.entry(delivery.lane.clone()).or_default();
         if lane.is_empty() {
             self.ready.insert((now, delivery.id, delivery.lane.clone()));
@@ -139,6 +154,9 @@ impl Book {
         };
         let over = lane.pop_front();
         self.counts.waiting = self.counts.waiting.saturating_sub(1);
+        if let Some(of_kind) = over.as_ref().and_then(|over| self.kinds.get_mut(&over.delivery.kind)) {
+            *of_kind = of_kind.saturating_sub(1);
+        }
         match lane.front() {
             Some(next) => drop(self.ready.insert((now, next.delivery.id, lane_name.to_owned()))),
             None => drop(self.lanes.remove(lane_name)),
@@ -232,7 +250,8 @@ mod tests {
     fn a_dead_receiver_costs_so_much_and_no_more() {
         let mut book = Book::new("chat", String::new(), 1);
         for id in 0..MOST_WAITING as u64 + 5 {
-            book.add(delivery(id, &id.to_string()), Duration::ZERO);
+            let kind = (id % 4).to_string();
+            book.add(Delivery { kind, ..delivery(id, &id.to_string()) }, Duration::ZERO);
         }
         assert_eq!((book.counts.waiting, book.counts.lost), (MOST_WAITING as u64, 5));
         let mut forgotten = 0;
@@ -252,6 +271,31 @@ mod tests {
         }
         assert_eq!((book.counts.dead, forgotten), (MOST_DEAD as u64, MOST_WAITING - MOST_DEAD));
         assert!(book.lanes.is_empty() && book.ready.is_empty());
+    }
+
+    #[test]
+    fn neither_a_machine_nor_a_kind_of_event_takes_all_places() {
+        let mut book = Book::new("chat", String::new(), 1);
+        let of_kind =
+            |id: u64, lane: &str, kind: &str| Delivery { kind: kind.to_owned(), ..delivery(id, lane) };
+        let most = MOST_OF_MACHINE as u64;
+        for id in 0..most + 5 {
+            assert_eq!(book.add(of_kind(id, "a", "phone-home"), Duration::ZERO), id < most, "{id}");
+        }
+        // A stranger phones home in the names of many.
+        for id in 2 * most..=MOST_WAITING as u64 {
+            book.add(of_kind(id, &id.to_string(), "phone-home"), Duration::ZERO);
+        }
+        assert_eq!(book.counts.waiting, MOST_OF_KIND as u64);
+        assert_eq!(book.counts.lost, 5 + (MOST_WAITING - MOST_OF_MACHINE + 1 - MOST_OF_KIND) as u64);
+        assert!(book.add(of_kind(20_000, "b", "state"), Duration::ZERO), "there is room for other kinds");
+        let refused = of_kind(20_001, "b", "phone-home");
+        assert!(!book.has_room(&refused));
+        // What is over makes room.
+        assert_eq!(book.take_due(Duration::ZERO).map(|first| first.id), Some(0));
+        assert_eq!(book.ended(("a", 0), Ok(()), SECOND, (7, 0.0)), Ended::Delivered);
+        assert!(book.add(refused, SECOND));
+        assert!(!book.has_room(&of_kind(20_002, "c", "phone-home")));
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Keeper {
         if !over.is_empty() {
             let count = over.len();
             warn!(
-                "{count} deliveries that an earlier xpxe has left were dropped: their webhook is not in the configuration any more"
+                "{count} deliveries that an earlier xpxe has left were dropped: their webhook is not in the configuration any more, or has no room for them"
             );
         }
         let written = self.journal.forget(over);
@@ -379,7 +379,7 @@ impl Keeper {
         for dead in taken {
             let Some(hook) = self.hooks.get_mut(&dead.webhook) else { continue };
             let delivery = Delivery { dead: None, ..dead.clone() };
-            if hook.book.counts.waiting < book::MOST_WAITING as u64 && hook.book.add(delivery.clone(), now) {
+            if hook.book.has_room(&delivery) && hook.book.add(delivery.clone(), now) {
                 again.push(delivery);
             } else {
                 hook.book.bury(dead);
