@@ -1,6 +1,7 @@
 //! An S3 server that checks signatures, beside xpxe.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub fn upstream(rack: &Rack, access: &str, secret: &str) -> Result<String> {
     let at = |name: &str| rack.dir().join(name);
     fs::write(at("access"), format!("{access}\n"))?;
     fs::write(at("secret"), format!("{secret}\n"))?;
+    fs::set_permissions(at("secret"), Permissions::from_mode(0o600))?;
     Ok(format!(
         "\n[[images.upstream]]\nurl = \"s3://{BUCKET}\"\nendpoint = \"http://127.0.0.1:{PORT}\"\n\
          access_key_file = {:?}\nsecret_key_file = {:?}\n",

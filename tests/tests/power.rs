@@ -1,7 +1,8 @@
 //! BMCs: a Redfish one that does wrong by rule, OpenIPMI's simulator, and Wake-on-LAN, from the command line to the wire.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ fn place() -> Result<Option<Place>> {
     let Some(mut place) = Place::build(&settings)? else { return Ok(None) };
     let password = place.rack.dir().join("password");
     fs::write(&password, format!("{PASSWORD}\n"))?;
+    fs::set_permissions(&password, Permissions::from_mode(0o600))?;
     place.config += &format!(
         "\n[lifecycle]\nwipe = false\n\n[bmc]\nuser = \"{USER}\"\npassword_file = {password:?}\ntimeout = \"3s\"\npause = \"1s\"\npoll = \"1s\"\n"
     );

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::cli::configuration;
 use crate::daemon::misfits::{Misfits, misfits};
 use crate::files::{BootFiles, Finding, Verdict};
-use crate::host::link;
+use crate::host::{link, regular};
 use crate::http::Certificate;
 use crate::images::Images;
 use boot_engine::answers;
@@ -94,10 +94,10 @@ fn store(config: &Config, no_files: bool) -> Vec<String> {
         wrong.push(format!("store cannot be used: {error}; correct it"));
     }
     if let Some(file) = store.password_file.as_ref().filter(|_| !no_files)
-        && let Err(error) = std::fs::read_to_string(file)
+        && let Err(error) = regular::read_private_text(file)
     {
         wrong.push(format!(
-            "store_password_file = {file:?} cannot be read: {error}; write the password there, or correct the path"
+            "store_password_file = {file:?} cannot be read: {error}; write the password there, for xpxe alone to read, or correct the path"
         ));
     }
     wrong

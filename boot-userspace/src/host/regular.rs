@@ -45,3 +45,12 @@ pub fn read_private(path: &Path) -> io::Result<Vec<u8>> {
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+/// The same of a file with a text.
+///
+/// # Errors
+/// As for [`read_private`], and if it is no text.
+pub fn read_private_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_private(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+}

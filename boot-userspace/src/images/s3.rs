@@ -40,8 +40,8 @@ pub(super) async fn locate(url: &str, upstream: Option<&Upstream>, valid: Durati
         .and_then(|upstream| Some((upstream.access_key_file.as_ref()?, upstream.secret_key_file.as_ref()?)));
     let Some((access, secret)) = keys else { return unsigned(bucket, key, upstream) };
     let store: AmazonS3 = builder
-        .with_access_key_id(read(access)?)
-        .with_secret_access_key(read(secret)?)
+        .with_access_key_id(read(access, regular::read)?)
+        .with_secret_access_key(read(secret, regular::read_private)?)
         .build()
         .map_err(|error| format!("{url} cannot be asked for: {error}"))?;
     let path =
@@ -70,8 +70,8 @@ fn unsigned(bucket: &str, key: &str, upstream: Option<&Upstream>) -> Result<Url,
 }
 
 /// A key as it stands in its file, which may have a newline at its end.
-fn read(path: &Path) -> Result<String, String> {
-    let text = regular::read(path).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+fn read(path: &Path, bytes_of: fn(&Path) -> io::Result<Vec<u8>>) -> Result<String, String> {
+    let text = bytes_of(path).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
     let text = text.map_err(|error| {
         format!(
             "the key in {} cannot be read: {error}; put it there, readable for the user of xpxe",

@@ -382,7 +382,7 @@ fn jitter() -> Duration {
 /// The first line of a file.
 fn password_in(file: &Path) -> Result<Secret, String> {
     let cannot = |why: &dyn fmt::Display| format!("the password in {} cannot be used: {why}", file.display());
-    let bytes = regular::read(file).map_err(|error| cannot(&error))?;
+    let bytes = regular::read_private(file).map_err(|error| cannot(&error))?;
     if bytes.len() > LONGEST_PASSWORD {
         return Err(cannot(&"it is longer than 1024 bytes"));
     }
@@ -395,7 +395,24 @@ fn password_in(file: &Path) -> Result<Secret, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line_of_a_file_that_not_everybody_can_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        fs::write(&file, "correct horse\nbattery\n").unwrap();
+        for (mode, is_read) in [(0o644, false), (0o640, true), (0o600, true)] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            match password_in(&file) {
+                Ok(password) => assert!(is_read && password.reveal() == "correct horse", "{mode:o}"),
+                Err(why) => assert!(!is_read && why.contains("can be read by everybody"), "{mode:o}: {why}"),
+            }
+        }
+    }
 
     #[test]
     fn what_went_wrong_has_neither_the_password_nor_what_a_terminal_follows() {

@@ -1,3 +1,6 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 #[test]
@@ -34,8 +37,16 @@ fn a_database_that_nobody_could_ask_is_named() {
     assert!(said("postgres://xpxe@localhost/xpxe?sslmode=foo", true).contains("foo"));
     assert!(said(good, false).contains("cannot be read: No such file"));
     assert_eq!(said(good, true), "", "of another host nobody knows the files");
-    std::fs::write(&file, "geheim\n").unwrap();
+    fs::write(&file, "geheim\n").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let open = said(good, false);
+    assert!(open.contains("can be read by everybody") && !open.contains("geheim"), "{open}");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
     assert_eq!(said(good, false), "");
+    // A pipe would be waited for, and a device never ends.
+    fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(said(good, false).contains("not a regular file"));
 }
 
 #[test]

@@ -1,10 +1,12 @@
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
 fn upstream(dir: &Path) -> Upstream {
     fs::write(dir.join("a"), "AKIDEXAMPLE\n").unwrap();
     fs::write(dir.join("s"), "verysecretkey\n").unwrap();
+    fs::set_permissions(dir.join("s"), Permissions::from_mode(0o600)).unwrap();
     Upstream {
         url: "s3://boot".to_owned(),
         endpoint: Some("http://10.0.0.9:9000".to_owned()),
@@ -47,6 +49,9 @@ async fn a_key_that_is_none_is_told_without_showing_it() {
     fs::write(dir.path().join("s"), "two words").unwrap();
     let said = locate("s3://boot/k", Some(&upstream), SIGNED_FOR).await.unwrap_err();
     assert!(said.contains("one key and nothing else") && !said.contains("words"), "{said}");
+    fs::set_permissions(dir.path().join("s"), Permissions::from_mode(0o644)).unwrap();
+    let said = locate("s3://boot/k", Some(&upstream), SIGNED_FOR).await.unwrap_err();
+    assert!(said.contains("can be read by everybody"), "{said}");
     fs::remove_file(dir.path().join("s")).unwrap();
     let said = locate("s3://boot/k", Some(&upstream), SIGNED_FOR).await.unwrap_err();
     assert!(said.contains("cannot be read"), "{said}");

@@ -1,7 +1,6 @@
 //! A connection to the database, with the lock that keeps other xpxe away.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use super::trouble::Trouble;
+use crate::host::regular;
 use crate::store::database::MIGRATIONS;
 use crate::store::sql::{Row, Sql, Statement, Value};
 
@@ -63,7 +63,7 @@ impl Server {
         let called = format!("xpxe on {}, process {}", host(), std::process::id());
         let options = options.application_name(&called).options(SESSION).disable_statement_logging();
         let Some(file) = &self.0.password_file else { return Ok(options) };
-        let password = fs::read_to_string(file).map_err(|error| {
+        let password = regular::read_private_text(file).map_err(|error| {
             Trouble::passing(format!(
                 "the password of {self} cannot be read from {}: {error}; check store_password_file",
                 file.display()
