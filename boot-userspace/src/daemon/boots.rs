@@ -45,7 +45,10 @@ impl Keeper {
     pub(super) fn start(boots: Boots, state_dir: &Path) -> std::sync::Arc<Self> {
         let path = state_dir.join(FILE);
         let lines = match read(&path, &boots) {
-            Ok(lines) => lines,
+            Ok((lines, unreadable)) => {
+                unreadable.warn(&path, "Their boots are not shown");
+                lines
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => {
                 warn!("cannot read {}: {error}; earlier boots are not shown", path.display());
@@ -124,15 +127,52 @@ impl Keeper {
     }
 }
 
-/// Gives the number of lines. A line that cannot be read is passed over: it was cut off, or is of another version.
-fn read(path: &Path, into: &Boots) -> io::Result<usize> {
-    let mut lines = 0;
+/// The lines of a file that cannot be read: they were cut off, or are of another version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    count: usize,
+    /// The number of the first one, from 1.
+    first: usize,
+}
+
+impl Unreadable {
+    /// Takes down one.
+    pub(super) fn add(&mut self, line: usize) {
+        if self.count == 0 {
+            self.first = line;
+        }
+        self.count += 1;
+    }
+
+    /// Says once how many there are. `what` is what each of them has.
+    pub(super) fn warn(self, path: &Path, what: &str) {
+        if self.count > 0 {
+            let Self { count, first } = self;
+            warn!(
+                "{count} lines of {} cannot be read, the first one is line {first}: they were cut off, or are of another \
+                 version of xpxe. {what}; the lines stay in the file until it is written anew",
+                path.display()
+            );
+        }
+    }
+}
+
+/// Gives the number of lines, and those of them that cannot be read.
+fn read(path: &Path, into: &Boots) -> io::Result<(usize, Unreadable)> {
+    let (mut lines, mut unreadable) = (0, Unreadable::default());
     let mut found: BTreeMap<(u64, [u8; 6]), Boot> = BTreeMap::new();
     let mut file = BufReader::new(regular::open(path)?);
     let mut line = Vec::new();
     while next_line(&mut file, &mut line)? {
         lines += 1;
-        let Ok(boot) = serde_json::from_slice::<Boot>(&line) else { continue };
+        // A disk that was full may have left an end of a line alone.
+        if line == b"\n" {
+            continue;
+        }
+        let Ok(boot) = serde_json::from_slice::<Boot>(&line) else {
+            unreadable.add(lines);
+            continue;
+        };
         found.insert((boot.opened, boot.mac.0), boot);
         if found.len() > MOST_MACHINES * MOST_BOOTS {
             found.pop_first();
@@ -142,7 +182,7 @@ fn read(path: &Path, into: &Boots) -> io::Result<usize> {
     for boot in found.into_values() {
         timelines.put(boot);
     }
-    Ok(lines)
+    Ok((lines, unreadable))
 }
 
 /// Reads the next line; one that is too long is passed over, and empty. False at the end.
@@ -236,8 +276,20 @@ mod tests {
         keeper.file.lock().unwrap().room = small;
         keeper.store(true);
         let again = Boots::default();
-        assert_eq!(read(&path, &again).unwrap(), 1);
+        assert_eq!(read(&path, &again).unwrap(), (1, Unreadable::default()));
         assert_eq!(again.timelines().boots(long(7).mac).next_back(), Some(&long(7)));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let boot = serde_json::to_string(&long(7)).unwrap();
+        let too_long = "x".repeat(LONGEST_LINE as usize + 7);
+        fs::write(&path, format!("{boot}\n\n{{\"mac\":\n{too_long}\n{boot}\n{{\"mac\"")).unwrap();
+        let boots = Boots::default();
+        assert_eq!(read(&path, &boots).unwrap(), (6, Unreadable { count: 3, first: 3 }));
+        assert_eq!(boots.timelines().boots(long(7).mac).next_back(), Some(&long(7)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::boots::Unreadable;
 use crate::host::regular;
 use crate::host::replace::{PRIVATE, replace_by};
 
@@ -78,11 +79,14 @@ impl Journal {
     pub(super) fn open(state_dir: &Path) -> (Self, io::Result<Vec<Delivery>>) {
         let path = state_dir.join(FILE);
         let read = match read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok((0, Vec::new())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::default()),
             read => read,
         };
-        let lines = read.as_ref().map_or(0, |(lines, _)| *lines);
-        (Self { path, file: None, lines }, read.map(|(_, deliveries)| deliveries))
+        let lines = read.as_ref().map_or(0, |found| found.lines);
+        if let Ok(found) = &read {
+            found.unreadable.warn(&path, "Deliveries that only they have are not made");
+        }
+        (Self { path, file: None, lines }, read.map(|found| found.deliveries))
     }
 
     /// Where it is.
@@ -163,15 +167,22 @@ fn append_to(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The number of lines, and what they say. A line that cannot be read is passed over: it was cut off, or is of another version.
-fn read(path: &Path) -> io::Result<(usize, Vec<Delivery>)> {
+/// What a file has.
+#[derive(Default)]
+struct Found {
+    lines: usize,
+    deliveries: Vec<Delivery>,
+    unreadable: Unreadable,
+}
+
+fn read(path: &Path) -> io::Result<Found> {
     let mut file = BufReader::new(regular::open(path)?);
-    let (mut lines, mut line) = (0, Vec::new());
+    let (mut lines, mut unreadable, mut line) = (0, Unreadable::default(), Vec::new());
     let mut found = BTreeMap::new();
     loop {
         line.clear();
         if (&mut file).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok((lines, found.into_values().collect()));
+            return Ok(Found { lines, deliveries: found.into_values().collect(), unreadable });
         }
         if !line.ends_with(b"\n") {
             file.skip_until(b'\n')?;
@@ -180,7 +191,7 @@ fn read(path: &Path) -> io::Result<(usize, Vec<Delivery>)> {
         match serde_json::from_slice(&line) {
             Ok(Line::Delivery(delivery)) => drop(found.insert(delivery.id, *delivery)),
             Ok(Line::Over(id)) => drop(found.remove(&id)),
-            Err(_) => {}
+            Err(_) => unreadable.add(lines),
         }
     }
 }
@@ -215,6 +226,9 @@ mod tests {
         text.truncate(text.len() - 4);
         fs::write(&path, &text).unwrap();
         assert_eq!(stored(dir.path()), [delivery(2), delivery(3)]);
+        let mut cut = Unreadable::default();
+        cut.add(5);
+        assert_eq!(read(&path).unwrap().unreadable, cut);
         let (mut journal, _) = Journal::open(dir.path());
         journal.put([&delivery(4)]).unwrap();
         assert_eq!(stored(dir.path()), [delivery(2), delivery(3), delivery(4)]);
