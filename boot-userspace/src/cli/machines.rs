@@ -1,5 +1,6 @@
 //! `xpxe machines` and `xpxe status`: the registry of machines, through the running daemon.
 
+mod ansible;
 mod api;
 mod fields;
 mod manifest;

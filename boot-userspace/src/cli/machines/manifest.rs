@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Format;
+use super::ansible;
 use super::names::called;
 use super::omni::omni;
 use super::show::state;
@@ -280,15 +281,14 @@ fn cells_of(line: &str) -> Vec<String> {
 fn ansible(machines: &[Machine]) -> Value {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut hosts = serde_json::Map::new();
-    let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     for machine in machines {
         let spec = &machine.spec;
-        let host = called(spec);
+        let host = ansible::host_of(spec);
         let state = machine.status.as_ref().map(|status| status.state.name());
         groups.entry("all".to_owned()).or_default().push(host.clone());
         groups.entry(format!("state_{}", state.unwrap_or("configured"))).or_default().push(host.clone());
         for (key, value) in &spec.labels {
-            groups.entry(format!("{}_{}", word(key), word(value))).or_default().push(host.clone());
+            groups.entry(ansible::group_of(key, value)).or_default().push(host.clone());
         }
         let mut variables = json!({ "mac": spec.mac, "labels": spec.labels });
         for (key, value) in [("ansible_host", &spec.ip), ("uuid", &spec.uuid), ("profile", &spec.profile)] {
