@@ -47,7 +47,8 @@ impl BootFiles {
 pub(super) fn named(config: &Config) -> Vec<Named> {
     let mut named = Vec::new();
     let mut add = |name: &str, place: String, needs: Vec<Need>| {
-        if !name.contains("://") && ImageRef::read(name).is_none() {
+        // Without a name there is nothing to boot on that architecture.
+        if !name.is_empty() && !name.contains("://") && ImageRef::read(name).is_none() {
             named.push(Named { name: name.to_owned(), place, needs });
         }
     };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::loader_context::{Context, Plans};
 use super::loader_file::{For, Language, LoaderFile};
 use super::plan::{Asked, Choices, NoScript, Offer, Plan};
+use super::stage::plain;
 use super::{Server, grub, pxelinux};
 use crate::config::{Arch, parse_uuid};
 use crate::machines::{Asker, Machines};
@@ -121,7 +122,11 @@ fn plans(asked: &Asked, offered: impl Fn(&Asked) -> Result<Offer, NoScript>) -> 
     let usual = plan(asked)?;
     let mut of_arch = Vec::new();
     for (_, arch) in Arch::ALL {
-        let own = plan(&with_arch(asked, arch))?;
+        let own = match plan(&with_arch(asked, arch)) {
+            // The profile has nothing for this architecture, and something for others.
+            Err(NoScript::NotForYou(why)) => Plan::Wait(plain(&why)),
+            own => own?,
+        };
         if own != usual {
             of_arch.push((arch, own));
         }

@@ -213,11 +213,18 @@ impl Planner {
             );
             return Ok(Plan::Wait(text));
         };
+        let kernel = profile.kernel_of(arch);
+        if let Some(arch) = arch.filter(|_| kernel.is_empty() && profile.menu.is_none()) {
+            let text = format!(
+                "{name} boots profile {profile_name}, which has no kernel for {arch} (kernel in [profile.arch.{arch}])"
+            );
+            return Err(NoScript::NotForYou(text));
+        }
         Ok(Plan::Boot(BootPlan {
             name,
             profile: profile_name.to_owned(),
             kind: profile.kind,
-            kernel: profile.kernel_of(arch).to_owned(),
+            kernel: kernel.to_owned(),
             initrds: profile.initrd_of(arch).to_vec(),
             args: self.args(asked, &choice, profile)?,
             written: None,

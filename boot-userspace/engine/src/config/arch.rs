@@ -104,7 +104,8 @@ impl fmt::Display for Arch {
 /// What is otherwise on one architecture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchProfile {
-    /// `kernel`: like that of the profile, which it replaces. Default: the profile's.
+    /// `kernel`: like that of the profile, which it replaces; empty: machines of this architecture boot nothing. Default: the
+    /// profile's.
     pub kernel: Option<String>,
     /// `initrd`: like that of the profile, which it replaces; may be empty. Default: the profile's.
     pub initrd: Option<Vec<String>>,
@@ -159,7 +160,11 @@ pub(super) fn check(
     let mut all = BTreeMap::new();
     for written in from {
         let kernel = written.kernel.as_ref();
-        let kernel = kernel.and_then(|at| at.read(report, |text| image::kernel(text, boot_dir)));
+        let none_or_file = |text: &str| match text {
+            "" => Ok(String::new()),
+            text => image::kernel(text, boot_dir),
+        };
+        let kernel = kernel.and_then(|at| at.read(report, none_or_file));
         let images = written.initrd.iter();
         let images: Vec<String> =
             images.filter_map(|at| at.read(report, |text| image::kernel(text, boot_dir))).collect();

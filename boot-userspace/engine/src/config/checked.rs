@@ -341,11 +341,11 @@ impl Profile {
         match (self.kind, &self.menu) {
             (_, Some(_)) => None,
             (Kind::Esxi, _) => Some(format!("{}/{}", self.kernel, mboot(arch))),
-            _ => Some(self.kernel_of(arch).to_owned()),
+            _ => Some(self.kernel_of(arch).to_owned()).filter(|kernel| !kernel.is_empty()),
         }
     }
 
-    /// The kernel of an architecture.
+    /// The kernel of an architecture; empty where machines of it boot nothing.
     #[must_use]
     pub fn kernel_of(&self, arch: Option<Arch>) -> &str {
         self.of(arch).and_then(|of| of.kernel.as_ref()).unwrap_or(&self.kernel)

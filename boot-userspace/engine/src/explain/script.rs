@@ -279,6 +279,7 @@ impl Explained<'_> {
             let place = |key: &str| self.origins.arch_key(name, *arch, key).unwrap_or_default();
             let what = |what: &str| with(&with(what, &format!("on {arch}")), condition);
             if let Some(kernel) = &of.kernel {
+                let kernel = if kernel.is_empty() { "none: it boots nothing" } else { kernel };
                 rows.add(what("kernel"), kernel, place("kernel"));
             }
             if of.initrd.as_ref().is_some_and(Vec::is_empty) {

@@ -148,7 +148,7 @@ impl Factory {
         let arm64 = match self.script(&client, &version, ARM64, args).await {
             Ok(script) => Some(script),
             Err(error) => {
-                warn!("arm64 machines get nothing of the image factory: {error:#}");
+                warn!("arm64 machines boot nothing: the image factory has nothing for them: {error:#}");
                 None
             }
         };
@@ -278,11 +278,10 @@ fn operand<'t>(words: &mut impl Iterator<Item = &'t str>) -> Option<&'t str> {
     }
 }
 
+/// Machines of an architecture that the factory has nothing for boot nothing.
 fn profile(amd64: Script, arm64: Option<Script>) -> Profile {
-    let Some(arm64) = arm64 else {
-        let Script { kernel, initrds, args } = amd64;
-        return Profile { kernel, initrd: initrds, args: args.join(" "), ..Profile::default() };
-    };
+    let none = Script { kernel: String::new(), initrds: Vec::new(), args: amd64.args.clone() };
+    let arm64 = arm64.unwrap_or_else(|| none.clone());
     let shared: Vec<&String> = amd64.args.iter().filter(|word| arm64.args.contains(word)).collect();
     let rest = |args: &[String]| {
         args.iter().filter(|word| !shared.contains(word)).cloned().collect::<Vec<_>>().join(" ")
@@ -291,12 +290,16 @@ fn profile(amd64: Script, arm64: Option<Script>) -> Profile {
     let args = shared.into_iter().cloned().collect::<Vec<_>>().join(" ");
     let arch: BTreeMap<Arch, ArchProfile> = Arch::ALL
         .into_iter()
-        .map(|(_, arch)| match arch {
-            Arch::Arm64 => {
-                let (kernel, initrd) = (Some(arm64.kernel.clone()), Some(arm64.initrds.clone()));
-                (arch, ArchProfile { kernel, initrd, args: of_arm64.clone(), ..ArchProfile::default() })
-            }
-            _ => (arch, ArchProfile { args: of_amd64.clone(), ..ArchProfile::default() }),
+        .map(|(_, arch)| {
+            let (script, args) = match arch {
+                Arch::Bios | Arch::Ia32 | Arch::X64 => {
+                    return (arch, ArchProfile { args: of_amd64.clone(), ..ArchProfile::default() });
+                }
+                Arch::Arm64 => (&arm64, of_arm64.clone()),
+                Arch::Arm32 | Arch::Riscv64 | Arch::Loongarch64 => (&none, String::new()),
+            };
+            let (kernel, initrd) = (Some(script.kernel.clone()), Some(script.initrds.clone()));
+            (arch, ArchProfile { kernel, initrd, args, ..ArchProfile::default() })
         })
         .collect();
     Profile { kernel: amd64.kernel, initrd: amd64.initrds, args, arch, ..Profile::default() }
@@ -319,7 +322,13 @@ mod tests {
         assert_eq!(amd64.initrds, ["image:https://pxe.example/image/376567/v1.9.0/initramfs-amd64.xz"]);
         let other = OF_FACTORY.replace("amd64", "arm64").replace("ttyS0", "ttyAMA0");
         let arm64 = read_script(&at, &other).unwrap();
+        let alone = profile(amd64.clone(), None);
+        let kernel = |profile: &Profile, arch| profile.first_file(Some(arch));
+        assert_eq!(kernel(&alone, Arch::X64), Some(amd64.kernel.clone()));
+        assert_eq!(alone.args_of(Some(Arch::X64), ""), "talos.platform=metal console=tty0 console=ttyS0");
+        assert_eq!(kernel(&alone, Arch::Arm64), None, "that of amd64 does not run there");
         let profile = profile(amd64, Some(arm64));
+        assert_eq!(kernel(&profile, Arch::Riscv64), None);
         assert_eq!(profile.args_of(Some(Arch::X64), ""), "talos.platform=metal console=tty0 console=ttyS0");
         assert_eq!(
             profile.args_of(Some(Arch::Arm64), ""),

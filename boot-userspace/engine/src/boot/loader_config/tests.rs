@@ -51,6 +51,19 @@ impl Server {
     }
 }
 
+/// What one architecture has not must not keep the others from booting.
+#[test]
+fn grub_waits_on_an_architecture_without_a_kernel() {
+    let none = "[profile.arch.arm64]\nkernel = \"\"\n[default]";
+    let text = Server::new(&CONFIG.replace("[default]", none)).text(&format!("/grub/grub.cfg-{MAC}"));
+    let (arm64, usual) = text.split_once("else\n").unwrap();
+    assert!(arm64.contains("arm64-efi") && arm64.contains("has no kernel for arm64"), "{text}");
+    assert!(
+        !arm64.contains("linux '") && usual.contains("linux '(tftp,10.1.0.2)/talos/vm%20linuz'"),
+        "{text}"
+    );
+}
+
 #[test]
 fn grub_boots_by_the_way_it_came_and_asks_again_for_ever() {
     let server = Server::new(CONFIG);

@@ -107,6 +107,19 @@ fn each_architecture_boots_its_own_kernel_from_one_profile() {
 }
 
 #[test]
+fn an_architecture_without_a_kernel_boots_nothing() {
+    let scripts = scripts(&CONFIG.replace("[default]", "[profile.arch.arm64]\nkernel = \"\"\n[default]"));
+    let of = |arch: &str| Asked {
+        arch: Some(arch.to_owned()),
+        platform: Some("efi".to_owned()),
+        ..asked("52:54:00:00:00:01")
+    };
+    assert!(scripts.script(&of("x86_64")).unwrap().contains("vm%20linuz"));
+    let why = scripts.script(&of("arm64")).unwrap_err().to_string();
+    assert!(why.contains("node1 boots profile talos, which has no kernel for arm64"), "{why}");
+}
+
+#[test]
 fn images_are_links_to_the_store_on_every_architecture() {
     let arch = "[profile.arch.arm64]\nkernel = \"image:arm64\"\ninitrd = [\"image:s3://boot/i\"]\n[default]";
     let config = CONFIG.replace("[default]", arch).replace("talos/vm linuz", "image:amd64");
