@@ -168,7 +168,7 @@ pub(super) async fn report(
     let said = match &end {
         PhoneHome::Failure(text) => Err(text.clone()),
         PhoneHome::Success(text) => Ok(text.clone()),
-        PhoneHome::OfAnother { .. } => Ok(String::new()),
+        PhoneHome::OfEarlierRun | PhoneHome::OfAnother { .. } => Ok(String::new()),
     };
     let observed = match pairs.value("task") {
         // A report that comes twice must not be taken for that of another task, which came after it.

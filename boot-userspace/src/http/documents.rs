@@ -268,10 +268,22 @@ async fn report(
         Ok(end) => end,
         Err(refused) => return refused.into_response(),
     };
+    let run = match run_in(uri.path()) {
+        Ok(run) => run,
+        Err(refused) => return refused.into_response(),
+    };
+    if let (Some(run), Some(life)) = (run, asked.life())
+        && run != life.run
+    {
+        site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, PhoneHome::OfEarlierRun));
+        let text =
+            "this is the report of an earlier run: the machine was allocated or reinstalled since then\n";
+        return (StatusCode::CONFLICT, text).into_response();
+    }
     let said = match &end {
         PhoneHome::Failure(text) => Err(text.clone()),
         PhoneHome::Success(text) => Ok(text.clone()),
-        PhoneHome::OfAnother { .. } => Ok(String::new()),
+        PhoneHome::OfEarlierRun | PhoneHome::OfAnother { .. } => Ok(String::new()),
     };
     site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
     // It is answered when it is stored: who gets no answer says it again.
@@ -283,6 +295,16 @@ async fn report(
         }
     }
     ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
+}
+
+/// The installation that a report is of, if its path says that.
+fn run_in(path: &str) -> Result<Option<u64>, (StatusCode, &'static str)> {
+    match path.rsplit_once("/phone-home/") {
+        None => Ok(None),
+        Some((_, run)) => {
+            run.parse().map(Some).map_err(|_| (StatusCode::NOT_FOUND, "write /phone-home/NUMBER?mac=MAC\n"))
+        }
+    }
 }
 
 /// A machine's own words, on one line and without anything that a terminal would follow.

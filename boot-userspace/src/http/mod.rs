@@ -136,6 +136,7 @@ pub fn router(site: Site) -> Router {
         .route("/documents/{who}/{name}", get(documents::document))
         .route("/documents/{who}/{token}/{name}", get(documents::document_for_token))
         .route("/phone-home", get(documents::phone_home).post(documents::phone_home_by_form))
+        .route("/phone-home/{run}", get(documents::phone_home).post(documents::phone_home_by_form))
         .route("/agent/report", any(agent::without_token))
         .route("/agent/{who}/{what}", any(agent::without_token))
         .route("/agent/{who}/{token}/task", get(agent::task))

@@ -422,6 +422,7 @@ fn ignore(engine: &mut Engine, machine: Machine) -> Result<()> {
         is_written: false,
         since: 0,
         is_overdue: false,
+        run: 0,
     };
     let ignored = config::Machine { macs: vec![machine.mac], ..config::Machine::default() };
     engine.put_machine(None, ignored.into(), life, fixture::now())?;

@@ -18,6 +18,16 @@ pub const PHONE_HOME: &str = "/phone-home";
 /// Where agents ask what to do, by machine.
 pub const AGENT: &str = "/agent/";
 
+/// The path at which the machine that asks reports: with the number of its installation, so that a late report of an earlier one is
+/// known for that.
+fn phone_home(asked: &Asked) -> String {
+    let mac = asked.mac_with_hyphens().unwrap_or_default();
+    match asked.life().map(|life| life.run) {
+        None | Some(0) => format!("{PHONE_HOME}?mac={mac}"),
+        Some(run) => format!("{PHONE_HOME}/{run}?mac={mac}"),
+    }
+}
+
 /// The variables of the machine that asks, without `args` and `again`.
 pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variables {
     let server = &asked.server;
@@ -49,8 +59,7 @@ pub(super) fn of(config: &Config, asked: &Asked, choice: &Choice<'_>) -> Variabl
             url: server.as_str().to_owned(),
         },
         documents: server.at(format_args!("{DOCUMENTS}{}/{}", asked.who_in_urls(), token(server))),
-        phone_home: server
-            .at(format_args!("{PHONE_HOME}?mac={}", asked.mac_with_hyphens().unwrap_or_default())),
+        phone_home: server.at(phone_home(asked)),
         agent: server.at(format_args!("{AGENT}{}/{}", asked.who_in_urls(), token(server))),
         profile,
         kernel,

@@ -204,7 +204,7 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
             let (success, says) = match said {
                 PhoneHome::Success(says) => (true, says),
                 PhoneHome::Failure(says) => (false, says),
-                PhoneHome::OfAnother { .. } => return None,
+                PhoneHome::OfEarlierRun | PhoneHome::OfAnother { .. } => return None,
             };
             Some((What::PhoneHome { success, says: short(says) }, Some(*client)))
         }

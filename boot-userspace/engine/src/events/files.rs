@@ -133,6 +133,8 @@ pub enum PhoneHome {
     Success(String),
     /// It failed.
     Failure(String),
+    /// It is of an installation before the last one.
+    OfEarlierRun,
     /// It was said of a machine that has another address.
     OfAnother {
         /// Its name, or its MAC.

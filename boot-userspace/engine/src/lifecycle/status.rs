@@ -74,6 +74,9 @@ pub struct Status {
     /// [`Intent::install`] when the last installation began.
     #[serde(default)]
     pub installed: u64,
+    /// The number of its last installation, which its reports quote: a later one has a greater one. 0: it had none yet.
+    #[serde(default)]
+    pub run: u64,
     /// Whether it has fetched its kernel in this state.
     #[serde(default)]
     pub kernel: bool,
@@ -108,6 +111,7 @@ impl Status {
             order: 0,
             wiped: 0,
             installed: 0,
+            run: 0,
             kernel: false,
             written: false,
             report: None,
@@ -176,7 +180,14 @@ impl Status {
         }
         match to {
             State::Accepted | State::Released => (self.wiped, self.written) = (intent.wipe, false),
-            State::Allocated => (self.installed, self.written) = (intent.install, false),
+            State::Allocated => {
+                // Who comes back to it goes on with what it did.
+                if !is_aside || intent.install > self.installed {
+                    // As late as its time, so that also a machine that was deleted and added again has another one.
+                    self.run = now.max(self.run + 1);
+                }
+                (self.installed, self.written) = (intent.install, false);
+            }
             _ => {}
         }
         self.history.push(Past { at: now, from, to, by: by.to_owned(), why: why.clone() });

@@ -284,3 +284,25 @@ fn without_an_agent_nothing_is_ready_unless_that_is_wanted() {
     step(&Rules { wipes: false, ..none }, &wanted, &mut machine, Observed::Time, "xpxe", NOW);
     assert_eq!(machine.state, State::Ready);
 }
+
+/// By it a late report of an earlier one is known.
+#[test]
+fn each_installation_has_a_number_of_its_own() {
+    let mut machine = status(State::Ready);
+    let mut wanted = intent(Wanted::Pool);
+    let mut go = |order: Order, observed: Observed| {
+        wanted = wanted.after(&order, &machine).unwrap();
+        step(&rules(), &wanted, &mut machine, observed, "operator", NOW);
+        (machine.state, machine.run)
+    };
+    assert_eq!(go(Order::Allocate, Observed::Time), (State::Allocated, NOW));
+    assert_eq!(go(Order::Allocate, Observed::Kernel), (State::Installing, NOW));
+    // In the same second.
+    assert_eq!(go(Order::Reinstall, Observed::Time), (State::Allocated, NOW + 1));
+    // Who comes back goes on with what it did, unless somebody has ordered it anew.
+    assert_eq!(go(Order::Maintain("a fan".to_owned()), Observed::Time).1, NOW + 1);
+    assert_eq!(go(Order::Resume, Observed::Time), (State::Allocated, NOW + 1));
+    go(Order::Maintain("a fan".to_owned()), Observed::Time);
+    go(Order::Reinstall, Observed::Time);
+    assert_eq!(go(Order::Resume, Observed::Time), (State::Allocated, NOW + 2));
+}

@@ -19,4 +19,6 @@ pub struct Life {
     pub since: u64,
     /// It is in it for longer than it should be.
     pub is_overdue: bool,
+    /// The number of its last installation, which its reports quote; 0: it had none.
+    pub run: u64,
 }

@@ -166,7 +166,7 @@ impl Record {
     /// What decides what it boots.
     #[must_use]
     pub fn life(&self) -> Life {
-        let Status { state, since, is_overdue, waits, written, .. } = &self.status;
+        let Status { state, since, is_overdue, waits, written, run, .. } = &self.status;
         Life {
             record: self.id,
             state: *state,
@@ -174,6 +174,7 @@ impl Record {
             is_written: *written,
             since: *since,
             is_overdue: *is_overdue,
+            run: *run,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::lifecycle::State;
 use crate::machines::{ChangeError, Life, MachineId};
 
 fn life(state: State) -> Life {
-    Life { record: 1, state, says: "a test".into(), is_written: false, since: 0, is_overdue: false }
+    Life { record: 1, state, says: "a test".into(), is_written: false, since: 0, is_overdue: false, run: 0 }
 }
 
 fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {

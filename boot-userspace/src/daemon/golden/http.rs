@@ -9,7 +9,9 @@ use boot_common::Mac;
 use boot_engine::boot::plan::Plan;
 use boot_engine::boot::token::NoSecret;
 use boot_engine::config::{self, Config, DocumentKind};
-use boot_engine::events::{BootEvent, Events, Http, Machine, RefusedRequest, Sink as _, Step, WhyEnded};
+use boot_engine::events::{
+    BootEvent, Events, Http, Machine, PhoneHome, RefusedRequest, Sink as _, Step, WhyEnded,
+};
 use boot_engine::machines::Machines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -185,6 +187,9 @@ async fn ask_for_everything() {
     tell(Http::Refused(RefusedRequest::TooSlow));
     let (method, path) = ("PUT".to_owned(), "/boot/v1/bootparameters".to_owned());
     tell(Http::Refused(RefusedRequest::Status { method, path, status: 403 }));
+    let late = Step::PhoneHome(Ipv4Addr::LOCALHOST.into(), PhoneHome::OfEarlierRun);
+    let event = BootEvent::new(Duration::from_secs(1), late).of(Machine::from(machines.client(mac)));
+    log::events().emit(event);
 }
 
 async fn ask(address: SocketAddr, request: &str, headers: &str) {

@@ -311,6 +311,10 @@ fn write_phone_home(whose: &Whose<'_>, client: IpAddr, said: &PhoneHome) {
         PhoneHome::Failure(text) => {
             warn!(step, by, mac, name, %client, status = "failure", "phoned home: failure{}", Said(text));
         }
+        PhoneHome::OfEarlierRun => warn!(
+            step, by, mac, name, %client,
+            "phoned home for an earlier run: nothing changes, because the machine was allocated or reinstalled since then"
+        ),
         PhoneHome::OfAnother { machine, address } => warn!(
             step, by, mac, name, %client,
             "{client} phoned home for {machine}, which has {address}: it is not believed. Where machines reach xpxe through \

@@ -21,7 +21,7 @@ const CONFIG: &str = r#"
     [[profile]]
     name = "linux"
     kernel = "vmlinuz"
-    args = "own {{ agent }}"
+    args = "own {{ agent }} home={{ phone_home }}"
     [[profile]]
     name = "agent"
     kernel = "agent/vmlinuz"
@@ -67,7 +67,8 @@ impl Agents {
             image: image.map(Box::new),
             ..Described::default()
         };
-        let life = Life { record: 7, state, says: "a test".into(), is_written, since: 0, is_overdue: false };
+        let (says, since, is_overdue, run) = ("a test".into(), 0, false, 1);
+        let life = Life { record: 7, state, says, is_written, since, is_overdue, run };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
         machines.put(ADDRESS.parse().unwrap(), NODE1.parse().unwrap());
         machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());
@@ -295,4 +296,31 @@ async fn inventories_of_one_machine_are_read_at_its_pace() {
     let next = agents.boot().await;
     assert_eq!(agents.ask(ADDRESS, &format!("POST {next}inventory"), body).await.0, 429);
     assert_eq!(agents.ask(ADDRESS, &format!("GET {next}task"), "").await.0, 200, "it goes on otherwise");
+}
+
+/// The old system may say that it runs after the machine was ordered to be installed anew.
+#[tokio::test]
+async fn a_late_report_of_an_earlier_run_changes_nothing() {
+    let mut agents = Agents::new(Stage::Allocated, None, false).await;
+    let tells = std::mem::replace(&mut agents.heard, mpsc::channel(1).1);
+    let mut tells = Agents::take(tells);
+    let home = async || {
+        let (_, script) = agents.ask(ADDRESS, &format!("GET /ipxe/boot.ipxe?mac={NODE1}"), "").await;
+        let url = script.split("home=http://").nth(1).unwrap_or_else(|| panic!("{script}"));
+        let url = url.split([' ', '\n']).next().unwrap();
+        url[url.find("/phone-home").unwrap()..].to_owned()
+    };
+    let before = home().await;
+    assert_eq!(before, format!("/phone-home/1?mac={NODE1}"));
+    let known = agents.machines.by_mac(NODE1.parse().unwrap()).unwrap();
+    let life = Life { run: 2, ..known.life.unwrap() };
+    agents.machines.put_alive(Some(known.id), known.machine, life).unwrap();
+    let (status, said) = agents.ask(ADDRESS, &format!("GET {before}"), "").await;
+    assert!(status == 409 && said.contains("an earlier run"), "{status} {said}");
+    let (status, _) = agents.ask(ADDRESS, "POST /phone-home/first", "hostname=node1").await;
+    assert_eq!((status, tells.try_recv().ok()), (404, None), "nothing is observed");
+    for path in [home().await, "/phone-home".to_owned()] {
+        assert_eq!(agents.ask(ADDRESS, &format!("GET {path}"), "").await.0, 200, "{path}");
+        assert_eq!(tells.recv().await.as_deref(), Some("Home(Ok(\"\"))"), "{path}");
+    }
 }

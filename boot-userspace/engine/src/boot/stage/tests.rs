@@ -60,6 +60,7 @@ fn boots_with(
             is_written: image.is_some_and(|(_, is_written)| is_written),
             since: 0,
             is_overdue: false,
+            run: 0,
         };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
     }
