@@ -1,6 +1,6 @@
 //! What the database and the file say to each other when they meet: which of them is right, and what the other one lacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracing::{info, warn};
 
@@ -45,7 +45,7 @@ pub(super) async fn meet(
         (Some(there), Some(here)) if there == here => {
             match (role, is_older((link, server), local).await?) {
                 (Role::Unread, true) => return Err(Trouble::older(server).into()),
-                (Role::Unread, false) => fetch_machines((link, server), local).await?,
+                (Role::Unread, false) => take_later((link, server), local, &there).await?,
                 (Role::Served, is_older) => {
                     if is_older {
                         warn!("{server} has lost its latest changes: it gets again what state_dir has");
@@ -79,6 +79,46 @@ async fn is_older((link, server): (&mut Link, &Server), local: &Database) -> Res
     let (_, there) = machines::last(link).await.map_err(|error| Trouble::of(server, &error))?;
     let (_, here) = local.with(async |connection| machines::last(connection).await).await?;
     Ok(there < here)
+}
+
+/// What is later counts, of machines and of leases. Neither side has anything that the other one lacks, but for what is still to
+/// be sent, unless somebody has put an older file or an older database in its place.
+async fn take_later(
+    (link, server): (&mut Link, &Server),
+    local: &Database,
+    there: &Origin,
+) -> Result<(), StoreError> {
+    let explain = |error| StoreError::from(Trouble::of(server, &error));
+    let of_database = times(&lease::all(link).await.map_err(explain)?);
+    let of_file = times(&local.leases().await?);
+    let (_, unsent) = local.with(async |connection| copied::all(connection).await).await?;
+    let unsent: HashSet<String> = unsent.into_iter().collect();
+    let behind = later(&of_database, &of_file, &unsent).len();
+    if behind > 0 {
+        warn!(
+            "state_dir is older than {server}, as if a snapshot had been put back: {behind} leases are later there, and count"
+        );
+        return fetch((link, server), local, there).await;
+    }
+    let ahead = later(&of_file, &of_database, &unsent);
+    if !ahead.is_empty() {
+        warn!("{server} has lost {} leases that state_dir has: it gets them again", ahead.len());
+        local.transact(async |connection| copied::note(connection, &ahead).await).await?;
+    }
+    fetch_machines((link, server), local).await
+}
+
+/// When the lease of each address was stored.
+fn times(leases: &[Lease]) -> HashMap<String, i64> {
+    leases.iter().map(|lease| (lease.address.to_string(), lease.updated)).collect()
+}
+
+/// The addresses that are later on one side than on the other, or are not there, but for those that are still to be sent.
+fn later(one: &HashMap<String, i64>, other: &HashMap<String, i64>, unsent: &HashSet<String>) -> Vec<String> {
+    let is_later = |(address, updated): &(&String, &i64)| {
+        !unsent.contains(*address) && other.get(*address).is_none_or(|before| before < *updated)
+    };
+    one.iter().filter(is_later).map(|(address, _)| address.clone()).collect()
 }
 
 /// A database that nobody has used gets everything that the file has.

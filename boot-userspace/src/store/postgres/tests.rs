@@ -128,6 +128,7 @@ async fn two_do_not_use_one_database_and_the_second_is_told_who_does() {
     let who = format!("process {}) uses PostgreSQL on ", std::process::id());
     assert!(said.starts_with("another xpxe (xpxe on ") && said.contains(&who), "{said}");
     store.close().await;
+    eventually("the end of who was refused", async || lock(&second.state_dir()).is_ok()).await;
     second.open().await.close().await;
 }
 
@@ -252,6 +253,38 @@ async fn a_database_from_an_older_backup_is_refused_and_a_new_one_gets_what_the_
         assert_eq!(place.machines(&store).await, machines);
         store.close().await;
     }
+}
+
+/// A snapshot of a file system that was put back has older leases, which their machines may not have any more.
+#[tokio::test]
+async fn the_later_lease_counts_where_an_older_file_or_database_was_put_back() {
+    let Some(place) = Place::database() else { return };
+    let store = place.open().await;
+    put(&store, lease(1, 1)).await;
+    put(&store, lease(2, 2)).await;
+    store.deliver().await.unwrap();
+    let files = || std::fs::read_dir(place.state_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let files = || files().filter(|path| path.is_file());
+    let snapshot: Vec<_> = files().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let later = |machine, address| Lease { updated: 1_799_999_900, ..lease(machine, address) };
+    for lease in [later(1, 1), later(2, 9), lease(3, 3)] {
+        put(&store, lease).await;
+    }
+    store.close().await;
+    drop(store);
+    files().for_each(|path| std::fs::remove_file(path).unwrap());
+    for (path, bytes) in snapshot {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let leases = [later(1, 1), later(2, 9), lease(3, 3)];
+    let store = place.open().await;
+    assert_eq!(place.sorted(&store).await, leases);
+    store.close().await;
+    place.run_sql(&store, "DELETE FROM leases WHERE address = '10.1.1.3'").await;
+    drop(store);
+    let store = place.open().await;
+    assert_eq!(place.sorted(&store).await, leases, "the database gets back what it has lost");
+    store.close().await;
 }
 
 #[tokio::test]
