@@ -60,24 +60,19 @@ pub(super) async fn task(
     Path((who, _)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
-) -> Response {
-    let asked = match admit(&site, ends, &uri, &headers, &who) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into_response(),
-    };
+) -> Result<Response, Refusal> {
+    let asked = admit(&site, ends, &uri, &headers, &who)?;
     let task = site.scripts.agent_task(&asked);
     site.tokens.tell(&asked);
     // From here on the machine is being installed. Stored first: who gets no answer asks again.
     if let (Task::Write { .. }, Some(life)) =
         (&task, asked.life().filter(|life| life.state == Stage::Allocated))
-        && let Err(error) = observe(&site, life.record, Observed::Kernel).await
     {
-        return unavailable(&error);
+        observe(&site, life.record, Observed::Kernel).await?;
     }
-    match serde_json::to_vec(&task) {
-        Ok(body) => ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    let body =
+        serde_json::to_vec(&task).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 /// `POST inventory`
@@ -86,37 +81,31 @@ pub(super) async fn inventory(
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     request: Request,
-) -> Response {
-    let asked = match admit(&site, ends, request.uri(), request.headers(), &who) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into_response(),
-    };
+) -> Result<Response, Refusal> {
+    let asked = admit(&site, ends, request.uri(), request.headers(), &who)?;
     // Each one is stored: before its body is read it is known whether it comes too often.
     if let Some(life) = asked.life()
         && let Err(seconds) = site.inventories.take(life.record, clock::boot())
     {
         let text =
             format!("this machine has sent several inventories just now: send it again in {seconds} s\n");
-        return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())], text).into_response();
+        let wait = [(RETRY_AFTER, seconds.to_string())];
+        return Ok((StatusCode::TOO_MANY_REQUESTS, wait, text).into_response());
     }
-    let inventory = match read::<Inventory>(request, LARGEST_INVENTORY).await {
-        Ok(inventory) => inventory,
-        Err(refused) => return refused.into_response(),
-    };
+    let inventory = read::<Inventory>(request, LARGEST_INVENTORY).await?;
     if inventory.schema != SCHEMA {
         let found = inventory.schema;
         let text = format!(
             "this is an inventory of schema {found}, and xpxe reads {SCHEMA}: build the agent anew (xpxe agent build)\n"
         );
-        return (StatusCode::BAD_REQUEST, text).into_response();
+        return Err((StatusCode::BAD_REQUEST, text));
     }
     let inventory = Inventory { taken: clock::wall().as_secs(), ..inventory.tamed() };
-    let Some(life) = asked.life() else { return done() };
-    let ask = |reply| RegistryAsk::Inventory(life.record, Box::new(inventory), reply);
-    match site.registry.ask(ask).await {
-        Ok(()) => done(),
-        Err(error) => unavailable(&error),
+    if let Some(life) = asked.life() {
+        let ask = |reply| RegistryAsk::Inventory(life.record, Box::new(inventory), reply);
+        site.registry.ask(ask).await.map_err(unavailable)?;
     }
+    Ok(done())
 }
 
 /// `POST progress`
@@ -125,15 +114,9 @@ pub(super) async fn progress(
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     request: Request,
-) -> Response {
-    let asked = match admit(&site, ends, request.uri(), request.headers(), &who) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into_response(),
-    };
-    let progress = match read::<Progress>(request, LARGEST_PROGRESS).await {
-        Ok(progress) => progress,
-        Err(refused) => return refused.into_response(),
-    };
+) -> Result<Response, Refusal> {
+    let asked = admit(&site, ends, request.uri(), request.headers(), &who)?;
+    let progress = read::<Progress>(request, LARGEST_PROGRESS).await?;
     // What comes too often is left out: it says it again.
     if let Some(life) = asked.life()
         && site.inventories.take_progress(life.record, clock::boot())
@@ -141,7 +124,7 @@ pub(super) async fn progress(
         let Progress { text, done, of } = progress;
         site.registry.progress(life.record, Progress { text: readable(&text), done, of });
     }
-    done()
+    Ok(done())
 }
 
 /// `GET` or `POST report`
@@ -152,19 +135,13 @@ pub(super) async fn report(
     uri: Uri,
     headers: HeaderMap,
     form: Reported,
-) -> Response {
-    let asked = match admit(&site, ends, &uri, &headers, &who) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into_response(),
-    };
+) -> Result<Response, Refusal> {
+    let asked = admit(&site, ends, &uri, &headers, &who)?;
     let pairs = match form {
         Ok(Form(form)) => read_report(&uri, form),
-        Err(error) => return error.into_response(),
+        Err(error) => return Ok(error.into_response()),
     };
-    let end = match pairs.end() {
-        Ok(end) => end,
-        Err(refused) => return refused.into_response(),
-    };
+    let end = pairs.end().map_err(|(status, text)| (status, text.to_owned()))?;
     let said = match &end {
         PhoneHome::Failure(text) => Err(text.clone()),
         PhoneHome::Success(text) => Ok(text.clone()),
@@ -174,21 +151,20 @@ pub(super) async fn report(
         // A report that comes twice must not be taken for that of another task, which came after it.
         Some("write") => Observed::Image(said),
         None | Some("wipe") => Observed::Agent(said),
-        Some(_) => return (StatusCode::BAD_REQUEST, "task is wipe or write\n").into_response(),
+        Some(_) => return Err((StatusCode::BAD_REQUEST, "task is wipe or write\n".to_owned())),
     };
-    if let Err(why) = site.tokens.check_report(&asked) {
-        return refuse(&site, &asked, &uri, NoDocument::Secret(why)).into_response();
-    }
+    let is_due = site.tokens.check_report(&asked);
+    is_due.map_err(|why| refuse(&site, &asked, &uri, NoDocument::Secret(why)))?;
     site.happened(machine_of(&asked), Step::PhoneHome(asked.client_ip, end));
-    let Some(life) = asked.life() else { return done() };
-    match observe(&site, life.record, observed).await {
-        Ok(()) => done(),
-        Err(error) => unavailable(&error),
+    if let Some(life) = asked.life() {
+        observe(&site, life.record, observed).await?;
     }
+    Ok(done())
 }
 
-async fn observe(site: &Site, record: u64, observed: Observed) -> Result<(), RegistryError> {
-    site.registry.ask(|reply| RegistryAsk::Observed(record, observed, reply)).await
+async fn observe(site: &Site, record: u64, observed: Observed) -> Result<(), Refusal> {
+    let stored = site.registry.ask(|reply| RegistryAsk::Observed(record, observed, reply)).await;
+    stored.map_err(unavailable)
 }
 
 /// The body. It is read only from who has a token.
@@ -205,6 +181,6 @@ fn done() -> Response {
     ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
 }
 
-fn unavailable(error: &RegistryError) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")).into_response()
+fn unavailable(error: RegistryError) -> Refusal {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n"))
 }

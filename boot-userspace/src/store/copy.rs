@@ -74,7 +74,8 @@ impl Drop for Directory {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Change, Lease, LeaseState};
+    use super::super::Change;
+    use super::super::places::lease;
     use super::*;
 
     fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -89,17 +90,7 @@ mod tests {
         runtime.block_on(async {
             let store = Store::open(living.path()).await.unwrap();
             for machine in 1..=9 {
-                let lease = Lease {
-                    mac: boot_common::Mac([2, 0, 0, 0, 0, machine]),
-                    address: [10, 1, 1, machine].into(),
-                    subnet: "10.1.0.0/16".parse().unwrap(),
-                    state: LeaseState::Leased,
-                    expires: 1_800_000_000,
-                    hostname: None,
-                    recognised_by: None,
-                    updated: 1_799_999_400,
-                };
-                store.commit(&[Change::Put(lease)]).await.unwrap();
+                store.commit(&[Change::Put(lease(machine, machine))]).await.unwrap();
                 // The last one stays in the journal.
                 if machine < 9 {
                     store.settle().await.unwrap();

@@ -4,10 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{
-    Change, FILE, JOURNALS, Lease, LeaseState, Location, Store, StoreError, encoding, is_journal_lost,
-    journal, look,
-};
+use super::places::lease;
+use super::{Change, FILE, JOURNALS, Location, Store, StoreError, encoding, is_journal_lost, journal, look};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -16,16 +14,7 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 fn put(machine: u8) -> Change {
-    Change::Put(Lease {
-        mac: boot_common::Mac([2, 0, 0, 0, 0, machine]),
-        address: [10, 1, 1, machine].into(),
-        subnet: "10.1.0.0/16".parse().unwrap(),
-        state: LeaseState::Leased,
-        expires: 1_800_000_000,
-        hostname: None,
-        recognised_by: None,
-        updated: 1_799_999_400,
-    })
+    Change::Put(lease(machine, machine))
 }
 
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::sql::Statement;
-use super::{Lease, Store, lease, lock, machines};
+use super::{Lease, LeaseState, Store, lock, machines};
 
 /// One of them.
 pub(super) struct Place {
@@ -70,7 +70,7 @@ impl Place {
         let leases = sort(store.leases().await.unwrap());
         if let Some(postgres) = &self.postgres {
             let mut connection = PgConnection::connect(&postgres.url).await.unwrap();
-            assert_eq!(sort(lease::all(&mut connection).await.unwrap()), leases, "in PostgreSQL");
+            assert_eq!(sort(super::lease::all(&mut connection).await.unwrap()), leases, "in PostgreSQL");
         }
         leases
     }
@@ -83,6 +83,20 @@ impl Place {
             assert_eq!(machines::all(&mut connection).await.unwrap(), found, "in PostgreSQL");
         }
         found
+    }
+}
+
+/// A lease of a machine, by their last bytes.
+pub(super) fn lease(machine: u8, address: u8) -> Lease {
+    Lease {
+        mac: boot_common::Mac([2, 0, 0, 0, 0, machine]),
+        address: [10, 1, 1, address].into(),
+        subnet: "10.1.0.0/16".parse().unwrap(),
+        state: LeaseState::Leased,
+        expires: 1_800_000_000,
+        hostname: None,
+        recognised_by: None,
+        updated: 1_799_999_400,
     }
 }
 

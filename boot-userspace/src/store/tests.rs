@@ -20,16 +20,7 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 fn lease(machine: u8, address: u8) -> Lease {
-    Lease {
-        mac: Mac([2, 0, 0, 0, 0, machine]),
-        address: [10, 1, 1, address].into(),
-        subnet: "10.1.0.0/16".parse().unwrap(),
-        state: LeaseState::Leased,
-        expires: 1_800_000_000,
-        hostname: Some("rack1-node1".to_owned()),
-        recognised_by: None,
-        updated: 1_799_999_400,
-    }
+    Lease { hostname: Some("rack1-node1".to_owned()), ..places::lease(machine, address) }
 }
 
 async fn run_sql(store: &Store, statement: String) {

@@ -9,28 +9,15 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use super::Trouble;
-use crate::store::places::Place;
+use crate::store::places::{Place, lease};
 use crate::store::sql::{Field, Statement};
-use crate::store::{Change, Lease, LeaseState, Store, StoreError, lock};
+use crate::store::{Change, Lease, Store, StoreError, lock};
 
 /// Ends the sessions of xpxe.
 const END: &str = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
                    WHERE application_name LIKE 'xpxe on %' AND datname = current_database()";
 /// The tables that a backup has.
 const TABLES: [&str; 3] = ["origin", "machines", "leases"];
-
-fn lease(machine: u8, address: u8) -> Lease {
-    Lease {
-        mac: boot_common::Mac([2, 0, 0, 0, 0, machine]),
-        address: [10, 1, 1, address].into(),
-        subnet: "10.1.0.0/16".parse().unwrap(),
-        state: LeaseState::Leased,
-        expires: 1_800_000_000,
-        hostname: None,
-        recognised_by: None,
-        updated: 1_799_999_400,
-    }
-}
 
 fn record(id: u64) -> Record {
     let status = Status::new(Stage::Ready, "a test".to_owned(), 1_800_000_000);
