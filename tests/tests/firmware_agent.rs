@@ -126,8 +126,10 @@ fn an_image_is_written_and_boots_from_its_disk() -> Result<()> {
     let image = agent::disk_image(place.rack.dir(), home)?;
     let raw = boot_dir(&place.rack).join("disk.img");
     fs::write(&raw, &image)?;
-    ensure!(Command::new("gzip").args(["-1", "-k"]).arg(&raw).status()?.success(), "gzip");
-    for (which, file) in [(BIOS, "disk.img.gz"), (UEFI, "disk.img")] {
+    for compress in ["gzip", "zstd"] {
+        ensure!(Command::new(compress).args(["-1", "-k"]).arg(&raw).status()?.success(), "{compress}");
+    }
+    for (which, file) in [(BIOS, "disk.img.gz"), (UEFI, "disk.img.zst")] {
         let (name, mac, _) = which;
         let sum = Command::new("sha256sum").arg(boot_dir(&place.rack).join(file)).output()?;
         let sum = String::from_utf8(sum.stdout)?;

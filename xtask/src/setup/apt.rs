@@ -12,7 +12,7 @@ use crate::cmd::Cmd;
 /// dhcpcd without its unit, and kea-admin has perfdhcp, and the libraries of Kea's servers, without the servers. nginx is unpacked beside, and needs
 /// libpcre2-8-0, tftpd-hpa libwrap0; cloud-init is, too, and needs those of Python; OpenIPMI and ipmitool are, and need
 /// libopenipmi0, libpopt0, libsnmp40 and libfreeipmi17; lldpd is, and needs libbsd0, libevent-2.1-7 and libreadline8.
-pub(super) const PROGRAMS: [&str; 47] = [
+pub(super) const PROGRAMS: [&str; 48] = [
     "qemu-system-x86",
     "qemu-system-arm",
     "ovmf",
@@ -42,6 +42,7 @@ pub(super) const PROGRAMS: [&str; 47] = [
     "sbsigntool",
     "postgresql",
     "xz-utils",
+    "zstd",
     "libpcre2-8-0",
     "libwrap0",
     "libopenipmi0",
