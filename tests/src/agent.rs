@@ -1,10 +1,12 @@
 //! xpxe's agent on a machine: kernel and initrd as operators make them, and a disk image that boots.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::daemon::binary;
 use crate::guest;
@@ -82,6 +84,23 @@ pub fn disk_image(dir: &Path, args: &str) -> Result<Vec<u8>> {
         run(Command::new("mcopy").args(["-i", &at]).arg(path(file)).arg(to))?;
     }
     Ok(fs::read(&image)?)
+}
+
+/// Has Python's jsonschema compare a document with a schema. An error says what does not fit.
+pub fn check_schema(schema: &Value, document: &Value) -> Result<()> {
+    let program = "import json, sys, jsonschema\n\
+        schema, document = json.load(sys.stdin)\n\
+        jsonschema.Draft202012Validator.check_schema(schema)\n\
+        wrong = [e.json_path + ': ' + e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(document)]\n\
+        sys.exit('; '.join(wrong) or 0)\n";
+    let mut python = Command::new("python3");
+    python.args(["-c", program]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut python = python.spawn().context("start python3")?;
+    let both = serde_json::to_vec(&[schema, document])?;
+    python.stdin.take().context("python3 reads nothing")?.write_all(&both)?;
+    let said = python.wait_with_output()?;
+    ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    Ok(())
 }
 
 fn run(command: &mut Command) -> Result<String> {

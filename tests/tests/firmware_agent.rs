@@ -106,6 +106,10 @@ fn machines_are_inventoried_and_their_disks_read_as_zeros() -> Result<()> {
             inventory["system"]["boot"] == boot && inventory["memory"].as_u64() > Some(256 << 20),
             "{inventory}"
         );
+        let socket = place.rack.dir().join("state/api.sock").display().to_string();
+        let words = ["-sS", "--unix-socket", &socket, "http://xpxe/api/v1/schemas/inventory.json"];
+        let schema = serde_json::from_str(&place.rack.server.output("curl", &words)?)?;
+        agent::check_schema(&schema, inventory).with_context(|| inventory.to_string())?;
         let people = xpxe_says(&place, &xpxe, &["machines", "show", name])?;
         ensure!(people.contains(serial.as_str()) && people.contains("accepted → ready"), "{people}");
         // Consoles are logged.

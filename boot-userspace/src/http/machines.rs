@@ -2,6 +2,7 @@
 
 mod import;
 mod power;
+mod schema;
 mod shown;
 
 use std::convert::Infallible;
@@ -51,6 +52,7 @@ pub fn router(registry: RegistryHandle, worker: Handle) -> OpenApiRouter {
         .routes(routes!(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(import::routes())
+        .merge(schema::routes())
         .with_state(Shared { registry, worker })
 }
 
