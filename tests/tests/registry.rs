@@ -225,8 +225,8 @@ fn a_change_by_the_api_quotes_a_version_and_manifests_come_back() -> Result<()> 
     let exported = xpxe_says(&place, &xpxe, &["machines", "export", "--format", "csv", "-l", "role=worker"])?;
     ensure!(
         exported
-            == "name,mac,uuid,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user\n\
-                n2,02:77:00:00:00:32,,,,rack=7;role=worker,,,,\n",
+            == "name,mac,uuid,serial,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user,address,last_seen,last_boot,\
+                last_boot_cause\nn2,02:77:00:00:00:32,,,,,rack=7;role=worker,,,,,,,,\n",
         "{exported}"
     );
     xpxe.stop()

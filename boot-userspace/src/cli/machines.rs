@@ -45,6 +45,9 @@ enum Verb {
     List {
         #[command(flatten)]
         selected: Selected,
+        /// Only machines that have shown no sign of themselves yet
+        #[arg(long)]
+        never_seen: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -216,8 +219,10 @@ fn block_on(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
 impl Verb {
     async fn run(self) -> Result<ExitCode> {
         match self {
-            Self::List { selected, json, file } => {
-                let machines = Api::open(&file).await?.list(&selected).await?;
+            Self::List { selected, never_seen, json, file } => {
+                let mut api = Api::open(&file).await?;
+                let machines =
+                    if never_seen { api.never_seen(&selected).await? } else { api.list(&selected).await? };
                 if json {
                     println!("{}", serde_json::to_string(&machines)?);
                 } else {

@@ -309,13 +309,14 @@ pub async fn serve(
         worker: delivery.clone(),
         wall: http::boots::Wall::default(),
         overviews: http::boots::Overviews::default(),
+        never_seen: http::boots::NeverSeen::default(),
     };
     if config.boots {
         delivery.spawn(http::boots::send_traces(Arc::new(history.clone()), traces));
     }
     let routes = http::admin::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
-        .merge(http::machines::router(registry, delivery.clone()))
+        .merge(http::machines::router(registry, history.clone()))
         .merge(http::webhooks::router(hooks_way))
         .merge(http::boots::router(history));
     let api_tokens = http::api::Tokens::open(&config.state_dir);

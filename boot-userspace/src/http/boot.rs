@@ -16,6 +16,7 @@ pub use boot_engine::boot::plan::{Asked, NoScript, Offer, Plan};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::{Config, parse_uuid};
 use boot_engine::events::{Machine, Script, Step};
+use boot_engine::lifecycle::State as Stage;
 use boot_engine::machines::{Asker, Client};
 
 use super::{Ends, Site, shown};
@@ -209,6 +210,7 @@ pub(super) async fn script(
     let from = ends.client.ip();
     let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
     let asked = site.told(site.for_ipxe(asked, &method)).await;
+    hear_serial(&site, &asked);
     if asked.asker.known.is_none()
         && let Some(mac) = asked.mac
     {
@@ -216,6 +218,19 @@ pub(super) async fn script(
     }
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
+}
+
+/// Tells the serial number of a machine that nobody has accepted yet, unless somebody else says it: somebody may expect that one.
+fn hear_serial(site: &Site, asked: &Asked) {
+    let (Some(mac), Some(serial)) = (asked.mac, asked.serial.as_deref()) else { return };
+    let is_itself = asked.asker.client.as_ref().is_none_or(|client| client.mac == mac);
+    let is_accepted = match &asked.asker.known {
+        Some(known) => known.life.as_ref().is_none_or(|life| life.state != Stage::Discovered),
+        None => false,
+    };
+    if is_itself && !is_accepted {
+        site.registry.heard_serial(mac, serial);
+    }
 }
 
 /// Sends a script, or says why there is none.

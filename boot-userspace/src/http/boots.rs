@@ -6,6 +6,7 @@ mod collector;
 mod follow;
 mod judged;
 mod overview;
+mod seen;
 mod shown;
 mod traces;
 mod wall;
@@ -36,6 +37,7 @@ pub use follow::Line;
 use judged::{AT_ONCE, profile_trait};
 use overview::Overview;
 pub use overview::Overviews;
+pub use seen::{LastBoot, NeverSeen, Seen};
 pub use shown::{ShownBoot, ShownGroup, ShownMachine, ShownShare, ShownStep, ShownVerdict};
 pub use wall::{FirstWindow, ShownWall, Tile, Wall};
 
@@ -70,6 +72,8 @@ pub struct History {
     pub wall: Wall,
     /// The answers about all machines that were made last.
     pub overviews: Overviews,
+    /// How many machines were never seen, as it was counted last.
+    pub never_seen: NeverSeen,
 }
 
 /// The routes.
@@ -187,6 +191,22 @@ async fn work<T: Send + 'static>(
 }
 
 impl History {
+    /// Of a server without machines that nobody has asked anything.
+    #[cfg(test)]
+    pub(in crate::http) fn empty() -> Self {
+        Self {
+            boots: Boots::default(),
+            events: EventStream::new(|_| ()),
+            machines: Machines::default(),
+            scripts: Live::new(ScriptWriter::new(boot_engine::config::Config::empty()).unwrap()),
+            asks: mpsc::channel(1).0,
+            worker: Handle::current(),
+            wall: Wall::default(),
+            overviews: Overviews::default(),
+            never_seen: NeverSeen::default(),
+        }
+    }
+
     /// Itself, if boots are kept.
     fn kept(&self) -> Result<&Self, Failed> {
         if self.scripts.get().planner().config().boots {

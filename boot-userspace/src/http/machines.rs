@@ -15,13 +15,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
 use crate::host::secret::Secret;
 use crate::http::api::Pass;
+use crate::http::boots::History;
 use boot_engine::lifecycle::Order;
 use boot_engine::registry::{Query, Spec};
 pub use import::IMPORT;
@@ -41,8 +41,8 @@ const LARGEST_BODY: usize = 256 << 10;
 /// Bytes of a BMC's password.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// The routes. What takes long is done by `worker`, so that it does not wait in front of a packet.
-pub fn router(registry: RegistryHandle, worker: Handle) -> OpenApiRouter {
+/// The routes. `history` knows what was seen of machines; what takes long is done by its worker, so that it does not wait in front of a packet.
+pub fn router(registry: RegistryHandle, history: History) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, put, patch, delete))
@@ -53,7 +53,7 @@ pub fn router(registry: RegistryHandle, worker: Handle) -> OpenApiRouter {
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(import::routes())
         .merge(schema::routes())
-        .with_state(Shared { registry, worker })
+        .with_state(Shared { registry, history })
 }
 
 /// The parameters of a list.
@@ -69,6 +69,8 @@ struct Asked {
     after: u64,
     /// At most so many; 0: as many as a page has.
     limit: usize,
+    /// Only those that were never seen. A page may have fewer then, though there is a `next` one.
+    never_seen: bool,
 }
 
 /// The parameters of a change.
@@ -91,11 +93,11 @@ struct Ordered {
     reason: String,
 }
 
-/// Who keeps the machines, and who works for those that ask.
+/// Who keeps the machines, and who knows what was seen of them.
 #[derive(Clone)]
 struct Shared {
     registry: RegistryHandle,
-    worker: Handle,
+    history: History,
 }
 
 impl Shared {
@@ -103,7 +105,7 @@ impl Shared {
         &self,
         act: impl FnOnce() -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, Failed> {
-        let worked = self.worker.spawn_blocking(act).await;
+        let worked = self.history.worker.spawn_blocking(act).await;
         worked.map_err(|_| Failed::from(RegistryError::Stopping))?
     }
 
@@ -123,12 +125,12 @@ impl FromRequestParts<Shared> for Registry {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
-        let Shared { registry, worker } = shared.clone();
+        let Shared { registry, history } = shared.clone();
         let registry = match parts.extensions.get::<Pass>() {
             Some(pass) => registry.by(pass.name()),
             None => registry,
         };
-        Ok(Self(Shared { registry, worker }))
+        Ok(Self(Shared { registry, history }))
     }
 }
 
@@ -140,16 +142,21 @@ type Answer = Result<Response, Failed>;
     path = MACHINES,
     operation_id = "listMachines",
     params(Asked),
-    responses((status = 200, body = Machines))
+    responses((status = 200, body = Machines), (status = 409, body = Refused))
 )]
 async fn list(Registry(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
+    if asked.never_seen {
+        let unknown = |why| Failed { status: StatusCode::CONFLICT, ..Failed::bad(why) };
+        shared.history.knows_seen().map_err(unknown)?;
+    }
     let states = asked.state.split(',').map(str::trim).filter(|state| !state.is_empty());
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
     let labels = Query::read_labels(&asked.labels).map_err(Failed::bad)?;
     let query = Query { states, labels, after: asked.after, limit: asked.limit };
     let Page { machines, next } = shared.registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
+    let (history, never_seen) = (shared.history.clone(), asked.never_seen);
     let write = move || {
-        let machines = machines.iter().map(Machine::from).collect();
+        let machines = Machine::listed(&machines, &history, never_seen);
         Ok(json(StatusCode::OK, &Machines { machines, next }))
     };
     shared.work(write).await
@@ -163,9 +170,10 @@ async fn list(Registry(shared): Registry, Parameters(asked): Parameters<Asked>) 
     params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42).")),
     responses((status = 200, body = Machine), (status = 404, body = Refused))
 )]
-async fn show(Registry(Shared { registry, .. }): Registry, Path(which): Path<String>) -> Answer {
-    let view = registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::whole(&view)))
+async fn show(Registry(shared): Registry, Path(which): Path<String>) -> Answer {
+    let view = shared.registry.ask(|reply| RegistryAsk::Show(which, reply)).await?;
+    let history = shared.history.clone();
+    shared.work(move || Ok(json(StatusCode::OK, &Machine::whole(&view, &history)))).await
 }
 
 /// Adds a machine.
@@ -411,9 +419,11 @@ async fn delete_password(
 
 /// How many machines are in which state.
 #[utoipa::path(get, path = STATUS, operation_id = "status", responses((status = 200, body = Counted)))]
-async fn status(Registry(Shared { registry, .. }): Registry) -> Answer {
-    let census = registry.ask(RegistryAsk::Count).await?;
-    Ok(json(StatusCode::OK, &Counted::from(census)))
+async fn status(Registry(shared): Registry) -> Answer {
+    let census = shared.registry.ask(RegistryAsk::Count).await?;
+    let history = shared.history.clone();
+    let never_seen = shared.work(move || Ok(history.count_never_seen())).await?;
+    Ok(json(StatusCode::OK, &Counted { never_seen, ..Counted::from(census) }))
 }
 
 /// An error as HTTP has it.

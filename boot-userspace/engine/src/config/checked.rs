@@ -77,8 +77,7 @@ pub struct Config {
     pub subnets: Vec<Subnet>,
     /// `[[profile]]` by name. Default: none.
     pub profiles: BTreeMap<String, Profile>,
-    /// `[[group]]`, in file order; their names differ. What a later one says stands before what an earlier one says.
-    /// Default: none.
+    /// `[[group]]`, in file order; their names differ. What a later one says goes first. Default: none.
     pub groups: Vec<Group>,
     /// `[[boot_file]]`, in file order: the first rule that fits a machine wins, before the built-in choice. No rule
     /// is hidden by one before it. Default: none.
@@ -445,13 +444,14 @@ pub enum Unknown {
 /// `[[machine]]`: a machine that is known beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// `mac`: addresses, in file order. Empty only if there is `uuid` or `relay_port`.
+    /// `mac`: addresses, in file order. Empty only if there is `uuid`, `relay_port` or a serial number.
     pub macs: Vec<Mac>,
     /// `uuid`: in the order of the digits in the text, as RFC 4122 has it. SMBIOS and PXE (options 61 and 97) have
     /// the first three fields little-endian; turning them is up to the reader. No two are the same in either order, and
-    /// none is all zeros or all ones.
-    /// Default: none.
+    /// none is all zeros or all ones. Default: none.
     pub uuid: Option<[u8; 16]>,
+    /// The serial number that it is expected by, of a machine of the registry.
+    pub serial: Option<String>,
     /// `relay_port`: the switch port it is connected to. Default: none.
     pub relay_port: Option<RelayPort>,
     /// `name`: a host name without dots, at most 63 bytes, as written; unique without regard to case, and not

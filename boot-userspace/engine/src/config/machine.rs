@@ -114,6 +114,7 @@ fn machine<'f>(
     Machine {
         macs,
         uuid,
+        serial: None,
         relay_port,
         name,
         ip,

@@ -48,6 +48,7 @@ mod reader;
 mod registered;
 mod relay_port;
 mod report;
+mod serial;
 mod store;
 mod subnet;
 mod suggest;
@@ -93,6 +94,7 @@ pub use matching::{Described, Match, PortSeen};
 pub use origins::Origins;
 pub use problem::{Problem, Problems};
 pub use registered::Registered;
+pub use serial::{is_serial, serial_key};
 pub use store::Postgres;
 pub use template::{
     Fault, Faults, Initrd, MachineVariables, NetworkVariables, ReadText, ServerVariables, Templates,

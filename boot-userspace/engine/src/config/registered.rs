@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::bmc::RegisteredBmc;
 use super::checked::{Config, Machine, RelayPort};
 use super::disk_image::DiskImage;
-use super::{address, bytes, name, value};
+use super::{address, bytes, name, serial, value};
 
 /// What people may write of a machine of the registry, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Registered {
     pub macs: Vec<String>,
     /// As `uuid`.
     pub uuid: Option<String>,
+    /// The serial number that SMBIOS says it has.
+    pub serial: Option<String>,
     /// As `circuit_id` and `remote_id` of `relay_port`.
     pub relay_port: Option<(String, Option<String>)>,
     /// As `ip`.
@@ -54,6 +56,9 @@ impl Registered {
         }
         if let Some(text) = &self.uuid {
             machine.uuid = bytes::uuid(text).map_err(|why| said("uuid", why)).ok();
+        }
+        if let Some(text) = &self.serial {
+            machine.serial = serial::serial(text).map_err(|why| said("serial", why)).ok();
         }
         if let Some((circuit, remote)) = &self.relay_port {
             let circuit = bytes::relay_value(circuit).map_err(|why| said("relay_port.circuit_id", why));
@@ -95,10 +100,12 @@ impl Registered {
             }
         }
         machine.bmc = self.bmc.as_ref().map(|bmc| Box::new(bmc.check(&mut said)));
-        if self.macs.is_empty() && self.uuid.is_none() && self.relay_port.is_none() {
+        let is_known = self.uuid.is_some() || self.serial.is_some() || self.relay_port.is_some();
+        if self.macs.is_empty() && !is_known {
             said(
                 "mac",
-                "nothing tells this machine from others: give it a MAC, a uuid or a relay_port".to_owned(),
+                "nothing tells this machine from others: give it a MAC, a uuid, a serial or a relay_port"
+                    .to_owned(),
             );
         }
         if wrong.is_empty() { Ok(machine) } else { Err(wrong) }
@@ -113,6 +120,7 @@ impl From<&Machine> for Registered {
             name: machine.name.clone(),
             macs: machine.macs.iter().map(ToString::to_string).collect(),
             uuid: machine.uuid.map(bytes::uuid_text),
+            serial: machine.serial.clone(),
             relay_port: port.map(|port| (text(&port.circuit_id), port.remote_id.as_deref().map(text))),
             ip: machine.ip.map(|ip| ip.to_string()),
             profile: machine.profile.clone(),

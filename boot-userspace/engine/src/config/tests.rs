@@ -188,6 +188,7 @@ fn the_example_of_the_design() {
     let machine = Machine {
         macs: vec![boot_common::Mac([0x52, 0x54, 0, 0, 0, 1])],
         uuid: None,
+        serial: None,
         relay_port: None,
         name: Some("rack1-node1".into()),
         ip: Some([10, 1, 1, 50].into()),

@@ -222,7 +222,7 @@ pub(super) enum Reached {
 }
 
 /// Whether a path that was asked for ends in the one of the configuration.
-fn is_same(file: &str, configured: &str) -> bool {
+pub(super) fn is_same(file: &str, configured: &str) -> bool {
     let image = configured.strip_prefix("image:");
     let configured = image.unwrap_or(configured);
     let configured = configured.rsplit("://").next().unwrap_or(configured);

@@ -7,6 +7,7 @@
 mod addresses;
 mod beside;
 mod boot;
+mod booted;
 mod case;
 mod causes;
 mod ended;

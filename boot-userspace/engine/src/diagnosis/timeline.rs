@@ -35,6 +35,8 @@ const MOST_TWINS: usize = 4;
 const MOST_NAMED: usize = 4096;
 /// How many steps of a machine wait for the boot that they lead to.
 const MOST_AHEAD: usize = 8;
+/// Of how many machines whose boots made room it is remembered when they were heard last.
+const MOST_LEFT: usize = 262_144;
 
 #[derive(Debug, Default)]
 struct Machine {
@@ -70,6 +72,9 @@ pub struct Timelines {
     ended: Ended,
     network: Network,
     took: Histogram,
+    /// When machines whose boots made room were heard last. Those that got nothing,
+    /// or that only HTTP has named, are forgotten.
+    left: HashMap<Mac, u64>,
     /// The cards that have shown a UUID, those that did it last first.
     uuids: HashMap<Uuid, Vec<Mac>>,
 }
@@ -234,6 +239,12 @@ impl Timelines {
         let Some(machine) = self.machines.remove(&mac) else { return };
         self.steps -= machine.boots.iter().map(Boot::len).sum::<usize>();
         self.evicted += 1;
+        if let Some(last) = machine.boots.back()
+            && machine.named.is_none()
+            && machine.boots.iter().any(Boot::got_something)
+        {
+            self.leave(mac, last.last());
+        }
         self.unsaved.remove(&mac);
         self.repeated.remove(&mac);
         self.ended.forget(mac);
@@ -241,6 +252,24 @@ impl Timelines {
             self.named.remove(&number);
         }
         self.forget(machine.address, mac);
+    }
+
+    /// Remembers when a machine was heard last. When there are too many, those that were heard earlier are forgotten.
+    pub(super) fn leave(&mut self, mac: Mac, last: u64) {
+        if self.left.len() >= MOST_LEFT {
+            let mut times: Vec<u64> = self.left.values().copied().collect();
+            let (_, middle, _) = times.select_nth_unstable(MOST_LEFT / 2);
+            let middle = *middle;
+            self.left.retain(|_, time| *time > middle);
+        }
+        self.left.insert(mac, last);
+    }
+
+    /// When a machine was heard last, in milliseconds since the Unix epoch, also where its boots are not kept any more.
+    #[must_use]
+    pub fn heard_last(&self, mac: Mac) -> Option<u64> {
+        let last = self.boots(mac).next_back().map(Boot::last);
+        last.or_else(|| self.left.get(&mac).copied())
     }
 
     /// Adds a boot that was stored. Boots of a machine have to come in their order.

@@ -51,6 +51,13 @@ pub enum Shared {
         /// The other machine.
         other: Box<str>,
     },
+    /// It says a serial number that somebody has written of another one.
+    Serial {
+        /// The serial number.
+        serial: Box<str>,
+        /// The other machine.
+        other: Box<str>,
+    },
     /// It reports another board than before.
     NewBoard {
         /// What the board was.
@@ -104,6 +111,10 @@ impl fmt::Display for Shared {
             Self::Board { mark, other } => write!(
                 f,
                 "it reports {mark}, as {other} has done, and has other MACs: the board of that machine was swapped"
+            ),
+            Self::Serial { serial, other } => write!(
+                f,
+                "it says the serial number {serial}, which is written of {other}, and is not that machine by its MAC: it is that machine by another card, or the number is written of the wrong one"
             ),
             Self::NewBoard { before, now } => write!(
                 f,

@@ -168,6 +168,13 @@ pub enum Step {
     Power(Box<Done>),
     /// A machine consists of something else than before, one sentence for each thing.
     InventoryChanged(Box<[String]>),
+    /// A machine is one that was expected by its serial number.
+    Expected {
+        /// The serial number.
+        serial: Box<str>,
+        /// What it was called until now, if it was known already.
+        before: Option<Box<str>>,
+    },
     /// A machine has something that another one has, too.
     Conflict(Box<Conflict>),
     /// An operator took a machine's address.
@@ -192,7 +199,7 @@ impl Step {
                 Answer::Bootp => Kind::Bootp,
             },
             Self::Refused(_) => Kind::Nak,
-            Self::Recognised(_) => Kind::Recognised,
+            Self::Recognised(_) | Self::Expected { .. } => Kind::Recognised,
             Self::Loader(_) => Kind::Loader,
             Self::OtherServer(_) | Self::OtherFile { .. } => Kind::OtherServer,
             Self::ReplySource { .. } => Kind::ReplySource,

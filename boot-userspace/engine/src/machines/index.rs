@@ -100,7 +100,7 @@ pub(super) struct Index {
     addresses: HashMap<Ipv4Addr, MachineId>,
     /// The cards of BMCs. One may be that of several machines in a chassis.
     bmcs: HashMap<Mac, BTreeSet<MachineId>>,
-    /// How many machines have no MAC.
+    /// How many machines may be asked for by a MAC that is not known beforehand.
     without_mac: usize,
     /// For how many the MACs that share a reserved address are several, or not known beforehand.
     with_shared_address: usize,
@@ -272,7 +272,7 @@ impl Index {
         if let Some(mac) = bmc_mac(machine) {
             self.bmcs.entry(mac).or_default().insert(id);
         }
-        self.without_mac += usize::from(machine.macs.is_empty());
+        self.without_mac += usize::from(has_unknown_mac(machine));
         self.with_shared_address += usize::from(shares_address(machine));
     }
 
@@ -297,7 +297,7 @@ impl Index {
                 self.bmcs.remove(&mac);
             }
         }
-        self.without_mac -= usize::from(machine.macs.is_empty());
+        self.without_mac -= usize::from(has_unknown_mac(machine));
         self.with_shared_address -= usize::from(shares_address(machine));
     }
 }
@@ -308,7 +308,13 @@ pub(super) fn bmc_mac(machine: &Machine) -> Option<Mac> {
 }
 
 fn shares_address(machine: &Machine) -> bool {
-    machine.ip.is_some() && machine.macs.len() != 1
+    machine.ip.is_some() && (machine.macs.len() > 1 || has_unknown_mac(machine))
+}
+
+/// Whether a card that no machine is configured with may turn out to be this machine's. By a serial number alone none does:
+/// DHCP does not show it, and the machine gets its MAC when it is heard.
+fn has_unknown_mac(machine: &Machine) -> bool {
+    machine.macs.is_empty() && (machine.uuid.is_some() || machine.relay_port.is_some())
 }
 
 /// A machine in words.

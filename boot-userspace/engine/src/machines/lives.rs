@@ -6,6 +6,7 @@ use std::sync::Arc;
 use boot_common::Mac;
 
 use super::Machines;
+use super::identity::Identity;
 use super::index::{ChangeError, ConflictError, MachineId};
 use super::life::Life;
 use crate::config::Machine;
@@ -81,6 +82,24 @@ impl Machines {
     pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
         let state = self.read();
         state.addresses.last_of(mac).filter(|address| state.addresses.at(*address) == Some(mac))
+    }
+
+    /// The cards of a machine, those too that were recognised as its own, each with the address that it has had last, if
+    /// nobody else has that by now.
+    #[must_use]
+    pub fn cards(&self, machine: &Machine) -> Vec<(Mac, Option<Ipv4Addr>)> {
+        let state = self.read();
+        let mut cards = machine.macs.clone();
+        for shown in Identity::all(machine).filter(|identity| !matches!(identity, Identity::Mac(_))) {
+            let of = state.index.having(&shown).map(|found| state.recognitions.of(found.id));
+            cards.extend(of.into_iter().flatten());
+        }
+        cards.sort_unstable();
+        cards.dedup();
+        let has = |mac: Mac| {
+            state.addresses.last_of(mac).filter(|address| state.addresses.at(*address) == Some(mac))
+        };
+        cards.into_iter().map(|mac| (mac, has(mac).filter(|address| !address.is_unspecified()))).collect()
     }
 
     /// Whether there is a machine of the registry.

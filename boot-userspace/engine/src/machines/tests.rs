@@ -12,6 +12,7 @@ fn machine(name: &str) -> Machine {
     Machine {
         macs: Vec::new(),
         uuid: None,
+        serial: None,
         relay_port: None,
         name: Some(name.to_owned()),
         ip: None,

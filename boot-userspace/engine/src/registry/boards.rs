@@ -6,7 +6,7 @@ use std::fmt;
 use boot_agent_protocol::Inventory;
 
 use super::record::Record;
-use crate::config::{in_either_order, parse_uuid, uuid_text};
+use crate::config::{in_either_order, is_serial, parse_uuid, uuid_text};
 
 /// A mark of a board, or of the slot that it is in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,31 +68,6 @@ pub fn another_board(before: &Inventory, now: &Inventory) -> Option<(String, Str
     (old != new).then(|| (old.to_string(), new.to_string()))
 }
 
-/// Whether a text tells one machine from others. Makers that write no serial number leave one of a few texts.
-fn is_serial(text: &str) -> bool {
-    let text = text.trim().to_lowercase();
-    let nothing = [
-        "to be filled by o.e.m.",
-        "default string",
-        "system serial number",
-        "base board serial number",
-        "chassis serial number",
-        "not specified",
-        "not applicable",
-        "not available",
-        "unknown",
-        "invalid",
-        "empty",
-        "none",
-        "n/a",
-        "0123456789",
-        "123456789",
-        "1234567890",
-    ];
-    let is_one_letter = text.chars().all(|c| text.starts_with(c) || ".-_ ".contains(c));
-    !text.is_empty() && !is_one_letter && !nothing.contains(&text.as_str())
-}
-
 /// The machines by their marks.
 #[derive(Debug, Default)]
 pub(super) struct Boards(HashMap<BoardMark, BTreeSet<u64>>);
@@ -134,17 +109,6 @@ mod tests {
     use boot_agent_protocol::System;
 
     use super::*;
-
-    #[test]
-    fn makers_that_write_nothing_tell_no_boards_apart() {
-        for text in ["", "  ", "0", "0000000", "........", "Default string", "To Be Filled By O.E.M.", "N/A"]
-        {
-            assert!(!is_serial(text), "{text:?}");
-        }
-        for text in ["CZ1234", "7", "10", "J9X2K53"] {
-            assert_eq!(is_serial(text), text != "7", "{text:?}");
-        }
-    }
 
     #[test]
     fn another_board_is_told_by_its_own_serial_number_first() {

@@ -7,6 +7,7 @@
 mod boards;
 mod query;
 mod record;
+mod serials;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use boards::Boards;
 pub use boards::{BoardMark, another_board};
 pub use query::Query;
 pub use record::{Record, Sealed, Spec, SwitchPort};
+use serials::Serials;
 
 /// Whether a record's machine is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Registry {
     counts: BTreeMap<State, usize>,
     overdue: BTreeSet<u64>,
     boards: Boards,
+    serials: Serials,
     shadowed: usize,
     last_id: u64,
     revision: u64,
@@ -74,6 +77,7 @@ impl Registry {
             self.overdue.insert(record.id);
         }
         self.boards.put(&record);
+        self.serials.put(&record);
         self.shadowed += usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(due) = record.due(rules) {
             self.due.insert((due, record.id));
@@ -93,6 +97,7 @@ impl Registry {
         }
         self.overdue.remove(&id);
         self.boards.remove(&entry.record);
+        self.serials.remove(&entry.record);
         self.shadowed -= usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
             *count -= 1;
@@ -120,6 +125,17 @@ impl Registry {
             }
         }
         stranger
+    }
+
+    /// The record that somebody says has this serial number.
+    #[must_use]
+    pub fn with_serial(&self, serial: &str) -> Option<&Entry> {
+        self.get(self.serials.written(serial)?)
+    }
+
+    /// The records whose machines have reported this serial number.
+    pub fn that_reported(&self, serial: &str) -> impl Iterator<Item = &Entry> {
+        self.serials.reported(serial).filter_map(|id| self.get(id))
     }
 
     /// The record with this name, without regard to case.

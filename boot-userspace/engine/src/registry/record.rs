@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use boot_agent_protocol::Inventory;
 
 use crate::config::{Config, DiskImage, Machine, Registered, RegisteredBmc};
-use crate::lifecycle::{Intent, Observed, Rules, Status, Stepped, step};
+use crate::lifecycle::{Intent, MOST_KEPT, Observed, Past, Rules, Status, Stepped, step};
 use crate::machines::Life;
 
 /// A switch port, as a relay names it.
@@ -39,6 +39,10 @@ pub struct Spec {
     /// Its SMBIOS UUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
+    /// The serial number that SMBIOS says it has. Without a MAC, it is the first machine that says this one, and gets its MAC
+    /// then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
     /// Its switch port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_port: Option<SwitchPort>,
@@ -115,10 +119,10 @@ mod shared {
 
 impl From<&Machine> for Spec {
     fn from(machine: &Machine) -> Self {
-        let Registered { name, macs, uuid, relay_port, ip, profile, args, labels, bmc, image } =
+        let Registered { name, macs, uuid, serial, relay_port, ip, profile, args, labels, bmc, image } =
             machine.into();
         let relay_port = relay_port.map(|(circuit_id, remote_id)| SwitchPort { circuit_id, remote_id });
-        Self { name, labels, mac: macs, uuid, relay_port, ip, profile, args, bmc, image }
+        Self { name, labels, mac: macs, uuid, serial, relay_port, ip, profile, args, bmc, image }
     }
 }
 
@@ -133,6 +137,7 @@ impl Spec {
             name: self.name.clone(),
             macs: self.mac.clone(),
             uuid: self.uuid.clone(),
+            serial: self.serial.clone(),
             relay_port: port.map(|port| (port.circuit_id, port.remote_id)),
             ip: self.ip.clone(),
             profile: self.profile.clone(),
@@ -158,8 +163,8 @@ impl Record {
     /// How people call it: by its name, or else by what it is known by.
     #[must_use]
     pub fn called(&self) -> String {
-        let Spec { name, mac, uuid, .. } = &self.spec;
-        let known = name.as_ref().or(mac.first()).or(uuid.as_ref());
+        let Spec { name, mac, uuid, serial, .. } = &self.spec;
+        let known = name.as_ref().or(mac.first()).or(uuid.as_ref()).or(serial.as_ref());
         known.cloned().unwrap_or_else(|| format!("machine {}", self.id))
     }
 
@@ -192,6 +197,34 @@ impl Record {
         let before = self.inventory.as_ref();
         let differences = before.map(|before| before.differences(&inventory)).unwrap_or_default();
         (Self { inventory: Some(Arc::new(inventory)), ..self.clone() }, differences)
+    }
+
+    /// Whether nobody has said anything of it but what it has shown itself.
+    #[must_use]
+    pub fn is_unwritten(&self) -> bool {
+        let Spec { mac, uuid, .. } = &self.spec;
+        self.spec == Spec { mac: mac.clone(), uuid: uuid.clone(), ..Spec::default() }
+    }
+
+    /// The record of an expected machine, when the machine of another record turns out to be it. What people say is this
+    /// one's. So is what is wanted of it and where it stands, unless nobody has ordered anything of it: then it stands where
+    /// the other one did. The history is that of both.
+    #[must_use]
+    pub fn joined(&self, found: &Self) -> Self {
+        let mut joined = Self { version: self.version + 1, ..self.clone() };
+        joined.spec.mac.clone_from(&found.spec.mac);
+        joined.spec.uuid = joined.spec.uuid.or_else(|| found.spec.uuid.clone());
+        joined.inventory = joined.inventory.or_else(|| found.inventory.clone());
+        if self.intent == Intent::default() {
+            joined.intent = found.intent.clone();
+            joined.status = Status { power: self.status.power.clone(), ..found.status.clone() };
+        }
+        let both = self.status.history.iter().chain(&found.status.history);
+        let mut history: Vec<Past> = both.cloned().collect();
+        history.sort_by_key(|past| past.at);
+        history.drain(..history.len().saturating_sub(MOST_KEPT));
+        joined.status.history = history;
+        joined
     }
 
     /// When it is to be looked at though nothing happens, in Unix seconds.

@@ -34,9 +34,21 @@ impl Api {
     }
 
     pub(super) async fn list(&mut self, selected: &Selected) -> Result<Vec<Machine>> {
+        self.pages(selected, false).await
+    }
+
+    /// Those of them that were never seen.
+    pub(super) async fn never_seen(&mut self, selected: &Selected) -> Result<Vec<Machine>> {
+        self.pages(selected, true).await
+    }
+
+    async fn pages(&mut self, selected: &Selected, never_seen: bool) -> Result<Vec<Machine>> {
         let (mut machines, mut after) = (Vec::new(), 0);
         loop {
             let mut path = format!("{MACHINES}?limit={AT_ONCE}&after={after}");
+            if never_seen {
+                path += "&never_seen=true";
+            }
             for (key, value) in [("labels", &selected.labels), ("state", &selected.state)] {
                 if let Some(value) = value {
                     path += &format!("&{key}={}", percent::encode(value));

@@ -19,6 +19,9 @@ pub(super) struct Fields {
     /// Its SMBIOS UUID
     #[arg(long)]
     uuid: Option<String>,
+    /// Its serial number: the first machine that says it is this one
+    #[arg(long)]
+    serial: Option<String>,
     /// Its address
     #[arg(long)]
     ip: Option<String>,
@@ -117,7 +120,8 @@ fn first_line(file: &Path) -> Result<String> {
 impl Fields {
     /// Changes what is said of a machine. Gives the password of its BMC, which is no part of that.
     pub(super) fn put_into(self, spec: &mut Spec) -> Result<Option<String>> {
-        let Self { name, mac, uuid, ip, profile, args, image, image_sha256, image_disk, labels, bmc } = self;
+        let Self { name, mac, uuid, serial, ip, profile, args, image, image_sha256, image_disk, labels, bmc } =
+            self;
         let set = |field: &mut Option<String>, value: Option<String>| {
             if let Some(value) = value {
                 *field = Some(value).filter(|value| !value.is_empty());
@@ -125,6 +129,7 @@ impl Fields {
         };
         set(&mut spec.name, name);
         set(&mut spec.uuid, uuid);
+        set(&mut spec.serial, serial);
         set(&mut spec.ip, ip);
         set(&mut spec.profile, profile);
         if !mac.is_empty() {

@@ -12,14 +12,16 @@ use super::Format;
 use super::ansible;
 use super::names::called;
 use super::omni::omni;
-use super::show::state;
+use super::show::{address, state};
 use crate::daemon::request::ImportItem;
 use crate::http::machines::Machine;
 use boot_engine::config::RegisteredBmc;
 use boot_engine::registry::Spec;
 
 /// The first line of a CSV file.
-const HEAD: &str = "name,mac,uuid,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user";
+const HEAD: &str = "name,mac,uuid,serial,ip,profile,labels,bmc_address,bmc_mac,bmc_driver,bmc_user";
+/// Columns that are written and not read: what was seen of a machine.
+const SEEN: &str = "address,last_seen,last_boot,last_boot_cause";
 /// A column that is read and never written.
 const PASSWORD: &str = "bmc_password";
 
@@ -43,7 +45,9 @@ impl List {
             *seen.entry(same).or_insert(position) == position
         };
         let taken = |(position, spec): (usize, &Spec)| {
-            let mut marks = spec.name.iter().chain(&spec.mac).chain(&spec.uuid).chain(&spec.ip);
+            let serial = spec.serial.as_ref().map(|serial| format!("serial:{}", serial.trim()));
+            let mut marks =
+                spec.name.iter().chain(&spec.mac).chain(&spec.uuid).chain(&spec.ip).chain(&serial);
             Some((position, marks.find(|mark| !is_new(position, mark))?.clone()))
         };
         self.specs.iter().enumerate().filter_map(taken).collect()
@@ -92,7 +96,9 @@ pub(super) fn read(path: &Path) -> Result<List> {
     };
     let list = read.with_context(|| path.display().to_string())?;
     match list.specs.iter().position(|spec| called(spec).is_empty()) {
-        Some(position) => bail!("{}: machine {} has no name, MAC or UUID", path.display(), position + 1),
+        Some(position) => {
+            bail!("{}: machine {} has no name, MAC, UUID or serial number", path.display(), position + 1)
+        }
         None => Ok(list),
     }
 }
@@ -146,7 +152,8 @@ fn from_csv(text: &str) -> Result<List> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (_, head) = lines.next().context("the file is empty")?;
     let keys: Vec<&str> = head.split(',').map(str::trim).collect();
-    let is_known = |key: &str| key == PASSWORD || HEAD.split(',').any(|known| known == key);
+    let is_seen = |key: &str| SEEN.split(',').any(|seen| seen == key);
+    let is_known = |key: &str| key == PASSWORD || is_seen(key) || HEAD.split(',').any(|known| known == key);
     if let Some(unknown) = keys.iter().find(|key| !is_known(key)) {
         bail!("line 1: there is no column {unknown:?}; write some of {HEAD},{PASSWORD}");
     }
@@ -163,9 +170,11 @@ fn from_csv(text: &str) -> Result<List> {
                 "name" => spec.name = Some(cell.clone()),
                 "mac" => spec.mac = cell.split(';').map(|mac| mac.trim().to_owned()).collect(),
                 "uuid" => spec.uuid = Some(cell.clone()),
+                "serial" => spec.serial = Some(cell.clone()),
                 "ip" => spec.ip = Some(cell.clone()),
                 "profile" => spec.profile = Some(cell.clone()),
                 PASSWORD => drop(passwords.insert(specs.len(), cell.clone())),
+                key if is_seen(key) => {}
                 key if key.starts_with("bmc_") => put_bmc(&mut spec, key, Some(cell.clone())),
                 _ => {
                     for label in labels_of(cell) {
@@ -179,7 +188,8 @@ fn from_csv(text: &str) -> Result<List> {
         }
         specs.push(spec);
     }
-    Ok(List { specs, passwords, columns: Some(keys.into_iter().map(str::to_owned).collect()) })
+    let written = keys.into_iter().filter(|key| !is_seen(key));
+    Ok(List { specs, passwords, columns: Some(written.map(str::to_owned).collect()) })
 }
 
 /// What a machine has in a column of its BMC; nothing if that is no such column.
@@ -217,8 +227,11 @@ pub(super) fn export(machines: &[Machine], format: Format) -> Result<String> {
 }
 
 fn csv(machines: &[Machine]) -> String {
-    let mut text = HEAD.to_owned() + "\n";
-    for Machine { spec, .. } in machines {
+    let mut text = format!("{HEAD},{SEEN}\n");
+    for machine in machines {
+        let spec = &machine.spec;
+        let seen = machine.seen.clone().unwrap_or_default();
+        let boot = seen.boot.as_ref();
         let or_none = |value: &Option<String>| value.clone().unwrap_or_default();
         let label = |(key, value): (&String, &String)| {
             format!("{key}={value}").replace('\\', "\\\\").replace(';', "\\;")
@@ -229,6 +242,7 @@ fn csv(machines: &[Machine]) -> String {
             or_none(&spec.name),
             spec.mac.join(";"),
             or_none(&spec.uuid),
+            or_none(&spec.serial),
             or_none(&spec.ip),
             or_none(&spec.profile),
             labels.join(";"),
@@ -236,6 +250,10 @@ fn csv(machines: &[Machine]) -> String {
             bmc("bmc_mac"),
             bmc("bmc_driver"),
             bmc("bmc_user"),
+            or_none(&address(machine)),
+            or_none(&seen.last_seen_at),
+            boot.map(|boot| boot.began_at.clone()).unwrap_or_default(),
+            boot.and_then(|boot| boot.cause.clone()).unwrap_or_default(),
         ];
         text += &(cells.map(|cell| quoted(&cell)).join(",") + "\n");
     }
@@ -291,7 +309,8 @@ fn ansible(machines: &[Machine]) -> Value {
             groups.entry(ansible::group_of(key, value)).or_default().push(host.clone());
         }
         let mut variables = json!({ "mac": spec.mac, "labels": spec.labels });
-        for (key, value) in [("ansible_host", &spec.ip), ("uuid", &spec.uuid), ("profile", &spec.profile)] {
+        let address = address(machine);
+        for (key, value) in [("ansible_host", &address), ("uuid", &spec.uuid), ("profile", &spec.profile)] {
             if let (Some(value), Some(object)) = (value, variables.as_object_mut()) {
                 object.insert(key.to_owned(), json!(value));
             }
@@ -314,154 +333,10 @@ fn prometheus(machines: &[Machine]) -> Value {
             let key = key.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             labels.insert(format!("__meta_xpxe_label_{key}"), json!(value));
         }
-        json!({ "targets": [spec.ip.clone().unwrap_or_else(|| called(spec))], "labels": labels })
+        json!({ "targets": [address(machine).unwrap_or_else(|| called(spec))], "labels": labels })
     };
     Value::Array(machines.iter().map(target).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn machine() -> Machine {
-        let labels = [("role", "worker"), ("rack", "7, \"left\""), ("note", "k;2\\;group=b;\\")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let spec = Spec {
-            name: Some("node1".to_owned()),
-            mac: vec!["52:54:00:00:00:01".to_owned(), "52:54:00:00:00:02".to_owned()],
-            ip: Some("10.1.1.50".to_owned()),
-            labels: labels.into(),
-            bmc: Some(RegisteredBmc {
-                address: Some("10.9.0.50".to_owned()),
-                mac: Some("52:54:00:00:09:01".to_owned()),
-                driver: Some("ipmi".to_owned()),
-                user: Some("admin".to_owned()),
-                ..RegisteredBmc::default()
-            }),
-            ..Spec::default()
-        };
-        Machine {
-            source: "configuration".to_owned(),
-            id: None,
-            version: None,
-            revision: None,
-            spec,
-            status: None,
-            inventory: None,
-        }
-    }
-
-    #[test]
-    fn what_is_exported_is_imported_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        for format in [Format::Json, Format::Csv] {
-            let file = dir.path().join("machines");
-            std::fs::write(&file, export(&[machine()], format).unwrap()).unwrap();
-            assert_eq!(read(&file).unwrap().specs, [machine().spec], "{format:?}");
-        }
-    }
-
-    #[test]
-    fn a_machine_has_nothing_that_an_earlier_one_of_the_list_has() {
-        let text = "name,mac,ip\na,52:54:00:00:00:01,\nb,52-54-00-00-00-01,\nA,52:54:00:00:00:02,\nc,,10.1.1.5\n\
-            d,,10.1.1.6\ne,,10.1.1.5\n";
-        let twice = from_csv(text).unwrap().twice();
-        let expected = [(1, "52-54-00-00-00-01"), (2, "A"), (5, "10.1.1.5")];
-        assert_eq!(twice, expected.map(|(position, what)| (position, what.to_owned())));
-    }
-
-    #[test]
-    fn a_backslash_in_a_csv_file_is_its_own_unless_it_keeps_something() {
-        assert_eq!(labels_of("a=C:\\x; b=1\\;2 ;c=\\\\"), ["a=C:\\x", "b=1;2", "c=\\"]);
-    }
-
-    #[test]
-    fn what_a_csv_file_has_no_column_for_stays() {
-        let before = Spec { args: "quiet".to_owned(), uuid: Some("of old".to_owned()), ..machine().spec };
-        let imported = |text: &str| from_csv(text).unwrap().items().unwrap()[0].over(Some(&before)).unwrap();
-        let whole = Machine { spec: before.clone(), ..machine() };
-        assert_eq!(imported(&csv(&[whole])), before, "what is exported");
-        let moved = imported("name,ip,profile\nnode1,10.1.1.51,\n");
-        assert_eq!(moved, Spec { ip: Some("10.1.1.51".to_owned()), ..before.clone() }, "an IP alone");
-        let bare = imported("name,uuid,labels\nnode1,,\n");
-        assert_eq!(
-            bare,
-            Spec { uuid: None, labels: BTreeMap::new(), ..before.clone() },
-            "empty cells are said"
-        );
-        let list = from_json("[{\"name\": \"node1\"}]").unwrap();
-        let item = &list.items().unwrap()[0];
-        assert_eq!(item.over(Some(&before)).unwrap(), list.specs[0], "JSON says all");
-        let bare = imported("name,bmc_address,bmc_mac,bmc_driver,bmc_user\nnode1,,,,\n");
-        assert_eq!(bare, Spec { bmc: None, ..before.clone() }, "a BMC of which nothing is said");
-    }
-
-    #[test]
-    fn passwords_of_a_list_are_read_and_belong_to_no_spec() {
-        let csv = from_csv("name,mac,bmc_address,bmc_password\nn1,,10.9.0.1,\nn2,,10.9.0.2,pa ss\n").unwrap();
-        assert_eq!(csv.passwords, [(1, "pa ss".to_owned())].into());
-        let json = from_json("[{\"name\": \"n1\", \"bmc_password\": \"pa ss\"}]").unwrap();
-        assert_eq!(json.passwords, [(0, "pa ss".to_owned())].into());
-        for list in [csv, json] {
-            assert!(!format!("{:?}", list.specs).contains("pa ss"));
-        }
-    }
-
-    #[test]
-    fn a_manifest_may_be_toml() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "# rack 7\n[[machine]]\nname = \"node1\"\nmac = \"52:54:00:00:00:01\"\nip = \"10.1.1.50\"\n\
-            labels = { role = \"worker\" }\nbmc_password = \"pa ss\"\n[machine.bmc]\naddress = \"10.9.0.50\"\n\n\
-            [[machine]]\nmac = [\"52:54:00:00:00:02\", \"52:54:00:00:00:03\"]\n";
-        for name in ["rack7.toml", "rack7"] {
-            let file = dir.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            let list = read(&file).unwrap();
-            let [first, second] = &list.specs[..] else { panic!("{:?}", list.specs) };
-            assert_eq!((first.mac.len(), second.mac.len()), (1, 2));
-            assert_eq!((first.labels["role"].as_str(), second.name.as_deref()), ("worker", None));
-            assert_eq!(first.bmc.as_ref().and_then(|bmc| bmc.address.as_deref()), Some("10.9.0.50"));
-            assert_eq!(list.passwords, [(0, "pa ss".to_owned())].into());
-        }
-        for (text, says) in [
-            (
-                "[[machine]]\nname = \"a\"\n[[machine]]\nnmae = \"b\"\n",
-                "line 3: machine 2: unknown field `nmae`",
-            ),
-            ("[[machine]]\nname = 7\n", "line 1: machine 1: invalid type"),
-            ("[[machine]]\nname = a\n", "line 2"),
-            ("[[machines]]\n", "unknown field `machines`"),
-            ("[[machine]]\nip = \"10.1.1.5\"\n", "machine 1 has no name, MAC or UUID"),
-        ] {
-            let file = dir.path().join("wrong.toml");
-            std::fs::write(&file, text).unwrap();
-            let said = format!("{:#}", read(&file).unwrap_err());
-            assert!(said.contains(says), "{said}");
-        }
-    }
-
-    #[test]
-    fn mistakes_of_a_list_are_named_with_their_line() {
-        for (text, says) in [
-            ("name,nmae\n", "there is no column \"nmae\""),
-            ("name,mac\nnode1\n", "line 2: 1 columns"),
-            ("name,labels\nnode1,worker\n", "line 2: \"worker\" is no list"),
-            ("[{\"nmae\": 1}]", "nmae"),
-        ] {
-            let read = if text.starts_with('[') { from_json(text) } else { from_csv(text) };
-            let said = format!("{:#}", read.unwrap_err());
-            assert!(said.contains(says), "{said}");
-        }
-    }
-
-    #[test]
-    fn other_programs_get_their_own_formats() {
-        let ansible: Value = serde_json::from_str(&export(&[machine()], Format::Ansible).unwrap()).unwrap();
-        assert_eq!(ansible["role_worker"]["hosts"][0], "node1");
-        assert_eq!(ansible["_meta"]["hostvars"]["node1"]["ansible_host"], "10.1.1.50");
-        let prometheus: Value =
-            serde_json::from_str(&export(&[machine()], Format::PrometheusSd).unwrap()).unwrap();
-        assert_eq!(prometheus[0]["targets"][0], "10.1.1.50");
-        assert_eq!(prometheus[0]["labels"]["__meta_xpxe_label_role"], "worker");
-    }
-}
+mod tests;

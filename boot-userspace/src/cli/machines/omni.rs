@@ -55,6 +55,7 @@ mod tests {
             revision: None,
             spec,
             status: None,
+            seen: None,
             inventory: None,
         };
         let known = Spec {

@@ -3,6 +3,7 @@
 use boot_agent_protocol::Inventory;
 
 use crate::http::admin::rfc3339;
+use crate::http::boots::LastBoot;
 use crate::http::machines::{Counted, Last, Machine};
 use boot_engine::events::shown;
 
@@ -20,6 +21,18 @@ pub(super) fn state(machine: &Machine) -> String {
     format!("{}{overdue}{shadowed}", status.state)
 }
 
+/// When a machine was seen last.
+fn last_seen(machine: &Machine) -> Option<String> {
+    let seen = machine.seen.as_ref()?;
+    if seen.never { Some("never".to_owned()) } else { seen.last_seen_at.clone() }
+}
+
+/// The address that a machine has, or else the one that is reserved for it.
+pub(super) fn address(machine: &Machine) -> Option<String> {
+    let seen = machine.seen.as_ref().and_then(|seen| seen.address.clone());
+    seen.or_else(|| machine.spec.ip.clone())
+}
+
 /// The widest column.
 const WIDEST: usize = 60;
 
@@ -33,7 +46,8 @@ fn cut(cell: String) -> String {
 
 /// One line for each machine.
 pub(super) fn list(machines: &[Machine]) {
-    let head = ["NAME", "STATE", "SINCE", "MAC", "PROFILE", "LABELS"].map(str::to_owned);
+    let head = ["NAME", "STATE", "SINCE", "LAST SEEN", "ADDRESS", "MAC", "PROFILE", "LABELS"];
+    let head = head.map(str::to_owned);
     let rows = machines.iter().map(|machine| {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let labels: Vec<String> =
@@ -42,14 +56,16 @@ pub(super) fn list(machines: &[Machine]) {
             called(machine),
             state(machine),
             or_none(machine.status.as_ref().map(|status| status.since_at.clone())),
+            or_none(last_seen(machine)),
+            or_none(address(machine)),
             or_none(machine.spec.mac.first().cloned()),
             or_none(machine.spec.profile.clone()),
             labels.join(","),
         ]
         .map(|cell| cut(shown(&cell)))
     });
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 6];
+    let rows: Vec<[String; 8]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 8];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -76,6 +92,7 @@ pub(super) fn whole(machine: &Machine) {
     line("version", &version.map(|version| version.to_string()).unwrap_or_default());
     line("mac", &spec.mac.join(", "));
     line("uuid", &text(&spec.uuid));
+    line("serial", &text(&spec.serial));
     line("ip", &text(&spec.ip));
     line("profile", &text(&spec.profile));
     line("args", &spec.args);
@@ -94,6 +111,11 @@ pub(super) fn whole(machine: &Machine) {
     if let Some(image) = &spec.image {
         let disk = image.disk.as_ref().map(|disk| format!(" to {disk}")).unwrap_or_default();
         line("image", &format!("{}{disk}", image.url));
+    }
+    line("last seen", &last_seen(machine).unwrap_or_default());
+    line("address", &address(machine).unwrap_or_default());
+    if let Some(boot) = machine.seen.as_ref().and_then(|seen| seen.boot.as_ref()) {
+        line("last boot", &last_boot(boot));
     }
     if let Some(inventory) = inventory {
         parts(inventory);
@@ -121,6 +143,16 @@ pub(super) fn whole(machine: &Machine) {
     for past in &status.history {
         println!("  {}  {} → {} by {}: {}", rfc3339(past.at), past.from, past.to, past.by, past.why);
     }
+}
+
+/// One sentence of a machine's last boot.
+fn last_boot(boot: &LastBoot) -> String {
+    let LastBoot { began_at, firmware, file, cause, says, .. } = boot;
+    let firmware = firmware.as_ref().map(|firmware| format!(", firmware {firmware}")).unwrap_or_default();
+    let file = file.as_ref().map(|file| format!(", got {file}")).unwrap_or_default();
+    let cause = cause.as_ref().map(|cause| format!(", {cause}")).unwrap_or_default();
+    let says = says.as_ref().map(|says| format!(": {says}")).unwrap_or_default();
+    format!("{began_at}{firmware}{file}{cause}{says}")
 }
 
 /// What a machine consists of.
@@ -168,6 +200,7 @@ pub(super) fn status(counted: &Counted) {
     for (count, what) in [
         (counted.overdue as u64, "in their state for too long: xpxe machines list shows them as overdue"),
         (counted.not_served as u64, "not served: xpxe machines show says why"),
+        (counted.never_seen.unwrap_or(0) as u64, "never seen: xpxe machines list --never-seen shows them"),
         (counted.turned_away, "requests of unknown machines that were not taken down"),
     ] {
         if count > 0 {

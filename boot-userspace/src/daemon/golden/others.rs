@@ -88,6 +88,8 @@ pub(super) fn registry() {
         Step::Progress { does: "wiping".into(), percent: Some(40) },
         Step::Progress { does: "verifying".into(), percent: None },
         Step::Overdue { state: State::Installing, limit: 3600, waits: "for its report (/phone-home)".into() },
+        Step::Expected { serial: "CZ1234".into(), before: None },
+        Step::Expected { serial: "CZ1234".into(), before: Some("52:54:00:00:00:01".into()) },
         Step::InventoryChanged(
             ["disk S2 (1.0 TiB) is gone".to_owned(), "disk S3 (1.0 TiB) is new".to_owned()].into(),
         ),
@@ -112,6 +114,7 @@ pub(super) fn registry() {
         ),
         (Shared::Board { mark: "the serial number CZ1234".into(), other: other() }, Meanwhile::Waits),
         (Shared::Board { mark: "the BMC 10.9.0.50".into(), other: other() }, Meanwhile::Followed),
+        (Shared::Serial { serial: "CZ1234".into(), other: other() }, Meanwhile::Waits),
         (Shared::NewBoard { before: "the board B1".into(), now: "the board B2".into() }, Meanwhile::Held),
         (
             Shared::Shadowed("node1 cannot have the address 10.1.1.60: it is node2's".into()),

@@ -174,6 +174,12 @@ pub(super) fn write(event: &BootEvent) {
             warn!(step, by, %mac, name, "the machine consists of something else than before: {differences}; \
                  xpxe machines show has all of it");
         }
+        Step::Expected { serial, before } => {
+            let before =
+                before.as_ref().map(|before| format!(", and {before} until now")).unwrap_or_default();
+            info!(step, by, %mac, name, serial = &**serial,
+                "it is the machine that was expected by the serial number {serial}{before}");
+        }
         Step::Conflict(conflict) => warn!(step, by, %mac, name, "{conflict}"),
         Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),

@@ -20,10 +20,14 @@ impl Keeper {
         id: u64,
         inventory: Inventory,
     ) -> Result<(), RegistryError> {
+        let mut id = id;
+        if let Some(expected) = self.expected_by(id, &inventory) {
+            self.join(expected, id).await?;
+            id = expected;
+        }
         let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
         let mac = entry.machine.macs.first().copied();
         let conflicts = self.conflicts(entry, &inventory);
-        let mut id = id;
         for (conflict, other) in &conflicts {
             if let Some(mac) = mac {
                 self.tell_conflict(mac, conflict.clone());

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::changes::served;
+use super::changes::{is_readable, served};
 use super::{Changed, Keeper, SELF};
 use crate::daemon::request::{Ask, ImportItem, Imported, RegistryError, View};
-use boot_engine::config::Machine;
+use boot_engine::config::{Machine, serial_key};
 use boot_engine::lifecycle::Stepped;
 use boot_engine::machines::{ChangeError, Machines};
 use boot_engine::registry::{Entry, Place, Record, Spec};
@@ -23,6 +23,7 @@ struct Batch {
     records: HashSet<u64>,
     /// In lower case.
     names: HashSet<String>,
+    serials: HashSet<String>,
     machines: Machines,
 }
 
@@ -35,9 +36,14 @@ impl Batch {
         {
             return Err(taken(changed.record.called()));
         }
+        let serial = changed.record.spec.serial.as_deref().map(serial_key);
+        if serial.as_ref().is_some_and(|serial| self.serials.contains(serial)) {
+            return Err(taken(format!("the serial number of {}", changed.record.called())));
+        }
         let added = self.machines.add(Arc::clone(&changed.machine));
         added.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
         self.names.extend(name);
+        self.serials.extend(serial);
         self.records.insert(changed.record.id);
         self.changes.push(changed);
         Ok(())
@@ -74,13 +80,18 @@ impl Keeper {
         }
         if !dry_run {
             self.commit_all(batch.changes).await?;
+            for serial in items.iter().filter_map(ImportItem::serial) {
+                self.join_reported(serial).await;
+            }
         }
         Ok(done)
     }
 
     fn take(&mut self, item: &ImportItem, batch: &mut Batch) -> Result<Taken, RegistryError> {
         let which = item.called().ok_or_else(|| {
-            RegistryError::Invalid(vec!["it has no name, MAC or UUID: write one of them".to_owned()])
+            RegistryError::Invalid(vec![
+                "it has no name, MAC, UUID or serial number: write one of them".to_owned(),
+            ])
         })?;
         let before = match self.find(&which) {
             Ok(entry) => Some(entry.clone()),
@@ -88,11 +99,18 @@ impl Keeper {
             Err(error) => return Err(error),
         };
         let spec = item.over(before.as_ref().map(|entry| &entry.record.spec));
-        let spec: Spec = spec.map_err(|wrong| RegistryError::Invalid(vec![wrong]))?;
+        let mut spec: Spec = spec.map_err(|wrong| RegistryError::Invalid(vec![wrong]))?;
         let Some(before) = before else {
             let changed = self.newcomer(spec)?;
             return batch.push(changed).map(|()| Taken::Added);
         };
+        let known = &before.record.spec;
+        // A list of serial numbers takes nothing away that was learnt by them.
+        let serial = |spec: &Spec| spec.serial.as_deref().map(serial_key);
+        if spec.mac.is_empty() && spec.serial.is_some() && serial(&spec) == serial(known) {
+            spec.mac.clone_from(&known.mac);
+            spec.uuid = spec.uuid.or_else(|| known.uuid.clone());
+        }
         match self.respecified(&before, spec)? {
             None => Ok(Taken::Unchanged),
             Some(changed) => batch.push(changed).map(|()| Taken::Changed),
@@ -147,11 +165,9 @@ impl Keeper {
         for (record, (machine, ..)) in records.iter().zip(rest) {
             let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
             let (reply, done) = oneshot::channel();
-            let is_readable =
-                !(machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none());
             let ask =
                 Ask::PutMachine { id: before, machine: Arc::clone(machine), life: record.life(), reply };
-            let is_asked = is_readable && self.asks.send(ask).await.is_ok();
+            let is_asked = is_readable(machine) && self.asks.send(ask).await.is_ok();
             asked.push((before, is_asked.then_some(done)));
         }
         let mut places = Vec::new();

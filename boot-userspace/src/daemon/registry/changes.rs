@@ -18,12 +18,15 @@ use boot_engine::registry::{Entry, Place, Record, Spec};
 const MOST_DIFFERENCES: usize = 16;
 
 impl Keeper {
-    /// A record, by `id:` with its number, or by name, MAC, UUID, or number.
+    /// A record, by `id:` with its number, by `serial:` with its serial number, or by name, MAC, UUID, or number.
     pub(super) fn find(&self, which: &str) -> Result<&Entry, RegistryError> {
         let unknown = || RegistryError::Unknown(which.to_owned());
         // A number alone may be another machine's name; no name has a colon.
         if let Some(id) = which.strip_prefix("id:") {
             return id.parse().ok().and_then(|id| self.registry.get(id)).ok_or_else(unknown);
+        }
+        if let Some(serial) = which.strip_prefix("serial:") {
+            return self.registry.with_serial(serial).ok_or_else(unknown);
         }
         if let Some(entry) = self.registry.named(which) {
             return Ok(entry);
@@ -31,7 +34,9 @@ impl Keeper {
         match self.known(which) {
             Some(Known { life: Some(life), .. }) => self.registry.get(life.record).ok_or_else(unknown),
             Some(_) => Err(RegistryError::Configured(which.to_owned())),
-            None if self.configured(which).is_some() => Err(RegistryError::Configured(which.to_owned())),
+            None if self.configured_machine(which).is_some() => {
+                Err(RegistryError::Configured(which.to_owned()))
+            }
             None => which.parse().ok().and_then(|id| self.registry.get(id)).ok_or_else(unknown),
         }
     }
@@ -45,10 +50,6 @@ impl Keeper {
     }
 
     /// A machine of the configuration.
-    pub(super) fn configured(&self, which: &str) -> Option<Spec> {
-        self.configured_machine(which).map(|machine| Spec::from(&*machine))
-    }
-
     pub(super) fn configured_machine(&self, which: &str) -> Option<Arc<Machine>> {
         if let Some(known) = self.known(which) {
             return known.life.is_none().then_some(known.machine);
@@ -61,7 +62,15 @@ impl Keeper {
 
     pub(super) async fn create(&mut self, spec: Spec) -> Result<View, RegistryError> {
         let changed = self.newcomer(spec)?;
-        self.commit_one(changed).await
+        let id = changed.record.id;
+        let view = self.commit_one(changed).await?;
+        let Some(serial) = self.serial_of(id) else { return Ok(view) };
+        self.join_reported(&serial).await;
+        Ok(self.registry.get(id).map_or(view, |entry| self.view(entry)))
+    }
+
+    fn serial_of(&self, id: u64) -> Option<String> {
+        self.registry.get(id)?.record.spec.serial.clone()
     }
 
     /// A machine that somebody adds.
@@ -107,6 +116,9 @@ impl Keeper {
         let Some(changed) = self.respecified(entry, spec)? else { return Ok(self.view(entry)) };
         let id = changed.record.id;
         let view = self.commit_one(changed).await?;
+        if let Some(serial) = self.serial_of(id) {
+            self.join_reported(&serial).await;
+        }
         self.accept_by_rule(id, Asking::default()).await;
         Ok(self.registry.get(id).map_or(view, |entry| self.view(entry)))
     }
@@ -165,15 +177,20 @@ impl Keeper {
 
     pub(super) async fn delete(&mut self, which: &str, version: Option<u64>) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?.clone();
-        let id = entry.record.id;
+        self.remove(entry.record.id).await?;
+        self.serve_no_longer(&entry.place).await;
+        Ok(self.view(&entry))
+    }
+
+    /// Removes a record. What it was served as is still there.
+    pub(super) async fn remove(&mut self, id: u64) -> Result<(), RegistryError> {
         let revision = self.registry.next_revision();
         self.registry.note_revision(revision);
         self.store.delete_machine(id, revision).await?;
         self.registry.remove(id);
         self.readings.forget(id);
         self.progress.remove(&id);
-        self.serve_no_longer(&entry.place).await;
-        Ok(self.view(&entry))
+        Ok(())
     }
 
     /// Has a machine that is served be an unknown one.
@@ -213,7 +230,11 @@ impl Keeper {
     }
 
     /// The machine of a record, if it may be there.
-    fn check(&self, record: &Record, own: Option<MachineId>) -> Result<Arc<Machine>, RegistryError> {
+    pub(super) fn check(
+        &self,
+        record: &Record,
+        own: Option<MachineId>,
+    ) -> Result<Arc<Machine>, RegistryError> {
         let machine = record.machine(&self.config()).map_err(RegistryError::Invalid)?;
         if let Some(name) = &machine.name {
             let other = self.registry.named(name).filter(|other| other.record.id != record.id);
@@ -226,6 +247,7 @@ impl Keeper {
                 return Err(RegistryError::Conflict(format!("there is a machine {name} already")));
             }
         }
+        self.serial_taken(record)?;
         let free = self.machines.check(&machine, own);
         free.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
         Ok(Arc::new(machine))
@@ -258,7 +280,7 @@ impl Keeper {
         machine: &Arc<Machine>,
         record: &Record,
     ) -> Place {
-        if machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none() {
+        if !is_readable(machine) {
             return Place::Shadowed("what is written of it cannot be read: write it anew".to_owned());
         }
         let life = record.life();
@@ -313,6 +335,12 @@ pub(super) fn event_of(Entry { record, machine, .. }: &Entry, step: Step) -> Boo
     let called = record.called().into();
     let without_mac = events::WithoutMac { record: record.id, called, machine: Arc::clone(machine) };
     BootEvent { without_mac: Some(Arc::new(without_mac)), ..event }
+}
+
+/// Whether something tells it from others: if not, what is written of it could not be read.
+pub(super) fn is_readable(machine: &Machine) -> bool {
+    let is_known = machine.uuid.is_some() || machine.serial.is_some() || machine.relay_port.is_some();
+    is_known || !machine.macs.is_empty()
 }
 
 /// What a record is served as.

@@ -97,6 +97,8 @@ impl Keeper {
             found.push((Conflict { what, meanwhile }, other.life.map(|life| life.record)));
         } else if let Some((mark, other)) = self.registry.same_board(entry.record.id, reported) {
             found.extend(self.same_board(entry, &mark, other, stops).map(|it| (it, Some(other.record.id))));
+        } else if let Some(what) = self.serial_conflict(entry, reported) {
+            found.push((Conflict { what, meanwhile: Self::meanwhile_of_serial(entry) }, None));
         }
         let before = entry.record.inventory.as_ref();
         if let Some((before, now)) = before.and_then(|before| another_board(before, reported)) {
@@ -199,9 +201,10 @@ impl Keeper {
 }
 
 /// A machine as people call it.
-fn called(machine: &Machine) -> Box<str> {
+pub(super) fn called(machine: &Machine) -> Box<str> {
     let mac = || machine.macs.first().map(ToString::to_string);
     let uuid = || machine.uuid.map(uuid_text);
+    let serial = || machine.serial.clone();
     let port = || "the machine of a switch port".to_owned();
-    machine.name.clone().or_else(mac).or_else(uuid).unwrap_or_else(port).into()
+    machine.name.clone().or_else(mac).or_else(uuid).or_else(serial).unwrap_or_else(port).into()
 }

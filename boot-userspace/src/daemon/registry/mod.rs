@@ -7,6 +7,7 @@ mod agent;
 mod bulk;
 mod changes;
 mod conflicts;
+mod expected;
 mod load;
 mod power;
 mod seen;
@@ -35,7 +36,7 @@ use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Arch, Config, Machine, Unknown};
 use boot_engine::lifecycle::{Rules, State, Stepped, TimesInState};
 use boot_engine::machines::Machines;
-use boot_engine::registry::{Entry, Place, Query, Record, Registry, Spec};
+use boot_engine::registry::{Entry, Place, Query, Record, Registry};
 
 /// How many records are looked at in a second because it is time.
 const MOST_DUE: usize = 1000;
@@ -154,6 +155,7 @@ impl Keeper {
                 drop(reply.send(self.take_inventory(id, *inventory).await));
             }
             RegistryAsk::Progress(id, progress) => self.note_progress(id, progress),
+            RegistryAsk::Serial(mac, serial) => self.hear_serial(mac, &serial).await,
             RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, Asking::default()).await,
             RegistryAsk::Reloaded(reply) => {
                 self.follow_configuration().await;
@@ -179,7 +181,7 @@ impl Keeper {
             if !query.labels.iter().all(has) {
                 continue;
             }
-            page.machines.push(View::Configured(Box::new(Spec::from(&**machine))));
+            page.machines.push(View::Configured(Arc::clone(machine)));
             if page.machines.len() == most {
                 page.next = Some(position);
                 return page;
@@ -201,8 +203,8 @@ impl Keeper {
         match self.find(which) {
             Ok(entry) => Ok(self.view(entry)),
             Err(RegistryError::Configured(_)) => {
-                let found = self.configured(which).ok_or_else(|| RegistryError::Unknown(which.to_owned()))?;
-                Ok(View::Configured(Box::new(found)))
+                let found = self.configured_machine(which);
+                found.map(View::Configured).ok_or_else(|| RegistryError::Unknown(which.to_owned()))
             }
             Err(error) => Err(error),
         }
@@ -215,7 +217,8 @@ impl Keeper {
         };
         let limit = self.rules.limits.get(&entry.record.status.state).copied();
         let progress = self.progress_of(&entry.record);
-        View::Registered { record: Arc::clone(&entry.record), shadowed, limit, progress }
+        let (record, machine) = (Arc::clone(&entry.record), Arc::clone(&entry.machine));
+        View::Registered { record, machine, shadowed, limit, progress }
     }
 
     fn count(&self) -> Census {

@@ -12,10 +12,12 @@ use boot_engine::config::{DhcpRole, parse};
 use boot_engine::events::{Sink as _, Step};
 use boot_engine::lifecycle::{Observed, Order};
 use boot_engine::policy::{Policy, ServedLink};
+use boot_engine::registry::Spec;
 use tokio::runtime::Runtime;
 
 mod bulk;
 mod conflicts;
+mod expected;
 mod power;
 mod strangers;
 
@@ -135,7 +137,7 @@ impl Rig {
     fn record(&self, which: &str) -> Arc<Record> {
         match self.ask(|reply| RegistryAsk::Show(which.to_owned(), reply)).unwrap() {
             View::Registered { record, .. } => record,
-            View::Configured(spec) => panic!("{spec:?}"),
+            View::Configured(machine) => panic!("{machine:?}"),
         }
     }
 
@@ -246,7 +248,7 @@ fn machines_of_the_configuration_are_shown_and_not_changed() {
     for which in ["from-file", "52:54:00:00:00:01"] {
         assert!(matches!(rig.order(which, Order::Accept), Err(RegistryError::Configured(_))), "{which}");
         let shown = rig.ask(|reply| RegistryAsk::Show(which.to_owned(), reply)).unwrap();
-        assert!(matches!(shown, View::Configured(spec) if spec.name.as_deref() == Some("from-file")));
+        assert!(matches!(shown, View::Configured(machine) if machine.name.as_deref() == Some("from-file")));
     }
     for (name, mac) in [("new", "52:54:00:00:00:01"), ("From-File", "02:00:00:00:00:09")] {
         assert!(matches!(rig.create(name, mac), Err(RegistryError::Conflict(_))), "{name}");
@@ -260,7 +262,7 @@ fn machines_of_the_configuration_are_shown_and_not_changed() {
     loop {
         let page = list(Query { after, limit: 2, ..Query::default() });
         found.extend(page.machines.iter().map(|view| match view {
-            View::Configured(spec) => spec.name.clone().unwrap(),
+            View::Configured(machine) => machine.name.clone().unwrap(),
             View::Registered { record, .. } => record.called(),
         }));
         let Some(next) = page.next else { break };
@@ -366,7 +368,7 @@ fn an_inventory_is_kept_and_what_differs_from_the_one_before_is_told() {
     rig.registry.progress(id, Progress { text: "wiping".to_owned(), done: 1, of: 2 });
     let progress = |rig: &Rig| match rig.ask(|reply| RegistryAsk::Show("node1".to_owned(), reply)).unwrap() {
         View::Registered { progress, .. } => progress,
-        View::Configured(spec) => panic!("{spec:?}"),
+        View::Configured(machine) => panic!("{machine:?}"),
     };
     assert_eq!(rig.eventually("how far it is", progress).percent(), Some(50));
     rig.order("node1", Order::Accept).unwrap();

@@ -11,7 +11,8 @@ use boot_engine::registry::Spec;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportItem {
-    /// Its spec. It is the machine with its name, or else with its first MAC, or else with its UUID.
+    /// Its spec. It is the machine with its name, or else with its first MAC, or else with its UUID, or
+    /// else with its serial number.
     pub spec: Map<String, Value>,
     /// What the spec does not say stays as it was (RFC 7396). Without it a machine is as the spec says and no more.
     #[serde(default)]
@@ -50,7 +51,14 @@ impl ImportItem {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let mac = || text(self.spec.get("mac")?.as_array()?.first()?);
         let of = |key: &str| self.spec.get(key).and_then(text);
-        of("name").or_else(mac).or_else(|| of("uuid"))
+        let serial = || of("serial").map(|serial| format!("serial:{serial}"));
+        of("name").or_else(mac).or_else(|| of("uuid")).or_else(serial)
+    }
+
+    /// The serial number that it is expected by.
+    #[must_use]
+    pub fn serial(&self) -> Option<&str> {
+        self.spec.get("serial").and_then(Value::as_str)
     }
 
     /// What the machine is to be.

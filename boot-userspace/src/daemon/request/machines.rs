@@ -6,6 +6,7 @@ use boot_agent_protocol::{Inventory, Progress};
 use boot_common::Mac;
 use tokio::sync::{mpsc, oneshot};
 
+use boot_engine::config::Machine;
 use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State, TimesInState};
 use boot_engine::registry::{Query, Record, Spec};
 
@@ -41,6 +42,8 @@ pub enum View {
     Registered {
         /// What is stored of it.
         record: Arc<Record>,
+        /// What it was checked to be.
+        machine: Arc<Machine>,
         /// Why it is not served, if it is not.
         shadowed: Option<String>,
         /// For how many seconds it may be in its state.
@@ -49,7 +52,17 @@ pub enum View {
         progress: Option<Progress>,
     },
     /// Of the configuration: it is shown, and not changed.
-    Configured(Box<Spec>),
+    Configured(Arc<Machine>),
+}
+
+impl View {
+    /// What the machine was checked to be.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        match self {
+            Self::Registered { machine, .. } | Self::Configured(machine) => machine,
+        }
+    }
 }
 
 /// Some of the machines.
@@ -164,6 +177,8 @@ pub enum RegistryAsk {
     Inventory(u64, Box<Inventory>, Reply<()>),
     /// How far the agent is on a machine, by its number.
     Progress(u64, Progress),
+    /// A machine that is unknown, or that nobody has accepted, has said its serial number.
+    Serial(Mac, Box<str>),
     /// An unknown machine has asked; its UUID if it has shown one.
     Sighted(Mac, Option<[u8; 16]>),
     /// The configuration is another one now.
@@ -219,6 +234,11 @@ impl RegistryHandle {
     /// Tells that an unknown machine has asked, unless there is much to do: it asks again.
     pub fn sighted(&self, mac: Mac, uuid: Option<[u8; 16]>) {
         drop(self.asks.try_send(RegistryAsk::Sighted(mac, uuid)));
+    }
+
+    /// Tells which serial number a machine has said, unless there is much to do: it says it again.
+    pub fn heard_serial(&self, mac: Mac, serial: &str) {
+        drop(self.asks.try_send(RegistryAsk::Serial(mac, serial.into())));
     }
 
     /// Tells how far the agent is on a machine, unless there is much to do: it says it again.

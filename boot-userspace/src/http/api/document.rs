@@ -112,12 +112,13 @@ mod tests {
 
     use super::*;
     use crate::daemon::request::{RegistryHandle, Webhooks};
+    use crate::http::boots::History;
     use crate::http::{admin, machines, webhooks};
 
     #[tokio::test]
     async fn every_operation_says_who_may_do_it_and_what_it_is_told() {
         let routes = admin::router(mpsc::channel(1).0)
-            .merge(machines::router(RegistryHandle::none(), tokio::runtime::Handle::current()))
+            .merge(machines::router(RegistryHandle::none(), History::empty()))
             .merge(webhooks::router(Webhooks::none()));
         let document: Value = serde_json::from_slice(&write(routes.into_openapi())).unwrap();
         let mut ids = HashSet::new();

@@ -1,6 +1,7 @@
 //! Machines as the API shows them, and what is written of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use boot_agent_protocol::{Inventory, Progress};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::power::Power;
 use crate::daemon::request::{Census, View};
 use crate::host::clock;
 use crate::http::admin::rfc3339;
+use crate::http::boots::{History, Seen};
 use boot_engine::lifecycle::{Past, State as Stage, Wanted};
 use boot_engine::registry::{Record, Spec};
 
@@ -31,6 +33,9 @@ pub struct Machine {
     /// What is wanted of it, and where it stands. None for machines of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// When it was seen last, where it is, and how its last boot went. In lists, and where it is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
     /// What it consists of, as the agent has seen it last. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
@@ -75,16 +80,17 @@ pub struct Status {
 impl From<&View> for Machine {
     fn from(view: &View) -> Self {
         match view {
-            View::Configured(spec) => Self {
+            View::Configured(machine) => Self {
                 source: "configuration".to_owned(),
                 id: None,
                 version: None,
                 revision: None,
-                spec: (**spec).clone(),
+                spec: Spec::from(&**machine),
                 status: None,
+                seen: None,
                 inventory: None,
             },
-            View::Registered { record, shadowed, limit, progress } => {
+            View::Registered { record, shadowed, limit, progress, machine: _ } => {
                 Self::of(record, shadowed.clone(), *limit, progress.clone())
             }
         }
@@ -120,17 +126,27 @@ impl Machine {
                 progress,
                 history: status.history.clone(),
             }),
+            seen: None,
             inventory: None,
         }
     }
 
-    /// The same with its inventory.
-    pub(super) fn whole(view: &View) -> Self {
+    /// The same with its inventory, and with what was seen of it.
+    pub(super) fn whole(view: &View, history: &History) -> Self {
         let inventory = match view {
             View::Registered { record, .. } => record.inventory.as_deref().cloned(),
             View::Configured(_) => None,
         };
-        Self { inventory, ..Self::from(view) }
+        let seen = history.seen(std::slice::from_ref(view.machine())).pop();
+        Self { inventory, seen, ..Self::from(view) }
+    }
+
+    /// Machines as lists have them; or only those that were never seen.
+    pub(super) fn listed(views: &[View], history: &History, never_seen: bool) -> Vec<Self> {
+        let machines: Vec<_> = views.iter().map(|view| Arc::clone(view.machine())).collect();
+        let seen = history.seen(&machines).into_iter();
+        let wanted = views.iter().zip(seen).filter(|(_, seen)| seen.never || !never_seen);
+        wanted.map(|(view, seen)| Self { seen: Some(seen), ..Self::from(view) }).collect()
     }
 }
 
@@ -179,6 +195,9 @@ pub struct Counted {
     pub overdue: usize,
     /// Those of the registry that are not served.
     pub not_served: usize,
+    /// Machines of both that were never seen. None where no boots are kept (`boots = false`): nobody knows then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_seen: Option<usize>,
     /// Unknown machines that were not taken down.
     pub turned_away: u64,
     /// Why no machine can be changed, if that is so.
@@ -192,6 +211,6 @@ impl From<Census> for Counted {
             census;
         let not_stored = database.and_then(|database| database.trouble).map(|trouble| trouble.to_string());
         let states = states.into_iter().collect();
-        Self { configured, states, overdue, not_served: shadowed, turned_away, not_stored }
+        Self { configured, states, overdue, not_served: shadowed, never_seen: None, turned_away, not_stored }
     }
 }

@@ -29,6 +29,26 @@ fn boots_that_made_room_for_others_are_not_sent_and_keep_no_other_from_it() {
     assert_eq!((timelines.take_ended_forgotten(), timelines.ended_dropped()), (u64::from(all), 0));
 }
 
+/// A site may have more machines than boots are kept of.
+#[test]
+fn when_a_machine_was_heard_last_is_known_though_its_boots_made_room() {
+    let mut timelines = Timelines::default();
+    let some = 1000;
+    flood(&mut timelines, 1, some, &rom(Given::Ack), 1000);
+    flood(&mut timelines, 2, some, &rom(Given::Offer), 1000);
+    let all = u32::try_from(MOST_MACHINES).unwrap();
+    flood(&mut timelines, 3, all + 3 * some, &rom(Given::Ack), 2000);
+    let of = |kind: u8| (0..some).map(move |number| invented(kind, number));
+    assert!(of(1).chain(of(2)).all(|mac| timelines.boots(mac).count() == 0));
+    assert!(of(1).all(|mac| timelines.heard_last(mac) == Some(1000)));
+    assert!(of(2).all(|mac| timelines.heard_last(mac).is_none()), "they have only asked: anybody can");
+    for number in 0..300_000 {
+        timelines.leave(invented(4, number), 3000 + u64::from(number));
+    }
+    assert!(of(1).all(|mac| timelines.heard_last(mac).is_none()), "memory is bounded");
+    assert_eq!(timelines.heard_last(invented(4, 299_999)), Some(302_999));
+}
+
 #[test]
 fn whoever_makes_up_macs_by_http_pushes_out_his_own() {
     let kept = |timelines: &Timelines, mac| timelines.boots(mac).count();

@@ -244,12 +244,16 @@ fn compare(machines: &Machines, model: &Model) -> Result<(), TestCaseError> {
     }
     let any = |is: fn(&Machine) -> bool| model.machines.iter().any(|(_, machine)| is(machine));
     prop_assert_eq!(machines.has_ports(), any(|machine| machine.relay_port.is_some()));
-    prop_assert_eq!(machines.has_without_mac(), any(|machine| machine.macs.is_empty()));
+    prop_assert_eq!(machines.has_without_mac(), any(has_unknown_mac));
     prop_assert_eq!(
         machines.shares_addresses(),
-        any(|machine| machine.ip.is_some() && machine.macs.len() != 1)
+        any(|machine| machine.ip.is_some() && (machine.macs.len() > 1 || has_unknown_mac(machine)))
     );
     Ok(())
+}
+
+fn has_unknown_mac(machine: &Machine) -> bool {
+    machine.macs.is_empty() && (machine.uuid.is_some() || machine.relay_port.is_some())
 }
 
 proptest! {

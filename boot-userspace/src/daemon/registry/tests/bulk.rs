@@ -1,12 +1,10 @@
 //! Many machines at once.
 
-use boot_engine::registry::Spec;
-
 use super::*;
 use crate::daemon::request::{ImportItem, Imported};
 
 impl Rig {
-    fn import(&self, items: &[serde_json::Value], dry_run: bool) -> Imported {
+    pub(super) fn import(&self, items: &[serde_json::Value], dry_run: bool) -> Imported {
         let items = items.iter().map(|item| serde_json::from_value::<ImportItem>(item.clone()).unwrap());
         let items = items.collect();
         self.ask(|reply| RegistryAsk::Import(items, dry_run, reply)).unwrap()

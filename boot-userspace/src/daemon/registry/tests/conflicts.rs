@@ -10,13 +10,13 @@ const FIRST: &str = "02:00:00:00:00:09";
 const SECOND: &str = "02:00:00:00:00:10";
 
 impl Rig {
-    fn put(&self, spec: Spec) -> Arc<Record> {
+    pub(super) fn put(&self, spec: Spec) -> Arc<Record> {
         let name = spec.name.clone().unwrap();
         self.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap();
         self.record(&name)
     }
 
-    fn report(&self, which: &str, serial: &str, cards: &[&str]) -> Result<(), RegistryError> {
+    pub(super) fn report(&self, which: &str, serial: &str, cards: &[&str]) -> Result<(), RegistryError> {
         let id = self.record(which).id;
         let nics = cards.iter().map(|mac| Nic { mac: (*mac).to_owned(), ..Nic::default() });
         let system = System { serial: serial.to_owned(), vendor: "Maker".to_owned(), ..System::default() };
@@ -38,7 +38,7 @@ impl Rig {
         self.events.emit(BootEvent::new(Duration::ZERO, step).of(events::Machine::from(mac)));
     }
 
-    fn next_conflict(&self, events: &mut Reader) -> (Mac, events::Conflict) {
+    pub(super) fn next_conflict(&self, events: &mut Reader) -> (Mac, events::Conflict) {
         self.runtime.block_on(async {
             let next = async {
                 loop {
@@ -54,7 +54,7 @@ impl Rig {
     }
 }
 
-fn spec(name: &str, mac: &str, uuid: Option<&str>) -> Spec {
+pub(super) fn spec(name: &str, mac: &str, uuid: Option<&str>) -> Spec {
     Spec {
         name: Some(name.to_owned()),
         mac: vec![mac.to_owned()],

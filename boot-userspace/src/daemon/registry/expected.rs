@@ -1,0 +1,160 @@
+//! Machines that somebody expects by their serial number: the first machine that says it is the expected one, and gets its
+//! MAC there. Whatever record it had until then is part of that.
+
+use boot_agent_protocol::Inventory;
+use boot_common::Mac;
+use tracing::warn;
+
+use super::changes::{event_of, served};
+use super::conflicts::called;
+use super::{Asking, Keeper, SELF, changed_by_people};
+use crate::daemon::request::RegistryError;
+use boot_engine::config::is_serial;
+use boot_engine::events::{Conflict, Meanwhile, Shared, Sink as _, Step};
+use boot_engine::lifecycle::{State, Stepped};
+use boot_engine::registry::{Entry, Record};
+
+impl Keeper {
+    /// A machine that is unknown, or that nobody has accepted, says its serial number with its script's URL.
+    pub(super) async fn hear_serial(&mut self, mac: Mac, serial: &str) {
+        let Some(expected) = self.registry.with_serial(serial).filter(|_| is_serial(serial)) else { return };
+        let (id, is_met) = (expected.record.id, !expected.record.spec.mac.is_empty());
+        let speaker = self.machines.by_mac(mac);
+        let own = speaker.as_ref().and_then(|known| known.life.as_ref()).map(|life| life.record);
+        if own == Some(id) && is_met || self.machines.is_bmc(mac) {
+            return;
+        }
+        // One that was recognised as the expected machine by its UUID or port is that one.
+        let stranger = own.filter(|own| *own != id);
+        let is_free = match stranger {
+            Some(stranger) => self.registry.get(stranger).is_some_and(|entry| entry.record.is_unwritten()),
+            None => speaker.is_none() || own.is_some(),
+        };
+        if is_met || !is_free {
+            let what = Shared::Serial { serial: serial.into(), other: called(&expected.machine) };
+            self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::Nothing });
+            return;
+        }
+        let done = match stranger {
+            Some(stranger) => self.join(id, stranger).await,
+            None => self.meet(id, mac).await,
+        };
+        if let Err(error) = done {
+            self.complain(&format!(
+                "{error}: {mac} says the serial number of an expected machine, and was not taken for it; it will be when it asks again"
+            ));
+        }
+    }
+
+    /// The expected machine that a machine is which reports this, if nobody has written anything of it under its MAC.
+    pub(super) fn expected_by(&self, id: u64, reported: &Inventory) -> Option<u64> {
+        let own = self.registry.get(id).filter(|own| own.record.is_unwritten())?;
+        let serial = Some(&reported.system.serial).filter(|serial| is_serial(serial))?;
+        let expected = self.registry.with_serial(serial)?;
+        let is_other = expected.record.id != own.record.id && expected.record.spec.mac.is_empty();
+        is_other.then_some(expected.record.id)
+    }
+
+    /// What a machine's report has to do with serial numbers that somebody has written.
+    pub(super) fn serial_conflict(&self, entry: &Entry, reported: &Inventory) -> Option<Shared> {
+        let serial = Some(&reported.system.serial).filter(|serial| is_serial(serial))?;
+        let written = entry.record.spec.serial.as_ref();
+        if let Some(written) = written.filter(|written| !written.eq_ignore_ascii_case(serial)) {
+            let say = |serial: &str| format!("the serial number {serial}").into();
+            return Some(Shared::NewBoard { before: say(written), now: say(serial) });
+        }
+        let other = self.registry.with_serial(serial).filter(|other| other.record.id != entry.record.id)?;
+        Some(Shared::Serial { serial: serial.as_str().into(), other: called(&other.machine) })
+    }
+
+    /// A machine is expected by a serial number that a machine may have reported before anybody expected it: if it is the only
+    /// one, and nobody has written anything of it, it is the expected one.
+    pub(super) async fn join_reported(&mut self, serial: &str) {
+        let Some(expected) = self.registry.with_serial(serial) else { return };
+        if !expected.record.spec.mac.is_empty() {
+            return;
+        }
+        let id = expected.record.id;
+        let others = self.registry.that_reported(serial).filter(|other| other.record.id != id);
+        let others: Vec<&Entry> = others.collect();
+        let [other] = others[..] else { return };
+        if !other.record.is_unwritten() {
+            return;
+        }
+        let stranger = other.record.id;
+        if let Err(error) = self.join(id, stranger).await {
+            warn!(
+                "{error}: the machine that has reported the serial number {serial} is not the expected one yet; it will be when it asks again"
+            );
+        }
+    }
+
+    /// Why nobody can be expected by a serial number: another machine has it.
+    pub(super) fn serial_taken(&self, record: &Record) -> Result<(), RegistryError> {
+        let Some(serial) = &record.spec.serial else { return Ok(()) };
+        let refused = |other: &Entry, why: &str| {
+            let (own, other) = (record.called(), other.record.called());
+            let text = format!("{own} cannot have the serial number {serial}: {other} {why}");
+            Err(RegistryError::Conflict(text))
+        };
+        if let Some(other) = self.registry.with_serial(serial).filter(|other| other.record.id != record.id) {
+            return refused(other, "has it; remove it from one of them");
+        }
+        let is_another = |other: &&Entry| other.record.id != record.id && !other.record.is_unwritten();
+        match self.registry.that_reported(serial).find(is_another) {
+            Some(other) => {
+                refused(other, "has reported it; if that is this machine, write this under its name or MAC")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The machine with this MAC is the expected one.
+    async fn meet(&mut self, id: u64, mac: Mac) -> Result<(), RegistryError> {
+        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let mut record = changed_by_people(&entry.record);
+        record.spec.mac = vec![mac.to_string()];
+        self.become_known(record, None).await
+    }
+
+    /// The machine of another record is the expected one, and its record is part of that one's. It is served as the same one as
+    /// before: its agent is at work, with the token of its boot. If this is as far as it goes, the machine is discovered again,
+    /// and says its serial number again.
+    pub(super) async fn join(&mut self, id: u64, stranger: u64) -> Result<(), RegistryError> {
+        let entry =
+            |id: u64| self.registry.get(id).cloned().ok_or_else(|| RegistryError::Unknown(id.to_string()));
+        let (expected, found) = (entry(id)?, entry(stranger)?);
+        self.remove(stranger).await?;
+        self.serve_no_longer(&expected.place).await;
+        self.registry.put(Entry { place: found.place.clone(), ..expected.clone() }, &self.rules);
+        let joined = expected.record.joined(&found.record);
+        let done = self.become_known(joined, Some(found.record.called().into())).await;
+        if done.is_err() {
+            self.serve_no_longer(&found.place).await;
+            let place = self.serve(None, &expected.machine, &expected.record).await;
+            self.registry.put(Entry { place, ..expected }, &self.rules);
+        }
+        done
+    }
+
+    async fn become_known(&mut self, record: Record, before: Option<Box<str>>) -> Result<(), RegistryError> {
+        let id = record.id;
+        let serial = record.spec.serial.clone().unwrap_or_default().into();
+        let own = self.registry.get(id).and_then(|entry| served(&entry.place));
+        let machine = self.check(&record, own)?;
+        self.commit(record, machine, &Stepped::default(), SELF).await?;
+        if let Some(entry) = self.registry.get(id) {
+            self.events.emit(event_of(entry, Step::Expected { serial, before }));
+        }
+        self.accept_by_rule(id, Asking::default()).await;
+        Ok(())
+    }
+
+    /// What a conflict about a serial number that somebody has written means for who reports it: no rule accepts it.
+    pub(super) fn meanwhile_of_serial(entry: &Entry) -> Meanwhile {
+        match entry.record.status.state {
+            State::Discovered => Meanwhile::Waits,
+            _ => Meanwhile::Nothing,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Machines of a manifest that has their serial numbers and no MACs.
+
+use boot_engine::events::{Meanwhile, Shared};
+use serde_json::{Value, json};
+
+use super::conflicts::spec;
+use super::*;
+
+const CARD: &str = "02:00:00:00:00:09";
+const OTHER: &str = "02:00:00:00:00:10";
+
+fn row(name: &str, serial: &str) -> Value {
+    json!({ "spec": { "name": name, "serial": serial, "labels": { "rack": "7" } } })
+}
+
+impl Rig {
+    fn expects(&self, name: &str, serial: &str) {
+        let done = self.import(&[row(name, serial)], false);
+        assert_eq!((done.added, &done.refused[..]), (1, &[][..]), "{done:?}");
+    }
+
+    fn says_serial(&self, mac: &str, serial: &str) {
+        self.registry.heard_serial(mac.parse().unwrap(), serial);
+    }
+
+    fn discovers(&self, mac: &str) {
+        let mac = mac.parse().unwrap();
+        self.registry.sighted(mac, None);
+        self.eventually("it is discovered", |rig| rig.machines.life_of(mac));
+    }
+
+    /// The machine has its MAC now.
+    fn is_met(&self, name: &str) -> Arc<Record> {
+        self.eventually("it has a MAC", |rig| Some(rig.record(name)).filter(|it| !it.spec.mac.is_empty()))
+    }
+
+    fn expected_event(&self, events: &mut Reader) -> (Option<String>, String, Option<String>) {
+        let next = async {
+            loop {
+                if let Some(event) = events.next().await
+                    && let Step::Expected { serial, before } = &event.step
+                {
+                    let before = before.as_ref().map(ToString::to_string);
+                    return (event.name().map(str::to_owned), serial.to_string(), before);
+                }
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), next).await.unwrap() })
+    }
+
+    fn count(&self) -> usize {
+        let page = self.ask(|reply| RegistryAsk::List(Query::default(), reply)).unwrap();
+        page.machines.iter().filter(|view| matches!(view, View::Registered { .. })).count()
+    }
+}
+
+#[test]
+fn the_first_machine_that_says_an_expected_serial_number_is_that_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.expects("node1", "CZ12");
+    let mut events = rig.events.read();
+    assert!(!rig.machines.has_without_mac(), "nobody has to look at each DHCP message for it");
+    rig.says_serial(CARD, " cz12");
+    let record = rig.is_met("node1");
+    assert_eq!(
+        (record.spec.mac.as_slice(), record.spec.labels["rack"].as_str()),
+        (&[CARD.to_owned()][..], "7")
+    );
+    assert_eq!(rig.expected_event(&mut events), (Some("node1".to_owned()), "CZ12".to_owned(), None));
+    let known = rig.machines.by_mac(CARD.parse().unwrap()).unwrap();
+    assert_eq!(known.machine.name.as_deref(), Some("node1"), "who answers it knows");
+    // The same list again takes nothing away that was learnt.
+    assert_eq!(rig.import(&[row("node1", "CZ12")], false).unchanged, 1);
+    assert_eq!(rig.import(&[json!({ "spec": { "serial": "cz12", "ip": "10.1.1.5" } })], false).changed, 1);
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    assert_eq!(rig.record("serial:cz12").spec.mac, [CARD], "after a kill");
+    // Another one that says it is told of, and is nobody.
+    let mut events = rig.events.read();
+    rig.says_serial(OTHER, "CZ12");
+    let (mac, conflict) = rig.next_conflict(&mut events);
+    let what = Shared::Serial { serial: "CZ12".into(), other: CARD.into() };
+    assert_eq!(
+        (mac.to_string().as_str(), conflict.what, conflict.meanwhile),
+        (OTHER, what, Meanwhile::Nothing)
+    );
+    assert_eq!(rig.record("serial:CZ12").spec.mac, [CARD]);
+    rig.kill();
+}
+
+#[test]
+fn a_discovered_machine_that_is_an_expected_one_is_one_record() {
+    let dir = tempfile::tempdir().unwrap();
+    // It is accepted before anybody knows its serial number, and it stays so.
+    let config = CONFIG.replace("accept = \"rack7\"", "accept = \"all\"");
+    let rig = Rig::start(dir.path(), &config);
+    rig.discovers(CARD);
+    rig.eventually("it is accepted", |rig| (rig.record(CARD).status.state == State::Accepted).then_some(()));
+    let before = rig.record(CARD);
+    let done = rig.import(&[row("node1", "CZ12")], false);
+    assert_eq!(done.added, 1, "{done:?}");
+    let served = || rig.machines.by_mac(CARD.parse().unwrap()).map(|known| known.id);
+    let mut events = rig.events.read();
+    let served_before = served();
+    rig.report(CARD, "CZ12", &[CARD]).unwrap();
+    assert_eq!(served(), served_before, "its agent goes on");
+    let record = rig.record("node1");
+    assert_eq!(record.spec.mac, [CARD]);
+    assert_eq!(
+        (rig.count(), record.id == before.id),
+        (1, false),
+        "one record, and that is the expected one's"
+    );
+    assert!(before.status.history.iter().all(|past| record.status.history.contains(past)), "{record:?}");
+    assert_eq!(record.inventory.as_ref().map(|it| it.system.serial.as_str()), Some("CZ12"));
+    let expected = (Some("node1".to_owned()), "CZ12".to_owned(), Some(CARD.to_owned()));
+    assert_eq!(rig.expected_event(&mut events), expected);
+    rig.kill();
+}
+
+#[test]
+fn what_was_ordered_of_an_expected_machine_beforehand_is_what_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.expects("node1", "CZ12");
+    rig.order("node1", Order::Allocate).unwrap();
+    assert_eq!(rig.record("node1").status.state, State::Accepted);
+    rig.discovers(CARD);
+    rig.says_serial(CARD, "CZ12");
+    let record = rig.is_met("node1");
+    assert_eq!((record.status.state, rig.count()), (State::Accepted, 1));
+    rig.kill();
+}
+
+#[test]
+fn a_manifest_may_come_after_the_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.discovers(CARD);
+    rig.report(CARD, "CZ12", &[CARD]).unwrap();
+    rig.expects("node1", "cz12");
+    assert_eq!((rig.record("node1").spec.mac.as_slice(), rig.count()), (&[CARD.to_owned()][..], 1));
+    rig.kill();
+}
+
+#[test]
+fn serial_numbers_that_tell_no_machine_from_others_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.put(spec("known", OTHER, None));
+    rig.report("known", "CZ99", &[OTHER]).unwrap();
+    let rows = [
+        row("a", "To Be Filled By O.E.M."),
+        row("b", "CZ12"),
+        row("c", " cz12 "),
+        row("d", "CZ99"),
+        json!({ "spec": { "ip": "10.1.1.9" } }),
+    ];
+    for dry_run in [true, false] {
+        let done = rig.import(&rows, dry_run);
+        let refused: Vec<usize> = done.refused.iter().map(|(position, _)| *position).collect();
+        assert_eq!((done.added, refused), (1, vec![0, 2, 3, 4]), "{done:?}");
+        for (at, says) in [(0, "have no serial number"), (1, "serial number"), (2, "known has reported it")] {
+            assert!(done.refused[at].1.contains(says), "{done:?}");
+        }
+    }
+    // Who says what nobody can be told by is nobody.
+    rig.says_serial(CARD, "To Be Filled By O.E.M.");
+    rig.discovers(CARD);
+    assert_eq!(rig.record(CARD).spec.name, None);
+    // One that is written as another machine is not taken for the expected one.
+    let mut events = rig.events.read();
+    rig.put(spec("mine", "02:00:00:00:00:11", None));
+    rig.report("mine", "CZ12", &["02:00:00:00:00:11"]).unwrap();
+    let (_, conflict) = rig.next_conflict(&mut events);
+    assert_eq!(conflict.what, Shared::Serial { serial: "CZ12".into(), other: "b".into() });
+    assert_eq!((rig.record("b").spec.mac.len(), conflict.meanwhile), (0, Meanwhile::Waits));
+    rig.kill();
+}
