@@ -191,3 +191,6 @@ impl History {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
