@@ -276,36 +276,15 @@ pub struct CustomOption {
     pub client: Option<Stage>,
 }
 
-/// The name in an option that is one; some write the NUL behind it.
-pub(super) fn name_in(data: &[u8]) -> Option<&str> {
-    let name = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
-    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
-}
-
 /// What firmware boots: vendor options (43), vendor class (60), TFTP server (66) and boot file (67).
 pub const BOOT_OPTIONS: [u8; 4] = [43, 60, 66, 67];
-
-impl CustomOption {
-    /// The name in it, of an option that is one: TFTP server (66) or boot file (67).
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        name_in(&self.data)
-    }
-
-    /// Whether clients at this stage get it.
-    #[must_use]
-    pub fn is_for(&self, stage: Stage) -> bool {
-        match self.client {
-            Some(client) => client == stage,
-            None => stage != Stage::Ipxe || !BOOT_OPTIONS.contains(&self.code),
-        }
-    }
-}
 
 /// `[[profile]]`: what to boot, with what it inherits: `kernel`, `initrd`, `console`, `boot_file` and each option of the last
 /// profile that has them, and the arguments of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
+    /// `inherit`: the profiles that it names itself; what they have is in the other fields. Default: none.
+    pub inherits: Vec<String>,
     /// `kernel`, or `wimboot` or `iso` in its place: a path relative to `boot_dir` without `..`, an `http://` or `https://`
     /// URL (the scheme in lower case), or what [`ImageRef::read`](super::ImageRef::read) reads without an error. Of `esxi` the
     /// directory in `boot_dir`; empty where there is a menu.

@@ -1,6 +1,7 @@
 //! `match` of a `[[group]]`: which machines belong to it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use boot_agent_protocol::Inventory;
 use boot_common::Mac;
@@ -100,5 +101,33 @@ impl Match {
     #[must_use]
     pub fn is_of_boot(&self) -> bool {
         !self.subnet.is_empty() || !self.arch.is_empty() || !self.serial.is_empty()
+    }
+}
+
+/// The conditions in words, with commas between them.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { labels, mac, circuit_id, remote_id, subnet, arch, serial, hardware } = self;
+        let list = |key: &str, values: Vec<String>| {
+            (!values.is_empty()).then(|| format!("{key} {}", values.join(" or ")))
+        };
+        let begins =
+            |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).escape_debug().to_string();
+        let labels = labels.iter().map(|(key, value)| format!("label {key} = {value}"));
+        let lists = [
+            list("mac", mac.iter().map(begins).collect()),
+            list("circuit_id", circuit_id.iter().map(text).collect()),
+            list("remote_id", remote_id.iter().map(text).collect()),
+            list("subnet", subnet.iter().map(ToString::to_string).collect()),
+            list("arch", arch.iter().map(ToString::to_string).collect()),
+            list("serial", serial.clone()),
+            (!hardware.is_empty()).then(|| hardware.to_string()),
+        ];
+        let all: Vec<String> = labels.chain(lists.into_iter().flatten()).collect();
+        if all.is_empty() {
+            return f.write_str("every machine");
+        }
+        f.write_str(&all.join(", "))
     }
 }

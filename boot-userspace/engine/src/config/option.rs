@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use boot_common::class::Stage;
 
 use super::bytes;
-use super::checked::{CustomOption, name_in};
+use super::checked::{BOOT_OPTIONS, CustomOption};
 use super::reader::Table;
 use super::report::{At, Place, Report};
 use super::value::{self, either, quoted};
@@ -205,4 +205,27 @@ fn text(text: &str) -> Result<Vec<u8>, String> {
         ));
     }
     Ok(text.as_bytes().to_vec())
+}
+
+/// The name in an option that is one; some write the NUL behind it.
+fn name_in(data: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
+    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
+}
+
+impl CustomOption {
+    /// The name in it, of an option that is one: TFTP server (66) or boot file (67).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        name_in(&self.data)
+    }
+
+    /// Whether clients at this stage get it.
+    #[must_use]
+    pub fn is_for(&self, stage: Stage) -> bool {
+        match self.client {
+            Some(client) => client == stage,
+            None => stage != Stage::Ipxe || !BOOT_OPTIONS.contains(&self.code),
+        }
+    }
 }

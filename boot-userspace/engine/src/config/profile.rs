@@ -63,7 +63,8 @@ pub(super) fn profiles<'f>(
         }
         if let Some(name) = at.read(report, name::profile) {
             once(&mut seen, name.clone(), at, "profile", report);
-            profiles.extend(whole.kernel.map(|kernel| (name, Profile { kernel, ..profile })));
+            let inherits = from.inherit.iter().map(|base| base.value.clone()).collect();
+            profiles.extend(whole.kernel.map(|kernel| (name, Profile { inherits, kernel, ..profile })));
         }
     }
     for from in &file.profiles {
