@@ -133,6 +133,15 @@ pub(super) async fn last(connection: &mut impl Sql) -> sqlx::Result<(u64, u64)> 
     Ok((number(0).unwrap_or(0), number(1).unwrap_or(0)))
 }
 
+/// The machines that were deleted last, with the numbers of these changes; at most so many.
+pub(super) async fn deleted(connection: &mut impl Sql, most: usize) -> sqlx::Result<Vec<(u64, u64)>> {
+    let select = Statement::new("SELECT id, revision FROM machines WHERE state = ").value(DELETED.to_owned());
+    let select = select.then(" ORDER BY revision DESC LIMIT ").value(i64::try_from(most).unwrap_or(i64::MAX));
+    let rows = select.run(connection).await?;
+    let number = |row: &Row, at: usize| u64::try_from(row.get(at)?.number()?).ok();
+    Ok(rows.iter().filter_map(|row| Some((number(row, 0)?, number(row, 1)?))).collect())
+}
+
 /// Removes rows.
 pub(super) async fn delete(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Result<()> {
     for some in ids.chunks(ROWS_PER_STATEMENT) {
@@ -198,6 +207,8 @@ mod tests {
             assert_eq!((rows.len(), bad), (2499, vec![9]));
             store.delete_machine(2500, 9002).await.unwrap();
             assert_eq!(place.machines(&store).await.len(), 2498);
+            assert_eq!(store.deleted_machines(9).await.unwrap(), [(2500, 9002), (8, 8999)]);
+            assert_eq!(store.deleted_machines(1).await.unwrap(), [(2500, 9002)], "the last ones");
             store.close().await;
             let store = place.open_elsewhere().await;
             assert_eq!(store.last_numbers().await.unwrap(), (2500, 9002), "nobody gets them again");

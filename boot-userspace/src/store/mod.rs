@@ -288,6 +288,14 @@ impl Store {
         self.database.with(async |connection| machines::last(connection).await).await
     }
 
+    /// The machines that were deleted last, at most so many, with the numbers of these changes; the last one first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deleted_machines(&self, most: usize) -> Result<Vec<(u64, u64)>, StoreError> {
+        self.database.with(async |connection| machines::deleted(connection, most).await).await
+    }
+
     /// Removes a machine of the registry, in the same way. `revision` is the number of this change.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! that is done.
 
 mod boards;
+mod changes;
 mod query;
 mod record;
 mod serials;
@@ -22,6 +23,8 @@ use boot_agent_protocol::Inventory;
 
 use boards::Boards;
 pub use boards::{BoardMark, another_board};
+use changes::Changes;
+pub use changes::{Deleted, MOST_DELETED, Newer, Untold};
 pub use query::Query;
 pub use record::{Record, Sealed, Spec, SwitchPort};
 use serials::Serials;
@@ -59,6 +62,7 @@ pub struct Registry {
     overdue: BTreeSet<u64>,
     boards: Boards,
     serials: Serials,
+    changes: Changes,
     shadowed: usize,
     last_id: u64,
     revision: u64,
@@ -78,6 +82,7 @@ impl Registry {
         }
         self.boards.put(&record);
         self.serials.put(&record);
+        self.changes.put(record.revision, record.id);
         self.shadowed += usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(due) = record.due(rules) {
             self.due.insert((due, record.id));
@@ -98,6 +103,7 @@ impl Registry {
         self.overdue.remove(&id);
         self.boards.remove(&entry.record);
         self.serials.remove(&entry.record);
+        self.changes.replace(entry.record.revision, id);
         self.shadowed -= usize::from(matches!(entry.place, Place::Shadowed(_)));
         if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
             *count -= 1;

@@ -1,5 +1,7 @@
 //! Which records somebody asks for.
 
+use std::collections::BTreeMap;
+
 use super::record::Record;
 use crate::lifecycle::State;
 
@@ -20,11 +22,17 @@ impl Query {
     /// Whether a record is asked for.
     #[must_use]
     pub fn fits(&self, record: &Record) -> bool {
+        (self.states.is_empty() || self.states.contains(&record.status.state))
+            && self.fits_labels(&record.spec.labels)
+    }
+
+    /// Whether it asks for machines with these labels.
+    #[must_use]
+    pub fn fits_labels(&self, labels: &BTreeMap<String, String>) -> bool {
         let has = |(key, value): &(String, Option<String>)| {
-            let found = record.spec.labels.get(key);
-            found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+            labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
         };
-        (self.states.is_empty() || self.states.contains(&record.status.state)) && self.labels.iter().all(has)
+        self.labels.iter().all(has)
     }
 
     /// Reads a selector: `role=worker,rack` and so on.

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::parse;
 use crate::lifecycle::{Intent, Observed, Status, Wanted};
 
-fn record(id: u64, name: &str, state: State) -> Record {
+pub(super) fn record(id: u64, name: &str, state: State) -> Record {
     let spec = Spec {
         name: Some(name.to_owned()),
         mac: vec![format!("02:00:00:00:00:{id:02x}")],
@@ -21,11 +21,11 @@ fn record(id: u64, name: &str, state: State) -> Record {
     }
 }
 
-fn entry(record: Record) -> Entry {
+pub(super) fn entry(record: Record) -> Entry {
     Entry { record: record.into(), machine: Arc::default(), place: Place::Shadowed(String::new()) }
 }
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules { has_agent: true, wipes: true, limits: [(State::Installing, 60)].into(), ..Rules::default() }
 }
 
