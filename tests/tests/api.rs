@@ -5,8 +5,10 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use boot_tests::certificates::{Authority, Key};
 use boot_tests::daemon::Xpxe;
-use boot_tests::place::{CARD, Place, known};
+use boot_tests::dhcp_client::{Client, mac};
+use boot_tests::place::{CARD, Place, SOON, known};
 use boot_tests::settings::Settings;
+use boot_tests::wait::eventually;
 use serde_json::Value;
 
 fn xpxe_says(place: &Place, xpxe: &Xpxe<'_>, words: &[&str]) -> Result<String> {
@@ -173,5 +175,138 @@ fn events_come_as_server_sent_events_to_who_asks_for_those() -> Result<()> {
     let line = curl.wait_for_line("data: {", soon)?;
     let event: Value = serde_json::from_str(line.text.strip_prefix("data: ").context("an event")?)?;
     ensure!(event["progress"] == "address" && event["step"] == "offer", "{event}");
+    xpxe.stop()
+}
+
+/// Whatever is wrong with a request is answered alike on TCP and on the Unix socket, and both have the document.
+#[test]
+fn mistakes_are_answered_as_json_on_both_ways_to_the_api() -> Result<()> {
+    let more = "\n[api]\nlisten = \"127.0.0.1:8081\"\n".to_owned();
+    let Some(place) = Place::build(&Settings { more, ..known() })? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let token =
+        format!("Bearer {}", xpxe_says(&place, &xpxe, &["tokens", "add", "a", "--role", "admin"])?.trim());
+    xpxe_says(&place, &xpxe, &["machines", "add", "--name", "carol", "--mac", "02:77:00:00:00:e9"])?;
+    let socket = place.rack.dir().join("state/api.sock").display().to_string();
+    let large = place.rack.dir().join("large");
+    fs::write(&large, vec![b' '; 300 << 10])?;
+    let large = format!("@{}", large.display());
+    let long = format!("/api/v1/machines/carol/maintain?reason={}", "x".repeat(257));
+    for (method, path, body, status, says) in [
+        (
+            "GET",
+            "/api/v1/machines?stat=ready",
+            "",
+            "400",
+            "write state, labels, after, limit, never_seen, watch, since",
+        ),
+        ("PUT", "/api/v1/machines/carol?version=1", "{}", "400", "there are none"),
+        ("DELETE", "/api/v1/machines/carol?vresion=9", "", "400", "\\\"vresion\\\" here: write version"),
+        ("GET", "/api/v1/machines?limit=many", "", "400", "limit"),
+        ("GET", "/api/v1/machines/%FF", "", "400", "which"),
+        ("POST", "/api/v1/machines", "{", "400", "the body is not what is expected"),
+        ("POST", "/api/v1/machines", large.as_str(), "413", "length limit"),
+        ("POST", long.as_str(), "", "400", "at most 256 characters"),
+        ("GET", "/api/v1/leases?state=lost", "", "400", "is no state"),
+        ("GET", "/api/v1/boots?cause=bad-luck", "", "400", "is no cause"),
+        ("PATCH", "/api/v1/leases", "", "405", "Method Not Allowed"),
+        ("GET", "/api/v1/absent", "", "404", "no such path"),
+    ] {
+        let by_tcp = ask(&place, method, path, Some(&token), body)?;
+        let url = format!("http://xpxe{path}");
+        let mut words = vec!["-sS", "-X", method, "-w", "\n%{http_code}", "--unix-socket", &socket, &url];
+        if !body.is_empty() {
+            words.extend(["--data-binary", body]);
+        }
+        let by_socket = place.rack.server.output("curl", &words)?;
+        ensure!(
+            by_socket == format!("{}\n{}", by_tcp.1, by_tcp.0),
+            "{method} {path}: {by_socket} {by_tcp:?}"
+        );
+        let error: Value = serde_json::from_str(&by_tcp.1)?;
+        ensure!(
+            by_tcp.0 == status && error["error"].is_string() && by_tcp.1.contains(says),
+            "{method} {path}: {by_tcp:?}"
+        );
+    }
+    ensure!(xpxe_says(&place, &xpxe, &["machines", "list"])?.contains("carol"), "nothing was done");
+    let url = "http://xpxe/api/v1/openapi.json";
+    let document = place.rack.server.output("curl", &["-sSf", "--unix-socket", &socket, url])?;
+    let document: Value = serde_json::from_str(&document)?;
+    ensure!(document["paths"]["/api/v1/machines"]["get"].is_object(), "{document}");
+    let names = ["machines", "show", "", "--json"];
+    let said = xpxe_says(&place, &xpxe, &names).err().context("an empty name is none")?.to_string();
+    ensure!(said.contains("the name of a machine is empty"), "{said}");
+    xpxe.stop()
+}
+
+/// What can be booted, with who has it; and lists that are asked for in part.
+#[test]
+fn profiles_images_leases_and_boots_are_listed_as_they_are_asked_for() -> Result<()> {
+    let more =
+        "\n[api]\nlisten = \"127.0.0.1:8081\"\n\n[[profile]]\nname = \"later\"\ninherit = [\"guest\"]\n\
+                kernel = \"image:later-kernel\"\nargs = \"later=1\"\n"
+            .to_owned();
+    let Some(place) = Place::build(&Settings { more, ..known() })? else { return Ok(()) };
+    let xpxe = place.serve()?;
+    let token = format!("Bearer {}", xpxe_says(&place, &xpxe, &["tokens", "add", "reader"])?.trim());
+    let get = |path: &str| -> Result<Value> {
+        let (status, body) = ask(&place, "GET", path, Some(&token), "")?;
+        ensure!(status == "200", "{path}: {status} {body}");
+        Ok(serde_json::from_str(&body)?)
+    };
+    let file = place.rack.dir().join("kernel");
+    fs::write(&file, "a kernel")?;
+    let file = file.display().to_string();
+
+    let profiles = get("/api/v1/profiles")?;
+    let names: Vec<&Value> = profiles.as_array().into_iter().flatten().map(|one| &one["name"]).collect();
+    ensure!(names == ["guest", "later"], "{profiles}");
+    ensure!(profiles[0]["is_default"] == true && profiles[0]["machines"] == 2, "{profiles}");
+    let later = get("/api/v1/profiles/later")?;
+    ensure!(later["inherits"][0] == "guest" && later["kernel"] == "image:later-kernel", "{later}");
+    ensure!(later["args"].as_str().is_some_and(|args| args.ends_with(" later=1")), "{later}");
+    ensure!(ask(&place, "GET", "/api/v1/profiles/absent", Some(&token), "")?.0 == "404");
+    let table = xpxe_says(&place, &xpxe, &["profiles", "list"])?;
+    ensure!(table.lines().any(|line| line.starts_with("guest ") && line.contains("default")), "{table}");
+    let shown = xpxe_says(&place, &xpxe, &["profiles", "show", "later"])?;
+    ensure!(shown.contains("inherits   guest"), "{shown}");
+
+    let image = get("/api/v1/images/later-kernel")?;
+    ensure!(image["state"] == "gone" && image["used_by"][0] == "kernel of profile later", "{image}");
+    xpxe_says(&place, &xpxe, &["images", "add", "later-kernel", &file])?;
+    let images = get("/api/v1/images")?;
+    ensure!(images[0]["state"] == "here" && images[0]["size"] == 8 && images[1].is_null(), "{images}");
+    ensure!(images[0]["sha256"].as_str().is_some_and(|digest| digest.len() == 64), "{images}");
+
+    let client = place.client()?;
+    for last in ["a1", "a2", "a3"] {
+        let mac = mac(&format!("02:77:00:00:01:{last}"))?;
+        client.lease(&Client::new(mac))?;
+        client.discover(&Client::firmware(mac, 7))?;
+    }
+    let (mut after, mut pages) = (String::new(), Vec::new());
+    loop {
+        let page = get(&format!("/api/v1/leases?state=leased&limit=2{after}"))?;
+        let Some(last) = page.as_array().and_then(|page| page.last()) else { break };
+        after = format!("&after={}", last["address"].as_str().unwrap_or_default());
+        pages.push(page.as_array().map_or(0, Vec::len));
+    }
+    ensure!(pages == [2, 1], "{pages:?}");
+    let of_one = get("/api/v1/leases?machine=02:77:00:00:01:a2")?;
+    ensure!(of_one.as_array().is_some_and(|all| all.len() == 1), "{of_one}");
+    ensure!(get("/api/v1/leases?subnet=10.78.0.0/16")? == Value::Array(Vec::new()));
+    let reserved = xpxe_says(&place, &xpxe, &["leases", "list", "--machine", "alice"])?;
+    ensure!(reserved.lines().count() == 2, "{reserved}");
+
+    let boots = |query: &str| -> Result<Vec<String>> {
+        let boots = get(&format!("/api/v1/boots?{query}"))?;
+        let macs = boots.as_array().into_iter().flatten().filter_map(|boot| boot["mac"].as_str());
+        Ok(macs.map(|mac| mac[15..].to_owned()).collect())
+    };
+    eventually(SOON, "the boots of three machines", || boots("limit=9").is_ok_and(|boots| boots.len() == 3))?;
+    ensure!(boots("limit=2")? == ["a1", "a2"] && boots("limit=2&after=02:77:00:00:01:a2")? == ["a3"]);
+    ensure!(boots("machine=02:77:00:00:01:a2")? == ["a2"] && boots("since=99999999999999")?.is_empty());
+    ensure!(boots("subnet=10.77.0.0/24")?.len() == 3 && boots("state=over")?.is_empty());
     xpxe.stop()
 }

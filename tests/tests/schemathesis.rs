@@ -62,9 +62,12 @@ fn every_answer_is_one_that_the_document_allows() -> Result<()> {
         ensure!(passed.is_some_and(|passed| passed > 200), "{said}");
         Ok(())
     };
-    run(&[], "")?;
+    // With it the list goes on until the client leaves, too.
+    let lists = "[parameters]\n\"query.watch\" = false\n";
+    run(&[], lists)?;
     // The same of a machine that is there.
-    run(&["--exclude-operation-id", "deleteMachine"], "[parameters]\n\"path.which\" = \"carol\"\n")?;
+    let carol = format!("{lists}\"path.which\" = \"carol\"\n");
+    run(&["--exclude-operation-id", "deleteMachine"], &carol)?;
     ensure!(xpxe.is_running() && !xpxe.last_lines(10_000).contains("panicked"), "{}", xpxe.last_lines(100));
     xpxe.stop()
 }

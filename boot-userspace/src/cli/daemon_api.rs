@@ -1,12 +1,15 @@
 //! The running daemon's API, on its Unix socket.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::pin::Pin;
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
+use hyper::body::Body as _;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -68,6 +71,33 @@ pub(super) async fn read(answer: Response<Body>) -> Result<(StatusCode, String)>
     let status = answer.status();
     let body = to_bytes(answer.into_body(), usize::MAX).await.context("the daemon's answer is cut")?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// The lines of an answer as they come; the empty ones, which are signs of life, are passed over.
+pub(super) struct Lines {
+    body: Body,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn of(body: Body) -> Self {
+        Self { body, rest: Vec::new() }
+    }
+
+    /// The next one; none at the end of the answer.
+    pub(super) async fn next(&mut self) -> Result<Option<String>> {
+        loop {
+            while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                if !line.trim_ascii().is_empty() {
+                    return Ok(Some(String::from_utf8_lossy(line.trim_ascii()).into_owned()));
+                }
+            }
+            let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await;
+            let Some(frame) = frame else { return Ok(None) };
+            self.rest.extend(frame?.into_data().unwrap_or_default());
+        }
+    }
 }
 
 /// What the running daemon answers to a question about something; a refusal is an error with the daemon's reason.

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use axum::body::Body;
 use axum::http::Method;
-use hyper::body::Body as _;
 
 use crate::cli::boots::{clock, escaped};
-use crate::cli::daemon_api::{read, refusal, request, running};
+use crate::cli::daemon_api::{Lines, read, refusal, request, running};
 use crate::cli::{ConfigFile, configuration};
 use crate::http::boots::{EVENTS, Line};
 
@@ -52,38 +51,25 @@ impl Events {
         })
     }
 
-    async fn print(&self, mut body: Body) -> Result<ExitCode> {
-        let mut rest = Vec::new();
-        let mut out = std::io::stdout();
-        loop {
-            let frame =
-                std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await;
-            let Some(frame) = frame else { bail!("xpxe has ended") };
-            let Ok(bytes) = frame?.into_data() else { continue };
-            rest.extend_from_slice(&bytes);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                let Some(text) = self.text(line.trim_ascii()) else { continue };
-                // Whoever reads has left.
-                if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-                    return Ok(ExitCode::SUCCESS);
-                }
+    async fn print(&self, body: Body) -> Result<ExitCode> {
+        let (mut lines, mut out) = (Lines::of(body), std::io::stdout());
+        while let Some(line) = lines.next().await? {
+            // Whoever reads has left.
+            if writeln!(out, "{}", self.text(line)).and_then(|()| out.flush()).is_err() {
+                return Ok(ExitCode::SUCCESS);
             }
         }
+        bail!("xpxe has ended")
     }
 
-    fn text(&self, line: &[u8]) -> Option<String> {
-        if line.is_empty() {
-            return None;
-        }
-        let text = String::from_utf8_lossy(line).into_owned();
+    fn text(&self, line: String) -> String {
         if self.json {
-            return Some(text);
+            return line;
         }
-        let Ok(Line { at, mac, name, by, step, says, .. }) = serde_json::from_slice(line) else {
-            return Some(text);
+        let Ok(Line { at, mac, name, by, step, says, .. }) = serde_json::from_str(&line) else {
+            return line;
         };
         let name = name.or(mac).unwrap_or_else(|| "-".to_owned());
-        Some(format!("{}  {name:<17}  {by:<6}  {step:<12}  {}", clock(at), says.unwrap_or_default()))
+        format!("{}  {name:<17}  {by:<6}  {step:<12}  {}", clock(at), says.unwrap_or_default())
     }
 }

@@ -292,13 +292,7 @@ struct Shown {
 
 impl Shown {
     fn of(store: &images::Images, name: &ImageName, record: Record) -> Self {
-        let state = match (store.is_here(&record), record.url.is_some()) {
-            (true, _) if !record.is_expected() => "here, not expected",
-            (true, _) if record.trouble.is_some() => "here, upstream away",
-            (true, _) => "here",
-            (false, true) => "upstream",
-            (false, false) => "gone",
-        };
+        let state = store.state(&record);
         let last_used = store.last_used(&record).map(|time| rfc3339(time.as_secs()));
         Self { name: name.to_string(), state, record, last_used }
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use boot_common::Mac;
 use clap::ValueEnum;
 
-use crate::http::admin::{ImportedLease, rfc3339};
+use crate::http::admin::rfc3339;
+use crate::http::leases::ImportedLease;
 use boot_engine::config::Subnet;
 use reservation::Reservation;
 

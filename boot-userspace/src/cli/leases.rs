@@ -17,12 +17,15 @@ use crate::cli::ConfigFile;
 use crate::cli::configuration;
 use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::lease_files::{self, Format, Source};
+use crate::cli::table;
 use crate::daemon::{Daemon, log};
+use crate::files::percent;
 use crate::host::clock;
 use crate::host::clock::now;
 use crate::host::lock::{Lock, with_pid};
 use crate::host::size::human_size;
-use crate::http::admin::{self, ImportResult, LEASES, Lease, Problem};
+use crate::http::admin::{self, Problem};
+use crate::http::leases::{self, ImportResult, LEASES, Lease};
 use crate::store::{self, Copy, Store, StoreError};
 use boot_engine::Engine;
 use boot_engine::config::Config;
@@ -41,6 +44,8 @@ pub struct Leases {
 enum Verb {
     /// List every address that a machine has or that is on hold
     List {
+        #[command(flatten)]
+        selected: Selected,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -85,6 +90,30 @@ enum Verb {
     },
 }
 
+/// Which leases.
+#[derive(Debug, Default, clap::Args)]
+struct Selected {
+    /// Those in these states, with commas between them: offered, leased, released, reserved, resting
+    #[arg(long, value_name = "STATES")]
+    state: Option<String>,
+    /// Those in this network
+    #[arg(long, value_name = "CIDR")]
+    subnet: Option<String>,
+    /// Those of this machine
+    #[arg(long, value_name = "MAC|NAME")]
+    machine: Option<String>,
+}
+
+impl Selected {
+    fn path(&self) -> String {
+        let given = [("state", &self.state), ("subnet", &self.subnet), ("machine", &self.machine)];
+        let given = given.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let queries: Vec<String> =
+            given.map(|(key, value)| format!("{key}={}", percent::encode(value))).collect();
+        if queries.is_empty() { LEASES.to_owned() } else { format!("{LEASES}?{}", queries.join("&")) }
+    }
+}
+
 impl Leases {
     pub(super) fn run(self) -> Result<ExitCode> {
         self.run_with_warnings(std::io::stderr)
@@ -101,8 +130,9 @@ impl Leases {
 impl Verb {
     async fn run(self) -> Result<ExitCode> {
         match self {
-            Self::List { json, file } => {
-                let leases = Api::open(&file, Purpose::Look).await?.call(Method::GET, LEASES, "").await?;
+            Self::List { selected, json, file } => {
+                let mut api = Api::open(&file, Purpose::Look).await?;
+                let leases = api.call(Method::GET, &selected.path(), "").await?;
                 print(&leases, json, serde_json::from_str(&leases)?);
             }
             Self::Show { which, json, file } => {
@@ -225,19 +255,7 @@ fn print(answer: &str, json: bool, leases: Vec<Lease>) {
             hold,
         ]
     });
-    let head = ["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES", "HOLD"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
+    table::print(["ADDRESS", "MAC", "NAME", "STATE", "EXPIRES", "HOLD"], rows);
 }
 
 /// The purpose of a command; it matters if no daemon runs.
@@ -304,7 +322,7 @@ impl Api {
         let policy = Policy::new(config, machines, Vec::new(), |_| Err(String::new()));
         let engine = Engine::new(policy, &leases, now());
         let daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
-        let router = admin::router(daemon.asks()).into();
+        let router = leases::router(daemon.asks()).into();
         tokio::spawn(daemon.run(Vec::new(), None));
         Ok(Self::Store { router, _held: held })
     }
@@ -324,7 +342,7 @@ impl Api {
             Ok(Problem { error }) => bail!(error),
             Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => bail!(
                 "these are too many leases for one import, which may have {}: split the lease file",
-                human_size(admin::LARGEST_IMPORT as u64)
+                human_size(leases::LARGEST_IMPORT as u64)
             ),
             Err(_) => bail!("the daemon answered {status}: {body}"),
         }
@@ -362,7 +380,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Store::open(dir.path()).await.unwrap().close().await });
         let whole = fs::read(dir.path().join("xpxe.db")).unwrap();
-        let list = |file| Verb::List { json: true, file };
+        let list = |file| Verb::List { selected: Selected::default(), json: true, file };
         let show = |file| Verb::Show { which: "10.1.1.1".parse().unwrap(), json: true, file };
         for said in [warned(&whole, list), warned(&whole, show)] {
             assert_eq!(said, "");

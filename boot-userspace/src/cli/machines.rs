@@ -3,14 +3,14 @@
 mod ansible;
 mod api;
 mod fields;
+mod import;
 mod manifest;
 mod names;
 mod omni;
 mod power;
 mod show;
+mod watch;
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -46,9 +46,12 @@ enum Verb {
         #[command(flatten)]
         selected: Selected,
         /// Only machines that have shown no sign of themselves yet
-        #[arg(long)]
+        #[arg(long, conflicts_with = "watch")]
         never_seen: bool,
-        /// Print JSON
+        /// Go on until interrupted, with a line for each machine that has changed
+        #[arg(long)]
+        watch: bool,
+        /// Print JSON; with --watch an object a line, as the API has them
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -68,6 +71,9 @@ enum Verb {
     Add {
         #[command(flatten)]
         fields: Fields,
+        /// Print the machine as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         file: ConfigFile,
     },
@@ -80,6 +86,9 @@ enum Verb {
         /// Only if the machine still has this version
         #[arg(long)]
         version: Option<u64>,
+        /// Print the machine as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         file: ConfigFile,
     },
@@ -114,22 +123,16 @@ enum Verb {
         file: ConfigFile,
     },
     /// Add the machines of a file, and change those that are there already; the exit status is 1 if one is refused
-    Import {
-        /// JSON or CSV, as export prints them, or TOML with the keys of JSON
-        #[arg(value_name = "FILE")]
-        manifest: PathBuf,
-        /// Say what would be done, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        file: ConfigFile,
-    },
+    Import(import::Import),
 }
 
 /// What means this machine, though a name or a number may be another one's.
 fn by_number(machine: &Machine) -> String {
-    format!("id:{}", machine.id.unwrap_or(0))
+    format!("{BY_NUMBER}{}", machine.id.unwrap_or(0))
 }
+
+/// Before a number. No name has a colon.
+const BY_NUMBER: &str = "id:";
 
 /// Which machines.
 #[derive(Debug, Default, clap::Args)]
@@ -155,6 +158,9 @@ struct Ordered {
     /// Name the machines, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: an object a line for each machine, with its state or why it is refused
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     file: ConfigFile,
 }
@@ -177,7 +183,15 @@ enum Format {
 impl Selected {
     /// Whether an order may go to what they select. Without a word in it, a selector selects every machine: no order is for
     /// all of them because a variable of a script was empty.
-    fn check(&self) -> Result<()> {
+    fn check(&self, named: &[String]) -> Result<()> {
+        if named.iter().any(|name| name.trim().is_empty()) {
+            bail!(
+                "one of the names is empty, and nothing is done: write names, MAC addresses, UUIDs or numbers (id:42)"
+            );
+        }
+        if !named.is_empty() {
+            return Ok(());
+        }
         let given = [("-l", &self.labels), ("--state", &self.state)];
         if given.iter().all(|(_, words)| words.is_none()) {
             bail!("name machines, or select them by -l LABELS or --state STATES");
@@ -189,6 +203,21 @@ impl Selected {
             }
         }
         Ok(())
+    }
+}
+
+impl Selected {
+    /// The machines that are named, or else those that it selects: what means each, and how it is called. Those of the
+    /// configuration have no number.
+    async fn machines(&self, named: Vec<String>, api: &mut Api) -> Result<Vec<(String, String)>> {
+        if named.is_empty() {
+            let selected = api.list(self).await?.into_iter().map(|machine| {
+                let called = show::called(&machine);
+                (machine.id.map_or_else(|| called.clone(), |_| by_number(&machine)), called)
+            });
+            return Ok(selected.collect());
+        }
+        Ok(named.into_iter().map(|name| (name.clone(), name)).collect())
     }
 }
 
@@ -219,7 +248,10 @@ fn block_on(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
 impl Verb {
     async fn run(self) -> Result<ExitCode> {
         match self {
-            Self::List { selected, never_seen, json, file } => {
+            Self::List { selected, watch: true, json, file, .. } => {
+                return watch::run(&selected, json, &file).await;
+            }
+            Self::List { selected, never_seen, watch: false, json, file } => {
                 let mut api = Api::open(&file).await?;
                 let machines =
                     if never_seen { api.never_seen(&selected).await? } else { api.list(&selected).await? };
@@ -237,7 +269,7 @@ impl Verb {
                     show::whole(&machine);
                 }
             }
-            Self::Add { fields, file } => {
+            Self::Add { fields, json, file } => {
                 let mut spec = Spec::default();
                 let password = fields.put_into(&mut spec)?;
                 let mut api = Api::open(&file).await?;
@@ -245,9 +277,10 @@ impl Verb {
                 if let Some(password) = password {
                     added = api.put_password(&by_number(&added), &password).await?;
                 }
-                println!("added {}, which is {}", show::called(&added), show::state(&added));
+                let said = || format!("added {}, which is {}", show::called(&added), show::state(&added));
+                println!("{}", if json { serde_json::to_string(&added)? } else { said() });
             }
-            Self::Set { which, fields, version, file } => {
+            Self::Set { which, fields, version, json, file } => {
                 let mut api = Api::open(&file).await?;
                 let Machine { mut spec, version: read, .. } = api.show(&which).await?;
                 let password = fields.put_into(&mut spec)?;
@@ -255,7 +288,9 @@ impl Verb {
                 if let Some(password) = password {
                     changed = api.put_password(&by_number(&changed), &password).await?;
                 }
-                println!("changed {}: version {}", show::called(&changed), changed.version.unwrap_or(0));
+                let version = changed.version.unwrap_or(0);
+                let said = || format!("changed {}: version {version}", show::called(&changed));
+                println!("{}", if json { serde_json::to_string(&changed)? } else { said() });
             }
             Self::Delete(ordered) => return ordered.run(None).await,
             Self::Accept(ordered) => return ordered.run(Some("accept")).await,
@@ -271,7 +306,7 @@ impl Verb {
                 let machines = Api::open(&file).await?.list(&selected).await?;
                 print!("{}", manifest::export(&machines, format)?);
             }
-            Self::Import { manifest, dry_run, file } => return import(&manifest, dry_run, &file).await,
+            Self::Import(import) => return import.run().await,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -280,25 +315,20 @@ impl Verb {
 impl Ordered {
     /// Without an order, they are removed. Says of each what has become of it, and goes on behind one that is refused.
     async fn run(self, order: Option<&str>) -> Result<ExitCode> {
-        let Self { mut which, selected, reason, dry_run, file } = self;
-        if which.is_empty() {
-            selected.check()?;
-        }
+        let Self { which, selected, reason, dry_run, json, file } = self;
+        selected.check(&which)?;
         let mut api = Api::open(&file).await?;
-        if which.is_empty() {
-            which = api
-                .list(&selected)
-                .await?
-                .iter()
-                .filter(|machine| machine.id.is_some())
-                .map(by_number)
-                .collect();
-        }
+        let is_selected = which.is_empty();
+        let verb = order.unwrap_or("delete");
         let mut are_well = true;
-        for which in which {
+        for (which, called) in selected.machines(which, &mut api).await? {
+            // Those of the configuration have no state.
+            if is_selected && !which.starts_with(BY_NUMBER) {
+                continue;
+            }
             if dry_run {
-                let machine = api.show(&which).await?;
-                println!("would {} {}", order.unwrap_or("delete"), show::called(&machine));
+                let called = show::called(&api.show(&which).await?);
+                tell(json, &called, &format!("would {verb} {called}"), ("would", verb));
                 continue;
             }
             let done = match order {
@@ -306,13 +336,14 @@ impl Ordered {
                 None => api.delete(&which).await,
             };
             match done {
-                Ok(machine) if order.is_some() => {
-                    println!("{}: {}", show::called(&machine), show::state(&machine));
+                Ok(machine) => {
+                    let state = if order.is_some() { show::state(&machine) } else { "deleted".to_owned() };
+                    let called = show::called(&machine);
+                    tell(json, &called, &format!("{called}: {state}"), ("state", &state));
                 }
-                Ok(machine) => println!("{}: deleted", show::called(&machine)),
                 Err(error) => {
                     are_well = false;
-                    eprintln!("xpxe: {which}: {error:#}");
+                    refuse(json, &called, &error);
                 }
             }
         }
@@ -320,44 +351,19 @@ impl Ordered {
     }
 }
 
-/// So many machines are one request.
-const IMPORTED_AT_ONCE: usize = 1000;
+/// What has become of a machine: a line for people, or an object for programs.
+fn tell(json: bool, called: &str, line: &str, (key, value): (&str, &str)) {
+    match json {
+        true => println!("{}", serde_json::json!({"machine": called, key: value})),
+        false => println!("{line}"),
+    }
+}
 
-async fn import(path: &std::path::Path, dry_run: bool, file: &ConfigFile) -> Result<ExitCode> {
-    let list = manifest::read(path)?;
-    let mut api = Api::open(file).await?;
-    let (mut added, mut changed, mut unchanged) = (0, 0, 0);
-    let called = |position: usize| list.specs.get(position).map_or_else(String::new, names::called);
-    let mut refused = HashSet::new();
-    for (position, what) in list.twice() {
-        eprintln!("xpxe: {}: refused: {what} is twice in the list: write it once", called(position));
-        refused.insert(position);
+fn refuse(json: bool, called: &str, error: &anyhow::Error) {
+    match json {
+        true => println!("{}", serde_json::json!({"machine": called, "error": format!("{error:#}")})),
+        false => eprintln!("xpxe: {called}: {error:#}"),
     }
-    let items = list.items()?.into_iter().enumerate();
-    let (positions, items): (Vec<usize>, Vec<_>) =
-        items.filter(|(position, _)| !refused.contains(position)).unzip();
-    for (positions, items) in positions.chunks(IMPORTED_AT_ONCE).zip(items.chunks(IMPORTED_AT_ONCE)) {
-        let done = api.import(items, dry_run).await?;
-        (added, changed, unchanged) =
-            (added + done.added, changed + done.changed, unchanged + done.unchanged);
-        for (position, error) in done.refused {
-            let Some(position) = positions.get(position).copied() else { continue };
-            eprintln!("xpxe: {}: refused: {error}", called(position));
-            refused.insert(position);
-        }
-    }
-    for (position, password) in list.passwords.iter().filter(|_| !dry_run) {
-        let Some(spec) = list.specs.get(*position).filter(|_| !refused.contains(position)) else { continue };
-        let called = names::called(spec);
-        if let Err(error) = api.put_password(&called, password).await {
-            eprintln!("xpxe: {called}: its password is refused: {error:#}");
-            refused.insert(*position);
-        }
-    }
-    let refused = refused.len();
-    let would = if dry_run { "would have " } else { "" };
-    println!("{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}");
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]
@@ -368,7 +374,7 @@ mod tests {
     fn an_order_is_for_every_machine_only_if_each_is_named() {
         let check = |labels: Option<&str>, state: Option<&str>| {
             let (labels, state) = (labels.map(str::to_owned), state.map(str::to_owned));
-            Selected { labels, state }.check().map_err(|error| error.to_string())
+            Selected { labels, state }.check(&[]).map_err(|error| error.to_string())
         };
         assert_eq!(check(Some("role=worker"), None), Ok(()));
         assert_eq!(check(None, Some("ready,failed")), Ok(()));
@@ -382,5 +388,11 @@ mod tests {
             let said = check(labels, state).unwrap_err();
             assert!(said.starts_with(says), "{said}");
         }
+        let named = |names: &[&str]| {
+            Selected::default().check(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(named(&["alice"]).is_ok());
+        let said = named(&["alice", " "]).unwrap_err().to_string();
+        assert!(said.starts_with("one of the names is empty"), "{said}");
     }
 }

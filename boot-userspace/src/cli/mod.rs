@@ -16,8 +16,10 @@ pub mod leases;
 mod machines;
 mod manual;
 mod preflight;
+mod profiles;
 mod reload;
 pub mod serve;
+mod table;
 mod tokens;
 mod trial;
 mod webhooks;
@@ -87,6 +89,8 @@ enum Verb {
     Leases(leases::Leases),
     /// Show, add, change and order machines: accept, ignore, allocate, release, wipe, reinstall
     Machines(Box<machines::Machines>),
+    /// List and show profiles, with what they inherit and how many machines have them
+    Profiles(profiles::Profiles),
     /// Make, list and revoke the tokens of the API and the dashboard ([api] in the configuration)
     Tokens(tokens::Tokens),
     /// List webhooks ([[webhook]] in the configuration); retry or drop deliveries that were given up
@@ -149,6 +153,7 @@ impl Cli {
             Verb::Detach(detach) => detach.run(),
             Verb::Leases(leases) => leases.run(),
             Verb::Machines(machines) => machines.run(),
+            Verb::Profiles(profiles) => profiles.run(),
             Verb::Tokens(tokens) => tokens.run(),
             Verb::Webhooks(webhooks) => webhooks.run(),
             Verb::Agent(agent) => agent.run(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use axum::Router;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -266,6 +265,12 @@ pub async fn serve(
     delivery.spawn(Arc::clone(&images).keep_signed());
     let history = Arc::default();
     let inventories = Arc::<http::Pace>::default();
+    let catalog = http::catalog::Catalog {
+        scripts: live_scripts.clone(),
+        machines: known.clone(),
+        images: Arc::clone(&images),
+        worker: delivery.clone(),
+    };
     let site = Site {
         files,
         images,
@@ -314,10 +319,11 @@ pub async fn serve(
     if config.boots {
         delivery.spawn(http::boots::send_traces(Arc::new(history.clone()), traces));
     }
-    let routes = http::admin::router(daemon.asks())
+    let routes = http::leases::router(daemon.asks())
         .merge(http::admin::reload_router(reloads.clone()))
         .merge(http::machines::router(registry, history.clone()))
         .merge(http::webhooks::router(hooks_way))
+        .merge(http::catalog::router(catalog))
         .merge(http::boots::router(history));
     let api_tokens = http::api::Tokens::open(&config.state_dir);
     if let (Some(api), Some(settings)) = (api, &config.api) {
@@ -325,8 +331,7 @@ pub async fn serve(
         let router = http::api::router(routes.clone(), metrics, guard);
         delivery.spawn(http::api::serve(api.listener, api.tls, router, api_events));
     }
-    let routes = Router::from(routes).merge(http::api::tokens_router(api_tokens));
-    tokio::spawn(http::admin::serve(admin, routes));
+    tokio::spawn(http::admin::serve(admin, http::api::local_router(routes, api_tokens)));
     tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone(), store.clone()));
     let asks = daemon.asks();
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));

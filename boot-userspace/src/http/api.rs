@@ -2,6 +2,7 @@
 
 mod document;
 mod guard;
+mod parameters;
 mod tokens;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use boot_engine::events::Events;
 use guard::Caller;
 pub use guard::Guard;
 pub(super) use guard::Pass;
+use parameters::Parameters;
 pub use tokens::{NewToken, Role, ShownToken, TOKENS, Tokens, WantedToken};
 
 /// The path of who asks.
@@ -42,21 +44,28 @@ const MOST_PER_ADDRESS: usize = 32;
 /// `routes` for those whose token allows it, `others` too, which the document does not have, and the dashboard for everybody: it
 /// has nothing in it.
 pub fn router(routes: OpenApiRouter, others: Router, guard: Guard) -> Router {
-    let (routes, list) = routes.routes(routes!(who)).split_for_parts();
-    let document: Bytes = document::write(list).into();
     let guard = Arc::new(guard);
-    routes
-        .merge(others)
-        .route(DOCUMENT, get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
-        .fallback(guard::nothing_there)
-        .layer(middleware::map_response(guard::errors_as_json))
+    with_document(routes.routes(routes!(who)), others)
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .merge(dashboard::router())
 }
 
-/// The route of tokens: on the Unix socket only, so that no token makes another.
-pub fn tokens_router(tokens: Tokens) -> Router {
-    tokens::router(tokens)
+/// The same on the Unix socket, for whoever may open it, with the routes of tokens: so no token makes another.
+pub fn local_router(routes: OpenApiRouter, tokens: Tokens) -> Router {
+    with_document(routes, tokens::router(tokens))
+}
+
+/// Routes with the document that describes them; whatever is wrong is answered in the same way.
+fn with_document(routes: OpenApiRouter, others: Router) -> Router {
+    let (routes, list) = routes.split_for_parts();
+    let parameters = Arc::new(Parameters::of(&list));
+    let document: Bytes = document::write(list).into();
+    routes
+        .merge(others)
+        .route(DOCUMENT, get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
+        .fallback(guard::nothing_there)
+        .layer(middleware::from_fn_with_state(parameters, parameters::refuse_unknown))
+        .layer(middleware::map_response(guard::errors_as_json))
 }
 
 /// Serves for ever.

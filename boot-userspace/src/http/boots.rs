@@ -5,6 +5,7 @@ mod capture;
 mod collector;
 mod follow;
 mod judged;
+mod listed;
 mod overview;
 mod seen;
 mod shown;
@@ -104,19 +105,28 @@ fn last() -> usize {
     1
 }
 
-/// The last boot of each machine, without its steps.
+/// The last boot of each machine, without its steps, or of some machines. Pages: `after` is the MAC of the last boot of the
+/// page before, until a page is empty.
 #[utoipa::path(
     get,
     path = BOOTS,
     operation_id = "listBoots",
+    params(listed::Wanted),
     responses(
         (status = 200, body = Vec<ShownBoot>),
+        (status = 404, body = Problem),
         (status = 409, body = Problem),
         (status = 503, body = Problem)
     )
 )]
-async fn list(State(history): Shared) -> Result<Response, Failed> {
-    of_all(history, Overview::Boots, History::list).await
+async fn list(State(history): Shared, Query(wanted): Query<listed::Wanted>) -> Result<Response, Failed> {
+    if wanted.is_everything() {
+        return of_all(history, Overview::Boots, History::list).await;
+    }
+    history.kept()?;
+    let filter = wanted.read().map_err(|wrong| Failed(StatusCode::BAD_REQUEST, wrong))?;
+    let (overviews, worker) = (history.overviews.clone(), history.worker.clone());
+    overviews.in_turn(&worker, move || Ok(json(StatusCode::OK, &history.listed(&filter)?))).await
 }
 
 /// The boots of a machine, the last one first.

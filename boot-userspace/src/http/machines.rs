@@ -1,45 +1,47 @@
 //! `/api/v1/machines`: the registry of machines.
 
+mod bmc;
 mod import;
 mod power;
 mod schema;
 mod shown;
+mod watch;
 
 use std::convert::Infallible;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query as Parameters};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
-use crate::host::secret::Secret;
+use crate::http::admin::json;
 use crate::http::api::Pass;
 use crate::http::boots::History;
+use crate::http::following::Follower;
 use boot_engine::lifecycle::Order;
 use boot_engine::registry::{Query, Spec};
 pub use import::IMPORT;
 pub use power::{Answered, Last, Power};
 pub use shown::{Counted, Machine, Machines, Refused, Status, Written};
+pub(super) use watch::counts as follower_counts;
+pub use watch::{Gone, Line};
 
 /// The path of all machines.
 pub const MACHINES: &str = "/api/v1/machines";
 const MACHINE: &str = "/api/v1/machines/{which}";
 const ORDER: &str = "/api/v1/machines/{which}/{order}";
-const POWER: &str = "/api/v1/machines/{which}/power";
-const PASSWORD: &str = "/api/v1/machines/{which}/bmc-password";
 /// The path of how many there are.
 pub const STATUS: &str = "/api/v1/status";
 /// Bytes of what is written of a machine.
 const LARGEST_BODY: usize = 256 << 10;
-/// Bytes of a BMC's password.
-const LONGEST_PASSWORD: usize = 1024;
+/// Characters of the reason of an order: it is in the machine's history and on its console.
+const LONGEST_REASON: usize = 256;
 
 /// The routes. `history` knows what was seen of machines; what takes long is done by its worker, so that it does not wait in front of a packet.
 pub fn router(registry: RegistryHandle, history: History) -> OpenApiRouter {
@@ -47,8 +49,8 @@ pub fn router(registry: RegistryHandle, history: History) -> OpenApiRouter {
         .routes(routes!(list, create))
         .routes(routes!(show, put, patch, delete))
         .routes(routes!(order))
-        .routes(routes!(switch))
-        .routes(routes!(put_password, delete_password))
+        .routes(routes!(bmc::switch))
+        .routes(routes!(bmc::put_password, bmc::delete_password))
         .routes(routes!(status))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(import::routes())
@@ -71,6 +73,21 @@ struct Asked {
     limit: usize,
     /// Only those that were never seen. A page may have fewer then, though there is a `next` one.
     never_seen: bool,
+    /// Tell what becomes of them, until the client leaves; without `after` and `limit`.
+    #[serde(deserialize_with = "flag")]
+    #[param(value_type = bool)]
+    watch: bool,
+    /// With `watch`: what has changed behind this revision, and what changes then. Without it: from now on.
+    since: Option<u64>,
+}
+
+/// `?watch` is `?watch=true`.
+fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "" | "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(D::Error::custom(format!("{other:?} is neither true nor false"))),
+    }
 }
 
 /// The parameters of a change.
@@ -89,7 +106,8 @@ struct Quoted {
 struct Ordered {
     /// Only if the machine still has this version.
     version: Option<u64>,
-    /// Why, for `maintain`.
+    /// Why, for `maintain`: one line.
+    #[param(max_length = 256)]
     reason: String,
 }
 
@@ -116,6 +134,14 @@ impl Shared {
         })
         .await
     }
+
+    /// Writes a whole spec. Whoever is refused because somebody was faster gets both.
+    async fn put(&self, which: String, version: Option<u64>, spec: Spec) -> Answer {
+        let yours = spec.clone();
+        let put = self.registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
+        let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
+        Ok(json(StatusCode::OK, &Machine::from(&view)))
+    }
 }
 
 /// Who keeps the machines, asked in the name of whoever has the token of the request.
@@ -136,15 +162,31 @@ impl FromRequestParts<Shared> for Registry {
 
 type Answer = Result<Response, Failed>;
 
-/// A page of the machines, those of the configuration first.
+/// A page of the machines, those of the configuration first; with `watch` what becomes of those of the registry, a JSON
+/// object a line. Empty lines are signs of life.
 #[utoipa::path(
     get,
     path = MACHINES,
     operation_id = "listMachines",
     params(Asked),
-    responses((status = 200, body = Machines), (status = 409, body = Refused))
+    responses(
+        (
+            status = 200,
+            content(
+                (Machines = "application/json"),
+                (Line = "application/x-ndjson"),
+                (Line = "text/event-stream")
+            )
+        ),
+        (status = 409, body = Refused),
+        (status = 410, body = Refused)
+    )
 )]
-async fn list(Registry(shared): Registry, Parameters(asked): Parameters<Asked>) -> Answer {
+async fn list(
+    Registry(shared): Registry,
+    Parameters(asked): Parameters<Asked>,
+    follower: Follower,
+) -> Answer {
     if asked.never_seen {
         let unknown = |why| Failed { status: StatusCode::CONFLICT, ..Failed::bad(why) };
         shared.history.knows_seen().map_err(unknown)?;
@@ -153,11 +195,21 @@ async fn list(Registry(shared): Registry, Parameters(asked): Parameters<Asked>) 
     let states = states.map(str::parse).collect::<Result<_, String>>().map_err(Failed::bad)?;
     let labels = Query::read_labels(&asked.labels).map_err(Failed::bad)?;
     let query = Query { states, labels, after: asked.after, limit: asked.limit };
-    let Page { machines, next } = shared.registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
+    if asked.watch {
+        if asked.after > 0 || asked.limit > 0 || asked.never_seen {
+            return Err(Failed::bad("watch goes without after, limit and never_seen".to_owned()));
+        }
+        return watch::begin(shared, (query, asked.since), follower).await;
+    }
+    if asked.since.is_some() {
+        return Err(Failed::bad("since goes with watch only: write watch=true, too".to_owned()));
+    }
+    let page = shared.registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
     let (history, never_seen) = (shared.history.clone(), asked.never_seen);
     let write = move || {
+        let Page { machines, next, revision } = page;
         let machines = Machine::listed(&machines, &history, never_seen);
-        Ok(json(StatusCode::OK, &Machines { machines, next }))
+        Ok(json(StatusCode::OK, &Machines { machines, next, revision }))
     };
     shared.work(write).await
 }
@@ -210,10 +262,7 @@ async fn create(Registry(shared): Registry, body: Bytes) -> Answer {
 )]
 async fn put(Registry(shared): Registry, Path(which): Path<String>, body: Bytes) -> Answer {
     let Written { version, spec } = shared.read(body).await?;
-    let yours = spec.clone();
-    let put = shared.registry.ask(|reply| RegistryAsk::Put(which, version, spec, reply)).await;
-    let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.put(which, version, spec).await
 }
 
 /// A merge patch (RFC 7396) of `spec`, with the version beside it.
@@ -255,10 +304,7 @@ async fn patch(Registry(shared): Registry, Path(which): Path<String>, body: Byte
         serde_json::from_value(spec).map_err(bad)
     };
     let spec = shared.work(patched).await?;
-    let yours = spec.clone();
-    let put = shared.registry.ask(|reply| RegistryAsk::Put(which, Some(version), spec, reply)).await;
-    let view = put.map_err(|error| Failed { yours: Some(yours.into()), ..Failed::from(error) })?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.put(which, Some(version), spec).await
 }
 
 /// Removes a machine. The answer is the machine as it was.
@@ -323,6 +369,9 @@ async fn order(
         );
         return Err(Failed { status: StatusCode::NOT_FOUND, ..Failed::bad(error) });
     };
+    if reason.contains(char::is_control) || reason.chars().count() > LONGEST_REASON {
+        return Err(Failed::bad(format!("reason is one line of at most {LONGEST_REASON} characters")));
+    }
     let order = match word {
         Word::Accept => Order::Accept,
         Word::Ignore => Order::Ignore,
@@ -330,90 +379,10 @@ async fn order(
         Word::Release => Order::Release,
         Word::Wipe => Order::Wipe,
         Word::Reinstall => Order::Reinstall,
-        Word::Maintain if reason.contains(char::is_control) => {
-            return Err(Failed::bad("reason is one line, without control characters".to_owned()));
-        }
         Word::Maintain => Order::Maintain(reason),
         Word::Resume => Order::Resume,
     };
     let view = registry.ask(|reply| RegistryAsk::Order(which, version, order, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
-}
-
-/// Switches a machine by its BMC, or asks whether it is on.
-#[utoipa::path(
-    post,
-    path = POWER,
-    operation_id = "switchMachine",
-    params(
-        ("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."),
-        power::Asked
-    ),
-    responses(
-        (status = 200, body = Answered),
-        (status = 404, body = Refused),
-        (status = 409, body = Refused),
-        (status = 502, body = Refused)
-    )
-)]
-async fn switch(
-    Registry(Shared { registry, .. }): Registry,
-    Path(which): Path<String>,
-    Parameters(asked): Parameters<power::Asked>,
-) -> Answer {
-    let asked = asked.read().map_err(Failed::bad)?;
-    let powered = registry.ask(|reply| RegistryAsk::Power(which, asked, reply)).await?;
-    Ok(json(StatusCode::OK, &Answered::from(powered)))
-}
-
-/// Stores the password of a BMC, encrypted; no answer has it.
-#[utoipa::path(
-    put,
-    path = PASSWORD,
-    operation_id = "setBmcPassword",
-    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted),
-    request_body(content = String, content_type = "text/plain"),
-    responses(
-        (status = 200, body = Machine),
-        (status = 404, body = Refused),
-        (status = 409, body = Refused)
-    )
-)]
-async fn put_password(
-    Registry(Shared { registry, .. }): Registry,
-    Path(which): Path<String>,
-    Parameters(Quoted { version }): Parameters<Quoted>,
-    body: Bytes,
-) -> Answer {
-    let is_fit =
-        |text: &&str| !text.is_empty() && text.len() <= LONGEST_PASSWORD && !text.contains(char::is_control);
-    // What it is says no answer.
-    let Some(text) = std::str::from_utf8(&body).ok().filter(is_fit) else {
-        return Err(Failed::bad("a password is one line of at most 1024 bytes".to_owned()));
-    };
-    let password = Some(Secret::new(text.to_owned()));
-    let view = registry.ask(|reply| RegistryAsk::Password(which, version, password, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
-}
-
-/// Removes the password of a BMC.
-#[utoipa::path(
-    delete,
-    path = PASSWORD,
-    operation_id = "deleteBmcPassword",
-    params(("which" = String, Path, description = "Its name, MAC, UUID or number (id:42)."), Quoted),
-    responses(
-        (status = 200, body = Machine),
-        (status = 404, body = Refused),
-        (status = 409, body = Refused)
-    )
-)]
-async fn delete_password(
-    Registry(Shared { registry, .. }): Registry,
-    Path(which): Path<String>,
-    Parameters(Quoted { version }): Parameters<Quoted>,
-) -> Answer {
-    let view = registry.ask(|reply| RegistryAsk::Password(which, version, None, reply)).await?;
     Ok(json(StatusCode::OK, &Machine::from(&view)))
 }
 
@@ -449,6 +418,7 @@ impl From<RegistryError> for Failed {
             | RegistryError::Conflict(_)
             | RegistryError::Configured(_)
             | RegistryError::Order(_) => StatusCode::CONFLICT,
+            RegistryError::Untold(_) => StatusCode::GONE,
             RegistryError::Bmc(_) => StatusCode::BAD_GATEWAY,
             RegistryError::Store(_) | RegistryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -466,12 +436,5 @@ impl IntoResponse for Failed {
         // Both versions, so that an operator can compare them.
         let yours = yours.filter(|_| current.is_some());
         json(status, &Refused { error, current, yours })
-    }
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(failure) => (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()).into_response(),
     }
 }

@@ -47,8 +47,9 @@ impl Configured {
     }
 }
 
-/// Every image that a configuration names, and which setting does.
-pub(super) fn named(config: &Config) -> Vec<(ImageRef, String)> {
+/// Every image that a configuration's profiles name, and which setting does.
+#[must_use]
+pub fn named(config: &Config) -> Vec<(ImageRef, String)> {
     let mut named = Vec::new();
     let mut add = |text: &str, place: String| {
         if let Some(Ok(image)) = ImageRef::read(text) {

@@ -46,6 +46,7 @@ use sums::Verified;
 use turns::Turns;
 use upstream::Upstreams;
 
+pub use configured::named;
 pub use error::ImageError;
 pub use fill::{Ending, Head, Progress, Stored};
 pub use record::{Named, Record};

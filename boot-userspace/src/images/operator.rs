@@ -100,6 +100,18 @@ impl Images {
         record.sha256.is_some_and(|digest| layout::open(&self.layout.blob(digest)).is_ok())
     }
 
+    /// Whether an image can be had, in words.
+    #[must_use]
+    pub fn state(&self, record: &Record) -> &'static str {
+        match (self.is_here(record), record.url.is_some()) {
+            (true, _) if !record.is_expected() => "here, not expected",
+            (true, _) if record.trouble.is_some() => "here, upstream away",
+            (true, _) => "here",
+            (false, true) => "upstream",
+            (false, false) => "gone",
+        }
+    }
+
     /// When an image was last wanted, in Unix time.
     #[must_use]
     pub fn last_used(&self, record: &Record) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! The daemon's API of machines, as the verbs use it.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
+use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -34,37 +35,47 @@ impl Api {
     }
 
     pub(super) async fn list(&mut self, selected: &Selected) -> Result<Vec<Machine>> {
-        self.pages(selected, false).await
+        Ok(self.pages(selected, "").await?.0)
     }
 
     /// Those of them that were never seen.
     pub(super) async fn never_seen(&mut self, selected: &Selected) -> Result<Vec<Machine>> {
-        self.pages(selected, true).await
+        Ok(self.pages(selected, "&never_seen=true").await?.0)
     }
 
-    async fn pages(&mut self, selected: &Selected, never_seen: bool) -> Result<Vec<Machine>> {
-        let (mut machines, mut after) = (Vec::new(), 0);
+    /// The machines, and from which revision on to follow them.
+    pub(super) async fn list_with_revision(&mut self, selected: &Selected) -> Result<(Vec<Machine>, u64)> {
+        self.pages(selected, "").await
+    }
+
+    async fn pages(&mut self, selected: &Selected, more: &str) -> Result<(Vec<Machine>, u64)> {
+        let (mut machines, mut after, mut first) = (Vec::new(), 0, None);
         loop {
-            let mut path = format!("{MACHINES}?limit={AT_ONCE}&after={after}");
-            if never_seen {
-                path += "&never_seen=true";
-            }
-            for (key, value) in [("labels", &selected.labels), ("state", &selected.state)] {
-                if let Some(value) = value {
-                    path += &format!("&{key}={}", percent::encode(value));
-                }
-            }
+            let path = format!("{MACHINES}?limit={AT_ONCE}&after={after}{more}{}", queries(selected));
             let page: Machines = self.call(Method::GET, &path, String::new()).await?;
             machines.extend(page.machines);
+            // What changes while pages are read is told from the first one on.
+            let revision = *first.get_or_insert(page.revision);
             match page.next {
                 Some(next) => after = next,
-                None => return Ok(machines),
+                None => return Ok((machines, revision)),
             }
         }
     }
 
+    /// What becomes of them from a revision on, a line for each change.
+    pub(super) async fn follow(mut self, selected: &Selected, since: u64) -> Result<Body> {
+        let path = format!("{MACHINES}?watch=true&since={since}{}", queries(selected));
+        let answer = self.0.send(daemon_api::request(Method::GET, &path, "")?).await?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        let (status, body) = daemon_api::read(answer).await?;
+        Err(refused(status, &body))
+    }
+
     pub(super) async fn show(&mut self, which: &str) -> Result<Machine> {
-        self.call(Method::GET, &one(which), String::new()).await
+        self.call(Method::GET, &one(which)?, String::new()).await
     }
 
     pub(super) async fn add(&mut self, spec: Spec) -> Result<Machine> {
@@ -78,25 +89,25 @@ impl Api {
     }
 
     pub(super) async fn put(&mut self, which: &str, written: Written) -> Result<Machine> {
-        self.call(Method::PUT, &one(which), serde_json::to_string(&written)?).await
+        self.call(Method::PUT, &one(which)?, serde_json::to_string(&written)?).await
     }
 
     pub(super) async fn delete(&mut self, which: &str) -> Result<Machine> {
-        self.call(Method::DELETE, &one(which), String::new()).await
+        self.call(Method::DELETE, &one(which)?, String::new()).await
     }
 
     pub(super) async fn order(&mut self, which: &str, order: &str, reason: &str) -> Result<Machine> {
-        let path = format!("{}/{order}?reason={}", one(which), percent::encode(reason));
+        let path = format!("{}/{order}?reason={}", one(which)?, percent::encode(reason));
         self.call(Method::POST, &path, String::new()).await
     }
 
     pub(super) async fn power(&mut self, which: &str, command: &str, boot: &str) -> Result<Answered> {
-        let path = format!("{}/power?command={command}&boot={boot}", one(which));
+        let path = format!("{}/power?command={command}&boot={boot}", one(which)?);
         self.call(Method::POST, &path, String::new()).await
     }
 
     pub(super) async fn put_password(&mut self, which: &str, password: &str) -> Result<Machine> {
-        self.call(Method::PUT, &format!("{}/bmc-password", one(which)), password.to_owned()).await
+        self.call(Method::PUT, &format!("{}/bmc-password", one(which)?), password.to_owned()).await
     }
 
     pub(super) async fn status(&mut self) -> Result<Counted> {
@@ -113,16 +124,30 @@ impl Api {
     }
 }
 
-fn one(which: &str) -> String {
-    format!("{MACHINES}/{}", percent::encode(which))
+/// Without a name it would be another path.
+fn one(which: &str) -> Result<String> {
+    if which.trim().is_empty() {
+        bail!("the name of a machine is empty: write a name, MAC address, UUID or number (id:42)");
+    }
+    Ok(format!("{MACHINES}/{}", percent::encode(which)))
+}
+
+fn queries(selected: &Selected) -> String {
+    let given = [("labels", &selected.labels), ("state", &selected.state)];
+    let given = given.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    given.map(|(key, value)| format!("&{key}={}", percent::encode(value))).collect()
 }
 
 fn read<T: DeserializeOwned>(status: StatusCode, body: &str) -> Result<T> {
     if status.is_success() {
         return Ok(serde_json::from_str(body)?);
     }
+    Err(refused(status, body))
+}
+
+fn refused(status: StatusCode, body: &str) -> Error {
     match serde_json::from_str::<Refused>(body) {
-        Ok(Refused { error, .. }) => Err(anyhow!(error)),
-        Err(_) => bail!("the daemon answered {status}: {body}; if it is an older one, restart it"),
+        Ok(Refused { error, .. }) => anyhow!(error),
+        Err(_) => anyhow!("the daemon answered {status}: {body}; if it is an older one, restart it"),
     }
 }

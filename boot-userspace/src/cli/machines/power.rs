@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::api::Api;
-use super::{Selected, show};
+use super::{Selected, refuse, show, tell};
 use crate::cli::ConfigFile;
+use crate::http::machines::Answered;
 
 /// `xpxe machines power …`
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub(super) struct Power {
     /// Name the machines, and tell their BMCs nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: an object a line for each machine
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     file: ConfigFile,
 }
@@ -70,24 +74,10 @@ enum Boot {
 impl Power {
     /// Says of each machine what its BMC says, and goes on behind one that fails.
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let Self { command, which, selected, boot, dry_run, file } = self;
-        if which.is_empty() {
-            selected.check()?;
-        }
+        let Self { command, which, selected, boot, dry_run, json, file } = self;
+        selected.check(&which)?;
         let mut api = Api::open(&file).await?;
-        let mut machines = Vec::new();
-        if which.is_empty() {
-            for machine in api.list(&selected).await? {
-                let called = show::called(&machine);
-                // A number alone may be another machine's name.
-                machines.push((machine.id.map_or_else(|| called.clone(), |id| format!("id:{id}")), called));
-            }
-        } else {
-            for which in which {
-                let machine = api.show(&which).await?;
-                machines.push((which, show::called(&machine)));
-            }
-        }
+        let machines = selected.machines(which, &mut api).await?;
         let boot = boot.map_or("", |boot| match boot {
             Boot::Pxe => "pxe",
             Boot::Http => "http",
@@ -96,14 +86,19 @@ impl Power {
         let mut are_well = true;
         for (which, called) in machines {
             if dry_run {
-                println!("would tell the BMC of {called}: {}", command.name());
+                let called = show::called(&api.show(&which).await?);
+                let line = format!("would tell the BMC of {called}: {}", command.name());
+                tell(json, &called, &line, ("would", command.name()));
                 continue;
             }
             match api.power(&which, command.name(), boot).await {
-                Ok(answered) => println!("{called}: {}", answered.power.as_deref().unwrap_or("done")),
+                Ok(Answered { machine, power }) => {
+                    let power = power.as_deref().unwrap_or("done");
+                    tell(json, &machine, &format!("{machine}: {power}"), ("power", power));
+                }
                 Err(error) => {
                     are_well = false;
-                    eprintln!("xpxe: {called}: {error:#}");
+                    refuse(json, &called, &error);
                 }
             }
         }

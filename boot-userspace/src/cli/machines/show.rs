@@ -2,6 +2,7 @@
 
 use boot_agent_protocol::Inventory;
 
+use crate::cli::table::{self, Table};
 use crate::http::admin::rfc3339;
 use crate::http::boots::LastBoot;
 use crate::http::machines::{Counted, Last, Machine};
@@ -44,38 +45,31 @@ fn cut(cell: String) -> String {
     }
 }
 
+/// The columns of a list.
+pub(super) const HEAD: [&str; 8] =
+    ["NAME", "STATE", "SINCE", "LAST SEEN", "ADDRESS", "MAC", "PROFILE", "LABELS"];
+
+/// One line of a list.
+pub(super) fn row(machine: &Machine) -> [String; 8] {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let labels: Vec<String> =
+        machine.spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    [
+        called(machine),
+        state(machine),
+        or_none(machine.status.as_ref().map(|status| status.since_at.clone())),
+        or_none(last_seen(machine)),
+        or_none(address(machine)),
+        or_none(machine.spec.mac.first().cloned()),
+        or_none(machine.spec.profile.clone()),
+        labels.join(","),
+    ]
+    .map(|cell| cut(shown(&cell)))
+}
+
 /// One line for each machine.
-pub(super) fn list(machines: &[Machine]) {
-    let head = ["NAME", "STATE", "SINCE", "LAST SEEN", "ADDRESS", "MAC", "PROFILE", "LABELS"];
-    let head = head.map(str::to_owned);
-    let rows = machines.iter().map(|machine| {
-        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let labels: Vec<String> =
-            machine.spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        [
-            called(machine),
-            state(machine),
-            or_none(machine.status.as_ref().map(|status| status.since_at.clone())),
-            or_none(last_seen(machine)),
-            or_none(address(machine)),
-            or_none(machine.spec.mac.first().cloned()),
-            or_none(machine.spec.profile.clone()),
-            labels.join(","),
-        ]
-        .map(|cell| cut(shown(&cell)))
-    });
-    let rows: Vec<[String; 8]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
+pub(super) fn list(machines: &[Machine]) -> Table<8> {
+    table::print(HEAD, machines.iter().map(row))
 }
 
 /// Everything of one machine.

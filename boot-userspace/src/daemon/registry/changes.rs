@@ -12,7 +12,7 @@ use boot_engine::config::{Machine, parse_uuid};
 use boot_engine::events::{self, BootEvent, By, Sink as _, Step};
 use boot_engine::lifecycle::{Intent, Observed, Order, Power, State, Status, Stepped};
 use boot_engine::machines::{ChangeError, Known, MachineId};
-use boot_engine::registry::{Entry, Place, Record, Spec};
+use boot_engine::registry::{Deleted, Entry, Place, Record, Spec};
 
 /// How many differences between two inventories are told.
 const MOST_DIFFERENCES: usize = 16;
@@ -187,7 +187,8 @@ impl Keeper {
         let revision = self.registry.next_revision();
         self.registry.note_revision(revision);
         self.store.delete_machine(id, revision).await?;
-        self.registry.remove(id);
+        let called = self.registry.remove(id).map(|entry| entry.record.called());
+        self.registry.note_deleted(revision, Deleted { id, called });
         self.readings.forget(id);
         self.progress.remove(&id);
         Ok(())

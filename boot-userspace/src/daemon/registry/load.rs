@@ -8,6 +8,7 @@ use tracing::{error, warn};
 
 use super::changes::served;
 use super::conflicts;
+use super::followers::Followers;
 use super::power::Readings;
 use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
@@ -18,7 +19,7 @@ use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::{Config, Machine};
 use boot_engine::lifecycle::{Rules, TimesInState};
 use boot_engine::machines::Machines;
-use boot_engine::registry::{Entry, Place, Registry};
+use boot_engine::registry::{Deleted, Entry, MOST_DELETED, Place, Registry};
 
 /// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's.
 ///
@@ -34,6 +35,10 @@ pub(in crate::daemon) async fn load(
     let (id, revision) = store.last_numbers().await?;
     registry.note_id(id);
     registry.note_revision(revision);
+    // One more than are remembered: so it is known whether there were more.
+    for (id, revision) in store.deleted_machines(MOST_DELETED + 1).await? {
+        registry.note_deleted(revision, Deleted { id, called: None });
+    }
     for (id, record) in store.machines().await? {
         let record = match record {
             Ok(record) => record,
@@ -111,6 +116,7 @@ impl Keeper {
             hears,
             progress: HashMap::new(),
             told: conflicts::Told::default(),
+            followers: Followers::default(),
         }
     }
 
@@ -164,5 +170,6 @@ impl Keeper {
             self.complain(&format!("{error}: the states of machines are looked at again in a second"));
         }
         self.plan_readings();
+        self.followers.note_reload();
     }
 }

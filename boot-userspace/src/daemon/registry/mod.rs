@@ -8,6 +8,7 @@ mod bulk;
 mod changes;
 mod conflicts;
 mod expected;
+mod followers;
 mod load;
 mod power;
 mod seen;
@@ -78,6 +79,8 @@ pub(super) struct Keeper {
     progress: HashMap<u64, ((State, u64), Progress)>,
     /// What was told of machines that have something in common.
     told: conflicts::Told,
+    /// Who waits for changes.
+    followers: followers::Followers,
 }
 
 impl Keeper {
@@ -113,6 +116,7 @@ impl Keeper {
                     self.ask_due();
                 }
             }
+            self.tell_followers();
         }
     }
 
@@ -132,6 +136,7 @@ impl Keeper {
         // Who has hung up wants no answer; what was asked for is done all the same.
         match ask {
             RegistryAsk::List(query, reply) => drop(reply.send(Ok(self.list(&query)))),
+            RegistryAsk::Changes(wanted, reply) => self.follow(wanted, reply),
             RegistryAsk::Show(which, reply) => drop(reply.send(self.show(&which))),
             RegistryAsk::Create(spec, reply) => drop(reply.send(self.create(spec).await)),
             RegistryAsk::Import(items, dry_run, reply) => drop(reply.send(self.import(items, dry_run).await)),
@@ -169,16 +174,12 @@ impl Keeper {
 
     fn list(&self, query: &Query) -> Page {
         let most = if query.limit == 0 { LONGEST_PAGE } else { query.limit.min(LONGEST_PAGE) };
-        let mut page = Page::default();
+        let mut page = Page { revision: self.registry.last_change(), ..Page::default() };
         let config = self.config();
         let of_files = if query.states.is_empty() { &config.machines[..] } else { &[] };
         let first = usize::try_from(query.after).unwrap_or(usize::MAX);
         for (position, machine) in (1..).zip(of_files).skip(first) {
-            let has = |(key, value): &(String, Option<String>)| {
-                let found = machine.labels.get(key);
-                found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
-            };
-            if !query.labels.iter().all(has) {
+            if !query.fits_labels(&machine.labels) {
                 continue;
             }
             page.machines.push(View::Configured(Arc::clone(machine)));

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use boot_engine::config::Machine;
 use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State, TimesInState};
-use boot_engine::registry::{Query, Record, Spec};
+use boot_engine::registry::{Query, Record, Spec, Untold};
 
 use super::import::{ImportItem, Imported};
 use crate::host::secret::Secret;
@@ -72,6 +72,47 @@ pub struct Page {
     pub machines: Vec<View>,
     /// What to ask for the next ones with, if there are any.
     pub next: Option<u64>,
+    /// The last change that is in it, of whichever machine.
+    pub revision: u64,
+}
+
+/// Which changes somebody wants to hear of.
+#[derive(Clone, Debug, Default)]
+pub struct WantedChanges {
+    /// Of which machines.
+    pub query: Query,
+    /// Those behind this one; none: from now on.
+    pub since: Option<u64>,
+    /// Wait until there is one, or until the configuration has been read more often than this.
+    pub waits: Option<u64>,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, Default)]
+pub struct MachineChanges {
+    /// In the order of the changes, each machine once.
+    pub changes: Vec<Change>,
+    /// All up to this one are in it.
+    pub revision: u64,
+    /// There are more.
+    pub is_cut: bool,
+    /// How often the configuration was read anew. With it other machines may be served, without a revision.
+    pub reloads: u64,
+}
+
+/// What has become of a machine of the registry.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The number of the change.
+    pub revision: u64,
+    /// The machine.
+    pub id: u64,
+    /// What it is now; none: it is none of those that are wanted, any more or ever.
+    pub machine: Option<View>,
+    /// It was deleted.
+    pub is_deleted: bool,
+    /// How people called it, where that is known.
+    pub called: Option<String>,
 }
 
 /// How many machines there are.
@@ -133,6 +174,9 @@ pub enum RegistryError {
         "{0} is in the configuration, which is changed in its file: change it there, then run xpxe reload"
     )]
     Configured(String),
+    /// What has changed since cannot be told.
+    #[error(transparent)]
+    Untold(#[from] Untold),
     /// It cannot be ordered.
     #[error(transparent)]
     Order(#[from] OrderError),
@@ -155,6 +199,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 pub enum RegistryAsk {
     /// Some of the machines.
     List(Query, Reply<Page>),
+    /// What has changed.
+    Changes(WantedChanges, Reply<MachineChanges>),
     /// One of them, by name, MAC, UUID or number.
     Show(String, Reply<View>),
     /// Add one.

@@ -8,7 +8,7 @@ use utoipa::openapi::OpenApi;
 use super::guard::{Needed, needed};
 
 /// What is said of a status where the route says nothing.
-const MEANINGS: [(&str, &str); 12] = [
+const MEANINGS: [(&str, &str); 13] = [
     ("200", "Done."),
     ("201", "Done."),
     ("400", "The request cannot be read."),
@@ -17,6 +17,7 @@ const MEANINGS: [(&str, &str); 12] = [
     ("404", "There is no such thing."),
     ("408", "The change took too long; it may have been made."),
     ("409", "It does not go together with what there is now."),
+    ("410", "What has changed since then is not known: list again."),
     ("413", "The body is too long."),
     ("422", "What was written is wrong."),
     ("502", "The BMC refuses, or does not answer."),
@@ -68,16 +69,9 @@ fn complete(operation: &mut Value, method: &Method, path: &str) {
     operation["description"] = more.unwrap_or(says).into();
     let open = matches!(needed(method, path), Needed::Public).then(|| json!({}));
     operation["security"] = [json!({"token": []})].into_iter().chain(open).collect();
-    let (has_body, has_parameters) =
-        (operation.get("requestBody").is_some(), operation.get("parameters").is_some());
-    let common = [
-        ("400", has_body || has_parameters),
-        ("401", true),
-        ("403", true),
-        ("408", is_change),
-        ("413", has_body),
-        ("503", true),
-    ];
+    let has_body = operation.get("requestBody").is_some();
+    let common =
+        [("400", true), ("401", true), ("403", true), ("408", is_change), ("413", has_body), ("503", true)];
     let empty = Map::new();
     let said = operation["responses"].as_object().unwrap_or(&empty).clone();
     let said = common.into_iter().filter(|(_, is_there)| *is_there).fold(said, |mut said, (status, _)| {
@@ -113,11 +107,11 @@ mod tests {
     use super::*;
     use crate::daemon::request::{RegistryHandle, Webhooks};
     use crate::http::boots::History;
-    use crate::http::{admin, machines, webhooks};
+    use crate::http::{leases, machines, webhooks};
 
     #[tokio::test]
     async fn every_operation_says_who_may_do_it_and_what_it_is_told() {
-        let routes = admin::router(mpsc::channel(1).0)
+        let routes = leases::router(mpsc::channel(1).0)
             .merge(machines::router(RegistryHandle::none(), History::empty()))
             .merge(webhooks::router(Webhooks::none()));
         let document: Value = serde_json::from_slice(&write(routes.into_openapi())).unwrap();

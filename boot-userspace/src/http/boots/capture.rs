@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::io::ReaderStream;
 
-use super::follow::ended;
 use super::{Failed, Problem, Shared};
 use crate::daemon::request::Ask;
 use crate::http::api::Pass;
+use crate::http::following::ended;
 
 /// How often a client gets an empty line. That it has left shows only when one is written.
 const ALIVE: Duration = Duration::from_millis(250);

@@ -2,13 +2,11 @@
 //! Empty lines are signs of life.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Extension, Query, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
@@ -20,25 +18,12 @@ use super::shown::word;
 use super::{Failed, History, Problem, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
-use crate::http::Ends;
-use crate::http::api::Pass;
+use crate::http::following::{ALIVE, Follower, Form, Places, WAITING, ended};
 use boot_engine::diagnosis::{Note, Progress};
 use boot_engine::events::BootEvent;
 
-/// How many clients follow at once: each has every event copied for it.
-const MOST: usize = 16;
-/// How many of them over the network: the others are for the command line.
-const MOST_BY_NETWORK: usize = 12;
-/// How many bytes wait for a client that reads slowly; then it misses events.
-const WAITING: usize = 256 << 10;
-
-/// How often a client gets an empty line.
-const ALIVE: Duration = Duration::from_secs(5);
-
-/// The type of server-sent events.
-const SERVER_SENT: &str = "text/event-stream";
-
-static FOLLOWERS: AtomicUsize = AtomicUsize::new(0);
+/// How many clients follow at once, and how many of them over the network: each has every event copied for it.
+static PLACES: Places = Places::new(16, 12, 12);
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -79,29 +64,6 @@ struct Filter {
     label: Option<(String, String)>,
 }
 
-/// How events are written.
-#[derive(Clone, Copy)]
-enum Form {
-    Lines,
-    ServerSent,
-}
-
-impl Form {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Lines => "application/x-ndjson",
-            Self::ServerSent => SERVER_SENT,
-        }
-    }
-
-    fn write(self, line: &str) -> String {
-        match self {
-            Self::Lines => format!("{line}\n"),
-            Self::ServerSent => format!("data: {line}\n\n"),
-        }
-    }
-}
-
 /// Events as they come, without end, one a line; empty lines are signs of life.
 #[utoipa::path(
     get,
@@ -116,9 +78,7 @@ impl Form {
 pub(super) async fn follow(
     State(history): Shared,
     Query(wanted): Query<Wanted>,
-    from: Option<Extension<ConnectInfo<Ends>>>,
-    pass: Option<Extension<Pass>>,
-    headers: HeaderMap,
+    Follower { address, pass, form }: Follower,
 ) -> Result<Response, Failed> {
     let bad = |message: &str| Failed(StatusCode::BAD_REQUEST, message.to_owned());
     let label = match &wanted.label {
@@ -137,34 +97,20 @@ pub(super) async fn follow(
             }
         }),
     };
-    let most = if from.is_some() { MOST_BY_NETWORK } else { MOST };
-    let Some(place) = Place::take(most) else {
-        let message = format!("{most} clients follow events already: end one of them");
-        return Err(Failed(StatusCode::SERVICE_UNAVAILABLE, message));
-    };
+    let place = PLACES.take(address).map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
     let (to, from) = tokio::io::duplex(WAITING);
-    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
-    let form = if accepts.contains(SERVER_SENT) { Form::ServerSent } else { Form::Lines };
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
         let written = write(reader, to, &history, Filter { mac, label }, form);
         tokio::select! {
             () = written => {}
-            () = ended(pass.map(|Extension(pass)| pass)) => {}
+            () = ended(pass) => {}
         }
         drop(place);
     });
     let body = Body::from_stream(ReaderStream::new(from));
     Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
-}
-
-/// Waits until somebody may no longer read; for ever where no token says when that is.
-pub(super) async fn ended(pass: Option<Pass>) {
-    let mut alive = interval(ALIVE);
-    while pass.as_ref().is_none_or(Pass::holds) {
-        alive.tick().await;
-    }
 }
 
 impl History {
@@ -227,36 +173,5 @@ fn line(event: &BootEvent) -> Line {
         step: event.step.kind().name().to_owned(),
         progress: note.as_ref().and_then(|note| note.what.as_ref()).map(Progress::shown_by),
         says: note.and_then(|note| note.what).map(|what| what.to_string()),
-    }
-}
-
-/// One of the places of those who follow.
-struct Place;
-
-impl Place {
-    fn take(most: usize) -> Option<Self> {
-        let taken = FOLLOWERS.fetch_update(Relaxed, Relaxed, |count| (count < most).then_some(count + 1));
-        // Not `then_some`: the place that nobody gets would be given back.
-        taken.is_ok().then(|| Self)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        FOLLOWERS.fetch_sub(1, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_refused_gives_no_place_back() {
-        let places: Vec<Option<Place>> = (0..40).map(|_| Place::take(MOST_BY_NETWORK)).collect();
-        assert_eq!(places.iter().flatten().count(), MOST_BY_NETWORK);
-        drop(places);
-        assert_eq!(FOLLOWERS.load(Relaxed), 0);
-        assert!(Place::take(1).is_some());
     }
 }

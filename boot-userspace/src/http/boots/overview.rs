@@ -97,6 +97,23 @@ impl Overviews {
         made.map_err(|error| Failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
+    /// An answer about some machines. It is made as those about all of them are, one at a time, and not kept.
+    pub(super) async fn in_turn(
+        &self,
+        worker: &Handle,
+        make: impl FnOnce() -> Result<Response, Failed> + Send + 'static,
+    ) -> Result<Response, Failed> {
+        let Ok(turn) = timeout(PATIENCE, Arc::clone(&self.0.turn).lock_owned()).await else {
+            return Ok(busy());
+        };
+        let made = worker.spawn_blocking(move || {
+            // Held until it is made, also if who has asked has left.
+            let _turn = turn;
+            make()
+        });
+        made.await.map_err(|_| Failed(StatusCode::SERVICE_UNAVAILABLE, "xpxe is stopping".to_owned()))?
+    }
+
     /// Has old answers dropped though nobody asks any more.
     fn sweep(&self, worker: &Handle) {
         if std::mem::replace(&mut self.kept().is_swept, true) {

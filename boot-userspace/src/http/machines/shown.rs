@@ -158,6 +158,9 @@ pub struct Machines {
     /// `after` of the request for the next ones, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+    /// The last change that is in it, of whichever machine: `since` of who begins to watch with the first page.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// What is written of a machine.

@@ -2,6 +2,7 @@
 
 use super::Page;
 use crate::daemon::request::Census;
+use crate::http::machines::follower_counts;
 use boot_engine::lifecycle::{Act, TIMES};
 
 pub(super) fn of_machines(page: &mut Page, census: &Census) {
@@ -52,6 +53,15 @@ pub(super) fn of_machines(page: &mut Page, census: &Census) {
         "Machines of the registry that have something of another machine, so that they are not served.",
     );
     page.sample(&[], census.shadowed as u64);
+    let (followers, cut_off) = follower_counts();
+    page.family("xpxe_machine_followers", "gauge", "Clients of the API that follow changes of machines.");
+    page.sample(&[], followers as u64);
+    page.family(
+        "xpxe_machine_followers_cut_off_total",
+        "counter",
+        "Clients that followed changes of machines and read nothing for too long.",
+    );
+    page.sample(&[], cut_off);
     if let Some(database) = &census.database {
         page.family("xpxe_postgres_up", "gauge", "Whether PostgreSQL stores changes of machines.");
         page.sample(&[], u64::from(database.trouble.is_none()));

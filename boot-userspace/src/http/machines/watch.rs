@@ -1,0 +1,289 @@
+//! `GET /api/v1/machines?watch`: what becomes of machines, from a revision on, until the client leaves.
+//!
+//! Each client asks for what is newer than what it has been sent. So who reads slowly misses nothing: of a machine that
+//! changes often it gets the last state.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{interval, timeout};
+use tokio_util::io::ReaderStream;
+
+use super::Shared;
+use super::shown::Machine;
+use crate::daemon::request::{
+    Change, MachineChanges, RegistryAsk, RegistryError, RegistryHandle, WantedChanges,
+};
+use crate::http::boots::History;
+use crate::http::following::{ALIVE, Follower, Form, Places, WAITING, ended};
+use boot_engine::registry::Query;
+
+/// How many clients follow at once, how many of them over the network, and of one address.
+static PLACES: Places = Places::new(32, 24, 8);
+/// Who reads nothing for so long is cut off: it begins again from the last revision that it has.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many machines that do not fit a client is remembered to have heard of. Then it may hear of them again.
+const MOST_OUTSIDE: usize = 100_000;
+
+static CUT_OFF: AtomicU64 = AtomicU64::new(0);
+
+/// How many follow machines, and how many were cut off because they read nothing.
+pub(in crate::http) fn counts() -> (usize, u64) {
+    (PLACES.count(), CUT_OFF.load(Relaxed))
+}
+
+/// What has become of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = MachineChange)]
+pub struct Line {
+    /// `since` of who goes on behind this line. A line with nothing else: all that was there when the request came has been
+    /// sent.
+    pub revision: u64,
+    /// The machine as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Box<Machine>>,
+    /// A machine that is none of those that are asked for: any more, or ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
+    /// The configuration was read anew: its machines may be others, and other machines may be served. List them again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reloaded: bool,
+    /// Why this is the last line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A machine that is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = GoneMachine)]
+pub struct Gone {
+    /// Its number.
+    pub id: u64,
+    /// How it was called, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// It was deleted. Else it does not fit `state` and `labels`.
+    pub deleted: bool,
+}
+
+/// Begins an answer with what has changed since.
+pub(super) async fn begin(
+    Shared { registry, history }: Shared,
+    (query, since): (Query, Option<u64>),
+    Follower { address, pass, form }: Follower,
+) -> Result<Response, super::Failed> {
+    let no_place = |why| super::Failed { status: StatusCode::SERVICE_UNAVAILABLE, ..super::Failed::bad(why) };
+    let place = PLACES.take(address).map_err(no_place)?;
+    let wanted = WantedChanges { query, since, waits: None };
+    // Whether it can be told at all is said with the status.
+    let first = ask(&registry, wanted.clone()).await?;
+    let (to, from) = tokio::io::duplex(WAITING);
+    let worker = history.worker.clone();
+    worker.spawn(async move {
+        let mut told = Told::new(to, form, PATIENCE, history);
+        tokio::select! {
+            _ = told.follow(&registry, wanted, first) => {}
+            () = ended(pass) => {}
+        }
+        drop(place);
+    });
+    let body = Body::from_stream(ReaderStream::new(from));
+    Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
+}
+
+async fn ask(registry: &RegistryHandle, wanted: WantedChanges) -> Result<MachineChanges, RegistryError> {
+    registry.ask(|reply| RegistryAsk::Changes(wanted, reply)).await
+}
+
+/// The client has left, or was cut off.
+struct Over;
+
+/// What a client was told.
+struct Told<W> {
+    to: W,
+    form: Form,
+    patience: Duration,
+    /// Knows when machines were seen.
+    history: History,
+    /// All that was there when it came.
+    has_caught_up: bool,
+    /// The machines that it knows to be none of those that it asks for.
+    outside: HashSet<u64>,
+}
+
+impl<W: AsyncWrite + Unpin> Told<W> {
+    fn new(to: W, form: Form, patience: Duration, history: History) -> Self {
+        Self { to, form, patience, history, has_caught_up: false, outside: HashSet::new() }
+    }
+
+    async fn follow(
+        &mut self,
+        registry: &RegistryHandle,
+        mut wanted: WantedChanges,
+        mut found: MachineChanges,
+    ) -> Result<(), Over> {
+        let (mut alive, mut reloads) = (interval(ALIVE), found.reloads);
+        loop {
+            let is_reloaded = std::mem::replace(&mut reloads, found.reloads) != reloads;
+            wanted.waits = (!found.is_cut).then_some(reloads);
+            wanted.since = Some(found.revision);
+            self.tell(found, is_reloaded).await?;
+            let asked = ask(registry, wanted.clone());
+            tokio::pin!(asked);
+            found = loop {
+                tokio::select! {
+                    answer = &mut asked => match answer {
+                        Ok(found) => break found,
+                        Err(error) => {
+                            let revision = wanted.since.unwrap_or(0);
+                            let error = Some(error.to_string());
+                            return self.write(&Line { revision, error, ..Line::default() }).await;
+                        }
+                    },
+                    // Who has left is noticed, though nothing happens to any machine.
+                    _ = alive.tick() => self.send("\n").await?,
+                }
+            };
+        }
+    }
+
+    async fn tell(&mut self, found: MachineChanges, is_reloaded: bool) -> Result<(), Over> {
+        for Change { revision, id, machine, is_deleted, called } in &found.changes {
+            let revision = *revision;
+            if let Some(view) = machine {
+                self.outside.remove(id);
+                let machine =
+                    Machine::listed(std::slice::from_ref(view), &self.history, false).pop().map(Box::new);
+                self.write(&Line { revision, machine, ..Line::default() }).await?;
+                continue;
+            }
+            if self.outside.len() >= MOST_OUTSIDE {
+                self.outside.clear();
+            }
+            if self.outside.insert(*id) || *is_deleted {
+                let gone = Some(Gone { id: *id, name: called.clone(), deleted: *is_deleted });
+                self.write(&Line { revision, gone, ..Line::default() }).await?;
+            }
+        }
+        let revision = found.revision;
+        if is_reloaded {
+            self.write(&Line { revision, reloaded: true, ..Line::default() }).await?;
+        }
+        if !found.is_cut && !std::mem::replace(&mut self.has_caught_up, true) {
+            self.write(&Line { revision, ..Line::default() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, line: &Line) -> Result<(), Over> {
+        let text = serde_json::to_string(line).map_err(|_| Over)?;
+        self.send(&self.form.write(&text)).await
+    }
+
+    async fn send(&mut self, text: &str) -> Result<(), Over> {
+        match timeout(self.patience, self.to.write_all(text.as_bytes())).await {
+            Ok(written) => written.map_err(|_| Over),
+            Err(_) => {
+                CUT_OFF.fetch_add(1, Relaxed);
+                Err(Over)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn gone(revision: u64, id: u64, is_deleted: bool) -> Change {
+        Change { revision, id, machine: None, is_deleted, called: None }
+    }
+
+    /// What a client reads that is told this, and then that xpxe stops.
+    async fn read(answers: Vec<MachineChanges>) -> Vec<Line> {
+        let (registry, mut asks) = RegistryHandle::new();
+        let mut answers = answers.into_iter();
+        let first = answers.next().unwrap();
+        let answering = tokio::spawn(async move {
+            for answer in answers {
+                let Some(RegistryAsk::Changes(_, reply)) = asks.recv().await else {
+                    panic!("another question")
+                };
+                reply.send(Ok(answer)).unwrap();
+            }
+        });
+        let (to, mut from) = duplex(1 << 20);
+        let mut told = Told::new(to, Form::Lines, SOON, History::empty());
+        told.follow(&registry, WantedChanges::default(), first).await.ok().unwrap();
+        answering.await.unwrap();
+        drop(told);
+        let mut text = String::new();
+        from.read_to_string(&mut text).await.unwrap();
+        text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_machine_outside_is_told_once_and_its_end_and_a_reload_always() {
+        let first = MachineChanges {
+            changes: vec![gone(3, 1, false)],
+            revision: 3,
+            is_cut: true,
+            ..MachineChanges::default()
+        };
+        let second = MachineChanges {
+            changes: vec![gone(4, 1, false), gone(5, 2, true)],
+            revision: 5,
+            ..MachineChanges::default()
+        };
+        let third = MachineChanges {
+            changes: vec![gone(6, 1, true)],
+            revision: 6,
+            reloads: 1,
+            ..MachineChanges::default()
+        };
+        let lines = read(vec![first, second, third]).await;
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                (line.revision, line.gone.as_ref().map(|gone| (gone.id, gone.deleted)), line.reloaded)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (3, Some((1, false)), false),
+                (5, Some((2, true)), false),
+                (5, None, false),
+                (6, Some((1, true)), false),
+                (6, None, true),
+                (6, None, false),
+            ]
+        );
+        let last = lines.last().and_then(|line| line.error.clone());
+        assert!(last.is_some_and(|error| error.contains("stopping")), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_cut_off_and_counted() {
+        let (registry, _asks) = RegistryHandle::new();
+        let changes = (1..=100).map(|id| gone(id, id, true)).collect();
+        let found = MachineChanges { changes, revision: 100, ..MachineChanges::default() };
+        let (to, _unread) = duplex(64);
+        let (_, before) = counts();
+        let mut told = Told::new(to, Form::Lines, Duration::from_millis(20), History::empty());
+        let follows = told.follow(&registry, WantedChanges::default(), found);
+        assert!(timeout(SOON, follows).await.expect("it ends").is_err());
+        assert_eq!(counts().1, before + 1);
+    }
+}
