@@ -48,16 +48,16 @@ impl Engine {
         link: &LinkEntry,
         now: Now,
     ) -> Result<(), Reason> {
-        let request = Box::new(self.scratch.request);
+        let request = &self.scratch.request;
         let is_bootp = request.magic.get() == 0 && incoming.port == port::DHCP_SERVER;
         if link.role != role::SERVER || !is_bootp {
             return Err(Reason::BadCookie);
         }
-        let mac = client(&request);
+        let (bootp, mac) = (request.bootp, client(request));
         if !self.policy.serves(mac) {
             return Err(Reason::UnknownHost);
         }
-        let asked = Asked { incoming, link: *link, frame, facts: Facts::default(), mac, request, now };
+        let asked = Asked { incoming, link: *link, frame, facts: Facts::default(), mac, bootp, now };
         // Whatever is wrong with it, the cookie is why.
         self.bootp(asked).map_err(|reason| match reason {
             Reason::NoMessageType => Reason::BadCookie,

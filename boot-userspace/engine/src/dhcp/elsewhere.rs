@@ -40,7 +40,7 @@ impl Engine {
         if !self.reports.is_first(Complaint::AsksIn(mac, cidr), asked.now) {
             return;
         }
-        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        let giaddr = Ipv4Addr::from(asked.bootp.giaddr);
         let through = if giaddr.is_unspecified() { Through::Link } else { Through::Relay(giaddr) };
         let step = Step::Stray { reserved, through, subnet: cidr };
         self.happened_to(mac, asked.incoming.ifindex, step, asked.now);

@@ -133,7 +133,7 @@ impl Engine {
     }
 
     pub(super) fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
-        let address = Ipv4Addr::from(asked.request.bootp.ciaddr);
+        let address = Ipv4Addr::from(asked.bootp.ciaddr);
         let binding = self.given_back(asked, Given::Released, address, address)?;
         self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
         if binding.state == State::Reserved {
@@ -188,7 +188,7 @@ impl Engine {
             return Some(Doubt::OtherLink);
         }
         let from = *asked.incoming.from.ip();
-        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        let giaddr = Ipv4Addr::from(asked.bootp.giaddr);
         if giaddr.is_unspecified() {
             if from != source {
                 return Some(Doubt::Source { from, should: source });

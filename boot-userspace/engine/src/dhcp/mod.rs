@@ -30,7 +30,7 @@ use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::respond;
 use boot_common::tables::{Event, LinkEntry, role};
-use boot_common::wire::{Request, option, port};
+use boot_common::wire::{BootpFixed, option, port};
 use boot_common::{Mac, Reason};
 
 use crate::Engine;
@@ -55,14 +55,14 @@ pub(super) use reply::via;
 /// before the daemon has to write again.
 const HORIZON: u64 = 2;
 
-/// A request on its way through the policy.
+/// A request on its way through the policy. All of its bytes are in the engine's scratch meanwhile.
 struct Asked<'a> {
     incoming: &'a Incoming<'a>,
     link: LinkEntry,
     frame: Bytes,
     facts: Facts,
     mac: Mac,
-    request: Box<Request>,
+    bootp: BootpFixed,
     now: Now,
 }
 
@@ -72,8 +72,8 @@ const NANOS: u64 = 1_000_000_000;
 impl Asked<'_> {
     /// The address that the client wants to have or to keep; 0.0.0.0 if it does not say.
     fn wanted(&self) -> Ipv4Addr {
-        let Self { facts, request, .. } = self;
-        Ipv4Addr::from(if facts.requested == [0; 4] { request.bootp.ciaddr } else { facts.requested })
+        let Self { facts, bootp, .. } = self;
+        Ipv4Addr::from(if facts.requested == [0; 4] { bootp.ciaddr } else { facts.requested })
     }
 }
 
@@ -89,15 +89,15 @@ impl Engine {
         now: Now,
     ) -> Result<(), Reason> {
         self.compare_addresses(incoming, link, now);
-        let request = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
-        let mut frame = request.clone();
+        let mut frame = packet::frame(incoming, link).ok_or(Reason::TooLong)?;
         let tables = Tables { entries: &self.entries, answers: &self.answers };
         match respond(&mut frame, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
                 self.finish(incoming, link, frame, answered);
                 Ok(())
             }
-            Err(reason) => self.decide(reason, request, incoming, link, now),
+            // Then the frame is still the request.
+            Err(reason) => self.decide(reason, frame, incoming, link, now),
         }
     }
 
@@ -129,9 +129,9 @@ impl Engine {
             // Not to be believed, or not for us.
             _ => return Err(reason),
         }
-        let request = Box::new(self.scratch.request);
+        let bootp = self.scratch.request.bootp;
         let mut facts = *self.scratch.scan.finish()?;
-        let mac = client(&request);
+        let mac = client(&self.scratch.request);
         self.break_loop(mac, &mut facts, incoming, now);
         self.recognise(mac, &facts, &frame, incoming.ifindex, now);
         if !self.policy.serves(mac) {
@@ -141,7 +141,7 @@ impl Engine {
             }
             return Err(Reason::UnknownHost);
         }
-        let asked = Asked { incoming, link: *link, frame, facts, mac, request, now };
+        let asked = Asked { incoming, link: *link, frame, facts, mac, bootp, now };
         if incoming.port == port::PXE {
             return self.boot_server(asked);
         }
@@ -303,7 +303,7 @@ impl Engine {
     }
 
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
-        if asked.request.bootp.ciaddr == [0; 4] && asked.request.bootp.giaddr == [0; 4] {
+        if asked.bootp.ciaddr == [0; 4] && asked.bootp.giaddr == [0; 4] {
             // There is nowhere to send the answer.
             return Err(Reason::OtherMessage);
         }

@@ -23,7 +23,7 @@ pub(super) struct Place {
 impl Engine {
     /// Finds the subnet a client is on, and prepares its answers.
     pub(super) fn place(&mut self, asked: &Asked<'_>) -> Result<Place, Reason> {
-        let giaddr = Ipv4Addr::from(asked.request.bootp.giaddr);
+        let giaddr = Ipv4Addr::from(asked.bootp.giaddr);
         let (position, link) = self.policy.link(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
         let found = if giaddr.is_unspecified() {
             self.on_link(asked, link)
@@ -66,8 +66,8 @@ impl Engine {
     /// one it asks for, else the first.
     fn on_link(&self, asked: &Asked<'_>, link: &ServedLink) -> Option<(usize, Ipv4Addr)> {
         let here = |subnet: usize| self.policy.direct(link).find(|(other, _)| *other == subnet);
-        if writes_to_us(&asked.request, &asked.link)
-            && let Some(own) = self.policy.subnet_of(Ipv4Addr::from(asked.request.bootp.ciaddr))
+        if writes_to_us(&self.scratch.request, &asked.link)
+            && let Some(own) = self.policy.subnet_of(Ipv4Addr::from(asked.bootp.ciaddr))
         {
             return here(own).or(Some((own, Ipv4Addr::from(asked.link.address))));
         }
@@ -92,7 +92,7 @@ impl Engine {
     /// The subnets that a client may as well be given an address of: they are on the same wire.
     pub(super) fn others_on_link(&mut self, asked: &Asked<'_>, but: Place) -> Vec<Place> {
         let Some((position, link)) = self.policy.link(asked.incoming.ifindex) else { return Vec::new() };
-        if asked.request.bootp.giaddr != [0; 4] {
+        if asked.bootp.giaddr != [0; 4] {
             return Vec::new();
         }
         let others: Vec<(usize, Ipv4Addr)> =

@@ -88,7 +88,7 @@ impl Engine {
     /// Has the machine's new address looked for on the network before it is offered (RFC 2131 section 3.1 step 2).
     pub(super) fn probe(&mut self, asked: &Asked<'_>, place: Place, tries: u8) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac, place.subnet).ok_or(Reason::PoolExhausted)?;
-        let on_link = asked.request.bootp.giaddr == [0; 4];
+        let on_link = asked.bootp.giaddr == [0; 4];
         let (ifindex, mac, address) = (asked.incoming.ifindex, asked.mac, binding.address);
         self.probes.begin(address, Pending::new(asked, false, tries));
         self.commands.push(Command::Probe { ifindex, address, mac, on_link, own_answer_counts: false });
@@ -143,21 +143,20 @@ impl Engine {
         now: Now,
     ) -> Result<(), Reason> {
         let link = self.entries.link(incoming.ifindex).copied().ok_or(Reason::NoLink)?;
-        let frame = packet::frame(incoming, &link).ok_or(Reason::TooLong)?;
-        let mut copy = frame.clone();
+        let mut frame = packet::frame(incoming, &link).ok_or(Reason::TooLong)?;
         let tables = Tables { entries: &self.entries, answers: &self.answers };
-        match respond(&mut copy, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
+        match respond(&mut frame, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
-                self.finish(incoming, &link, copy, answered);
+                self.finish(incoming, &link, frame, answered);
                 return Ok(());
             }
             Err(Reason::Overload | Reason::SplitOption) => return Err(Reason::Overload),
             Err(_) => {}
         }
-        let request = Box::new(self.scratch.request);
+        let bootp = self.scratch.request.bootp;
         let facts = *self.scratch.scan.finish()?;
-        let mac = client(&request);
-        let asked = Asked { incoming, link, frame, facts, mac, request, now };
+        let mac = client(&self.scratch.request);
+        let asked = Asked { incoming, link, frame, facts, mac, bootp, now };
         match facts.message {
             message::DISCOVER => {}
             message::REQUEST => return self.request(asked),

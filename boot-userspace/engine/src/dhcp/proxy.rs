@@ -67,10 +67,10 @@ impl Engine {
         }
         self.put_proxied_stranger(asked.mac);
         let prepared = self.without_address(&asked, message::OFFER)?;
-        let to = if asked.request.bootp.giaddr == [0; 4] {
+        let to = if asked.bootp.giaddr == [0; 4] {
             Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
         } else {
-            destination(&asked.request, &asked.facts, [0; 4])?
+            destination(&self.scratch.request, &asked.facts, [0; 4])?
         };
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Offered)
     }
@@ -87,7 +87,7 @@ impl Engine {
             address: asked.incoming.from.ip().octets(),
             port: asked.incoming.from.port(),
         };
-        let ciaddr = asked.request.bootp.ciaddr;
+        let ciaddr = asked.bootp.ciaddr;
         self.write(asked, &prepared, None, [0; 4], ciaddr, to, Reason::BootServer)
     }
 

@@ -11,7 +11,7 @@ use boot_common::frame::Bytes;
 use boot_common::respond::Answered;
 use boot_common::scratch::Scratch;
 use boot_common::tables::{ANSWER_OPTIONS, Answer, AnswerKey, Host, LinkEntry};
-use boot_common::wire::{BUFFER, Head, Request, SNAME_AND_FILE, option, port};
+use boot_common::wire::{Head, SNAME_AND_FILE, option, port};
 use boot_common::{Mac, Reason};
 use zerocopy::FromBytes as _;
 
@@ -75,12 +75,12 @@ impl Engine {
         } else {
             self.answers.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
         };
-        let is_bare = is_bootp && !bootp::knows_options(&asked.request);
+        let is_bare = is_bootp && !bootp::knows_options(&self.scratch.request);
         let prepared = if is_bare { bootp::bare(prepared) } else { prepared };
         let host = host.filter(|_| !is_bare);
         let address = binding.map_or(Ipv4Addr::UNSPECIFIED, |binding| binding.address);
-        let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.request.bootp.ciaddr };
-        let to = destination(&asked.request, &asked.facts, address.octets())?;
+        let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.bootp.ciaddr };
+        let to = destination(&self.scratch.request, &asked.facts, address.octets())?;
         let reason = match kind {
             message::OFFER => Reason::Offered,
             message::INFORM => Reason::Informed,
@@ -90,7 +90,7 @@ impl Engine {
         self.write(asked, &prepared, host.as_ref(), address.octets(), ciaddr, to, reason)
     }
 
-    pub(super) fn refuse(&mut self, mut asked: Asked<'_>, place: Place, why: Refusal) -> Result<(), Reason> {
+    pub(super) fn refuse(&mut self, asked: Asked<'_>, place: Place, why: Refusal) -> Result<(), Reason> {
         let parts = Parts {
             class: Class::OS,
             message: message::NAK,
@@ -102,19 +102,18 @@ impl Engine {
             room: ANSWER_OPTIONS,
         };
         let prepared = prepare(&parts).map_err(|_| Reason::NoAnswer)?.answer;
-        let giaddr = asked.request.bootp.giaddr;
+        let giaddr = asked.bootp.giaddr;
         let to = if giaddr == [0; 4] {
             // RFC 2131 section 4.3.2: broadcast, whatever address the client believes to have.
             Destination { mac: Mac::BROADCAST, address: [255; 4], port: port::DHCP_CLIENT }
         } else {
-            // The relay is to broadcast it too. The flags are bytes 10 and 11 of the message.
-            if let Some(flags) = asked.frame.0.get_mut(52) {
-                *flags |= 0x80;
-            }
+            // The relay is to broadcast it too.
+            let request = &mut self.scratch.request;
+            request.bootp.flags.set(request.bootp.flags.get() | 0x8000);
             Destination {
                 mac: Mac::BROADCAST,
                 address: giaddr,
-                port: relay_port(&asked.request, &asked.facts),
+                port: relay_port(&self.scratch.request, &asked.facts),
             }
         };
         self.write(asked, &prepared, None, [0; 4], [0; 4], to, Reason::Refused)?;
@@ -138,9 +137,6 @@ impl Engine {
     ) -> Result<(), Reason> {
         let Asked { incoming, link, mut frame, mut facts, .. } = asked;
         let class = if reason == Reason::Bootp { bootp::class(&facts) } else { facts.class() };
-        if let Ok((request, _)) = Request::read_from_prefix(&padded(&frame)) {
-            self.scratch.request = request;
-        }
         let decision = Decision {
             answer: prepared,
             host,
@@ -221,11 +217,4 @@ pub(super) fn requested_options(asked: &Asked<'_>) -> Option<Vec<u8>> {
         return None;
     }
     option_of(packet::payload(&asked.frame.0), option::PARAMETER_REQUEST)
-}
-
-/// A frame in a buffer of a request's size.
-pub(super) fn padded(frame: &Bytes) -> Vec<u8> {
-    let mut bytes = frame.0.clone();
-    bytes.resize(BUFFER, 0);
-    bytes
 }
