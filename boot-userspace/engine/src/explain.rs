@@ -109,7 +109,7 @@ pub fn explain(
     let policy = Policy::new(Arc::clone(config), machines, Vec::new(), |firmware| {
         loaders.get(&firmware).cloned().unwrap_or_else(|| Err(String::new()))
     });
-    let differences = policy.differences_of(known.clone(), mac.unwrap_or_default());
+    let differences = policy.differences_of(known.as_ref(), mac.unwrap_or_default());
     let explained = Explained {
         config,
         origins,

@@ -1,6 +1,7 @@
 //! What the configuration says, as the engine asks it.
 
 mod own;
+pub(crate) mod requester;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -172,12 +173,6 @@ impl Policy {
         self.machines.client(mac).name
     }
 
-    /// Whether it depends on the switch port which machine a MAC is.
-    #[must_use]
-    pub fn port_decides(&self, mac: Mac) -> bool {
-        (self.machines.has_ports() && !self.machines.is_named(mac)) || self.has_groups_by_port()
-    }
-
     /// Whether any group is chosen by the switch port.
     #[must_use]
     pub fn has_groups_by_port(&self) -> bool {
@@ -198,15 +193,6 @@ impl Policy {
         self.machines.client(mac)
     }
 
-    /// Whether a machine gets an answer at all.
-    #[must_use]
-    pub fn serves(&self, mac: Mac) -> bool {
-        match self.machines.by_mac(mac) {
-            Some(known) => known.life.is_none_or(|life| life.state != State::Ignored),
-            None => self.config.default.unknown != Unknown::Ignore || self.machines.is_bmc(mac),
-        }
-    }
-
     /// Whether the daemon wants to see a machine before the kernel answers it.
     #[must_use]
     pub fn unknown_ask(&self) -> bool {
@@ -221,13 +207,13 @@ impl Policy {
     /// What makes a machine's answers different.
     #[must_use]
     pub fn differences(&self, mac: Mac) -> Differences {
-        self.differences_of(self.machines.by_mac(mac), mac)
+        self.differences_of(self.machines.by_mac(mac).as_ref(), mac)
     }
 
     /// The same for a machine that was found otherwise than by this MAC.
     #[must_use]
-    pub fn differences_of(&self, known: Option<Known>, mac: Mac) -> Differences {
-        let machine = known.as_ref().map(|known| &*known.machine);
+    pub fn differences_of(&self, known: Option<&Known>, mac: Mac) -> Differences {
+        let machine = known.map(|known| &*known.machine);
         let own = |known: &&Known| !known.machine.options.is_empty() || known.machine.boot_file.is_some();
         let [a, b, c, ..] = mac.0;
         let oui = [a, b, c];
@@ -239,9 +225,9 @@ impl Policy {
                 && group.fits.fits_machine(&booting.described())
                 && self.changes_answers(group)
         };
-        let staged = self.staged(known.as_ref());
+        let staged = self.staged(known);
         Differences {
-            machine: known.as_ref().filter(own).map(|known| known.id),
+            machine: known.filter(own).map(|known| known.id),
             profile: staged
                 .or_else(|| self.without_groups(machine))
                 .filter(|name| self.config.profiles.get(*name).is_some_and(differs))
@@ -307,7 +293,7 @@ impl Policy {
             let mac = machine.macs.first().copied().unwrap_or_default();
             let name = machine.name.clone().unwrap_or_else(|| format!("machine[{index}]"));
             let ip = machine.ip;
-            (name, Differences { oui: None, ..self.differences_of(Some(known), mac) }, ip)
+            (name, Differences { oui: None, ..self.differences_of(Some(&known), mac) }, ip)
         });
         std::iter::once((String::new(), Differences::default(), None))
             .chain(profiles)
@@ -341,7 +327,6 @@ impl Policy {
     pub fn has_option(&self, differences: &Differences, subnet: Option<&Subnet>, code: u8) -> bool {
         self.own(differences, subnet, None)
             .option_lists(subnet)
-            .iter()
             .any(|list| list.iter().any(|option| option.code == code))
     }
 
@@ -399,8 +384,7 @@ impl Policy {
             }
         };
         if let BootFile::Tftp { server, .. } = &mut file {
-            let option =
-                own.option_lists(subnet).into_iter().find_map(|list| of_code(list, SERVER_NAME, class.stage));
+            let option = own.option_lists(subnet).find_map(|list| of_code(list, SERVER_NAME, class.stage));
             *server = option.and_then(CustomOption::name).map(str::to_owned);
         }
         Ok(Some(file))

@@ -135,7 +135,7 @@ impl Engine {
             let binding = Binding { address, subnet, state };
             self.bindings.put(mac, binding);
             if durable_until > 0 {
-                self.hold(mac, &binding, expires);
+                self.hold(mac, self.machines.is_named(mac), &binding, expires);
             }
             self.machines.put(address, mac);
         }

@@ -35,7 +35,7 @@ impl Engine {
         let Some(pools) = self.policy.subnets().get(place.subnet) else { return Err(Reason::NoSubnet) };
         let probe = pools.probe;
         // A machine that was elsewhere, behind a relay perhaps, comes back to what is reserved for it.
-        let reserved = self.policy.reserved(asked.mac);
+        let reserved = asked.who.reserved();
         if let Some(address) = reserved
             && self.policy.subnet_of(address) == Some(place.subnet)
             && self.bindings.with(asked.mac, address).is_none()

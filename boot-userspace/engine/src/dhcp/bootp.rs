@@ -36,7 +36,8 @@ impl Engine {
         let place = self.place(&asked)?;
         let binding = self.bindings.get(asked.mac, place.subnet).filter(is_reserved);
         let binding = binding.ok_or(Reason::NoMessageType)?;
-        self.reply(asked, place, BOOTP, Some(binding))
+        let host = self.host(&asked.who, &binding, place.set, 0, asked.now);
+        self.reply(asked, place, BOOTP, Some((binding, host)))
     }
 
     /// A message without a cookie: its vendor's area says nothing, nor will the answer's. With the cookie of somebody else
@@ -54,10 +55,11 @@ impl Engine {
             return Err(Reason::BadCookie);
         }
         let (bootp, mac) = (request.bootp, client(request));
-        if !self.policy.serves(mac) {
+        let who = self.policy.requester(mac);
+        if !self.policy.serves_requester(&who) {
             return Err(Reason::UnknownHost);
         }
-        let asked = Asked { incoming, link: *link, frame, facts: Facts::default(), mac, bootp, now };
+        let asked = Asked { incoming, link: *link, frame, facts: Facts::default(), mac, who, bootp, now };
         // Whatever is wrong with it, the cookie is why.
         self.bootp(asked).map_err(|reason| match reason {
             Reason::NoMessageType => Reason::BadCookie,

@@ -31,7 +31,7 @@ impl Engine {
     /// A machine whose address the configuration has in one subnet asks in another one.
     pub(super) fn look_for_strays(&mut self, asked: &Asked<'_>, place: Place) {
         let mac = asked.mac;
-        let Some(reserved) = self.policy.reserved(mac) else { return };
+        let Some(reserved) = asked.who.reserved() else { return };
         let Some(home) = self.policy.subnet_of(reserved) else { return };
         if home == place.subnet || self.policy.are_on_one_wire(home, place.subnet) {
             return;

@@ -11,6 +11,7 @@ use crate::answers::prepare::put_own_options;
 use crate::command::Now;
 use crate::config::DhcpRole;
 use crate::leases::binding::Binding;
+use crate::policy::requester::Requester;
 
 impl Engine {
     /// Writes the entry of a machine that has not been heard yet: for where its subnet is directly on an interface.
@@ -21,8 +22,9 @@ impl Engine {
             (link.role == DhcpRole::Server).then_some((position, address))
         });
         if let Some((position, address)) = found {
-            let set = self.set(position, Some(binding.subnet), address, self.policy.differences(mac));
-            self.put_host(mac, &binding, set, durable_until, now);
+            let who = self.policy.requester(mac);
+            let set = self.set(position, Some(binding.subnet), address, who.differences.clone());
+            self.put_host(&who, &binding, set, durable_until, now);
         }
     }
 
@@ -40,7 +42,7 @@ impl Engine {
         let mut host = Host::new_zeroed();
         host.answer_set = set;
         host.mask = [255; 4];
-        host.port_decides = u8::from(self.policy.port_decides(mac));
+        host.port_decides = u8::from(self.policy.port_decides(self.machines.is_named(mac)));
         self.insert_host(mac, host);
     }
 
@@ -60,10 +62,18 @@ impl Engine {
     }
 
     /// Writes a machine's entry. A machine has one: of several subnets that it is in, the kernel half answers in the one
-    /// where it was heard last, and the daemon in the others.
-    pub(super) fn put_host(&mut self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) {
-        let host = self.host(mac, binding, set, durable_until, now);
-        self.insert_host(mac, host);
+    /// where it was heard last, and the daemon in the others. Gives the entry.
+    pub(super) fn put_host(
+        &mut self,
+        who: &Requester,
+        binding: &Binding,
+        set: u32,
+        durable_until: u64,
+        now: Now,
+    ) -> Host {
+        let host = self.host(who, binding, set, durable_until, now);
+        self.insert_host(who.mac, host);
+        host
     }
 
     /// How far the kernel may promise a machine this address. What is stored for another one, in another subnet perhaps,
@@ -119,25 +129,32 @@ impl Engine {
         if self.machines.has_lives() && self.machines.is_ignored(mac) {
             host = Host::new_zeroed();
             (host.answer_set, host.mask) = (IGNORED_SET, [255; 4]);
-            host.port_decides = u8::from(self.policy.port_decides(mac));
+            host.port_decides = u8::from(self.policy.port_decides(self.machines.is_named(mac)));
         }
         self.entries.put_host(mac, host, &mut self.commands);
     }
 
-    pub(crate) fn host(&self, mac: Mac, binding: &Binding, set: u32, durable_until: u64, now: Now) -> Host {
+    pub(crate) fn host(
+        &self,
+        who: &Requester,
+        binding: &Binding,
+        set: u32,
+        durable_until: u64,
+        now: Now,
+    ) -> Host {
         let subnet = self.policy.subnets().get(binding.subnet);
         let mut host = Host::new_zeroed();
         host.durable_until = durable_until;
         // The kernel offers nobody an address that is to become another one.
-        host.bound_until = if self.is_to_move(mac, binding) { 0 } else { binding.bound_until(now) };
+        host.bound_until =
+            if self.is_to_move(who.reserved(), binding) { 0 } else { binding.bound_until(now) };
         host.answer_set = set;
-        host.port_decides = u8::from(self.policy.port_decides(mac));
+        host.port_decides = u8::from(self.policy.port_decides(who.is_named()));
         host.address = binding.address.octets();
         host.mask = subnet.map_or([255; 4], |subnet| subnet.cidr.netmask().octets());
         // A configured option 12 goes before the name.
-        let is_configured = self.policy.has_option(&self.policy.differences(mac), subnet, option::HOST_NAME);
-        let name = self.policy.name(mac).filter(|_| !is_configured);
-        put_own_options(&mut host, name.as_deref());
+        let is_configured = self.policy.has_option(&who.differences, subnet, option::HOST_NAME);
+        put_own_options(&mut host, who.name().filter(|_| !is_configured));
         host
     }
 }

@@ -149,7 +149,7 @@ impl Engine {
             let state = State::Released(asked.now.seconds() + hold);
             self.bindings.put(asked.mac, Binding { state, ..binding });
         }
-        self.persist(asked.mac, &binding, LeaseState::Released, asked.now.seconds(), asked.now);
+        self.persist(&asked.who, &binding, LeaseState::Released, asked.now.seconds(), asked.now);
         self.withdraw(asked.mac, address);
         Err(Reason::Released)
     }

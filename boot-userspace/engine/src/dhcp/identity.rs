@@ -95,9 +95,9 @@ impl Engine {
         }
     }
 
-    /// Leaves what is reserved for a machine to the card that it was recognised by.
-    pub(crate) fn hold(&mut self, mac: Mac, binding: &Binding, until: u64) {
-        if binding.state == State::Reserved && !self.machines.is_named(mac) {
+    /// Leaves what is reserved for a machine to the card that it was recognised by, unless it is configured with that.
+    pub(crate) fn hold(&mut self, mac: Mac, is_named: bool, binding: &Binding, until: u64) {
+        if binding.state == State::Reserved && !is_named {
             self.cards.claim(mac, until);
         }
     }

@@ -43,6 +43,7 @@ use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::OFFER_HOLDS;
 use crate::leases::record::{Change, Lease};
 use crate::leases::state::LeaseState;
+use crate::policy::requester::Requester;
 
 pub(super) use give_back::Declines;
 use place::Place;
@@ -62,6 +63,7 @@ struct Asked<'a> {
     frame: Bytes,
     facts: Facts,
     mac: Mac,
+    who: Requester,
     bootp: BootpFixed,
     now: Now,
 }
@@ -134,14 +136,15 @@ impl Engine {
         let mac = client(&self.scratch.request);
         self.break_loop(mac, &mut facts, incoming, now);
         self.recognise(mac, &facts, &frame, incoming.ifindex, now);
-        if !self.policy.serves(mac) {
+        let who = self.policy.requester(mac);
+        if !self.policy.serves_requester(&who) {
             if self.machines.is_ignored(mac) {
                 self.put_ignored_host(mac);
                 return Err(Reason::Ignored);
             }
             return Err(Reason::UnknownHost);
         }
-        let asked = Asked { incoming, link: *link, frame, facts, mac, bootp, now };
+        let asked = Asked { incoming, link: *link, frame, facts, mac, who, bootp, now };
         if incoming.port == port::PXE {
             return self.boot_server(asked);
         }
@@ -179,9 +182,9 @@ impl Engine {
     fn offer(&mut self, asked: Asked<'_>, place: Place) -> Result<(), Reason> {
         let binding = self.bindings.get(asked.mac, place.subnet).ok_or(Reason::PoolExhausted)?;
         let durable_until = self.durable_until(asked.mac, &binding);
-        self.put_host(asked.mac, &binding, place.set, durable_until, asked.now);
-        self.hold(asked.mac, &binding, asked.now.seconds() + OFFER_HOLDS);
-        self.reply(asked, place, message::OFFER, Some(binding))
+        let host = self.put_host(&asked.who, &binding, place.set, durable_until, asked.now);
+        self.hold(asked.mac, asked.who.is_named(), &binding, asked.now.seconds() + OFFER_HOLDS);
+        self.reply(asked, place, message::OFFER, Some((binding, host)))
     }
 
     fn request(&mut self, asked: Asked<'_>) -> Result<(), Reason> {
@@ -240,24 +243,28 @@ impl Engine {
     }
 
     fn acknowledge(&mut self, asked: Asked<'_>, place: Place, binding: Binding) -> Result<(), Reason> {
-        if self.policy.name(asked.mac).is_none() {
+        if asked.who.name().is_none() {
             let said = option_of(packet::payload(&asked.frame.0), option::HOST_NAME);
             let said = said.and_then(|name| String::from_utf8(name).ok());
             // Some count the NUL.
             self.keep_hostname(asked.mac, said.as_deref().map(|name| name.trim_end_matches('\0')));
         }
-        self.promise(asked.mac, &binding, place, asked.facts.class(), asked.now);
-        self.reply(asked, place, message::ACK, Some(binding))
-    }
-
-    /// Stores a lease ahead, and lets the kernel promise what is stored.
-    fn promise(&mut self, mac: Mac, binding: &Binding, place: Place, class: Class, now: Now) {
-        let (binding, durable_until) = self.store_promise(mac, binding, class, now);
-        self.put_host(mac, &binding, place.set, durable_until, now);
+        // Stored ahead, and the kernel may promise what is stored.
+        let (stored, durable_until) =
+            self.store_promise(&asked.who, &binding, asked.facts.class(), asked.now);
+        let host = self.put_host(&asked.who, &stored, place.set, durable_until, asked.now);
+        self.reply(asked, place, message::ACK, Some((binding, host)))
     }
 
     /// Stores a lease ahead. What was stored for longer stays so. Gives up to when the kernel may promise it.
-    fn store_promise(&mut self, mac: Mac, binding: &Binding, class: Class, now: Now) -> (Binding, u64) {
+    fn store_promise(
+        &mut self,
+        who: &Requester,
+        binding: &Binding,
+        class: Class,
+        now: Now,
+    ) -> (Binding, u64) {
+        let mac = who.mac;
         let lease =
             self.policy.subnets().get(binding.subnet).map_or(0, |subnet| lease_seconds(subnet, class));
         let left = self.durable_until(mac, binding).saturating_sub(now.nanos());
@@ -275,9 +282,9 @@ impl Engine {
         let binding = Binding { state, ..*binding };
         self.bindings.put(mac, binding);
         self.cards.find(mac, binding.subnet);
-        self.hold(mac, &binding, expires);
+        self.hold(mac, who.is_named(), &binding, expires);
         self.store_holds(mac, now);
-        self.persist(mac, &binding, LeaseState::Leased, expires, now);
+        self.persist(who, &binding, LeaseState::Leased, expires, now);
         // The store has whole seconds: what it has may end a second earlier.
         let durable_until = now.boot + Duration::from_secs(stored.saturating_sub(1));
         (binding, u64::try_from(durable_until.as_nanos()).unwrap_or(0))
@@ -296,9 +303,10 @@ impl Engine {
         if is_kept {
             return;
         }
-        let (binding, durable_until) = self.store_promise(mac, &binding, class, now);
+        let who = self.policy.requester(mac);
+        let (binding, durable_until) = self.store_promise(&who, &binding, class, now);
         if let Some(host) = host {
-            self.put_host(mac, &binding, host.answer_set, durable_until, now);
+            self.put_host(&who, &binding, host.answer_set, durable_until, now);
         }
     }
 
@@ -313,7 +321,8 @@ impl Engine {
 
     /// Stores a lease that the store should have had.
     pub(super) fn store_again(&mut self, mac: Mac, binding: &Binding, expires: u64, now: Now) {
-        self.persist(mac, binding, LeaseState::Leased, expires, now);
+        let who = self.policy.requester(mac);
+        self.persist(&who, binding, LeaseState::Leased, expires, now);
     }
 
     /// A machine loses an address, here, in the kernel and in the store.
@@ -326,7 +335,8 @@ impl Engine {
         self.policy.links().iter().any(|link| link.addresses.iter().any(|net| net.addr() == address))
     }
 
-    fn persist(&mut self, mac: Mac, binding: &Binding, state: LeaseState, expires: u64, now: Now) {
+    fn persist(&mut self, who: &Requester, binding: &Binding, state: LeaseState, expires: u64, now: Now) {
+        let mac = who.mac;
         let subnet = self.policy.subnets().get(binding.subnet);
         let subnet = subnet.map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr);
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -336,7 +346,7 @@ impl Engine {
             subnet,
             state,
             expires: seconds(expires),
-            hostname: self.hostname(mac),
+            hostname: who.name().or_else(|| self.cards.name(mac)).map(str::to_owned),
             recognised_by: self.machines.recognised_by(mac),
             updated: seconds(now.seconds()),
         })));

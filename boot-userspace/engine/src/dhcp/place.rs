@@ -84,7 +84,7 @@ impl Engine {
         bound
             .max_by_key(firmly)
             .and_then(|binding| here(binding.subnet))
-            .or_else(|| self.policy.reserved(asked.mac).and_then(of))
+            .or_else(|| asked.who.reserved().and_then(of))
             .or_else(|| of(asked.wanted()))
             .or_else(|| self.policy.direct(link).next())
     }
@@ -101,7 +101,7 @@ impl Engine {
     }
 
     fn placed(&mut self, asked: &Asked<'_>, position: usize, subnet: usize, server: Ipv4Addr) -> Place {
-        let set = self.set(position, Some(subnet), server, self.policy.differences(asked.mac));
+        let set = self.set(position, Some(subnet), server, asked.who.differences.clone());
         Place { subnet, server, set }
     }
 }

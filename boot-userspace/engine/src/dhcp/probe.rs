@@ -156,7 +156,8 @@ impl Engine {
         let bootp = self.scratch.request.bootp;
         let facts = *self.scratch.scan.finish()?;
         let mac = client(&self.scratch.request);
-        let asked = Asked { incoming, link, frame, facts, mac, bootp, now };
+        let who = self.policy.requester(mac);
+        let asked = Asked { incoming, link, frame, facts, mac, who, bootp, now };
         match facts.message {
             message::DISCOVER => {}
             message::REQUEST => return self.request(asked),

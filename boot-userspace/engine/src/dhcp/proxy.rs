@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn without_address(&mut self, asked: &Asked<'_>, kind: u8) -> Result<Answer, Reason> {
         let class = asked.facts.class();
         let (position, _) = self.policy.link(asked.incoming.ifindex).ok_or(Reason::NoLink)?;
-        let differences = self.policy.differences(asked.mac);
+        let differences = asked.who.differences.clone();
         let set = self.set(position, None, Ipv4Addr::from(asked.link.address), differences);
         let key =
             AnswerKey { set, wanted: 0, class: class.answered_as().key(), message: kind, reserved: [0; 2] };
@@ -95,8 +95,7 @@ impl Engine {
     pub(super) fn complain(&mut self, asked: &Asked<'_>, class: Class, place: Option<Place>) {
         let Some(link) = self.policy.links().first() else { return };
         let subnet = place.and_then(|place| self.policy.subnets().get(place.subnet));
-        let differences = self.policy.differences(asked.mac);
-        if let Err(what) = self.policy.boot_file(class, link.http, &differences, subnet) {
+        if let Err(what) = self.policy.boot_file(class, link.http, &asked.who.differences, subnet) {
             let is_first = self.reports.is_first(Complaint::NoLoader(what.clone()), asked.now);
             let step = Step::Loader(LoaderProblem::Missing { what, is_first });
             self.happened_to(asked.mac, asked.incoming.ifindex, step, asked.now);

@@ -27,13 +27,13 @@ use crate::leases::binding::Binding;
 
 impl Engine {
     /// Answers with what is prepared for the client's class and list, or, where its loader is missing, with an
-    /// address only.
+    /// address only. `given` is what the machine gets, and its entry for that.
     pub(super) fn reply(
         &mut self,
         asked: Asked<'_>,
         place: Place,
         kind: u8,
-        binding: Option<Binding>,
+        given: Option<(Binding, Host)>,
     ) -> Result<(), Reason> {
         let is_bootp = kind == BOOTP;
         let mut class = if is_bootp { bootp::class(&asked.facts) } else { asked.facts.class() };
@@ -53,7 +53,7 @@ impl Engine {
         }
         let list = if class.stage == Stage::Os { requested_options(&asked) } else { None };
         let key = key(class, list.as_ref().map_or(0, |_| asked.facts.wanted));
-        let mut host = binding.map(|binding| self.host(asked.mac, &binding, place.set, 0, asked.now));
+        let (binding, mut host) = given.unzip();
         let room = if is_bootp {
             // A long name would leave no room for the mask.
             host = host.filter(|host| host.options_length <= bootp::LONGEST_NAME);

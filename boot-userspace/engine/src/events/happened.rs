@@ -12,6 +12,7 @@ use crate::Engine;
 use crate::boot::BootFile;
 use crate::command::{Now, Told};
 use crate::events::{Answer, Answered, BootEvent, By, LinkName, Machine, Said, Step};
+use crate::policy::requester::Requester;
 
 impl Engine {
     /// Takes down whom the daemon answers, so that its next steps are known for its own.
@@ -90,12 +91,12 @@ impl Engine {
     /// Looks up what an event was excluded: the machine's name, and what it was told to boot.
     pub fn complete(&self, event: &mut BootEvent) {
         let Some(machine) = &mut event.machine else { return };
+        let who = self.policy.requester(machine.mac);
         if machine.name.is_none() {
-            machine.name = self.policy.name(machine.mac).map(Into::into);
+            machine.name = who.name().map(Into::into);
         }
         if let (Step::Answered(answered), Some(link)) = (&mut event.step, &event.link) {
-            answered.boot =
-                self.boots(machine.mac, answered.class, link.index, answered.address).map(Box::new);
+            answered.boot = self.boots(&who, answered.class, link.index, answered.address).map(Box::new);
         }
     }
 
@@ -106,9 +107,9 @@ impl Engine {
         Some(LinkName { index, name: link.name.clone() })
     }
 
-    fn boots(&self, mac: Mac, class: Class, ifindex: u32, address: Ipv4Addr) -> Option<BootFile> {
+    fn boots(&self, who: &Requester, class: Class, ifindex: u32, address: Ipv4Addr) -> Option<BootFile> {
         let (_, link) = self.policy.link(ifindex)?;
         let subnet = self.policy.subnet_of(address).and_then(|index| self.policy.subnets().get(index));
-        self.policy.boot_file(class, link.http, &self.policy.differences(mac), subnet).ok().flatten()
+        self.policy.boot_file(class, link.http, &who.differences, subnet).ok().flatten()
     }
 }

@@ -1,7 +1,5 @@
 //! What the engine reports: events until somebody reads them, complaints once an hour, and how packets ended.
 
-use std::collections::HashMap;
-
 use boot_common::{Mac, Reason};
 
 use super::complaint::{Complaint, Complaints};
@@ -16,8 +14,8 @@ pub(crate) struct Reports {
     complaints: Complaints,
     /// Stations that answer as other servers.
     rogues: Rogues,
-    /// How packets that reached the daemon ended.
-    ended: HashMap<Reason, u64>,
+    /// How packets that reached the daemon ended, by the reason's index.
+    ended: Vec<u64>,
 }
 
 impl Reports {
@@ -38,12 +36,18 @@ impl Reports {
 
     /// Counts a packet by its end.
     pub(crate) fn count(&mut self, reason: Reason) {
-        *self.ended.entry(reason).or_default() += 1;
+        let index = reason.index() as usize;
+        if index >= self.ended.len() {
+            self.ended.resize(Reason::ALL.len(), 0);
+        }
+        if let Some(ended) = self.ended.get_mut(index) {
+            *ended += 1;
+        }
     }
 
     /// How many packets ended so.
     pub(crate) fn counted(&self, reason: Reason) -> u64 {
-        self.ended.get(&reason).copied().unwrap_or(0)
+        self.ended.get(reason.index() as usize).copied().unwrap_or(0)
     }
 
     /// See [`Queue::take`].

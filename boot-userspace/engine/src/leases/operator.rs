@@ -356,11 +356,6 @@ impl Engine {
         }
     }
 
-    /// The name that a machine's lease is stored with: the configuration's, else the kept one.
-    pub(crate) fn hostname(&self, mac: Mac) -> Option<String> {
-        self.policy.name(mac).or_else(|| self.cards.name(mac).map(ToOwned::to_owned))
-    }
-
     fn take_over(&mut self, lease: &Lease, now: Now) {
         let (mac, address) = (lease.mac, lease.address);
         let Some(subnet) = self.policy.subnet_of(address) else { return };

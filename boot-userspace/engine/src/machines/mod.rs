@@ -8,6 +8,7 @@
 //! thread of the packets writes, and only what is news: its own look-ups never wait, and news for no more than a look-up.
 
 mod addresses;
+pub(crate) mod identified;
 mod identity;
 mod index;
 mod life;
@@ -465,7 +466,7 @@ impl State {
         let name = |id| self.index.get(id)?.name.clone();
         let name = match self.by_mac(mac) {
             Some(id) => name(id),
-            None => self.index.by_bmc(mac).and_then(name).map(|name| format!("{name} (BMC)")),
+            None => self.bmc_name(mac),
         };
         Client { mac, name }
     }

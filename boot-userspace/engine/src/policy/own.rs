@@ -16,12 +16,15 @@ pub(super) struct Own<'a> {
 
 impl Own<'_> {
     /// The most specific list first.
-    pub(super) fn option_lists<'a>(&'a self, subnet: Option<&'a Subnet>) -> Vec<&'a [CustomOption]> {
+    pub(super) fn option_lists<'a>(
+        &'a self,
+        subnet: Option<&'a Subnet>,
+    ) -> impl Iterator<Item = &'a [CustomOption]> {
         let machine = self.machine.as_ref().map(|machine| machine.options.as_slice());
         let groups = self.groups.iter().rev().map(|(_, group)| group.options.as_slice());
         let profile = self.profile.map(|profile| profile.options.as_slice());
         let subnet = subnet.map(|subnet| subnet.options.as_slice());
-        machine.into_iter().chain(groups).chain(profile).chain(subnet).collect()
+        machine.into_iter().chain(groups).chain(profile).chain(subnet)
     }
 }
 

@@ -60,8 +60,9 @@ impl Engine {
         if !self.policy.serves(mac) || is_given_up {
             return self.drop_host(mac);
         }
-        let number = self.set(set.position, set.subnet, set.server, self.policy.differences(mac));
-        let mut entry = self.host(mac, &binding, number, host.durable_until, now);
+        let who = self.policy.requester(mac);
+        let number = self.set(set.position, set.subnet, set.server, who.differences.clone());
+        let mut entry = self.host(&who, &binding, number, host.durable_until, now);
         entry.bound_until = match (binding.state, host.bound_until) {
             (State::Reserved, _) => u64::MAX,
             _ if entry.bound_until == 0 => 0,
@@ -120,9 +121,10 @@ impl Engine {
         if !self.policy.serves(mac) {
             return;
         }
+        let reserved = self.policy.reserved(mac);
         let fits = |binding: &Binding| {
             // The probe's end gives it its entry, or another address.
-            !self.is_to_move(mac, binding) && !self.is_probed(mac, binding.address)
+            !self.is_to_move(reserved, binding) && !self.is_probed(mac, binding.address)
         };
         let subnets: Vec<usize> = self.bindings.of(mac).filter(fits).map(|binding| binding.subnet).collect();
         for subnet in subnets {

@@ -15,12 +15,13 @@ use crate::leases::bindings::{OFFER_HOLDS, in_pool};
 use crate::leases::record::Lease;
 
 impl Engine {
-    /// Whether a machine is to have another address than this one, as soon as it asks for one.
-    pub(crate) fn is_to_move(&self, mac: Mac, binding: &Binding) -> bool {
+    /// Whether a machine is to have another address than this one, as soon as it asks for one: the one that is reserved for it,
+    /// for example.
+    pub(crate) fn is_to_move(&self, reserved: Option<Ipv4Addr>, binding: &Binding) -> bool {
         if binding.state == State::Reserved {
             return false;
         }
-        let reserved = self.policy.reserved(mac).filter(|address| *address != binding.address);
+        let reserved = reserved.filter(|address| *address != binding.address);
         self.is_unfit(binding) || reserved.is_some_and(|address| self.is_instead(address, binding))
     }
 
@@ -132,7 +133,7 @@ impl Engine {
         // The kernel may go on with what it has of this very address.
         let durable_until = self.durable_until(mac, &binding);
         self.bindings.put(mac, binding);
-        self.hold(mac, &binding, until);
+        self.hold(mac, self.machines.is_named(mac), &binding, until);
         self.machines.put(address, mac);
         self.drop_stale_entry(mac);
         self.put_direct_host(mac, subnet, durable_until, now);
