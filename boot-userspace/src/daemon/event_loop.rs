@@ -1,17 +1,16 @@
 //! The event loop: packets, kernel events and time go into the engine, its commands come out.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
+use boot_common::Mac;
 use boot_common::tables::{AnswerKey, LinkEntry, role};
 use boot_common::wire::port;
-use boot_common::{Mac, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::commits::Commits;
 use super::engine_events::EngineEvents;
@@ -23,7 +22,7 @@ use crate::io::probe::{self, Verdict};
 use crate::io::sockets::{Packet, Sockets};
 use crate::store::Store;
 use boot_engine::Engine;
-use boot_engine::command::{Command, Incoming, Via};
+use boot_engine::command::Incoming;
 use boot_engine::config::DhcpRole;
 use boot_engine::events::{BootEvent, Sink as _, Step};
 use boot_engine::leases::Change;
@@ -319,39 +318,14 @@ impl Daemon {
         self.events.pass_on(&mut self.engine);
     }
 
-    /// Does what is stored, or what cannot be: then these machines are told nothing, and the kernel what the engine has.
-    pub(super) fn carry_out(&mut self, commands: Vec<Command>, unstored: &HashSet<Mac>, stored: bool) {
-        for command in commands {
-            match command {
-                Command::Persist(_) => {}
-                Command::PutHost(key, _) | Command::DeleteHost(key) if !stored => {
-                    self.tell_host(&key);
-                }
-                Command::PutHost(key, _) | Command::DeleteHost(key) if self.watched == Some(key.mac) => {
-                    self.tell_host(&key);
-                }
-                Command::PutHost(key, host) => self.tell("machine", |tables| tables.put_host(&key, &host)),
-                Command::DeleteHost(key) => self.tell("machine", |tables| tables.delete_host(&key)),
-                Command::PutAnswer(key, answer) => self.tell_answer(&key, &answer),
-                Command::DeleteAnswer(key) => self.untell_answer(&key),
-                Command::Probe { ifindex, address, mac, on_link, own_answer_counts } => {
-                    self.probe(ifindex, address, mac, on_link, own_answer_counts);
-                }
-                Command::Send { told, .. } if unstored.contains(&told.mac) => {
-                    self.engine.not_sent(&told, Reason::NotStored);
-                }
-                Command::Send { ifindex, frame, via, told } => match self.send(ifindex, &frame, via) {
-                    Ok(()) => self.engine.sent(&told, ifindex, now()),
-                    Err(failure) => {
-                        warn!(mac = %told.mac, "an answer to {} could not be sent: {failure}", told.mac);
-                        self.engine.not_sent(&told, Reason::NotSent);
-                    }
-                },
-            }
-        }
-    }
-
-    fn probe(&self, ifindex: u32, address: Ipv4Addr, mac: Mac, on_link: bool, own_answer_counts: bool) {
+    pub(super) fn probe(
+        &self,
+        ifindex: u32,
+        address: Ipv4Addr,
+        mac: Mac,
+        on_link: bool,
+        own_answer_counts: bool,
+    ) {
         let Some(sockets) = self.sockets.get(&ifindex) else { return };
         let (prober, findings) = (sockets.prober(), self.findings.0.clone());
         // No station has this one.
@@ -369,11 +343,6 @@ impl Daemon {
             // The daemon is ending, if nobody listens.
             findings.send((mac, address, in_use_by)).ok();
         });
-    }
-
-    fn send(&self, ifindex: u32, frame: &[u8], via: Via) -> io::Result<()> {
-        let sockets = self.sockets.get(&ifindex);
-        sockets.ok_or_else(|| io::Error::other("its interface is served no longer"))?.send(frame, via)
     }
 
     fn beat(&mut self) {

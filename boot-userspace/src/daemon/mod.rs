@@ -1,6 +1,7 @@
 //! The daemon: its start, its event loop, what may be asked of it, its log and its signals.
 
 mod boots;
+mod carry_out;
 mod commits;
 mod engine_events;
 mod event_loop;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::frames::Frames;
+pub(crate) use super::packet::AT_ONCE;
 use super::packet::FrameSocket;
 use super::probe::Prober;
 use super::snoop::Snoop;
@@ -143,6 +144,11 @@ impl Sockets {
         };
         let (frames, prober) = (FrameSocket::open(link)?, Arc::new(Prober::open(link)?));
         Ok(Self { dhcp, frames, prober, listeners: JoinSet::new(), ..self })
+    }
+
+    /// Sends answers that leave as frames, at most [`AT_ONCE`], and says of each whether it has left.
+    pub(crate) fn send_frames(&self, frames: &[&[u8]]) -> Vec<io::Result<()>> {
+        self.frames.send_all(frames)
     }
 
     /// Sends an answer, which is a whole Ethernet frame.
