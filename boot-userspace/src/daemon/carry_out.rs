@@ -10,6 +10,7 @@ use boot_common::{Mac, Reason};
 use tracing::warn;
 
 use super::event_loop::Daemon;
+use super::tell::not_taken;
 use crate::host::clock::now;
 use crate::io::sockets::AT_ONCE;
 use boot_engine::command::{Command, Told, Via};
@@ -17,9 +18,12 @@ use boot_engine::command::{Command, Told, Via};
 /// What waits to be done together, never more than [`AT_ONCE`] of each.
 #[derive(Default)]
 struct Together {
-    hosts: Vec<(HostKey, Host)>,
+    hosts: Hosts,
     answers: Vec<Outgoing>,
 }
+
+/// Machines and their entries, side by side.
+type Hosts = (Vec<HostKey>, Vec<Host>);
 
 /// An answer on its way out.
 struct Outgoing {
@@ -36,8 +40,9 @@ impl Daemon {
         for command in commands {
             match command {
                 Command::PutHost(key, host) if stored && self.watched != Some(key.mac) => {
-                    together.hosts.push((key, host));
-                    if together.hosts.len() == AT_ONCE {
+                    together.hosts.0.push(key);
+                    together.hosts.1.push(host);
+                    if together.hosts.0.len() == AT_ONCE {
                         self.put_hosts(&mut together.hosts);
                     }
                 }
@@ -78,10 +83,12 @@ impl Daemon {
         }
     }
 
-    fn put_hosts(&mut self, hosts: &mut Vec<(HostKey, Host)>) {
-        for (key, host) in hosts.drain(..) {
-            self.tell("machine", |tables| tables.put_host(&key, &host));
+    fn put_hosts(&mut self, (keys, hosts): &mut Hosts) {
+        if let Some(tables) = &mut self.tables {
+            tables.put_hosts(keys, hosts, |failure| not_taken("machine", &failure));
         }
+        keys.clear();
+        hosts.clear();
     }
 
     /// Sends answers in their order, and tells the engine which have left.

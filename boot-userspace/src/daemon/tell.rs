@@ -6,13 +6,18 @@ use tracing::{debug, info, warn};
 use super::event_loop::Daemon;
 use crate::fastpath::{TableError, Tables};
 
+/// Says that the kernel half does not know something.
+pub(super) fn not_taken(what: &str, failure: &TableError) {
+    debug!("the kernel did not take the {what}, the daemon answers for it: {failure}");
+}
+
 impl Daemon {
     /// Tells the kernel something.
     pub(super) fn tell(&mut self, what: &str, write: impl FnOnce(&mut Tables) -> Result<(), TableError>) {
         if let Some(tables) = &mut self.tables
             && let Err(failure) = write(tables)
         {
-            debug!("the kernel did not take the {what}, the daemon answers for it: {failure}");
+            not_taken(what, &failure);
         }
     }
 

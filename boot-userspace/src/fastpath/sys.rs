@@ -3,14 +3,17 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use zerocopy::{Immutable, IntoBytes};
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// Takes a pinned link's program off its interface.
@@ -26,6 +29,41 @@ pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     let detach = Detach { link_fd: u32::try_from(link.as_raw_fd()).map_err(io::Error::other)? };
     // SAFETY: the descriptor is open; the kernel checks that it is a link.
     unsafe { bpf(BPF_LINK_DETACH, &detach) }.map(drop)
+}
+
+/// Writes several entries of a table, in their order, of which the kernel may have taken some when it fails: Linux 5.6.
+///
+/// # Errors
+/// As the kernel gives them.
+pub(super) fn update_batch<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    table: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Batch {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map_fd: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    let mut batch = Batch {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
+        map_fd: u32::try_from(table.as_raw_fd()).map_err(io::Error::other)?,
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads `count` keys and values of the sizes that the table was made with, which outlive the call,
+    // and writes how many it has taken to `count`.
+    unsafe { bpf_writes(BPF_MAP_UPDATE_BATCH, &mut batch) }.map(drop)
 }
 
 /// The number of the interface that a pinned link's program is on, 0 where that is gone; nothing if there is no such pin.

@@ -1,19 +1,25 @@
 //! The tables in the kernel, with their types.
 
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use boot_common::Reason;
 use boot_common::tables::{
     ABI_VERSION, Answer, AnswerKey, Hook, Host, HostKey, LinkEntry, Settings, counter, name,
 };
 
+use super::sys;
 use crate::fastpath::Events;
 
 /// Typed handles of the kernel's tables.
 pub struct Tables {
     links: HashMap<MapData, u32, LinkEntry>,
     hosts: HashMap<MapData, HostKey, Host>,
+    /// The same table; none where the kernel does not take several entries at once.
+    hosts_at_once: Option<OwnedFd>,
     answers: HashMap<MapData, AnswerKey, Answer>,
     counters: PerCpuArray<MapData, u64>,
     settings: Array<MapData, Settings>,
@@ -24,9 +30,15 @@ impl Tables {
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self> {
         let mut take =
             |name: &str| ebpf.take_map(name).with_context(|| format!("no table {name} in the object"));
+        let hosts = take(name::HOSTS)?;
+        let hosts_at_once = match &hosts {
+            Map::HashMap(table) => Some(table.fd().as_fd().try_clone_to_owned()?),
+            _ => None,
+        };
         Ok(Self {
+            hosts_at_once,
             links: take(name::LINKS)?.try_into()?,
-            hosts: take(name::HOSTS)?.try_into()?,
+            hosts: hosts.try_into()?,
             answers: take(name::ANSWERS)?.try_into()?,
             counters: take(name::COUNTERS)?.try_into()?,
             settings: take(name::SETTINGS)?.try_into()?,
@@ -59,6 +71,23 @@ impl Tables {
     /// As the kernel gives them; a full table leaves the machine to the daemon.
     pub fn put_host(&mut self, key: &HostKey, host: &Host) -> Result<(), MapError> {
         self.hosts.insert(key, host, 0)
+    }
+
+    /// Writes machines, in their order. What one of them cannot be written for, `refused` gets.
+    pub fn put_hosts(&mut self, keys: &[HostKey], hosts: &[Host], mut refused: impl FnMut(MapError)) {
+        if keys.len() > 1
+            && let Some(table) = &self.hosts_at_once
+        {
+            match sys::update_batch(table.as_fd(), keys, hosts) {
+                Ok(()) => return,
+                Err(failure) if is_unknown(&failure) => self.hosts_at_once = None,
+                // There is no room, for example: one by one, those that have some.
+                Err(_) => {}
+            }
+        }
+        for (key, host) in keys.iter().zip(hosts) {
+            self.put_host(key, host).unwrap_or_else(&mut refused);
+        }
     }
 
     /// Removes a machine; none there is fine.
@@ -153,4 +182,11 @@ impl Tables {
     pub fn take_events(&mut self) -> Option<Events> {
         self.events.take().map(Events::new)
     }
+}
+
+/// Whether the kernel does not write several entries of such a table at once.
+fn is_unknown(failure: &io::Error) -> bool {
+    /// The kernel's own ENOTSUPP, which it should not show.
+    const ENOTSUPP: i32 = 524;
+    matches!(failure.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP))
 }

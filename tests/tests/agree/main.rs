@@ -162,7 +162,6 @@ impl Rig {
                     // As if some machines were known by their switch ports.
                     let host = Host { port_decides: u8::from(key.mac == POOLED.mac), ..host };
                     tables.hosts.insert(key, host);
-                    kernel.put_host(&key, &host)?;
                 }
                 Command::DeleteHost(key) => {
                     tables.hosts.remove(&key);
@@ -178,6 +177,11 @@ impl Rig {
                 | Command::Send { .. } => {}
             }
         }
+        let (keys, hosts): (Vec<HostKey>, Vec<Host>) =
+            tables.hosts.iter().map(|(key, host)| (*key, *host)).unzip();
+        let mut refused = Vec::new();
+        kernel.put_hosts(&keys, &hosts, |failure| refused.push(failure));
+        ensure!(refused.is_empty(), "{refused:?}");
         ensure!(tables.links.len() == 3 && tables.hosts.len() == 4 && tables.answers.len() > 50);
         Ok(Self { interfaces, tables, kernel, events, ebpf, counted: BTreeMap::new() })
     }
