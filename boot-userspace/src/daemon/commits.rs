@@ -32,7 +32,13 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds what was decided later.
     pub(super) fn extend(&mut self, commands: Vec<Command>, promised: Promised) {
-        self.machines.extend(commands.iter().filter_map(machine));
+        // What is decided in one go is about one machine, as a rule.
+        let mut last = None;
+        for mac in commands.iter().filter_map(machine) {
+            if last.replace(mac) != Some(mac) {
+                self.machines.insert(mac);
+            }
+        }
         self.promised.extend(promised);
         self.commands.extend(commands);
     }
