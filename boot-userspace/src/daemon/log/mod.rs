@@ -3,6 +3,7 @@
 mod addresses;
 pub(in crate::daemon) mod answers;
 pub(in crate::daemon) mod captured;
+pub(in crate::daemon) mod lines;
 mod network;
 mod text;
 mod whose;
@@ -40,7 +41,7 @@ pub fn start(format: LogFormat, is_verbose: bool) -> Limit {
         })
     });
     let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| lines::Lines).with_target(false);
     match format {
         LogFormat::Json => log.json().flatten_event(true).finish().with(limit.clone()).init(),
         LogFormat::Text => {
