@@ -1,5 +1,7 @@
 //! MAC addresses, by which machines are known.
 
+use core::hash::{Hash, Hasher};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// An Ethernet address: it identifies a machine from its ROM to its operating system.
@@ -10,7 +12,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
     Default,
     PartialEq,
     Eq,
-    Hash,
     PartialOrd,
     Ord,
     FromBytes,
@@ -21,6 +22,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 )]
 #[repr(transparent)]
 pub struct Mac(pub [u8; 6]);
+
+/// As one number, which hashers take at once.
+impl Hash for Mac {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f] = self.0;
+        state.write_u64(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+    }
+}
 
 impl Mac {
     /// ff:ff:ff:ff:ff:ff

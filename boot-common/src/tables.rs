@@ -3,6 +3,8 @@
 //! The structs have no padding and no pointers (`IntoBytes` proves the former), numbers are in the host's
 //! byte order, addresses are bytes in network order.
 
+use core::hash::{Hash, Hasher};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::tftp::tables::Transfers;
@@ -80,7 +82,7 @@ pub struct LinkEntry {
 
 /// A machine's key.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct HostKey {
@@ -88,6 +90,13 @@ pub struct HostKey {
     pub mac: Mac,
     /// Always 0.
     pub reserved: [u8; 2],
+}
+
+/// As one number, which hashers take at once.
+impl Hash for HostKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.mac.hash(state);
+    }
 }
 
 impl From<Mac> for HostKey {
@@ -132,7 +141,7 @@ pub struct Host {
 
 /// The key of a prepared answer.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct AnswerKey {
@@ -147,6 +156,14 @@ pub struct AnswerKey {
     pub message: u8,
     /// Always 0.
     pub reserved: [u8; 2],
+}
+
+/// As two numbers, which hashers take at once.
+impl Hash for AnswerKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.set) << 32 | u64::from(self.wanted));
+        state.write_u16(u16::from_be_bytes([self.class, self.message]));
+    }
 }
 
 /// Room for an answer's prepared options. With the per-client parts the frame stays within 1514 bytes.

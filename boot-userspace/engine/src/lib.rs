@@ -15,6 +15,7 @@ pub mod explain;
 pub mod leases;
 pub mod lifecycle;
 pub mod machines;
+pub mod maps;
 mod now;
 pub mod policy;
 pub mod registry;

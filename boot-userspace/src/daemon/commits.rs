@@ -4,7 +4,6 @@
 //! the commits per second are the disk's, the leases per commit the storm's, and nobody waits for a timer. What follows
 //! from nothing that is still to be stored is done at once.
 
-use std::collections::HashSet;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::store::{Committed, StoreError};
 use boot_engine::command::Command;
 use boot_engine::leases::Change;
 use boot_engine::leases::Promised;
+use boot_engine::maps::HashSet;
 
 /// How many commands gather before packets stay in the sockets' buffers: those of some 10,000 machines, while a disk hangs.
 const MOST: usize = 32_768;

@@ -1,8 +1,9 @@
 //! How many log lines each machine has in a minute, so that one which goes on and on fills no disk and pushes nobody else
 //! out of the log.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use boot_engine::maps::HashMap;
 
 /// How many machines of a minute are told apart; lines of more count for all together only.
 const MOST_MACHINES: usize = 65_536;
@@ -23,7 +24,7 @@ struct Share {
 impl<M: Hash + Eq> Shares<M> {
     /// Lets each machine have so many lines in a minute.
     pub(super) fn new(most: u32) -> Self {
-        Self { most, machines: HashMap::new() }
+        Self { most, machines: HashMap::default() }
     }
 
     /// Whether a line of this machine may be written.

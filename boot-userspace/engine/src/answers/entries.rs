@@ -1,12 +1,11 @@
 //! What the kernel half has to know of each link and each machine: the daemon's tables, which the kernel's are filled from.
 
-use std::collections::HashMap;
-
 use boot_common::Mac;
 use boot_common::tables::{self, Answer, AnswerKey, Host, HostKey, LinkEntry};
 
 use super::sets::Answers;
 use crate::command::Command;
+use crate::maps::HashMap;
 
 /// The entries of links and machines.
 ///

@@ -3,7 +3,7 @@
 //! A set is a subnet (or a proxy's interface) together with whatever makes a machine different from its
 //! neighbours there: options or boot files of its own, of its profile, or of its maker.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::answers::prepare::{Parts, Prepared, prepare};
 use crate::command::Command;
+use crate::maps::HashMap;
 use crate::policy::{Differences, Policy};
 
 /// How many answers are kept for the parameter request lists of operating systems, over all sets. They differ by

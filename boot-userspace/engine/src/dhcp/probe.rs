@@ -1,6 +1,5 @@
 //! Waiting for the probe of an address before it is offered.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use boot_common::classify::client;
@@ -15,6 +14,7 @@ use crate::command::{Command, Incoming, Now};
 use crate::dhcp::packet;
 use crate::events::Step;
 use crate::leases::state::HoldCause;
+use crate::maps::HashMap;
 
 /// How many addresses are tried for one machine before it is left to ask again.
 const MOST_PROBES: u8 = 3;

@@ -5,7 +5,7 @@
 //! long as nobody else needs it, in each subnet that it is heard in: the same MAC may be in several VLANs, behind several
 //! relays and on several interfaces at once.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
@@ -15,6 +15,7 @@ use crate::leases::binding::{Binding, State};
 use crate::leases::by_machine::ByMachine;
 use crate::leases::holds::{Hold, Holds};
 use crate::leases::state::HoldCause;
+use crate::maps::{HashMap, HashSet};
 
 /// How long an offer binds an address that is not requested: longer than EDK2's four windows of 60 s together.
 pub const OFFER_HOLDS: u64 = 90;
@@ -141,7 +142,7 @@ impl Bindings {
         self.offers.push_back((until, binding.address));
         // A machine that turns offers down is in it with each of them: only the last counts.
         if self.offers.len() > 2 * self.owner.len() + 1024 {
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::default();
             self.offers = self.offers.drain(..).rev().filter(|(_, address)| seen.insert(*address)).collect();
             self.offers.make_contiguous().reverse();
         }
@@ -152,7 +153,7 @@ impl Bindings {
         self.stale.push_back(address);
         // Addresses stand in it once for each renewal: the older places go before they fill the memory.
         if self.stale.len() > 2 * self.owner.len() + 1024 {
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::default();
             self.stale = self.stale.drain(..).rev().filter(|address| seen.insert(*address)).collect();
             self.stale.make_contiguous().reverse();
         }

@@ -1,10 +1,9 @@
 //! The bindings of each machine: one in each subnet that it was heard in.
 
-use std::collections::HashMap;
-
 use boot_common::Mac;
 
 use crate::leases::binding::Binding;
+use crate::maps::HashMap;
 
 /// Bindings by machine and subnet. Of a million machines nearly all are in one subnet only, so the bindings in further
 /// subnets lie apart, and cost memory only where there are some.

@@ -1,9 +1,10 @@
 //! What is remembered of a card (a MAC) beside its bindings.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
+
+use crate::maps::HashMap;
 
 /// The longest host name that is kept.
 const LONGEST_NAME: usize = 253;

@@ -1,6 +1,5 @@
 //! Addresses that nobody gets for a while.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
@@ -9,6 +8,7 @@ use crate::Engine;
 use crate::command::{Command, Now};
 use crate::leases::record::{Change, Lease};
 use crate::leases::state::{HoldCause, LeaseState};
+use crate::maps::HashMap;
 
 /// Nobody gets an address, for this cause and until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

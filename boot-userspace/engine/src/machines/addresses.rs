@@ -1,9 +1,11 @@
 //! Which MACs are known and which addresses they have, from here or from another server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
+
+use crate::maps::HashMap;
 
 /// How many machines that are in no configuration and have no address from here are remembered: the oldest ones leave.
 pub const MOST_UNKNOWN: usize = 65_536;

@@ -1,6 +1,6 @@
 //! Every machine, and what finds it: its identities and the address that is reserved for it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::identity::{Identities, Identity};
 use super::life::Life;
 use super::ports::Ports;
 use crate::config::{Machine, in_either_order};
+use crate::maps::HashMap;
 
 /// What one machine is known by inside of this process, whatever becomes of the others. No second machine ever gets it,
 /// and it says nothing in another process.

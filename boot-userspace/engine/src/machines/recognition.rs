@@ -1,10 +1,11 @@
 //! MACs that no machine is configured with, and the machines that they were recognised as by another identity.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use boot_common::Mac;
 
 use super::index::{Found, MachineId};
+use crate::maps::HashMap;
 
 /// For how many seconds another switch port says nothing about a machine that was just seen at its own: a second relay may
 /// have heard the same message. Nobody is moved as quickly.

@@ -34,7 +34,7 @@ fn who_carries_the_commands_out_has_the_same_entries() {
     entries.put_host(a, host(3), &mut commands);
     entries.remove_host(b, &mut commands);
     entries.remove_host(b, &mut commands);
-    let mut kernel = HashMap::new();
+    let mut kernel = HashMap::default();
     for command in commands {
         match command {
             Command::PutHost(key, host) => drop(kernel.insert(key.mac, host)),
