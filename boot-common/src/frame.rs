@@ -15,6 +15,10 @@ pub trait Frame {
     /// packets on, and only an skb marks them.
     const MAY_BE_UNFINISHED: bool;
 
+    /// Whether a packet without a UDP checksum is not summed. In the kernel it is, because the verifier would check what
+    /// follows once for each case.
+    const SUMS_IF_NEEDED: bool;
+
     /// Bytes in the frame.
     fn length(&self) -> u32;
 
@@ -64,6 +68,7 @@ mod host {
         const IS_XDP: bool = false;
         const COPIES: bool = false;
         const MAY_BE_UNFINISHED: bool = false;
+        const SUMS_IF_NEEDED: bool = true;
 
         fn length(&self) -> u32 {
             u32::try_from(self.0.len()).unwrap_or(u32::MAX)
@@ -150,6 +155,7 @@ mod host {
         const IS_XDP: bool = false;
         const COPIES: bool = true;
         const MAY_BE_UNFINISHED: bool = true;
+        const SUMS_IF_NEEDED: bool = false;
 
         fn length(&self) -> u32 {
             self.frame.length()

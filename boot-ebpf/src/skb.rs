@@ -36,6 +36,7 @@ impl Frame for SkbFrame<'_> {
     const IS_XDP: bool = false;
     const COPIES: bool = true;
     const MAY_BE_UNFINISHED: bool = true;
+    const SUMS_IF_NEEDED: bool = false;
 
     #[inline(always)]
     fn length(&self) -> u32 {

@@ -32,6 +32,7 @@ impl Frame for XdpFrame<'_> {
     const IS_XDP: bool = true;
     const COPIES: bool = false;
     const MAY_BE_UNFINISHED: bool = false;
+    const SUMS_IF_NEEDED: bool = false;
 
     #[inline(always)]
     fn length(&self) -> u32 {

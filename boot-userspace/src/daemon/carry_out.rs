@@ -95,10 +95,11 @@ impl Daemon {
     fn send(&mut self, answers: &mut Vec<Outgoing>) {
         let answers = take(answers);
         let is_frame = |answer: &Outgoing| answer.via == Via::Frame;
+        let now = now();
         for some in answers.chunk_by(|a, b| a.ifindex == b.ifindex && is_frame(a) && is_frame(b)) {
             for (Outgoing { ifindex, told, .. }, sent) in some.iter().zip(self.send_some(some)) {
                 match sent {
-                    Ok(()) => self.engine.sent(told, *ifindex, now()),
+                    Ok(()) => self.engine.sent(told, *ifindex, now),
                     Err(failure) => {
                         warn!(mac = %told.mac, "an answer to {} could not be sent: {failure}", told.mac);
                         self.engine.not_sent(told, Reason::NotSent);

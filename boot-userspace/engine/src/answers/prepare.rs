@@ -291,15 +291,19 @@ pub(crate) fn lease_seconds(subnet: &Subnet, class: Class) -> u32 {
 
 /// Puts a machine's own options into its entry.
 pub(crate) fn put_own_options(host: &mut Host, name: Option<&str>) {
-    let mut bytes = name.map(|name| encode(&DhcpOption::Hostname(name.to_owned()))).unwrap_or_default();
-    if bytes.len() % 2 == 1 {
-        bytes.push(option::PAD);
-    }
-    if bytes.len() <= HOST_OPTIONS {
-        host.options = [0; HOST_OPTIONS];
-        host.options[..bytes.len()].copy_from_slice(&bytes);
-        host.options_length = u8::try_from(bytes.len()).unwrap_or(0);
-        host.options_sum = Sum::ZERO.bytes(&bytes).folded();
+    // In place: it is written for each machine that boots.
+    host.options = [option::PAD; HOST_OPTIONS];
+    (host.options_length, host.options_sum) = (0, 0);
+    let Some(name) = name.map(str::as_bytes) else { return };
+    let length = (2 + name.len()).next_multiple_of(2);
+    if let Some(place) = host.options.get_mut(..length)
+        && let Some((head, rest)) = place.split_first_chunk_mut::<2>()
+        && let (Some(rest), Ok(octets)) = (rest.get_mut(..name.len()), u8::try_from(name.len()))
+    {
+        *head = [option::HOST_NAME, octets];
+        rest.copy_from_slice(name);
+        host.options_length = u8::try_from(length).unwrap_or(0);
+        host.options_sum = Sum::ZERO.bytes(place).folded();
     }
 }
 

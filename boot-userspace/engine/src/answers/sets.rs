@@ -5,6 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot_common::class::{Class, Firmware, Program, Stage};
@@ -53,7 +54,7 @@ pub(crate) struct Set {
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     /// By set, request list, class and message.
-    by_key: HashMap<AnswerKey, Answer>,
+    by_key: HashMap<AnswerKey, Arc<Answer>>,
     numbers: HashMap<Set, u32>,
     sets: Vec<Set>,
     lists: usize,
@@ -75,7 +76,12 @@ const MOST_SAID: usize = 256;
 impl Answers {
     /// An answer that is ready.
     pub(crate) fn get(&self, key: &AnswerKey) -> Option<&Answer> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(Arc::as_ref)
+    }
+
+    /// The same for longer than this may be looked at.
+    pub(crate) fn shared(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
+        self.by_key.get(key).cloned()
     }
 
     /// The keys of all answers.
@@ -100,7 +106,7 @@ impl Answers {
         for key in common_keys(number, &set) {
             // Without a loader there is no answer here: `dhcp` says so when such a machine asks.
             if let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) {
-                self.by_key.insert(key, answer);
+                self.by_key.insert(key, Arc::new(answer));
                 commands.push(Command::PutAnswer(key, Box::new(answer)));
             }
         }
@@ -129,7 +135,7 @@ impl Answers {
         }
         let Some(answer) = self.in_room(key, None, policy, ANSWER_OPTIONS) else { return false };
         if !Class::from_key(key.class).is_some_and(Class::is_the_daemons) {
-            self.by_key.insert(key, answer);
+            self.by_key.insert(key, Arc::new(answer));
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
         true
@@ -195,7 +201,7 @@ impl Answers {
             };
             match prepared {
                 Some(answer) => {
-                    if self.by_key.insert(key, answer) != Some(answer) {
+                    if self.by_key.insert(key, Arc::new(answer)).as_deref() != Some(&answer) {
                         commands.push(Command::PutAnswer(key, Box::new(answer)));
                     }
                 }
@@ -265,7 +271,7 @@ impl Answers {
         if self.lists < MOST_LISTS {
             self.lists += 1;
             self.by_hash.entry(key.wanted).or_insert_with(|| list.into());
-            self.by_key.insert(key, answer);
+            self.by_key.insert(key, Arc::new(answer));
             commands.push(Command::PutAnswer(key, Box::new(answer)));
         }
         Some(answer)

@@ -15,6 +15,9 @@ use zerocopy::network_endian::U16;
 
 use crate::command::Incoming;
 
+/// Most answers are no longer. The allocator has more trouble with greater pieces.
+const USUAL_ANSWER: usize = 768;
+
 /// The frame a payload came in, as far as it matters. `None` when it is longer than a frame.
 #[must_use]
 pub fn frame(incoming: &Incoming<'_>, link: &LinkEntry) -> Option<Bytes> {
@@ -49,7 +52,7 @@ pub fn frame(incoming: &Incoming<'_>, link: &LinkEntry) -> Option<Bytes> {
         length: U16::new(total - 20),
         checksum: U16::ZERO,
     };
-    let mut bytes = Vec::with_capacity(MAX_FRAME);
+    let mut bytes = Vec::with_capacity(length.max(USUAL_ANSWER));
     bytes.extend_from_slice(eth.as_bytes());
     bytes.extend_from_slice(ip.as_bytes());
     bytes.extend_from_slice(udp.as_bytes());

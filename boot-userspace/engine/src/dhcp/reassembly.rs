@@ -54,13 +54,25 @@ pub(crate) fn reassemble(message: &[u8]) -> Option<Vec<u8>> {
 
 /// An option of a message whose options are all in their own field, reassembled from its pieces.
 pub(crate) fn option_of(message: &[u8], code: u8) -> Option<Vec<u8>> {
-    let mut options = Vec::new();
-    collect(message.get(OPTIONS..)?, &mut options)?;
-    options.into_iter().find(|(found, _)| *found == code).map(|(_, data)| data)
+    let mut option: Option<Vec<u8>> = None;
+    each(message.get(OPTIONS..)?, |found, data| {
+        if found == code {
+            option.get_or_insert_default().extend_from_slice(data);
+        }
+    })?;
+    option
 }
 
 /// Adds the options of one field that are read, each to the pieces it already has.
-fn collect(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) -> Option<()> {
+fn collect(field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) -> Option<()> {
+    each(field, |code, data| match options.iter_mut().find(|(known, _)| *known == code) {
+        Some((_, pieces)) => pieces.extend_from_slice(data),
+        None => options.push((code, data.to_vec())),
+    })
+}
+
+/// Calls `take` for each piece of an option that is read. None if the field is broken.
+fn each(mut field: &[u8], mut take: impl FnMut(u8, &[u8])) -> Option<()> {
     loop {
         match field {
             [] | [option::END, ..] => return Some(()),
@@ -68,12 +80,8 @@ fn collect(mut field: &[u8], options: &mut Vec<(u8, Vec<u8>)>) -> Option<()> {
             [code, length, rest @ ..] => {
                 let (data, rest) = rest.split_at_checked(usize::from(*length))?;
                 field = rest;
-                if !option::READ.contains(code) {
-                    continue;
-                }
-                match options.iter_mut().find(|(known, _)| known == code) {
-                    Some((_, pieces)) => pieces.extend_from_slice(data),
-                    None => options.push((*code, data.to_vec())),
+                if option::READ.contains(code) {
+                    take(*code, data);
                 }
             }
             [_] => return None,

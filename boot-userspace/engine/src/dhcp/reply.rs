@@ -1,6 +1,7 @@
 //! Putting an answer together by the function the kernel uses, and how it leaves.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use boot_common::answer::answer;
 use boot_common::class::{Class, Stage};
@@ -61,22 +62,26 @@ impl Engine {
         } else {
             room(&asked.facts, host.as_ref())
         };
-        let prepared = match (self.answers.get(&key), &list) {
-            (Some(prepared), _) => Some(*prepared),
-            (None, Some(list)) => {
-                self.answers.by_list(key, list, &self.policy, asked.now.boot, &mut self.commands)
+        let prepared = match (self.answers.shared(&key), &list) {
+            (Some(prepared), _) => Some(prepared),
+            (None, Some(list)) => self
+                .answers
+                .by_list(key, list, &self.policy, asked.now.boot, &mut self.commands)
+                .map(Arc::new),
+            (None, None) => {
+                self.answers.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)).map(Arc::new)
             }
-            (None, None) => self.answers.in_room(key, None, &self.policy, room.min(ANSWER_OPTIONS)),
         };
         let prepared = prepared.ok_or(Reason::NoAnswer)?;
         let fits = usize::from(prepared.body_length) <= SNAME_AND_FILE + 4 + room;
         let prepared = if fits {
             prepared
         } else {
-            self.answers.in_room(key, list.as_deref(), &self.policy, room).ok_or(Reason::ReplyTooBig)?
+            let smaller = self.answers.in_room(key, list.as_deref(), &self.policy, room);
+            Arc::new(smaller.ok_or(Reason::ReplyTooBig)?)
         };
         let is_bare = is_bootp && !bootp::knows_options(&self.scratch.request);
-        let prepared = if is_bare { bootp::bare(prepared) } else { prepared };
+        let prepared = if is_bare { Arc::new(bootp::bare(*prepared)) } else { prepared };
         let host = host.filter(|_| !is_bare);
         let address = binding.map_or(Ipv4Addr::UNSPECIFIED, |binding| binding.address);
         let ciaddr = if kind == message::OFFER { [0; 4] } else { asked.bootp.ciaddr };
