@@ -37,7 +37,7 @@ pub const PROFILE: &str = r#"
 name = "agent"
 kernel = "agent/vmlinuz"
 initrd = ["agent/initrd.img"]
-args = "console=ttyS0 panic=5 no_timer_check xpxe.agent={{ agent }}"
+args = "console=ttyS0 panic=5 no_timer_check xpxe.agent={{ agent }} xpxe.key={{ agent_key }}"
 "#;
 
 const SECTOR: usize = 512;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use boot_tests::agent;
+use boot_tests::certificates::{Authority, Key, Pair};
 use boot_tests::daemon::Xpxe;
 use boot_tests::machine::{Firmware, Hardware, Machine};
 use boot_tests::netns::tail;
@@ -22,6 +23,25 @@ const BIOS: (&str, &str, Firmware) = ("bios-1", "52:54:00:77:00:0a", Firmware::B
 const UEFI: (&str, &str, Firmware) = ("uefi-1", "52:54:00:77:00:0b", Firmware::OvmfPxe);
 /// Memory in MB: the initrd is unpacked there.
 const MEMORY: u32 = 512;
+
+/// One of the machines reaches the server by HTTPS, whose certificate has another name and no issuer that it knows.
+fn over_https(place: &mut Place, name: &str) -> Result<()> {
+    let Pair { certificate, key } = Authority::new(place.rack.dir())?.issue("server", "DNS:x", Key::Rsa)?;
+    let mut public = Command::new("sh");
+    public.args(["-c", "openssl pkey -in \"$0\" -pubout -outform DER | sha256sum"]).arg(&key);
+    let digest = String::from_utf8(public.output()?.stdout)?;
+    let digest = digest.split(' ').next().unwrap_or_default().to_owned();
+    let tls =
+        format!("tls = {{ listen = \"0.0.0.0:8443\", certificate = {certificate:?}, key = {key:?} }}\n");
+    let pinned = format!("{{% if machine.name == '{name}' %}}sha256:{digest}{{% endif %}}");
+    let encrypted = format!(
+        "{{% if machine.name == '{name}' %}}https://10.77.0.1:8443{{{{ agent[21:] }}}}{{% else %}}{{{{ agent }}}}{{% endif %}}"
+    );
+    let config = place.config.replace("{{ agent_key }}", &pinned).replace("{{ agent }}", &encrypted);
+    place.config = config.replace("[http]\n", &format!("[http]\n{tls}"));
+    ensure!(place.config.contains(&tls) && place.config.contains(&digest));
+    Ok(())
+}
 
 fn place() -> Result<Option<Place>> {
     let more = format!("{}\n[lifecycle]\nagent = \"agent\"\n", agent::PROFILE);
@@ -77,7 +97,8 @@ fn ends(machine: &Machine, xpxe: &Xpxe<'_>) -> Result<()> {
 
 #[test]
 fn machines_are_inventoried_and_their_disks_read_as_zeros() -> Result<()> {
-    let Some(place) = place()? else { return Ok(()) };
+    let Some(mut place) = place()? else { return Ok(()) };
+    over_https(&mut place, UEFI.0)?;
     let xpxe = place.serve()?;
     let mut machines = Vec::new();
     for (which, kind) in [(BIOS, "virtio-blk-pci"), (UEFI, "nvme")] {
@@ -112,6 +133,9 @@ fn machines_are_inventoried_and_their_disks_read_as_zeros() -> Result<()> {
         agent::check_schema(&schema, inventory).with_context(|| inventory.to_string())?;
         let people = xpxe_says(&place, &xpxe, &["machines", "show", name])?;
         ensure!(people.contains(serial.as_str()) && people.contains("accepted → ready"), "{people}");
+        let scheme =
+            if machine.name == UEFI.0 { "server: https://10.77.0.1:8443/" } else { "server: http://" };
+        ensure!(machine.serial().iter().any(|line| line.text.contains(scheme)), "{name}: not by {scheme}");
         // Consoles are logged.
         let shown = machine
             .serial()

@@ -25,7 +25,9 @@ pub(crate) fn release() -> Result<()> {
 
 /// Static: it runs in an initrd.
 fn agent() -> Result<()> {
-    Cmd::line("cargo build --release -p boot-agent --target").arg(musl::target()).run()?;
+    let build = Cmd::line("cargo build --release -p boot-agent --target").arg(musl::target());
+    // ring has some C, which needs no library: the compiler of this system does, and a cross compiler may not be there.
+    build.env(&format!("CC_{}", musl::target().replace('-', "_")), "cc").run()?;
     let target = Workspace::enter()?.target;
     let (built, beside) =
         (target.join(musl::target()).join("release/xpxe-agent"), target.join("release/xpxe-agent"));

@@ -2,13 +2,15 @@
 
 use std::net::Ipv4Addr;
 
-use boot_agent_protocol::KEY;
+use boot_agent_protocol::{KEY, SERVER_KEY};
 
 /// What the agent takes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     /// The URL below which the server is asked.
     pub(crate) url: Option<String>,
+    /// What the server is known by over HTTPS.
+    pub(crate) key: Option<String>,
     /// The card that the machine has booted from.
     pub(crate) card: Option<String>,
     /// `ip=ADDRESS:…:ROUTER:MASK`: an address that is not asked for.
@@ -24,6 +26,8 @@ impl CommandLine {
                 let who = url.split_once("/agent/").and_then(|(_, rest)| rest.split([',', '/']).next());
                 read.card = read.card.or(who.and_then(mac));
                 read.url = Some(url.to_owned());
+            } else if let Some(key) = word.strip_prefix(SERVER_KEY) {
+                read.key = Some(key.to_owned()).filter(|key| !key.is_empty());
             } else if let Some(card) = word.strip_prefix("BOOTIF=") {
                 read.card = mac(card.strip_prefix("01-").unwrap_or(card));
             } else if let Some(text) = word.strip_prefix("ip=") {
@@ -54,9 +58,9 @@ mod tests {
     #[test]
     fn the_server_the_card_and_an_address_are_read() {
         let url = "http://10.1.0.2:8080/agent/52-54-00-00-00-0A,x64,,/t-00/";
-        let read = CommandLine::read(&format!("quiet console=ttyS0 xpxe.agent={url} ip=dhcp"));
+        let read = CommandLine::read(&format!("quiet console=ttyS0 xpxe.agent={url} xpxe.key= ip=dhcp"));
         let card = Some("52:54:00:00:00:0a".to_owned());
-        assert_eq!(read, CommandLine { url: Some(url.to_owned()), card, address: None });
+        assert_eq!(read, CommandLine { url: Some(url.to_owned()), key: None, card, address: None });
         let read =
             CommandLine::read("BOOTIF=01-52-54-00-00-00-0b ip=10.1.1.5::10.1.0.1:255.255.0.0:n:eth0:off");
         assert_eq!(read.card.as_deref(), Some("52:54:00:00:00:0b"));

@@ -1,10 +1,14 @@
-//! HTTP/1.1 to the one server that the agent talks to: a connection for each request, and no wait without an end.
+//! HTTP/1.1, or the same through TLS, to the one server that the agent talks to: a connection for each request, and no wait without an end.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustls::ClientConfig;
+
+use crate::tls;
 
 /// A server that is silent for so long is away.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -14,11 +18,26 @@ const LONGEST_HEAD: u64 = 16 << 10;
 /// Bytes of an answer that is kept in memory.
 const LONGEST_TEXT: u64 = 1 << 20;
 
+/// Where the server is.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Its name or address, with its port.
+    pub(crate) host: String,
+    /// How it is known by HTTPS, if that is spoken.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+/// What is read and written.
+trait Stream: Read + io::Write {}
+impl<T: Read + io::Write> Stream for T {}
+
+type Source = BufReader<Box<dyn Stream>>;
+
 /// An answer whose body is still to be read.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) length: u64,
-    body: io::Take<BufReader<TcpStream>>,
+    body: io::Take<Source>,
 }
 
 impl Answer {
@@ -56,15 +75,21 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Sends a request to `host` (with its port) and reads the head of the answer.
-pub(crate) fn request(host: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Answer> {
-    let named = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+/// Sends a request and reads the head of the answer.
+pub(crate) fn request(origin: &Origin, path: &str, body: Option<(&str, &[u8])>) -> Result<Answer> {
+    let Origin { host, tls } = origin;
+    let port = if tls.is_some() { 443 } else { 80 };
+    let named = if host.contains(':') { host.clone() } else { format!("{host}:{port}") };
     let address = named.to_socket_addrs().with_context(|| format!("look up {named}"))?.next();
     let address = address.with_context(|| format!("{named} has no address"))?;
-    let mut stream =
+    let stream =
         TcpStream::connect_timeout(&address, CONNECT).with_context(|| format!("connect to {named}"))?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
+    let mut stream: Box<dyn Stream> = match tls {
+        Some(config) => Box::new(tls::begin(config, address.ip(), stream)?),
+        None => Box::new(stream),
+    };
     let (method, kind, body) = match body {
         Some((kind, body)) => {
             ("POST", format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()), body)
@@ -76,7 +101,7 @@ pub(crate) fn request(host: &str, path: &str, body: Option<(&str, &[u8])>) -> Re
     read_head(BufReader::with_capacity(1 << 18, stream))
 }
 
-fn read_head(mut from: BufReader<TcpStream>) -> Result<Answer> {
+fn read_head(mut from: Source) -> Result<Answer> {
     let mut lines = Vec::new();
     let mut head = (&mut from).take(LONGEST_HEAD);
     loop {

@@ -19,6 +19,7 @@ mod network;
 mod server;
 mod smbios;
 mod sys;
+mod tls;
 pub mod wipe;
 mod zero;
 

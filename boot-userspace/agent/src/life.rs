@@ -59,7 +59,7 @@ fn live() -> Result<Then> {
             boot_agent_protocol::KEY
         )
     })?;
-    let server = Server::at(url)?;
+    let server = Server::at(url, told.key.as_deref())?;
     say!("server: {}", hidden(url));
     Modules::read(&modules::directory()).load_for_devices();
     network::start(&told)?;

@@ -4,36 +4,43 @@ use std::io::Read;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use boot_agent_protocol::{Inventory, Progress, Task};
+use anyhow::{Context as _, Result, bail, ensure};
+use boot_agent_protocol::{Inventory, Progress, SERVER_KEY, Task};
 
 use crate::console::say;
-use crate::http::{self, Refused};
+use crate::http::{self, Origin, Refused};
+use crate::tls::{self, OtherKey};
 
 /// A server that is away is asked for so long, every so often.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Where it is, and the path with the token of this boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Server {
-    host: String,
+    origin: Origin,
     base: String,
 }
 
 impl Server {
-    /// By the URL in the kernel's command line.
-    pub(crate) fn at(url: &str) -> Result<Self> {
-        let rest = url.strip_prefix("http://").with_context(|| {
-            format!("the agent speaks plain HTTP only, and its URL begins otherwise: {}", hidden(url))
-        })?;
+    /// By the URL in the kernel's command line, and by its key there if that is HTTPS.
+    pub(crate) fn at(url: &str, key: Option<&str>) -> Result<Self> {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let tls = match (scheme, key) {
+            ("http", _) => None,
+            ("https", Some(key)) => Some(tls::config(key)?),
+            ("https", None) => bail!(
+                "the server is reached by HTTPS, and nothing tells its key: write {SERVER_KEY}{{{{ agent_key }}}} into args of the profile"
+            ),
+            _ => bail!("the agent speaks HTTP and HTTPS, and its URL begins otherwise: {}", hidden(url)),
+        };
         let (host, path) = rest.split_once('/').context("the URL has no path")?;
         ensure!(
             path.ends_with('/') && path.starts_with("agent/"),
             "the URL is none of the agent's: {}",
             hidden(url)
         );
-        Ok(Self { host: host.to_owned(), base: format!("/{path}") })
+        Ok(Self { origin: Origin { host: host.to_owned(), tls }, base: format!("/{path}") })
     }
 
     pub(crate) fn send_inventory(&self, inventory: &Inventory) -> Result<()> {
@@ -49,7 +56,7 @@ impl Server {
     /// How far it is. Nobody waits for that.
     pub(crate) fn tell(&self, progress: &Progress) {
         let Ok(body) = serde_json::to_vec(progress) else { return };
-        let told = http::request(&self.host, &self.path("progress"), Some(("application/json", &body)));
+        let told = http::request(&self.origin, &self.path("progress"), Some(("application/json", &body)));
         drop(told.and_then(http::Answer::text));
     }
 
@@ -64,15 +71,20 @@ impl Server {
 
     /// A file of this server, with its length.
     pub(crate) fn fetch(&self, url: &str) -> Result<(impl Read + use<>, u64)> {
-        let path = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(&self.host));
+        let scheme = if self.origin.tls.is_some() { "https://" } else { "http://" };
+        let path = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(&self.origin.host));
         let path = path.filter(|path| path.starts_with('/'));
         let path = path.with_context(|| {
-            format!("the agent talks to {} only, and was told to fetch {}", self.host, hidden(url))
+            format!(
+                "the agent talks to {scheme}{} only, and was told to fetch {}",
+                self.origin.host,
+                hidden(url)
+            )
         })?;
-        let answer = http::request(&self.host, path, None)?;
+        let answer = http::request(&self.origin, path, None)?;
         if answer.status != 200 {
             answer.text().context("fetch the image")?;
-            anyhow::bail!("the image cannot be fetched");
+            bail!("the image cannot be fetched");
         }
         let length = answer.length;
         Ok((answer.into_body(), length))
@@ -87,14 +99,15 @@ impl Server {
     fn patiently(&self, name: &str, body: Option<(&str, &[u8])>) -> Result<String> {
         let began = Instant::now();
         loop {
-            let answer = http::request(&self.host, &self.path(name), body).and_then(http::Answer::text);
+            let answer = http::request(&self.origin, &self.path(name), body).and_then(http::Answer::text);
             let error = match answer {
                 Ok(text) => return Ok(text),
-                Err(error) => error.context(format!("{name} at {}", self.host)),
+                Err(error) => error.context(format!("{name} at {}", self.origin.host)),
             };
             let is_final = error
                 .downcast_ref::<Refused>()
-                .is_some_and(|refused| refused.status < 500 && refused.status != 429);
+                .is_some_and(|refused| refused.status < 500 && refused.status != 429)
+                || error.is::<OtherKey>();
             if is_final || began.elapsed() > PATIENCE {
                 return Err(error);
             }
@@ -122,15 +135,16 @@ mod tests {
 
     #[test]
     fn the_url_names_the_only_server() {
-        let server = Server::at("http://10.1.0.2:8080/agent/52-54-00-00-00-01/t-00/").unwrap();
+        let at = |url: &str| Server::at(url, None);
+        let server = at("http://10.1.0.2:8080/agent/52-54-00-00-00-01/t-00/").unwrap();
         assert_eq!(
-            (server.host.as_str(), server.path("task").as_str()),
+            (server.origin.host.as_str(), server.path("task").as_str()),
             ("10.1.0.2:8080", "/agent/52-54-00-00-00-01/t-00/task")
         );
         for url in
             ["https://10.1.0.2/agent/x/", "http://10.1.0.2", "http://10.1.0.2/files/", "http://h/agent/x", ""]
         {
-            assert!(Server::at(url).is_err(), "{url}");
+            assert!(at(url).is_err(), "{url}");
         }
         for url in [
             "http://10.1.0.3:8080/x",
@@ -139,7 +153,19 @@ mod tests {
             "https://10.1.0.2:8080/x",
         ] {
             let error = server.fetch(url).err().unwrap().to_string();
-            assert!(error.contains("talks to 10.1.0.2:8080 only"), "{url}: {error}");
+            assert!(error.contains("talks to http://10.1.0.2:8080 only"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn by_https_the_server_is_known_by_its_key() {
+        let url = "https://10.1.0.2:8443/agent/52-54-00-00-00-01/t-00/";
+        let key = format!("sha256:{}", "0a".repeat(32));
+        let server = Server::at(url, Some(&key)).unwrap();
+        assert!(server.fetch("http://10.1.0.2:8443/files/x").is_err(), "the image comes in the same way");
+        for (key, says) in [(None, "write xpxe.key={{ agent_key }}"), (Some("sha256:0a"), "64 hexadecimal")] {
+            let said = format!("{:#}", Server::at(url, key).unwrap_err());
+            assert!(said.contains(says), "{said}");
         }
     }
 

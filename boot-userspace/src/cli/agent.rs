@@ -109,7 +109,7 @@ const PROFILE: &str = "
 name = \"agent\"
 kernel = \"agent/vmlinuz\"
 initrd = [\"agent/initrd.img\"]
-args = \"console=tty0 console=ttyS0 panic=30 xpxe.agent={{ agent }}\"
+args = \"console=tty0 console=ttyS0 panic=30 xpxe.agent={{ agent }} xpxe.key={{ agent_key }}\"
 
 [lifecycle]
 agent = \"agent\"
@@ -127,7 +127,7 @@ fn read_agent(named: Option<PathBuf>) -> Result<Vec<u8>> {
     ensure!(agent.starts_with(b"\x7fELF"), "{} is no program", path.display());
     if module_file::has_interpreter(&agent) {
         bail!(
-            "{} needs shared libraries, which no initrd has: build it for musl (cargo build --release -p boot-agent --target x86_64-unknown-linux-musl)",
+            "{} needs shared libraries, which no initrd has: build it for musl (cargo xtask build)",
             path.display()
         );
     }

@@ -315,7 +315,7 @@ pub(super) fn server(site: &Site, ends: Ends, headers: &HeaderMap, asker: &Asker
         client: ends.client.ip(),
         until: clock::wall().as_secs() + VALID,
     });
-    reached(ends, headers).signed_by(signer)
+    reached(ends, headers).pinned(ends.server, ends.key).signed_by(signer)
 }
 
 /// Over HTTPS it goes by the name that the client used: by the address it would not believe the certificate.

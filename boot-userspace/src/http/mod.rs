@@ -201,8 +201,12 @@ async fn serve_plainly(mut connections: Connections, router: Router, events: Eve
         let (answering, outbox) = (connection.answering(), Some(connection.outbox()));
         let receipts = connection.receipts();
         let tcp = Tcp { answering, outbox, ending: ending.clone(), receipts };
-        let answers =
-            protocol::speak(connection, router.clone(), Ends { client, server, is_tls: false }, Some(tcp));
+        let answers = protocol::speak(
+            connection,
+            router.clone(),
+            Ends { client, server, is_tls: false, key: None },
+            Some(tcp),
+        );
         tokio::spawn(async move {
             tokio::select! {
                 ended = answers => tell_unseen(ended, client.ip(), &ending, &events),
@@ -263,6 +267,8 @@ pub struct Ends {
     pub server: SocketAddr,
     /// Over HTTPS.
     pub is_tls: bool,
+    /// The digest of the public key that this server has shown there.
+    pub key: Option<[u8; 32]>,
 }
 
 /// What a file's answer depends on.

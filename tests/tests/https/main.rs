@@ -21,6 +21,7 @@ use boot_userspace::images::Images;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+mod agent;
 mod links;
 mod live;
 mod secrets;

@@ -1,4 +1,4 @@
-//! What xpxe and its agent say to each other, as JSON over HTTP.
+//! What xpxe and its agent say to each other, as JSON over HTTP or HTTPS.
 //!
 //! The agent's kernel command line has a URL with a token in it. Below that URL are `inventory` (POST, an [`Inventory`]),
 //! `task` (GET, a [`Task`]), `progress` (POST, a [`Progress`]) and `report` (POST, a form with `task`, `status` and `text`).
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// The word of the kernel command line before the URL.
 pub const KEY: &str = "xpxe.agent=";
+/// The word before what the server is known by over HTTPS: `sha256:` and the digest of its public key (SubjectPublicKeyInfo).
+pub const SERVER_KEY: &str = "xpxe.key=";
 
 /// What the agent does next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

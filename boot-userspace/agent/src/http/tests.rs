@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use super::*;
 
 /// Answers one request.
-fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+fn server(answer: &'static str) -> (Origin, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let served = std::thread::spawn(move || {
@@ -13,7 +13,7 @@ fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8(request[..got].to_vec()).unwrap()
     });
-    (host, served)
+    (Origin { host, tls: None }, served)
 }
 
 #[test]

@@ -19,7 +19,17 @@ pub struct Server {
     origin: String,
     signer: Option<Signer>,
     token: Option<Token>,
+    pinned: Option<Pinned>,
     hand_out: Arc<HandOut>,
+}
+
+/// Where the agent reaches this server by HTTPS, and what it knows it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pinned {
+    /// By its address: in an initrd nobody looks up names, and a key is known whatever the name is.
+    origin: String,
+    /// SHA-256 of the certificate's public key (SubjectPublicKeyInfo, RFC 7469 section 2.4).
+    key: [u8; 32],
 }
 
 impl Server {
@@ -33,7 +43,7 @@ impl Server {
     }
 
     fn of(origin: String) -> Self {
-        Self { origin, signer: None, token: None, hand_out: Arc::default() }
+        Self { origin, signer: None, token: None, pinned: None, hand_out: Arc::default() }
     }
 
     /// Over HTTPS by an address.
@@ -46,6 +56,27 @@ impl Server {
     #[must_use]
     pub fn signed_by(self, signer: Option<Signer>) -> Self {
         Self { signer, ..self }
+    }
+
+    /// The same with the address and the key that the agent knows it by.
+    #[must_use]
+    pub fn pinned(self, address: SocketAddr, key: Option<[u8; 32]>) -> Self {
+        let pinned = key.map(|key| Pinned { origin: format!("https://{address}"), key });
+        Self { pinned, ..self }
+    }
+
+    /// The URL of a path for the agent.
+    #[must_use]
+    pub fn for_agent(&self, path: impl fmt::Display) -> String {
+        let origin = self.pinned.as_ref().map_or(&self.origin, |pinned| &pinned.origin);
+        format!("{origin}{path}")
+    }
+
+    /// What the agent knows this server by, as `sha256:` and 64 hexadecimal digits; empty without HTTPS.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let digits = |key: &[u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.pinned.as_ref().map(|pinned| format!("sha256:{}", digits(&pinned.key))).unwrap_or_default()
     }
 
     /// The same with a token in the URLs of documents.
@@ -143,6 +174,11 @@ mod tests {
         let address: SocketAddr = "10.1.0.2:8080".parse().unwrap();
         assert_eq!(Server::from(address).at("/boot.ipxe"), "http://10.1.0.2:8080/boot.ipxe");
         assert_eq!(Server::https_at(address).as_str(), "https://10.1.0.2:8080");
+        let plain = Server::from(address);
+        assert_eq!((plain.for_agent("/agent/"), plain.key()), (plain.at("/agent/"), String::new()));
+        let named = Server::https("boot.example.net").unwrap().pinned(address, Some([0xab; 32]));
+        assert_eq!(named.for_agent("/agent/"), "https://10.1.0.2:8080/agent/");
+        assert_eq!(named.key(), format!("sha256:{}", "ab".repeat(32)));
         for (server, host) in [
             (Server::https_at(address), "10.1.0.2"),
             (Server::https("boot.example.net").unwrap(), "boot.example.net"),

@@ -51,6 +51,8 @@ pub struct Variables {
     pub phone_home: String,
     /// The URL below which xpxe's agent asks what to do, with a slash at its end.
     pub agent: String,
+    /// What the agent knows this server by over HTTPS: `sha256:` and the digest of its public key; empty over HTTP.
+    pub agent_key: String,
     /// The name of its profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -169,6 +171,7 @@ impl Variables {
             documents: format!("{url}/documents/52-54-00-12-34-56/"),
             phone_home: format!("{url}/phone-home?mac=52-54-00-12-34-56"),
             agent: format!("{url}/agent/52-54-00-12-34-56/t-00000000000000000000000000000000/"),
+            agent_key: String::new(),
             profile: Some("sample".to_owned()),
             kernel: Some(format!("{url}/files/vmlinuz")),
             initrds: vec![Initrd { name: "initrd0".to_owned(), url: format!("{url}/files/initrd.img") }],

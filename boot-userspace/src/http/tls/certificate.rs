@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{Id, PKey, Private};
+use openssl::sha::sha256;
 use openssl::ssl::{
     ClientHelloResponse, SslAcceptor, SslContext, SslMethod, SslOptions, SslSessionCacheMode,
 };
@@ -59,6 +60,7 @@ pub struct Certificate {
     context: SslContext,
     own: X509,
     is_rsa: bool,
+    public: Option<[u8; 32]>,
     files: [Identity; 2],
 }
 
@@ -102,7 +104,9 @@ impl Certificate {
             TlsError(format!("the certificate {} cannot be used for HTTPS: {error}", certificate.display()))
         })?;
         let is_rsa = private.id() == Id::RSA;
-        Ok(Self { context, own: own.clone(), is_rsa, files })
+        let public = own.public_key().and_then(|key| key.public_key_to_der()).ok();
+        let public = public.map(|der| sha256(&der));
+        Ok(Self { context, own: own.clone(), is_rsa, public, files })
     }
 
     /// Which it is, as a sentence.
@@ -138,6 +142,11 @@ impl Certificate {
             ));
         }
         warnings
+    }
+
+    /// SHA-256 of the public key, which stays the same when the certificate is renewed with the same key.
+    pub(super) fn key(&self) -> Option<[u8; 32]> {
+        self.public
     }
 
     pub(super) fn context(&self) -> &SslContext {

@@ -38,7 +38,7 @@ pub(super) async fn serve(mut connections: Connections, router: Router, tls: Tls
         let answers = async move {
             match handshake::shake_hands(&tls, connection).await {
                 Ok(stream) => {
-                    let ends = Ends { client, server, is_tls: true };
+                    let ends = Ends { client, server, is_tls: true, key: tls.shown().key() };
                     // Bytes that are encrypted pass through this process.
                     let tcp = Tcp { answering, outbox: None, ending: ending.clone(), receipts };
                     let ended = protocol::speak(stream, router, ends, Some(tcp)).await;
