@@ -19,10 +19,10 @@ use crate::fastpath::{AsyncEvents, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
 use crate::io::probe::{self, Verdict};
-use crate::io::sockets::{Packet, Sockets};
+use crate::io::sockets::{AT_ONCE, Packet, Sockets};
 use crate::store::Store;
 use boot_engine::Engine;
-use boot_engine::command::Incoming;
+use boot_engine::command::{Command, Incoming};
 use boot_engine::config::DhcpRole;
 use boot_engine::events::{BootEvent, Sink as _, Step};
 use boot_engine::leases::Change;
@@ -56,6 +56,8 @@ pub struct Daemon {
     pub(super) asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     /// What waits for the disk.
     pub(super) commits: Commits,
+    /// What the packets that were heard last lead to and does not wait for it.
+    pub(super) at_once: Vec<Command>,
     pub(super) store_failures: u64,
     /// What has been stored since somebody began to read what is stored.
     pub(super) stored_since: Option<Vec<Change>>,
@@ -108,6 +110,7 @@ impl Daemon {
             rebinds,
             asks,
             commits: Commits::default(),
+            at_once: Vec::new(),
             store_failures: 0,
             stored_since: None,
             store_trouble: None,
@@ -199,10 +202,14 @@ impl Daemon {
                 ended = self.commits.end() => self.committed(ended),
                 Some(packet) = packets.recv(), if self.commits.have_room() => {
                     self.hear(&packet);
-                    for _ in 1..ROUND {
+                    for heard in 1..ROUND {
+                        if heard % AT_ONCE == 0 {
+                            self.answer_heard();
+                        }
                         let Ok(packet) = packets.try_recv() else { break };
                         self.hear(&packet);
                     }
+                    self.answer_heard();
                 }
                 Some((mac, address, in_use_by)) = self.findings.1.recv() => {
                     self.engine.probed(mac, address, in_use_by, now());
@@ -307,7 +314,17 @@ impl Daemon {
             port::DHCP_CLIENT => self.engine.snoop(&incoming, packet.station, now()),
             _ => self.engine.handle(&incoming, now()),
         }
-        self.act();
+        let commands = self.engine.take_commands();
+        let at_once = self.gather(commands);
+        self.at_once.extend(at_once);
+    }
+
+    /// Answers the packets that were heard, as far as that does not wait for the disk: all of them together.
+    fn answer_heard(&mut self) {
+        self.events.pass_on(&mut self.engine);
+        let commands = std::mem::take(&mut self.at_once);
+        self.carry_out(commands, &HashSet::new(), true);
+        self.events.pass_on(&mut self.engine);
     }
 
     /// Does what the engine wants done, and tells what has happened: before it, and of it.

@@ -14,11 +14,18 @@ impl Daemon {
     /// Does what the engine wants, now or when it is stored: no ACK leaves, and no promise reaches the kernel, before it
     /// is on the disk. What the engine has decided in one go belongs together.
     pub(super) fn execute(&mut self, commands: Vec<Command>) {
+        let at_once = self.gather(commands);
+        self.carry_out(at_once, &HashSet::new(), true);
+    }
+
+    /// Has commands wait for the next commit if they have to, and gives them back if they need not.
+    pub(super) fn gather(&mut self, commands: Vec<Command>) -> Vec<Command> {
         let promised = self.engine.promised();
         if !self.commits.have_to_wait(&commands) {
-            return self.carry_out(commands, &HashSet::new(), true);
+            return commands;
         }
         self.commits.gather(commands, promised);
+        Vec::new()
     }
 
     /// Begins to store what has gathered, unless a commit is under way.
