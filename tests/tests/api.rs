@@ -308,5 +308,8 @@ fn profiles_images_leases_and_boots_are_listed_as_they_are_asked_for() -> Result
     ensure!(boots("limit=2")? == ["a1", "a2"] && boots("limit=2&after=02:77:00:00:01:a2")? == ["a3"]);
     ensure!(boots("machine=02:77:00:00:01:a2")? == ["a2"] && boots("since=99999999999999")?.is_empty());
     ensure!(boots("subnet=10.77.0.0/24")?.len() == 3 && boots("state=over")?.is_empty());
+    let open = ["boots", "list", "--state", "open", "--subnet", "10.77.0.0/24"];
+    ensure!(xpxe_says(&place, &xpxe, &open)?.lines().count() == 3);
+    ensure!(xpxe_says(&place, &xpxe, &["boots", "list", "--state", "over", "--json"])?.trim() == "[]");
     xpxe.stop()
 }

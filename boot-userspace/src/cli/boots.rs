@@ -20,8 +20,10 @@ pub(super) struct Boots {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the last boot of every machine
+    /// List the last boot of every machine, or of some
     List {
+        #[command(flatten)]
+        selected: Selected,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -44,15 +46,60 @@ enum Verb {
     },
 }
 
+/// Which boots.
+#[derive(Debug, clap::Args)]
+struct Selected {
+    /// That of this machine
+    #[arg(long, value_name = "MAC|NAME|IP")]
+    machine: Option<String>,
+    /// Those that are open, or over
+    #[arg(long, value_name = "open|over")]
+    state: Option<String>,
+    /// Those with this cause, as xpxe why names it
+    #[arg(long)]
+    cause: Option<String>,
+    /// Those with an address in this network
+    #[arg(long, value_name = "CIDR")]
+    subnet: Option<String>,
+}
+
+/// So many boots are asked for at once where only some are wanted.
+const AT_ONCE: usize = 1000;
+
+impl Selected {
+    fn boots(&self, file: &ConfigFile) -> Result<Vec<ShownBoot>> {
+        let Self { machine, state, cause, subnet } = self;
+        let given = [("machine", machine), ("state", state), ("cause", cause), ("subnet", subnet)];
+        let queries: Vec<String> = given
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("&{key}={}", escaped(value.as_ref()?))))
+            .collect();
+        if queries.is_empty() {
+            return Ok(serde_json::from_str(&ask(file, BOOTS)?)?);
+        }
+        let (mut boots, mut after): (Vec<ShownBoot>, _) = (Vec::new(), String::new());
+        loop {
+            let path = format!("{BOOTS}?limit={AT_ONCE}{after}{}", queries.concat());
+            let page: Vec<ShownBoot> = serde_json::from_str(&ask(file, &path)?)?;
+            let is_last = page.len() < AT_ONCE;
+            boots.extend(page);
+            match boots.last() {
+                Some(last) if !is_last => after = format!("&after={}", last.mac),
+                _ => return Ok(boots),
+            }
+        }
+    }
+}
+
 impl Boots {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.verb {
-            Verb::List { json, file } => {
-                let answer = ask(&file, BOOTS)?;
+            Verb::List { selected, json, file } => {
+                let boots = selected.boots(&file)?;
                 if json {
-                    println!("{answer}");
+                    println!("{}", serde_json::to_string(&boots)?);
                 } else {
-                    print!("{}", listed(&serde_json::from_str::<Vec<ShownBoot>>(&answer)?));
+                    print!("{}", listed(&boots));
                 }
             }
             Verb::Show { machine, boot, json, file } => {
