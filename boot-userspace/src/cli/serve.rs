@@ -80,7 +80,7 @@ impl Serve {
     }
 
     pub(super) fn run(self) -> Result<ExitCode> {
-        let limit = log::start(self.log_format, self.booter.is_verbose());
+        let (limit, _writes_what_waits) = log::start(self.log_format, self.booter.is_verbose());
         core::forbid();
         descriptors::raise_limit();
         let kernel_log = self.kernel_log;

@@ -1,7 +1,6 @@
 //! The engine's events on their way into the stream: looked up where somebody reads them, logged where there is room.
 
 use super::log::answers::{AnswerBudget, named};
-use super::log::lines::Burst;
 use super::request::EventStream;
 use crate::io::neighbours;
 use boot_engine::Engine;
@@ -36,7 +35,6 @@ impl EngineEvents {
         let lost = engine.take_events(&mut self.taken);
         self.stream.counts().lose(lost);
         let is_read = self.stream.is_read();
-        let burst = if self.taken.len() > 1 { Burst::begin() } else { None };
         for mut event in self.taken.drain(..) {
             let is_logged = self.budget.admit(&event);
             if is_logged || is_read || self.stream.is_wanted(event.step.kind()) {
@@ -45,7 +43,6 @@ impl EngineEvents {
             }
             self.stream.pass(event, is_logged);
         }
-        drop(burst);
     }
 
     /// Ends a second of the log, and names machines that ask without end.

@@ -30,6 +30,7 @@ use crate::host::clock::now;
 use crate::host::link::{self, Link};
 use crate::host::live::Live;
 use crate::host::memory;
+use crate::host::stderr::lost_lines;
 use crate::http::metrics::Sources;
 use crate::http::{self, Certificate, Https, Listeners, Site, Tls};
 use crate::images::Images;
@@ -386,8 +387,14 @@ fn say_ports(config: &Config) {
 async fn keep_short(limit: Limit) {
     limit.begin();
     let mut second = interval(Duration::from_secs(1));
+    let mut told = lost_lines();
     loop {
         second.tick().await;
         limit.next_second();
+        let lost = lost_lines();
+        if lost > told {
+            warn!("{} lines of the log are lost: what reads it did not take them in time", lost - told);
+            told = lost;
+        }
     }
 }

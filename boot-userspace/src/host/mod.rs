@@ -17,4 +17,5 @@ pub mod route;
 pub mod secret;
 pub mod size;
 pub(crate) mod socket;
+pub mod stderr;
 pub mod vlan;

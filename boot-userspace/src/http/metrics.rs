@@ -19,6 +19,7 @@ use crate::daemon::request::{
     Ask, Boots, Census, HookView, RegistryAsk, RegistryHandle, Stats, Webhooks, WebhooksAsk,
 };
 use crate::files::DocumentTokens;
+use crate::host::stderr::lost_lines;
 use crate::http::boots::TraceCounts;
 use crate::http::{ConnectionStats as Connections, Pace};
 use crate::images::{Counters, Images};
@@ -178,6 +179,12 @@ fn of_events(page: &mut Page, events: &Counts) {
     for (queue, count) in [("engine", events.lost()), ("readers", events.missed())] {
         page.sample(&[("queue", queue)], count);
     }
+    page.family(
+        "xpxe_log_lines_lost_total",
+        "counter",
+        "Lines of the log that standard error did not take in time.",
+    );
+    page.sample(&[], lost_lines());
 }
 
 fn of_http(page: &mut Page, http: &Connections) {

@@ -3,7 +3,6 @@
 mod addresses;
 pub(in crate::daemon) mod answers;
 pub(in crate::daemon) mod captured;
-pub(in crate::daemon) mod lines;
 mod network;
 mod text;
 mod whose;
@@ -12,6 +11,7 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use tracing::{Level, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::limit::Limit;
 use super::request::EventStream;
+use crate::host::stderr;
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,8 +31,8 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error; `RUST_LOG` filters it, else `is_verbose` says whether there is more than usual. Gives the
-/// limit that it can be put under.
-pub fn start(format: LogFormat, is_verbose: bool) -> Limit {
+/// limit that it can be put under, and what has to be dropped last.
+pub fn start(format: LogFormat, is_verbose: bool) -> (Limit, WorkerGuard) {
     let limit = Limit::default();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(if is_verbose {
@@ -40,15 +41,15 @@ pub fn start(format: LogFormat, is_verbose: bool) -> Limit {
             "info"
         })
     });
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| lines::Lines).with_target(false);
+    let (lines, guard) = stderr::lines();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_target(false);
     match format {
         LogFormat::Json => log.json().flatten_event(true).finish().with(limit.clone()).init(),
         LogFormat::Text => {
             log.with_ansi(std::io::stderr().is_terminal()).finish().with(limit.clone()).init();
         }
     }
-    limit
+    (limit, guard)
 }
 
 /// A stream of events that the log has its lines of.
