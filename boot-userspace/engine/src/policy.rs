@@ -226,13 +226,17 @@ impl Policy {
                 && self.changes_answers(group)
         };
         let staged = self.staged(known);
+        let life = known.and_then(|known| known.life.as_ref());
+        let is_unserved = life.is_some_and(|life| life.is_unserved);
         Differences {
             machine: known.filter(own).map(|known| known.id),
             profile: staged
-                .or_else(|| self.without_groups(machine))
+                .or_else(|| self.without_groups(machine).filter(|_| !is_unserved))
                 .filter(|name| self.config.profiles.get(*name).is_some_and(differs))
                 .cloned(),
-            is_own_profile: (staged.is_some() || machine.is_some_and(|machine| machine.profile.is_some()))
+            is_own_profile: (is_unserved
+                || staged.is_some()
+                || machine.is_some_and(|machine| machine.profile.is_some()))
                 && self
                     .config
                     .groups
@@ -254,7 +258,7 @@ impl Policy {
     fn staged(&self, known: Option<&Known>) -> Option<&String> {
         let settings = &self.config.lifecycle;
         let Known { machine, life, .. } = known?;
-        let life = life.as_ref()?;
+        let life = life.as_ref().filter(|life| !life.is_unserved)?;
         let is_unwritten = machine.image.is_some() && !life.is_written;
         match life.state {
             State::Discovered => settings.discovery.as_ref(),

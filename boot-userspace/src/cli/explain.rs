@@ -114,6 +114,9 @@ fn with_registered(config: Arc<Config>, machine: &Machine) -> (Arc<Config>, Vec<
     ];
     rows.extend(status.not_served.iter().map(|why| row("not served", why.clone(), String::new())));
     let boots = match status.state {
+        state if status.not_served.is_some() && !matches!(state, State::Running | State::Ignored) => {
+            "nothing: it waits until its record is served"
+        }
         State::Allocated | State::Installing => "its profile",
         State::Accepted | State::Released => "the agent, if there is one (agent in [lifecycle])",
         State::Running => "from its disk, or its profile if that is in live of [lifecycle]",
@@ -122,15 +125,11 @@ fn with_registered(config: Arc<Config>, machine: &Machine) -> (Arc<Config>, Vec<
         State::Ready | State::Maintenance | State::Failed => "nothing: it waits",
     };
     rows.push(row("boots now", boots.to_owned(), "by its state".to_owned()));
-    match machine.spec.check(&config) {
-        Ok(own) => {
-            let mut config = (*config).clone();
-            let inventory = machine.inventory.clone().map(Arc::new);
-            config.machines.push(Arc::new(config::Machine { inventory, ..own }));
-            (Arc::new(config), rows)
-        }
-        Err(_) => (config, rows),
-    }
+    let own = machine.spec.check(&config).unwrap_or_else(|_| machine.spec.readable(&config));
+    let mut config = (*config).clone();
+    let inventory = machine.inventory.clone().map(Arc::new);
+    config.machines.push(Arc::new(config::Machine { inventory, ..own }));
+    (Arc::new(config), rows)
 }
 
 /// Every lease; nothing if no daemon runs.

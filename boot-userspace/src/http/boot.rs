@@ -220,15 +220,17 @@ pub(super) async fn script(
     answer(&site, &asked, &method, uri.path(), script)
 }
 
-/// Tells the serial number of a machine that nobody has accepted yet, unless somebody else says it: somebody may expect that one.
+/// Tells the serial number of a machine, unless somebody else says it: somebody may expect that one.
 fn hear_serial(site: &Site, asked: &Asked) {
     let (Some(mac), Some(serial)) = (asked.mac, asked.serial.as_deref()) else { return };
     let is_itself = asked.asker.client.as_ref().is_none_or(|client| client.mac == mac);
-    let is_accepted = match &asked.asker.known {
-        Some(known) => known.life.as_ref().is_none_or(|life| life.state != Stage::Discovered),
-        None => false,
-    };
-    if is_itself && !is_accepted {
+    // Anybody may say it of a stranger. Of a machine that was accepted only the machine may, if its address is known.
+    let is_stranger = asked
+        .asker
+        .known
+        .as_ref()
+        .is_none_or(|known| known.life.as_ref().is_some_and(|life| life.state == Stage::Discovered));
+    if is_itself && (is_stranger || asked.asker.elsewhere.is_none()) {
         site.registry.heard_serial(mac, serial);
     }
 }
@@ -287,7 +289,8 @@ pub(super) fn read_query(
         let (_, value) = pairs.iter().find(|(key, value)| key == name && !value.is_empty())?;
         Some(value.chars().filter(|c| !c.is_control()).take(LONGEST_VALUE).collect::<String>())
     };
-    let said: Option<Mac> = value("mac").and_then(|mac| mac.parse().ok());
+    // What no card has is no machine's.
+    let said = value("mac").and_then(|mac| mac.parse::<Mac>().ok()).filter(|mac| mac.is_station());
     let uuid = value("uuid");
     let asker = look_up(said, uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()));
     let server = server(site, ends, headers, &asker);

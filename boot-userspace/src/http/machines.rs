@@ -390,8 +390,8 @@ async fn order(
 #[utoipa::path(get, path = STATUS, operation_id = "status", responses((status = 200, body = Counted)))]
 async fn status(Registry(shared): Registry) -> Answer {
     let census = shared.registry.ask(RegistryAsk::Count).await?;
-    let history = shared.history.clone();
-    let never_seen = shared.work(move || Ok(history.count_never_seen())).await?;
+    let (history, nowhere) = (shared.history.clone(), census.nowhere.clone());
+    let never_seen = shared.work(move || Ok(history.count_never_seen(&nowhere))).await?;
     Ok(json(StatusCode::OK, &Counted { never_seen, ..Counted::from(census) }))
 }
 

@@ -161,9 +161,17 @@ async fn a_script_is_asked_for_with_everything_the_machine_says() {
         assert!(script.contains(part), "{part}: {script}");
     }
     rig.site.machines.put(Ipv4Addr::LOCALHOST, Mac([2; 6]));
-    for query in ["", "?", "?mac=nonsense", "?%zz=1&&=&mac", "?uuid=%ff%00"] {
+    for query in [
+        "",
+        "?",
+        "?mac=nonsense",
+        "?mac=ff:ff:ff:ff:ff:ff",
+        "?mac=00-00-00-00-00-00",
+        "?%zz=1&&=&mac",
+        "?uuid=%ff%00",
+    ] {
         let script = rig.script(&format!("GET /ipxe/boot.ipxe{query}")).await;
-        assert!(script.contains(&format!("{:?}", Mac([2; 6]))), "{query}: {script}");
+        assert!(script.contains(&format!("mac: {:?}", Some(Mac([2; 6])))), "{query}: {script}");
     }
 }
 

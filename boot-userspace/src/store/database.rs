@@ -141,14 +141,13 @@ impl Database {
         self.with(async |connection| machines::rows(connection, ids).await).await
     }
 
-    /// See [`Store::put_machines`](super::Store::put_machines).
-    pub(super) async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.durably(async |connection| machines::put(connection, records).await).await
-    }
-
-    /// See [`Store::delete_machine`](super::Store::delete_machine).
-    pub(super) async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
-        self.durably(async |connection| machines::bury(connection, id, revision).await).await
+    /// See [`Store::change_machines`](super::Store::change_machines).
+    pub(super) async fn change_machines(
+        &self,
+        records: &[Record],
+        gone: &[(u64, u64)],
+    ) -> Result<(), StoreError> {
+        self.durably(async |connection| machines::change(connection, records, gone).await).await
     }
 
     /// Changes something in a database that has its name before and after that.

@@ -89,7 +89,7 @@ pub(super) async fn restore(connection: &mut impl Sql, ids: &[i64], rows: &[Row]
 }
 
 /// Writes records in the place of what they were.
-pub(super) async fn put(connection: &mut impl Sql, records: &[Record]) -> sqlx::Result<()> {
+async fn put(connection: &mut impl Sql, records: &[Record]) -> sqlx::Result<()> {
     for some in records.chunks(ROWS_PER_STATEMENT) {
         let values = |record: &Record| {
             vec![
@@ -106,6 +106,18 @@ pub(super) async fn put(connection: &mut impl Sql, records: &[Record]) -> sqlx::
     Ok(())
 }
 
+/// Writes records, and removes others, each with the number of that change.
+pub(super) async fn change(
+    connection: &mut impl Sql,
+    records: &[Record],
+    gone: &[(u64, u64)],
+) -> sqlx::Result<()> {
+    for (id, revision) in gone {
+        bury(connection, *id, *revision).await?;
+    }
+    put(connection, records).await
+}
+
 async fn write(connection: &mut impl Sql, rows: Vec<Vec<Value>>) -> sqlx::Result<()> {
     for some in rows.chunks(ROWS_PER_STATEMENT) {
         let insert = Statement::new("INSERT INTO machines (").then(COLUMNS).then(")").rows(some.to_vec());
@@ -118,7 +130,7 @@ async fn write(connection: &mut impl Sql, rows: Vec<Vec<Value>>) -> sqlx::Result
 
 /// Removes a record. Its row stays, with the number of this change: who follows changes learns of it, and no other
 /// machine and no other change gets these numbers.
-pub(super) async fn bury(connection: &mut impl Sql, id: u64, revision: u64) -> sqlx::Result<()> {
+async fn bury(connection: &mut impl Sql, id: u64, revision: u64) -> sqlx::Result<()> {
     let update =
         Statement::new("UPDATE machines SET version = version + 1, name = NULL, record = '', state = ");
     let update = update.value(DELETED.to_owned()).then(", revision = ").value(signed(revision));
@@ -212,6 +224,11 @@ mod tests {
             store.close().await;
             let store = place.open_elsewhere().await;
             assert_eq!(store.last_numbers().await.unwrap(), (2500, 9002), "nobody gets them again");
+            let changed = Record { version: 3, revision: 9004, ..record(7) };
+            store.change_machines(std::slice::from_ref(&changed), &[(10, 9003)]).await.unwrap();
+            let rows = place.machines(&store).await;
+            assert!(rows.contains(&(7, Ok(changed))) && rows.iter().all(|(id, _)| *id != 10));
+            assert_eq!(store.deleted_machines(1).await.unwrap(), [(10, 9003)], "in the same commit");
             store.close().await;
         });
     }

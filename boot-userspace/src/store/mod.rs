@@ -271,12 +271,24 @@ impl Store {
     /// # Errors
     /// Why nothing was changed.
     pub async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
+        self.change_machines(records, &[]).await
+    }
+
+    /// Stores machines and removes others, all or none, in the same way. With the number of each that is removed comes the
+    /// number of this change.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn change_machines(&self, records: &[Record], gone: &[(u64, u64)]) -> Result<(), StoreError> {
         let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
-        let Some(postgres) = &self.postgres else { return self.database.put_machines(records).await };
-        let ids: Vec<i64> = records.iter().map(|record| machines::signed(record.id)).collect();
+        let Some(postgres) = &self.postgres else {
+            return self.database.change_machines(records, gone).await;
+        };
+        let ids = records.iter().map(|record| record.id).chain(gone.iter().map(|(id, _)| *id));
+        let ids: Vec<i64> = ids.map(machines::signed).collect();
         let before = self.database.machine_rows(&ids).await?;
-        postgres.put(records).await?;
-        let stored = self.database.put_machines(records).await;
+        postgres.change(records, gone).await?;
+        let stored = self.database.change_machines(records, gone).await;
         postgres.confirm(stored, ids, before).await
     }
 
@@ -301,13 +313,7 @@ impl Store {
     /// # Errors
     /// Why nothing was changed.
     pub async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
-        let _mine = self.writer.as_ref().ok_or_else(|| self.location.busy())?;
-        let Some(postgres) = &self.postgres else { return self.database.delete_machine(id, revision).await };
-        let ids = vec![machines::signed(id)];
-        let before = self.database.machine_rows(&ids).await?;
-        postgres.delete(id, revision).await?;
-        let stored = self.database.delete_machine(id, revision).await;
-        postgres.confirm(stored, ids, before).await
+        self.change_machines(&[], &[(id, revision)]).await
     }
 
     /// Closes the store, so that the database has everything and no write-ahead log is left.

@@ -427,6 +427,7 @@ fn ignore(engine: &mut Engine, machine: Machine) -> Result<()> {
         since: 0,
         is_overdue: false,
         run: 0,
+        is_unserved: false,
     };
     let ignored = config::Machine { macs: vec![machine.mac], ..config::Machine::default() };
     engine.put_machine(None, ignored.into(), life, fixture::now())?;

@@ -20,6 +20,9 @@ impl Planner {
         let Some(life) = asked.life() else {
             return wait("this machine is not in the registry: add it (xpxe machines add)");
         };
+        if life.waits_to_be_served() {
+            return wait(&life.says);
+        }
         match life.state {
             State::Discovered => {
                 wait("nobody has accepted this machine: accept or ignore it (xpxe machines)")

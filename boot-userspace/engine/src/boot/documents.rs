@@ -81,9 +81,12 @@ impl Planner {
     }
 
     /// A machine that nobody has accepted or allocated gets nothing of what its profile has for it; what its agent's profile has, it
-    /// gets.
+    /// gets. One whose record is not served has no profile.
     fn check_state(&self, asked: &Asked) -> Result<(), NoDocument> {
         let Some(life) = asked.life() else { return Ok(()) };
+        if life.is_unserved {
+            return Err(NoDocument::Nothing(format!("{} gets no documents: {}", asked.called(), life.says)));
+        }
         let is_idle = matches!(
             life.state,
             State::Discovered | State::Accepted | State::Ready | State::Released | State::Ignored

@@ -56,6 +56,9 @@ pub(crate) fn stage_of<'c>(
         };
     };
     let waits = || format!("{} is {}: {}", called(), life.state, plain(&life.says));
+    if life.waits_to_be_served() {
+        return Ok(Stage::Wait(waits()));
+    }
     Ok(match life.state {
         State::Discovered => or_wait(&settings.discovery, waits()),
         State::Accepted | State::Released if settings.wipe => or_wait(&settings.agent, waits()),
@@ -77,7 +80,7 @@ pub(crate) fn stage_of<'c>(
         State::Running => {
             let own = machine.and_then(|machine| machine.profile.as_ref());
             let profile = own.or(config.default.profile.as_ref());
-            if profile.is_some_and(|name| settings.live.contains(name)) {
+            if !life.is_unserved && profile.is_some_and(|name| settings.live.contains(name)) {
                 Stage::Own
             } else {
                 return Err(NoScript::NotForYou(format!("{} runs: it boots from its disk", called())));

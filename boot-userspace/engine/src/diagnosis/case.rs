@@ -44,6 +44,8 @@ pub struct Stands {
     pub told: Option<String>,
     /// That is to leave, and not to wait.
     pub is_sent_away: bool,
+    /// It waits because its record is not served.
+    pub is_unserved: bool,
 }
 
 impl Facts {
@@ -65,6 +67,7 @@ impl Facts {
             waits: life.map(|life| life.says.to_string()).unwrap_or_default(),
             told,
             is_sent_away,
+            is_unserved: life.is_some_and(Life::waits_to_be_served),
         });
         let profile = choice.profile.map(|(_, profile)| profile);
         Self {

@@ -13,6 +13,7 @@ const ROUNDED: u64 = 2000;
 /// The cause of a machine that is told to wait, or to leave, in its state.
 fn cause(stands: &Stands) -> Cause {
     match stands.state {
+        _ if stands.is_unserved => Cause::NotServed,
         None | Some(State::Discovered) => Cause::NotAccepted,
         // An image that an agent is to write, or has written.
         Some(State::Allocated | State::Installing) if stands.is_sent_away => Cause::FromDisk,
@@ -82,6 +83,7 @@ pub(super) fn stuck(case: &Case<'_>, found: Verdict) -> Verdict {
             | Cause::NotAllocated
             | Cause::FromDisk
             | Cause::FailedBefore
+            | Cause::NotServed
     );
     if is_fine { stuck_in(stands, found.evidence) } else { with_sign(found, stands) }
 }

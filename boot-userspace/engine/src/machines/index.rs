@@ -255,6 +255,27 @@ impl Index {
         Ok(())
     }
 
+    /// What is left of a machine without what is another one's, and without what it would boot: whoever shows any of that is this
+    /// machine. None if that is nothing, or if all of its cards are others' now.
+    pub(super) fn rest(&self, machine: &Machine, own: Option<MachineId>) -> Option<Machine> {
+        let is_free = |identity: Identity| self.holder(&identity, own).is_none_or(|it| Some(it) == own);
+        let rest = Machine {
+            macs: machine.macs.iter().copied().filter(|mac| is_free(Identity::Mac(*mac))).collect(),
+            uuid: machine.uuid.filter(|uuid| is_free(Identity::Uuid(*uuid))),
+            relay_port: machine.relay_port.clone().filter(|port| is_free(Identity::SwitchPort(port.clone()))),
+            ip: machine.ip.filter(|ip| self.by_address(*ip).is_none_or(|it| Some(it) == own)),
+            profile: None,
+            args: String::new(),
+            image: None,
+            ..machine.clone()
+        };
+        let is_left = match machine.macs.is_empty() {
+            true => rest.uuid.is_some() || rest.relay_port.is_some() || rest.serial.is_some(),
+            false => !rest.macs.is_empty(),
+        };
+        is_left.then_some(rest)
+    }
+
     fn holder(&self, identity: &Identity, own: Option<MachineId>) -> Option<MachineId> {
         match identity {
             Identity::Mac(mac) => self.by_mac(*mac),

@@ -21,4 +21,20 @@ pub struct Life {
     pub is_overdue: bool,
     /// The number of its last installation, which its reports quote; 0: it had none.
     pub run: u64,
+    /// Its record is not served: it boots nothing but its own disk, whatever its state is.
+    pub is_unserved: bool,
+}
+
+impl Life {
+    /// The same of a machine whose record is not served, and why.
+    #[must_use]
+    pub fn unserved(self, why: &str) -> Self {
+        Self { says: format!("not served: {why}").into(), is_unserved: true, ..self }
+    }
+
+    /// Whether it waits because its record is not served. One that runs has its disk, and one that is ignored gets no answer.
+    #[must_use]
+    pub fn waits_to_be_served(&self) -> bool {
+        self.is_unserved && !matches!(self.state, State::Running | State::Ignored)
+    }
 }

@@ -45,6 +45,13 @@ impl Machines {
         self.read().index.check(machine, own)
     }
 
+    /// What is left of a machine that is not served: what no other machine has, without what it would boot. None if that is
+    /// nothing, or if all of its cards are others' now. `own` is the machine itself.
+    #[must_use]
+    pub fn rest(&self, machine: &Machine, own: Option<MachineId>) -> Option<Machine> {
+        self.read().index.rest(machine, own)
+    }
+
     /// Where a machine is in its life; nothing for one of the configuration.
     #[must_use]
     pub fn life(&self, id: MachineId) -> Option<Life> {

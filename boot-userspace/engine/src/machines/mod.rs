@@ -69,7 +69,7 @@ pub struct Replaced {
     pub touched: Vec<Mac>,
     /// The machines that stay who they are and have another configuration.
     pub changed: Vec<MachineId>,
-    /// The machines of the registry that have something in common with them, and are not there any more.
+    /// The machines of the registry that have something in common with them: what else they have waits.
     pub displaced: Vec<MachineId>,
 }
 
@@ -375,12 +375,12 @@ impl State {
     }
 
     fn replace(&mut self, machines: &[Arc<Machine>]) -> Replaced {
-        let mut replaced = Replaced::default();
+        let (mut replaced, mut waiting) = (Replaced::default(), Vec::new());
         for id in machines.iter().flat_map(|machine| self.index.holders(machine)).collect::<Vec<_>>() {
-            if self.lives.contains_key(&id)
-                && let Some(touched) = self.remove(id)
-            {
-                replaced.touched.extend(touched);
+            let (machine, life) = (self.index.get(id).cloned(), self.lives.get(&id).cloned());
+            if let (Some(machine), Some(life)) = (machine, life) {
+                replaced.touched.extend(self.remove(id).unwrap_or_default());
+                waiting.push((id, machine, life));
                 replaced.displaced.push(id);
             }
         }
@@ -415,6 +415,12 @@ impl State {
                 replaced.touched.extend(cards(&now));
                 replaced.changed.push(id);
             }
+        }
+        for (id, machine, life) in waiting {
+            // Until it is known what becomes of it, its other cards are no unknown machine's.
+            let Some(rest) = self.index.rest(&machine, None) else { continue };
+            self.index.put(id, Arc::new(rest));
+            self.lives.insert(id, life.unserved("something of its is the configuration's"));
         }
         replaced.touched.sort_unstable();
         replaced.touched.dedup();

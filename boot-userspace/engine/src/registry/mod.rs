@@ -11,6 +11,7 @@ mod record;
 mod serials;
 #[cfg(test)]
 mod tests;
+mod unserved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,8 +35,22 @@ use serials::Serials;
 pub enum Place {
     /// As this machine.
     Served(MachineId),
-    /// It is not, for this reason: something of its is another machine's, of the configuration for example.
+    /// It is not, for this reason: something of its is another machine's, of the configuration for example, or it does not fit
+    /// the configuration. Whoever shows what is left of it is this machine, and waits.
+    Waits(MachineId, String),
+    /// The same, and nothing is left of it.
     Shadowed(String),
+}
+
+impl Place {
+    /// Why it is not served, if it is not.
+    #[must_use]
+    pub fn unserved(&self) -> Option<&str> {
+        match self {
+            Self::Served(_) => None,
+            Self::Waits(_, why) | Self::Shadowed(why) => Some(why),
+        }
+    }
 }
 
 /// A record with what it is served as.
@@ -63,7 +78,7 @@ pub struct Registry {
     boards: Boards,
     serials: Serials,
     changes: Changes,
-    shadowed: usize,
+    unserved: BTreeSet<u64>,
     last_id: u64,
     revision: u64,
 }
@@ -83,7 +98,9 @@ impl Registry {
         self.boards.put(&record);
         self.serials.put(&record);
         self.changes.put(record.revision, record.id);
-        self.shadowed += usize::from(matches!(entry.place, Place::Shadowed(_)));
+        if entry.place.unserved().is_some() {
+            self.unserved.insert(record.id);
+        }
         if let Some(due) = record.due(rules) {
             self.due.insert((due, record.id));
             self.due_of.insert(record.id, due);
@@ -104,7 +121,7 @@ impl Registry {
         self.boards.remove(&entry.record);
         self.serials.remove(&entry.record);
         self.changes.replace(entry.record.revision, id);
-        self.shadowed -= usize::from(matches!(entry.place, Place::Shadowed(_)));
+        self.unserved.remove(&id);
         if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
             *count -= 1;
         }
@@ -198,10 +215,9 @@ impl Registry {
         self.overdue.len()
     }
 
-    /// How many are not served.
-    #[must_use]
-    pub fn count_shadowed(&self) -> usize {
-        self.shadowed
+    /// Those that are not served.
+    pub fn unserved(&self) -> impl Iterator<Item = &Entry> {
+        self.unserved.iter().filter_map(|id| self.get(*id))
     }
 
     /// How many records there are.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use boot_agent_protocol::Inventory;
 
 use crate::config::{Config, DiskImage, Machine, Registered, RegisteredBmc};
-use crate::lifecycle::{Intent, MOST_KEPT, Observed, Past, Rules, Status, Stepped, step};
+use crate::lifecycle::{
+    Intent, MOST_KEPT, Observed, Past, Power, Rules, State, Status, Stepped, Wanted, step,
+};
 use crate::machines::Life;
 
 /// A switch port, as a relay names it.
@@ -180,6 +182,7 @@ impl Record {
             since: *since,
             is_overdue: *is_overdue,
             run: *run,
+            is_unserved: false,
         }
     }
 
@@ -206,18 +209,41 @@ impl Record {
         self.spec == Spec { mac: mac.clone(), uuid: uuid.clone(), ..Spec::default() }
     }
 
+    /// Whether a person has ordered anything of it. That a rule has accepted it is no order.
+    fn is_ordered(&self) -> bool {
+        let accepted = Intent { wanted: Wanted::Pool, order: 1, ..Intent::default() };
+        let is_by_rule = |past: &Past| past.to == State::Accepted && past.by.starts_with("rule ");
+        let is_accepted_by_rule = self.intent == accepted && self.status.history.iter().any(is_by_rule);
+        self.intent != Intent::default() && !is_accepted_by_rule
+    }
+
     /// The record of an expected machine, when the machine of another record turns out to be it. What people say is this
-    /// one's. So is what is wanted of it and where it stands, unless nobody has ordered anything of it: then it stands where
-    /// the other one did. The history is that of both.
+    /// one's. What is wanted of it and where it stands is the other one's, unless a person has ordered something of this one
+    /// and the other one is neither in use nor set aside. If it is, it is held: that person did not know which machine it is.
+    /// The history is that of both.
     #[must_use]
     pub fn joined(&self, found: &Self) -> Self {
         let mut joined = Self { version: self.version + 1, ..self.clone() };
         joined.spec.mac.clone_from(&found.spec.mac);
         joined.spec.uuid = joined.spec.uuid.or_else(|| found.spec.uuid.clone());
         joined.inventory = joined.inventory.or_else(|| found.inventory.clone());
-        if self.intent == Intent::default() {
+        let is_ordered = self.is_ordered();
+        let is_free = matches!(found.status.state, State::Discovered | State::Accepted | State::Ready);
+        if !(is_ordered && is_free) {
             joined.intent = found.intent.clone();
-            joined.status = Status { power: self.status.power.clone(), ..found.status.clone() };
+            // Its BMC is this one's; whether it still has to boot goes with the state.
+            let power = Power { boot: found.status.power.boot, ..self.status.power.clone() };
+            joined.status = Status { power, ..found.status.clone() };
+        }
+        if is_ordered && !is_free {
+            let before = found.intent.maintenance.iter().map(|before| format!("; {before}"));
+            joined.intent.maintenance = Some(format!(
+                "{} is {}, which was {}: what was ordered of {0} before that was known is not done; resume it, and order that again if it is right{}",
+                self.called(),
+                found.called(),
+                found.status.state,
+                before.collect::<String>()
+            ));
         }
         let both = self.status.history.iter().chain(&found.status.history);
         let mut history: Vec<Past> = both.cloned().collect();

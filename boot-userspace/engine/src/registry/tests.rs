@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::parse;
-use crate::lifecycle::{Intent, Observed, Status, Wanted};
+use crate::lifecycle::{Intent, Observed, Order, Status, Wanted};
 
 pub(super) fn record(id: u64, name: &str, state: State) -> Record {
     let spec = Spec {
@@ -97,4 +97,46 @@ fn selectors_choose_by_label_and_state() {
     }
     assert!(!Query { states: vec![State::Failed], ..Query::default() }.fits(&worker));
     assert!(Query::read_labels("=x").is_err());
+}
+
+/// A list that comes after the machines says what they are called, and nothing of what they do.
+#[test]
+fn what_no_person_has_ordered_of_an_expected_machine_changes_nothing_of_the_one_that_it_is() {
+    let step = |record: Record, by: &str, now: u64| {
+        record.observe(&rules(), Observed::Time, by, now).map_or(record, |(after, _)| after)
+    };
+    let expected = |intent: &Intent, by: &str| {
+        let mut expected = record(1, "node1", State::Discovered);
+        expected.spec.mac.clear();
+        expected.intent = intent.clone();
+        step(expected, by, 1001)
+    };
+    let nothing = Intent::default();
+    let asked = record(9, "x", State::Discovered).status;
+    let accepted = nothing.after(&Order::Accept, &asked).unwrap();
+    let allocated = accepted.after(&Order::Allocate, &asked).unwrap();
+    for state in State::ALL {
+        let mut found = record(2, "x", state);
+        found.spec.name = None;
+        found.intent.ignored = state == State::Ignored;
+        found.intent.maintenance = (state == State::Maintenance).then(|| "a fan".to_owned());
+        for (intent, by) in [(&nothing, "xpxe"), (&accepted, "rule accept = \"all\"")] {
+            let joined = expected(intent, by).joined(&found);
+            assert_eq!((&joined.intent, joined.status.state), (&found.intent, state), "{state}, {by}");
+            assert_eq!(joined.spec.mac, found.spec.mac);
+        }
+        for (intent, by) in [(&accepted, "operator"), (&allocated, "rule accept = \"all\"")] {
+            let before = expected(intent, by);
+            let after = step(before.joined(&found), "xpxe", 1002);
+            if matches!(state, State::Discovered | State::Accepted | State::Ready) {
+                assert_eq!((&after.intent, after.status.state), (intent, State::Accepted), "{state}, {by}");
+                continue;
+            }
+            let is = if state == State::Ignored { state } else { State::Maintenance };
+            assert_eq!((after.status.state, after.intent.wanted), (is, found.intent.wanted), "{state}, {by}");
+            let why = after.intent.maintenance.unwrap_or_default();
+            assert!(why.starts_with(&format!("node1 is 02:00:00:00:00:02, which was {state}: ")), "{why}");
+            assert_eq!(why.ends_with("; a fan"), state == State::Maintenance, "{why}");
+        }
+    }
 }

@@ -13,7 +13,17 @@ use crate::lifecycle::State;
 use crate::machines::{ChangeError, Life, MachineId};
 
 fn life(state: State) -> Life {
-    Life { record: 1, state, says: "a test".into(), is_written: false, since: 0, is_overdue: false, run: 0 }
+    let says = "a test".into();
+    Life {
+        record: 1,
+        state,
+        says,
+        is_written: false,
+        since: 0,
+        is_overdue: false,
+        run: 0,
+        is_unserved: false,
+    }
 }
 
 fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {
@@ -143,12 +153,17 @@ fn the_configuration_goes_before_the_registry() {
         lab.engine.put_machine(None, Arc::new(machine("x", NODE1, None)), life(State::Ready), lab.now);
     assert!(matches!(taken, Err(ChangeError::Conflict(_))), "{taken:?}");
     let kept = lab.put(None, &machine("kept", OTHER, None), State::Ready);
-    let shadowed = lab.put(None, &machine("moved", UNKNOWN, None), State::Ready);
+    let second = Mac([2, 0, 0, 0, 0, 0x77]);
+    let moved = machine("moved", UNKNOWN, None);
+    let moved = Machine { macs: vec![UNKNOWN, second], ..moved };
+    let shadowed = lab.put(None, &moved, State::Ready);
     let text = format!("{CONFIG}[[machine]]\nmac = \"{UNKNOWN}\"\nname = \"from-file\"\n");
     let config = Arc::new(config::parse(&text, "test").unwrap());
     lab.engine.reload(config, crate::policy::loaders(|_| Ok("snponly.efi".to_owned())), &[], lab.now);
     assert_eq!(lab.engine.machines.life(kept), Some(life(State::Ready)), "a reload leaves it alone");
-    assert_eq!(lab.engine.machines.get(shadowed), None);
+    let left = lab.engine.machines.get(shadowed).unwrap();
+    assert_eq!(left.macs, [second], "the other card is no unknown machine's");
+    assert!(lab.engine.machines.life(shadowed).unwrap().is_unserved);
     let known = lab.engine.machines.by_mac(UNKNOWN).unwrap();
     assert_eq!((known.machine.name.as_deref(), known.life), (Some("from-file"), None));
 }

@@ -165,7 +165,7 @@ fn from_csv(text: &str) -> Result<List> {
             return Err(wrong(format!("{} columns, and the first line has {}", cells.len(), keys.len())));
         }
         let mut spec = Spec::default();
-        for (key, cell) in keys.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty()) {
+        for (key, (cell, is_quoted)) in keys.iter().zip(&cells).filter(|(_, (cell, _))| !cell.is_empty()) {
             match *key {
                 "name" => spec.name = Some(cell.clone()),
                 "mac" => spec.mac = cell.split(';').map(|mac| mac.trim().to_owned()).collect(),
@@ -177,7 +177,7 @@ fn from_csv(text: &str) -> Result<List> {
                 key if is_seen(key) => {}
                 key if key.starts_with("bmc_") => put_bmc(&mut spec, key, Some(cell.clone())),
                 _ => {
-                    for label in labels_of(cell) {
+                    for label in labels_of(cell, *is_quoted) {
                         let label = label.split_once('=');
                         let (key, value) =
                             label.ok_or_else(|| wrong(format!("{cell:?} is no list of KEY=VALUE")))?;
@@ -260,8 +260,9 @@ fn csv(machines: &[Machine]) -> String {
     text
 }
 
-/// The labels of a cell, between `;`. With a backslash before it, a `;` or a backslash is one of the label's own.
-fn labels_of(cell: &str) -> Vec<String> {
+/// The labels of a cell, between `;`. With a backslash before it, a `;` or a backslash is one of the label's own. In a cell that
+/// is quoted, so is a blank behind it.
+fn labels_of(cell: &str, is_quoted: bool) -> Vec<String> {
     let (mut labels, mut chars) = (vec![String::new()], cell.chars().peekable());
     while let Some(c) = chars.next() {
         let Some(label) = labels.last_mut() else { break };
@@ -271,28 +272,41 @@ fn labels_of(cell: &str) -> Vec<String> {
             c => label.push(c),
         }
     }
-    labels.into_iter().map(|label| label.trim().to_owned()).collect()
+    let trimmed = labels.iter().map(|label| if is_quoted { label.trim_start() } else { label.trim() });
+    trimmed.map(str::to_owned).collect()
 }
 
-/// A cell as RFC 4180 has it.
+/// A cell as RFC 4180 has it. Whoever reads one may leave out blanks that are not in quotes.
 fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+    let is_plain = !cell.contains(|c: char| matches!(c, ',' | '"') || c.is_whitespace());
+    if is_plain { cell.to_owned() } else { format!("\"{}\"", cell.replace('"', "\"\"")) }
 }
 
-/// The cells of a line.
-fn cells_of(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
+/// The cells of a line, each with whether it is quoted. Blanks around a cell are not the cell's; those in quotes are.
+fn cells_of(line: &str) -> Vec<(String, bool)> {
+    // Each with where its quoted part begins and ends.
+    let mut cells = vec![(String::new(), None)];
     let (mut is_quoted, mut chars) = (false, line.chars().peekable());
     while let Some(c) = chars.next() {
-        let Some(cell) = cells.last_mut() else { break };
+        let Some((cell, quotes)) = cells.last_mut() else { break };
         match c {
             '"' if is_quoted && chars.next_if_eq(&'"').is_some() => cell.push('"'),
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => cells.push(String::new()),
+            '"' => {
+                is_quoted = !is_quoted;
+                let (begin, _) = quotes.unwrap_or((cell.len(), 0));
+                *quotes = Some((begin, cell.len()));
+            }
+            ',' if !is_quoted => cells.push((String::new(), None)),
             c => cell.push(c),
         }
     }
-    cells.into_iter().map(|cell| cell.trim().to_owned()).collect()
+    let trimmed = |(cell, quotes): (String, Option<(usize, usize)>)| {
+        let (begin, end) = quotes.unwrap_or((cell.len(), 0));
+        let begin = begin.min(cell.len() - cell.trim_start().len());
+        let text = cell.get(begin..end.max(cell.trim_end().len())).unwrap_or_default();
+        (text.to_owned(), quotes.is_some())
+    };
+    cells.into_iter().map(trimmed).collect()
 }
 
 /// As `ansible-inventory --list` prints one.

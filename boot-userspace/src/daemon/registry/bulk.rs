@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::changes::{is_readable, served};
+use super::unserved::Names;
 use super::{Changed, Keeper, SELF};
 use crate::daemon::request::{Ask, ImportItem, Imported, RegistryError, View};
 use boot_engine::config::{Machine, serial_key};
@@ -128,8 +129,21 @@ impl Keeper {
 
     /// Stores changes, has them served, and tells what has become of them. All are stored, or none.
     pub(super) async fn commit_all(&mut self, changes: Vec<Changed>) -> Result<Vec<View>, RegistryError> {
+        self.commit_over(changes, None).await
+    }
+
+    /// The same, and the record `gone` is removed in the same commit.
+    pub(super) async fn commit_over(
+        &mut self,
+        changes: Vec<Changed>,
+        gone: Option<u64>,
+    ) -> Result<Vec<View>, RegistryError> {
         if changes.is_empty() {
             return Ok(Vec::new());
+        }
+        let gone = gone.map(|id| (id, self.registry.next_revision()));
+        if let Some((_, revision)) = gone {
+            self.registry.note_revision(revision);
         }
         let (mut records, mut rest) = (Vec::new(), Vec::new());
         for Changed { mut record, machine, stepped, by } in changes {
@@ -139,12 +153,17 @@ impl Keeper {
             records.push(record);
             rest.push((machine, stepped, by));
         }
-        self.store.put_machines(&records).await?;
-        let served = self.serve_all(&records, &rest).await;
+        self.store.change_machines(&records, gone.as_slice()).await?;
+        if let Some((id, revision)) = gone {
+            self.forget(id, revision);
+        }
+        let placed = self.serve_all(&records, &rest).await;
         let mut views = Vec::new();
-        for ((record, (machine, stepped, by)), place) in records.into_iter().zip(rest).zip(served) {
-            let mac = machine.macs.first().copied();
-            self.tell_shadowed(mac, &record, &place);
+        for ((record, (_, stepped, by)), (machine, place)) in records.into_iter().zip(rest).zip(placed) {
+            let before = self.registry.get(record.id);
+            if before.and_then(|before| before.place.unserved()) != place.unserved() {
+                self.tell_shadowed(machine.macs.first().copied(), &record, &place);
+            }
             let entry = Entry { record: Arc::new(record), machine, place };
             views.push(self.view(&entry));
             self.tell(&entry, &stepped, &by);
@@ -160,31 +179,44 @@ impl Keeper {
     }
 
     /// Has machines served as their records say. The thread of the packets need not wait for this one after each.
-    async fn serve_all(&self, records: &[Record], rest: &[(Arc<Machine>, Stepped, String)]) -> Vec<Place> {
+    async fn serve_all(
+        &self,
+        records: &[Record],
+        rest: &[(Arc<Machine>, Stepped, String)],
+    ) -> Vec<(Arc<Machine>, Place)> {
         let mut asked = Vec::new();
         for (record, (machine, ..)) in records.iter().zip(rest) {
-            let before = self.registry.get(record.id).and_then(|entry| served(&entry.place));
+            let entry = self.registry.get(record.id);
+            let before = entry.and_then(|entry| served(&entry.place));
+            // What waits is not what would be served.
+            let is_known = entry.is_none_or(|entry| entry.place.unserved().is_none()) && is_readable(machine);
             let (reply, done) = oneshot::channel();
             let ask =
                 Ask::PutMachine { id: before, machine: Arc::clone(machine), life: record.life(), reply };
-            let is_asked = is_readable(machine) && self.asks.send(ask).await.is_ok();
+            let is_asked = is_known && self.asks.send(ask).await.is_ok();
             asked.push((before, is_asked.then_some(done)));
         }
-        let mut places = Vec::new();
+        let (mut placed, mut names) = (Vec::new(), None);
         for ((record, (machine, ..)), (before, done)) in records.iter().zip(rest).zip(asked) {
             let done = match done {
                 Some(done) => done.await.ok(),
                 None => None,
             };
-            places.push(match done {
-                Some(Ok(id)) => Place::Served(id),
-                Some(Err(ChangeError::Conflict(why))) => Place::Shadowed(why.to_string()),
+            if let Some(Ok(id)) = done {
+                placed.push((Arc::clone(machine), Place::Served(id)));
+                continue;
+            }
+            let names = names.get_or_insert_with(|| Names::of(&self.config()));
+            placed.push(match done {
+                Some(Err(ChangeError::Conflict(why))) => {
+                    self.have_wait(before, record, why.to_string(), names).await
+                }
                 // It is served anew, or there is a reason why it is not.
-                Some(Err(ChangeError::Gone)) => self.serve(None, machine, record).await,
-                None => self.serve(before, machine, record).await,
+                Some(Err(ChangeError::Gone)) => self.place(None, record, names).await,
+                _ => self.place(before, record, names).await,
             });
         }
-        places
+        placed
     }
 
     /// Counts how long a machine was in the states that it leaves.

@@ -11,7 +11,7 @@ use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};
 use boot_engine::events::{self, BootEvent, By, Sink as _, Step};
 use boot_engine::lifecycle::{Intent, Observed, Order, Power, State, Status, Stepped};
-use boot_engine::machines::{ChangeError, Known, MachineId};
+use boot_engine::machines::{ChangeError, Known, Life, MachineId};
 use boot_engine::registry::{Deleted, Entry, Place, Record, Spec};
 
 /// How many differences between two inventories are told.
@@ -187,11 +187,16 @@ impl Keeper {
         let revision = self.registry.next_revision();
         self.registry.note_revision(revision);
         self.store.delete_machine(id, revision).await?;
+        self.forget(id, revision);
+        Ok(())
+    }
+
+    /// A record was removed from the store.
+    pub(super) fn forget(&mut self, id: u64, revision: u64) {
         let called = self.registry.remove(id).map(|entry| entry.record.called());
         self.registry.note_deleted(revision, Deleted { id, called });
         self.readings.forget(id);
         self.progress.remove(&id);
-        Ok(())
     }
 
     /// Has a machine that is served be an unknown one.
@@ -236,6 +241,30 @@ impl Keeper {
         record: &Record,
         own: Option<MachineId>,
     ) -> Result<Arc<Machine>, RegistryError> {
+        let machine = self.checked(record, None)?;
+        self.is_free(&machine, own)?;
+        Ok(Arc::new(machine))
+    }
+
+    /// The same of a record that takes the place of another one, which is to be removed: its MACs and its UUID are free.
+    pub(super) fn check_over(
+        &self,
+        record: &Record,
+        own: &Entry,
+        gone: &Entry,
+    ) -> Result<Arc<Machine>, RegistryError> {
+        let machine = self.checked(record, Some(gone.record.id))?;
+        let uuid = machine.uuid.filter(|uuid| gone.machine.uuid == Some(*uuid));
+        let kept_uuid = machine.uuid.filter(|_| uuid.is_none());
+        let taken_over = Machine { macs: machine.macs.clone(), uuid, ..Machine::default() };
+        let kept = Machine { macs: Vec::new(), uuid: kept_uuid, ..machine.clone() };
+        self.is_free(&taken_over, served(&gone.place))?;
+        self.is_free(&kept, served(&own.place))?;
+        Ok(Arc::new(machine))
+    }
+
+    /// The machine of a record, as far as what is written of others has to do with it. The record `gone` is to be removed.
+    fn checked(&self, record: &Record, gone: Option<u64>) -> Result<Machine, RegistryError> {
         let machine = record.machine(&self.config()).map_err(RegistryError::Invalid)?;
         if let Some(name) = &machine.name {
             let other = self.registry.named(name).filter(|other| other.record.id != record.id);
@@ -248,10 +277,14 @@ impl Keeper {
                 return Err(RegistryError::Conflict(format!("there is a machine {name} already")));
             }
         }
-        self.serial_taken(record)?;
-        let free = self.machines.check(&machine, own);
-        free.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
-        Ok(Arc::new(machine))
+        self.serial_taken(record, gone)?;
+        Ok(machine)
+    }
+
+    /// Whether no other machine that is served has something of a machine's.
+    fn is_free(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), RegistryError> {
+        let free = self.machines.check(machine, own);
+        free.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))
     }
 
     pub(super) fn stepped(&self, record: Record, by: &str) -> (Record, Stepped) {
@@ -284,22 +317,34 @@ impl Keeper {
         if !is_readable(machine) {
             return Place::Shadowed("what is written of it cannot be read: write it anew".to_owned());
         }
-        let life = record.life();
+        match self.put_alive(id, machine, record.life()).await {
+            Ok(id) => Place::Served(id),
+            Err(why) => Place::Shadowed(why),
+        }
+    }
+
+    /// Has the machine of a record among all machines, or says why not.
+    pub(super) async fn put_alive(
+        &self,
+        id: Option<MachineId>,
+        machine: &Arc<Machine>,
+        life: Life,
+    ) -> Result<MachineId, String> {
         let mut id = id;
         loop {
             let (reply, done) = oneshot::channel();
             let ask = Ask::PutMachine { id, machine: Arc::clone(machine), life: life.clone(), reply };
             if self.asks.send(ask).await.is_err() {
-                return Place::Shadowed("xpxe is stopping".to_owned());
+                return Err("xpxe is stopping".to_owned());
             }
             return match done.await {
-                Ok(Ok(id)) => Place::Served(id),
+                Ok(Ok(id)) => Ok(id),
                 Ok(Err(ChangeError::Gone)) if id.is_some() => {
                     id = None;
                     continue;
                 }
-                Ok(Err(why)) => Place::Shadowed(why.to_string()),
-                Err(_) => Place::Shadowed("xpxe is stopping".to_owned()),
+                Ok(Err(why)) => Err(why.to_string()),
+                Err(_) => Err("xpxe is stopping".to_owned()),
             };
         }
     }
@@ -347,7 +392,7 @@ pub(super) fn is_readable(machine: &Machine) -> bool {
 /// What a record is served as.
 pub(super) fn served(place: &Place) -> Option<MachineId> {
     match place {
-        Place::Served(id) => Some(*id),
+        Place::Served(id) | Place::Waits(id, _) => Some(*id),
         Place::Shadowed(_) => None,
     }
 }

@@ -6,21 +6,20 @@
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use boot_agent_protocol::Inventory;
 use boot_common::Mac;
 use tracing::warn;
 
-use super::Keeper;
+use super::{Asking, Changed, Keeper, changed_by_people};
 use crate::daemon::request::RegistryError;
 use crate::host::clock;
 use boot_engine::config::{
     DuplicateMac, DuplicateUuid, Machine, SwappedBoard, in_either_order, is_placeholder, uuid_text,
 };
 use boot_engine::events::{self, BootEvent, Conflict, Meanwhile, Shared, Sink as _, Step};
-use boot_engine::lifecycle::{Order, State};
+use boot_engine::lifecycle::{Order, State, Stepped};
 use boot_engine::machines::Known;
 use boot_engine::registry::{BoardMark, Entry, Place, Record, another_board};
 
@@ -152,17 +151,21 @@ impl Keeper {
     /// The new board is the machine that was there: that one gets its MACs, and the record of the new one goes. Gives the number of
     /// the machine.
     pub(super) async fn follow_board(&mut self, new: u64, old: u64) -> Result<u64, RegistryError> {
-        let missing = |id: u64| RegistryError::Unknown(id.to_string());
-        let (own, other) = (self.registry.get(new), self.registry.get(old));
-        let own = own.map(|entry| Arc::clone(&entry.record)).ok_or_else(|| missing(new))?;
-        let mut spec = other.map(|entry| entry.record.spec.clone()).ok_or_else(|| missing(old))?;
-        spec.mac.clone_from(&own.spec.mac);
-        if own.spec.uuid.is_some() {
-            spec.uuid.clone_from(&own.spec.uuid);
+        let (own, other) = (self.entry(new)?, self.entry(old)?);
+        let mut record = changed_by_people(&other.record);
+        record.spec.mac.clone_from(&own.record.spec.mac);
+        if own.record.spec.uuid.is_some() {
+            record.spec.uuid.clone_from(&own.record.spec.uuid);
         }
-        // If this is as far as it goes, the new board is discovered again and reports again.
-        self.delete(&format!("id:{new}"), None).await?;
-        self.put_spec(&format!("id:{old}"), None, spec).await?;
+        let machine = self.check_over(&record, &other, &own)?;
+        self.serve_no_longer(&own.place).await;
+        let by = self.asker.to_string();
+        let changed = Changed { record, machine, stepped: Stepped::default(), by };
+        if let Err(error) = self.commit_over(vec![changed], Some(new)).await {
+            self.serve_again(own).await;
+            return Err(error);
+        }
+        self.accept_by_rule(old, Asking::default()).await;
         Ok(old)
     }
 
@@ -177,12 +180,13 @@ impl Keeper {
         }
     }
 
-    /// Tells that a machine of the registry is not served, because of another one.
+    /// Tells that a machine of the registry is not served.
     pub(super) fn tell_shadowed(&mut self, mac: Option<Mac>, record: &Record, place: &Place) {
-        let Place::Shadowed(why) = place else { return };
-        match mac {
+        let Some(why) = place.unserved() else { return };
+        // One that does not fit the configuration has nothing in common with another one.
+        match mac.filter(|_| record.machine(&self.config()).is_ok()) {
             Some(mac) => {
-                let what = Shared::Shadowed(why.as_str().into());
+                let what = Shared::Shadowed(why.into());
                 self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::Unserved });
             }
             None => warn!("{} of the registry is not served: {why}", record.called()),

@@ -1,21 +1,23 @@
 //! Machines that somebody expects by their serial number: the first machine that says it is the expected one, and gets its
 //! MAC there. Whatever record it had until then is part of that.
 
+use std::sync::Arc;
+
 use boot_agent_protocol::Inventory;
 use boot_common::Mac;
 use tracing::warn;
 
 use super::changes::{event_of, served};
 use super::conflicts::called;
-use super::{Asking, Keeper, SELF, changed_by_people};
+use super::{Asking, Changed, Keeper, SELF, changed_by_people};
 use crate::daemon::request::RegistryError;
-use boot_engine::config::is_serial;
+use boot_engine::config::{Machine, is_serial};
 use boot_engine::events::{Conflict, Meanwhile, Shared, Sink as _, Step};
-use boot_engine::lifecycle::{State, Stepped};
+use boot_engine::lifecycle::State;
 use boot_engine::registry::{Entry, Record};
 
 impl Keeper {
-    /// A machine that is unknown, or that nobody has accepted, says its serial number with its script's URL.
+    /// A machine says its serial number with its script's URL.
     pub(super) async fn hear_serial(&mut self, mac: Mac, serial: &str) {
         let Some(expected) = self.registry.with_serial(serial).filter(|_| is_serial(serial)) else { return };
         let (id, is_met) = (expected.record.id, !expected.record.spec.mac.is_empty());
@@ -89,8 +91,8 @@ impl Keeper {
         }
     }
 
-    /// Why nobody can be expected by a serial number: another machine has it.
-    pub(super) fn serial_taken(&self, record: &Record) -> Result<(), RegistryError> {
+    /// Why nobody can be expected by a serial number: another machine has it, and not only one that is to be removed.
+    pub(super) fn serial_taken(&self, record: &Record, gone: Option<u64>) -> Result<(), RegistryError> {
         let Some(serial) = &record.spec.serial else { return Ok(()) };
         let refused = |other: &Entry, why: &str| {
             let (own, other) = (record.called(), other.record.called());
@@ -100,7 +102,10 @@ impl Keeper {
         if let Some(other) = self.registry.with_serial(serial).filter(|other| other.record.id != record.id) {
             return refused(other, "has it; remove it from one of them");
         }
-        let is_another = |other: &&Entry| other.record.id != record.id && !other.record.is_unwritten();
+        let is_another = |other: &&Entry| {
+            let id = other.record.id;
+            id != record.id && Some(id) != gone && !other.record.is_unwritten()
+        };
         match self.registry.that_reported(serial).find(is_another) {
             Some(other) => {
                 refused(other, "has reported it; if that is this machine, write this under its name or MAC")
@@ -111,43 +116,56 @@ impl Keeper {
 
     /// The machine with this MAC is the expected one.
     async fn meet(&mut self, id: u64, mac: Mac) -> Result<(), RegistryError> {
-        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let entry = self.entry(id)?;
         let mut record = changed_by_people(&entry.record);
         record.spec.mac = vec![mac.to_string()];
-        self.become_known(record, None).await
+        let machine = self.check(&record, served(&entry.place))?;
+        self.become_known(record, machine, None).await
     }
 
     /// The machine of another record is the expected one, and its record is part of that one's. It is served as the same one as
-    /// before: its agent is at work, with the token of its boot. If this is as far as it goes, the machine is discovered again,
-    /// and says its serial number again.
+    /// before: its agent is at work, with the token of its boot. Where that cannot be, both stay as they were.
     pub(super) async fn join(&mut self, id: u64, stranger: u64) -> Result<(), RegistryError> {
-        let entry =
-            |id: u64| self.registry.get(id).cloned().ok_or_else(|| RegistryError::Unknown(id.to_string()));
-        let (expected, found) = (entry(id)?, entry(stranger)?);
-        self.remove(stranger).await?;
+        let (expected, found) = (self.entry(id)?, self.entry(stranger)?);
+        let joined = expected.record.joined(&found.record);
+        let machine = self.check_over(&joined, &expected, &found)?;
         self.serve_no_longer(&expected.place).await;
         self.registry.put(Entry { place: found.place.clone(), ..expected.clone() }, &self.rules);
-        let joined = expected.record.joined(&found.record);
-        let done = self.become_known(joined, Some(found.record.called().into())).await;
+        let done = self.become_known(joined, machine, Some(&*found.record)).await;
         if done.is_err() {
-            self.serve_no_longer(&found.place).await;
-            let place = self.serve(None, &expected.machine, &expected.record).await;
-            self.registry.put(Entry { place, ..expected }, &self.rules);
+            self.serve_again(expected).await;
         }
         done
     }
 
-    async fn become_known(&mut self, record: Record, before: Option<Box<str>>) -> Result<(), RegistryError> {
+    async fn become_known(
+        &mut self,
+        record: Record,
+        machine: Arc<Machine>,
+        found: Option<&Record>,
+    ) -> Result<(), RegistryError> {
         let id = record.id;
         let serial = record.spec.serial.clone().unwrap_or_default().into();
-        let own = self.registry.get(id).and_then(|entry| served(&entry.place));
-        let machine = self.check(&record, own)?;
-        self.commit(record, machine, &Stepped::default(), SELF).await?;
+        let (record, stepped) = self.stepped(record, SELF);
+        let changed = Changed { record, machine, stepped, by: SELF.to_owned() };
+        self.commit_over(vec![changed], found.map(|found| found.id)).await?;
         if let Some(entry) = self.registry.get(id) {
+            let before = found.map(|found| found.called().into());
             self.events.emit(event_of(entry, Step::Expected { serial, before }));
         }
         self.accept_by_rule(id, Asking::default()).await;
         Ok(())
+    }
+
+    /// A record as it is now.
+    pub(super) fn entry(&self, id: u64) -> Result<Entry, RegistryError> {
+        self.registry.get(id).cloned().ok_or_else(|| RegistryError::Unknown(id.to_string()))
+    }
+
+    /// Has the machine of a record served that was served no longer.
+    pub(super) async fn serve_again(&mut self, entry: Entry) {
+        let place = self.serve(None, &entry.machine, &entry.record).await;
+        self.registry.put(Entry { place, ..entry }, &self.rules);
     }
 
     /// What a conflict about a serial number that somebody has written means for who reports it: no rule accepts it.

@@ -1,27 +1,27 @@
 //! The registry as the store has it, at a start and after a reload.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-use super::changes::served;
 use super::conflicts;
 use super::followers::Followers;
 use super::power::Readings;
+use super::unserved::{Names, serve_at_start, wait_at_start};
 use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
 use crate::power::Switch;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
-use boot_engine::config::{Config, Machine};
+use boot_engine::config::Config;
 use boot_engine::lifecycle::{Rules, TimesInState};
 use boot_engine::machines::Machines;
-use boot_engine::registry::{Deleted, Entry, MOST_DELETED, Place, Registry};
+use boot_engine::registry::{Deleted, Entry, MOST_DELETED, Registry};
 
-/// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's.
+/// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's; a machine
+/// whose record is not served waits.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -32,6 +32,7 @@ pub(in crate::daemon) async fn load(
 ) -> Result<Registry, StoreError> {
     let rules = Rules::from(config);
     let (mut registry, names) = (Registry::default(), Names::of(config));
+    let mut unserved = Vec::new();
     let (id, revision) = store.last_numbers().await?;
     registry.note_id(id);
     registry.note_revision(revision);
@@ -48,42 +49,20 @@ pub(in crate::daemon) async fn load(
                 continue;
             }
         };
-        let (machine, place) = match record.machine(config) {
-            Ok(machine) => {
-                let machine = Arc::new(machine);
-                let place = match names.taken(&machine) {
-                    Some(why) => Place::Shadowed(why),
-                    None => match machines.put_alive(None, Arc::clone(&machine), record.life()) {
-                        Ok((id, _)) => Place::Served(id),
-                        Err(why) => Place::Shadowed(why.to_string()),
-                    },
-                };
-                (machine, place)
+        match serve_at_start(&record, machines, config, &names) {
+            Ok((machine, place)) => {
+                registry.put(Entry { record: record.into(), machine, place }, &rules);
             }
-            Err(wrong) => (Arc::default(), Place::Shadowed(wrong.join("; "))),
-        };
-        if let Place::Shadowed(why) = &place {
-            warn!("{} of the registry is not served: {why}", record.called());
+            Err(why) => unserved.push((record, why)),
         }
+    }
+    // Whatever of theirs is another machine's by now is that one's.
+    for (record, why) in unserved {
+        warn!("{} of the registry is not served: {why}", record.called());
+        let (machine, place) = wait_at_start(&record, why, machines, config, &names);
         registry.put(Entry { record: record.into(), machine, place }, &rules);
     }
     Ok(registry)
-}
-
-/// The names of the configuration's machines, which go before those of the registry.
-struct Names(HashSet<String>);
-
-impl Names {
-    fn of(config: &Config) -> Self {
-        let names = config.machines.iter().filter_map(|machine| machine.name.as_ref());
-        Self(names.map(|name| name.to_ascii_lowercase()).collect())
-    }
-
-    /// Why a machine of the registry is not served, if the configuration has its name.
-    fn taken(&self, machine: &Machine) -> Option<String> {
-        let name = machine.name.as_ref().filter(|name| self.0.contains(&name.to_ascii_lowercase()))?;
-        Some(format!("a machine of the configuration has its name {name}: rename one of them"))
-    }
 }
 
 impl Keeper {
@@ -125,42 +104,7 @@ impl Keeper {
         let config = self.config();
         self.rules = Rules::from(&*config);
         self.switch.follow(&config.bmc);
-        let names = Names::of(&config);
-        let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
-        for id in ids {
-            let Some(entry) = self.registry.get(id).cloned() else { continue };
-            let is_served = served(&entry.place).is_some_and(|id| self.machines.get(id).is_some());
-            let mut entry = entry;
-            let checked = entry.record.machine(&config);
-            if let Ok(machine) = &checked
-                && let Some(why) = names.taken(machine)
-            {
-                self.serve_no_longer(&entry.place).await;
-                entry.place = Place::Shadowed(why);
-                self.tell_shadowed(entry.machine.macs.first().copied(), &entry.record, &entry.place);
-                self.registry.put(entry, &self.rules);
-                continue;
-            }
-            match checked {
-                Ok(machine) if !is_served || machine != *entry.machine => {
-                    entry.machine = Arc::new(machine);
-                    let before = served(&entry.place).filter(|_| is_served);
-                    entry.place = self.serve(before, &entry.machine, &entry.record).await;
-                    self.tell_shadowed(entry.machine.macs.first().copied(), &entry.record, &entry.place);
-                }
-                Ok(_) => {}
-                // It is served as it was.
-                Err(wrong) if is_served => {
-                    warn!(
-                        "{} of the registry does not fit the configuration: {}",
-                        entry.record.called(),
-                        wrong.join("; ")
-                    );
-                }
-                Err(wrong) => entry.place = Place::Shadowed(wrong.join("; ")),
-            }
-            self.registry.put(entry, &self.rules);
-        }
+        self.place_all().await;
         if let Err(error) = self.accept_all_by_rule().await {
             self.complain(&format!("{error}: machines are accepted by their rules when they ask again"));
         }

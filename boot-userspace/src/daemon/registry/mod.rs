@@ -14,6 +14,7 @@ mod power;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod unserved;
 
 pub(super) use load::load;
 
@@ -212,10 +213,7 @@ impl Keeper {
     }
 
     fn view(&self, entry: &Entry) -> View {
-        let shadowed = match &entry.place {
-            Place::Served(_) => None,
-            Place::Shadowed(why) => Some(why.clone()),
-        };
+        let shadowed = entry.place.unserved().map(str::to_owned);
         let limit = self.rules.limits.get(&entry.record.status.state).copied();
         let progress = self.progress_of(&entry.record);
         let (record, machine) = (Arc::clone(&entry.record), Arc::clone(&entry.machine));
@@ -226,7 +224,8 @@ impl Keeper {
         Census {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
-            shadowed: self.registry.count_shadowed(),
+            shadowed: self.registry.unserved().count(),
+            nowhere: self.registry.unserved().filter_map(of_nowhere).collect(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
             database: self.store.remote(),
@@ -258,6 +257,11 @@ async fn next(reader: &mut Option<Reader>) -> Option<Arc<boot_engine::events::Bo
         Some(reader) => reader.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// The machine of a record of which nothing is left among the machines.
+fn of_nowhere(entry: &Entry) -> Option<Arc<Machine>> {
+    matches!(entry.place, Place::Shadowed(_)).then(|| Arc::clone(&entry.machine))
 }
 
 /// Where and as what a machine has asked, as far as it was heard.

@@ -16,6 +16,7 @@ use boot_engine::boot::is_url;
 use boot_engine::config::{Accept, Arch, Machine, Profile, is_placeholder, uuid_text};
 use boot_engine::events::{BootEvent, Conflict, Http, Meanwhile, Script, Shared, Step, Tftp};
 use boot_engine::lifecycle::{Intent, Observed, Order, State, Status, Stepped};
+use boot_engine::machines::Life;
 use boot_engine::registry::{Record, Spec};
 
 /// How many machines that nobody has accepted are kept. Anybody can make up MACs.
@@ -54,8 +55,9 @@ impl Keeper {
 
     /// A machine has fetched something: its kernel, perhaps.
     async fn fetched(&mut self, mac: Mac, is_it: impl Fn(&str) -> bool) {
-        let begins = |state: State| state == State::Allocated || state.boots_agent();
-        let Some(life) = self.machines.life_of(mac).filter(|life| begins(life.state)) else { return };
+        let begins =
+            |life: &Life| !life.is_unserved && (life.state == State::Allocated || life.state.boots_agent());
+        let Some(life) = self.machines.life_of(mac).filter(begins) else { return };
         let Some(entry) = self.registry.get(life.record) else { return };
         let config = self.config();
         let machine = &*entry.machine;
@@ -146,6 +148,9 @@ impl Keeper {
     /// Adds the UUID to a machine that DHCP heard first, without one. What people have written of a machine stays as it is.
     async fn add_uuid(&mut self, mac: Mac, uuid: [u8; 16], client: IpAddr) {
         let Some(life) = self.machines.by_mac(mac).and_then(|known| known.life) else { return };
+        if life.is_unserved {
+            return;
+        }
         let Some(entry) = self.registry.get(life.record) else { return };
         let is_untouched = entry.record.spec == Spec { mac: vec![mac.to_string()], ..Spec::default() };
         // Anybody may say which UUID a stranger has; of a machine that was accepted only the machine itself may.
@@ -193,6 +198,10 @@ impl Keeper {
         machine: &Arc<Machine>,
         asking: Asking,
     ) -> Option<Changed> {
+        // It waits: what it is, and what would be accepted of it, is not certain.
+        if self.registry.get(record.id).is_some_and(|entry| entry.place.unserved().is_some()) {
+            return None;
+        }
         let is_undecided = record.intent == Intent { order: record.intent.order, ..Intent::default() };
         if !is_undecided || record.status.state != State::Discovered {
             return None;
@@ -205,6 +214,10 @@ impl Keeper {
 
     /// The rule by which a machine is accepted without a person.
     pub(super) fn accepting_rule(&self, machine: &Machine, asking: Asking) -> Option<String> {
+        // Which machine has the serial number is not known yet: it may be here and at work.
+        if machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none() {
+            return None;
+        }
         let config = self.config();
         let groups = match &config.lifecycle.accept {
             Accept::All => return Some("rule accept = \"all\"".to_owned()),

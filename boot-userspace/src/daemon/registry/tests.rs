@@ -20,6 +20,7 @@ mod conflicts;
 mod expected;
 mod power;
 mod strangers;
+mod unserved;
 
 use super::*;
 use crate::daemon::event_loop::Daemon;
@@ -59,6 +60,7 @@ struct Rig {
     runtime: Runtime,
     registry: RegistryHandle,
     machines: Machines,
+    scripts: Live<ScriptWriter>,
     events: EventStream,
 }
 
@@ -67,7 +69,7 @@ impl Rig {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let config = Arc::new(parse(text, "test").unwrap());
-        let (registry, machines, events) = runtime.block_on(async {
+        let (registry, machines, scripts, events) = runtime.block_on(async {
             let store = Self::store(dir).await;
             let machines = Machines::new(config.machines.iter().cloned()).unwrap();
             let records = load(&store, &machines, &config).await.unwrap();
@@ -86,14 +88,14 @@ impl Rig {
             let daemon = Daemon::new(engine, store.clone(), HashSet::new(), None, events.clone());
             let switch = Switch::new(&config.bmc, dir);
             let scripts = Live::new(ScriptWriter::new(config).unwrap());
-            let keeper =
-                Keeper::new(records, store, machines.clone(), scripts, events.clone(), daemon.asks(), switch);
+            let (known, live) = (machines.clone(), scripts.clone());
+            let keeper = Keeper::new(records, store, known, live, events.clone(), daemon.asks(), switch);
             let (registry, asks) = RegistryHandle::new();
             tokio::spawn(daemon.run(Vec::new(), None));
             tokio::spawn(keeper.run(asks));
-            (registry, machines, events)
+            (registry, machines, scripts, events)
         });
-        Self { runtime, registry, machines, events }
+        Self { runtime, registry, machines, scripts, events }
     }
 
     /// The store, when the process that had it has ended.

@@ -124,6 +124,8 @@ pub struct Census {
     pub overdue: usize,
     /// Those of the registry that are not served.
     pub shadowed: usize,
+    /// Those of them of which nothing is left among all machines.
+    pub nowhere: Vec<Arc<Machine>>,
     /// Those of the configuration.
     pub configured: usize,
     /// Unknown machines that were not taken down, because so many had been.

@@ -131,8 +131,9 @@ impl History {
         all
     }
 
-    /// How many machines were never seen; none where no boots are kept, because then nobody knows.
-    pub fn count_never_seen(&self) -> Option<usize> {
+    /// How many machines were never seen; none where no boots are kept, because then nobody knows. `nowhere`: those that a list
+    /// has and that are not among all machines, since nothing of theirs is served.
+    pub fn count_never_seen(&self, nowhere: &[Arc<Machine>]) -> Option<usize> {
         self.kept().ok()?;
         let mut counted = self.never_seen.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::boot();
@@ -141,9 +142,10 @@ impl History {
         {
             return Some(count);
         }
-        let all = self.machines.all();
+        let mut all: Vec<Arc<Machine>> = self.machines.all().into_iter().map(|known| known.machine).collect();
+        all.extend_from_slice(nowhere);
         let count = all.chunks(AT_ONCE).map(|some| {
-            let some: Vec<Standing> = some.iter().map(|known| self.standing(&known.machine)).collect();
+            let some: Vec<Standing> = some.iter().map(|machine| self.standing(machine)).collect();
             let timelines = self.boots.timelines();
             let is_never = |of: &&Standing| {
                 let is_heard = of.cards.iter().any(|(mac, _)| timelines.heard_last(*mac).is_some());

@@ -210,8 +210,7 @@ pub struct Counted {
 
 impl From<Census> for Counted {
     fn from(census: Census) -> Self {
-        let Census { states, overdue, shadowed, configured, turned_away, database, power: _, times: _ } =
-            census;
+        let Census { states, overdue, shadowed, configured, turned_away, database, .. } = census;
         let not_stored = database.and_then(|database| database.trouble).map(|trouble| trouble.to_string());
         let states = states.into_iter().collect();
         Self { configured, states, overdue, not_served: shadowed, never_seen: None, turned_away, not_stored }

@@ -50,7 +50,7 @@ pub(super) fn of_machines(page: &mut Page, census: &Census) {
     page.family(
         "xpxe_machines_not_served",
         "gauge",
-        "Machines of the registry that have something of another machine, so that they are not served.",
+        "Machines of the registry that have something of another machine or do not fit the configuration, so that they wait.",
     );
     page.sample(&[], census.shadowed as u64);
     let (followers, cut_off) = follower_counts();

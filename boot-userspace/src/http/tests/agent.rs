@@ -68,7 +68,7 @@ impl Agents {
             ..Described::default()
         };
         let (says, since, is_overdue, run) = ("a test".into(), 0, false, 1);
-        let life = Life { record: 7, state, says, is_written, since, is_overdue, run };
+        let life = Life { record: 7, state, says, is_written, since, is_overdue, run, is_unserved: false };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
         machines.put(ADDRESS.parse().unwrap(), NODE1.parse().unwrap());
         machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());
@@ -322,5 +322,31 @@ async fn a_late_report_of_an_earlier_run_changes_nothing() {
     for path in [home().await, "/phone-home".to_owned()] {
         assert_eq!(agents.ask(ADDRESS, &format!("GET {path}"), "").await.0, 200, "{path}");
         assert_eq!(tells.recv().await.as_deref(), Some("Home(Ok(\"\"))"), "{path}");
+    }
+}
+
+/// A rule accepts a machine before its script says the serial number that somebody expects.
+#[tokio::test]
+async fn the_serial_number_of_a_machine_that_was_accepted_is_heard_from_itself() {
+    let mut agents = Agents::new(Stage::Ready, None, false).await;
+    for (from, mac, told) in [
+        (ADDRESS, NODE1, "serial"),
+        ("10.1.1.51", NODE1, ""),
+        ("10.1.1.99", NODE1, ""),
+        ("10.1.1.99", "52-54-00-00-00-03", "serial sighted"),
+        ("10.1.1.99", "ff-ff-ff-ff-ff-ff", ""),
+        ("10.1.1.99", "01-00-5e-00-00-01", ""),
+        ("10.1.1.99", "00-00-00-00-00-00", ""),
+    ] {
+        agents.ask(from, &format!("GET /ipxe/boot.ipxe?mac={mac}&serial=CZ12"), "").await;
+        let (mut heard, said) = (Vec::new(), mac.parse::<Mac>().unwrap());
+        while let Ok(ask) = agents.heard.try_recv() {
+            heard.push(match ask {
+                RegistryAsk::Serial(of, serial) if of == said && &*serial == "CZ12" => "serial",
+                RegistryAsk::Sighted(of, None) if of == said => "sighted",
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(heard.join(" "), told, "{from} {mac}");
     }
 }

@@ -134,14 +134,9 @@ impl Postgres {
         Remote { trouble: self.trouble(), behind: self.state.behind.load(Ordering::Relaxed) }
     }
 
-    /// Stores machines in the place of what they were, all or none.
-    pub(super) async fn put(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.ask(|reply| Work::Put(records.to_vec(), reply)).await
-    }
-
-    /// Removes a machine.
-    pub(super) async fn delete(&self, id: u64, revision: u64) -> Result<(), StoreError> {
-        self.ask(|reply| Work::Delete(id, revision, reply)).await
+    /// Stores machines in the place of what they were, and removes others with the numbers of these changes; all or none.
+    pub(super) async fn change(&self, records: &[Record], gone: &[(u64, u64)]) -> Result<(), StoreError> {
+        self.ask(|reply| Work::Change(records.to_vec(), gone.to_vec(), reply)).await
     }
 
     /// Gives what the file has made of a change of these machines. What it refused is taken back, or the next start would

@@ -34,10 +34,8 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Store machines.
-    Put(Vec<Record>, Reply),
-    /// Remove one, with the number of this change.
-    Delete(u64, u64, Reply),
+    /// Store machines, and remove others, each with the number of that change.
+    Change(Vec<Record>, Vec<(u64, u64)>, Reply),
     /// Make of machines what their rows were; those without a row are removed.
     TakeBack(Vec<i64>, Vec<Row>, Reply),
     /// Bring over all leases.
@@ -172,26 +170,17 @@ impl Worker {
 
     async fn work(&mut self, work: Work) {
         match work {
-            Work::Put(records, reply) => {
-                let last = records.iter().map(|record| record.revision).max().unwrap_or(0);
-                let put = async |link: &mut Link| {
+            Work::Change(records, gone, reply) => {
+                let revisions = records.iter().map(|record| record.revision);
+                let last = revisions.chain(gone.iter().map(|(_, revision)| *revision)).max().unwrap_or(0);
+                let change = async |link: &mut Link| {
                     link.transact(async |link| {
-                        machines::put(link, &records).await?;
+                        machines::change(link, &records, &gone).await?;
                         ring(link, last).await
                     })
                     .await
                 };
-                reply.send(self.with(put).await).ok();
-            }
-            Work::Delete(id, revision, reply) => {
-                let delete = async |link: &mut Link| {
-                    link.transact(async |link| {
-                        machines::bury(link, id, revision).await?;
-                        ring(link, revision).await
-                    })
-                    .await
-                };
-                reply.send(self.with(delete).await).ok();
+                reply.send(self.with(change).await).ok();
             }
             Work::TakeBack(ids, rows, reply) => {
                 let restore = async |link: &mut Link| {

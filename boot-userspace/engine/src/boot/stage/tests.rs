@@ -43,6 +43,16 @@ fn boots_with(
     profile: Option<&str>,
     image: Option<(crate::config::DiskImage, bool)>,
 ) -> String {
+    boots_as(config, state, profile, image, true)
+}
+
+fn boots_as(
+    config: &str,
+    state: Option<State>,
+    profile: Option<&str>,
+    image: Option<(crate::config::DiskImage, bool)>,
+    is_served: bool,
+) -> String {
     let machines = Machines::default();
     if let Some(state) = state {
         let machine = Machine {
@@ -61,7 +71,9 @@ fn boots_with(
             since: 0,
             is_overdue: false,
             run: 0,
+            is_unserved: false,
         };
+        let life = if is_served { life } else { life.unserved("a cause") };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
     }
     let client_ip = "10.1.1.40".parse().unwrap();
@@ -102,6 +114,21 @@ fn the_state_decides_what_a_machine_boots() {
         (Some(State::Failed), "waits: node1 is failed: a reason"),
     ] {
         assert_eq!(boots(CONFIG, state, None), expected, "{state:?}");
+    }
+}
+
+/// Its own profile may be gone, and another one is not for it.
+#[test]
+fn a_machine_whose_record_is_not_served_waits_or_boots_its_disk() {
+    for state in State::ALL {
+        let expected = match state {
+            State::Running => "not from here: node1 runs: it boots from its disk".to_owned(),
+            State::Ignored => "not from here: node1 is ignored".to_owned(),
+            state => format!("waits: node1 is {state}: not served: a cause"),
+        };
+        for profile in [None, Some("ram")] {
+            assert_eq!(boots_as(CONFIG, Some(state), profile, None, false), expected, "{state}");
+        }
     }
 }
 

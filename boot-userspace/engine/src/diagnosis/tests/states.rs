@@ -11,6 +11,7 @@ fn standing(state: State, told: Option<&str>, is_overdue: bool) -> Facts {
         waits: "for somebody".to_owned(),
         told: told.map(str::to_owned),
         is_sent_away: false,
+        is_unserved: false,
     };
     Facts { stands: Some(stands), ..facts() }
 }
@@ -43,6 +44,16 @@ fn a_machine_that_is_told_to_wait_is_told_so() {
         let is_to_boot = matches!(state, State::Accepted | State::Released);
         assert_eq!(silent.cause, if is_to_boot { Cause::NeverAsked } else { expected }, "{state}");
         assert!(!silent.evidence.is_empty());
+    }
+}
+
+#[test]
+fn a_machine_whose_record_is_not_served_is_told_so_in_every_state() {
+    for state in [State::Discovered, State::Accepted, State::Ready, State::Allocated, State::Maintenance] {
+        let mut facts = standing(state, Some("node1 waits: not served: a cause"), false);
+        facts.stands.as_mut().unwrap().is_unserved = true;
+        assert_eq!(verdict(&heard(with_script()), &facts, LATER).cause, Cause::NotServed, "{state}");
+        assert_eq!(never_asked(&facts, 7, true).cause, Cause::NotServed, "{state}");
     }
 }
 

@@ -43,6 +43,22 @@ fn what_is_exported_is_imported_as_it_was() {
     }
 }
 
+#[test]
+fn blanks_at_the_ends_of_a_value_are_exported_and_imported_too() {
+    let labels = [("q", " tra il "), ("r", "\u{a0}"), ("s", "a;  b "), ("t", "plain")];
+    let labels: BTreeMap<String, String> =
+        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    for serial in [" \"quoted\" ", "ZZ1\u{a0}", "ZZ1"] {
+        let spec = Spec { labels: labels.clone(), serial: Some(serial.to_owned()), ..machine().spec };
+        let exported = csv(&[Machine { spec: spec.clone(), ..machine() }]);
+        assert_eq!(from_csv(&exported).unwrap().specs, [spec], "{exported}");
+    }
+    let by_hand = from_csv("name, serial ,labels\n n1 , \" Z 1\" ,\"a=1; b=2\"\nn2,,a=1 ; b=2 \n").unwrap();
+    let [first, second] = &by_hand.specs[..] else { panic!("{by_hand:?}") };
+    assert_eq!((first.name.as_deref(), first.serial.as_deref()), (Some("n1"), Some(" Z 1")));
+    assert_eq!(first.labels, second.labels);
+}
+
 /// An inventory that names a machine only is of no use where nobody resolves its name.
 #[test]
 fn a_machine_without_a_reservation_is_reached_by_the_address_that_it_has() {
@@ -81,7 +97,7 @@ fn a_machine_has_nothing_that_an_earlier_one_of_the_list_has() {
 
 #[test]
 fn a_backslash_in_a_csv_file_is_its_own_unless_it_keeps_something() {
-    assert_eq!(labels_of("a=C:\\x; b=1\\;2 ;c=\\\\"), ["a=C:\\x", "b=1;2", "c=\\"]);
+    assert_eq!(labels_of("a=C:\\x; b=1\\;2 ;c=\\\\", false), ["a=C:\\x", "b=1;2", "c=\\"]);
 }
 
 #[test]

@@ -201,6 +201,26 @@ fn a_board_that_was_swapped_waits_or_takes_the_place_of_the_old_one() {
     }
 }
 
+/// The record of the new board goes only where the old one can have its MACs.
+#[test]
+fn a_board_that_cannot_be_followed_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("swapped_board = \"follow\"", "two-disks");
+    let spare = format!("{config}[[profile]]\nname = \"spare\"\nkernel = \"spare/vmlinuz\"\n");
+    let rig = Rig::start(dir.path(), &spare);
+    rig.put(Spec { profile: Some("spare".to_owned()), ..spec("node1", FIRST, None) });
+    rig.report("node1", "CZ12", &[FIRST]).unwrap();
+    rig.kill();
+    let rig = Rig::start(dir.path(), &config);
+    rig.registry.sighted(SECOND.parse().unwrap(), None);
+    rig.eventually("it is there", |rig| rig.machines.life_of(SECOND.parse().unwrap()));
+    let before = rig.record(SECOND);
+    let refused = rig.report(SECOND, "CZ12", &[SECOND]).unwrap_err().to_string();
+    assert!(refused.contains("no profile \"spare\""), "{refused}");
+    assert_eq!(rig.record(SECOND).id, before.id);
+    rig.kill();
+}
+
 #[test]
 fn another_board_behind_a_known_card_is_held() {
     for (rule, state) in [("", State::Maintenance), ("swapped_board = \"follow\"", State::Accepted)] {

@@ -29,6 +29,15 @@ impl Rig {
         self.eventually("it is discovered", |rig| rig.machines.life_of(mac));
     }
 
+    /// A machine that a rule accepts has come as far as running.
+    fn runs(&self, mac: &str) {
+        self.discovers(mac);
+        self.observe(mac, Observed::Agent(Ok(String::new())));
+        self.order(mac, Order::Allocate).unwrap();
+        self.observe(mac, Observed::Home(Ok(String::new())));
+        assert_eq!(self.record(mac).status.state, State::Running);
+    }
+
     /// The machine has its MAC now.
     fn is_met(&self, name: &str) -> Arc<Record> {
         self.eventually("it has a MAC", |rig| Some(rig.record(name)).filter(|it| !it.spec.mac.is_empty()))
@@ -176,5 +185,68 @@ fn serial_numbers_that_tell_no_machine_from_others_are_refused() {
     let (_, conflict) = rig.next_conflict(&mut events);
     assert_eq!(conflict.what, Shared::Serial { serial: "CZ12".into(), other: "b".into() });
     assert_eq!((rig.record("b").spec.mac.len(), conflict.meanwhile), (0, Meanwhile::Waits));
+    rig.kill();
+}
+
+/// A rule accepts what a list adds, and that is nobody's order: what runs was wiped.
+#[test]
+fn a_list_that_comes_later_changes_nothing_of_what_its_machines_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &CONFIG.replace("accept = \"rack7\"", "accept = \"all\""));
+    rig.runs(CARD);
+    rig.report(CARD, "CZ12", &[CARD]).unwrap();
+    rig.expects("node1", "CZ12");
+    let record = rig.record("node1");
+    assert_eq!(
+        (record.status.state, record.spec.mac.as_slice(), rig.count()),
+        (State::Running, &[CARD.to_owned()][..], 1)
+    );
+    // Who has ordered something did not know that it runs.
+    rig.expects("node2", "CZ13");
+    assert_eq!(rig.record("node2").status.state, State::Discovered, "nobody knows yet which machine it is");
+    rig.order("node2", Order::Allocate).unwrap();
+    rig.runs(OTHER);
+    rig.says_serial(OTHER, "CZ13");
+    let held = rig.is_met("node2");
+    assert_eq!((held.status.state, held.status.before), (State::Maintenance, Some(State::Running)));
+    assert!(held.status.reason.starts_with(&format!("node2 is {OTHER}, which was running: ")), "{held:?}");
+    rig.order("node2", Order::Resume).unwrap();
+    assert_eq!(rig.record("node2").status.state, State::Running);
+    // The rule accepts it when it is there.
+    rig.expects("node3", "CZ14");
+    rig.says_serial("02:00:00:00:00:11", "CZ14");
+    let accepted = |rig: &Rig| (rig.record("node3").status.state == State::Accepted).then_some(());
+    rig.eventually("it is accepted", accepted);
+    rig.kill();
+}
+
+#[test]
+fn a_machine_that_cannot_be_the_expected_one_yet_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!("{CONFIG}[[profile]]\nname = \"spare\"\nkernel = \"spare/vmlinuz\"\n");
+    let rig = Rig::start(dir.path(), &config);
+    let spec = json!({ "name": "node1", "serial": "CZ12", "profile": "spare" });
+    assert_eq!(rig.import(&[json!({ "spec": spec })], false).added, 1);
+    rig.discovers(CARD);
+    rig.order(CARD, Order::Accept).unwrap();
+    let before = rig.record(CARD);
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let refused = rig.report(CARD, "CZ12", &[CARD]).unwrap_err().to_string();
+    assert!(refused.contains("no profile \"spare\""), "{refused}");
+    rig.says_serial(CARD, "CZ12");
+    let after = rig.record(CARD);
+    assert_eq!((after.id, after.status.state), (before.id, State::Accepted));
+    assert_eq!((&after.status.history, rig.count()), (&before.status.history, 2));
+    let life = rig.machines.life_of(CARD.parse().unwrap()).unwrap();
+    assert_eq!((life.record, life.state), (before.id, State::Accepted), "and is served so");
+    rig.kill();
+    let rig = Rig::start(dir.path(), &config);
+    rig.report(CARD, "CZ12", &[CARD]).unwrap();
+    let record = rig.record("node1");
+    assert_eq!((record.status.state, record.spec.mac.as_slice()), (State::Accepted, &[CARD.to_owned()][..]));
+    rig.kill();
+    let rig = Rig::start(dir.path(), &config);
+    assert_eq!((rig.record(CARD).id, rig.count()), (record.id, 1), "after a kill");
     rig.kill();
 }
