@@ -1,5 +1,6 @@
 //! `xpxe check`
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::cli::configuration;
-use crate::daemon::misfits::{Misfits, misfits};
+use crate::daemon::misfits::{Misfits, called, misfits};
 use crate::files::{BootFiles, Finding, Verdict};
 use crate::host::{link, regular};
 use crate::http::Certificate;
 use crate::images::Images;
+use crate::power::password_in;
 use boot_engine::answers;
 use boot_engine::config::Config;
 
@@ -41,6 +43,9 @@ impl Check {
         let own_file = (!self.no_files).then_some(self.file.config.as_path());
         errors.extend(configuration::exposed(&config, own_file));
         errors.extend(store(&config, self.no_files));
+        if !self.no_files {
+            errors.extend(bmc_passwords(&config));
+        }
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
         let mut shown = Vec::new();
@@ -101,6 +106,24 @@ fn store(config: &Config, no_files: bool) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// Files whose passwords no BMC would ever get. A file of many machines is named once.
+fn bmc_passwords(config: &Config) -> Vec<String> {
+    let of_all = config.bmc.all.password_file.as_deref().map(|file| ("[bmc]".to_owned(), file));
+    let of_machines = config.machines.iter().filter_map(|machine| {
+        let file = machine.bmc.as_ref()?.password_file.as_deref()?;
+        Some((format!("bmc of {}", called(machine)), file))
+    });
+    let mut looked_at = HashSet::new();
+    let files = of_all.into_iter().chain(of_machines).filter(|(_, file)| looked_at.insert(*file));
+    let wrong = files.filter_map(|(whose, file)| {
+        let why = password_in(file).err()?;
+        Some(format!(
+            "password_file in {whose}: {why}; write the password into its first line, for xpxe alone to read, or correct the path"
+        ))
+    });
+    wrong.collect()
 }
 
 fn summary(config: &Config) -> String {

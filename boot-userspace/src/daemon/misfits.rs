@@ -167,7 +167,8 @@ fn without_address(
     })
 }
 
-fn called(machine: &Machine) -> String {
+/// A machine of the configuration as its problems name it.
+pub(crate) fn called(machine: &Machine) -> String {
     match (&machine.name, machine.macs.first()) {
         (Some(name), _) => format!("[[machine]] {name}"),
         (None, Some(mac)) => format!("[[machine]] {mac}"),

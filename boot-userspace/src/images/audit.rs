@@ -4,20 +4,21 @@ use super::Images;
 use super::configured::named;
 use super::layout::{self, Layout};
 use super::record::Record;
+use super::upstream::wrong_files;
 use crate::host::size::human_size;
 use boot_engine::config::Config;
 
-/// What is to be said about one image of the configuration.
+/// What is to be said about one image of the configuration, or about an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFinding {
-    /// Machines cannot boot it.
+    /// Machines cannot boot it, or nothing can be fetched from there.
     pub is_error: bool,
     /// One line.
     pub says: String,
 }
 
 impl Images {
-    /// Looks at every image that a configuration names. Asks no upstream.
+    /// Looks at every image that a configuration names, and at the files of its upstreams. Asks no upstream.
     #[must_use]
     pub fn audit(config: &Config) -> Vec<ImageFinding> {
         let layout = Layout::new(&config.state_dir);
@@ -53,6 +54,48 @@ impl Images {
                     .map(|says| ImageFinding { is_error: false, says: format!("warning: {says}") }),
             );
         }
+        for upstream in &config.images.upstreams {
+            let place = super::shown(&upstream.url);
+            let wrong = wrong_files(upstream).into_iter().map(|why| ImageFinding {
+                is_error: true,
+                says: format!("[[images.upstream]] {place}: {why}"),
+            });
+            findings.extend(wrong);
+        }
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use boot_engine::config::parse;
+
+    use super::*;
+
+    #[test]
+    fn files_of_an_upstream_that_cannot_be_used_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let [access, secret, certificate] = ["access", "secret", "ca.pem"].map(|name| dir.path().join(name));
+        let text = format!(
+            "state_dir = {:?}\n[[interface]]\nname = 'eth1'\ndhcp = 'off'\n[[images.upstream]]\nurl = 's3://boot'\n\
+             access_key_file = {access:?}\nsecret_key_file = {secret:?}\ncertificate = {certificate:?}\n",
+            dir.path()
+        );
+        let config = parse(&text, "test").unwrap();
+        let said = || Images::audit(&config);
+        let missing = said();
+        assert!(missing.len() == 3 && missing.iter().all(|finding| finding.is_error), "{missing:?}");
+        assert!(missing[0].says.starts_with("[[images.upstream]] s3://boot: the key in "), "{missing:?}");
+        for (file, text) in [(&access, "AKIA\n"), (&secret, "geheim\n"), (&certificate, "none\n")] {
+            fs::write(file, text).unwrap();
+            fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        }
+        let found = said();
+        assert!(found.len() == 1 && found[0].says.contains("no certificates in PEM"), "{found:?}");
+        fs::set_permissions(&secret, Permissions::from_mode(0o604)).unwrap();
+        assert!(said()[0].says.contains("can be read by everybody"));
     }
 }

@@ -69,6 +69,13 @@ fn unsigned(bucket: &str, key: &str, upstream: Option<&Upstream>) -> Result<Url,
     Ok(url)
 }
 
+/// What is wrong with the files of an upstream's keys.
+pub(super) fn wrong_keys(upstream: &Upstream) -> Vec<String> {
+    let access = upstream.access_key_file.as_deref().and_then(|file| read(file, regular::read).err());
+    let secret = upstream.secret_key_file.as_deref().and_then(|file| read(file, regular::read_private).err());
+    access.into_iter().chain(secret).collect()
+}
+
 /// A key as it stands in its file, which may have a newline at its end.
 fn read(path: &Path, bytes_of: fn(&Path) -> io::Result<Vec<u8>>) -> Result<String, String> {
     let text = bytes_of(path).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));

@@ -1,6 +1,7 @@
 //! Asking an upstream: HTTP, HTTPS and S3, and what its answers mean.
 
 use std::error::Error as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use reqwest::header::{
     IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use tokio::time::timeout;
 
 use super::configured::Configured;
@@ -265,13 +266,7 @@ impl Upstreams {
         };
         let mut own = Vec::new();
         if let Some(path) = upstream.and_then(|upstream| upstream.certificate.as_ref()) {
-            let pem = regular::read(path)
-                .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
-            own = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|_| format!("{} has no certificates in PEM in it", path.display()))?;
-            if own.is_empty() {
-                return Err(format!("{} has no certificates in PEM in it", path.display()));
-            }
+            own = certificates(path)?;
         }
         // A system without any certificates is enough for plain HTTP, and for those of our own.
         let with_systems = builder().tls_certs_merge(own.clone()).build();
@@ -279,6 +274,23 @@ impl Upstreams {
             .or_else(|_| builder().tls_certs_only(own).build())
             .map_err(|error| format!("TLS cannot be prepared: {}", reasons(&error)))
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
+    let pem = regular::read(path)
+        .map_err(|error| format!("the certificate {} cannot be read: {error}", path.display()))?;
+    let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if found.is_empty() {
+        return Err(format!("{} has no certificates in PEM in it", path.display()));
+    }
+    Ok(found)
+}
+
+/// What is wrong with the files of an upstream.
+pub(super) fn wrong_files(upstream: &Upstream) -> Vec<String> {
+    let mut wrong = s3::wrong_keys(upstream);
+    wrong.extend(upstream.certificate.as_deref().and_then(|path| certificates(path).err()));
+    wrong
 }
 
 /// By the header: the client's own idea of it knows nothing of answers without a body.

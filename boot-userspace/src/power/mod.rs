@@ -380,7 +380,10 @@ fn jitter() -> Duration {
 }
 
 /// The first line of a file.
-fn password_in(file: &Path) -> Result<Secret, String> {
+///
+/// # Errors
+/// No BMC can be spoken to with it, and why.
+pub(crate) fn password_in(file: &Path) -> Result<Secret, String> {
     let cannot = |why: &dyn fmt::Display| format!("the password in {} cannot be used: {why}", file.display());
     let bytes = regular::read_private(file).map_err(|error| cannot(&error))?;
     if bytes.len() > LONGEST_PASSWORD {

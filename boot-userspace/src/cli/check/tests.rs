@@ -50,6 +50,45 @@ fn a_database_that_nobody_could_ask_is_named() {
 }
 
 #[test]
+fn a_bmc_password_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, own) = (dir.path().join("all"), dir.path().join("own"));
+    let machine = |n: u8| {
+        format!(
+            "[[machine]]\nmac = '52:54:00:00:00:0{n}'\nname = 'node{n}'\n\
+             bmc = {{ address = '10.9.0.{n}', password_file = {own:?} }}\n"
+        )
+    };
+    let text = format!(
+        "[[interface]]\nname = 'eth1'\ndhcp = 'off'\n[bmc]\nuser = 'admin'\npassword_file = {all:?}\n{}{}",
+        machine(1),
+        machine(2)
+    );
+    let config = boot_engine::config::parse(&text, "test").unwrap();
+    let said = || bmc_passwords(&config);
+    let missing = said();
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    assert!(missing[0].contains("password_file in [bmc]") && missing[0].contains("No such file"));
+    assert!(missing[1].contains("bmc of [[machine]] node1") && missing[1].contains("No such file"));
+    let write = |text: &str, mode: u32| {
+        for file in [&all, &own] {
+            fs::write(file, text).unwrap();
+            fs::set_permissions(file, Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    write("geheim\n", 0o600);
+    assert!(said().is_empty());
+    write("geheim\n", 0o604);
+    assert!(said().iter().all(|why| why.contains("can be read by everybody") && !why.contains("geheim")));
+    write("\n", 0o600);
+    assert!(said().iter().all(|why| why.contains("its first line is empty")));
+    // A pipe would be waited for.
+    fs::remove_file(&own).unwrap();
+    nix::unistd::mkfifo(&own, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(said()[1].contains("not a regular file"));
+}
+
+#[test]
 fn an_interface_that_is_not_there_is_named() {
     let of = |name: &str| {
         let text = format!("[[interface]]\nname = {name:?}\ndhcp = 'proxy'\n");

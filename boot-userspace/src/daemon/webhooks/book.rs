@@ -12,11 +12,12 @@ use crate::daemon::request::HookView;
 
 /// How many deliveries wait for one webhook at most.
 const MOST_WAITING: usize = 10_000;
-/// How many of those are of one machine at most, and how many of one kind of event: who reports without end, or in the names of
-/// many, does not take the places of all others.
+/// How many of those are of one machine at most, how many of all machines together that nobody has accepted, and how many of
+/// one kind of event: who reports without end, or in the names of many, does not take the places of all others.
 const MOST_OF_MACHINE: usize = 1000;
+const MOST_OF_STRANGERS: usize = 1000;
 const MOST_OF_KIND: usize = MOST_WAITING / 2;
-/// How many dead letters one webhook has at most; the oldest makes room.
+/// How many dead letters one webhook has at most; the oldest makes room, of machines that nobody has accepted if there are any.
 pub(super) const MOST_DEAD: usize = 1000;
 /// How many deliveries to one webhook are under way at once.
 const AT_ONCE: usize = 8;
@@ -30,6 +31,8 @@ pub(super) struct Book {
     lanes: HashMap<String, VecDeque<Waiting>>,
     /// How many deliveries of each kind of event wait.
     kinds: HashMap<String, usize>,
+    /// How many deliveries of machines that nobody has accepted wait.
+    of_strangers: usize,
     /// The first of each lane that is not under way, by when it is due.
     ready: BTreeSet<(Duration, u64, String)>,
     under_way: usize,
@@ -65,6 +68,7 @@ impl Book {
         Self {
             lanes: HashMap::new(),
             kinds: HashMap::new(),
+            of_strangers: 0,
             ready: BTreeSet::new(),
             under_way: 0,
             dead: VecDeque::new(),
@@ -83,7 +87,10 @@ impl Book {
     pub(super) fn has_room(&self, delivery: &Delivery) -> bool {
         let of_machine = self.lanes.get(&delivery.lane).map_or(0, VecDeque::len);
         let of_kind = self.kinds.get(&delivery.kind).copied().unwrap_or(0);
-        self.counts.waiting < MOST_WAITING as u64 && of_machine < MOST_OF_MACHINE && of_kind < MOST_OF_KIND
+        self.counts.waiting < MOST_WAITING as u64
+            && of_machine < MOST_OF_MACHINE
+            && of_kind < MOST_OF_KIND
+            && (!delivery.is_of_stranger || self.of_strangers < MOST_OF_STRANGERS)
     }
 
     /// Adds a delivery; false if there is no room.
@@ -93,6 +100,7 @@ impl Book {
             return false;
         }
         self.counts.waiting += 1;
+        self.of_strangers += usize::from(delivery.is_of_stranger);
         *self.kinds.entry(delivery.kind.clone()).or_default() += 1;
         let lane = self.lanes.entry(delivery.lane.clone()).or_default();
         if lane.is_empty() {
@@ -105,7 +113,8 @@ impl Book {
     /// Adds a dead letter of an earlier daemon. Gives the one that had to go for it.
     pub(super) fn bury(&mut self, delivery: Delivery) -> Option<u64> {
         self.dead.push_back(delivery);
-        let oldest = (self.dead.len() > MOST_DEAD).then(|| self.dead.pop_front()).flatten();
+        let goes = self.dead.iter().position(|dead| dead.is_of_stranger).unwrap_or(0);
+        let oldest = (self.dead.len() > MOST_DEAD).then(|| self.dead.remove(goes)).flatten();
         self.counts.lost += u64::from(oldest.is_some());
         self.counts.dead = self.dead.len() as u64;
         oldest.map(|oldest| oldest.id)
@@ -154,8 +163,11 @@ impl Book {
         };
         let over = lane.pop_front();
         self.counts.waiting = self.counts.waiting.saturating_sub(1);
-        if let Some(of_kind) = over.as_ref().and_then(|over| self.kinds.get_mut(&over.delivery.kind)) {
-            *of_kind = of_kind.saturating_sub(1);
+        if let Some(Waiting { delivery, .. }) = &over {
+            self.of_strangers = self.of_strangers.saturating_sub(usize::from(delivery.is_of_stranger));
+            if let Some(of_kind) = self.kinds.get_mut(&delivery.kind) {
+                *of_kind = of_kind.saturating_sub(1);
+            }
         }
         match lane.front() {
             Some(next) => drop(self.ready.insert((now, next.delivery.id, lane_name.to_owned()))),
@@ -296,6 +308,37 @@ mod tests {
         assert_eq!(book.ended(("a", 0), Ok(()), SECOND, (7, 0.0)), Ended::Delivered);
         assert!(book.add(refused, SECOND));
         assert!(!book.has_room(&of_kind(20_002, "c", "phone-home")));
+    }
+
+    #[test]
+    fn strangers_leave_room_for_machines_that_somebody_has_accepted() {
+        let mut book = Book::new("chat", String::new(), 1);
+        let of_stranger = |id: u64| {
+            let kind = "phone-home".to_owned();
+            Delivery { is_of_stranger: true, kind, ..delivery(id, &(id % 10).to_string()) }
+        };
+        let own = |id: u64, lane: &str| Delivery { kind: "phone-home".to_owned(), ..delivery(id, lane) };
+        let most = MOST_OF_STRANGERS as u64;
+        for id in 0..most + 7 {
+            assert_eq!(book.add(of_stranger(id), Duration::ZERO), id < most, "{id}");
+        }
+        assert_eq!(book.counts.lost, 7);
+        for id in 0..(MOST_OF_KIND - MOST_OF_STRANGERS) as u64 {
+            assert!(book.add(own(10_000 + id, &format!("own{}", id % 10)), Duration::ZERO), "{id}");
+        }
+        assert!(!book.has_room(&of_stranger(20_000)));
+        // What is over makes room.
+        assert_eq!(book.take_due(Duration::ZERO).map(|first| first.id), Some(0));
+        assert_eq!(book.ended(("0", 0), Ok(()), SECOND, (7, 0.0)), Ended::Delivered);
+        assert!(book.add(of_stranger(20_000), SECOND));
+        assert!(!book.has_room(&of_stranger(20_001)));
+        // Nor do their dead letters drive out others.
+        assert_eq!(book.bury(own(30_000, "own")), None);
+        for id in 0..most - 1 {
+            assert_eq!(book.bury(of_stranger(id)), None);
+        }
+        assert_eq!((book.bury(own(30_001, "own")), book.bury(of_stranger(most))), (Some(0), Some(1)));
+        assert_eq!(book.dead().filter(|dead| !dead.is_of_stranger).count(), 2);
     }
 
     #[test]

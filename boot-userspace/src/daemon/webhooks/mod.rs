@@ -6,6 +6,7 @@
 mod book;
 mod journal;
 mod send;
+mod whose;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -36,6 +37,7 @@ use boot_engine::machines::Machines;
 use book::{Book, Ended};
 use journal::{Delivery, Journal};
 use send::{LazyClient, Receiver};
+use whose::{is_about, is_of_stranger, lane};
 
 pub(in crate::daemon) use send::{check_url, wrong_files};
 
@@ -230,6 +232,7 @@ impl Keeper {
             }
             let at = now.wall.saturating_sub(now.boot.saturating_sub(event.at)).as_secs();
             let lane = lane(&event);
+            let is_of_stranger = is_of_stranger(&self.machines, &event);
             let name = event.name().map(str::to_owned).or_else(|| lane.clone());
             let line = captured::line(&event);
             for webhook in wanted {
@@ -240,6 +243,7 @@ impl Keeper {
                 let delivery = Delivery {
                     id,
                     lane: lane.clone().unwrap_or_default(),
+                    is_of_stranger,
                     kind: kind.name().to_owned(),
                     machine: name.clone(),
                     at,
@@ -252,8 +256,12 @@ impl Keeper {
                     new.push(delivery);
                 } else if is_time(&mut hook.told) {
                     let HookView { name, lost, .. } = &hook.book.counts;
+                    let whose = match is_of_stranger {
+                        true => " of machines that nobody has accepted",
+                        false => "",
+                    };
                     warn!(
-                        "webhook {name} has so many deliveries waiting that {lost} events are lost to it: look why its receiver does not take them (xpxe webhooks list)"
+                        "webhook {name} has so many deliveries{whose} waiting that {lost} events are lost to it: look why its receiver does not take them (xpxe webhooks list), and who makes so many (xpxe events --follow)"
                     );
                 }
             }
@@ -413,25 +421,6 @@ impl Keeper {
     }
 }
 
-/// Whether an event is of a machine that the webhook is for.
-fn is_about(machines: &Machines, webhook: &Webhook, event: &BootEvent) -> bool {
-    if webhook.labels.is_empty() {
-        return true;
-    }
-    let by_mac = || Some(machines.by_mac(event.machine.as_ref()?.mac)?.machine);
-    let known = event.without_mac.as_ref().map(|known| Arc::clone(&known.machine)).or_else(by_mac);
-    let has = |(key, value): (&String, &String)| {
-        known.as_ref().is_some_and(|machine| machine.labels.get(key) == Some(value))
-    };
-    webhook.labels.iter().all(has)
-}
-
-/// What tells an event's machine from others: its MAC, or its number in the registry.
-fn lane(event: &BootEvent) -> Option<String> {
-    let without_mac = || Some(format!("id:{}", event.without_mac.as_ref()?.record));
-    event.machine.as_ref().map(|machine| machine.mac.to_string()).or_else(without_mac)
-}
-
 /// The kinds of events that webhooks want.
 fn kinds(config: &Config) -> impl Iterator<Item = Kind> + '_ {
     config.webhooks.iter().flat_map(|webhook| webhook.events.iter().copied())
@@ -451,31 +440,4 @@ fn is_time(told: &mut Option<Duration>) -> bool {
         *told = Some(now);
     }
     is_time
-}
-
-#[cfg(test)]
-mod tests {
-    use boot_engine::config::{Machine, parse};
-    use boot_engine::events::{Step, WithoutMac};
-
-    use super::*;
-
-    #[test]
-    fn events_of_a_machine_without_a_mac_are_its_own() {
-        let text = "[[interface]]\nname = 'eth1'\ndhcp = 'off'\n[[webhook]]\nname = 'w'\nevents = 'flood'\n\
-            secret_file = '/s'\nurl = 'http://h/'\nlabels = { role = 'worker' }\n";
-        let webhook = parse(text, "test").unwrap().webhooks.remove(0);
-        let of = |record: u64, role: &str| {
-            let labels = [("role".to_owned(), role.to_owned())].into();
-            let machine = Arc::new(Machine { labels, ..Machine::default() });
-            let without_mac = Some(Arc::new(WithoutMac { record, called: "uu".into(), machine }));
-            BootEvent { without_mac, ..BootEvent::new(Duration::ZERO, Step::Flood { answers: 7 }) }
-        };
-        let is_told = |event: &BootEvent| is_about(&Machines::default(), &webhook, event);
-        let (worker, gateway) = (of(7, "worker"), of(8, "gateway"));
-        assert!(is_told(&worker) && !is_told(&gateway));
-        assert_eq!((lane(&worker), lane(&gateway)), (Some("id:7".to_owned()), Some("id:8".to_owned())));
-        let line = captured::line(&worker);
-        assert_eq!((&line["name"], &line["id"], line.get("mac")), (&json!("uu"), &json!(7), None));
-    }
 }
