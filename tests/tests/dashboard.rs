@@ -209,9 +209,9 @@ fn whoever_has_a_token_accepts_a_machine_after_he_has_confirmed_it() -> Result<(
         SOON,
     )?;
 
+    unremarkable(&mut browser)?;
     // A token that is revoked ends at once.
     xpxe_says(&place, &xpxe, &["tokens", "revoke", "alice"])?;
-    unremarkable(&mut browser)?;
     browser.until("document.getElementById('sign-in').open", SOON)?;
     xpxe.stop()
 }

@@ -130,7 +130,7 @@ fn a_program_that_lists_and_then_follows_misses_no_change_of_machines() -> Resul
 #[test]
 fn the_command_line_shows_what_becomes_of_the_machines_that_it_lists() -> Result<()> {
     let Some(place) = Place::build(&Settings { fast_path: "off", ..known() })? else { return Ok(()) };
-    let xpxe = place.serve()?;
+    let mut xpxe = place.serve()?;
     let site = Site::of(&place);
     let watch = |more: &[&str]| -> Result<Process> {
         let mut watch = place.rack.server.command(&binary()?.display().to_string());
@@ -155,5 +155,14 @@ fn the_command_line_shows_what_becomes_of_the_machines_that_it_lists() -> Result
     held.wait_for_line("not selected any more", SOON)?;
     site.says(&xpxe, &["machines", "delete", "carol"])?;
     people.wait_for_line("deleted", SOON)?;
+
+    // They outlast a restart: what there is then is listed anew, as after a reload.
+    xpxe.kill9()?;
+    xpxe.restart()?;
+    people.wait_for_line("xpxe answers again", SOON)?;
+    wait(&programs, "that the machines are listed anew", |line| line["reloaded"] == true)?;
+    site.says(&xpxe, &["machines", "add", "--name", "dave", "--mac", "02:77:00:00:00:e2"])?;
+    people.wait_for_line("dave", SOON)?;
+    wait(&programs, "dave", |line| line["machine"]["spec"]["name"] == "dave")?;
     xpxe.stop()
 }

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use axum::body::{Body, to_bytes};
@@ -12,6 +13,7 @@ use axum::http::{Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::{ConfigFile, configuration};
@@ -32,7 +34,7 @@ impl DaemonApi {
             }
             Err(error) => return Err(cannot_use(socket, error)),
         };
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = handshake(TokioIo::new(ToDaemon(stream))).await?;
         // How it ends is what the request says.
         tokio::spawn(async { connection.await.ok() });
         Ok(Some(Self(sender)))
@@ -41,6 +43,45 @@ impl DaemonApi {
     /// The daemon's answer.
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>> {
         Ok(self.0.send_request(request).await.context("the daemon did not answer")?.map(Body::new))
+    }
+}
+
+/// The daemon answers a request that it refuses before it has read all of it, and reads no more. So what it does not take is
+/// no error: the answer is.
+struct ToDaemon(UnixStream);
+
+impl AsyncRead for ToDaemon {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, to)
+    }
+}
+
+impl AsyncWrite for ToDaemon {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.0).poll_write(context, bytes) {
+            Poll::Ready(Err(error))
+                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+            {
+                Poll::Ready(Ok(bytes.len()))
+            }
+            other => other,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 
@@ -95,7 +136,8 @@ impl Lines {
             }
             let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await;
             let Some(frame) = frame else { return Ok(None) };
-            self.rest.extend(frame?.into_data().unwrap_or_default());
+            let frame = frame.map_err(|_| anyhow!("xpxe has ended, or has cut its answer off"))?;
+            self.rest.extend(frame.into_data().unwrap_or_default());
         }
     }
 }
@@ -137,5 +179,32 @@ fn cannot_use(socket: &Path, error: io::Error) -> Error {
             socket.display()
         ),
         _ => Error::new(error).context(format!("cannot use {}", socket.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_whole_request_was_read_is_what_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("api.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            client.read_u8().await.unwrap();
+            let body = r#"{"error":"too long"}"#;
+            let head = format!("HTTP/1.1 413 Payload Too Large\r\nContent-Length: {}\r\n\r\n", body.len());
+            client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        });
+        let mut daemon = DaemonApi::open(&socket).await.unwrap().unwrap();
+        let sent = request(Method::POST, "/", "x".repeat(4 << 20)).unwrap();
+        let (status, body) = read(daemon.send(sent).await.unwrap()).await.unwrap();
+        assert_eq!(refusal(status, &body).unwrap().to_string(), "too long");
+        answering.await.unwrap();
     }
 }

@@ -19,7 +19,6 @@ use clap::{Subcommand, ValueEnum};
 use crate::cli::ConfigFile;
 use crate::http::machines::{Machine, Written};
 use api::Api;
-use boot_engine::registry::Spec;
 use fields::Fields;
 
 /// `xpxe machines …`
@@ -270,8 +269,7 @@ impl Verb {
                 }
             }
             Self::Add { fields, json, file } => {
-                let mut spec = Spec::default();
-                let password = fields.put_into(&mut spec)?;
+                let (spec, password) = fields.of_new()?;
                 let mut api = Api::open(&file).await?;
                 let mut added = api.add(spec).await?;
                 if let Some(password) = password {

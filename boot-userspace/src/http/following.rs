@@ -2,14 +2,23 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::pending;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::time::interval;
+use tokio_util::io::ReaderStream;
 
 use super::Ends;
 use super::api::Pass;
@@ -17,7 +26,7 @@ use super::api::Pass;
 /// How often a client gets an empty line.
 pub(super) const ALIVE: Duration = Duration::from_secs(5);
 /// How many bytes wait for a client that reads slowly.
-pub(super) const WAITING: usize = 256 << 10;
+const WAITING: usize = 256 << 10;
 /// The type of server-sent events.
 const SERVER_SENT: &str = "text/event-stream";
 
@@ -69,11 +78,68 @@ impl Form {
     }
 }
 
+/// Where the lines for a client go.
+pub(super) struct Teller {
+    to: DuplexStream,
+    is_within_line: Arc<AtomicBool>,
+}
+
+/// What a client reads. If nobody writes any more, and the last line is not whole, it ends in an error: else half a line would
+/// be the end of a whole answer.
+pub(super) struct Told {
+    from: DuplexStream,
+    is_within_line: Arc<AtomicBool>,
+}
+
+/// The answer that is begun with, and where its lines go.
+pub(super) fn begin(form: Form) -> (Teller, Response) {
+    let (teller, told) = Teller::with_room(WAITING);
+    let body = Body::from_stream(ReaderStream::new(told));
+    (teller, ([(CONTENT_TYPE, form.kind())], body).into_response())
+}
+
+impl Teller {
+    /// One for whose client so many bytes wait.
+    pub(super) fn with_room(bytes: usize) -> (Self, Told) {
+        let (to, from) = duplex(bytes);
+        let is_within_line = Arc::<AtomicBool>::default();
+        (Self { to, is_within_line: Arc::clone(&is_within_line) }, Told { from, is_within_line })
+    }
+
+    /// Writes whole lines. Whoever gives that up has to write nothing else.
+    pub(super) async fn send(&mut self, text: &str) -> io::Result<()> {
+        self.is_within_line.store(true, SeqCst);
+        self.to.write_all(text.as_bytes()).await?;
+        self.is_within_line.store(false, SeqCst);
+        Ok(())
+    }
+}
+
+impl AsyncRead for Told {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = to.filled().len();
+        ready!(Pin::new(&mut self.from).poll_read(context, to))?;
+        if to.filled().len() == before && self.is_within_line.load(SeqCst) {
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Waits until somebody may no longer read; for ever where no token says when that is.
 pub(super) async fn ended(pass: Option<Pass>) {
-    let mut alive = interval(ALIVE);
-    while pass.as_ref().is_none_or(Pass::holds) {
-        alive.tick().await;
+    let Some(pass) = pass else { return pending().await };
+    let (mut changes, mut alive) = (pass.changes(), interval(ALIVE));
+    while pass.holds() {
+        tokio::select! {
+            // A token also ends when its time is over.
+            _ = alive.tick() => {}
+            _ = changes.changed() => {}
+        }
     }
 }
 
@@ -142,7 +208,22 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn half_a_line_is_no_end_of_an_answer() {
+        for (line, is_whole) in [("all\n", true), ("too much for the room\n", false)] {
+            let (mut teller, mut told) = Teller::with_room(8);
+            let sent = timeout(Duration::from_millis(20), teller.send(line)).await;
+            assert_eq!(sent.is_ok(), is_whole, "{line}");
+            drop(teller);
+            let mut read = String::new();
+            assert_eq!(told.read_to_string(&mut read).await.is_ok(), is_whole, "{line}");
+        }
+    }
 
     #[test]
     fn there_are_so_many_places_in_all_over_the_network_and_of_an_address() {

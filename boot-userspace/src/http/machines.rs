@@ -79,6 +79,8 @@ struct Asked {
     watch: bool,
     /// With `watch`: what has changed behind this revision, and what changes then. Without it: from now on.
     since: Option<u64>,
+    /// With `watch`: `epoch` of the list that was made. If another configuration is served by now, that is told at once.
+    epoch: Option<u64>,
 }
 
 /// `?watch` is `?watch=true`.
@@ -199,17 +201,19 @@ async fn list(
         if asked.after > 0 || asked.limit > 0 || asked.never_seen {
             return Err(Failed::bad("watch goes without after, limit and never_seen".to_owned()));
         }
-        return watch::begin(shared, (query, asked.since), follower).await;
+        return watch::begin(shared, (query, asked.since, asked.epoch), follower).await;
     }
-    if asked.since.is_some() {
-        return Err(Failed::bad("since goes with watch only: write watch=true, too".to_owned()));
+    if asked.since.is_some() || asked.epoch.is_some() {
+        return Err(Failed::bad("since and epoch go with watch only: write watch=true, too".to_owned()));
     }
+    // Before the machines: a configuration that is read between both is told of.
+    let epoch = watch::epoch(&shared.registry).await?;
     let page = shared.registry.ask(|reply| RegistryAsk::List(query, reply)).await?;
     let (history, never_seen) = (shared.history.clone(), asked.never_seen);
     let write = move || {
         let Page { machines, next, revision } = page;
         let machines = Machine::listed(&machines, &history, never_seen);
-        Ok(json(StatusCode::OK, &Machines { machines, next, revision }))
+        Ok(json(StatusCode::OK, &Machines { machines, next, revision, epoch }))
     };
     shared.work(write).await
 }

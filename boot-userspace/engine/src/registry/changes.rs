@@ -96,7 +96,8 @@ impl Registry {
     /// Nobody knows.
     pub fn newer(&self, since: u64) -> Result<impl Iterator<Item = (u64, Newer<'_>)>, Untold> {
         let Changes { records, deleted, forgotten, last } = &self.changes;
-        if since < *forgotten {
+        // Who begins at the beginning knows no machine that could be gone.
+        if since > 0 && since < *forgotten {
             return Err(Untold::Forgotten(since));
         }
         if since > *last {
@@ -164,6 +165,7 @@ mod tests {
             registry.note_deleted(revision, Deleted { id: revision, called: None });
         }
         assert_eq!(registry.newer(1).err(), Some(Untold::Forgotten(1)));
+        assert_eq!(told(&registry, 0).len(), MOST_DELETED, "who begins has missed none");
         assert_eq!(told(&registry, 2).len(), MOST_DELETED, "all behind the last one that is forgotten");
     }
 }

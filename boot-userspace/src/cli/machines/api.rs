@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::Selected;
 use crate::cli::daemon_api::{self, DaemonApi};
 use crate::cli::{ConfigFile, configuration};
-use crate::daemon::request::{ImportItem, Imported};
+use crate::daemon::request::Imported;
 use crate::files::percent;
 use crate::http::admin;
 use crate::http::machines::{
@@ -18,6 +18,13 @@ use boot_engine::registry::Spec;
 
 /// How many machines are asked for at once.
 const AT_ONCE: usize = 1000;
+
+/// What a list says of itself: the last change that is in it, and which configuration was served.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) revision: u64,
+    epoch: u64,
+}
 
 /// The running daemon.
 pub(super) struct Api(DaemonApi);
@@ -43,29 +50,30 @@ impl Api {
         Ok(self.pages(selected, "&never_seen=true").await?.0)
     }
 
-    /// The machines, and from which revision on to follow them.
-    pub(super) async fn list_with_revision(&mut self, selected: &Selected) -> Result<(Vec<Machine>, u64)> {
+    /// The machines, and from where on to follow them.
+    pub(super) async fn list_with_begin(&mut self, selected: &Selected) -> Result<(Vec<Machine>, Begin)> {
         self.pages(selected, "").await
     }
 
-    async fn pages(&mut self, selected: &Selected, more: &str) -> Result<(Vec<Machine>, u64)> {
+    async fn pages(&mut self, selected: &Selected, more: &str) -> Result<(Vec<Machine>, Begin)> {
         let (mut machines, mut after, mut first) = (Vec::new(), 0, None);
         loop {
             let path = format!("{MACHINES}?limit={AT_ONCE}&after={after}{more}{}", queries(selected));
             let page: Machines = self.call(Method::GET, &path, String::new()).await?;
             machines.extend(page.machines);
             // What changes while pages are read is told from the first one on.
-            let revision = *first.get_or_insert(page.revision);
+            let begin = *first.get_or_insert(Begin { revision: page.revision, epoch: page.epoch });
             match page.next {
                 Some(next) => after = next,
-                None => return Ok((machines, revision)),
+                None => return Ok((machines, begin)),
             }
         }
     }
 
-    /// What becomes of them from a revision on, a line for each change.
-    pub(super) async fn follow(mut self, selected: &Selected, since: u64) -> Result<Body> {
-        let path = format!("{MACHINES}?watch=true&since={since}{}", queries(selected));
+    /// What becomes of them from there on, a line for each change.
+    pub(super) async fn follow(mut self, selected: &Selected, from: Begin) -> Result<Body> {
+        let Begin { revision, epoch } = from;
+        let path = format!("{MACHINES}?watch=true&since={revision}&epoch={epoch}{}", queries(selected));
         let answer = self.0.send(daemon_api::request(Method::GET, &path, "")?).await?;
         if answer.status().is_success() {
             return Ok(answer.into_body());
@@ -83,9 +91,10 @@ impl Api {
         self.call(Method::POST, MACHINES, body).await
     }
 
-    pub(super) async fn import(&mut self, items: &[ImportItem], dry_run: bool) -> Result<Imported> {
+    /// Adds and changes these machines, each written as an [`ImportItem`](crate::daemon::request::ImportItem).
+    pub(super) async fn import(&mut self, items: &[String], dry_run: bool) -> Result<Imported> {
         let path = format!("{IMPORT}?dry_run={dry_run}");
-        self.call(Method::POST, &path, serde_json::to_string(items)?).await
+        self.call(Method::POST, &path, format!("[{}]", items.join(","))).await
     }
 
     pub(super) async fn put(&mut self, which: &str, written: Written) -> Result<Machine> {

@@ -13,7 +13,7 @@ pub(super) struct Fields {
     /// Its name
     #[arg(long)]
     name: Option<String>,
-    /// Its MAC addresses
+    /// Its MAC addresses; empty: those that it has are not its own, and it is known by its serial number, UUID or switch port
     #[arg(long)]
     mac: Vec<String>,
     /// Its SMBIOS UUID
@@ -118,6 +118,24 @@ fn first_line(file: &Path) -> Result<String> {
 }
 
 impl Fields {
+    /// A new machine, and the password of its BMC. Nothing can be taken away from it, so what is empty is a variable of a script
+    /// that was.
+    pub(super) fn of_new(self) -> Result<(Spec, Option<String>)> {
+        let given = [
+            ("--name", &self.name),
+            ("--uuid", &self.uuid),
+            ("--serial", &self.serial),
+            ("--ip", &self.ip),
+            ("--profile", &self.profile),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, value)| value.as_deref() == Some("")) {
+            bail!("{flag} is empty, and nothing was added: write a value, or leave it out");
+        }
+        let mut spec = Spec::default();
+        let password = self.put_into(&mut spec)?;
+        Ok((spec, password))
+    }
+
     /// Changes what is said of a machine. Gives the password of its BMC, which is no part of that.
     pub(super) fn put_into(self, spec: &mut Spec) -> Result<Option<String>> {
         let Self { name, mac, uuid, serial, ip, profile, args, image, image_sha256, image_disk, labels, bmc } =
@@ -133,7 +151,7 @@ impl Fields {
         set(&mut spec.ip, ip);
         set(&mut spec.profile, profile);
         if !mac.is_empty() {
-            spec.mac = mac;
+            spec.mac = mac.into_iter().filter(|mac| !mac.is_empty()).collect();
         }
         if let Some(args) = args {
             spec.args = args;
@@ -154,5 +172,46 @@ impl Fields {
             }
         }
         bmc.put_into(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        fields: Fields,
+    }
+
+    fn fields(flag: &str, value: &str) -> Fields {
+        Flags::parse_from(["xpxe", "--mac", "02:77:00:00:00:01", flag, value]).fields
+    }
+
+    #[test]
+    fn an_empty_text_takes_away_what_was_said() {
+        let mut spec = Spec {
+            name: Some("node1".to_owned()),
+            mac: vec!["52:54:00:00:00:01".to_owned()],
+            serial: Some("CZ12".to_owned()),
+            ..Spec::default()
+        };
+        Flags::parse_from(["set", "--mac", "", "--name", ""]).fields.put_into(&mut spec).unwrap();
+        assert_eq!(spec, Spec { serial: Some("CZ12".to_owned()), ..Spec::default() });
+    }
+
+    #[test]
+    fn what_is_empty_is_taken_away_from_a_machine_that_is_there_and_refused_of_a_new_one() {
+        for flag in ["--name", "--uuid", "--serial", "--ip", "--profile"] {
+            let said = fields(flag, "").of_new().unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{flag} is empty")), "{said}");
+        }
+        let (mut spec, _) = fields("--name", "alice").of_new().unwrap();
+        assert_eq!(spec.name.as_deref(), Some("alice"));
+        fields("--name", "").put_into(&mut spec).unwrap();
+        assert_eq!(spec.name, None);
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use tokio::time::sleep;
 
 use super::api::Api;
 use super::{Selected, show};
@@ -12,6 +14,9 @@ use crate::cli::daemon_api::Lines;
 use crate::cli::table::Table;
 use crate::http::machines::{Gone, Line, Machine};
 
+/// How long xpxe may take to answer again before it is asked once more.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What people see.
 struct Seen {
     table: Table<8>,
@@ -19,28 +24,62 @@ struct Seen {
     called: HashMap<u64, String>,
 }
 
-/// Goes on until interrupted, or until the daemon ends.
+/// Goes on until interrupted, also over a restart of xpxe.
 pub(super) async fn run(selected: &Selected, json: bool, file: &ConfigFile) -> Result<ExitCode> {
+    let mut watch = Watch { selected, json, file, has_begun: false, is_lost: false };
     loop {
-        let mut api = Api::open(file).await?;
-        let (machines, revision) = api.list_with_revision(selected).await?;
-        let mut seen = begin(machines, revision, json)?;
-        let mut lines = Lines::of(api.follow(selected, revision).await?);
-        // A list that is no longer true is made again.
-        loop {
-            let Some(text) = lines.next().await? else { bail!("xpxe has ended") };
+        let Err(error) = watch.follow().await else { continue };
+        // What is wrong from the beginning does not pass.
+        if !watch.has_begun {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut watch.is_lost, true) {
+            eprintln!("xpxe: {error:#}; the machines are listed again when it answers");
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+struct Watch<'w> {
+    selected: &'w Selected,
+    json: bool,
+    file: &'w ConfigFile,
+    has_begun: bool,
+    /// xpxe has ended, or does not answer.
+    is_lost: bool,
+}
+
+impl Watch<'_> {
+    /// Lists the machines, and tells what becomes of them until that list is no longer true.
+    async fn follow(&mut self) -> Result<()> {
+        let mut api = Api::open(self.file).await?;
+        let (machines, from) = api.list_with_begin(self.selected).await?;
+        let revision = from.revision;
+        let mut lines = Lines::of(api.follow(self.selected, from).await?);
+        self.has_begun = true;
+        // It may have been started with another configuration, so this is as after a reload.
+        if std::mem::replace(&mut self.is_lost, false) {
+            let line = Line { revision, reloaded: true, ..Line::default() };
+            match self.json {
+                true => println!("{}", serde_json::to_string(&line)?),
+                false => println!("xpxe answers again; the machines are:"),
+            }
+        }
+        let mut seen = begin(machines, revision, self.json)?;
+        while let Some(text) = lines.next().await? {
             let line: Line = serde_json::from_str(&text)?;
+            if let Some(error) = &line.error {
+                bail!("{error}");
+            }
             match &mut seen {
                 None => println!("{text}"),
                 Some(seen) => seen.tell(&line),
             }
             if line.reloaded {
-                break;
-            }
-            if let Some(error) = line.error {
-                bail!(error);
+                return Ok(());
             }
         }
+        bail!("xpxe has ended")
     }
 }
 

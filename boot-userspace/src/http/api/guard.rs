@@ -11,7 +11,7 @@ use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -54,6 +54,10 @@ pub(in crate::http) struct Pass {
 }
 
 impl Pass {
+    pub(super) fn of(tokens: Tokens, token: &str, name: String) -> Self {
+        Self { tokens, token: Secret::new(token.to_owned()), name }
+    }
+
     /// What the token is called.
     pub(in crate::http) fn name(&self) -> &str {
         &self.name
@@ -62,6 +66,11 @@ impl Pass {
     /// Whether the token has neither ended nor been revoked.
     pub(in crate::http) fn holds(&self) -> bool {
         self.tokens.find(self.token.reveal(), clock::wall().as_secs()).is_some()
+    }
+
+    /// Wakes when that may have changed.
+    pub(in crate::http) fn changes(&self) -> watch::Receiver<()> {
+        self.tokens.changes()
     }
 }
 
@@ -198,8 +207,7 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request,
     let (method, path) = (request.method().clone(), shown(request.uri().path()));
     let name = caller.name.clone().unwrap_or_default();
     if let Some(token) = bearer(request.headers()) {
-        let token = Secret::new(token.to_owned());
-        let pass = Pass { tokens: guard.tokens.clone(), token, name: name.clone() };
+        let pass = Pass::of(guard.tokens.clone(), token, name.clone());
         request.extensions_mut().insert(pass);
     }
     request.extensions_mut().insert(caller);
@@ -235,10 +243,7 @@ pub(super) async fn errors_as_json(response: Response) -> Response {
     }
     let (parts, body) = response.into_parts();
     let text = to_bytes(body, LONGEST_ERROR).await.unwrap_or_default();
-    let error = match String::from_utf8_lossy(&text) {
-        text if text.is_empty() => status.canonical_reason().unwrap_or("the request is wrong").to_owned(),
-        text => text.into_owned(),
-    };
+    let error = said(status, &String::from_utf8_lossy(&text));
     let mut answer = json(status, &Problem { error });
     answer.headers_mut().extend(
         parts
@@ -247,6 +252,23 @@ pub(super) async fn errors_as_json(response: Response) -> Response {
             .filter_map(|(name, value)| Some((name.filter(|name| *name == ALLOW)?, value))),
     );
     answer
+}
+
+/// What is wrong, and what to do, where a library has found it.
+fn said(status: StatusCode, text: &str) -> String {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "this path does not take that method: send one that the header Allow names".to_owned()
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            "the body is longer than this path takes: send less in one request".to_owned()
+        }
+        status if text.is_empty() => status.canonical_reason().unwrap_or("the request is wrong").to_owned(),
+        _ => match text.strip_prefix("Failed to deserialize query string: ") {
+            Some(what) => format!("a parameter cannot be read: {what}"),
+            None => text.to_owned(),
+        },
+    }
 }
 
 pub(super) async fn nothing_there() -> Response {
@@ -280,6 +302,22 @@ mod tests {
             (&Method::OPTIONS, "/api/v1/wall", admin),
         ] {
             assert_eq!(needed(method, path), wanted, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_a_library_refuses_says_what_to_do() {
+        for (status, text, says) in [
+            (StatusCode::METHOD_NOT_ALLOWED, "", "header Allow"),
+            (StatusCode::PAYLOAD_TOO_LARGE, "length limit exceeded", "send less in one request"),
+            (
+                StatusCode::BAD_REQUEST,
+                "Failed to deserialize query string: limit: invalid digit found in string",
+                "a parameter cannot be read: limit: invalid digit",
+            ),
+            (StatusCode::BAD_REQUEST, "Invalid URL", "Invalid URL"),
+        ] {
+            assert!(said(status, text).contains(says), "{}", said(status, text));
         }
     }
 }

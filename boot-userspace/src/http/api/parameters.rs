@@ -12,21 +12,21 @@ use utoipa::openapi::OpenApi;
 
 use crate::http::admin::{Problem, json};
 
-/// The parameters that each operation has, as the document has them.
+/// The parameters that each operation of a path has, as the document has them.
 #[derive(Debug)]
-pub(super) struct Parameters(HashMap<(Method, String), Vec<String>>);
+pub(super) struct Parameters(HashMap<String, HashMap<Method, Vec<String>>>);
 
 impl Parameters {
     pub(super) fn of(routes: &OpenApi) -> Self {
         let document = serde_json::to_value(routes).unwrap_or_default();
-        let mut all = HashMap::new();
+        let mut all: HashMap<String, HashMap<Method, Vec<String>>> = HashMap::new();
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
             for (method, operation) in item.as_object().into_iter().flatten() {
                 let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
                 let is_query = |parameter: &&Value| parameter["in"] == "query";
                 let queries = operation["parameters"].as_array().into_iter().flatten().filter(is_query);
                 let names = queries.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
-                all.insert((method, path.clone()), names.collect());
+                all.entry(path.clone()).or_default().insert(method, names.collect());
             }
         }
         Self(all)
@@ -38,12 +38,16 @@ impl Parameters {
             &Method::HEAD => Method::GET,
             other => other.clone(),
         };
-        let path = request.extensions().get::<MatchedPath>()?.as_str().to_owned();
-        let known = self.0.get(&(method, path))?;
+        let path = request.extensions().get::<MatchedPath>()?.as_str();
+        // A path that the document does not have has none; a method that a path does not have is refused as that.
+        let known = match self.0.get(path) {
+            Some(methods) => methods.get(&method)?.as_slice(),
+            None => &[],
+        };
         // One that cannot be read is for whoever wants to read it.
         let Query(sent) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()).ok()?;
         let (unknown, _) = sent.into_iter().find(|(name, _)| !known.contains(name))?;
-        let there_are = match known.as_slice() {
+        let there_are = match known {
             [] => "there are none".to_owned(),
             known => format!("write {}", known.join(", ")),
         };

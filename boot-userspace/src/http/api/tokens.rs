@@ -15,6 +15,7 @@ use openssl::memcmp;
 use openssl::rand::rand_bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::host::replace::{PRIVATE, replace};
@@ -123,6 +124,8 @@ struct Inner {
     path: PathBuf,
     /// Or why they cannot be read.
     all: Mutex<Result<Vec<Stored>, String>>,
+    /// Wakes those who have to know that some may have ended.
+    changes: watch::Sender<()>,
 }
 
 /// Whom a token lets in.
@@ -146,7 +149,7 @@ impl Tokens {
         if let Err(why) = &all {
             error!("{why}");
         }
-        Self(Arc::new(Inner { path, all: Mutex::new(all) }))
+        Self(Arc::new(Inner { path, all: Mutex::new(all), changes: watch::Sender::default() }))
     }
 
     /// Whom this token lets in. `now` is in Unix seconds.
@@ -225,7 +228,14 @@ impl Tokens {
             Failed(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
         *all = Ok(new);
+        drop(all);
+        self.0.changes.send_replace(());
         Ok(())
+    }
+
+    /// Wakes whenever tokens are made or revoked from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     fn list(&self, now: u64) -> Result<Vec<ShownToken>, Failed> {
@@ -306,8 +316,13 @@ async fn work<T: Send + 'static>(
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::http::api::Pass;
+    use crate::http::following::ended;
 
     fn wanted(name: &str, role: Role) -> WantedToken {
         WantedToken { name: name.to_owned(), role, days: 1 }
@@ -337,6 +352,23 @@ mod tests {
         assert!(again.revoke("bob").is_err() && again.revoke("alice").is_ok());
         assert!(again.find(&token, 1000).is_none());
         assert!(Tokens::open(dir.path()).find(&token, 1000).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_follows_with_a_token_is_ended_when_it_is_revoked_and_not_by_another_change() {
+        const SOON: Duration = Duration::from_secs(2);
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path());
+        let now = clock::wall().as_secs();
+        let NewToken { token, .. } = tokens.add(&wanted("alice", Role::Read), now).ok().unwrap();
+        let pass = Pass::of(tokens.clone(), &token, "alice".to_owned());
+        let following = tokio::spawn(ended(Some(pass)));
+        tokio::pin!(following);
+        tokio::task::yield_now().await;
+        assert!(tokens.add(&wanted("bob", Role::Read), now).is_ok());
+        assert!(timeout(Duration::from_millis(100), &mut following).await.is_err(), "by another's token");
+        assert!(tokens.revoke("alice").is_ok());
+        assert!(timeout(SOON, &mut following).await.is_ok(), "not before the next look");
     }
 
     #[test]

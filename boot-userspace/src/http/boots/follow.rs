@@ -3,22 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::time::interval;
-use tokio_util::io::ReaderStream;
 
 use super::shown::word;
 use super::{Failed, History, Problem, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
-use crate::http::following::{ALIVE, Follower, Form, Places, WAITING, ended};
+use crate::http::following::{self, ALIVE, Follower, Form, Places, Teller, ended};
 use boot_engine::diagnosis::{Note, Progress};
 use boot_engine::events::BootEvent;
 
@@ -98,7 +94,7 @@ pub(super) async fn follow(
         }),
     };
     let place = PLACES.take(address).map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    let (to, from) = tokio::io::duplex(WAITING);
+    let (to, answer) = following::begin(form);
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
@@ -109,8 +105,7 @@ pub(super) async fn follow(
         }
         drop(place);
     });
-    let body = Body::from_stream(ReaderStream::new(from));
-    Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
+    Ok(answer)
 }
 
 impl History {
@@ -124,7 +119,7 @@ impl History {
 
 async fn write(
     mut reader: Reader,
-    mut to: DuplexStream,
+    mut to: Teller,
     history: &Arc<History>,
     Filter { mac, label }: Filter,
     form: Form,
@@ -135,7 +130,7 @@ async fn write(
             event = reader.next() => event,
             _ = alive.tick() => {
                 // Who has left is noticed, though nothing happens to the machine.
-                if to.write_all(b"\n").await.is_err() {
+                if to.send("\n").await.is_err() {
                     return;
                 }
                 continue;
@@ -154,7 +149,7 @@ async fn write(
             }
         }
         let Ok(line) = serde_json::to_string(&line(&event)) else { continue };
-        if to.write_all(form.write(&line).as_bytes()).await.is_err() {
+        if to.send(&form.write(&line)).await.is_err() {
             return;
         }
     }

@@ -161,6 +161,9 @@ pub struct Machines {
     /// The last change that is in it, of whichever machine: `since` of who begins to watch with the first page.
     #[serde(default)]
     pub revision: u64,
+    /// Which configuration is served: another one after each time that it is read, and `epoch` of who begins to watch.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// What is written of a machine.

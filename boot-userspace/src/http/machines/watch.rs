@@ -4,25 +4,23 @@
 //! changes often it gets the last state.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{interval, timeout};
-use tokio_util::io::ReaderStream;
 
 use super::Shared;
 use super::shown::Machine;
 use crate::daemon::request::{
     Change, MachineChanges, RegistryAsk, RegistryError, RegistryHandle, WantedChanges,
 };
+use crate::host::clock;
 use crate::http::boots::History;
-use crate::http::following::{ALIVE, Follower, Form, Places, WAITING, ended};
+use crate::http::following::{self, ALIVE, Follower, Form, Places, Teller, ended};
 use boot_engine::registry::Query;
 
 /// How many clients follow at once, how many of them over the network, and of one address.
@@ -76,7 +74,7 @@ pub struct Gone {
 /// Begins an answer with what has changed since.
 pub(super) async fn begin(
     Shared { registry, history }: Shared,
-    (query, since): (Query, Option<u64>),
+    (query, since, listed): (Query, Option<u64>, Option<u64>),
     Follower { address, pass, form }: Follower,
 ) -> Result<Response, super::Failed> {
     let no_place = |why| super::Failed { status: StatusCode::SERVICE_UNAVAILABLE, ..super::Failed::bad(why) };
@@ -84,18 +82,28 @@ pub(super) async fn begin(
     let wanted = WantedChanges { query, since, waits: None };
     // Whether it can be told at all is said with the status.
     let first = ask(&registry, wanted.clone()).await?;
-    let (to, from) = tokio::io::duplex(WAITING);
+    let (to, answer) = following::begin(form);
     let worker = history.worker.clone();
     worker.spawn(async move {
-        let mut told = Told::new(to, form, PATIENCE, history);
+        let mut told = Told { listed, ..Told::new(to, form, PATIENCE, history) };
         tokio::select! {
             _ = told.follow(&registry, wanted, first) => {}
             () = ended(pass) => {}
         }
         drop(place);
     });
-    let body = Body::from_stream(ReaderStream::new(from));
-    Ok(([(CONTENT_TYPE, form.kind())], body).into_response())
+    Ok(answer)
+}
+
+/// Which configuration is served now: another one after each time that it is read anew, and after each start.
+pub(super) async fn epoch(registry: &RegistryHandle) -> Result<u64, RegistryError> {
+    Ok(epoch_of(ask(registry, WantedChanges::default()).await?.reloads))
+}
+
+fn epoch_of(reloads: u64) -> u64 {
+    static START: LazyLock<u64> =
+        LazyLock::new(|| u64::try_from(clock::wall().as_micros()).unwrap_or_default());
+    START.saturating_add(reloads)
 }
 
 async fn ask(registry: &RegistryHandle, wanted: WantedChanges) -> Result<MachineChanges, RegistryError> {
@@ -106,21 +114,23 @@ async fn ask(registry: &RegistryHandle, wanted: WantedChanges) -> Result<Machine
 struct Over;
 
 /// What a client was told.
-struct Told<W> {
-    to: W,
+struct Told {
+    to: Teller,
     form: Form,
     patience: Duration,
     /// Knows when machines were seen.
     history: History,
+    /// Which configuration was served when it listed the machines, if it has said so.
+    listed: Option<u64>,
     /// All that was there when it came.
     has_caught_up: bool,
     /// The machines that it knows to be none of those that it asks for.
     outside: HashSet<u64>,
 }
 
-impl<W: AsyncWrite + Unpin> Told<W> {
-    fn new(to: W, form: Form, patience: Duration, history: History) -> Self {
-        Self { to, form, patience, history, has_caught_up: false, outside: HashSet::new() }
+impl Told {
+    fn new(to: Teller, form: Form, patience: Duration, history: History) -> Self {
+        Self { to, form, patience, history, listed: None, has_caught_up: false, outside: HashSet::new() }
     }
 
     async fn follow(
@@ -129,10 +139,12 @@ impl<W: AsyncWrite + Unpin> Told<W> {
         mut wanted: WantedChanges,
         mut found: MachineChanges,
     ) -> Result<(), Over> {
-        let (mut alive, mut reloads) = (interval(ALIVE), found.reloads);
+        let mut alive = interval(ALIVE);
+        let mut told = self.listed.unwrap_or_else(|| epoch_of(found.reloads));
         loop {
-            let is_reloaded = std::mem::replace(&mut reloads, found.reloads) != reloads;
-            wanted.waits = (!found.is_cut).then_some(reloads);
+            let now = epoch_of(found.reloads);
+            let is_reloaded = std::mem::replace(&mut told, now) != now;
+            wanted.waits = (!found.is_cut).then_some(found.reloads);
             wanted.since = Some(found.revision);
             self.tell(found, is_reloaded).await?;
             let asked = ask(registry, wanted.clone());
@@ -188,7 +200,7 @@ impl<W: AsyncWrite + Unpin> Told<W> {
     }
 
     async fn send(&mut self, text: &str) -> Result<(), Over> {
-        match timeout(self.patience, self.to.write_all(text.as_bytes())).await {
+        match timeout(self.patience, self.to.send(text)).await {
             Ok(written) => written.map_err(|_| Over),
             Err(_) => {
                 CUT_OFF.fetch_add(1, Relaxed);
@@ -200,7 +212,7 @@ impl<W: AsyncWrite + Unpin> Told<W> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, duplex};
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -223,7 +235,7 @@ mod tests {
                 reply.send(Ok(answer)).unwrap();
             }
         });
-        let (to, mut from) = duplex(1 << 20);
+        let (to, mut from) = Teller::with_room(1 << 20);
         let mut told = Told::new(to, Form::Lines, SOON, History::empty());
         told.follow(&registry, WantedChanges::default(), first).await.ok().unwrap();
         answering.await.unwrap();
@@ -275,15 +287,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_listed_machines_of_another_configuration_is_told_so_at_once() {
+        for (listed, is_told) in [(epoch_of(3), false), (epoch_of(2), true), (1, true)] {
+            let (registry, asks) = RegistryHandle::new();
+            drop(asks);
+            let (to, mut from) = Teller::with_room(1 << 20);
+            let mut told =
+                Told { listed: Some(listed), ..Told::new(to, Form::Lines, SOON, History::empty()) };
+            let found = MachineChanges { reloads: 3, ..MachineChanges::default() };
+            told.follow(&registry, WantedChanges::default(), found).await.ok().unwrap();
+            drop(told);
+            let mut text = String::new();
+            from.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text.contains("reloaded"), is_told, "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn who_reads_nothing_is_cut_off_and_counted() {
         let (registry, _asks) = RegistryHandle::new();
         let changes = (1..=100).map(|id| gone(id, id, true)).collect();
         let found = MachineChanges { changes, revision: 100, ..MachineChanges::default() };
-        let (to, _unread) = duplex(64);
+        let (to, mut unread) = Teller::with_room(64);
         let (_, before) = counts();
         let mut told = Told::new(to, Form::Lines, Duration::from_millis(20), History::empty());
         let follows = told.follow(&registry, WantedChanges::default(), found);
         assert!(timeout(SOON, follows).await.expect("it ends").is_err());
         assert_eq!(counts().1, before + 1);
+        drop(told);
+        let mut half = Vec::new();
+        assert!(unread.read_to_end(&mut half).await.is_err(), "half a line is no whole answer");
+        assert_eq!(half.len(), 64);
     }
 }
