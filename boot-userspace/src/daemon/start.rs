@@ -333,7 +333,8 @@ pub async fn serve(
         delivery.spawn(http::api::serve(api.listener, api.tls, router, api_events));
     }
     tokio::spawn(http::admin::serve(admin, http::api::local_router(routes, api_tokens)));
-    tokio::spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone(), store.clone()));
+    // Beside the packet thread, which may be what does not answer.
+    delivery.spawn(watch(readiness.clone(), daemon.asks(), config.state_dir.clone(), store.clone()));
     let asks = daemon.asks();
     let dhcp = tokio::spawn(daemon.run(sockets, kernel_events));
     readiness.set_started();

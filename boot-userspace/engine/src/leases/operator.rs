@@ -24,7 +24,9 @@ pub use which::{NotALease, Which};
 
 /// How long a lease without an end is kept: clients that were given one never ask again. It still fits the kernel's
 /// clock, which counts nanoseconds.
-pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * DAY);
+/// In seconds.
+const DAY: u64 = 86_400;
 
 /// A lease as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +245,8 @@ impl Engine {
             }
             let has_it = match own.state {
                 State::Reserved => entry.expires.is_none(),
+                // Without end is as long as it was a moment ago.
+                State::Leased(_) if expires == latest => live >= Some(latest - DAY),
                 State::Leased(_) => live >= Some(expires),
                 State::Released(_) | State::Idle => state == LeaseState::Released,
                 State::Offered(_) => false,
