@@ -1,6 +1,9 @@
 //! `xpxe check`
 
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -45,6 +48,7 @@ impl Check {
         errors.extend(store(&config, self.no_files));
         if !self.no_files {
             errors.extend(bmc_passwords(&config));
+            warnings.extend(readable_passwords(&config, &self.file.config));
         }
         // They may come later, as bonds and VLANs do.
         let absent: Vec<String> = if self.no_files { Vec::new() } else { absent(&config) };
@@ -124,6 +128,25 @@ fn bmc_passwords(config: &Config) -> Vec<String> {
         ))
     });
     wrong.collect()
+}
+
+/// Webhooks with a password in their URL, which stands in a file that everybody on this host can read.
+fn readable_passwords(config: &Config, file: &Path) -> Vec<String> {
+    let mut open = configuration::sources(file).unwrap_or_default();
+    let is_open = |name: &str| {
+        fs::metadata(name).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o007 != 0)
+    };
+    open.retain(|source| is_open(&source.name));
+    let with_password = config.webhooks.iter().filter(|webhook| webhook.url.has_password());
+    let found = with_password.filter_map(|webhook| {
+        let has_it = |text: &str| text.contains(webhook.url.reveal());
+        let source = open.iter().find(|source| has_it(&String::from_utf8_lossy(&source.bytes)))?;
+        Some(format!(
+            "[[webhook]] {} has a password in its url, and everybody can read {}: chmod 600 it, and change the password",
+            webhook.name, source.name
+        ))
+    });
+    found.collect()
 }
 
 fn summary(config: &Config) -> String {

@@ -1,7 +1,6 @@
 //! `xpxe images`: works on the store's files, beside the daemon or without one.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::cli::{ConfigFile, configuration};
 use crate::daemon::log;
+use crate::host::regular;
 use crate::host::size::human_size;
 use crate::http::admin::rfc3339;
 use crate::images::{self, Ending, Progress, Record};
@@ -210,10 +210,11 @@ async fn add(
         }
         store.show(name)?
     } else {
-        let file = File::open(Path::new(from)).with_context(|| format!("{from} cannot be read"))?;
-        if !file.metadata()?.is_file() {
-            bail!("{from} is not a file: name a file, or a URL that begins with https://, http:// or s3://");
-        }
+        let file = regular::open(Path::new(from)).with_context(|| {
+            format!(
+                "{from} cannot be read: name a file, or a URL that begins with https://, http:// or s3://"
+            )
+        })?;
         let record = store.import(name, &file, sha256, &mut |done, total| bar.draw(done, Some(total)));
         bar.end();
         record?

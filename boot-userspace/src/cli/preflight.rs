@@ -37,7 +37,7 @@ pub(super) struct Preflight {
     #[arg(long, value_name = "ADDRESS", requires = "relay")]
     server: Option<Ipv4Addr>,
     /// Ask as this machine instead of one that nobody knows
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", value_parser = card)]
     mac: Option<Mac>,
     /// How many seconds to wait for offers; some servers probe an address for 3 s before they offer it
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -78,6 +78,15 @@ fn visible(json: &str) -> String {
 /// Random bytes.
 fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
+}
+
+/// The MAC of a network card: no server answers others.
+fn card(text: &str) -> Result<Mac, String> {
+    let mac = text.parse::<Mac>().map_err(|error| error.to_string())?;
+    if mac.is_station() {
+        return Ok(mac);
+    }
+    Err("it is a group, broadcast or zero address; write the address of one network card".to_owned())
 }
 
 /// A MAC of nobody, which no xpxe takes down as a machine.
@@ -226,6 +235,14 @@ mod tests {
         assert!(text.contains("\n?   iPXE says\n"), "{text}");
         let shape = shape("eth1", Mac([2; 6]), &heard, &verdicts);
         assert_eq!(shape["kinds"][0]["boots"], Value::Null);
+    }
+
+    #[test]
+    fn only_a_network_card_asks() {
+        assert_eq!(card("52-54-00-00-00-01"), Ok(Mac([0x52, 0x54, 0, 0, 0, 1])));
+        for text in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01", "node1"] {
+            assert!(card(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub use boot_engine::boot::plan::{Asked, NoScript, Offer, Plan};
 use boot_engine::boot::script::{self, Network, ScriptWriter};
 use boot_engine::config::{Config, parse_uuid};
 use boot_engine::events::{Machine, Script, Step};
-use boot_engine::lifecycle::State as Stage;
 use boot_engine::machines::{Asker, Client};
 
 use super::{Ends, Site, shown};
@@ -208,31 +207,34 @@ pub(super) async fn script(
     headers: HeaderMap,
 ) -> Response {
     let from = ends.client.ip();
-    let asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
+    let mut asked = read_query(&site, ends, &uri, &headers, |mac, uuid| site.machines.asker(from, mac, uuid));
+    let uuid = asked.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok());
+    if hear_serial(&site, &asked).await {
+        // It may be another machine by now, or be held.
+        asked.asker = site.machines.asker(from, asked.mac, uuid);
+    }
     let asked = site.told(site.for_ipxe(asked, &method)).await;
-    hear_serial(&site, &asked);
     if asked.asker.known.is_none()
         && let Some(mac) = asked.mac
     {
-        site.registry.sighted(mac, asked.uuid.as_deref().and_then(|uuid| parse_uuid(uuid).ok()));
+        site.registry.sighted(mac, uuid);
     }
     let script = site.scripts.script(&asked);
     answer(&site, &asked, &method, uri.path(), script)
 }
 
-/// Tells the serial number of a machine, unless somebody else says it: somebody may expect that one.
-fn hear_serial(site: &Site, asked: &Asked) {
-    let (Some(mac), Some(serial)) = (asked.mac, asked.serial.as_deref()) else { return };
-    let is_itself = asked.asker.client.as_ref().is_none_or(|client| client.mac == mac);
-    // Anybody may say it of a stranger. Of a machine that was accepted only the machine may, if its address is known.
-    let is_stranger = asked
-        .asker
-        .known
-        .as_ref()
-        .is_none_or(|known| known.life.as_ref().is_some_and(|life| life.state == Stage::Discovered));
-    if is_itself && (is_stranger || asked.asker.elsewhere.is_none()) {
-        site.registry.heard_serial(mac, serial);
+/// Has it seen to that the machine which asks says a serial number that somebody has written, and says whether that was so. What
+/// is said from an address of which nobody knows that it is the machine's counts for nothing: anybody can say it.
+async fn hear_serial(site: &Site, asked: &Asked) -> bool {
+    let (Some(mac), Some(serial)) = (asked.mac, asked.serial.as_deref()) else { return false };
+    let is_itself = asked.asker.client.as_ref().is_some_and(|client| client.mac == mac);
+    let known = asked.asker.known.as_ref().map(|known| known.id);
+    let is_heard =
+        is_itself && site.machines.is_serial_news(serial, known) && site.scripts.check_asker(asked).is_ok();
+    if is_heard {
+        site.registry.heard_serial(mac, serial).await;
     }
+    is_heard
 }
 
 /// Sends a script, or says why there is none.

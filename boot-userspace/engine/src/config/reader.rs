@@ -66,6 +66,10 @@ impl<'t> Table<'t> {
             format!("there is no such key; did you mean {meant}?")
         } else if TOP.contains(&written) && !self.place.key.is_empty() {
             format!("{written} belongs at the top of the file, before the first [section]")
+        } else if written == "serial" && self.place.key.starts_with("machine[") {
+            "a machine of the configuration is not known by its serial number; write its mac, uuid or relay_port, or write \
+             its [[machine]] into another file and run xpxe machines import FILE"
+                .to_owned()
         } else {
             format!("there is no such key; write {}", either(known.iter().copied()))
         }

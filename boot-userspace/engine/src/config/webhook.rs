@@ -43,6 +43,14 @@ impl WebhookUrl {
         &self.0
     }
 
+    /// Whether it has a user's password in it.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        let (_, rest) = self.0.split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    }
+
     /// Scheme, host and port.
     #[must_use]
     pub fn place(&self) -> String {

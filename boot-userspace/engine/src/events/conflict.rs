@@ -114,7 +114,7 @@ impl fmt::Display for Shared {
             ),
             Self::Serial { serial, other } => write!(
                 f,
-                "it says the serial number {serial}, which is written of {other}, and is not that machine by its MAC: it is that machine by another card, or the number is written of the wrong one"
+                "it says the serial number {serial}, which is written of {other}, and is not that machine by its MAC: it is that machine by another card, or the number is written of the wrong one; xpxe machines set {other} --mac MAC says which card is its own, --mac '' that none is"
             ),
             Self::NewBoard { before, now } => write!(
                 f,

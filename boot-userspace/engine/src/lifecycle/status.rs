@@ -92,6 +92,9 @@ pub struct Status {
     /// Whether it was said that it is in this state for longer than it should be.
     #[serde(default)]
     pub is_overdue: bool,
+    /// When it was heard for the first time, in Unix seconds; 0: that is not known.
+    #[serde(default)]
+    pub heard: u64,
     /// The last changes of its state, the oldest first.
     #[serde(default)]
     pub history: Vec<Past>,
@@ -117,6 +120,7 @@ impl Status {
             report: None,
             power: Power::default(),
             is_overdue: false,
+            heard: 0,
             history: Vec::new(),
         }
     }

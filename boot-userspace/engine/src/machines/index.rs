@@ -10,7 +10,7 @@ use boot_common::Mac;
 use super::identity::{Identities, Identity};
 use super::life::Life;
 use super::ports::Ports;
-use crate::config::{Machine, in_either_order};
+use crate::config::{Machine, in_either_order, serial_key};
 use crate::maps::HashMap;
 
 /// What one machine is known by inside of this process, whatever becomes of the others. No second machine ever gets it,
@@ -97,6 +97,8 @@ pub(super) struct Index {
     /// In either order of their bytes.
     uuids: HashMap<[u8; 16], MachineId>,
     ports: Ports<MachineId>,
+    /// Whom somebody has written which serial number of.
+    serials: HashMap<String, MachineId>,
     /// Reserved addresses.
     addresses: HashMap<Ipv4Addr, MachineId>,
     /// The cards of BMCs. One may be that of several machines in a chassis.
@@ -196,6 +198,11 @@ impl Index {
         self.addresses.get(&address).copied()
     }
 
+    /// The machine that somebody has written this serial number of.
+    pub(super) fn by_serial(&self, serial: &str) -> Option<MachineId> {
+        self.serials.get(&serial_key(serial)).copied()
+    }
+
     /// The machine whose BMC has this card; of several, the one that was added first.
     pub(super) fn by_bmc(&self, mac: Mac) -> Option<MachineId> {
         self.bmcs.get(&mac)?.first().copied()
@@ -290,6 +297,7 @@ impl Index {
         if let Some(port) = &machine.relay_port {
             self.ports.insert(port, id);
         }
+        self.serials.extend(machine.serial.as_deref().map(|serial| (serial_key(serial), id)));
         self.addresses.extend(machine.ip.map(|ip| (ip, id)));
         if let Some(mac) = bmc_mac(machine) {
             self.bmcs.entry(mac).or_default().insert(id);
@@ -307,6 +315,10 @@ impl Index {
         }
         if let Some(port) = &machine.relay_port {
             self.ports.remove(port);
+        }
+        let serial = machine.serial.as_deref().map(serial_key);
+        if let Some(serial) = serial.filter(|serial| self.serials.get(serial) == Some(&id)) {
+            self.serials.remove(&serial);
         }
         if let Some(ip) = machine.ip {
             self.addresses.remove(&ip);

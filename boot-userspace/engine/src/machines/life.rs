@@ -23,6 +23,8 @@ pub struct Life {
     pub run: u64,
     /// Its record is not served: it boots nothing but its own disk, whatever its state is.
     pub is_unserved: bool,
+    /// When it was heard for the first time, in Unix seconds; 0: that is not known.
+    pub heard: u64,
 }
 
 impl Life {

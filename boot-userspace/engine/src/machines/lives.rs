@@ -37,6 +37,17 @@ impl Machines {
         Ok((id, touched))
     }
 
+    /// Whether a machine that says this serial number may be another one than it is known as, or says another one's: nobody has to
+    /// look at it otherwise.
+    #[must_use]
+    pub fn is_serial_news(&self, serial: &str, known: Option<MachineId>) -> bool {
+        let state = self.read();
+        let written = state.index.by_serial(serial);
+        written.is_some_and(|id| {
+            Some(id) != known || state.index.get(id).is_some_and(|machine| machine.macs.is_empty())
+        })
+    }
+
     /// Whether a machine would have something that another one has.
     ///
     /// # Errors

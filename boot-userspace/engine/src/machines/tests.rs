@@ -354,3 +354,17 @@ fn unknown_machines_leave_in_the_order_they_came_and_known_ones_stay() {
     assert_eq!(machines.client_at(home), Some(Client { mac: CARD, name: None }));
     assert!(machines.is_client(CARD) && machines.is_client(configured));
 }
+
+#[test]
+fn a_serial_number_is_news_until_its_machine_has_its_mac() {
+    let machines = Machines::default();
+    let expected = Machine { serial: Some("CZ12".to_owned()), ..machine("node1") };
+    let id = machines.add(Arc::new(expected.clone())).unwrap();
+    assert!(machines.is_serial_news(" cz12", None) && machines.is_serial_news("CZ12", Some(id)));
+    assert!(!machines.is_serial_news("CZ13", None), "nobody has written that one");
+    machines.change(id, Arc::new(Machine { macs: vec![CARD], ..expected })).unwrap();
+    assert!(!machines.is_serial_news("CZ12", Some(id)), "it is what it is known as");
+    assert!(machines.is_serial_news("CZ12", None), "another one says its number");
+    machines.remove(id);
+    assert!(!machines.is_serial_news("CZ12", None));
+}

@@ -74,6 +74,8 @@ pub struct Registry {
     due: BTreeSet<(u64, u64)>,
     due_of: HashMap<u64, u64>,
     counts: BTreeMap<State, usize>,
+    /// How many have asked and nobody has written anything of, nor decided about.
+    strangers: usize,
     overdue: BTreeSet<u64>,
     boards: Boards,
     serials: Serials,
@@ -92,6 +94,7 @@ impl Registry {
         self.revision = self.revision.max(record.revision);
         self.names.extend(record.spec.name.as_ref().map(|name| (name.to_lowercase(), record.id)));
         *self.counts.entry(record.status.state).or_default() += 1;
+        self.strangers += usize::from(is_stranger(&record));
         if record.status.is_overdue {
             self.overdue.insert(record.id);
         }
@@ -125,6 +128,7 @@ impl Registry {
         if let Some(count) = self.counts.get_mut(&entry.record.status.state) {
             *count -= 1;
         }
+        self.strangers -= usize::from(is_stranger(&entry.record));
         Some(entry)
     }
 
@@ -209,6 +213,12 @@ impl Registry {
         State::ALL.map(|state| (state, self.counts.get(&state).copied().unwrap_or(0))).to_vec()
     }
 
+    /// How many machines are there only because they have asked: nobody has written anything of them, nor decided about them.
+    #[must_use]
+    pub fn count_strangers(&self) -> usize {
+        self.strangers
+    }
+
     /// How many are in their state for longer than they should be.
     #[must_use]
     pub fn count_overdue(&self) -> usize {
@@ -231,4 +241,8 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+fn is_stranger(record: &Record) -> bool {
+    record.status.state == State::Discovered && record.is_unwritten()
 }

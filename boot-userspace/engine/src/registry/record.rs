@@ -173,7 +173,7 @@ impl Record {
     /// What decides what it boots.
     #[must_use]
     pub fn life(&self) -> Life {
-        let Status { state, since, is_overdue, waits, written, run, .. } = &self.status;
+        let Status { state, since, is_overdue, waits, written, run, heard, .. } = &self.status;
         Life {
             record: self.id,
             state: *state,
@@ -183,6 +183,7 @@ impl Record {
             is_overdue: *is_overdue,
             run: *run,
             is_unserved: false,
+            heard: *heard,
         }
     }
 
@@ -245,6 +246,7 @@ impl Record {
                 before.collect::<String>()
             ));
         }
+        joined.status.heard = self.status.heard.max(found.status.heard);
         let both = self.status.history.iter().chain(&found.status.history);
         let mut history: Vec<Past> = both.cloned().collect();
         history.sort_by_key(|past| past.at);

@@ -140,3 +140,23 @@ fn what_no_person_has_ordered_of_an_expected_machine_changes_nothing_of_the_one_
         }
     }
 }
+
+/// A list of boxes took all places of the machines that ask.
+#[test]
+fn a_machine_that_somebody_has_written_of_is_no_stranger() {
+    let mut registry = Registry::default();
+    let stranger = |id, state| {
+        let mut found = record(id, "", state);
+        found.spec.name = None;
+        found
+    };
+    registry.put(entry(record(1, "written", State::Discovered)), &rules());
+    registry.put(entry(stranger(2, State::Discovered)), &rules());
+    registry.put(entry(stranger(3, State::Discovered)), &rules());
+    registry.put(entry(stranger(3, State::Discovered)), &rules());
+    assert_eq!(registry.count_strangers(), 2);
+    registry.put(entry(stranger(2, State::Accepted)), &rules());
+    assert_eq!(registry.count_strangers(), 1);
+    registry.remove(3);
+    assert_eq!(registry.count_strangers(), 0);
+}

@@ -13,17 +13,8 @@ use crate::lifecycle::State;
 use crate::machines::{ChangeError, Life, MachineId};
 
 fn life(state: State) -> Life {
-    let says = "a test".into();
-    Life {
-        record: 1,
-        state,
-        says,
-        is_written: false,
-        since: 0,
-        is_overdue: false,
-        run: 0,
-        is_unserved: false,
-    }
+    let (says, is_written, is_overdue, is_unserved) = ("a test".into(), false, false, false);
+    Life { record: 1, state, says, is_written, since: 0, is_overdue, run: 0, is_unserved, heard: 0 }
 }
 
 fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {

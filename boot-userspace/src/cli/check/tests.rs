@@ -1,5 +1,4 @@
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::Permissions;
 
 use super::*;
 
@@ -96,4 +95,25 @@ fn an_interface_that_is_not_there_is_named() {
     };
     let said = of("absent0").join("\n");
     assert!(said.contains("there is no interface \"absent0\"") && said.contains("does not start"), "{said}");
+}
+
+#[test]
+fn a_webhooks_password_that_everybody_can_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("xpxe.toml");
+    let said = |url: &str, mode| {
+        let webhook = format!(
+            "[[webhook]]\nname = 'chat'\nurl = '{url}'\nsecret_file = '/s'\nevents = 'state'\n\
+             [[interface]]\nname = 'eth1'\ndhcp = 'off'\n"
+        );
+        fs::write(&file, &webhook).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let config = boot_engine::config::parse(&webhook, "test").unwrap();
+        readable_passwords(&config, &file).join("\n")
+    };
+    let open = said("http://us:geheim@h.example/x", 0o644);
+    assert!(open.contains("[[webhook]] chat") && !open.contains("geheim"), "{open}");
+    for (url, mode) in [("http://us:geheim@h.example/x", 0o640), ("http://us@h.example/x?a=b:c@d", 0o644)] {
+        assert_eq!(said(url, mode), "", "{url}");
+    }
 }

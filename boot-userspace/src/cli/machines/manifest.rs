@@ -339,17 +339,18 @@ fn ansible(machines: &[Machine]) -> Value {
 
 /// As `file_sd_configs` reads it. The port is the business of relabelling.
 fn prometheus(machines: &[Machine]) -> Value {
+    // Nothing can be asked of a machine without an address: its name need not be one that is resolved.
     let target = |machine: &Machine| {
-        let spec = &machine.spec;
+        let (spec, address) = (&machine.spec, address(machine)?);
         let mut labels = serde_json::Map::new();
         labels.insert("__meta_xpxe_state".to_owned(), json!(state(machine)));
         for (key, value) in &spec.labels {
             let key = key.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             labels.insert(format!("__meta_xpxe_label_{key}"), json!(value));
         }
-        json!({ "targets": [address(machine).unwrap_or_else(|| called(spec))], "labels": labels })
+        Some(json!({ "targets": [address], "labels": labels }))
     };
-    Value::Array(machines.iter().map(target).collect())
+    Value::Array(machines.iter().filter_map(target).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod addresses;
 pub(in crate::daemon) mod answers;
 pub(in crate::daemon) mod captured;
 mod network;
+mod registered;
 mod text;
 mod whose;
 

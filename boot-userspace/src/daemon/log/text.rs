@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::addresses::{Words, write_answer, write_decline, write_empty_pool, write_recognition};
 use super::network::{write_network, write_other_server};
+use super::registered::write_registered;
 use super::whose::Whose;
 use crate::daemon::limit::STEP;
 use crate::host::size::human_size;
@@ -22,16 +23,16 @@ use boot_engine::events::{
     RefusedRequest, Script, Step, Tftp, Through, Unheard, WhyEnded,
 };
 use boot_engine::leases::Pool;
-use boot_engine::lifecycle::{Done, Past, State};
 use boot_engine::tftp::Outcome;
 
 /// Writes an event's line.
 pub(super) fn write(event: &BootEvent) {
-    let BootEvent { machine, link, by, step: what, .. } = event;
+    let BootEvent { machine, without_mac, link, by, step: what, .. } = event;
     let whose = &Whose {
         step: what.kind().name(),
         by: by.name(),
         mac: machine.as_ref().map(|machine| machine.mac),
+        id: without_mac.as_ref().map(|machine| machine.record),
         name: event.name(),
         interface: link.as_ref().map_or("", |link| &link.name),
     };
@@ -143,43 +144,12 @@ pub(super) fn write(event: &BootEvent) {
         ),
         Step::Script { client, path, end } => write_script(whose, *client, path, end),
         Step::Document { client, path, end } => write_document(whose, *client, path, end),
-        Step::BecameState(past) => {
-            let Past { from, to, why, by: who, .. } = &**past;
-            let text = format_args!("{to} instead of {from}: {why} (by {who})");
-            if *to == State::Failed {
-                warn!(step, by, %mac, name, state = to.name(), "{text}; xpxe machines show says more");
-            } else {
-                info!(step, by, %mac, name, state = to.name(), "{text}");
-            }
-        }
-        Step::Progress { does, percent } => {
-            let percent = percent.map_or_else(String::new, |percent| format!(" {percent} %"));
-            debug!(step, by, %mac, name, "the agent: {does}{percent}");
-        }
-        Step::Overdue { state, limit, waits } => warn!(step, by, %mac, name, state = state.name(), limit,
-            "{state} for longer than {limit} s (limits in [lifecycle]). It waits: {waits}"),
-        Step::Power(done) => {
-            let Done { act, by: who, end, .. } = &**done;
-            let act = act.name();
-            match end {
-                Some(Err(why)) => warn!(step, by, %mac, name, command = act,
-                    "its BMC has not carried out the command {act} (by {who}): {why}"),
-                _ => {
-                    info!(step, by, %mac, name, command = act, "its BMC has taken the command {act} (by {who})");
-                }
-            }
-        }
-        Step::InventoryChanged(differences) => {
-            let differences = differences.join(", ");
-            warn!(step, by, %mac, name, "the machine consists of something else than before: {differences}; \
-                 xpxe machines show has all of it");
-        }
-        Step::Expected { serial, before } => {
-            let before =
-                before.as_ref().map(|before| format!(", and {before} until now")).unwrap_or_default();
-            info!(step, by, %mac, name, serial = &**serial,
-                "it is the machine that was expected by the serial number {serial}{before}");
-        }
+        Step::BecameState(_)
+        | Step::Progress { .. }
+        | Step::Overdue { .. }
+        | Step::Power(_)
+        | Step::InventoryChanged(_)
+        | Step::Expected { .. } => write_registered(whose, what),
         Step::Conflict(conflict) => warn!(step, by, %mac, name, "{conflict}"),
         Step::PhoneHome(client, said) => write_phone_home(whose, *client, said),
         Step::Http(client, http) => write_http(whose, *client, http),

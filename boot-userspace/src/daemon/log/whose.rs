@@ -7,6 +7,8 @@ pub(super) struct Whose<'e> {
     pub(super) step: &'static str,
     pub(super) by: &'static str,
     pub(super) mac: Option<Mac>,
+    /// The number in the registry of one without a MAC.
+    pub(super) id: Option<u64>,
     pub(super) name: Option<&'e str>,
     pub(super) interface: &'e str,
 }

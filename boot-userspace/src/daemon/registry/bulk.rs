@@ -96,7 +96,8 @@ impl Keeper {
         })?;
         let before = match self.find(&which) {
             Ok(entry) => Some(entry.clone()),
-            Err(RegistryError::Unknown(_)) => None,
+            // It may have been discovered before somebody has named it.
+            Err(RegistryError::Unknown(_)) => self.without_a_name(item.marks()).cloned(),
             Err(error) => return Err(error),
         };
         let spec = item.over(before.as_ref().map(|entry| &entry.record.spec));
@@ -116,6 +117,12 @@ impl Keeper {
             None => Ok(Taken::Unchanged),
             Some(changed) => batch.push(changed).map(|()| Taken::Changed),
         }
+    }
+
+    /// The machine that has one of these, and that nobody has named.
+    fn without_a_name(&self, marks: impl IntoIterator<Item = String>) -> Option<&Entry> {
+        let mut found = marks.into_iter().filter_map(|mark| self.find(&mark).ok());
+        found.find(|entry| entry.record.spec.name.is_none())
     }
 
     /// Stores as many changes as there are, some at a time, and so on as [`Keeper::commit_all`] does.

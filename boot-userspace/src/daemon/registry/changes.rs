@@ -75,6 +75,7 @@ impl Keeper {
 
     /// A machine that somebody adds.
     pub(super) fn newcomer(&mut self, spec: Spec) -> Result<Changed, RegistryError> {
+        let another_name = self.another_name(&spec);
         let status = Status::new(State::Discovered, "somebody has added it".to_owned(), now());
         let record = Record {
             id: self.registry.take_id(clock::wall()),
@@ -86,11 +87,34 @@ impl Keeper {
             bmc_password: None,
             inventory: None,
         };
-        self.accepted_by_rule(record, Asking::default())
+        let added = self.accepted_by_rule(record, Asking::default());
+        added.map_err(|error| match (error, another_name) {
+            (RegistryError::Conflict(why), Some(another)) => {
+                RegistryError::Conflict(format!("{why}; if it is that machine, {another}"))
+            }
+            (error, _) => error,
+        })
     }
 
-    /// Adds a record, and accepts it if a rule says so.
-    pub(super) async fn register(&mut self, record: Record, asking: Asking) -> Result<View, RegistryError> {
+    /// How a machine gets its name that is there by another one, or by none.
+    fn another_name(&self, spec: &Spec) -> Option<String> {
+        let name = spec.name.as_ref()?;
+        if !matches!(self.find(name), Err(RegistryError::Unknown(_))) {
+            return None;
+        }
+        let serial = spec.serial.iter().map(|serial| format!("serial:{serial}"));
+        let mut marks = spec.mac.iter().chain(&spec.uuid).cloned().chain(serial);
+        let known = marks.find_map(|mark| self.find(&mark).ok())?.record.called();
+        Some(format!("give it that name: xpxe machines set {known} --name {name}"))
+    }
+
+    /// Adds the record of a machine that was heard, and accepts it if a rule says so.
+    pub(super) async fn register(
+        &mut self,
+        mut record: Record,
+        asking: Asking,
+    ) -> Result<View, RegistryError> {
+        record.status.heard = now();
         let changed = self.accepted_by_rule(record, asking)?;
         self.commit_one(changed).await
     }
@@ -112,10 +136,25 @@ impl Keeper {
         version: Option<u64>,
         spec: Spec,
     ) -> Result<View, RegistryError> {
-        let entry = self.current(which, version)?;
-        let Some(changed) = self.respecified(entry, spec)? else { return Ok(self.view(entry)) };
-        let id = changed.record.id;
-        let view = self.commit_one(changed).await?;
+        let entry = self.current(which, version)?.clone();
+        let id = entry.record.id;
+        let view = match self.unwritten(id, &spec).cloned() {
+            Some(gone) if gone.record.status.state == State::Discovered => {
+                self.take_over(&entry, spec, gone).await?
+            }
+            other => {
+                let changed = self.respecified(&entry, spec).map_err(|error| match (error, other) {
+                    (RegistryError::Conflict(why), Some(other)) => {
+                        let other = other.record.called();
+                        let how = format!("if that is this machine, first run xpxe machines delete {other}");
+                        RegistryError::Conflict(format!("{why}; {how}"))
+                    }
+                    (error, _) => error,
+                });
+                let Some(changed) = changed? else { return Ok(self.view(&entry)) };
+                self.commit_one(changed).await?
+            }
+        };
         if let Some(serial) = self.serial_of(id) {
             self.join_reported(&serial).await;
         }
@@ -128,22 +167,36 @@ impl Keeper {
         if entry.record.spec == spec {
             return Ok(None);
         }
-        let is_another_bmc = spec.bmc != entry.record.spec.bmc;
-        let mut record = Record { spec, ..changed_by_people(&entry.record) };
-        if is_another_bmc {
-            // Nothing is known of it but what is still due.
-            record.status.power = Power { boot: record.status.power.boot, ..Power::default() };
+        let record = rewritten(&entry.record, spec);
+        let machine = self.check(&record, served(&entry.place))?;
+        Ok(Some(self.changed_by_asker(record, machine)))
+    }
+
+    fn changed_by_asker(&self, record: Record, machine: Arc<Machine>) -> Changed {
+        Changed { record, machine, stepped: Stepped::default(), by: self.asker.to_string() }
+    }
+
+    /// Another machine with a MAC of this spec, of which nobody has said anything.
+    fn unwritten(&self, own: u64, spec: &Spec) -> Option<&Entry> {
+        let mut known = spec.mac.iter().filter_map(|mac| self.find(mac).ok());
+        known.find(|other| other.record.id != own && other.record.is_unwritten())
+    }
+
+    /// A record with another spec, by which it is the machine of the record `gone`: that goes.
+    async fn take_over(&mut self, entry: &Entry, spec: Spec, gone: Entry) -> Result<View, RegistryError> {
+        let mut record = rewritten(&entry.record, spec);
+        record.inventory = gone.record.inventory.clone().or(record.inventory);
+        record.status.heard = record.status.heard.max(gone.record.status.heard);
+        let machine = self.check_over(&record, entry, &gone)?;
+        let changed = self.changed_by_asker(record, machine);
+        self.serve_no_longer(&gone.place).await;
+        match self.commit_over(vec![changed], Some(gone.record.id)).await {
+            Ok(mut views) => views.pop().ok_or(RegistryError::Stopping),
+            Err(error) => {
+                self.serve_again(gone).await;
+                Err(error)
+            }
         }
-        // A password goes to the BMC that it was set for, not to where somebody says that it is now.
-        let asked_of = |spec: &Spec| {
-            spec.bmc.clone().map(|bmc| (bmc.address, bmc.mac, bmc.driver, bmc.certificate, bmc.insecure))
-        };
-        let is_at_home =
-            asked_of(&record.spec).is_some_and(|place| Some(place) == asked_of(&entry.record.spec));
-        record.bmc_password = record.bmc_password.filter(|_| is_at_home);
-        let own = served(&entry.place);
-        let machine = self.check(&record, own)?;
-        Ok(Some(Changed { record, machine, stepped: Stepped::default(), by: self.asker.to_string() }))
     }
 
     pub(super) async fn order(
@@ -256,8 +309,10 @@ impl Keeper {
         let machine = self.checked(record, Some(gone.record.id))?;
         let uuid = machine.uuid.filter(|uuid| gone.machine.uuid == Some(*uuid));
         let kept_uuid = machine.uuid.filter(|_| uuid.is_none());
-        let taken_over = Machine { macs: machine.macs.clone(), uuid, ..Machine::default() };
-        let kept = Machine { macs: Vec::new(), uuid: kept_uuid, ..machine.clone() };
+        let is_taken = |mac: &Mac| gone.machine.macs.contains(mac);
+        let (macs, kept_macs): (Vec<Mac>, Vec<Mac>) = machine.macs.iter().copied().partition(is_taken);
+        let taken_over = Machine { macs, uuid, ..Machine::default() };
+        let kept = Machine { macs: kept_macs, uuid: kept_uuid, ..machine.clone() };
         self.is_free(&taken_over, served(&gone.place))?;
         self.is_free(&kept, served(&own.place))?;
         Ok(Arc::new(machine))
@@ -370,6 +425,22 @@ impl Keeper {
             self.events.emit(event(Step::Overdue { state, limit, waits: waits.into() }));
         }
     }
+}
+
+/// A record with another spec.
+fn rewritten(before: &Record, spec: Spec) -> Record {
+    let mut record = Record { spec, ..changed_by_people(before) };
+    if record.spec.bmc != before.spec.bmc {
+        // Nothing is known of it but what is still due.
+        record.status.power = Power { boot: record.status.power.boot, ..Power::default() };
+    }
+    // A password goes to the BMC that it was set for, not to where somebody says that it is now.
+    let asked_of = |spec: &Spec| {
+        spec.bmc.clone().map(|bmc| (bmc.address, bmc.mac, bmc.driver, bmc.certificate, bmc.insecure))
+    };
+    let is_at_home = asked_of(&record.spec).is_some_and(|place| Some(place) == asked_of(&before.spec));
+    record.bmc_password = record.bmc_password.filter(|_| is_at_home);
+    record
 }
 
 /// What has happened to a machine of the registry.

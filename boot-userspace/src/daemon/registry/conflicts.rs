@@ -1,7 +1,8 @@
 //! Machines that have something that only one can have: both parties are told, and `[identity]` says what happens meanwhile.
 //!
 //! Anybody in the boot network can send any MAC and any UUID, so what packets and URLs say is told and changes no state, unless
-//! the configuration asks for that. What the agent reports, with the token of its boot, may hold a machine.
+//! the configuration asks for that. What the agent reports, with the token of its boot, may hold a machine, and so may a serial
+//! number that a machine says from its own address.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -94,10 +95,21 @@ impl Keeper {
             let meanwhile =
                 if rules.duplicate_mac == DuplicateMac::Hold { stops } else { Meanwhile::Nothing };
             found.push((Conflict { what, meanwhile }, other.life.map(|life| life.record)));
-        } else if let Some((mark, other)) = self.registry.same_board(entry.record.id, reported) {
-            found.extend(self.same_board(entry, &mark, other, stops).map(|it| (it, Some(other.record.id))));
-        } else if let Some(what) = self.serial_conflict(entry, reported) {
-            found.push((Conflict { what, meanwhile: Self::meanwhile_of_serial(entry) }, None));
+        } else {
+            if let Some((mark, other)) = self.registry.same_board(entry.record.id, reported) {
+                found.extend(
+                    self.same_board(entry, &mark, other, stops).map(|it| (it, Some(other.record.id))),
+                );
+            }
+            // That a stranger has reported the same must not hide whose number it is.
+            let is_decided = |(conflict, _): &Found| {
+                matches!(conflict.meanwhile, Meanwhile::Held | Meanwhile::Waits | Meanwhile::Followed)
+            };
+            if !found.iter().any(is_decided)
+                && let Some(what) = self.serial_conflict(entry, reported)
+            {
+                found.push((Conflict { what, meanwhile: Self::meanwhile_of_serial(entry) }, None));
+            }
         }
         let before = entry.record.inventory.as_ref();
         if let Some((before, now)) = before.and_then(|before| another_board(before, reported)) {

@@ -17,7 +17,7 @@ use boot_engine::lifecycle::State;
 use boot_engine::registry::{Entry, Record};
 
 impl Keeper {
-    /// A machine says its serial number with its script's URL.
+    /// A machine says its serial number with its script's URL, from its own address.
     pub(super) async fn hear_serial(&mut self, mac: Mac, serial: &str) {
         let Some(expected) = self.registry.with_serial(serial).filter(|_| is_serial(serial)) else { return };
         let (id, is_met) = (expected.record.id, !expected.record.spec.mac.is_empty());
@@ -32,9 +32,23 @@ impl Keeper {
             Some(stranger) => self.registry.get(stranger).is_some_and(|entry| entry.record.is_unwritten()),
             None => speaker.is_none() || own.is_some(),
         };
-        if is_met || !is_free {
-            let what = Shared::Serial { serial: serial.into(), other: called(&expected.machine) };
-            self.tell_conflict(mac, Conflict { what, meanwhile: Meanwhile::Nothing });
+        let twin = self.twin_of(serial, [Some(id), stranger]);
+        if is_met || !is_free || twin.is_some() {
+            let what = match twin.filter(|_| !is_met && is_free) {
+                Some(twin) => {
+                    let mark = format!("the serial number {serial}").into();
+                    Shared::Board { mark, other: twin.record.called().into() }
+                }
+                None => Shared::Serial { serial: serial.into(), other: called(&expected.machine) },
+            };
+            // That it waits would have to be remembered until a rule looks at it.
+            let held = own.and_then(|own| self.registry.get(own)).map(Self::meanwhile_of_serial);
+            let meanwhile = held.filter(|it| *it == Meanwhile::Held).unwrap_or(Meanwhile::Nothing);
+            let conflict = Conflict { what, meanwhile };
+            self.tell_conflict(mac, conflict.clone());
+            if let Some(own) = own {
+                self.hold(own, &conflict).await;
+            }
             return;
         }
         let done = match stranger {
@@ -53,8 +67,14 @@ impl Keeper {
         let own = self.registry.get(id).filter(|own| own.record.is_unwritten())?;
         let serial = Some(&reported.system.serial).filter(|serial| is_serial(serial))?;
         let expected = self.registry.with_serial(serial)?;
-        let is_other = expected.record.id != own.record.id && expected.record.spec.mac.is_empty();
-        is_other.then_some(expected.record.id)
+        let (own, id) = (own.record.id, expected.record.id);
+        let is_other = id != own && expected.record.spec.mac.is_empty();
+        (is_other && self.twin_of(serial, [Some(id), Some(own)]).is_none()).then_some(id)
+    }
+
+    /// Another machine than these that has reported a serial number: which of them is expected is for a person to say.
+    fn twin_of(&self, serial: &str, parties: [Option<u64>; 2]) -> Option<&Entry> {
+        self.registry.that_reported(serial).find(|other| !parties.contains(&Some(other.record.id)))
     }
 
     /// What a machine's report has to do with serial numbers that somebody has written.
@@ -79,7 +99,20 @@ impl Keeper {
         let id = expected.record.id;
         let others = self.registry.that_reported(serial).filter(|other| other.record.id != id);
         let others: Vec<&Entry> = others.collect();
-        let [other] = others[..] else { return };
+        let other = match others[..] {
+            [] => return,
+            [other] => other,
+            _ => {
+                let names: Vec<String> = others.iter().map(|other| other.record.called()).collect();
+                warn!(
+                    "{} machines have reported the serial number {serial}, so none of them is taken for {}: {}; say which one it is: xpxe machines set serial:{serial} --mac MAC",
+                    names.len(),
+                    expected.record.called(),
+                    names.join(", ")
+                );
+                return;
+            }
+        };
         if !other.record.is_unwritten() {
             return;
         }
@@ -168,10 +201,13 @@ impl Keeper {
         self.registry.put(Entry { place, ..entry }, &self.rules);
     }
 
-    /// What a conflict about a serial number that somebody has written means for who reports it: no rule accepts it.
+    /// What a conflict about a serial number that somebody has written means for who reports it: no rule accepts it, and its disks,
+    /// which may be the other machine's, stay as they are.
     pub(super) fn meanwhile_of_serial(entry: &Entry) -> Meanwhile {
         match entry.record.status.state {
             State::Discovered => Meanwhile::Waits,
+            state if state.boots_agent() => Meanwhile::Held,
+            State::Allocated if entry.machine.image.is_some() => Meanwhile::Held,
             _ => Meanwhile::Nothing,
         }
     }

@@ -161,7 +161,10 @@ impl Keeper {
                 drop(reply.send(self.take_inventory(id, *inventory).await));
             }
             RegistryAsk::Progress(id, progress) => self.note_progress(id, progress),
-            RegistryAsk::Serial(mac, serial) => self.hear_serial(mac, &serial).await,
+            RegistryAsk::Serial(mac, serial, reply) => {
+                self.hear_serial(mac, &serial).await;
+                reply.send(()).ok();
+            }
             RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, Asking::default()).await,
             RegistryAsk::Reloaded(reply) => {
                 self.follow_configuration().await;

@@ -19,7 +19,7 @@ use boot_engine::lifecycle::{Intent, Observed, Order, State, Status, Stepped};
 use boot_engine::machines::Life;
 use boot_engine::registry::{Record, Spec};
 
-/// How many machines that nobody has accepted are kept. Anybody can make up MACs.
+/// How many machines that nobody has accepted or written anything of are kept. Anybody can make up MACs.
 const MOST_DISCOVERED: usize = 10_000;
 /// With so many machines in the registry, none is taken down unless somebody adds it: a rule may accept each that asks, and
 /// anybody can make up MACs.
@@ -91,9 +91,8 @@ impl Keeper {
         if !self.discovers() || self.machines.is_bmc(mac) || is_of_preflight(mac) {
             return;
         }
-        let discovered = self.registry.counts().into_iter().find(|(state, _)| *state == State::Discovered);
         let is_full = self.registry.len() >= MOST_BY_THEMSELVES;
-        if is_full || discovered.is_some_and(|(_, count)| count >= MOST_DISCOVERED) {
+        if is_full || self.registry.count_strangers() >= MOST_DISCOVERED {
             match self.turned_away {
                 0 if is_full => warn!(
                     "the registry has {MOST_BY_THEMSELVES} machines: further unknown machines are not taken down; add them (xpxe machines add), or delete those that do not exist"

@@ -12,7 +12,7 @@ use boot_engine::registry::Spec;
 #[serde(deny_unknown_fields)]
 pub struct ImportItem {
     /// Its spec. It is the machine with its name, or else with its first MAC, or else with its UUID, or
-    /// else with its serial number.
+    /// else with its serial number. One that has no name yet is also found by any of these beside a new name.
     pub spec: Map<String, Value>,
     /// What the spec does not say stays as it was (RFC 7396). Without it a machine is as the spec says and no more.
     #[serde(default)]
@@ -48,11 +48,15 @@ impl ImportItem {
     /// What the machine is found by.
     #[must_use]
     pub fn called(&self) -> Option<String> {
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let mac = || text(self.spec.get("mac")?.as_array()?.first()?);
+        self.spec.get("name").and_then(text).or_else(|| self.marks().next())
+    }
+
+    /// What else it may be found by: its MACs, its UUID and its serial number.
+    pub fn marks(&self) -> impl Iterator<Item = String> {
         let of = |key: &str| self.spec.get(key).and_then(text);
-        let serial = || of("serial").map(|serial| format!("serial:{serial}"));
-        of("name").or_else(mac).or_else(|| of("uuid")).or_else(serial)
+        let serial = of("serial").map(|serial| format!("serial:{serial}"));
+        let macs = self.spec.get("mac").and_then(Value::as_array).into_iter().flatten();
+        macs.filter_map(text).chain(of("uuid")).chain(serial)
     }
 
     /// The serial number that it is expected by.
@@ -84,6 +88,11 @@ impl ImportItem {
         }
         Ok(whole)
     }
+}
+
+/// A text that is not empty.
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// A merge patch (RFC 7396).

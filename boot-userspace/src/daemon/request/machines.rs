@@ -1,10 +1,13 @@
 //! What may be asked of who keeps the registry of machines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use boot_agent_protocol::{Inventory, Progress};
 use boot_common::Mac;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::warn;
 
 use boot_engine::config::Machine;
 use boot_engine::lifecycle::{Act, Observed, Order, OrderError, State, TimesInState};
@@ -17,6 +20,9 @@ use crate::store::{Remote, StoreError};
 
 /// How many questions wait; more wait where they come from.
 const WAITING: usize = 256;
+
+/// How long a script waits for who keeps the registry; a database may be away.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Behind the first byte of the MACs that `xpxe preflight` invents.
 const PREFLIGHT: [u8; 4] = *b"xpxe";
@@ -225,8 +231,8 @@ pub enum RegistryAsk {
     Inventory(u64, Box<Inventory>, Reply<()>),
     /// How far the agent is on a machine, by its number.
     Progress(u64, Progress),
-    /// A machine that is unknown, or that nobody has accepted, has said its serial number.
-    Serial(Mac, Box<str>),
+    /// A machine has said its serial number, from its own address.
+    Serial(Mac, Box<str>, oneshot::Sender<()>),
     /// An unknown machine has asked; its UUID if it has shown one.
     Sighted(Mac, Option<[u8; 16]>),
     /// The configuration is another one now.
@@ -284,9 +290,20 @@ impl RegistryHandle {
         drop(self.asks.try_send(RegistryAsk::Sighted(mac, uuid)));
     }
 
-    /// Tells which serial number a machine has said, unless there is much to do: it says it again.
-    pub fn heard_serial(&self, mac: Mac, serial: &str) {
-        drop(self.asks.try_send(RegistryAsk::Serial(mac, serial.into())));
+    /// Tells which serial number a machine has said, and waits until that is seen to: what it boots depends on it. If that
+    /// takes long, it boots as before, and says it again.
+    pub async fn heard_serial(&self, mac: Mac, serial: &str) {
+        let seen_to = async {
+            let (reply, done) = oneshot::channel();
+            if self.asks.send(RegistryAsk::Serial(mac, serial.into(), reply)).await.is_ok() {
+                drop(done.await);
+            }
+        };
+        if timeout(LONGEST_WAIT, seen_to).await.is_err() {
+            warn!(
+                "there is much to do: {mac} says the serial number {serial:?}, which is written of a machine, and boots before that was seen to"
+            );
+        }
     }
 
     /// Tells how far the agent is on a machine, unless there is much to do: it says it again.

@@ -86,6 +86,7 @@ mod tests {
                 is_overdue: false,
                 run: 0,
                 is_unserved: false,
+                heard: 0,
             };
             machines.put_alive(None, Arc::new(with(mac)), life).unwrap();
         }

@@ -85,8 +85,8 @@ struct Standing {
     reserved: Option<Ipv4Addr>,
     /// A card has an address that is not reserved for the machine, so it has asked for one.
     is_leased: bool,
-    /// When its agent has reported, in Unix seconds.
-    reported: Option<u64>,
+    /// When its agent has reported, or when it was heard for the first time, in Unix seconds: also of boots that are forgotten.
+    known: Option<u64>,
 }
 
 impl Standing {
@@ -118,7 +118,7 @@ impl History {
             for (of, (mac, heard)) in standing.into_iter().zip(newest) {
                 let boots = mac.and_then(|_| boots.next());
                 let boot = boots.and_then(|boots| self.last_boot(&around, &boots));
-                let last_seen = heard.max(of.reported);
+                let last_seen = heard.max(of.known);
                 all.push(Seen {
                     last_seen,
                     last_seen_at: last_seen.map(rfc3339),
@@ -149,7 +149,7 @@ impl History {
             let timelines = self.boots.timelines();
             let is_never = |of: &&Standing| {
                 let is_heard = of.cards.iter().any(|(mac, _)| timelines.heard_last(*mac).is_some());
-                !is_heard && !of.is_leased && of.reported.is_none()
+                !is_heard && !of.is_leased && of.known.is_none()
             };
             some.iter().filter(is_never).count()
         });
@@ -172,7 +172,9 @@ impl History {
         let mut addresses = cards.iter().filter_map(|(_, address)| *address);
         let is_leased = addresses.any(|address| Some(address) != machine.ip);
         let reported = machine.inventory.as_ref().map(|inventory| inventory.taken);
-        Standing { cards, reserved: machine.ip, is_leased, reported }
+        let registered = machine.macs.first().and_then(|mac| self.machines.life_of(*mac));
+        let first = registered.map(|life| life.heard).filter(|heard| *heard > 0);
+        Standing { cards, reserved: machine.ip, is_leased, known: reported.max(first) }
     }
 
     fn last_boot(&self, around: &Around, of: &Boots) -> Option<LastBoot> {

@@ -72,6 +72,7 @@ fn boots_as(
             is_overdue: false,
             run: 0,
             is_unserved: false,
+            heard: 0,
         };
         let life = if is_served { life } else { life.unserved("a cause") };
         machines.put_alive(None, Arc::new(machine), life).unwrap();

@@ -323,3 +323,9 @@ fn never_panics() {
     }
     assert!(accepted > 200 && refused > 2000, "{accepted} {refused}");
 }
+
+#[test]
+fn a_serial_number_is_for_the_registry() {
+    let machine = "[[machine]]\nmac = \"52:54:00:00:00:01\"\nserial = \"CZ12\"\n";
+    bad_after_base(machine, &[(3, "machine[0].serial", "run xpxe machines import FILE")]);
+}

@@ -81,6 +81,8 @@ fn a_machine_without_a_reservation_is_reached_by_the_address_that_it_has() {
     assert_eq!(ansible["_meta"]["hostvars"]["node1"]["ansible_host"], "10.1.1.99");
     let prometheus: Value = serde_json::from_str(&of(Format::PrometheusSd)).unwrap();
     assert_eq!(prometheus[0]["targets"][0], "10.1.1.99");
+    let nowhere = Machine { spec: Spec { ip: None, ..machine().spec }, ..machine() };
+    assert_eq!(export(&[nowhere], Format::PrometheusSd).unwrap(), "[]\n");
     let csv = of(Format::Csv);
     assert!(csv.ends_with(",10.1.1.99,,2023-11-14T22:13:20Z,boots\n"), "{csv}");
     assert_eq!(from_csv(&csv).unwrap().specs, [leased.spec], "what was seen is not written of it");

@@ -76,6 +76,30 @@ fn a_dry_run_refuses_whatever_the_import_refuses() {
 }
 
 #[test]
+fn a_list_names_machines_that_were_discovered_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let (text, mac) = ("02:00:00:00:00:31", Mac([2, 0, 0, 0, 0, 0x31]));
+    rig.registry.sighted(mac, None);
+    rig.eventually("it is discovered", |rig| rig.machines.life_of(mac));
+    let id = rig.record(text).id;
+    let Err(refused) = rig.create("a1", text) else { panic!("it is there already") };
+    let refused = refused.to_string();
+    assert!(refused.ends_with(&format!(": xpxe machines set {text} --name a1")), "{refused}");
+    assert_eq!(rig.import(&[item("a1", text)], true).changed, 1);
+    assert_eq!(rig.record(text).spec.name, None, "that was a dry run");
+    let done = rig.import(&[item("a1", text)], false);
+    assert_eq!((done.changed, rig.record("a1").id), (1, id), "{done:?}");
+    assert!(rig.record("a1").status.heard > 0, "it was seen, whatever becomes of its boots");
+    assert_eq!(rig.import(&[item("a1", text)], false).unchanged, 1);
+    // A list may be wrong: who has a name keeps it.
+    let done = rig.import(&[item("a2", text)], false);
+    assert_eq!(rig.record(text).spec.name.as_deref(), Some("a1"));
+    assert!(done.refused[0].1.ends_with(": xpxe machines set a1 --name a2"), "{done:?}");
+    rig.kill();
+}
+
+#[test]
 fn events_name_a_machine_without_a_mac() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), CONFIG);

@@ -20,7 +20,7 @@ impl Rig {
     }
 
     fn says_serial(&self, mac: &str, serial: &str) {
-        self.registry.heard_serial(mac.parse().unwrap(), serial);
+        self.runtime.block_on(self.registry.heard_serial(mac.parse().unwrap(), serial));
     }
 
     fn discovers(&self, mac: &str) {
@@ -248,5 +248,107 @@ fn a_machine_that_cannot_be_the_expected_one_yet_stays_as_it_was() {
     rig.kill();
     let rig = Rig::start(dir.path(), &config);
     assert_eq!((rig.record(CARD).id, rig.count()), (record.id, 1), "after a kill");
+    rig.kill();
+}
+
+#[test]
+fn a_card_that_was_taken_for_an_expected_machine_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    rig.expects("node1", "CZ12");
+    rig.says_serial(OTHER, "CZ12");
+    rig.is_met("node1");
+    rig.discovers(CARD);
+    let set = |macs: &[&str]| {
+        let mac = macs.iter().map(|mac| (*mac).to_owned()).collect();
+        let spec = Spec { mac, ..rig.record("node1").spec.clone() };
+        rig.ask(|reply| RegistryAsk::Put("node1".to_owned(), None, spec, reply)).unwrap();
+    };
+    // Nobody has said anything of the other record: it is part of this one.
+    set(&[OTHER, CARD]);
+    assert_eq!((rig.record(CARD).spec.name.as_deref(), rig.count()), (Some("node1"), 1));
+    let served = |mac: &str| rig.machines.by_mac(mac.parse().unwrap());
+    assert_eq!(served(CARD).map(|known| known.id), served(OTHER).map(|known| known.id));
+    set(&[]);
+    assert!(served(CARD).is_none() && served(OTHER).is_none());
+    rig.says_serial(CARD, "CZ12");
+    assert_eq!(rig.is_met("node1").spec.mac, [CARD]);
+    rig.kill();
+    let rig = Rig::start(dir.path(), CONFIG);
+    assert_eq!((rig.record(CARD).spec.name.as_deref(), rig.count()), (Some("node1"), 1), "after a kill");
+    rig.kill();
+}
+
+/// It may be that machine by another card, and was wiped while that one ran.
+#[test]
+fn who_says_the_serial_number_of_another_machine_is_held_before_it_is_wiped() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &CONFIG.replace("accept = \"rack7\"", "accept = \"all\""));
+    rig.expects("node1", "CZ12");
+    rig.says_serial(CARD, "CZ12");
+    assert_eq!(rig.record("node1").spec.mac, [CARD]);
+    let (by_agent, another) = ("02:00:00:00:00:11", "02:00:00:00:00:12");
+    rig.discovers(OTHER);
+    assert_eq!(rig.record(OTHER).status.state, State::Accepted);
+    rig.says_serial(OTHER, "CZ12");
+    rig.discovers(by_agent);
+    rig.report(by_agent, "CZ12", &[by_agent]).unwrap();
+    // So is one that reports another number than is written of it: somebody else may have said that one.
+    rig.expects("node2", "CZ13");
+    rig.says_serial(another, "CZ13");
+    assert_eq!(rig.record("node2").status.state, State::Accepted);
+    rig.report("node2", "CZ14", &[another]).unwrap();
+    for which in [OTHER, by_agent, "node2"] {
+        let record = rig.record(which);
+        assert_eq!(record.status.state, State::Maintenance, "{record:?}");
+        assert!(record.status.reason.contains("the serial number CZ1"), "{record:?}");
+    }
+    assert_eq!(rig.record("node1").status.state, State::Accepted, "nothing happens to the other one");
+    rig.kill();
+}
+
+#[test]
+fn a_serial_number_that_two_machines_have_reported_makes_neither_the_expected_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    for card in [CARD, OTHER] {
+        rig.discovers(card);
+        rig.report(card, "CZ12", &[card]).unwrap();
+    }
+    rig.expects("node1", "CZ12");
+    rig.order(OTHER, Order::Accept).unwrap();
+    let mut events = rig.events.read();
+    rig.says_serial(CARD, "CZ12");
+    let (mac, conflict) = rig.next_conflict(&mut events);
+    let what = Shared::Board { mark: "the serial number CZ12".into(), other: OTHER.into() };
+    assert_eq!((mac.to_string().as_str(), conflict.what), (CARD, what));
+    rig.report(OTHER, "CZ12", &[OTHER]).unwrap();
+    assert_eq!((rig.record("node1").spec.mac.len(), rig.count()), (0, 3));
+    assert_eq!(rig.record(OTHER).status.state, State::Maintenance);
+    // A person says which one it is not.
+    rig.ask(|reply| RegistryAsk::Delete(OTHER.to_owned(), None, reply)).unwrap();
+    assert_eq!(rig.import(&[row("node1", "CZ12")], false).unchanged, 1);
+    assert_eq!(rig.record("node1").spec.mac, [CARD]);
+    rig.kill();
+}
+
+#[test]
+fn all_serial_numbers_that_are_said_at_once_are_heard() {
+    const MANY: u16 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let rows: Vec<Value> = (0..MANY).map(|n| row(&format!("node{n}"), &format!("CZ{n}x"))).collect();
+    assert_eq!(rig.import(&rows, false).added, usize::from(MANY));
+    rig.runtime.block_on(async {
+        let mut said = tokio::task::JoinSet::new();
+        for n in 0..MANY {
+            let ([first, last], registry) = (n.to_be_bytes(), rig.registry.clone());
+            let mac = Mac([2, 0, 0, 1, first, last]);
+            said.spawn(async move { registry.heard_serial(mac, &format!("CZ{n}x")).await });
+        }
+        said.join_all().await;
+    });
+    let is_met = |n: &u16| !rig.record(&format!("node{n}")).spec.mac.is_empty();
+    assert_eq!((0..MANY).filter(is_met).count(), usize::from(MANY));
     rig.kill();
 }

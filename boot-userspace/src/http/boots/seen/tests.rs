@@ -5,6 +5,8 @@ use std::time::Instant;
 use boot_agent_protocol::Inventory;
 use boot_common::class::{Class, Firmware, Stage};
 use boot_engine::diagnosis::{Boot, By, Given, Timed, What};
+use boot_engine::lifecycle::State;
+use boot_engine::machines::Life;
 
 use super::*;
 
@@ -65,6 +67,23 @@ async fn a_machine_was_seen_if_any_of_its_cards_or_its_agent_was() {
         Machine { macs: vec![Mac([6; 6])], inventory: Some(inventory.into()), ..Machine::default() };
     assert_eq!(seen(&Arc::new(reported)).last_seen, Some(1234));
     assert!(seen(&machine(&[Mac([8; 6])], None)).never);
+}
+
+/// Anybody can make up MACs, and boots of those that have only asked are the first that are forgotten.
+#[tokio::test]
+async fn a_machine_that_is_there_because_it_asked_was_seen() {
+    let history = History::empty();
+    let strangers = [(1234, Mac([2; 6])), (0, Mac([4; 6]))].map(|(heard, mac)| {
+        let machine = machine(&[mac], None);
+        let (record, state, says) = (1, State::Discovered, "a test".into());
+        let (is_written, since, is_overdue, run, is_unserved) = (false, 0, false, 0, false);
+        let life = Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard };
+        history.machines.put_alive(None, Arc::clone(&machine), life).unwrap();
+        machine
+    });
+    let seen = history.seen(&strangers).into_iter().map(|seen| (seen.never, seen.last_seen));
+    assert_eq!(seen.collect::<Vec<_>>(), [(false, Some(1234)), (true, None)]);
+    assert_eq!(history.count_never_seen(&[]), Some(1));
 }
 
 /// `cargo test --release -p boot-userspace --lib seen::tests::a_page -- --ignored --nocapture`
