@@ -233,7 +233,7 @@ fn the_command_line_works_beside_the_daemon() -> Result<()> {
         (vec!["add", "a\nb", &url], "cannot be an image"),
         (vec!["add", "x", &url, "--sha256", "12"], "not a SHA-256 digest"),
         (vec!["add", "x", "ftp://h/x"], "write an http:// or https:// URL"),
-        (vec!["add", "x", "/"], "is not a file"),
+        (vec!["add", "x", "/"], "it is not a regular file"),
         (vec!["add", "x", "/no/such/file"], "cannot be read"),
         (vec!["add", "x", &live.origin.url("/none")], "404"),
         (vec!["show", "x"], "there is no image x"),
