@@ -60,6 +60,23 @@ fn a_machine_of_the_registry_is_told_what_it_waits_for_and_when_it_is_stuck() ->
     })
 }
 
+/// Its profile is gone.
+#[test]
+fn a_machine_whose_record_does_not_fit_the_configuration_waits() -> Result<()> {
+    let profile = "\n[[profile]]\nname = \"database\"\nkernel = \"guest/vmlinuz\"\n";
+    let with_profile = |config| registry(config, "wipe = false\n") + profile;
+    scene_with(&known(), with_profile, |scene| {
+        let machine = scene.machine(nobody(UNKNOWN))?;
+        scene.xpxe(&["machines", "add", "--name", "db1", "--mac", UNKNOWN, "--profile", "database"])?;
+        scene.xpxe.write_config(&scene.place.config.replace(profile, ""))?;
+        scene.xpxe(&["reload"])?;
+        machine.load_script()?;
+        let evidence = machine.must_say("not-served", "fetched its boot script")?;
+        ensure!(evidence.contains("database"), "{evidence}");
+        Ok(())
+    })
+}
+
 /// The whole life of a machine without an agent.
 #[test]
 fn a_machine_without_an_agent_and_each_state_that_boots_nothing() -> Result<()> {

@@ -118,7 +118,9 @@ fn a_boot_is_one_trace_with_a_span_for_each_stage() -> Result<()> {
             figure(&station, "failed").is_some_and(|count| count > 0)
         })?;
         let says = |line: &&boot_tests::daemon::Event| line.message().contains("collector of traces");
-        ensure!(scene.xpxe.log().iter().filter(says).count() == 1, "{}", scene.xpxe.last_lines(20));
+        let told = || scene.xpxe.log().iter().filter(says).count();
+        eventually(SOON, "a line of the log", || told() > 0)?;
+        ensure!(told() == 1, "{}", scene.xpxe.last_lines(20));
         Ok(())
     })
 }
