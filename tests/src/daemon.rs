@@ -177,6 +177,15 @@ impl<'rack> Xpxe<'rack> {
     }
 }
 
+impl Drop for Xpxe<'_> {
+    /// A test that ends with xpxe still running has failed, as a rule: the log says why.
+    fn drop(&mut self) {
+        if self.is_running() {
+            println!("xpxe still ran when the test ended; its last lines:\n{}", self.last_lines(60));
+        }
+    }
+}
+
 fn launch(rack: &Rack, binary: &Path, arguments: &[String]) -> Result<Process> {
     let process = spawn(rack, binary, arguments)?;
     wait_until_ready(&process)?;

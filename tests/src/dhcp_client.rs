@@ -33,7 +33,8 @@ const UDP: usize = 8;
 const HEADERS: usize = ETHERNET + IP + UDP;
 /// A BOOTP message is at least this long (RFC 1542 section 2.1).
 const SHORTEST_MESSAGE: usize = 300;
-const ANSWER: Duration = Duration::from_secs(5);
+/// An ACK waits for the disk, and the disk of a busy machine may take seconds to flush what others wrote.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Reads `02:77:00:00:00:10`.
 pub fn mac(text: &str) -> Result<Mac> {
