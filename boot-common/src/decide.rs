@@ -150,7 +150,7 @@ fn serve<'t, T: Tables>(
     };
     let answer = tables.answer(&key).ok_or(Reason::NoAnswer)?;
     let (ahead, until) = match kind {
-        message::ACK => (answer.lease, host.durable_until),
+        message::ACK => (answer.lease, host.promised_until()),
         message::OFFER => (OFFER_LASTS, host.bound_until),
         _ => (0, u64::MAX),
     };

@@ -116,7 +116,7 @@ pub const HOST_OPTIONS: usize = 80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Host {
-    /// Boot-clock nanoseconds up to which the lease is stored; the kernel promises nothing beyond.
+    /// Boot-clock nanoseconds up to which the lease is stored.
     pub durable_until: u64,
     /// Boot-clock nanoseconds up to which no other machine gets the address; the kernel does not offer it if the REQUEST
     /// might come later. The greatest number for a reserved address.
@@ -137,6 +137,16 @@ pub struct Host {
     /// Whole options, padded with PAD to an even length, for clients that
     /// [get the name](crate::facts::Facts::gets_name).
     pub options: [u8; HOST_OPTIONS],
+}
+
+impl Host {
+    /// Boot-clock nanoseconds up to which an ACK may promise the address: as long as the lease is stored, and a reserved
+    /// address without end, since the configuration promises it over every restart.
+    #[inline(always)]
+    #[must_use]
+    pub fn promised_until(&self) -> u64 {
+        if self.bound_until == u64::MAX { u64::MAX } else { self.durable_until }
+    }
 }
 
 /// The key of a prepared answer.

@@ -163,6 +163,20 @@ fn an_ack_promises_no_more_than_is_stored() {
 }
 
 #[test]
+fn an_ack_promises_a_reserved_address_whatever_is_stored() {
+    let frame = request(&[53, 1, 3, 54, 4, 10, 0, 0, 1, 50, 4, 10, 0, 0, 7, 255]);
+    let ask = |durable_until, bound_until| {
+        let mut rack = rack();
+        let host = rack.hosts.get_mut(&CLIENT.into()).expect("the machine");
+        (host.durable_until, host.bound_until) = (durable_until, bound_until);
+        respond(&mut Bytes(frame.clone()), &mut Scratch::new(), &rack, SERVER, || 1_000_000_000)
+            .map(|answered| answered.reason)
+    };
+    assert_eq!(ask(0, u64::MAX), Ok(Reason::Acked));
+    assert_eq!(ask(0, u64::MAX - 1), Err(Reason::NotDurable), "bound, but not stored");
+}
+
+#[test]
 fn each_client_state_names_its_address_in_its_own_way() {
     let state = |ciaddr: [u8; 4], options: &[u8]| {
         let mut frame = request(options);

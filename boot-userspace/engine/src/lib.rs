@@ -143,8 +143,9 @@ impl Engine {
         let at = Duration::from_nanos(event.at);
         let by = (Hook::from_number(event.hook), event.ifindex);
         self.answered(event.mac, &answered, Said::default(), by, at);
-        if reason == Reason::Acked && self.promises.confirm(event.mac) {
-            self.keep_promise(event, now);
+        if reason == Reason::Acked {
+            let was_withdrawn = self.promises.confirm(event.mac);
+            self.keep_promise(event.mac, &answered, event.at, was_withdrawn, now);
         }
     }
 

@@ -21,6 +21,7 @@ mod registry;
 mod relays;
 mod reload;
 mod requests;
+mod reserved;
 mod restarts;
 mod returned;
 mod subnets;

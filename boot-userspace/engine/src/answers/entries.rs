@@ -9,7 +9,7 @@ use crate::maps::HashMap;
 
 /// The entries of links and machines.
 ///
-/// Every change of a machine's entry is queued as a command, so that who carries the commands out has the same entries.
+/// Every change of a machine's entry is queued as a command, so that who carries the commands out answers the same.
 /// Those of links are few, and passed on as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
@@ -54,10 +54,12 @@ impl Entries {
         self.hosts.iter().map(|(key, host)| (key.mac, host))
     }
 
-    /// Writes a machine's entry. One that is as it was costs the kernel nothing.
+    /// Writes a machine's entry. One that answers as it did costs the kernel nothing.
     pub(crate) fn put_host(&mut self, mac: Mac, host: Host, commands: &mut Vec<Command>) {
+        // Up to when the lease of a reserved address is stored is nothing that the kernel half asks.
+        let answers_as = |host: Host| Host { durable_until: host.promised_until(), ..host };
         let key = HostKey::from(mac);
-        if self.hosts.insert(key, host) != Some(host) {
+        if self.hosts.insert(key, host).map(answers_as) != Some(answers_as(host)) {
             commands.push(Command::PutHost(key, host));
         }
     }

@@ -28,8 +28,8 @@ use boot_common::classify::client;
 use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
-use boot_common::respond::respond;
-use boot_common::tables::{Event, LinkEntry, role};
+use boot_common::respond::{Answered, respond};
+use boot_common::tables::{LinkEntry, role};
 use boot_common::wire::{BootpFixed, option, port};
 use boot_common::{Mac, Reason};
 
@@ -95,12 +95,28 @@ impl Engine {
         let tables = Tables { entries: &self.entries, answers: &self.answers };
         match respond(&mut frame, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
-                self.finish(incoming, link, frame, answered);
+                self.answered_from_tables(incoming, link, frame, answered, now);
                 Ok(())
             }
             // Then the frame is still the request.
             Err(reason) => self.decide(reason, frame, incoming, link, now),
         }
+    }
+
+    /// The tables had the answer. An ACK leaves when the lease that it confirms is stored.
+    fn answered_from_tables(
+        &mut self,
+        incoming: &Incoming<'_>,
+        link: &LinkEntry,
+        frame: Bytes,
+        answered: Answered,
+        now: Now,
+    ) {
+        if answered.reason == Reason::Acked {
+            let mac = client(&self.scratch.request);
+            self.keep_promise(mac, &answered, now.nanos(), false, now);
+        }
+        self.finish(incoming, link, frame, answered);
     }
 
     fn decide(
@@ -290,21 +306,41 @@ impl Engine {
         (binding, u64::try_from(durable_until.as_nanos()).unwrap_or(0))
     }
 
-    /// The kernel half may have confirmed a lease while its RELEASE was on the way to us: the machine has it, so it
-    /// is stored anew.
-    pub(super) fn keep_promise(&mut self, event: &Event, now: Now) {
-        let (mac, address) = (event.mac, Ipv4Addr::from(event.address));
-        let Some(binding) = self.bindings.with(mac, address) else { return };
-        let Some(class) = Class::from_key(event.class) else { return };
+    /// Stores a lease that was confirmed from the tables at `at`, in boot-clock nanoseconds, unless the store covers it: that
+    /// of a reserved address, and one whose promise `was_withdrawn` a moment ago. The kernel half may have confirmed it
+    /// while its RELEASE was on the way to us, or before it knew of another configuration: the machine has it.
+    pub(super) fn keep_promise(
+        &mut self,
+        mac: Mac,
+        answered: &Answered,
+        at: u64,
+        was_withdrawn: bool,
+        now: Now,
+    ) {
+        let address = Ipv4Addr::from(answered.address);
         // The machine may have been heard in another subnet since: then the kernel's entry is for there.
         let host = self.entry(mac, address);
+        if !was_withdrawn && host.is_some_and(|host| host.bound_until != u64::MAX) {
+            return;
+        }
+        let Some(subnet) = self.policy.subnet_of(address) else { return };
+        let lease =
+            self.policy.subnets().get(subnet).map_or(0, |subnet| lease_seconds(subnet, answered.class));
+        let Some(binding) = self.bindings.with(mac, address) else {
+            if self.bindings.owner(address).is_none() && !self.bindings.is_on_hold(address, now.seconds()) {
+                self.bindings.hold_promised(address, mac, now.seconds() + u64::from(lease));
+                self.store_holds(mac, now);
+            }
+            return;
+        };
+        let promised = at.saturating_add(u64::from(lease) * NANOS);
         let is_kept =
-            host.map_or(matches!(binding.state, State::Leased(_)), |host| host.durable_until >= event.at);
+            host.map_or(matches!(binding.state, State::Leased(_)), |host| host.durable_until >= promised);
         if is_kept {
             return;
         }
         let who = self.policy.requester(mac);
-        let (binding, durable_until) = self.store_promise(&who, &binding, class, now);
+        let (binding, durable_until) = self.store_promise(&who, &binding, answered.class, now);
         if let Some(host) = host {
             self.put_host(&who, &binding, host.answer_set, durable_until, now);
         }

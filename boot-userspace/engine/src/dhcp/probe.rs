@@ -147,7 +147,7 @@ impl Engine {
         let tables = Tables { entries: &self.entries, answers: &self.answers };
         match respond(&mut frame, &mut self.scratch, &tables, incoming.ifindex, || now.nanos()) {
             Ok(answered) => {
-                self.finish(incoming, &link, frame, answered);
+                self.answered_from_tables(incoming, &link, frame, answered, now);
                 return Ok(());
             }
             Err(Reason::Overload | Reason::SplitOption) => return Err(Reason::Overload),

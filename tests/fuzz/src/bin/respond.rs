@@ -173,7 +173,7 @@ fuzz_target!(
                     said.address.octets() == host && !informed || said.address.is_unspecified(),
                     "{} is not the host's", said.address
                 );
-                assert!(answered.reason != Reason::Acked || rack.host.is_some_and(|host| host.durable_until > 0));
+                assert!(answered.reason != Reason::Acked || rack.host.is_some_and(|host| host.promised_until() > 0));
             }
         }
     }

@@ -180,7 +180,7 @@ impl Lab {
 
     /// What the kernel gives a machine, and until when.
     fn kernel(&self, mac: Mac) -> Option<(Ipv4Addr, u64)> {
-        self.hosts.get(&HostKey::from(mac)).map(|host| (Ipv4Addr::from(host.address), host.durable_until))
+        self.hosts.get(&HostKey::from(mac)).map(|host| (Ipv4Addr::from(host.address), host.promised_until()))
     }
 }
 
@@ -289,7 +289,8 @@ fn an_idle_machine_gives_way_and_an_ended_lease_does_not_push() {
 fn the_machines_of_a_reservation_get_a_promise_and_stay_reserved() {
     let mut lab = Lab::new(Vec::new());
     assert_eq!(lab.import(&[entry(1, 35), entry(2, 35)]), [Outcome::Imported, Outcome::Imported]);
-    assert_eq!(lab.kernel(machine(2)).unwrap(), (address(35), 4599 * 1_000_000_000));
+    assert_eq!(lab.kernel(machine(2)).unwrap(), (address(35), u64::MAX));
+    assert_eq!(lab.engine.host_of(&machine(2).into()).unwrap().durable_until, 4599 * 1_000_000_000);
     assert!(lab.list().iter().all(|(_, ip, state)| *ip == address(35) && *state == "reserved"));
     let without_end = Entry { expires: None, ..entry(1, 35) };
     assert_eq!(lab.import(&[without_end]), [Outcome::Unchanged]);
