@@ -156,8 +156,12 @@ fn what(step: &Step) -> Option<(What, Option<IpAddr>)> {
         Step::Recognised(
             Recognition::StillLeased { address, holder } | Recognition::TakenFrom { address, holder },
         ) => of_machine(What::SharedIdentity { address: *address, holder: *holder }),
-        // What keeps no machine from booting is no step of its boot.
-        Step::Conflict(conflict) if matches!(conflict.what, Shared::Placeholder { .. }) => None,
+        // One keeps no machine from booting. Of the other, where the machine stands says more: it is not served.
+        Step::Conflict(conflict)
+            if matches!(conflict.what, Shared::Placeholder { .. } | Shared::Shadowed(_)) =>
+        {
+            None
+        }
         Step::Conflict(conflict) => {
             // Both parties are in it, and each is called as briefly as logs do.
             of_machine(What::Conflict { says: conflict.to_string().chars().take(LONGEST_CONFLICT).collect() })
@@ -331,7 +335,7 @@ pub(crate) fn is_missed(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Machine;
+    use crate::events::{Conflict, Machine, Meanwhile};
 
     #[test]
     fn a_machine_is_known_by_its_name() {
@@ -341,6 +345,19 @@ mod tests {
             Note::of(&event).unwrap().is_known
         };
         assert!(is_known(Some("node1".into())) && !is_known(None));
+    }
+
+    #[test]
+    fn a_record_that_is_not_served_is_no_duplicate_identity() {
+        let is_step = |what: Shared, meanwhile: Meanwhile| {
+            let step = Step::Conflict(Box::new(Conflict { what, meanwhile }));
+            let machine = Machine { mac: Mac([2; 6]), name: None };
+            Note::of(&BootEvent::new(Duration::ZERO, step).of(machine)).is_some()
+        };
+        let why = "a machine of the configuration has its name db1: rename one of them";
+        assert!(!is_step(Shared::Shadowed(why.into()), Meanwhile::Unserved));
+        assert!(!is_step(Shared::Placeholder { uuid: "0".into() }, Meanwhile::ByMac));
+        assert!(is_step(Shared::Uuid { uuid: "0".into(), other: "db2".into() }, Meanwhile::ByMac));
     }
 
     #[test]
