@@ -124,7 +124,9 @@ fn a_program_that_lists_and_then_follows_misses_no_change_of_machines() -> Resul
             "{query}: {status} {refused}"
         );
     }
-    xpxe.stop()
+    xpxe.stop()?;
+    let is_stopping = |line: &Value| line["error"].as_str().is_some_and(|why| why.contains("stopping"));
+    wait(&later, "that xpxe is stopping", is_stopping).map(drop)
 }
 
 #[test]

@@ -48,6 +48,8 @@ use boot_engine::policy::Policy;
 
 /// How long the database may take to get what is in the journal when the daemon ends.
 const LAST: Duration = Duration::from_secs(2);
+/// How long those who follow events or machines may take to read that the daemon ends.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Serves until a signal says that it is over: DHCP and TFTP on this thread, HTTP on the threads of `delivery`. `load` reads
 /// the configuration anew.
@@ -316,6 +318,7 @@ pub async fn serve(
         wall: http::boots::Wall::default(),
         overviews: http::boots::Overviews::default(),
         never_seen: http::boots::NeverSeen::default(),
+        connections: Arc::clone(&connections),
     };
     if config.boots {
         delivery.spawn(http::boots::send_traces(Arc::new(history.clone()), traces));
@@ -346,7 +349,7 @@ pub async fn serve(
     tokio::spawn(keep_short(limit));
     tokio::spawn(link_monitor.run());
     tokio::select! {
-        () = signals.end(reloads) => connections.stop(),
+        () = signals.end(reloads) => drop(timeout(FAREWELL, connections.stop()).await),
         // A bug: whoever started us starts us again, and the kernel half goes on meanwhile.
         ended = http => bail!("the HTTP server ended by itself: {ended:?}"),
         ended = dhcp => bail!("the DHCP server ended by itself: {ended:?}"),

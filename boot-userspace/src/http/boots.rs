@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::ConnectionStats;
 use super::admin::{Failed, Problem, json};
 use crate::daemon::request::{Ask, Boots, EventStream};
 use crate::host::live::Live;
@@ -75,6 +76,8 @@ pub struct History {
     pub overviews: Overviews,
     /// How many machines were never seen, as it was counted last.
     pub never_seen: NeverSeen,
+    /// Says when the daemon stops.
+    pub connections: Arc<ConnectionStats>,
 }
 
 /// The routes.
@@ -214,6 +217,7 @@ impl History {
             wall: Wall::default(),
             overviews: Overviews::default(),
             never_seen: NeverSeen::default(),
+            connections: Arc::default(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What is counted of connections.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
 
 /// What became of connections.
 #[derive(Debug, Default)]
@@ -9,7 +12,7 @@ pub struct ConnectionStats {
     pub(super) crowded_out: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) bytes: AtomicU64,
-    stops: AtomicBool,
+    stops: watch::Sender<bool>,
 }
 
 impl ConnectionStats {
@@ -31,18 +34,37 @@ impl ConnectionStats {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// From now on connections end because the daemon does.
-    pub fn stop(&self) {
-        self.stops.store(true, Ordering::Relaxed);
+    /// From now on connections end because the daemon does. Waits until those who follow something were told.
+    pub async fn stop(&self) {
+        self.stops.send_replace(true);
+        self.stops.closed().await;
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.stops.load(Ordering::Relaxed)
+        *self.stops.borrow()
+    }
+
+    pub(super) fn end(&self) -> End {
+        End(self.stops.subscribe())
     }
 
     /// How many new ones were closed because their source had too many.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// Hears that the daemon stops, which waits a moment for all who have one.
+#[derive(Clone, Debug)]
+pub(super) struct End(watch::Receiver<bool>);
+
+impl End {
+    /// Waits until the daemon stops.
+    pub(super) async fn comes(&mut self) {
+        if self.0.wait_for(|stops| *stops).await.is_err() {
+            // Nobody is left who could say so.
+            pending().await
+        }
     }
 }

@@ -17,14 +17,22 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
-use tokio::time::interval;
+use tokio::sync::Notify;
+use tokio::time::{Interval, interval, sleep};
 use tokio_util::io::ReaderStream;
 
 use super::Ends;
 use super::api::Pass;
+use super::connection_stats::End;
 
 /// How often a client gets an empty line.
-pub(super) const ALIVE: Duration = Duration::from_secs(5);
+const ALIVE: Duration = Duration::from_secs(5);
+/// Where all places are taken: how often each client gets a line, and how long whoever has left has to be noticed by it. The
+/// first line that reaches nobody fails nowhere yet.
+const LOOKS: usize = 4;
+const LOOK_WITHIN: Duration = Duration::from_millis(100);
+/// What the last line says if the daemon ends.
+pub(super) const STOPPING: &str = "xpxe is stopping: ask again later";
 /// How many bytes wait for a client that reads slowly.
 const WAITING: usize = 256 << 10;
 /// The type of server-sent events.
@@ -89,12 +97,14 @@ pub(super) struct Teller {
 pub(super) struct Told {
     from: DuplexStream,
     is_within_line: Arc<AtomicBool>,
+    /// The daemon waits until the last line is read.
+    _end: Option<End>,
 }
 
 /// The answer that is begun with, and where its lines go.
-pub(super) fn begin(form: Form) -> (Teller, Response) {
+pub(super) fn begin(form: Form, end: End) -> (Teller, Response) {
     let (teller, told) = Teller::with_room(WAITING);
-    let body = Body::from_stream(ReaderStream::new(told));
+    let body = Body::from_stream(ReaderStream::new(Told { _end: Some(end), ..told }));
     (teller, ([(CONTENT_TYPE, form.kind())], body).into_response())
 }
 
@@ -103,7 +113,7 @@ impl Teller {
     pub(super) fn with_room(bytes: usize) -> (Self, Told) {
         let (to, from) = duplex(bytes);
         let is_within_line = Arc::<AtomicBool>::default();
-        (Self { to, is_within_line: Arc::clone(&is_within_line) }, Told { from, is_within_line })
+        (Self { to, is_within_line: Arc::clone(&is_within_line) }, Told { from, is_within_line, _end: None })
     }
 
     /// Writes whole lines. Whoever gives that up has to write nothing else.
@@ -151,18 +161,36 @@ pub(super) struct Places {
     of_address: usize,
     /// By the address; those of the Unix socket have none.
     taken: Mutex<Option<HashMap<Option<IpAddr>, usize>>>,
+    /// Somebody needs a place.
+    look: Notify,
 }
 
 impl Places {
     pub(super) const fn new(most: usize, by_network: usize, of_address: usize) -> Self {
-        Self { most, by_network, of_address, taken: Mutex::new(None) }
+        Self { most, by_network, of_address, taken: Mutex::new(None), look: Notify::const_new() }
     }
 
-    /// A place.
+    /// A place. Where all are taken, it is looked first who of the others has left.
     ///
     /// # Errors
     /// A sentence that says why there is none.
-    pub(super) fn take(&'static self, address: Option<IpAddr>) -> Result<Place, String> {
+    pub(super) async fn take(&'static self, address: Option<IpAddr>) -> Result<Place, String> {
+        for _ in 0..LOOKS {
+            if let Ok(place) = self.take_now(address) {
+                return Ok(place);
+            }
+            self.look.notify_waiters();
+            sleep(LOOK_WITHIN).await;
+        }
+        self.take_now(address)
+    }
+
+    /// When those who follow get a line that says nothing, by which it is noticed who has left.
+    pub(super) fn alive(&'static self) -> Alive {
+        Alive { of: self, interval: interval(ALIVE) }
+    }
+
+    fn take_now(&'static self, address: Option<IpAddr>) -> Result<Place, String> {
         let mut taken = self.lock();
         let taken = taken.get_or_insert_default();
         let most = if address.is_some() { self.by_network } else { self.most };
@@ -186,6 +214,21 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<Option<IpAddr>, usize>>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When one of those who follow gets a sign of life.
+pub(super) struct Alive {
+    of: &'static Places,
+    interval: Interval,
+}
+
+impl Alive {
+    pub(super) async fn tick(&mut self) {
+        tokio::select! {
+            _ = self.interval.tick() => {}
+            () = self.of.look.notified() => {}
+        }
     }
 }
 
@@ -225,19 +268,39 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn who_comes_when_another_one_has_left_gets_its_place_at_once() {
+        static PLACES: Places = Places::new(1, 1, 1);
+        let place = PLACES.take(None).await.unwrap();
+        let (mut teller, told) = Teller::with_room(64);
+        tokio::spawn(async move {
+            let mut alive = PLACES.alive();
+            loop {
+                alive.tick().await;
+                if teller.send("\n").await.is_err() {
+                    drop(place);
+                    return;
+                }
+            }
+        });
+        assert!(PLACES.take(None).await.is_err(), "the other one is there");
+        drop(told);
+        assert!(PLACES.take(None).await.is_ok());
+    }
+
     #[test]
     fn there_are_so_many_places_in_all_over_the_network_and_of_an_address() {
         static PLACES: Places = Places::new(6, 5, 3);
         let address = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
-        let of_one: Vec<_> = (0..9).filter_map(|_| PLACES.take(address(1)).ok()).collect();
+        let of_one: Vec<_> = (0..9).filter_map(|_| PLACES.take_now(address(1)).ok()).collect();
         assert_eq!(of_one.len(), 3);
-        let of_others: Vec<_> = (2..9).filter_map(|last| PLACES.take(address(last)).ok()).collect();
+        let of_others: Vec<_> = (2..9).filter_map(|last| PLACES.take_now(address(last)).ok()).collect();
         assert_eq!(of_others.len(), 2);
-        let local = PLACES.take(None).unwrap();
-        assert!(PLACES.take(None).is_err_and(|why| why.starts_with("6 clients")));
+        let local = PLACES.take_now(None).unwrap();
+        assert!(PLACES.take_now(None).is_err_and(|why| why.starts_with("6 clients")));
         assert_eq!(PLACES.count(), 6, "who is refused has no place");
         drop((of_one, of_others, local));
         assert_eq!(PLACES.count(), 0);
-        assert!(PLACES.take(address(1)).is_ok());
+        assert!(PLACES.take_now(address(1)).is_ok());
     }
 }

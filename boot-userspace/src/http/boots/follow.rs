@@ -8,15 +8,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use boot_common::Mac;
 use serde::{Deserialize, Serialize};
-use tokio::time::interval;
 
 use super::shown::word;
 use super::{Failed, History, Problem, Shared};
 use crate::daemon::request::Reader;
 use crate::host::clock;
-use crate::http::following::{self, ALIVE, Follower, Form, Places, Teller, ended};
+use crate::http::following::{self, Follower, Form, Places, STOPPING, Teller, ended};
 use boot_engine::diagnosis::{Note, Progress};
-use boot_engine::events::BootEvent;
+use boot_engine::events::{BootEvent, By};
 
 /// How many clients follow at once, and how many of them over the network: each has every event copied for it.
 static PLACES: Places = Places::new(16, 12, 12);
@@ -35,7 +34,7 @@ pub struct Line {
     pub interface: Option<String>,
     /// Who did it.
     pub by: String,
-    /// The kind, as in the log and in `xpxe_events_total`.
+    /// The kind, as in the log and in `xpxe_events_total`; `stopping` in the last line if xpxe ends.
     pub step: String,
     /// What happened, in words; none for events that are of no machine's boot: the log has those.
     pub says: Option<String>,
@@ -93,8 +92,8 @@ pub(super) async fn follow(
             }
         }),
     };
-    let place = PLACES.take(address).map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    let (to, answer) = following::begin(form);
+    let place = PLACES.take(address).await.map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let (to, answer) = following::begin(form, history.connections.end());
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
@@ -124,11 +123,18 @@ async fn write(
     Filter { mac, label }: Filter,
     form: Form,
 ) {
-    let mut alive = interval(ALIVE);
+    let (mut alive, mut end) = (PLACES.alive(), history.connections.end());
     loop {
         let event = tokio::select! {
             event = reader.next() => event,
-            _ = alive.tick() => {
+            () = end.comes() => {
+                if let Ok(line) = serde_json::to_string(&last_line()) {
+                    // Who has left needs no last line.
+                    to.send(&form.write(&line)).await.ok();
+                }
+                return;
+            }
+            () = alive.tick() => {
                 // Who has left is noticed, though nothing happens to the machine.
                 if to.send("\n").await.is_err() {
                     return;
@@ -155,6 +161,19 @@ async fn write(
     }
 }
 
+fn last_line() -> Line {
+    Line {
+        at: u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX),
+        mac: None,
+        name: None,
+        interface: None,
+        by: By::DAEMON.name().to_owned(),
+        step: "stopping".to_owned(),
+        says: Some(STOPPING.to_owned()),
+        progress: None,
+    }
+}
+
 fn line(event: &BootEvent) -> Line {
     let note = Note::of(event);
     let now = clock::now();
@@ -168,5 +187,25 @@ fn line(event: &BootEvent) -> Line {
         step: event.step.kind().name().to_owned(),
         progress: note.as_ref().and_then(|note| note.what.as_ref()).map(Progress::shown_by),
         says: note.and_then(|note| note.what).map(|what| what.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_follows_events_reads_that_xpxe_stops() {
+        let history = Arc::new(History::empty());
+        let (to, mut from) = Teller::with_room(1 << 16);
+        history.connections.stop().await;
+        let of_all = Filter { mac: None, label: None };
+        write(history.events.read(), to, &history, of_all, Form::Lines).await;
+        let mut text = String::new();
+        from.read_to_string(&mut text).await.unwrap();
+        let last: Line = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!((last.step.as_str(), last.says.as_deref()), ("stopping", Some(STOPPING)));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::shown::Machine;
@@ -20,7 +20,7 @@ use crate::daemon::request::{
 };
 use crate::host::clock;
 use crate::http::boots::History;
-use crate::http::following::{self, ALIVE, Follower, Form, Places, Teller, ended};
+use crate::http::following::{self, Follower, Form, Places, STOPPING, Teller, ended};
 use boot_engine::registry::Query;
 
 /// How many clients follow at once, how many of them over the network, and of one address.
@@ -78,11 +78,11 @@ pub(super) async fn begin(
     Follower { address, pass, form }: Follower,
 ) -> Result<Response, super::Failed> {
     let no_place = |why| super::Failed { status: StatusCode::SERVICE_UNAVAILABLE, ..super::Failed::bad(why) };
-    let place = PLACES.take(address).map_err(no_place)?;
+    let place = PLACES.take(address).await.map_err(no_place)?;
     let wanted = WantedChanges { query, since, waits: None };
     // Whether it can be told at all is said with the status.
     let first = ask(&registry, wanted.clone()).await?;
-    let (to, answer) = following::begin(form);
+    let (to, answer) = following::begin(form, history.connections.end());
     let worker = history.worker.clone();
     worker.spawn(async move {
         let mut told = Told { listed, ..Told::new(to, form, PATIENCE, history) };
@@ -139,7 +139,7 @@ impl Told {
         mut wanted: WantedChanges,
         mut found: MachineChanges,
     ) -> Result<(), Over> {
-        let mut alive = interval(ALIVE);
+        let (mut alive, mut end) = (PLACES.alive(), self.history.connections.end());
         let mut told = self.listed.unwrap_or_else(|| epoch_of(found.reloads));
         loop {
             let now = epoch_of(found.reloads);
@@ -153,14 +153,11 @@ impl Told {
                 tokio::select! {
                     answer = &mut asked => match answer {
                         Ok(found) => break found,
-                        Err(error) => {
-                            let revision = wanted.since.unwrap_or(0);
-                            let error = Some(error.to_string());
-                            return self.write(&Line { revision, error, ..Line::default() }).await;
-                        }
+                        Err(error) => return self.end(&wanted, error.to_string()).await,
                     },
+                    () = end.comes() => return self.end(&wanted, STOPPING.to_owned()).await,
                     // Who has left is noticed, though nothing happens to any machine.
-                    _ = alive.tick() => self.send("\n").await?,
+                    () = alive.tick() => self.send("\n").await?,
                 }
             };
         }
@@ -192,6 +189,12 @@ impl Told {
             self.write(&Line { revision, ..Line::default() }).await?;
         }
         Ok(())
+    }
+
+    /// Writes the last line, which says why it is the last one.
+    async fn end(&mut self, wanted: &WantedChanges, why: String) -> Result<(), Over> {
+        let revision = wanted.since.unwrap_or(0);
+        self.write(&Line { revision, error: Some(why), ..Line::default() }).await
     }
 
     async fn write(&mut self, line: &Line) -> Result<(), Over> {

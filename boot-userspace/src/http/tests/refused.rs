@@ -70,7 +70,7 @@ async fn who_ended_a_connection_is_told() {
     assert_eq!(told.wait_for(ended).await, None, "the client left");
     told.0.lock().unwrap().clear();
     let stream = begin(&rig).await;
-    stats.stop();
+    stats.stop().await;
     drop(stream);
     assert_eq!(told.wait_for(ended).await, Some(WhyEnded::Stopped));
 }
