@@ -59,12 +59,15 @@ impl Reload {
     }
 }
 
-fn print(Reloaded { changed, waiting }: &Reloaded) {
+fn print(Reloaded { changed, waiting, not_served }: &Reloaded) {
     if changed.is_empty() {
         println!("nothing that is served has changed");
     }
     changed.iter().for_each(|change| println!("{change}"));
     for key in waiting {
         println!("waits for a restart of xpxe: {key}");
+    }
+    for machine in not_served {
+        println!("not served any more: {machine}");
     }
 }

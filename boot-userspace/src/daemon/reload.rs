@@ -81,7 +81,7 @@ impl Reloader {
         })?;
         let (new, loaders, certificate) =
             read.map_err(|failure| vec![format!("the configuration was not read: {failure}")])??;
-        let changes = changes(&self.running, &new);
+        let mut changes = changes(&self.running, &new);
         let config = Arc::new(live(&self.running, new));
         refuse_mixture(&config)?;
         let scripts = ScriptWriter::new(Arc::clone(&config))
@@ -101,7 +101,7 @@ impl Reloader {
             tls.replace(settings, certificate);
         }
         // With many machines whose states change it takes long: the certificate is not to wait for it.
-        self.registry.reloaded().await;
+        changes.not_served = self.registry.reloaded().await;
         let images = Arc::clone(&self.images);
         self.delivery.spawn_blocking(move || images.read_ahead());
         self.running = config;
@@ -159,7 +159,7 @@ fn refuse_mixture(config: &Config) -> Result<(), Vec<String>> {
 
 fn say(done: &Result<Changes, Vec<String>>) {
     match done {
-        Ok(Changes { changed, waiting }) => {
+        Ok(Changes { changed, waiting, not_served }) => {
             if changed.is_empty() {
                 info!("reloaded the configuration: nothing that is served has changed");
             }
@@ -170,6 +170,12 @@ fn say(done: &Result<Changes, Vec<String>>) {
                 warn!(
                     "{} changed in the configuration and take effect when xpxe is restarted (systemctl restart xpxe)",
                     waiting.join(", ")
+                );
+            }
+            if !not_served.is_empty() {
+                warn!(
+                    "machines of the registry are not served with this configuration, and wait until it or they are changed: {}",
+                    not_served.join("; ")
                 );
             }
         }

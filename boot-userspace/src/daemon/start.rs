@@ -242,7 +242,7 @@ pub async fn serve(
         daemon.asks(),
         Switch::new(&config.bmc, &config.state_dir),
     );
-    delivery.spawn(keeper.run(registry_asks));
+    delivery.spawn(keeper.with_readiness(readiness.clone()).run(registry_asks));
     let (reloads, requests) = mpsc::channel(REQUESTS);
     let reloader = Reloader {
         load: Arc::new(load),

@@ -81,6 +81,9 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// The keys that wait for a restart.
     pub waiting: Vec<String>,
+    /// The first machines of the registry that are not served any more, each with the reason, and how many others there are.
+    #[serde(default)]
+    pub not_served: Vec<String>,
 }
 
 /// Why nothing was reloaded.
@@ -109,7 +112,9 @@ async fn reload(State(reloads): State<mpsc::Sender<ReloadRequest>>) -> Response 
         return stopping();
     }
     match answer.await {
-        Ok(Ok(Changes { changed, waiting })) => json(StatusCode::OK, &Reloaded { changed, waiting }),
+        Ok(Ok(Changes { changed, waiting, not_served })) => {
+            json(StatusCode::OK, &Reloaded { changed, waiting, not_served })
+        }
         Ok(Err(errors)) => json(StatusCode::UNPROCESSABLE_ENTITY, &NotReloaded { errors }),
         Err(_) => stopping(),
     }

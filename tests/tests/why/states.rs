@@ -69,7 +69,8 @@ fn a_machine_whose_record_does_not_fit_the_configuration_waits() -> Result<()> {
         let machine = scene.machine(nobody(UNKNOWN))?;
         scene.xpxe(&["machines", "add", "--name", "db1", "--mac", UNKNOWN, "--profile", "database"])?;
         scene.xpxe.write_config(&scene.place.config.replace(profile, ""))?;
-        scene.xpxe(&["reload"])?;
+        let said = scene.xpxe(&["reload"])?;
+        ensure!(said.contains("not served any more: db1: "), "{said}");
         machine.load_script()?;
         let evidence = machine.must_say("not-served", "fetched its boot script")?;
         ensure!(evidence.contains("database"), "{evidence}");

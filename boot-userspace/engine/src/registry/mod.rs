@@ -230,6 +230,12 @@ impl Registry {
         self.unserved.iter().filter_map(|id| self.get(*id))
     }
 
+    /// How many are not served.
+    #[must_use]
+    pub fn count_unserved(&self) -> usize {
+        self.unserved.len()
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -16,6 +16,8 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// The keys that stay as they were until xpxe is restarted.
     pub waiting: Vec<String>,
+    /// The machines of the registry that are not served with it and were before, each as a sentence.
+    pub not_served: Vec<String>,
 }
 
 /// The new configuration as far as it can be served without a restart; the rest is that of the running one.
@@ -92,7 +94,7 @@ pub fn changes(running: &Config, new: &Config) -> Changes {
     note(running.http.pixiecore_api != new.http.pixiecore_api, "http.pixiecore_api");
     note(running.tftp.clients != new.tftp.clients, "tftp.clients");
     note(running.traces != new.traces, "[traces]");
-    Changes { changed, waiting: waiting(running, new) }
+    Changes { changed, waiting: waiting(running, new), not_served: Vec::new() }
 }
 
 fn waiting(running: &Config, new: &Config) -> Vec<String> {

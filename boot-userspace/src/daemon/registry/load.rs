@@ -12,6 +12,7 @@ use super::unserved::{Names, serve_at_start, wait_at_start};
 use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
 use crate::host::live::Live;
+use crate::http::Readiness;
 use crate::power::Switch;
 use crate::store::{Store, StoreError};
 use boot_engine::boot::script::ScriptWriter;
@@ -96,15 +97,22 @@ impl Keeper {
             progress: HashMap::new(),
             told: conflicts::Told::default(),
             followers: Followers::default(),
+            readiness: Readiness::default(),
         }
     }
 
-    /// Another configuration: what it has goes before the registry, and what it has no longer is the registry's again.
-    pub(super) async fn follow_configuration(&mut self) {
+    /// Has `/readyz` say that machines are not served.
+    pub(in crate::daemon) fn with_readiness(self, readiness: Readiness) -> Self {
+        Self { readiness, ..self }
+    }
+
+    /// Another configuration: what it has goes before the registry, and what it has no longer is the registry's again. Gives
+    /// the machines that are not served any more.
+    pub(super) async fn follow_configuration(&mut self) -> Vec<String> {
         let config = self.config();
         self.rules = Rules::from(&*config);
         self.switch.follow(&config.bmc);
-        self.place_all().await;
+        let not_served = self.place_all().await;
         if let Err(error) = self.accept_all_by_rule().await {
             self.complain(&format!("{error}: machines are accepted by their rules when they ask again"));
         }
@@ -115,5 +123,6 @@ impl Keeper {
         }
         self.plan_readings();
         self.followers.note_reload();
+        not_served
     }
 }

@@ -32,6 +32,7 @@ use self::power::{Heard, Readings};
 use super::request::{Ask, Census, EventStream, Page, Reader, RegistryAsk, RegistryError, View};
 use crate::host::clock;
 use crate::host::live::Live;
+use crate::http::Readiness;
 use crate::power::Switch;
 use crate::store::Store;
 use boot_engine::boot::script::ScriptWriter;
@@ -82,6 +83,8 @@ pub(super) struct Keeper {
     told: conflicts::Told,
     /// Who waits for changes.
     followers: followers::Followers,
+    /// Where it stands that machines are not served.
+    readiness: Readiness,
 }
 
 impl Keeper {
@@ -115,6 +118,7 @@ impl Keeper {
                 _ = second.tick() => {
                     self.look_at_due().await;
                     self.ask_due();
+                    self.note_unserved();
                 }
             }
             self.tell_followers();
@@ -167,8 +171,8 @@ impl Keeper {
             }
             RegistryAsk::Sighted(mac, uuid) => self.sight(mac, uuid, Asking::default()).await,
             RegistryAsk::Reloaded(reply) => {
-                self.follow_configuration().await;
-                reply.send(()).ok();
+                let not_served = self.follow_configuration().await;
+                reply.send(not_served).ok();
             }
             RegistryAsk::Count(reply) => drop(reply.send(Ok(self.count()))),
             // There is one name for one question.
@@ -227,7 +231,7 @@ impl Keeper {
         Census {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
-            shadowed: self.registry.unserved().count(),
+            shadowed: self.registry.count_unserved(),
             nowhere: self.registry.unserved().filter_map(of_nowhere).collect(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,

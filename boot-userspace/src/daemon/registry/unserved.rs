@@ -10,6 +10,9 @@ use boot_engine::config::{Config, Machine};
 use boot_engine::machines::{MachineId, Machines};
 use boot_engine::registry::{Place, Record};
 
+/// So many machines that are not served any more are named where somebody reads it.
+pub(super) const MOST_NAMED: usize = 10;
+
 /// The names of the configuration's machines, which go before those of the registry.
 pub(super) struct Names(HashSet<String>);
 
@@ -113,8 +116,10 @@ impl Keeper {
         (Arc::new(known), Place::Shadowed(why))
     }
 
-    /// The configuration is another one: every record is served as it says now.
-    pub(super) async fn place_all(&mut self) {
+    /// The configuration is another one: every record is served as it says now. Gives a sentence for each of the first machines
+    /// that are not served any more, and how many others there are.
+    pub(super) async fn place_all(&mut self) -> Vec<String> {
+        let (mut not_served, mut more) = (Vec::new(), 0_usize);
         let config = self.config();
         let names = Names::of(&config);
         let ids: Vec<u64> = self.registry.after(0).map(|entry| entry.record.id).collect();
@@ -128,6 +133,12 @@ impl Keeper {
             if !is_as_it_was {
                 let said = entry.place.unserved().map(str::to_owned);
                 (entry.machine, entry.place) = self.place(before, &entry.record, &names).await;
+                if let Some(why) = entry.place.unserved().filter(|_| said.is_none()) {
+                    match not_served.len() < MOST_NAMED {
+                        true => not_served.push(format!("{}: {why}", entry.record.called())),
+                        false => more += 1,
+                    }
+                }
                 if entry.place.unserved() != said.as_deref() {
                     self.tell_shadowed(entry.machine.macs.first().copied(), &entry.record, &entry.place);
                 }
@@ -135,5 +146,16 @@ impl Keeper {
             // Its times are by the rules that are in force now.
             self.registry.put(entry, &self.rules);
         }
+        if more > 0 {
+            not_served.push(format!("and {more} more: xpxe machines list says of which"));
+        }
+        not_served
+    }
+
+    /// Has `/readyz` say how many machines are not served.
+    pub(super) fn note_unserved(&self) {
+        let count = self.registry.count_unserved();
+        let says = || format!("{count} machines of the registry are not served: xpxe machines show says why");
+        self.readiness.set_note("the registry", (count > 0).then(says));
     }
 }

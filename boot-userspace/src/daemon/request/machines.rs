@@ -235,8 +235,9 @@ pub enum RegistryAsk {
     Serial(Mac, Box<str>, oneshot::Sender<()>),
     /// An unknown machine has asked; its UUID if it has shown one.
     Sighted(Mac, Option<[u8; 16]>),
-    /// The configuration is another one now.
-    Reloaded(oneshot::Sender<()>),
+    /// The configuration is another one now. The answer is a sentence for each of the first machines that are not served any
+    /// more, and how many others there are.
+    Reloaded(oneshot::Sender<Vec<String>>),
     /// How many there are.
     Count(Reply<Census>),
     /// One of these in somebody's name, for the history.
@@ -311,11 +312,13 @@ impl RegistryHandle {
         drop(self.asks.try_send(RegistryAsk::Progress(id, progress)));
     }
 
-    /// Has the registry follow another configuration.
-    pub async fn reloaded(&self) {
+    /// Has the registry follow another configuration. Gives a sentence for each of the first machines that are not served any
+    /// more, and how many others there are.
+    pub async fn reloaded(&self) -> Vec<String> {
         let (reply, done) = oneshot::channel();
-        if self.asks.send(RegistryAsk::Reloaded(reply)).await.is_ok() {
-            drop(done.await);
+        match self.asks.send(RegistryAsk::Reloaded(reply)).await {
+            Ok(()) => done.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use boot_engine::machines::Life;
 
+use super::super::unserved::MOST_NAMED;
 use super::*;
 
 const FIRST: &str = "02:00:00:00:00:09";
 const SECOND: &str = "02:00:00:00:00:10";
 
 impl Rig {
-    fn reload(&self, text: &str) {
+    /// Gives the machines that are not served any more.
+    fn reload(&self, text: &str) -> Vec<String> {
         let config = Arc::new(parse(text, "test").unwrap());
         self.machines.replace(&config.machines);
         self.scripts.replace(ScriptWriter::new(config).unwrap());
-        self.runtime.block_on(self.registry.reloaded());
+        self.runtime.block_on(self.registry.reloaded())
     }
 
     /// The life of a card that asks, when that was looked at.
@@ -125,4 +127,24 @@ fn what_the_configuration_does_not_have_of_a_machine_waits() {
             rig.kill();
         }
     }
+}
+
+#[test]
+fn a_reload_names_the_first_machines_that_it_has_no_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &config());
+    for number in 10..23 {
+        let mac = vec![format!("02:00:00:00:01:{number}")];
+        let spec =
+            Spec { name: Some(format!("m{number}")), mac, profile: Some("q".to_owned()), ..Spec::default() };
+        rig.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap();
+    }
+    let without = CONFIG.replace("accept = \"rack7\"", "accept = \"all\"");
+    let said = rig.reload(&without);
+    assert_eq!(said.len(), MOST_NAMED + 1, "{said:?}");
+    assert!(said[0].starts_with("m10: ") && said[0].contains("no profile"), "{said:?}");
+    assert!(said[MOST_NAMED].starts_with("and 3 more"), "{said:?}");
+    assert_eq!(rig.reload(&without), [""; 0], "they were not before either");
+    assert_eq!(rig.reload(&config()), [""; 0]);
+    rig.kill();
 }
