@@ -421,6 +421,7 @@ impl From<RegistryError> for Failed {
             RegistryError::Outdated(_)
             | RegistryError::Conflict(_)
             | RegistryError::Configured(_)
+            | RegistryError::Unreadable { .. }
             | RegistryError::Order(_) => StatusCode::CONFLICT,
             RegistryError::Untold(_) => StatusCode::GONE,
             RegistryError::Bmc(_) => StatusCode::BAD_GATEWAY,

@@ -13,8 +13,21 @@ const DELETED: &str = "deleted";
 /// The columns of the table.
 const COLUMNS: &str = "id, version, revision, name, state, record";
 
-/// A record with its number, or why its row cannot be read.
-pub(super) type Stored = (i64, Result<Record, String>);
+/// A record with its number, or what can be read of its row.
+pub(super) type Stored = (i64, Result<Record, Unreadable>);
+
+/// The row of a record that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Why not.
+    pub why: String,
+    /// The machine's name.
+    pub name: Option<String>,
+    /// The word for its state, if it is there.
+    pub state: String,
+    /// The record as it is there, as far as it is a text.
+    pub record: String,
+}
 
 /// All records in the order of their numbers.
 pub(super) async fn all(connection: &mut impl Sql) -> sqlx::Result<Vec<Stored>> {
@@ -31,7 +44,7 @@ pub(super) async fn all(connection: &mut impl Sql) -> sqlx::Result<Vec<Stored>> 
 
 /// The rows behind a number, in the order of their numbers.
 pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<Vec<Row>> {
-    let select = Statement::new("SELECT id, record FROM machines WHERE id > ").value(after);
+    let select = Statement::new("SELECT id, record, name, state FROM machines WHERE id > ").value(after);
     let select = select.then(" AND state <> ").value(DELETED.to_owned()).then(" ORDER BY id LIMIT ");
     select.value(PAGE).run(connection).await
 }
@@ -39,12 +52,19 @@ pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<
 /// A row, as it is: its number is known though it may not be readable.
 pub(super) fn read(row: &[Field]) -> Stored {
     let id = row.first().and_then(Field::number).unwrap_or(0);
+    let text = |at: usize| row.get(at).and_then(Field::text).map(str::to_owned);
     let record = match row.get(1) {
         Some(Field::Text(text)) => serde_json::from_str(text).map_err(|error| error.to_string()),
         Some(Field::Unreadable(why)) => Err(why.clone()),
         _ => Err("its record is no text".to_owned()),
     };
-    (id, record)
+    let unreadable = |why| Unreadable {
+        why,
+        name: text(2),
+        state: text(3).unwrap_or_default(),
+        record: text(1).unwrap_or_default(),
+    };
+    (id, record.map_err(unreadable))
 }
 
 /// Which records there are, with the number of the last change of each.

@@ -44,6 +44,7 @@ use boot_engine::registry::Record;
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
 pub use error::StoreError;
+pub use machines::Unreadable;
 pub use overlay::overlay;
 pub use postgres::{Remote, Trouble};
 
@@ -257,11 +258,11 @@ impl Store {
         self.wait(writer.settle()).await
     }
 
-    /// The machines of the registry, in the order of their numbers. A row that cannot be read says why.
+    /// The machines of the registry, in the order of their numbers; of a row that cannot be read what can be.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn machines(&self) -> Result<Vec<(i64, Result<Record, String>)>, StoreError> {
+    pub async fn machines(&self) -> Result<Vec<(i64, Result<Record, Unreadable>)>, StoreError> {
         self.database.machines().await
     }
 

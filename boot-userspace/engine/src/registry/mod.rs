@@ -11,6 +11,7 @@ mod record;
 mod serials;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod unserved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

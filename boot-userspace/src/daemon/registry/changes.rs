@@ -18,8 +18,8 @@ use boot_engine::registry::{Deleted, Entry, Place, Record, Spec};
 const MOST_DIFFERENCES: usize = 16;
 
 impl Keeper {
-    /// A record, by `id:` with its number, by `serial:` with its serial number, or by name, MAC, UUID, or number.
-    pub(super) fn find(&self, which: &str) -> Result<&Entry, RegistryError> {
+    /// See [`Keeper::find`].
+    pub(super) fn find_readable(&self, which: &str) -> Result<&Entry, RegistryError> {
         let unknown = || RegistryError::Unknown(which.to_owned());
         // A number alone may be another machine's name; no name has a colon.
         if let Some(id) = which.strip_prefix("id:") {
@@ -41,7 +41,7 @@ impl Keeper {
         }
     }
 
-    fn known(&self, which: &str) -> Option<Known> {
+    pub(super) fn known(&self, which: &str) -> Option<Known> {
         if let Ok(mac) = which.parse::<Mac>() {
             return self.machines.by_mac(mac);
         }
@@ -229,7 +229,12 @@ impl Keeper {
     }
 
     pub(super) async fn delete(&mut self, which: &str, version: Option<u64>) -> Result<View, RegistryError> {
-        let entry = self.current(which, version)?.clone();
+        let entry = match self.current(which, version).cloned() {
+            Err(error @ RegistryError::Unreadable { .. }) => {
+                self.find_unreadable(which).cloned().ok_or(error)?
+            }
+            found => found?,
+        };
         self.remove(entry.record.id).await?;
         self.serve_no_longer(&entry.place).await;
         Ok(self.view(&entry))
@@ -246,7 +251,8 @@ impl Keeper {
 
     /// A record was removed from the store.
     pub(super) fn forget(&mut self, id: u64, revision: u64) {
-        let called = self.registry.remove(id).map(|entry| entry.record.called());
+        let removed = self.registry.remove(id).or_else(|| self.unreadable.remove(&id));
+        let called = removed.map(|entry| entry.record.called());
         self.registry.note_deleted(revision, Deleted { id, called });
         self.readings.forget(id);
         self.progress.remove(&id);

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use tokio::sync::mpsc;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::conflicts;
 use super::followers::Followers;
 use super::power::Readings;
+use super::unreadable::{UnreadableRecords, stand_in};
 use super::unserved::{Names, serve_at_start, wait_at_start};
 use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
@@ -21,6 +22,12 @@ use boot_engine::lifecycle::{Rules, TimesInState};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Deleted, Entry, MOST_DELETED, Registry};
 
+/// What was read at a start.
+pub(in crate::daemon) struct Records {
+    registry: Registry,
+    unreadable: UnreadableRecords,
+}
+
 /// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's; a machine
 /// whose record is not served waits.
 ///
@@ -30,10 +37,10 @@ pub(in crate::daemon) async fn load(
     store: &Store,
     machines: &Machines,
     config: &Config,
-) -> Result<Registry, StoreError> {
+) -> Result<Records, StoreError> {
     let rules = Rules::from(config);
     let (mut registry, names) = (Registry::default(), Names::of(config));
-    let mut unserved = Vec::new();
+    let (mut unserved, mut unreadable) = (Vec::new(), Vec::new());
     let (id, revision) = store.last_numbers().await?;
     registry.note_id(id);
     registry.note_revision(revision);
@@ -44,9 +51,10 @@ pub(in crate::daemon) async fn load(
     for (id, record) in store.machines().await? {
         let record = match record {
             Ok(record) => record,
-            Err(why) => {
-                error!("the machine {id} of the registry cannot be read and is left out: {why}");
-                registry.note_id(u64::try_from(id).unwrap_or(0));
+            Err(row) => {
+                let id = u64::try_from(id).unwrap_or(0);
+                registry.note_id(id);
+                unreadable.push((id, row));
                 continue;
             }
         };
@@ -63,13 +71,14 @@ pub(in crate::daemon) async fn load(
         let (machine, place) = wait_at_start(&record, why, machines, config, &names);
         registry.put(Entry { record: record.into(), machine, place }, &rules);
     }
-    Ok(registry)
+    let stand_in = |(id, row)| (id, stand_in(id, row, machines, config, &names));
+    Ok(Records { registry, unreadable: unreadable.into_iter().map(stand_in).collect() })
 }
 
 impl Keeper {
     /// Keeps what was read.
     pub(in crate::daemon) fn new(
-        registry: Registry,
+        Records { registry, unreadable }: Records,
         store: Store,
         machines: Machines,
         scripts: Live<ScriptWriter>,
@@ -81,6 +90,7 @@ impl Keeper {
         let (heard, hears) = mpsc::channel(MOST_HEARD);
         Self {
             registry,
+            unreadable,
             store,
             machines,
             scripts,

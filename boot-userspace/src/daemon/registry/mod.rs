@@ -14,6 +14,7 @@ mod power;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod unserved;
 
 pub(super) use load::load;
@@ -57,6 +58,7 @@ const MOST_HEARD: usize = 1024;
 /// Keeps the registry.
 pub(super) struct Keeper {
     registry: Registry,
+    unreadable: unreadable::UnreadableRecords,
     store: Store,
     machines: Machines,
     /// The configuration that is served.
@@ -215,7 +217,7 @@ impl Keeper {
                 let found = self.configured_machine(which);
                 found.map(View::Configured).ok_or_else(|| RegistryError::Unknown(which.to_owned()))
             }
-            Err(error) => Err(error),
+            Err(error) => self.find_unreadable(which).map(|entry| self.view(entry)).ok_or(error),
         }
     }
 
@@ -231,8 +233,8 @@ impl Keeper {
         Census {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
-            shadowed: self.registry.count_unserved(),
-            nowhere: self.registry.unserved().filter_map(of_nowhere).collect(),
+            shadowed: self.count_unserved(),
+            nowhere: self.registry.unserved().chain(self.unreadable.values()).filter_map(of_nowhere).collect(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
             database: self.store.remote(),

@@ -217,6 +217,10 @@ impl Keeper {
         if machine.macs.is_empty() && machine.uuid.is_none() && machine.relay_port.is_none() {
             return None;
         }
+        // It may be a machine in use whose record nobody can read.
+        if self.may_hide_machines() {
+            return None;
+        }
         let config = self.config();
         let groups = match &config.lifecycle.accept {
             Accept::All => return Some("rule accept = \"all\"".to_owned()),

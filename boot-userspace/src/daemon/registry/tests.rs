@@ -20,6 +20,7 @@ mod conflicts;
 mod expected;
 mod power;
 mod strangers;
+mod unreadable;
 mod unserved;
 
 use super::*;

@@ -146,15 +146,21 @@ impl Keeper {
             // Its times are by the rules that are in force now.
             self.registry.put(entry, &self.rules);
         }
+        self.place_unreadable(&names).await;
         if more > 0 {
             not_served.push(format!("and {more} more: xpxe machines list says of which"));
         }
         not_served
     }
 
+    /// How many machines are not served.
+    pub(super) fn count_unserved(&self) -> usize {
+        self.registry.count_unserved() + self.unreadable.len()
+    }
+
     /// Has `/readyz` say how many machines are not served.
     pub(super) fn note_unserved(&self) {
-        let count = self.registry.count_unserved();
+        let count = self.count_unserved();
         let says = || format!("{count} machines of the registry are not served: xpxe machines show says why");
         self.readiness.set_note("the registry", (count > 0).then(says));
     }

@@ -177,6 +177,17 @@ pub enum RegistryError {
     /// Another machine has what it would have.
     #[error("{0}")]
     Conflict(String),
+    /// Nobody can read what is stored of it.
+    #[error(
+        "what is stored of {called} cannot be read, and the log of the start says why: start the version of xpxe that has written it, or \
+         delete it (xpxe machines delete id:{id}) and add it anew"
+    )]
+    Unreadable {
+        /// How the machine is called.
+        called: String,
+        /// Its number.
+        id: u64,
+    },
     /// It is one of the configuration.
     #[error(
         "{0} is in the configuration, which is changed in its file: change it there, then run xpxe reload"
