@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::changes::{is_readable, served};
+use super::changes::{is_only_discovered, is_readable, served};
 use super::unserved::Names;
 use super::{Changed, Keeper, SELF};
 use crate::daemon::request::{Ask, ImportItem, Imported, RegistryError, View};
@@ -62,13 +62,14 @@ impl Keeper {
         let (mut done, mut batch) = (Imported::default(), Batch::default());
         for (position, item) in items.iter().enumerate() {
             let mut taken = self.take(item, &mut batch);
-            let is_due = batch.changes.len() >= AT_ONCE || (taken.is_err() && !batch.changes.is_empty());
+            let is_alone = matches!(taken, Err(_) | Ok(Taken::Over(_)));
+            let is_due = batch.changes.len() >= AT_ONCE || (is_alone && !batch.changes.is_empty());
             // Without a commit nothing that is taken becomes free.
             if is_due && !dry_run {
                 // What an earlier one of them gives up is free only when that is done.
                 let full = std::mem::take(&mut batch);
                 self.commit_all(full.changes).await?;
-                if taken.is_err() {
+                if is_alone {
                     taken = self.take(item, &mut batch);
                 }
             }
@@ -76,6 +77,20 @@ impl Keeper {
                 Ok(Taken::Added) => done.added += 1,
                 Ok(Taken::Changed) => done.changed += 1,
                 Ok(Taken::Unchanged) => done.unchanged += 1,
+                Ok(Taken::Over(over)) => {
+                    let (entry, spec, gone) = *over;
+                    let taken_over = match dry_run {
+                        true => self.over(&entry, spec, &gone).and_then(|changed| {
+                            batch.records.insert(gone.record.id);
+                            batch.push(changed)
+                        }),
+                        false => self.take_over(&entry, spec, gone).await.map(drop),
+                    };
+                    match taken_over {
+                        Ok(()) => done.changed += 1,
+                        Err(error) => done.refused.push((position, error.to_string())),
+                    }
+                }
                 Err(error) => done.refused.push((position, error.to_string())),
             }
         }
@@ -112,6 +127,11 @@ impl Keeper {
         if spec.mac.is_empty() && spec.serial.is_some() && serial(&spec) == serial(known) {
             spec.mac.clone_from(&known.mac);
             spec.uuid = spec.uuid.or_else(|| known.uuid.clone());
+        }
+        let is_free =
+            |gone: &&Entry| is_only_discovered(gone) && !batch.records.contains(&gone.record.id);
+        if let Some(gone) = self.unwritten(before.record.id, &spec).filter(is_free) {
+            return Ok(Taken::Over(Box::new((before, spec, gone.clone()))));
         }
         match self.respecified(&before, spec)? {
             None => Ok(Taken::Unchanged),
@@ -265,4 +285,6 @@ enum Taken {
     Added,
     Changed,
     Unchanged,
+    /// It turns out to be a machine that is only discovered, whose record goes.
+    Over(Box<(Entry, Spec, Entry)>),
 }

@@ -139,9 +139,7 @@ impl Keeper {
         let entry = self.current(which, version)?.clone();
         let id = entry.record.id;
         let view = match self.unwritten(id, &spec).cloned() {
-            Some(gone) if gone.record.status.state == State::Discovered => {
-                self.take_over(&entry, spec, gone).await?
-            }
+            Some(gone) if is_only_discovered(&gone) => self.take_over(&entry, spec, gone).await?,
             other => {
                 let changed = self.respecified(&entry, spec).map_err(|error| match (error, other) {
                     (RegistryError::Conflict(why), Some(other)) => {
@@ -177,18 +175,28 @@ impl Keeper {
     }
 
     /// Another machine with a MAC of this spec, of which nobody has said anything.
-    fn unwritten(&self, own: u64, spec: &Spec) -> Option<&Entry> {
+    pub(super) fn unwritten(&self, own: u64, spec: &Spec) -> Option<&Entry> {
         let mut known = spec.mac.iter().filter_map(|mac| self.find(mac).ok());
         known.find(|other| other.record.id != own && other.record.is_unwritten())
     }
 
-    /// A record with another spec, by which it is the machine of the record `gone`: that goes.
-    async fn take_over(&mut self, entry: &Entry, spec: Spec, gone: Entry) -> Result<View, RegistryError> {
+    /// What [`Keeper::take_over`] stores.
+    pub(super) fn over(&self, entry: &Entry, spec: Spec, gone: &Entry) -> Result<Changed, RegistryError> {
         let mut record = rewritten(&entry.record, spec);
         record.inventory = gone.record.inventory.clone().or(record.inventory);
         record.status.heard = record.status.heard.max(gone.record.status.heard);
-        let machine = self.check_over(&record, entry, &gone)?;
-        let changed = self.changed_by_asker(record, machine);
+        let machine = self.check_over(&record, entry, gone)?;
+        Ok(self.changed_by_asker(record, machine))
+    }
+
+    /// A record with another spec, by which it is the machine of the record `gone`: that goes.
+    pub(super) async fn take_over(
+        &mut self,
+        entry: &Entry,
+        spec: Spec,
+        gone: Entry,
+    ) -> Result<View, RegistryError> {
+        let changed = self.over(entry, spec, &gone)?;
         self.serve_no_longer(&gone.place).await;
         match self.commit_over(vec![changed], Some(gone.record.id)).await {
             Ok(mut views) => views.pop().ok_or(RegistryError::Stopping),
@@ -431,6 +439,11 @@ impl Keeper {
             self.events.emit(event(Step::Overdue { state, limit, waits: waits.into() }));
         }
     }
+}
+
+/// Whether nobody has decided about a machine.
+pub(super) fn is_only_discovered(entry: &Entry) -> bool {
+    entry.record.status.state == State::Discovered
 }
 
 /// A record with another spec.

@@ -76,6 +76,28 @@ fn a_dry_run_refuses_whatever_the_import_refuses() {
 }
 
 #[test]
+fn a_list_gives_a_machine_the_card_that_was_discovered_before() {
+    const CARD: &str = "02:00:00:00:00:31";
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), CONFIG);
+    let nobodys = serde_json::json!({ "spec": { "name": "node7", "serial": "CZ7" } });
+    assert_eq!(rig.import(&[nobodys], false).added, 1);
+    rig.registry.sighted(CARD.parse().unwrap(), None);
+    rig.eventually("it is discovered", |rig| rig.machines.life_of(CARD.parse().unwrap()));
+    // Behind one that waits for its commit.
+    let items = [item("node8", "02:00:00:00:00:32"), item("node7", CARD)];
+    for dry_run in [true, false] {
+        let done = rig.import(&items, dry_run);
+        assert_eq!((done.added, done.changed, &done.refused[..]), (1, 1, &[][..]), "{done:?}");
+        let census = rig.ask(RegistryAsk::Count).unwrap();
+        assert_eq!(census.states.iter().map(|(_, count)| count).sum::<usize>(), 2, "{dry_run}");
+    }
+    assert_eq!(rig.record(CARD).spec.name.as_deref(), Some("node7"));
+    assert_eq!(rig.record("node7").spec.mac, [CARD]);
+    rig.kill();
+}
+
+#[test]
 fn a_list_names_machines_that_were_discovered_before() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), CONFIG);
