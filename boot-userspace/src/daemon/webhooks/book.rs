@@ -12,12 +12,12 @@ use crate::daemon::request::HookView;
 
 /// How many deliveries wait for one webhook at most.
 const MOST_WAITING: usize = 10_000;
-/// How many of those are of one machine at most, how many of all machines together that nobody has accepted, and how many of
+/// How many of those are of one machine at most, how many of all machines together that may be made up, and how many of
 /// one kind of event: who reports without end, or in the names of many, does not take the places of all others.
 const MOST_OF_MACHINE: usize = 1000;
 const MOST_OF_STRANGERS: usize = 1000;
 const MOST_OF_KIND: usize = MOST_WAITING / 2;
-/// How many dead letters one webhook has at most; the oldest makes room, of machines that nobody has accepted if there are any.
+/// How many dead letters one webhook has at most; the oldest makes room, of machines that may be made up if there are any.
 pub(super) const MOST_DEAD: usize = 1000;
 /// How many deliveries to one webhook are under way at once.
 const AT_ONCE: usize = 8;
@@ -31,7 +31,7 @@ pub(super) struct Book {
     lanes: HashMap<String, VecDeque<Waiting>>,
     /// How many deliveries of each kind of event wait.
     kinds: HashMap<String, usize>,
-    /// How many deliveries of machines that nobody has accepted wait.
+    /// How many deliveries of machines that may be made up wait.
     of_strangers: usize,
     /// The first of each lane that is not under way, by when it is due.
     ready: BTreeSet<(Duration, u64, String)>,

@@ -31,7 +31,7 @@ pub(super) struct Delivery {
     pub(super) webhook: String,
     /// The machine's MAC; empty for events of no machine.
     pub(super) lane: String,
-    /// Whether nobody has accepted that machine.
+    /// Whether that machine may be made up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_of_stranger: bool,
     /// The kind of its event.

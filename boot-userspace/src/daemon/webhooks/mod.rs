@@ -257,7 +257,7 @@ impl Keeper {
                 } else if is_time(&mut hook.told) {
                     let HookView { name, lost, .. } = &hook.book.counts;
                     let whose = match is_of_stranger {
-                        true => " of machines that nobody has accepted",
+                        true => " of machines that may not be there",
                         false => "",
                     };
                     warn!(

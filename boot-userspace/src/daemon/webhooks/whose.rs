@@ -26,15 +26,20 @@ pub(super) fn lane(event: &BootEvent) -> Option<String> {
     event.machine.as_ref().map(|machine| machine.mac.to_string()).or_else(without_mac)
 }
 
-/// Whether an event is of a machine that nobody has accepted. Anybody can make up as many of them as there are MACs, also
-/// discovered ones: one request is enough.
+/// Whether an event is of a machine that may not be there: nobody has named it or has it in use, and no agent has reported from
+/// it. Anybody can make up as many of them as there are MACs, also those that a rule accepts: one request is enough.
 pub(super) fn is_of_stranger(machines: &Machines, event: &BootEvent) -> bool {
     let Some(mac) = event.machine.as_ref().map(|machine| machine.mac) else { return false };
     if event.name().is_some() || machines.is_bmc(mac) {
         return false;
     }
-    let known = machines.by_mac(mac);
-    known.is_none_or(|known| known.life.is_some_and(|life| life.state == State::Discovered))
+    let Some(known) = machines.by_mac(mac) else { return true };
+    let has_reported = known.machine.inventory.is_some();
+    known.life.is_some_and(|life| match life.state {
+        State::Discovered => true,
+        State::Accepted | State::Ready => !has_reported,
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -71,12 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_nobody_has_accepted_is_a_stranger() {
-        let [configured, bmc, discovered, ready, unknown] = [1, 2, 3, 4, 5].map(|n| Mac([2, 0, 0, 0, 0, n]));
+    fn a_machine_that_may_not_be_there_is_a_stranger() {
+        let macs = [1, 2, 3, 4, 5, 6, 7].map(|n| Mac([2, 0, 0, 0, 0, n]));
+        let [configured, bmc, discovered, by_rule, ready, running, unknown] = macs;
         let with = |mac: Mac| Machine { macs: vec![mac], ..Machine::default() };
         let its_bmc = Some(Box::new(Bmc { mac: Some(bmc), ..Bmc::default() }));
         let machines = Machines::new([Arc::new(Machine { bmc: its_bmc, ..with(configured) })]).unwrap();
-        for (record, mac, state) in [(1, discovered, State::Discovered), (2, ready, State::Ready)] {
+        let alive = [
+            (1, discovered, State::Discovered, false),
+            (2, by_rule, State::Accepted, false),
+            (3, ready, State::Ready, true),
+            (4, running, State::Running, false),
+        ];
+        for (record, mac, state, has_reported) in alive {
             let life = Life {
                 record,
                 state,
@@ -88,14 +100,15 @@ mod tests {
                 is_unserved: false,
                 heard: 0,
             };
-            machines.put_alive(None, Arc::new(with(mac)), life).unwrap();
+            let inventory = has_reported.then(Arc::default);
+            machines.put_alive(None, Arc::new(Machine { inventory, ..with(mac) }), life).unwrap();
         }
         let is_stranger = |machine: events::Machine| {
             let event = BootEvent::new(Duration::ZERO, Step::Flood { answers: 7 }).of(machine);
             is_of_stranger(&machines, &event)
         };
-        let found = [configured, bmc, ready, discovered, unknown].map(|mac| is_stranger(mac.into()));
-        assert_eq!(found, [false, false, false, true, true]);
+        let found = macs.map(|mac| is_stranger(mac.into()));
+        assert_eq!(found, [false, false, true, true, false, false, true]);
         // What is told of a machine that is gone meanwhile has its name.
         assert!(!is_stranger(events::Machine { mac: unknown, name: Some("node1".into()) }));
         let of_none = BootEvent::new(Duration::ZERO, Step::Flood { answers: 7 });
