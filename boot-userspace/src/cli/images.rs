@@ -293,7 +293,8 @@ struct Shown {
 
 impl Shown {
     fn of(store: &images::Images, name: &ImageName, record: Record) -> Self {
-        let state = store.state(&record);
+        let state = store.state(name, &record);
+        let record = Record { size: store.size_of(name, &record), ..record };
         let last_used = store.last_used(&record).map(|time| rfc3339(time.as_secs()));
         Self { name: name.to_string(), state, record, last_used }
     }

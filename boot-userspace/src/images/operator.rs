@@ -102,14 +102,27 @@ impl Images {
 
     /// Whether an image can be had, in words.
     #[must_use]
-    pub fn state(&self, record: &Record) -> &'static str {
+    pub fn state(&self, name: &ImageName, record: &Record) -> &'static str {
         match (self.is_here(record), record.url.is_some()) {
             (true, _) if !record.is_expected() => "here, not expected",
             (true, _) if record.trouble.is_some() => "here, upstream away",
             (true, _) => "here",
+            (false, true) if self.part(name) > 0 => "upstream, part here",
             (false, true) => "upstream",
             (false, false) => "gone",
         }
+    }
+
+    /// The bytes of an image; of one that has never been here as a whole, those that have come so far.
+    #[must_use]
+    pub fn size_of(&self, name: &ImageName, record: &Record) -> u64 {
+        if record.sha256.is_some() { record.size } else { self.part(name) }
+    }
+
+    /// How many bytes have come of what is being fetched, or was given up.
+    fn part(&self, name: &ImageName) -> u64 {
+        let facts = std::fs::symlink_metadata(self.layout.partial(name));
+        facts.ok().filter(std::fs::Metadata::is_file).map_or(0, |facts| facts.len())
     }
 
     /// When an image was last wanted, in Unix time.
@@ -195,5 +208,31 @@ impl Images {
         };
         let path = path.split(['?', '#']).next().unwrap_or_default();
         Ok(DigestList::read(&String::from_utf8_lossy(&bytes))?.find(path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use boot_engine::config::Config;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_come_of_an_image_is_seen_before_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: dir.path().to_owned(), ..Config::empty() };
+        let store = Images::new(&config, Arc::new(()));
+        store.layout.make().unwrap();
+        let name: ImageName = "debian".parse().unwrap();
+        let record = Record { url: Some("http://10.0.0.1/debian".to_owned()), ..Record::default() };
+        assert_eq!((store.state(&name, &record), store.size_of(&name, &record)), ("upstream", 0));
+        std::fs::write(store.layout.partial(&name), [7; 3000]).unwrap();
+        assert_eq!(
+            (store.state(&name, &record), store.size_of(&name, &record)),
+            ("upstream, part here", 3000)
+        );
+        // One that had to make room is as large as it was.
+        let left = Record { sha256: Some(Sha256Digest::of(b"x")), size: 9000, ..record };
+        assert_eq!(store.size_of(&name, &left), 9000);
     }
 }

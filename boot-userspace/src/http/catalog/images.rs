@@ -18,7 +18,7 @@ const MOST_NAMED: usize = 100;
 pub struct ShownImage {
     /// Its name.
     pub name: String,
-    /// `here`, `here, not expected`, `here, upstream away`, `upstream`, `gone` or `unreadable`.
+    /// `here`, `here, not expected`, `here, upstream away`, `upstream`, `upstream, part here`, `gone` or `unreadable`.
     pub state: String,
     /// Where it comes from, without what may be secret of its URL; none: from a file.
     pub url: Option<String>,
@@ -26,7 +26,7 @@ pub struct ShownImage {
     pub expected: Option<String>,
     /// The SHA-256 that it has.
     pub sha256: Option<String>,
-    /// In bytes.
+    /// In bytes; of one that has never been here as a whole, what has come so far.
     pub size: u64,
     /// It stays when others have to make room.
     pub pinned: bool,
@@ -97,11 +97,11 @@ impl ShownImage {
         let time = |seconds: u64| (seconds > 0).then(|| rfc3339(seconds));
         Self {
             name: name.to_string(),
-            state: store.state(record).to_owned(),
+            state: store.state(name, record).to_owned(),
             url: record.url.as_deref().map(shown),
             expected: record.expected.map(|digest| digest.to_string()),
             sha256: record.sha256.map(|digest| digest.to_string()),
-            size: record.size,
+            size: store.size_of(name, record),
             pinned: record.stays(),
             fetched: time(record.fetched),
             checked: time(record.checked),
