@@ -20,6 +20,15 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// The file system is full, and what was stored last is not in the database yet.
+    #[error(
+        "the disk is full: free some space for {path} (4 MB are enough) and start xpxe again. The leases that were stored last are in \
+         {path}-leases0 and {path}-leases1, and go into {path} then: leave these files where they are"
+    )]
+    NoRoomForJournal {
+        /// The database.
+        path: PathBuf,
+    },
     /// The user of this process may not read and write the file.
     #[error(
         "no permission to read and write {path}: run as root, or give the file and its directory to the user xpxe runs as"
@@ -126,6 +135,14 @@ const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 
 impl StoreError {
+    /// The same at a start that finds leases in the journals.
+    pub(super) fn with_leases_in_journals(self) -> Self {
+        match self {
+            Self::DiskFull { path } => Self::NoRoomForJournal { path },
+            other => other,
+        }
+    }
+
     /// Whether it is a trouble of PostgreSQL's that may be over by itself.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Postgres(trouble) if trouble.may_pass())
@@ -243,4 +260,21 @@ enum Disk {
 fn result_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_room_for_the_journals_is_told_to_leave_them_alone() {
+        let path = PathBuf::from("/s").join(FILE);
+        let said = StoreError::DiskFull { path: path.clone() }.with_leases_in_journals().to_string();
+        assert!(said.starts_with("the disk is full: free some space for /s/xpxe.db"), "{said}");
+        for name in JOURNALS {
+            assert!(said.contains(&format!("/s/{name}")), "{said}");
+        }
+        let other = StoreError::ReadOnly { path }.with_leases_in_journals();
+        assert!(matches!(other, StoreError::ReadOnly { .. }));
+    }
 }

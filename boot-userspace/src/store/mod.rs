@@ -111,6 +111,21 @@ impl Store {
 
     async fn open_with(state_dir: &Path, lock: Option<Lock>) -> Result<Self, StoreError> {
         let location = Location::in_dir(state_dir);
+        let opened = Self::open_at(&location, state_dir, lock).await;
+        opened.map_err(|error| match look(&location) {
+            Ok(found) if found.iter().any(|found| !found.changes.is_empty()) => {
+                error.with_leases_in_journals()
+            }
+            _ => error,
+        })
+    }
+
+    async fn open_at(
+        location: &Location,
+        state_dir: &Path,
+        lock: Option<Lock>,
+    ) -> Result<Self, StoreError> {
+        let location = location.clone();
         let loss = prepare(state_dir, &location)?;
         let database = Database::open(location.clone()).await?;
         let Some(lock) = lock else { return Ok(Self { database, writer: None, postgres: None, location }) };
