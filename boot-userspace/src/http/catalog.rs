@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,11 +77,7 @@ async fn list_profiles(State(catalog): State<Catalog>) -> Result<Response, Faile
 async fn show_profile(State(catalog): State<Catalog>, Path(name): Path<String>) -> Result<Response, Failed> {
     let show = move |catalog: &Catalog| {
         let mut all = profiles::all(&catalog.config(), &catalog.machines).into_iter();
-        let found = all.find(|profile| profile.name == name).ok_or_else(|| {
-            let message = format!("there is no profile {name}; xpxe profiles list shows all");
-            Failed(StatusCode::NOT_FOUND, message)
-        });
-        found.map(|profile| json(StatusCode::OK, &profile))
+        one(all.find(|profile| profile.name == name), "profile", &name)
     };
     catalog.work(show).await
 }
@@ -111,13 +108,16 @@ async fn show_image(State(catalog): State<Catalog>, Path(name): Path<String>) ->
     let show = move |catalog: &Catalog| {
         let mut all = images::all(&catalog.images, &catalog.config(), &catalog.machines)?.into_iter();
         let is_a_name = name.parse::<ImageName>().is_ok();
-        let found = all.find(|image| is_a_name && image.name == name).ok_or_else(|| {
-            let message = format!("there is no image {name}; xpxe images list shows all");
-            Failed(StatusCode::NOT_FOUND, message)
-        });
-        found.map(|image| json(StatusCode::OK, &image))
+        one(all.find(|image| is_a_name && image.name == name), "image", &name)
     };
     catalog.work(show).await
+}
+
+/// The answer of who asks for one of them.
+fn one(found: Option<impl Serialize>, what: &str, name: &str) -> Result<Response, Failed> {
+    let message = || format!("there is no {what} {name}; xpxe {what}s list shows all");
+    let found = found.ok_or_else(|| Failed(StatusCode::NOT_FOUND, message()))?;
+    Ok(json(StatusCode::OK, &found))
 }
 
 impl Catalog {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, View, merge};
+use crate::daemon::request::{Page, RegistryAsk, RegistryError, RegistryHandle, Reply, View, merge};
 use crate::http::admin::json;
 use crate::http::api::Pass;
 use crate::http::boots::History;
@@ -135,6 +135,12 @@ impl Shared {
                 .map_err(|wrong| Failed::bad(format!("the body is not what is expected: {wrong}")))
         })
         .await
+    }
+
+    /// Changes a machine, and answers with what it is then, or was before it was removed.
+    async fn change(&self, ask: impl FnOnce(Reply<View>) -> RegistryAsk) -> Answer {
+        let view = self.registry.ask(ask).await?;
+        Ok(json(StatusCode::OK, &Machine::from(&view)))
     }
 
     /// Writes a whole spec. Whoever is refused because somebody was faster gets both.
@@ -324,12 +330,11 @@ async fn patch(Registry(shared): Registry, Path(which): Path<String>, body: Byte
     )
 )]
 async fn delete(
-    Registry(Shared { registry, .. }): Registry,
+    Registry(shared): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
 ) -> Answer {
-    let view = registry.ask(|reply| RegistryAsk::Delete(which, version, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.change(|reply| RegistryAsk::Delete(which, version, reply)).await
 }
 
 /// What can be ordered of a machine.
@@ -363,7 +368,7 @@ enum Word {
     )
 )]
 async fn order(
-    Registry(Shared { registry, .. }): Registry,
+    Registry(shared): Registry,
     Path((which, order)): Path<(String, String)>,
     Parameters(Ordered { version, reason }): Parameters<Ordered>,
 ) -> Answer {
@@ -386,8 +391,7 @@ async fn order(
         Word::Maintain => Order::Maintain(reason),
         Word::Resume => Order::Resume,
     };
-    let view = registry.ask(|reply| RegistryAsk::Order(which, version, order, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.change(|reply| RegistryAsk::Order(which, version, order, reply)).await
 }
 
 /// How many machines are in which state.

@@ -220,15 +220,15 @@ mod tests {
     fn a_change_is_there_after_a_kill_and_a_damaged_row_is_left_out() {
         in_each(async |mut place| {
             let store = place.open().await;
-            store.put_machines(&(1..=2500).map(record).collect::<Vec<_>>()).await.unwrap();
+            store.change_machines(&(1..=2500).map(record).collect::<Vec<_>>(), &[]).await.unwrap();
             let changed = Record { version: 2, revision: 9000, ..record(7) };
-            store.put_machines(std::slice::from_ref(&changed)).await.unwrap();
-            store.delete_machine(8, 8999).await.unwrap();
+            store.change_machines(std::slice::from_ref(&changed), &[]).await.unwrap();
+            store.change_machines(&[], &[(8, 8999)]).await.unwrap();
             // Nothing is closed: what another process reads now is what it reads after a kill.
             let other = Store::open(&place.state_dir()).await.unwrap();
             let all = read_all(&other).await;
             assert_eq!((all.len(), &all[6], all[7].id), (2499, &changed, 9));
-            assert!(other.put_machines(&[record(1)]).await.is_err(), "another process has the store");
+            assert!(other.change_machines(&[record(1)], &[]).await.is_err(), "another process has the store");
             assert_eq!(place.machines(&store).await, other.machines().await.unwrap());
             place.run_sql(&store, "UPDATE machines SET record = 'x', revision = 9001 WHERE id = 9").await;
             store.close().await;
@@ -237,7 +237,7 @@ mod tests {
             let bad: Vec<i64> =
                 rows.iter().filter(|(_, record)| record.is_err()).map(|(id, _)| *id).collect();
             assert_eq!((rows.len(), bad), (2499, vec![9]));
-            store.delete_machine(2500, 9002).await.unwrap();
+            store.change_machines(&[], &[(2500, 9002)]).await.unwrap();
             assert_eq!(place.machines(&store).await.len(), 2498);
             assert_eq!(store.deleted_machines(9).await.unwrap(), [(2500, 9002), (8, 8999)]);
             assert_eq!(store.deleted_machines(1).await.unwrap(), [(2500, 9002)], "the last ones");
@@ -257,13 +257,13 @@ mod tests {
     async fn machines_are_in_a_database_that_is_written_anew() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        store.put_machines(&[record(1), record(7)]).await.unwrap();
-        store.delete_machine(7, 8).await.unwrap();
+        store.change_machines(&[record(1), record(7)], &[]).await.unwrap();
+        store.change_machines(&[], &[(7, 8)]).await.unwrap();
         for ending in ["", "-wal", "-shm"] {
             std::fs::remove_file(dir.path().join(format!("{FILE}{ending}"))).unwrap();
         }
         store.database.keep().await.unwrap();
-        store.put_machines(&[record(2)]).await.unwrap();
+        store.change_machines(&[record(2)], &[]).await.unwrap();
         let other = Store::open(dir.path()).await.unwrap();
         assert_eq!(read_all(&other).await, [record(1), record(2)]);
         assert_eq!(other.last_numbers().await.unwrap(), (7, 8));

@@ -281,17 +281,8 @@ impl Store {
         self.database.machines().await
     }
 
-    /// Stores machines of the registry in the place of what they were, all or none. When it returns `Ok` they survive a
-    /// power cut.
-    ///
-    /// # Errors
-    /// Why nothing was changed.
-    pub async fn put_machines(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.change_machines(records, &[]).await
-    }
-
-    /// Stores machines and removes others, all or none, in the same way. With the number of each that is removed comes the
-    /// number of this change.
+    /// Stores machines of the registry in the place of what they were, and removes others, all or none. With the number of each
+    /// that is removed comes the number of this change. When it returns `Ok` that survives a power cut.
     ///
     /// # Errors
     /// Why nothing was changed.
@@ -322,14 +313,6 @@ impl Store {
     /// When the database cannot be read.
     pub async fn deleted_machines(&self, most: usize) -> Result<Vec<(u64, u64)>, StoreError> {
         self.database.with(async |connection| machines::deleted(connection, most).await).await
-    }
-
-    /// Removes a machine of the registry, in the same way. `revision` is the number of this change.
-    ///
-    /// # Errors
-    /// Why nothing was changed.
-    pub async fn delete_machine(&self, id: u64, revision: u64) -> Result<(), StoreError> {
-        self.change_machines(&[], &[(id, revision)]).await
     }
 
     /// Closes the store, so that the database has everything and no write-ahead log is left.

@@ -252,7 +252,7 @@ impl Keeper {
     pub(super) async fn remove(&mut self, id: u64) -> Result<(), RegistryError> {
         let revision = self.registry.next_revision();
         self.registry.note_revision(revision);
-        self.store.delete_machine(id, revision).await?;
+        self.store.change_machines(&[], &[(id, revision)]).await?;
         self.forget(id, revision);
         Ok(())
     }

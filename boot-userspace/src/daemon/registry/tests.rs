@@ -474,7 +474,7 @@ fn many_machines() {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let store = Rig::store(dir.path()).await;
-            store.put_machines(&(2..many).map(each).collect::<Vec<_>>()).await.unwrap();
+            store.change_machines(&(2..many).map(each).collect::<Vec<_>>(), &[]).await.unwrap();
         });
         drop(runtime);
         let start = Instant::now();

@@ -55,7 +55,7 @@ pub(super) async fn switch(
     )
 )]
 pub(super) async fn put_password(
-    Registry(Shared { registry, .. }): Registry,
+    Registry(shared): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
     body: Bytes,
@@ -67,8 +67,7 @@ pub(super) async fn put_password(
         return Err(Failed::bad("a password is one line of at most 1024 bytes".to_owned()));
     };
     let password = Some(Secret::new(text.to_owned()));
-    let view = registry.ask(|reply| RegistryAsk::Password(which, version, password, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.change(|reply| RegistryAsk::Password(which, version, password, reply)).await
 }
 
 /// Removes the password of a BMC.
@@ -84,10 +83,9 @@ pub(super) async fn put_password(
     )
 )]
 pub(super) async fn delete_password(
-    Registry(Shared { registry, .. }): Registry,
+    Registry(shared): Registry,
     Path(which): Path<String>,
     Parameters(Quoted { version }): Parameters<Quoted>,
 ) -> Answer {
-    let view = registry.ask(|reply| RegistryAsk::Password(which, version, None, reply)).await?;
-    Ok(json(StatusCode::OK, &Machine::from(&view)))
+    shared.change(|reply| RegistryAsk::Password(which, version, None, reply)).await
 }

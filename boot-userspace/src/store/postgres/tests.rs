@@ -58,7 +58,7 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
 /// Waits until the connection has ended, and there is another one.
 async fn is_met_again(store: &Store) {
     eventually("the end of the connection", async || {
-        store.away().is_some() || store.put_machines(&[]).await.is_err()
+        store.away().is_some() || store.change_machines(&[], &[]).await.is_err()
     })
     .await;
     eventually("another one", async || store.away().is_none()).await;
@@ -86,7 +86,7 @@ async fn what_a_file_has_goes_into_a_new_database_and_from_there_to_another_host
     let alone = Place { postgres: None, ..first };
     let store = alone.open().await;
     put(&store, lease(1, 1)).await;
-    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    store.change_machines(&[record(1), record(2)], &[]).await.unwrap();
     store.close().await;
     let Some(new) = Place::database() else { return };
     let mut both = Place { postgres: new.postgres, ..alone };
@@ -125,7 +125,7 @@ async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
     let store = first.open().await;
     put(&store, lease(1, 1)).await;
     put(&store, lease(2, 2)).await;
-    store.put_machines(&[record(1)]).await.unwrap();
+    store.change_machines(&[record(1)], &[]).await.unwrap();
     store.close().await;
     // What this one has without the database is later than what the other one does, and earlier.
     let file = Store::open_alone(&first.state_dir(), lock(&first.state_dir()).unwrap()).await.unwrap();
@@ -140,8 +140,8 @@ async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
     let of_others = |machine, address| Lease { updated: 1_799_999_600, ..lease(machine, address) };
     put(&store, of_others(5, 1)).await;
     put(&store, of_others(6, 2)).await;
-    store.put_machines(&[record(2)]).await.unwrap();
-    store.delete_machine(1, 3).await.unwrap();
+    store.change_machines(&[record(2)], &[]).await.unwrap();
+    store.change_machines(&[], &[(1, 3)]).await.unwrap();
     store.close().await;
     let store = first.open().await;
     assert_eq!(first.sorted(&store).await, [later, of_others(6, 2)]);
@@ -153,11 +153,11 @@ async fn a_host_that_comes_back_begins_with_what_another_one_has_made_of_it() {
 async fn a_file_that_is_no_copy_of_the_database_is_left_alone() {
     let Some(first) = Place::database() else { return };
     let store = first.open().await;
-    store.put_machines(&[record(1)]).await.unwrap();
+    store.change_machines(&[record(1)], &[]).await.unwrap();
     store.close().await;
     let mut other = Place::file();
     let store = other.open().await;
-    store.put_machines(&[record(7)]).await.unwrap();
+    store.change_machines(&[record(7)], &[]).await.unwrap();
     store.close().await;
     other.postgres.clone_from(&first.postgres);
     let said = refused(&other).await;
@@ -172,7 +172,7 @@ async fn a_file_that_is_no_copy_of_the_database_is_left_alone() {
     // Used without the database: from then on both have their own.
     let alone = Place { postgres: None, ..first };
     let store = alone.open().await;
-    store.put_machines(&[record(8)]).await.unwrap();
+    store.change_machines(&[record(8)], &[]).await.unwrap();
     store.close().await;
     let back = Place { postgres: other.postgres, ..alone };
     let said = refused(&back).await;
@@ -186,7 +186,7 @@ async fn a_file_that_is_no_copy_of_the_database_is_left_alone() {
 async fn what_was_never_confirmed_is_taken_back_when_the_connection_is_back() {
     let Some(place) = Place::database() else { return };
     let store = place.open().await;
-    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    store.change_machines(&[record(1), record(2)], &[]).await.unwrap();
     for statement in [
         "INSERT INTO machines SELECT 3, version, 3, name, state, record FROM machines WHERE id = 1",
         "UPDATE machines SET revision = 4 WHERE id = 2",
@@ -202,7 +202,7 @@ async fn what_was_never_confirmed_is_taken_back_when_the_connection_is_back() {
     place.run_sql(&store, END).await;
     let is_told = async || store.away().is_some_and(|why| why.to_string().contains("restart xpxe"));
     eventually("that is told", is_told).await;
-    let refused = store.put_machines(&[record(9)]).await.unwrap_err();
+    let refused = store.change_machines(&[record(9)], &[]).await.unwrap_err();
     assert!(matches!(refused, StoreError::Postgres(_)), "{refused}");
     put(&store, lease(1, 1)).await;
     store.close().await;
@@ -214,7 +214,7 @@ async fn a_database_from_an_older_backup_is_refused_and_a_new_one_gets_what_the_
         let Some(place) = Place::database() else { return };
         let mut store = place.open().await;
         put(&store, lease(1, 1)).await;
-        store.put_machines(&[record(1)]).await.unwrap();
+        store.change_machines(&[record(1)], &[]).await.unwrap();
         back_up(&place, &store).await;
         if is_started_again {
             store.close().await;
@@ -222,7 +222,7 @@ async fn a_database_from_an_older_backup_is_refused_and_a_new_one_gets_what_the_
             store = place.open().await;
         }
         put(&store, lease(2, 2)).await;
-        store.put_machines(&[record(2)]).await.unwrap();
+        store.change_machines(&[record(2)], &[]).await.unwrap();
         let (leases, machines) = (place.sorted(&store).await, place.machines(&store).await);
         assert_eq!((leases.len(), machines.len()), (2, 2));
         store.close().await;
@@ -279,10 +279,10 @@ async fn a_database_that_loses_its_latest_changes_while_xpxe_serves_gets_them_ag
     let Some(place) = Place::database() else { return };
     let store = place.open().await;
     put(&store, lease(1, 1)).await;
-    store.put_machines(&[record(1)]).await.unwrap();
+    store.change_machines(&[record(1)], &[]).await.unwrap();
     back_up(&place, &store).await;
     put(&store, lease(2, 2)).await;
-    store.put_machines(&[record(2)]).await.unwrap();
+    store.change_machines(&[record(2)], &[]).await.unwrap();
     let (leases, machines) = (place.sorted(&store).await, place.machines(&store).await);
     restore(&place, &store).await;
     place.run_sql(&store, END).await;
@@ -296,7 +296,7 @@ async fn a_database_that_loses_its_latest_changes_while_xpxe_serves_gets_them_ag
 async fn a_change_that_the_file_refused_is_nowhere_also_after_a_restart() {
     let Some(place) = Place::database() else { return };
     let store = place.open().await;
-    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    store.change_machines(&[record(1), record(2)], &[]).await.unwrap();
     let before = place.machines(&store).await;
     let run = async |statement: &str| {
         let statement = Statement::new(statement);
@@ -308,9 +308,9 @@ async fn a_change_that_the_file_refused_is_nowhere_also_after_a_restart() {
         run(&format!("CREATE TRIGGER full_{event} BEFORE {event} {refuse}")).await;
     }
     let changed = Record { version: 2, revision: 3, ..record(1) };
-    store.put_machines(&[changed, record(4)]).await.unwrap_err();
+    store.change_machines(&[changed, record(4)], &[]).await.unwrap_err();
     assert_eq!(place.machines(&store).await, before, "in neither");
-    store.delete_machine(2, 5).await.unwrap_err();
+    store.change_machines(&[], &[(2, 5)]).await.unwrap_err();
     assert_eq!(place.machines(&store).await, before, "in neither");
     for event in ["INSERT", "UPDATE"] {
         run(&format!("DROP TRIGGER full_{event}")).await;
@@ -353,12 +353,12 @@ async fn a_database_whose_disk_is_full_is_not_back_before_it_stores_something() 
 async fn a_session_of_its_own_that_hangs_is_ended_and_is_no_other_xpxe() {
     let Some(place) = Place::database() else { return };
     let store = place.open().await;
-    store.put_machines(&[record(1)]).await.unwrap();
+    store.change_machines(&[record(1)], &[]).await.unwrap();
     let mut other = PgConnection::connect(&place.postgres.as_ref().unwrap().url).await.unwrap();
     for statement in ["BEGIN", "LOCK TABLE machines"] {
         drop(Statement::new(statement).run(&mut other).await.unwrap());
     }
-    store.put_machines(&[record(2)]).await.unwrap_err();
+    store.change_machines(&[record(2)], &[]).await.unwrap_err();
     eventually("that it is named", async || {
         let said = store.away().map(|why| why.to_string()).unwrap_or_default();
         assert!(!said.contains("another xpxe"), "{said}");
@@ -388,9 +388,9 @@ async fn who_follows_changes_is_woken_and_finds_those_of_deleted_machines_too() 
         let heard = timeout(Duration::from_secs(60), listener.recv()).await.unwrap().unwrap();
         heard.payload().to_owned()
     };
-    store.put_machines(&[record(1), record(2)]).await.unwrap();
+    store.change_machines(&[record(1), record(2)], &[]).await.unwrap();
     assert_eq!(bell().await, "2");
-    store.delete_machine(1, 3).await.unwrap();
+    store.change_machines(&[], &[(1, 3)]).await.unwrap();
     assert_eq!(bell().await, "3");
     let mut connection = PgConnection::connect(url).await.unwrap();
     let new = Statement::new("SELECT id, state, name FROM machines WHERE revision > 1 ORDER BY revision");
