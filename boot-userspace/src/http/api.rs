@@ -24,6 +24,7 @@ use super::connections::Connections;
 use super::{ConnectionStats, Tls, dashboard, serve_plainly, tls};
 use boot_engine::events::Events;
 
+use document::Way;
 use guard::Caller;
 pub use guard::Guard;
 pub(super) use guard::Pass;
@@ -45,21 +46,21 @@ const MOST_PER_ADDRESS: usize = 32;
 /// has nothing in it.
 pub fn router(routes: OpenApiRouter, others: Router, guard: Guard) -> Router {
     let guard = Arc::new(guard);
-    with_document(routes.routes(routes!(who)), others)
+    with_document(routes.routes(routes!(who)), others, Way::Network)
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .merge(dashboard::router())
 }
 
 /// The same on the Unix socket, for whoever may open it, with the routes of tokens: so no token makes another.
 pub fn local_router(routes: OpenApiRouter, tokens: Tokens) -> Router {
-    with_document(routes, tokens::router(tokens))
+    with_document(routes.merge(tokens::router(tokens)), Router::new(), Way::Socket)
 }
 
 /// Routes with the document that describes them; whatever is wrong is answered in the same way.
-fn with_document(routes: OpenApiRouter, others: Router) -> Router {
+fn with_document(routes: OpenApiRouter, others: Router, way: Way) -> Router {
     let (routes, list) = routes.split_for_parts();
     let parameters = Arc::new(Parameters::of(&list));
-    let document: Bytes = document::write(list).into();
+    let document: Bytes = document::write(list, way).into();
     routes
         .merge(others)
         .route(DOCUMENT, get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))

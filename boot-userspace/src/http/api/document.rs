@@ -24,21 +24,35 @@ const MEANINGS: [(&str, &str); 13] = [
     ("503", "It cannot be done now; the error says why."),
 ];
 
+/// How the API is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Over TCP, with a token.
+    Network,
+    /// On the Unix socket, by whoever may open it.
+    Socket,
+}
+
 /// The document of these routes.
-pub(super) fn write(routes: OpenApi) -> Vec<u8> {
+pub(super) fn write(routes: OpenApi, way: Way) -> Vec<u8> {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
     without_signs(&mut document);
-    document["info"] = json!({
-        "title": "xpxe",
-        "version": "1",
-        "description": "The API of xpxe over TCP. Tokens are made by xpxe tokens add on the server.",
-    });
-    document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    let description = match way {
+        Way::Network => "The API of xpxe over TCP. Tokens are made by xpxe tokens add on the server.",
+        Way::Socket => "The API of xpxe on its Unix socket. Whoever may open that needs no token.",
+    };
+    document["info"] = json!({"title": "xpxe", "version": "1", "description": description});
+    if way == Way::Network {
+        document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    }
     document["components"]["schemas"]["Problem"] = problem();
     for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             let method = method.to_uppercase().parse().unwrap_or(Method::GET);
-            complete(operation, &method, path);
+            if way == Way::Network {
+                say_who_may(operation, &method, path);
+            }
+            complete(operation, &method, way);
         }
     }
     serde_json::to_vec(&document).unwrap_or_default()
@@ -58,9 +72,8 @@ fn without_signs(value: &mut Value) {
     }
 }
 
-/// What the answers have that are the guard's, or of a request that no handler has seen.
-fn complete(operation: &mut Value, method: &Method, path: &str) {
-    let is_change = *method != Method::GET;
+/// Which token somebody needs for it.
+fn say_who_may(operation: &mut Value, method: &Method, path: &str) {
     let says = match needed(method, path) {
         Needed::Public => "Needs any token, or none with public_read.".to_owned(),
         Needed::Role(role) => format!("Needs the role {}.", role.name()),
@@ -69,9 +82,21 @@ fn complete(operation: &mut Value, method: &Method, path: &str) {
     operation["description"] = more.unwrap_or(says).into();
     let open = matches!(needed(method, path), Needed::Public).then(|| json!({}));
     operation["security"] = [json!({"token": []})].into_iter().chain(open).collect();
+}
+
+/// What the answers have that are the guard's, or of a request that no handler has seen.
+fn complete(operation: &mut Value, method: &Method, way: Way) {
+    let is_guarded = way == Way::Network;
+    let is_slow_change = is_guarded && *method != Method::GET;
     let has_body = operation.get("requestBody").is_some();
-    let common =
-        [("400", true), ("401", true), ("403", true), ("408", is_change), ("413", has_body), ("503", true)];
+    let common = [
+        ("400", true),
+        ("401", is_guarded),
+        ("403", is_guarded),
+        ("408", is_slow_change),
+        ("413", has_body),
+        ("503", true),
+    ];
     let empty = Map::new();
     let said = operation["responses"].as_object().unwrap_or(&empty).clone();
     let said = common.into_iter().filter(|(_, is_there)| *is_there).fold(said, |mut said, (status, _)| {
@@ -106,6 +131,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::request::{RegistryHandle, Webhooks};
+    use crate::http::api::tokens::{self, Tokens};
     use crate::http::boots::History;
     use crate::http::{leases, machines, webhooks};
 
@@ -114,7 +140,7 @@ mod tests {
         let routes = leases::router(mpsc::channel(1).0)
             .merge(machines::router(RegistryHandle::none(), History::empty()))
             .merge(webhooks::router(Webhooks::none()));
-        let document: Value = serde_json::from_slice(&write(routes.into_openapi())).unwrap();
+        let document: Value = serde_json::from_slice(&write(routes.into_openapi(), Way::Network)).unwrap();
         let mut ids = HashSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
@@ -144,5 +170,17 @@ mod tests {
             let name = part.split('"').next().unwrap();
             assert!(document["components"]["schemas"].get(name).is_some(), "there is no schema {name}");
         }
+    }
+
+    #[test]
+    fn the_socket_has_the_routes_of_tokens_and_needs_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let routes = tokens::router(Tokens::open(dir.path())).into_openapi();
+        let document: Value = serde_json::from_slice(&write(routes, Way::Socket)).unwrap();
+        let add = &document["paths"]["/api/v1/tokens"]["post"];
+        assert_eq!((&add["operationId"], add.get("security")), (&json!("addToken"), None));
+        assert!(add["responses"]["201"].is_object() && add["responses"].get("401").is_none(), "{add}");
+        assert!(document["paths"]["/api/v1/tokens/{name}"]["delete"].is_object());
+        assert_eq!(document["components"].get("securitySchemes"), None);
     }
 }

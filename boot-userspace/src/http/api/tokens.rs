@@ -5,25 +5,26 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path as Name, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{delete, get};
 use openssl::memcmp;
 use openssl::rand::rand_bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tracing::error;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::host::replace::{PRIVATE, replace};
 use crate::host::{clock, regular};
-use crate::http::admin::{Failed, json, rfc3339};
+use crate::http::admin::{Failed, Problem, json, rfc3339};
 
 /// The path of all tokens.
 pub const TOKENS: &str = "/api/v1/tokens";
+const TOKEN: &str = "/api/v1/tokens/{name}";
 /// The file's name in `state_dir`.
 const FILE: &str = "tokens.json";
 /// Before the digits, so that a token is known for one wherever it turns up.
@@ -39,7 +40,7 @@ const LONGEST_LIFE: u64 = 3650;
 const DAY: u64 = 86_400;
 
 /// What the owner of a token may do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Look at everything.
@@ -74,7 +75,7 @@ struct Stored {
 }
 
 /// A token as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShownToken {
     /// Its name.
     pub name: String,
@@ -89,7 +90,7 @@ pub struct ShownToken {
 }
 
 /// A token that was just made.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NewToken {
     /// What the request's header has behind `Bearer`. It is shown this once.
     pub token: String,
@@ -105,7 +106,7 @@ impl fmt::Debug for NewToken {
 }
 
 /// What somebody wants a token for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedToken {
     /// Its name: letters, digits, `-`, `_` and `.`, at most 64.
@@ -114,6 +115,13 @@ pub struct WantedToken {
     pub role: Role,
     /// For how many days, 1 to 3650.
     pub days: u64,
+}
+
+/// A token that was revoked.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Revoked {
+    /// Its name.
+    revoked: String,
 }
 
 /// All tokens. Clones are the same.
@@ -281,17 +289,34 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn router(tokens: Tokens) -> Router {
-    Router::new()
-        .route(TOKENS, get(list).post(add))
-        .route("/api/v1/tokens/{name}", delete(revoke))
-        .with_state(tokens)
+/// The routes, for the Unix socket.
+pub(super) fn router(tokens: Tokens) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(revoke)).with_state(tokens)
 }
 
+/// Every token, without what lets anybody in.
+#[utoipa::path(
+    get,
+    path = TOKENS,
+    operation_id = "listTokens",
+    responses((status = 200, body = Vec<ShownToken>))
+)]
 async fn list(State(tokens): State<Tokens>) -> Result<Response, Failed> {
     work(move || Ok(json(StatusCode::OK, &tokens.list(clock::wall().as_secs())?))).await
 }
 
+/// Makes a token.
+#[utoipa::path(
+    post,
+    path = TOKENS,
+    operation_id = "addToken",
+    request_body = WantedToken,
+    responses(
+        (status = 201, body = NewToken),
+        (status = 409, body = Problem),
+        (status = 422, body = Problem)
+    )
+)]
 async fn add(State(tokens): State<Tokens>, body: Bytes) -> Result<Response, Failed> {
     let wanted: WantedToken = serde_json::from_slice(&body).map_err(|wrong| {
         Failed(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {wrong}"))
@@ -299,9 +324,16 @@ async fn add(State(tokens): State<Tokens>, body: Bytes) -> Result<Response, Fail
     work(move || Ok(json(StatusCode::CREATED, &tokens.add(&wanted, clock::wall().as_secs())?))).await
 }
 
+/// Ends a token at once.
+#[utoipa::path(
+    delete,
+    path = TOKEN,
+    operation_id = "revokeToken",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, body = Revoked), (status = 404, body = Problem))
+)]
 async fn revoke(State(tokens): State<Tokens>, Name(name): Name<String>) -> Result<Response, Failed> {
-    work(move || tokens.revoke(&name).map(|()| json(StatusCode::OK, &serde_json::json!({ "revoked": name }))))
-        .await
+    work(move || tokens.revoke(&name).map(|()| json(StatusCode::OK, &Revoked { revoked: name }))).await
 }
 
 /// The disk may hang, and nobody else shall.
