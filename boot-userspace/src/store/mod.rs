@@ -120,11 +120,7 @@ impl Store {
         })
     }
 
-    async fn open_at(
-        location: &Location,
-        state_dir: &Path,
-        lock: Option<Lock>,
-    ) -> Result<Self, StoreError> {
+    async fn open_at(location: &Location, state_dir: &Path, lock: Option<Lock>) -> Result<Self, StoreError> {
         let location = location.clone();
         let loss = prepare(state_dir, &location)?;
         let database = Database::open(location.clone()).await?;

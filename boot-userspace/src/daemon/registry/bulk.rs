@@ -128,8 +128,7 @@ impl Keeper {
             spec.mac.clone_from(&known.mac);
             spec.uuid = spec.uuid.or_else(|| known.uuid.clone());
         }
-        let is_free =
-            |gone: &&Entry| is_only_discovered(gone) && !batch.records.contains(&gone.record.id);
+        let is_free = |gone: &&Entry| is_only_discovered(gone) && !batch.records.contains(&gone.record.id);
         if let Some(gone) = self.unwritten(before.record.id, &spec).filter(is_free) {
             return Ok(Taken::Over(Box::new((before, spec, gone.clone()))));
         }

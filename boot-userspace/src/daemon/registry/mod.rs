@@ -234,7 +234,12 @@ impl Keeper {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
             shadowed: self.count_unserved(),
-            nowhere: self.registry.unserved().chain(self.unreadable.values()).filter_map(of_nowhere).collect(),
+            nowhere: self
+                .registry
+                .unserved()
+                .chain(self.unreadable.values())
+                .filter_map(of_nowhere)
+                .collect(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
             database: self.store.remote(),

@@ -30,17 +30,17 @@ fn a_machine_whose_record_cannot_be_read_waits_until_that_is_deleted() {
     rig.create("db1", OWN).unwrap();
     let id = rig.record("db1").id;
     rig.kill();
-    damage(
-        dir.path(),
-        r#"UPDATE machines SET record = replace(record, '"spec":{', '"spec":{"newer":1,')"#,
-    );
+    damage(dir.path(), r#"UPDATE machines SET record = replace(record, '"spec":{', '"spec":{"newer":1,')"#);
     let rig = Rig::start(dir.path(), &everybody());
     let mac: Mac = OWN.parse().unwrap();
     rig.registry.sighted(mac, None);
     let census = rig.ask(RegistryAsk::Count).unwrap();
     assert_eq!((census.shadowed, census.states.iter().map(|(_, count)| count).sum::<usize>()), (1, 0));
     let life = rig.machines.life_of(mac).unwrap();
-    assert!((life.record, life.is_unserved) == (id, true) && life.says.contains("cannot be read"), "{life:?}");
+    assert!(
+        (life.record, life.is_unserved) == (id, true) && life.says.contains("cannot be read"),
+        "{life:?}"
+    );
     for which in ["db1", OWN] {
         let refused = rig.order(which, Order::Release).unwrap_err().to_string();
         assert!(refused.contains(&format!("xpxe machines delete id:{id}")), "{refused}");
