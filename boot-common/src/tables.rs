@@ -13,7 +13,7 @@ use crate::{Mac, Reason};
 
 /// Changes with every change to a struct in this file, to [`Reason`] or to [`Class`](crate::class::Class)'s
 /// numbers. A daemon does not adopt tables pinned by another version.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// The tables' names in the kernel and in the pin directory.
 pub mod name {
@@ -50,8 +50,8 @@ pub const MAX_HOSTS: u32 = 1 << 20;
 pub const MAX_ANSWERS: u32 = 1 << 16;
 /// The most interfaces.
 pub const MAX_LINKS: u32 = 64;
-/// Bytes of the event ring.
-pub const EVENT_RING: u32 = 1 << 18;
+/// Bytes of the event ring: room for some 100,000 records, the first boots of 50,000 machines while no daemon reads them.
+pub const EVENT_RING: u32 = 1 << 22;
 
 /// xpxe's role on an interface.
 pub mod role {

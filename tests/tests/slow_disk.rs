@@ -36,8 +36,10 @@ fn while_the_disk_hangs_only_those_wait_whose_lease_is_to_be_stored() -> Result<
             eventually(SOON, "what waits to be counted", || {
                 waiting(&place).is_ok_and(|waiting| waiting > 0)
             })?;
-            // Whom the store has nothing to do with, and whom it has stored.
-            ensure!(wire.ask_within(&alice.discover(), SILENCE)?.is_some(), "{fast_path}: no offer");
+            // Whom the store has nothing to do with, and whom it has stored. The kernel half promises what is reserved.
+            let reserved = wire.ask_within(&alice.discover(), SILENCE)?.context("no offer")?;
+            let acked = wire.ask_within(&alice.request(&reserved), SILENCE)?;
+            ensure!(acked.is_some() == (fast_path == "xdp"), "{fast_path}: {acked:?}");
             let renewed =
                 wire.ask_within(&early.request(&held), SILENCE)?.context("what is stored is promised")?;
             ensure!(renewed.kind() == Some(MessageType::Ack) && renewed.address() == held.address());

@@ -10,8 +10,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use zerocopy::FromBytes as _;
 
-/// How long records gather before they are read. The ring holds some 6,500 of them: at more than 650,000 answers a
-/// second some go unlogged, none unanswered.
+/// How long records gather before they are read. The ring holds some 100,000 of them: what is answered beyond goes
+/// unlogged, and a reserved machine's lease unstored until it renews.
 const GATHER: Duration = Duration::from_millis(10);
 /// How many records are handled at once.
 const BATCH: usize = 1024;
