@@ -154,7 +154,7 @@ fn a_changed_file_reaches_the_kernel_half_with_the_restart() -> Result<()> {
     let mut xpxe = place.serve()?;
     let wire = place.client()?;
     let alice = Client::new(mac(ALICE.mac)?).with(77, b"iPXE");
-    wire.lease(&alice)?;
+    let had = wire.lease(&alice)?;
     let changed = place.config.replace("10.77.0.53", "10.77.0.55").replace(":8080", ":8081");
     xpxe.write_config(&changed.replace("\"10.77.0.10\"", "\"10.77.0.12\""))?;
     xpxe.restart()?;
@@ -165,9 +165,11 @@ fn a_changed_file_reaches_the_kernel_half_with_the_restart() -> Result<()> {
     let servers = [Ipv4Addr::new(10, 77, 0, 55), Ipv4Addr::new(10, 77, 0, 54)];
     let dns = offer.message.opts().get(OptionCode::DomainNameServer);
     ensure!(dns == Some(&DhcpOption::DomainNameServer(servers.to_vec())), "{dns:?}");
-    // What was stored for the old address is no promise of the new one.
-    let answer = wire.ask_within(&alice.request(&offer), SILENCE)?;
-    ensure!(answer.is_none(), "an ACK without a stored lease: {answer:?}");
+    // What was stored for the old address is no promise any more.
+    let old = wire.ask_within(&alice.request(&had), SILENCE)?;
+    ensure!(old.is_none(), "an ACK for the old address: {old:?}");
+    let ack = wire.ask(&alice.request(&offer), MessageType::Ack)?;
+    ensure!(ack.address() == offer.address(), "{ack:?}");
     Ok(())
 }
 
