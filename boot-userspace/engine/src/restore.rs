@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    fn restore_one(&mut self, lease: &Lease, now: Now) {
+    pub(crate) fn restore_one(&mut self, lease: &Lease, now: Now) {
         let Lease { mac, address, .. } = *lease;
         let Some(subnet) = self.policy.subnet_of(address) else { return };
         let expires = u64::try_from(lease.expires).unwrap_or(0);
@@ -117,7 +117,9 @@ impl Engine {
             let reserved = self.policy.reserved(mac) == Some(address);
             let in_pool = pools.is_some_and(|pools| in_pool(pools, address));
             let is_others = !reserved && self.bindings.is_excluded(address);
-            if durable_until > 0 && in_pool && is_others {
+            // Our own addresses are excluded, and in no pool nobody's.
+            let may_be_its = in_pool || self.bindings.owner(address).is_some();
+            if durable_until > 0 && may_be_its && is_others {
                 self.put_off_reservation(address, mac);
                 self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
                 // Without an entry: its next word is for the daemon.

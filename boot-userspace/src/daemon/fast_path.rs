@@ -6,8 +6,8 @@ use anyhow::{Error, Result};
 use tracing::{info, warn};
 
 use crate::fastpath::{
-    self, AsyncEvents, Attached, Detached, FastPath, Found, NoPermission, NotInBpffs, PinsDenied, PinsInUse,
-    Sizes, Tables, Transfers, Wanted,
+    self, AsyncEvents, Attached, Detached, Events, FastPath, Found, NoPermission, NotInBpffs, PinsDenied,
+    PinsInUse, Sizes, Tables, Transfers, Wanted,
 };
 use crate::host::clock::now;
 use crate::host::link::{self, Link};
@@ -29,12 +29,15 @@ pub(super) struct Started {
 pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: bool) -> Result<Started> {
     if config.interfaces.iter().all(|interface| interface.fast_path == Hook::Off) {
         let _pins = fastpath::lock(&config.pin_dir)?;
-        let left = Transfers::inherit(&config.pin_dir)?;
+        let (left, events) = (Transfers::inherit(&config.pin_dir)?, Events::inherit(&config.pin_dir));
         // Where there is no bpffs, nothing can have been left.
         let detached = fastpath::detach(&config.pin_dir)
             .or_else(|error| if error.is::<NotInBpffs>() { Ok(Detached::default()) } else { Err(error) })?;
         if !detached.links.is_empty() {
             info!("fast_path is off: removed the programs that an earlier daemon left");
+        }
+        if let Some(mut events) = events {
+            hear_missed(&mut events, engine);
         }
         let transfers = InKernel { left, ..InKernel::default() };
         return Ok(Started { transfers, ..Started::default() });
@@ -72,14 +75,7 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
     }
     let mut events = tables.take_events();
     if let Some(events) = &mut events {
-        let mut missed = 0;
-        while let Some(event) = events.next_now() {
-            engine.kernel_answered(&event, now());
-            missed += 1;
-        }
-        if missed > 0 {
-            info!("the kernel half answered {missed} packets while no daemon was running");
-        }
+        hear_missed(events, engine);
     }
     let events = events.map(fastpath::Events::into_async).transpose()?;
     Ok(Started {
@@ -88,6 +84,18 @@ pub(super) fn start_fast_path(config: &Config, engine: &mut Engine, kernel_log: 
         hooks: Some(fast_path),
         transfers: InKernel { live: Some(transfers), left: None },
     })
+}
+
+/// Reads what the kernel half has answered since the last daemon ended.
+fn hear_missed(events: &mut Events, engine: &mut Engine) {
+    let mut missed = 0;
+    while let Some(event) = events.next_now() {
+        engine.kernel_answered(&event, now());
+        missed += 1;
+    }
+    if missed > 0 {
+        info!("the kernel half answered {missed} packets while no daemon was running");
+    }
 }
 
 /// Whoever set xpxe up can mend it, and has to.

@@ -1,14 +1,17 @@
 //! What the kernel half reports.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{MapData, RingBuf};
-use boot_common::tables::Event;
+use aya::maps::{Map, MapData, RingBuf};
+use boot_common::tables::{ABI_VERSION, Event, name};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use zerocopy::FromBytes as _;
+
+use super::load;
 
 /// How long records gather before they are read. The ring holds some 100,000 of them: what is answered beyond goes
 /// unlogged, and a reserved machine's lease unstored until it renews.
@@ -24,6 +27,16 @@ pub struct Events {
 impl Events {
     pub(super) fn new(ring: RingBuf<MapData>) -> Self {
         Self { ring }
+    }
+
+    /// The ring that an earlier daemon's kernel half left in `pin_dir`. Its records stay when the pins go.
+    #[must_use]
+    pub fn inherit(pin_dir: &Path) -> Option<Self> {
+        if !matches!(load::look_only(pin_dir), Some(ABI_VERSION)) {
+            return None;
+        }
+        let ring = MapData::from_pin(pin_dir.join(name::EVENTS)).ok()?;
+        RingBuf::try_from(Map::RingBuf(ring)).ok().map(Self::new)
     }
 
     /// The next record that is already there.

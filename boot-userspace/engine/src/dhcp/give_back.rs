@@ -137,6 +137,10 @@ impl Engine {
         let binding = self.given_back(asked, Given::Released, address, address)?;
         self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
         if binding.state == State::Reserved {
+            // The ACK that the kernel half gives to a machine which asks again is read before this.
+            if self.promises.may_be_confirmed(asked.mac) {
+                return Err(Reason::Released);
+            }
             self.cards.set_claim(asked.mac, None);
         } else {
             // Where the kernel half has just confirmed the lease, that may have been after this was sent: then the

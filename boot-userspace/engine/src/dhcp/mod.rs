@@ -327,11 +327,7 @@ impl Engine {
         let lease =
             self.policy.subnets().get(subnet).map_or(0, |subnet| lease_seconds(subnet, answered.class));
         let Some(binding) = self.bindings.with(mac, address) else {
-            if self.bindings.owner(address).is_none() && !self.bindings.is_on_hold(address, now.seconds()) {
-                self.bindings.hold_promised(address, mac, now.seconds() + u64::from(lease));
-                self.store_holds(mac, now);
-            }
-            return;
+            return self.keep_what_it_has_no_longer(mac, address, subnet, u64::from(lease), now);
         };
         let promised = at.saturating_add(u64::from(lease) * NANOS);
         let is_kept =
@@ -344,6 +340,42 @@ impl Engine {
         if let Some(host) = host {
             self.put_host(&who, &binding, host.answer_set, durable_until, now);
         }
+    }
+
+    /// The kernel half has confirmed an address for so many seconds that the configuration has otherwise by now: it is kept as
+    /// it would be if the lease had been stored before the configuration changed.
+    fn keep_what_it_has_no_longer(
+        &mut self,
+        mac: Mac,
+        address: Ipv4Addr,
+        subnet: usize,
+        seconds: u64,
+        now: Now,
+    ) {
+        let until = now.seconds() + seconds;
+        let lease = Lease {
+            mac,
+            address,
+            subnet: self
+                .policy
+                .subnets()
+                .get(subnet)
+                .map_or_else(ipnet::Ipv4Net::default, |subnet| subnet.cidr),
+            state: LeaseState::Leased,
+            expires: i64::try_from(until).unwrap_or(i64::MAX),
+            hostname: None,
+            recognised_by: self.machines.recognised_by(mac),
+            updated: i64::try_from(now.seconds()).unwrap_or(i64::MAX),
+        };
+        self.restore_one(&lease, now);
+        if self.bindings.with(mac, address).is_some() {
+            self.commands.push(Command::Persist(Change::Put(lease)));
+            return;
+        }
+        if self.bindings.owner(address).is_none() && !self.bindings.is_on_hold(address, now.seconds()) {
+            self.bindings.hold_promised(address, mac, until);
+        }
+        self.store_holds(mac, now);
     }
 
     fn inform(&mut self, asked: Asked<'_>) -> Result<(), Reason> {

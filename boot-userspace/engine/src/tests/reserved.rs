@@ -61,3 +61,37 @@ fn an_ack_for_what_is_reserved_no_longer_keeps_the_address_from_others_as_long_a
     assert!(lab.engine.bindings.is_on_hold(RESERVED, lab.now.seconds() + 599));
     assert!(!lab.engine.bindings.is_on_hold(RESERVED, lab.now.seconds() + 601));
 }
+
+#[test]
+fn a_reservation_that_has_moved_waits_for_whom_the_kernel_gave_it() {
+    let to_other = CONFIG.replace("52:54:00:00:00:01", &OTHER.to_string()).replace("node1", "node2");
+    let mut lab = Lab::new(&to_other);
+    // It was NODE1's when the last daemon ended, and the ACK is read by this one.
+    lab.engine.kernel_answered(&confirmed(&lab, NODE1, RESERVED), lab.now);
+    let stored = stored(&mut lab);
+    assert_eq!(stored, [(NODE1, RESERVED, LeaseState::Leased)]);
+    assert_ne!(lab.offered(OTHER), RESERVED, "two machines with one address");
+    lab.later(601);
+    assert_eq!(lab.offered(OTHER), RESERVED, "the lease is over");
+
+    let mut before = Lab::new(CONFIG);
+    before.leased(NODE1);
+    let Some(Change::Put(lease)) = before.changes.last().cloned() else { panic!("nothing stored") };
+    let mut again = Lab::with_leases(&to_other, &[lease], DhcpRole::Server);
+    assert_ne!(again.offered(OTHER), RESERVED, "two machines with one address");
+}
+
+#[test]
+fn a_release_that_is_read_after_the_ack_that_followed_it_ends_nothing() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(NODE1);
+    lab.changes.clear();
+    lab.engine.kernel_answered(&confirmed(&lab, NODE1, RESERVED), lab.now);
+    assert!(lab.send(&release(NODE1, RESERVED)).is_none());
+    assert!(lab.changes.is_empty(), "{:?}", lab.changes);
+    for _ in 0..2 {
+        lab.later(1);
+    }
+    assert!(lab.send(&release(NODE1, RESERVED)).is_none());
+    assert!(matches!(&lab.changes[..], [Change::Put(lease)] if lease.state == LeaseState::Released));
+}
