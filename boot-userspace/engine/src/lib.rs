@@ -157,6 +157,7 @@ impl Engine {
         self.watch_pools(now);
         self.forget_cards();
         self.promises.next_second();
+        self.store_what_was_refused(now);
     }
 
     /// What is to be done, in order.

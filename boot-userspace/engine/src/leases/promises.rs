@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use boot_common::tables::{Host, HostKey};
 use boot_common::{Mac, Reason};
@@ -13,7 +14,7 @@ use tracing::debug;
 
 use super::confirmed::Confirmed;
 use crate::Engine;
-use crate::command::Told;
+use crate::command::{Now, Told};
 use crate::leases::binding::Binding;
 use crate::leases::holds::Hold;
 use crate::leases::record::{Change, Lease};
@@ -22,6 +23,9 @@ use crate::leases::state::LeaseState;
 /// For how many seconds a promise that was taken back is remembered: longer than the kernel half's events take to be
 /// read.
 const REMEMBERED: u8 = 10;
+
+/// After how many seconds the disk is asked again to store what it has refused.
+const AGAIN: u64 = 10;
 
 /// What a machine had before it was promised more.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub(crate) struct Promises {
     /// back.
     any_withdrawn: u8,
     confirmed: Confirmed,
+    /// Leases of reserved addresses that the disk refused, and that the kernel half may have given all the same: up to when.
+    unstored: HashMap<(Mac, Ipv4Addr), u64>,
     /// Until which second offers from before the last reload are honoured, though the configuration has it otherwise now.
     honoured_until: Option<u64>,
 }
@@ -159,7 +165,11 @@ impl Engine {
                     self.bindings.hold(*address, Hold { mac: *mac, until, cause: *cause });
                 }
                 Change::Put(lease)
-                    if lease.state == LeaseState::Leased && places.contains(&(lease.mac, lease.address)) => {}
+                    if lease.state == LeaseState::Leased && places.contains(&(lease.mac, lease.address)) =>
+                {
+                    let until = u64::try_from(lease.expires).unwrap_or(0);
+                    self.promises.unstored.insert((lease.mac, lease.address), until);
+                }
                 Change::Put(lease) => self.withdraw(lease.mac, lease.address),
                 Change::Delete(..) | Change::Lift(_) => {}
             }
@@ -167,6 +177,25 @@ impl Engine {
         // A machine may be in it twice: what it had first counts.
         for before in promised.into_iter().rev() {
             self.take_one_back(before);
+        }
+    }
+
+    /// Stores what the disk has refused of reserved addresses: their machines may have the ACK, and not ask again for hours.
+    pub(crate) fn store_what_was_refused(&mut self, now: Now) {
+        if now.seconds() % AGAIN != 0 {
+            return;
+        }
+        for ((mac, address), until) in std::mem::take(&mut self.promises.unstored) {
+            let left = until.saturating_sub(now.seconds() + 1);
+            let durable_until = u64::try_from((now.boot + Duration::from_secs(left)).as_nanos()).unwrap_or(0);
+            let is_stored = |host: Host| host.bound_until != u64::MAX || host.durable_until >= durable_until;
+            let Some(binding) = self.bindings.with(mac, address) else { continue };
+            if left == 0 || self.entry(mac, address).is_none_or(is_stored) {
+                continue;
+            }
+            self.keep_before(mac, binding);
+            self.store_again(mac, &binding, until, now);
+            self.set_durable(mac, address, durable_until);
         }
     }
 

@@ -86,7 +86,9 @@ impl Engine {
             return false;
         }
         let is_live = !binding.is_free(now.seconds());
-        if !is_live || !(honour.is_some() || self.fits(&binding)) {
+        // A reservation waits for whom its address is promised to, wherever it is.
+        let is_waited_for = binding.is_promised() && self.bindings.is_excluded(binding.address);
+        if !is_live || !(honour.is_some() || self.fits(&binding) || is_waited_for) {
             self.free(mac, binding.address);
             self.cards.lose(mac, binding.subnet, binding.address);
         }

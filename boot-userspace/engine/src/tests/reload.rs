@@ -121,6 +121,20 @@ fn hosts(commands: &[Command]) -> usize {
 }
 
 #[test]
+fn a_reservation_outside_of_the_pools_that_moves_waits_for_the_lease_that_runs() {
+    let to_other = CONFIG.replace("52:54:00:00:00:01", &OTHER.to_string()).replace("node1", "node2");
+    let mut lab = Lab::new(CONFIG);
+    let reserved = lab.leased(NODE1);
+    lab.reload(&to_other);
+    for later in [1, 100, 100] {
+        lab.later(later);
+        assert_ne!(lab.offered(OTHER), reserved, "two machines with one address");
+    }
+    lab.later(1200);
+    assert_eq!(lab.offered(OTHER), reserved, "the lease is over");
+}
+
+#[test]
 fn the_same_configuration_writes_nothing() {
     let mut lab = Lab::new(CONFIG);
     lab.leased(UNKNOWN);

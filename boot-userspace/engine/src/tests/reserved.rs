@@ -95,3 +95,30 @@ fn a_release_that_is_read_after_the_ack_that_followed_it_ends_nothing() {
     assert!(lab.send(&release(NODE1, RESERVED)).is_none());
     assert!(matches!(&lab.changes[..], [Change::Put(lease)] if lease.state == LeaseState::Released));
 }
+
+#[test]
+fn a_lease_that_the_kernel_gave_while_the_disk_was_full_is_stored_when_it_is_not() {
+    let mut lab = Lab::new(CONFIG);
+    lab.engine.kernel_answered(&confirmed(&lab, NODE1, RESERVED), lab.now);
+    for _ in 0..2 {
+        let changes: Vec<Change> = changes(&mut lab);
+        assert_eq!(changes.len(), 1);
+        lab.engine.not_stored(&changes);
+        for _ in 0..10 {
+            lab.now.wall += Duration::from_secs(1);
+            lab.now.boot += Duration::from_secs(1);
+            lab.engine.tick(lab.now);
+        }
+    }
+    assert_eq!(stored(&mut lab), [(NODE1, RESERVED, LeaseState::Leased)]);
+    for _ in 0..20 {
+        lab.later(1);
+    }
+    assert!(lab.changes.is_empty(), "once: {:?}", lab.changes);
+}
+
+fn changes(lab: &mut Lab) -> Vec<Change> {
+    let commands = lab.engine.take_commands();
+    let change = |command| if let Command::Persist(change) = command { Some(change) } else { None };
+    commands.into_iter().filter_map(change).collect()
+}
