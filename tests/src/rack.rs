@@ -33,6 +33,7 @@ use nix::net::if_::if_nametoindex;
 use crate::netns::{Namespace, Process};
 use crate::sandbox::Sandbox;
 use crate::sys;
+use crate::wait::eventually;
 
 /// The server's address on the segment.
 pub const SERVER_ADDRESS: &str = "10.77.0.1";
@@ -40,6 +41,9 @@ pub const SERVER_ADDRESS: &str = "10.77.0.1";
 pub const SUBNET: &str = "10.77.0.0/24";
 /// The server's MAC on the segment.
 pub const SERVER_MAC: &str = "02:77:00:00:00:01";
+
+/// How long a port takes at most to forward once there is a carrier.
+const FORWARDS: Duration = Duration::from_secs(20);
 
 /// The switch's port that the server is plugged into.
 pub const SERVER_PORT: &str = "port0";
@@ -194,6 +198,11 @@ impl Segment {
         namespace.run(|| fs::write(&accept_dad, "0"))?.with_context(|| accept_dad.clone())?;
         switch.output("ip", &["link", "set", &port, "master", "br0", "up"])?;
         namespace.output("ip", &["link", "set", interface, "up"])?;
+        // The switch hears of the carrier a moment later, and drops until then what the station sends.
+        eventually(FORWARDS, "the switch's port to forward", || {
+            let shown = switch.output("bridge", &["link", "show", "dev", &port]);
+            shown.is_ok_and(|shown| shown.contains("state forwarding"))
+        })?;
         Ok(port)
     }
 
