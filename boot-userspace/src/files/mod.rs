@@ -26,7 +26,6 @@ use crate::host::size::human_size;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +61,7 @@ pub struct OpenFile {
     pub modified: SystemTime,
     /// Device and inode: the same for every opening of the same file.
     pub identity: (u64, u64),
-    /// Where it lies, for people.
+    /// What it was opened by.
     pub path: PathBuf,
     /// When its content or its inode last changed, in seconds and nanoseconds since 1970.
     changed: (i64, i64),
@@ -75,8 +74,6 @@ struct Label {
     names: u64,
     mode: u32,
     owner: (u32, u32),
-    /// The one it was opened by, as it is now.
-    name: Option<PathBuf>,
 }
 
 /// Equal for two openings only if they have the same content, as far as the file system's clock tells.
@@ -108,7 +105,16 @@ impl OpenFile {
         Ok(facts.len() == self.size
             && facts.modified().unwrap_or(SystemTime::UNIX_EPOCH) == self.modified
             && ((facts.ctime(), facts.ctime_nsec()) == self.changed
-                || Label::of(&self.file, &facts) != self.label))
+                || Label::of(&facts) != self.label
+                || !self.has_its_name()))
+    }
+
+    /// Whether the path that it was opened by still leads to it. As long as nobody knows, it does.
+    fn has_its_name(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(facts) => (facts.dev(), facts.ino()) == self.identity,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
     }
 
     /// What tells this content from others, and from that which the file has had or will have.
@@ -120,9 +126,8 @@ impl OpenFile {
 }
 
 impl Label {
-    fn of(file: &File, facts: &Metadata) -> Self {
-        let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
-        Self { names: facts.nlink(), mode: facts.mode(), owner: (facts.uid(), facts.gid()), name }
+    fn of(facts: &Metadata) -> Self {
+        Self { names: facts.nlink(), mode: facts.mode(), owner: (facts.uid(), facts.gid()) }
     }
 }
 
@@ -390,7 +395,7 @@ fn regular(file: File, path: PathBuf) -> Result<OpenFile, OpenError> {
     let modified = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let identity = (facts.dev(), facts.ino());
     let changed = (facts.ctime(), facts.ctime_nsec());
-    let label = Label::of(&file, &facts);
+    let label = Label::of(&facts);
     Ok(OpenFile { file, size: facts.len(), modified, identity, path, changed, label })
 }
 

@@ -1,5 +1,5 @@
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
 use super::inspect::tests::efi;
@@ -78,7 +78,11 @@ fn nothing_outside_is_served() {
         "dangling",
     ] {
         assert!(matches!(files.open(name), Err(OpenError::Outside)), "{name}");
+        assert!(files.open_at_hand(name).is_none(), "{name}");
     }
+    // Only what leads inside is at hand.
+    assert!(files.open_at_hand("inside").is_some());
+    assert!(files.open_at_hand("circle").is_none() && files.open_at_hand("a\0b").is_none());
     assert!(files.open("circle").is_err() && files.open("CLIMBS").is_err());
     assert!(matches!(files.open("a\0b"), Err(OpenError::Outside)));
     assert!(matches!(files.open("Talos/v1/vmlinuz%00.efi"), Err(OpenError::NotFound { .. })));
@@ -134,6 +138,7 @@ fn only_regular_files_are_served() {
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("boot/socket")).unwrap();
     for name in ["", "/", ".", "Talos", "Talos/", "socket"] {
         assert!(matches!(files.open(name), Err(OpenError::NotAFile(_))), "{name:?}");
+        assert!(files.open_at_hand(name).is_none(), "{name:?}");
     }
     assert!(matches!(files.open("Talos/v1/vmlinuz/x"), Err(OpenError::NotFound { .. })));
     let nowhere = BootFiles::new(dir.path().join("later"), BTreeMap::new());
@@ -148,6 +153,8 @@ fn what_is_at_hand_is_what_would_be_opened() {
     symlink("../secret", boot.join("climbs")).unwrap();
     symlink("Talos/v1/vmlinuz", boot.join("inside")).unwrap();
     nix::unistd::mkfifo(&boot.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Nobody knows yet whether its file system would have to ask somebody else.
+    assert!(files.open_at_hand("inside").is_none());
     for name in ["Talos/v1/vmlinuz", "/Talos/../Talos\\v1/vmlinuz", "inside"] {
         let opened = files.open_plain(name).unwrap();
         assert_eq!(files.open_at_hand(name).map(|file| file.version()), Some(opened.version()), "{name}");
@@ -266,6 +273,42 @@ fn every_change_of_a_file_is_another_version() {
     let before = version();
     fs::rename(dir.path().join("boot/new"), &path).unwrap();
     assert_ne!(version(), before, "another file of this name");
+}
+
+#[test]
+fn a_new_name_leaves_an_open_file_as_it_was_and_new_bytes_do_not() {
+    let other = |path: &Path| path.with_extension("other");
+    let write = |path: &Path, bytes: &str| {
+        let written = fs::metadata(path).unwrap().modified().unwrap();
+        fs::write(path, bytes).unwrap();
+        File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+    };
+    type Deed<'a> = &'a dyn Fn(&Path);
+    let deeds: [(&str, Deed<'_>, bool); 9] = [
+        ("nothing", &|_| {}, true),
+        ("renamed", &|path| fs::rename(path, other(path)).unwrap(), true),
+        ("removed", &|path| fs::remove_file(path).unwrap(), true),
+        ("another one in its place", &|path| fs::rename(other(path), path).unwrap(), true),
+        ("a second name", &|path| fs::hard_link(path, path.with_extension("second")).unwrap(), true),
+        ("other rights", &|path| fs::set_permissions(path, Permissions::from_mode(0o604)).unwrap(), true),
+        ("written to", &|path| fs::write(path, "KERNEL").unwrap(), false),
+        ("longer", &|path| write(path, "kernel and more"), false),
+        ("written to, with its old time", &|path| write(path, "KERNEL"), false),
+    ];
+    for (deed, done, is_unchanged) in deeds {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files_in(dir.path());
+        let path = dir.path().join("boot/Talos/v1/vmlinuz");
+        fs::write(other(&path), "another").unwrap();
+        let opened = files.open_plain("Talos/v1/vmlinuz").unwrap();
+        done(&path);
+        // The clock of the file system moves in steps, so until it does two writes look the same.
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while !is_unchanged && opened.is_unchanged().unwrap() && std::time::Instant::now() < end {
+            done(&path);
+        }
+        assert_eq!(opened.is_unchanged().unwrap(), is_unchanged, "{deed}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -96,6 +96,18 @@ impl Found {
         Self { content_type: content_type.unwrap_or(ANYTHING), opened, in_memory }
     }
 
+    /// The same, and waits for nothing: the file is given back where it would have to. `in_memory`: see [`has_no_disk`].
+    pub(super) fn at_hand(name: &str, opened: OpenFile, in_memory: bool) -> Result<Self, OpenFile> {
+        let at_hand = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
+        let content_type = content_type(name, |bytes, at| {
+            preadv2(&opened.file, &mut [IoSliceMut::new(bytes)], at, at_hand).map_err(io::Error::from)
+        });
+        match content_type {
+            Ok(content_type) => Ok(Self { opened, content_type, in_memory }),
+            Err(_) => Err(opened),
+        }
+    }
+
     /// Answers with what the request wants of the file.
     pub(super) fn send(
         self,
@@ -122,11 +134,7 @@ impl Found {
 fn find_at_hand(files: &BootFiles, name: &str) -> Option<Found> {
     let opened = files.open_at_hand(name)?;
     let in_memory = has_no_disk(&opened.file);
-    let at_hand = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
-    let content_type = content_type(name, |bytes, at| {
-        preadv2(&opened.file, &mut [IoSliceMut::new(bytes)], at, at_hand).map_err(io::Error::from)
-    });
-    Some(Found { content_type: content_type.ok()?, opened, in_memory })
+    Found::at_hand(name, opened, in_memory).ok()
 }
 
 /// The same, and waits as long as it takes.
@@ -162,6 +170,9 @@ pub(super) struct Facts {
     pub(super) is_stream: bool,
 }
 
+/// What an answer has at most, with hyper's date: room for them is made once.
+const MOST_HEADERS: usize = 8;
+
 /// Answers with what the request wants of something. `body` sends the segments.
 pub(super) fn send(
     method: &Method,
@@ -174,40 +185,46 @@ pub(super) fn send(
     let (size, content_type) = (*size, *content_type);
     let subject = Subject { etag: etag.as_deref().unwrap_or_default(), modified: *modified, size };
     let verdict = judge(headers, &subject, method == Method::GET);
+    let value = |text: String| HeaderValue::try_from(text).ok();
     let etag = etag.iter().filter_map(|tag| Some((ETAG, tag.parse().ok()?)));
-    let modified = date::format(*modified).parse().map(|time| (LAST_MODIFIED, time));
-    let validators: HeaderMap = etag.chain(modified).collect();
-    let mut facts: Vec<(HeaderName, String)> = vec![(ACCEPT_RANGES, "bytes".to_owned())];
-    let whole = (StatusCode::OK, content_type.to_owned(), vec![Segment::File(0..size)]);
-    let (status, content_type, segments) = match verdict {
+    let modified = value(date::format(*modified)).map(|time| (LAST_MODIFIED, time));
+    let mut validators = HeaderMap::with_capacity(MOST_HEADERS);
+    validators.extend(etag.chain(modified));
+    let plain = HeaderValue::from_static(content_type);
+    let whole = |plain| (StatusCode::OK, None, plain, vec![Segment::File(0..size)]);
+    let (status, range, content_type, segments) = match verdict {
         Verdict::NotModified => return (StatusCode::NOT_MODIFIED, validators).into_response(),
         Verdict::Changed => return (StatusCode::PRECONDITION_FAILED, validators).into_response(),
         Verdict::Unsatisfiable => {
             let whole = [(CONTENT_RANGE, format!("bytes */{size}"))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, whole).into_response();
         }
-        Verdict::Whole => whole,
-        Verdict::Parts(_) if *is_stream => whole,
+        Verdict::Whole => whole(plain),
+        Verdict::Parts(_) if *is_stream => whole(plain),
         Verdict::Part(range) => {
-            facts.push((CONTENT_RANGE, multipart::content_range(&range, size)));
-            (StatusCode::PARTIAL_CONTENT, content_type.to_owned(), vec![Segment::File(range)])
+            let of = value(multipart::content_range(&range, size));
+            (StatusCode::PARTIAL_CONTENT, of, plain, vec![Segment::File(range)])
         }
         Verdict::Parts(ranges) => {
             let boundary = multipart::boundary();
             let segments = multipart::segments(ranges, size, content_type, &boundary);
-            (StatusCode::PARTIAL_CONTENT, multipart::content_type(&boundary), segments)
+            let content_type = value(multipart::content_type(&boundary)).unwrap_or(plain);
+            (StatusCode::PARTIAL_CONTENT, None, content_type, segments)
         }
     };
+    let mut facts = validators;
+    facts.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    facts.extend(range.map(|range| (CONTENT_RANGE, range)));
     // Set by hand: iPXE is slow and EDK2 fails without a length, so the answer must never be chunked.
-    facts.push((CONTENT_LENGTH, segments.iter().map(Segment::length).sum::<u64>().to_string()));
-    facts.push((CONTENT_TYPE, content_type));
+    facts.insert(CONTENT_LENGTH, segments.iter().map(Segment::length).sum::<u64>().into());
+    facts.insert(CONTENT_TYPE, content_type);
     let is_head = method == Method::HEAD;
     let is_part = status == StatusCode::PARTIAL_CONTENT;
     to.happened(Http::Asked { file: Arc::clone(&to.file), is_head, is_part });
     let body = if is_head { Body::empty() } else { body(segments, to) };
-    let mut response = (status, validators, body).into_response();
-    let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?)));
-    response.headers_mut().extend(facts);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = facts;
     response
 }
 

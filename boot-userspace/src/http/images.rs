@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -104,20 +105,27 @@ async fn send_whole(
     to: Recipient,
     outbox: Option<Outbox>,
 ) -> Response {
-    let Whole { file, digest, fetched, .. } = whole;
-    let name = name.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        OpenFile::of(file, name.as_str().into()).map(|opened| Found::new(name.as_str(), opened))
-    });
-    let why = match found.await {
-        Ok(Ok(found)) => {
+    let Whole { file, path, digest, fetched } = whole;
+    match look_at(name, file, path).await {
+        Ok(found) => {
             let etag = Some(format!("\"{TAG}{digest}\""));
-            return found.send(method, headers, etag, UNIX_EPOCH + fetched, to, outbox);
+            found.send(method, headers, etag, UNIX_EPOCH + fetched, to, outbox)
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    refuse(StatusCode::INTERNAL_SERVER_ERROR, &why, &to)
+        Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &why, &to),
+    }
+}
+
+/// Waits for the disk only where the image's beginning is not in memory.
+async fn look_at(name: &ImageName, file: File, path: PathBuf) -> Result<Found, String> {
+    let opened = OpenFile::of(file, path).map_err(|error| error.to_string())?;
+    match Found::at_hand(name.as_str(), opened, false) {
+        Ok(found) => Ok(found),
+        Err(opened) => {
+            let name = name.clone();
+            let found = tokio::task::spawn_blocking(move || Found::new(name.as_str(), opened));
+            found.await.map_err(|error| error.to_string())
+        }
+    }
 }
 
 async fn tell_pieces(site: &Site, name: ImageName) -> Response {

@@ -25,6 +25,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,10 +64,10 @@ const SOON: u64 = 60;
 pub struct Whole {
     /// Its bytes.
     pub file: File,
+    /// Where they lie.
+    pub path: PathBuf,
     /// Their digest.
     pub digest: Sha256Digest,
-    /// How many.
-    pub size: u64,
     /// When they came, in Unix time.
     pub fetched: Duration,
 }
@@ -243,16 +244,16 @@ impl Images {
         let candidates =
             [record.sha256.filter(|found| expected.is_none_or(|expected| expected == *found)), expected];
         for digest in candidates.into_iter().flatten() {
-            if let Some((file, size)) = self.blob(digest)? {
+            if let Some((file, path)) = self.blob(digest)? {
                 let fetched = Duration::from_secs(record.fetched);
-                return Ok((Some(Whole { file, digest, size, fetched }), record, source));
+                return Ok((Some(Whole { file, path, digest, fetched }), record, source));
             }
         }
         Ok((None, record, source))
     }
 
     /// A blob that is right. One that is not is put aside.
-    fn blob(&self, digest: Sha256Digest) -> Result<Option<(File, u64)>, ImageError> {
+    fn blob(&self, digest: Sha256Digest) -> Result<Option<(File, PathBuf)>, ImageError> {
         let path = self.layout.blob(digest);
         let file = match layout::open(&path) {
             Ok(file) => file,
@@ -268,8 +269,7 @@ impl Images {
             self.verified.is_right(&file, digest).map_err(|error| ImageError::disk(&path, &error))?
         };
         if is_right {
-            let size = file.metadata().map_err(|error| ImageError::disk(&path, &error))?.len();
-            return Ok(Some((file, size)));
+            return Ok(Some((file, path)));
         }
         self.counters.damaged.fetch_add(1, Ordering::Relaxed);
         let (file, store) = (path.display().to_string(), self.layout.root().display().to_string());
