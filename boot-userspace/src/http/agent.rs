@@ -3,6 +3,8 @@
 //! A machine's last system may know that URL, and not the token of this boot: what the agent says decides whether a machine
 //! counts as wiped.
 
+use std::sync::Arc;
+
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Form, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -55,7 +57,7 @@ pub(super) async fn without_token() -> Response {
 
 /// `GET task`
 pub(super) async fn task(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     uri: Uri,
@@ -77,7 +79,7 @@ pub(super) async fn task(
 
 /// `POST inventory`
 pub(super) async fn inventory(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     request: Request,
@@ -110,7 +112,7 @@ pub(super) async fn inventory(
 
 /// `POST progress`
 pub(super) async fn progress(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     request: Request,
@@ -129,7 +131,7 @@ pub(super) async fn progress(
 
 /// `GET` or `POST report`
 pub(super) async fn report(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _)): Path<(String, String)>,
     uri: Uri,

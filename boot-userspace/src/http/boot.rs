@@ -171,7 +171,7 @@ impl Scripts for Live<ScriptWriter> {
 }
 
 pub(super) async fn bootstrap(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,
@@ -200,7 +200,7 @@ pub(super) fn bootstrap_for(
 }
 
 pub(super) async fn script(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,

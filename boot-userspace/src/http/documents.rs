@@ -33,7 +33,7 @@ const UNDER_WAY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) async fn document(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, name)): Path<(String, String)>,
     method: Method,
@@ -46,7 +46,7 @@ pub(super) async fn document(
 
 /// The same with a token in the path.
 pub(super) async fn document_for_token(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     Path((who, _, name)): Path<(String, String, String)>,
     method: Method,
@@ -163,7 +163,7 @@ impl<S: Send + Sync> FromRequest<S> for FormOrJson {
 
 /// A machine that says nothing of a failure has none.
 pub(super) async fn phone_home_by_form(
-    site: State<Site>,
+    site: State<Arc<Site>>,
     ends: ConnectInfo<Ends>,
     uri: Uri,
     headers: HeaderMap,
@@ -196,7 +196,7 @@ pub(super) async fn phone_home_of(site: &Site, ends: Ends, request: &Request, bo
 }
 
 pub(super) async fn phone_home(
-    site: State<Site>,
+    site: State<Arc<Site>>,
     ends: ConnectInfo<Ends>,
     uri: Uri,
     headers: HeaderMap,

@@ -26,7 +26,7 @@ use boot_engine::events::{Http, Machine, NotServed, WhyNotServed};
 use boot_engine::machines::Client;
 
 pub(super) async fn file(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,

@@ -69,7 +69,7 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// A line for each reason.
-pub(super) async fn ready(State(site): State<Site>) -> (StatusCode, String) {
+pub(super) async fn ready(State(site): State<Arc<Site>>) -> (StatusCode, String) {
     let parts = site.readiness.0.read().unwrap_or_else(PoisonError::into_inner);
     let starting = (!parts.started).then_some("xpxe is starting");
     let reasons = starting.into_iter().chain(parts.troubles.values().map(String::as_str));

@@ -33,7 +33,7 @@ use crate::images::{Head, ImageError, Opened, Progress, TAG, Whole, pieces};
 const ASK_AGAIN: &str = "30";
 
 pub(super) async fn image(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     method: Method,
     uri: Uri,

@@ -129,9 +129,9 @@ impl Site {
 
 /// The routes that machines need to boot; further routers may be merged with it.
 pub fn router(site: Site) -> Router {
-    let tell_refused = middleware::from_fn_with_state(site.clone(), tell_refused);
-    let turn_away = middleware::from_fn_with_state(site.machines.clone(), turn_away);
-    let see_through = middleware::from_fn_with_state(Arc::clone(&site.trusted_proxies), proxied::see_through);
+    // It is cloned several times for each request.
+    let site = Arc::new(site);
+    let admit = middleware::from_fn_with_state(Arc::clone(&site), admit);
     Router::new()
         .route("/boot.ipxe", get(boot::bootstrap))
         .route("/autoexec.ipxe", get(boot::bootstrap))
@@ -154,9 +154,7 @@ pub fn router(site: Site) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(unrouted::nothing_there)
         .with_state(site)
-        .layer(tell_refused)
-        .layer(turn_away)
-        .layer(see_through)
+        .layer(admit)
 }
 
 /// Where clients connect.
@@ -228,12 +226,22 @@ fn tell_unseen(ended: hyper::Result<()>, client: IpAddr, ending: &Ending, events
     events.emit(BootEvent::new(clock::boot(), step));
 }
 
-/// Tells of requests that axum or a handler refuses without telling.
-async fn tell_refused(State(site): State<Site>, request: axum::extract::Request, next: Next) -> Response {
+/// What is done with every request, whatever it asks for: one layer, because each costs every request.
+async fn admit(State(site): State<Arc<Site>>, mut request: axum::extract::Request, next: Next) -> Response {
+    proxied::see_through(&site.trusted_proxies, &mut request);
     let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
+    if client.is_some_and(|client| site.machines.ignores(client)) {
+        // Nothing for machines that are ignored, and no word of it in the log.
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let response = next.run(request).await;
-    let status = response.status();
+    tell_refused(&site, client, &method, &uri, response.status());
+    response
+}
+
+/// Tells of a request that axum or a handler has refused without telling.
+fn tell_refused(site: &Site, client: Option<IpAddr>, method: &Method, uri: &Uri, status: StatusCode) {
     if matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)
         && let Some(client) = client
     {
@@ -242,20 +250,6 @@ async fn tell_refused(State(site): State<Site>, request: axum::extract::Request,
         let step = Step::Http(client, events::Http::Refused(refused));
         site.happened(site.machines.client_at(client).map(Machine::from), step);
     }
-    response
-}
-
-/// Gives machines that are ignored nothing, whatever they ask for, and says nothing of it in the log.
-async fn turn_away(
-    State(machines): State<Machines>,
-    request: axum::extract::Request,
-    next: Next,
-) -> Response {
-    let client = request.extensions().get::<ConnectInfo<Ends>>().map(|ConnectInfo(ends)| ends.client.ip());
-    if client.is_some_and(|client| machines.ignores(client)) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    next.run(request).await
 }
 
 /// The two ends of a connection.

@@ -1,12 +1,9 @@
 //! Who asks behind a proxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
 use ipnet::IpNet;
 
 use super::Ends;
@@ -14,19 +11,14 @@ use super::Ends;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Has handlers see the client that a trusted proxy names instead of the proxy.
-pub(super) async fn see_through(
-    State(trusted): State<Arc<[IpNet]>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) fn see_through(trusted: &[IpNet], request: &mut Request) {
     let ends = request.extensions().get::<ConnectInfo<Ends>>().copied();
     if let Some(ConnectInfo(ends)) = ends
-        && let Some(client) = client(ends.client.ip(), request.headers(), &trusted)
+        && let Some(client) = client(ends.client.ip(), request.headers(), trusted)
     {
         let ends = Ends { client: SocketAddr::new(client, 0), ..ends };
         request.extensions_mut().insert(ConnectInfo(ends));
     }
-    next.run(request).await
 }
 
 /// The last address before our own proxies: each adds whom it has heard, and what is before may be anybody's words.

@@ -1,5 +1,7 @@
 //! Paths that are none of xpxe's own.
 
+use std::sync::Arc;
+
 use axum::extract::{ConnectInfo, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
@@ -14,7 +16,7 @@ use boot_engine::events::{Http, Machine, Step};
 
 /// A front's path, or one that nobody knows.
 pub(super) async fn nothing_there(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     request: axum::extract::Request,
 ) -> Response {
