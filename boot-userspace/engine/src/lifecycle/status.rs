@@ -128,7 +128,7 @@ impl Status {
     /// Takes down what was seen. What says nothing in this state is not kept.
     pub(super) fn observe(&mut self, observed: Observed, pause: u64, now: u64) {
         use State::{Allocated, Installing};
-        let is_installed = matches!(self.state, Allocated | Installing);
+        let is_installed = matches!(self.comes_back_to(), Allocated | Installing);
         match observed {
             Observed::Time => {}
             Observed::Kernel => {
@@ -151,6 +151,15 @@ impl Status {
         }
     }
 
+    /// The state that counts for what a system reports: it reports once, and somebody may work on its machine just then.
+    fn comes_back_to(&self) -> State {
+        self.before.filter(|_| self.is_aside()).unwrap_or(self.state)
+    }
+
+    fn is_aside(&self) -> bool {
+        matches!(self.state, State::Maintenance | State::Ignored)
+    }
+
     /// What it waits for, as of a time in Unix seconds.
     #[must_use]
     pub fn waits_at(&self, now: u64) -> String {
@@ -163,7 +172,8 @@ impl Status {
     /// Becomes another state.
     pub(super) fn become_state(&mut self, to: State, why: String, by: &str, intent: &Intent, now: u64) {
         let from = self.state;
-        let is_aside = matches!(from, State::Maintenance | State::Ignored);
+        let is_aside = self.is_aside();
+        let is_begun_anew = to == State::Allocated && (!is_aside || intent.install > self.installed);
         let mut why = why;
         match to {
             // From one of them to another it comes back to where it was at first.
@@ -186,7 +196,7 @@ impl Status {
             State::Accepted | State::Released => (self.wiped, self.written) = (intent.wipe, false),
             State::Allocated => {
                 // Who comes back to it goes on with what it did.
-                if !is_aside || intent.install > self.installed {
+                if is_begun_anew {
                     // As late as its time, so that also a machine that was deleted and added again has another one.
                     self.run = now.max(self.run + 1);
                 }
@@ -198,7 +208,11 @@ impl Status {
         let too_many = self.history.len().saturating_sub(MOST_KEPT);
         self.history.drain(..too_many);
         (self.state, self.since, self.reason) = (to, now, why);
-        (self.kernel, self.report, self.is_overdue) = (false, None, false);
+        (self.kernel, self.is_overdue) = (false, false);
+        // What was reported meanwhile is looked at in the state that it was reported for.
+        if !is_aside || is_begun_anew {
+            self.report = None;
+        }
         self.power.enter(to);
     }
 }

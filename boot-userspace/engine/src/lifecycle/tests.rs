@@ -154,6 +154,27 @@ fn a_failed_wipe_is_done_again_after_maintenance_too() {
 }
 
 #[test]
+fn what_a_system_reports_during_maintenance_counts_afterwards() {
+    let reports = [
+        (Observed::Home(Ok("ok".to_owned())), State::Running),
+        (Observed::Home(Err("no disk".to_owned())), State::Failed),
+    ];
+    for (report, end) in reports {
+        let mut machine = status(State::Installing);
+        let mut aside = intent(Wanted::Run);
+        aside.maintenance = Some("a look".to_owned());
+        for observed in [Observed::Time, report, Observed::Time] {
+            step(&rules(), &aside, &mut machine, observed, "operator", NOW);
+            assert_eq!(machine.state, State::Maintenance);
+        }
+        aside.maintenance = None;
+        step(&rules(), &aside, &mut machine, Observed::Time, "operator", NOW);
+        step(&rules(), &aside, &mut machine, Observed::Time, "operator", NOW);
+        assert_eq!(machine.state, end);
+    }
+}
+
+#[test]
 fn a_wipe_that_was_ordered_during_maintenance_is_not_forgotten() {
     let mut machine = status(State::Running);
     let wiped = Intent { wipe: machine.wiped + 1, ..intent(Wanted::Run) };
