@@ -121,6 +121,9 @@ fn a_machine_goes_from_added_to_running_and_back_through_kills() -> Result<()> {
         ["machines", "add", "--name", "node9", "--mac", NODE, "--ip", ADDRESS, "--label", "role=worker"];
     let said = xpxe_says(&place, &xpxe, &add)?;
     ensure!(said == "added node9, which is discovered\n", "{said}");
+    let own = ["machines", "add", "--name", "own", "--mac", "02:00:00:00:00:01", "--ip", "10.77.0.1"];
+    let refused = format!("{:#}", xpxe_says(&place, &xpxe, &own).unwrap_err());
+    ensure!(refused.contains("which is this server's own address on eth0"), "{refused}");
     let script = "ipxe/boot.ipxe";
     for (step, expected, says) in [
         ("show", "discovered", "echo xpxe: node9 is discovered"),

@@ -169,11 +169,12 @@ impl Verb {
 
 fn pin(store: &images::Images, names: &[ImageName], pinned: bool) -> Result<()> {
     for name in names {
-        store.pin(name, pinned)?;
-        say(format_args!(
-            "image {name} {}",
-            if pinned { "stays" } else { "may leave when others need room" }
-        ));
+        let says = match (store.pin(name, pinned)?, pinned) {
+            (true, true) => "stays",
+            (true, false) => "stays all the same: it is from a file, so nobody could bring it back",
+            (false, _) => "may leave when others need room",
+        };
+        say(format_args!("image {name} {says}"));
     }
     Ok(())
 }
@@ -199,7 +200,7 @@ async fn add(
         bar.end();
         if ended.is_err() && !was_known {
             // What has come of it stays for the next try.
-            store.remove(name)?;
+            store.forget(name)?;
         }
         let ended = ended.with_context(|| match was_known {
             true => format!("image {name} stays what it was"),
@@ -294,7 +295,7 @@ struct Shown {
 impl Shown {
     fn of(store: &images::Images, name: &ImageName, record: Record) -> Self {
         let state = store.state(name, &record);
-        let record = Record { size: store.size_of(name, &record), ..record };
+        let record = Record { size: store.size_of(name, &record), pinned: record.stays(), ..record };
         let last_used = store.last_used(&record).map(|time| rfc3339(time.as_secs()));
         Self { name: name.to_string(), state, record, last_used }
     }
@@ -313,12 +314,10 @@ impl Shown {
             (
                 "pinned",
                 Some(
-                    if *pinned {
-                        "yes"
-                    } else if self.record.stays() {
-                        "yes, it has no upstream"
-                    } else {
-                        "no"
+                    match (url, pinned) {
+                        (None, _) => "yes, it has no upstream",
+                        (Some(_), true) => "yes",
+                        (Some(_), false) => "no",
                     }
                     .to_owned(),
                 ),
@@ -356,7 +355,7 @@ fn list(store: &images::Images, json: bool) -> Result<ExitCode> {
             let digest = record.sha256.map_or_else(|| "-".to_owned(), |digest| digest.to_string());
             let digest = digest.get(..12).unwrap_or(&digest);
             let from = record.url.as_ref().map_or_else(|| "a file".to_owned(), |url| images::shown(url));
-            let (size, pinned) = (human_size(record.size), if record.stays() { "yes" } else { "no" });
+            let (size, pinned) = (human_size(record.size), if record.pinned { "yes" } else { "no" });
             say(format_args!("{name:width$}  {size:>10}  {digest:12}  {pinned:6}  {state:19}  {from}"));
         }
     }
@@ -404,7 +403,19 @@ fn say_on(text: fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use boot_engine::config::Config;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_image_from_a_file_is_pinned_for_people_and_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: dir.path().to_owned(), ..Config::empty() };
+        let store = images::Images::new(&config, Arc::new(()));
+        let shown = Shown::of(&store, &"debian".parse().unwrap(), Record::default());
+        assert_eq!(serde_json::to_value(&shown).unwrap()["pinned"], true);
+        assert!(shown.in_full().contains("yes, it has no upstream"), "{}", shown.in_full());
+    }
 
     #[test]
     fn the_bar_says_how_far_it_is() {

@@ -302,7 +302,15 @@ impl Verb {
             Self::Power(power) => return power.run().await,
             Self::Export { selected, format, file } => {
                 let machines = Api::open(&file).await?.list(&selected).await?;
+                let (unreadable, machines): (Vec<_>, Vec<_>) =
+                    machines.into_iter().partition(Machine::is_unreadable);
                 print!("{}", manifest::export(&machines, format)?);
+                if !unreadable.is_empty() {
+                    let left_out: Vec<_> = unreadable.iter().map(by_number).collect();
+                    let left_out = left_out.join(", ");
+                    eprintln!("xpxe: left out, since what is stored of them cannot be read: {left_out}");
+                    return Ok(ExitCode::FAILURE);
+                }
             }
             Self::Import(import) => return import.run().await,
         }

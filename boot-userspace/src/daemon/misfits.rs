@@ -24,11 +24,8 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
     let told = [config.http.advertise.map(|address| address.ip()), Some(config.http.listen.ip())];
     for machine in &config.machines {
         let Some(ip) = machine.ip else { continue };
-        if let Some((interface, _)) = addresses.iter().find(|(_, net)| net.addr() == ip) {
-            misfits.errors.push(format!(
-                "{} has ip = \"{ip}\", which is this server's own address on {interface}; give it another one",
-                called(machine)
-            ));
+        if let Some(why) = own_address(machine, addresses) {
+            misfits.errors.push(format!("{} has {why}", called(machine)));
         } else if told.contains(&Some(IpAddr::V4(ip))) {
             misfits.errors.push(format!(
                 "{} has ip = \"{ip}\", which is this server's own address in [http]; give it another one",
@@ -58,6 +55,13 @@ pub(crate) fn misfits(config: &Config, addresses: &[(String, Ipv4Net)]) -> Misfi
         misfits.warnings.extend(nobodys);
     }
     misfits
+}
+
+/// What is wrong with a machine whose address is one of these, which this host has itself.
+pub(crate) fn own_address(machine: &Machine, addresses: &[(String, Ipv4Net)]) -> Option<String> {
+    let (interface, net) = addresses.iter().find(|(_, net)| Some(net.addr()) == machine.ip)?;
+    let ip = net.addr();
+    Some(format!("ip = \"{ip}\", which is this server's own address on {interface}; give it another one"))
 }
 
 /// Whom DHCP answers goes on to the URL that it names: an IPv4 address, of the interface unless it is told.

@@ -18,9 +18,9 @@ use boot_engine::boot::plan::Asked;
 use boot_engine::events::{Document, PhoneHome, Step};
 use boot_engine::lifecycle::{Observed, State as Stage};
 
-use super::documents::{Reported, asked_with_token, machine_of, read_report, readable};
+use super::documents::{Reported, asked_with_token, machine_of, not_stored, read_report, readable};
 use super::{Ends, Site, shown};
-use crate::daemon::request::{RegistryAsk, RegistryError};
+use crate::daemon::request::RegistryAsk;
 use crate::host::clock;
 
 /// Bytes of an inventory: one of 512 disks and 512 cards fits.
@@ -105,7 +105,7 @@ pub(super) async fn inventory(
     let inventory = Inventory { taken: clock::wall().as_secs(), ..inventory.tamed() };
     if let Some(life) = asked.life() {
         let ask = |reply| RegistryAsk::Inventory(life.record, Box::new(inventory), reply);
-        site.registry.ask(ask).await.map_err(unavailable)?;
+        site.registry.ask(ask).await.map_err(|error| not_stored(&error))?;
     }
     Ok(done())
 }
@@ -166,7 +166,7 @@ pub(super) async fn report(
 
 async fn observe(site: &Site, record: u64, observed: Observed) -> Result<(), Refusal> {
     let stored = site.registry.ask(|reply| RegistryAsk::Observed(record, observed, reply)).await;
-    stored.map_err(unavailable)
+    stored.map_err(|error| not_stored(&error))
 }
 
 /// The body. It is read only from who has a token.
@@ -181,8 +181,4 @@ async fn read<T: DeserializeOwned>(request: Request, largest: usize) -> Result<T
 
 fn done() -> Response {
     ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
-}
-
-fn unavailable(error: RegistryError) -> Refusal {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n"))
 }

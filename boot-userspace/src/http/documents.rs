@@ -24,7 +24,7 @@ use boot_engine::machines::Asker;
 
 use super::receipt::{Receipt, Receipts};
 use super::{Ends, LARGEST_FORM, Request, Site, boot, shown};
-use crate::daemon::request::RegistryAsk;
+use crate::daemon::request::{RegistryAsk, RegistryError};
 
 /// How many characters are taken of what a machine says of its boot.
 const LONGEST_TEXT: usize = 255;
@@ -291,10 +291,18 @@ async fn report(
         let observed = Observed::Home(said);
         let stored = site.registry.ask(|reply| RegistryAsk::Observed(life.record, observed, reply)).await;
         if let Err(error) = stored {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")).into_response();
+            return not_stored(&error).into_response();
         }
     }
     ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
+}
+
+/// The answer to a report that is not stored. Only where it helps, it is to be said again.
+pub(super) fn not_stored(error: &RegistryError) -> (StatusCode, String) {
+    match error {
+        RegistryError::Unreadable { .. } => (StatusCode::CONFLICT, format!("{error}\n")),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: say it again\n")),
+    }
 }
 
 /// The installation that a report is of, if its path says that.
@@ -369,6 +377,17 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_is_to_be_said_again_where_that_helps() {
+        let unreadable = RegistryError::Unreadable { called: "db1".to_owned(), id: 7 };
+        let (status, text) = not_stored(&unreadable);
+        assert_eq!(status, StatusCode::CONFLICT);
+        assert!(text.contains("delete id:7") && !text.contains("again"), "{text}");
+        let (status, text) = not_stored(&RegistryError::Stopping);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.ends_with(": say it again\n"), "{text}");
+    }
 
     #[test]
     fn a_url_says_which_machine_and_what_it_said_of_itself() {

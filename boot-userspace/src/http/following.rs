@@ -6,7 +6,7 @@ use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,8 +17,8 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
-use tokio::sync::Notify;
-use tokio::time::{Interval, interval, sleep};
+use tokio::sync::{Mutex as Turn, Notify};
+use tokio::time::{Interval, interval, sleep, timeout};
 use tokio_util::io::ReaderStream;
 
 use super::Ends;
@@ -31,6 +31,8 @@ const ALIVE: Duration = Duration::from_secs(5);
 /// first line that reaches nobody fails nowhere yet.
 const LOOKS: usize = 4;
 const LOOK_WITHIN: Duration = Duration::from_millis(100);
+/// Who reads nothing for so long is cut off: the place is for somebody who reads.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What the last line says if the daemon ends.
 pub(super) const STOPPING: &str = "xpxe is stopping: ask again later";
 /// How many bytes wait for a client that reads slowly.
@@ -90,6 +92,8 @@ impl Form {
 pub(super) struct Teller {
     to: DuplexStream,
     is_within_line: Arc<AtomicBool>,
+    patience: Duration,
+    of: &'static Places,
 }
 
 /// What a client reads. If nobody writes any more, and the last line is not whole, it ends in an error: else half a line would
@@ -101,25 +105,33 @@ pub(super) struct Told {
     _end: Option<End>,
 }
 
-/// The answer that is begun with, and where its lines go.
-pub(super) fn begin(form: Form, end: End) -> (Teller, Response) {
-    let (teller, told) = Teller::with_room(WAITING);
+/// The answer for who has one of these places that is begun with, and where its lines go.
+pub(super) fn begin(form: Form, end: End, of: &'static Places) -> (Teller, Response) {
+    let (teller, told) = Teller::with_room(WAITING, PATIENCE, of);
     let body = Body::from_stream(ReaderStream::new(Told { _end: Some(end), ..told }));
     (teller, ([(CONTENT_TYPE, form.kind())], body).into_response())
 }
 
 impl Teller {
-    /// One for whose client so many bytes wait.
-    pub(super) fn with_room(bytes: usize) -> (Self, Told) {
+    /// One for whose client so many bytes wait, for so long.
+    pub(super) fn with_room(bytes: usize, patience: Duration, of: &'static Places) -> (Self, Told) {
         let (to, from) = duplex(bytes);
         let is_within_line = Arc::<AtomicBool>::default();
-        (Self { to, is_within_line: Arc::clone(&is_within_line) }, Told { from, is_within_line, _end: None })
+        let told = Told { from, is_within_line: Arc::clone(&is_within_line), _end: None };
+        (Self { to, is_within_line, patience, of }, told)
     }
 
     /// Writes whole lines. Whoever gives that up has to write nothing else.
+    ///
+    /// # Errors
+    /// The client has left, or reads nothing and is cut off.
     pub(super) async fn send(&mut self, text: &str) -> io::Result<()> {
         self.is_within_line.store(true, SeqCst);
-        self.to.write_all(text.as_bytes()).await?;
+        let Ok(written) = timeout(self.patience, self.to.write_all(text.as_bytes())).await else {
+            self.of.cut_off.fetch_add(1, Relaxed);
+            return Err(io::Error::new(ErrorKind::TimedOut, "the client reads nothing"));
+        };
+        written?;
         self.is_within_line.store(false, SeqCst);
         Ok(())
     }
@@ -163,26 +175,44 @@ pub(super) struct Places {
     taken: Mutex<Option<HashMap<Option<IpAddr>, usize>>>,
     /// Somebody needs a place.
     look: Notify,
+    /// Of who needs one and waits. Whoever waits has one of the few turns of the API, so that is one at a time.
+    looking: Turn<()>,
+    /// How many have read nothing for too long.
+    cut_off: AtomicU64,
 }
 
 impl Places {
     pub(super) const fn new(most: usize, by_network: usize, of_address: usize) -> Self {
-        Self { most, by_network, of_address, taken: Mutex::new(None), look: Notify::const_new() }
+        Self {
+            most,
+            by_network,
+            of_address,
+            taken: Mutex::new(None),
+            look: Notify::const_new(),
+            looking: Turn::const_new(()),
+            cut_off: AtomicU64::new(0),
+        }
     }
 
-    /// A place. Where all are taken, it is looked first who of the others has left.
+    /// A place. Where all are taken, it is looked first who of the others has left, unless somebody looks already.
     ///
     /// # Errors
     /// A sentence that says why there is none.
     pub(super) async fn take(&'static self, address: Option<IpAddr>) -> Result<Place, String> {
+        let mut taken = self.take_now(address);
+        if taken.is_ok() {
+            return taken;
+        }
+        let Ok(_turn) = self.looking.try_lock() else { return taken };
         for _ in 0..LOOKS {
-            if let Ok(place) = self.take_now(address) {
-                return Ok(place);
-            }
             self.look.notify_waiters();
             sleep(LOOK_WITHIN).await;
+            taken = self.take_now(address);
+            if taken.is_ok() {
+                break;
+            }
         }
-        self.take_now(address)
+        taken
     }
 
     /// When those who follow get a line that says nothing, by which it is noticed who has left.
@@ -210,6 +240,11 @@ impl Places {
     /// How many are taken.
     pub(super) fn count(&self) -> usize {
         self.lock().iter().flat_map(HashMap::values).sum()
+    }
+
+    /// How many were cut off because they read nothing.
+    pub(super) fn cut_off(&self) -> u64 {
+        self.cut_off.load(Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<Option<IpAddr>, usize>>> {
@@ -252,16 +287,17 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
-    use tokio::time::timeout;
+    use tokio::task::yield_now;
 
     use super::*;
 
     #[tokio::test]
-    async fn half_a_line_is_no_end_of_an_answer() {
+    async fn who_reads_nothing_is_cut_off_and_half_a_line_is_no_end_of_an_answer() {
+        static PLACES: Places = Places::new(1, 1, 1);
         for (line, is_whole) in [("all\n", true), ("too much for the room\n", false)] {
-            let (mut teller, mut told) = Teller::with_room(8);
-            let sent = timeout(Duration::from_millis(20), teller.send(line)).await;
-            assert_eq!(sent.is_ok(), is_whole, "{line}");
+            let (mut teller, mut told) = Teller::with_room(8, Duration::from_millis(20), &PLACES);
+            assert_eq!(teller.send(line).await.is_ok(), is_whole, "{line}");
+            assert_eq!(PLACES.cut_off(), u64::from(!is_whole), "{line}");
             drop(teller);
             let mut read = String::new();
             assert_eq!(told.read_to_string(&mut read).await.is_ok(), is_whole, "{line}");
@@ -272,7 +308,7 @@ mod tests {
     async fn who_comes_when_another_one_has_left_gets_its_place_at_once() {
         static PLACES: Places = Places::new(1, 1, 1);
         let place = PLACES.take(None).await.unwrap();
-        let (mut teller, told) = Teller::with_room(64);
+        let (mut teller, told) = Teller::with_room(64, PATIENCE, &PLACES);
         tokio::spawn(async move {
             let mut alive = PLACES.alive();
             loop {
@@ -286,6 +322,19 @@ mod tests {
         assert!(PLACES.take(None).await.is_err(), "the other one is there");
         drop(told);
         assert!(PLACES.take(None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn while_one_waits_for_a_place_others_are_refused_at_once() {
+        static PLACES: Places = Places::new(1, 1, 1);
+        let _place = PLACES.take(None).await.unwrap();
+        let waiting = tokio::spawn(PLACES.take(None));
+        yield_now().await;
+        for _ in 0..20 {
+            let refused = timeout(Duration::ZERO, PLACES.take(None)).await;
+            assert!(refused.expect("at once").is_err());
+        }
+        assert!(waiting.await.unwrap().is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::error::ImageError;
 use super::fill::{Progress, Why};
+use super::partial::Partial;
 use super::record::{Named, Record};
 use super::room::{self, Removed};
 use super::upstream::{self, Answer, Short, Wanted, shown};
@@ -67,15 +68,16 @@ impl Images {
         Ok(record)
     }
 
-    /// Has an image stay when others make room, or not any more.
+    /// Has an image stay when others make room, or not any more. Gives whether it stays now: one from a file always does.
     ///
     /// # Errors
     /// There is no such image, or it cannot be written down.
-    pub fn pin(&self, name: &ImageName, pinned: bool) -> Result<(), ImageError> {
+    pub fn pin(&self, name: &ImageName, pinned: bool) -> Result<bool, ImageError> {
         let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
         let mut record = self.show(name)?;
         record.pinned = pinned;
-        record.write(&self.layout, name)
+        record.write(&self.layout, name)?;
+        Ok(record.stays())
     }
 
     /// Every name, and what is wrong with those that cannot be read.
@@ -148,11 +150,20 @@ impl Images {
         self.blob(digest).map(|found| Some(found.is_some()))
     }
 
-    /// Takes a name away, and its bytes if no other name has the same.
+    /// Takes a name away, and its bytes if no other name has the same. What has come of one that is not whole goes, too.
     ///
     /// # Errors
     /// There is no such image, or it cannot be removed.
     pub fn remove(&self, name: &ImageName) -> Result<(), ImageError> {
+        self.forget(name)?;
+        Partial::discard(&self.layout, name).map_err(|error| ImageError::disk(self.layout.root(), &error))
+    }
+
+    /// The same, but what has come of one that is not whole stays for the next try.
+    ///
+    /// # Errors
+    /// There is no such image, or it cannot be removed.
+    pub fn forget(&self, name: &ImageName) -> Result<(), ImageError> {
         let _lock = self.layout.lock().map_err(|error| ImageError::disk(self.layout.root(), &error))?;
         // One that cannot be read can be removed.
         let digest = match Record::read(&self.layout, name) {
@@ -234,5 +245,46 @@ mod tests {
         // One that had to make room is as large as it was.
         let left = Record { sha256: Some(Sha256Digest::of(b"x")), size: 9000, ..record };
         assert_eq!(store.size_of(&name, &left), 9000);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_of_an_image_goes_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: dir.path().to_owned(), ..Config::empty() };
+        let store = Images::new(&config, Arc::new(()));
+        store.layout.make().unwrap();
+        let name: ImageName = "debian".parse().unwrap();
+        let parts = || store.layout.entries("partial").unwrap().len();
+        let begin = || {
+            let record = Record { url: Some("http://10.0.0.1/debian".to_owned()), ..Record::default() };
+            record.write(&store.layout, &name).unwrap();
+            Partial::open(&store.layout, &name, "http://10.0.0.1/debian").unwrap().unwrap()
+        };
+        let fetching = begin();
+        let begun = parts();
+        store.remove(&name).unwrap();
+        assert_eq!(parts(), begun, "somebody fetches it");
+        drop(fetching);
+        drop(begin());
+        store.forget(&name).unwrap();
+        assert_eq!(parts(), begun, "it goes on with that");
+        drop(begin());
+        store.remove(&name).unwrap();
+        assert_eq!((begun > 0, parts()), (true, 0));
+    }
+
+    #[tokio::test]
+    async fn who_lets_an_image_from_a_file_leave_is_told_that_it_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: dir.path().to_owned(), ..Config::empty() };
+        let store = Images::new(&config, Arc::new(()));
+        store.layout.make().unwrap();
+        for (name, url) in [("file", None), ("upstream", Some("http://10.0.0.1/debian".to_owned()))] {
+            let name: ImageName = name.parse().unwrap();
+            let stays = url.is_none();
+            Record { url, ..Record::default() }.write(&store.layout, &name).unwrap();
+            assert!(store.pin(&name, true).unwrap());
+            assert_eq!(store.pin(&name, false).unwrap(), stays, "{name}");
+        }
     }
 }

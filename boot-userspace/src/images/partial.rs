@@ -64,6 +64,27 @@ impl Partial {
         Ok(Some(partial))
     }
 
+    /// Takes what has come of an image off the disk, unless somebody fetches it.
+    pub(super) fn discard(layout: &Layout, name: &ImageName) -> io::Result<()> {
+        let path = layout.partial(name);
+        let file = match layout::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((_, Errno::EAGAIN)) => return Ok(()),
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        // The other process may just have made a blob of the file that was locked here.
+        if !is_at(&file, &path) {
+            return Ok(());
+        }
+        replace::remove(&path)?;
+        replace::remove(&layout.partial_sums(name))?;
+        replace::remove(&layout.partial_facts(name))
+    }
+
     /// Starts from nothing, with another content of the upstream.
     pub(super) fn begin(&mut self, facts: Facts) -> io::Result<()> {
         self.sums = Sums::default();

@@ -11,6 +11,11 @@ use super::postgres::Trouble;
 use super::{FILE, JOURNALS, Location};
 use crate::host::lock::with_pid;
 
+/// What follows for machines in use where the database is gone, and what helps.
+pub(super) const WITHOUT_IT: &str = "Without it machines of the registry that are in use are unknown, and a rule \
+    of [lifecycle] that accepts them has them wiped: take accept out of [lifecycle] before xpxe serves without \
+    it, and import an export then (xpxe machines import FILE)";
+
 /// Why the store cannot be used. Its text is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -78,7 +83,8 @@ pub enum StoreError {
     },
     /// It is no SQLite database, or a broken one.
     #[error(
-        "{path} is damaged ({detail}): put a backup in its place, or move it away to start without leases"
+        "{path} is damaged ({detail}): put a backup in its place, or move it away to start without leases and machines. {}",
+        WITHOUT_IT
     )]
     Damaged {
         /// The database.
@@ -88,7 +94,8 @@ pub enum StoreError {
     },
     /// A later version of xpxe has written it.
     #[error(
-        "{path} is from a newer xpxe (it has migration {version}): install that version, or move the file away"
+        "{path} is from a newer xpxe (it has migration {version}): install that version, or move the file away. {}",
+        WITHOUT_IT
     )]
     Newer {
         /// The database.

@@ -116,7 +116,7 @@ fn text(row: &[Field], column: usize) -> Result<Option<&str>, Unreadable> {
     let reason = match row.get(column) {
         Some(Field::Text(text)) => return Ok(Some(text)),
         Some(Field::Nothing) => return Ok(None),
-        Some(Field::Unreadable(reason)) => reason.clone(),
+        Some(Field::Unreadable { why, .. }) => why.clone(),
         Some(Field::Number(_)) | None => "is no text".to_owned(),
     };
     Err(Unreadable { column, reason })

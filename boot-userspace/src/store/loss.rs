@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+use super::error::WITHOUT_IT;
+
 const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 /// The magic number at the start of a log; its lowest bit says that checksums are of big-endian words.
@@ -30,12 +32,12 @@ impl Loss {
         match self {
             Self::Nothing => {}
             Self::Emptied => tracing::warn!(
-                "{path} was there and is empty: no lease is known, unless the kernel's tables have some. Machines may be given other addresses than they have; put a backup in its place if there is one"
+                "{path} was there and is empty: no lease is known, unless the kernel's tables have some, and no machine of the registry. Machines may be given other addresses than they have; stop xpxe and put a backup in its place if there is one. {WITHOUT_IT}"
             ),
             Self::Cut { committed, there } => tracing::warn!(
                 committed,
                 there,
-                "{path}-wal was cut off or damaged: of {committed} pages that were committed to it {there} are there. The latest leases are lost, unless the kernel's tables have them; their machines may be given other addresses"
+                "{path}-wal was cut off or damaged: of {committed} pages that were committed to it {there} are there. The latest leases are lost, unless the kernel's tables have them, and so are the latest changes of machines; machines may be given other addresses"
             ),
         }
     }

@@ -12,6 +12,8 @@ const PAGE: i64 = 10_000;
 const DELETED: &str = "deleted";
 /// The columns of the table.
 const COLUMNS: &str = "id, version, revision, name, state, record";
+/// How many of them are numbers, at the beginning.
+const NUMBERS: usize = 3;
 
 /// A record with its number, or what can be read of its row.
 pub(super) type Stored = (i64, Result<Record, Unreadable>);
@@ -25,7 +27,7 @@ pub struct Unreadable {
     pub name: Option<String>,
     /// The word for its state, if it is there.
     pub state: String,
-    /// The record as it is there, as far as it is a text.
+    /// The record as it is there, as far as it can be read as a text.
     pub record: String,
 }
 
@@ -52,10 +54,14 @@ pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<
 /// A row, as it is: its number is known though it may not be readable.
 pub(super) fn read(row: &[Field]) -> Stored {
     let id = row.first().and_then(Field::number).unwrap_or(0);
-    let text = |at: usize| row.get(at).and_then(Field::text).map(str::to_owned);
+    let text = |at: usize| row.get(at).and_then(Field::remains).map(str::to_owned);
     let record = match row.get(1) {
-        Some(Field::Text(text)) => serde_json::from_str(text).map_err(|error| error.to_string()),
-        Some(Field::Unreadable(why)) => Err(why.clone()),
+        Some(Field::Text(text)) => match serde_json::from_str::<Record>(text) {
+            Ok(record) if signed(record.id) == id => Ok(record),
+            Ok(record) => Err(format!("it says that it is id:{}, in the row of id:{id}", record.id)),
+            Err(error) => Err(error.to_string()),
+        },
+        Some(Field::Unreadable { why, .. }) => Err(why.clone()),
         _ => Err("its record is no text".to_owned()),
     };
     let unreadable = |why| Unreadable {
@@ -89,15 +95,17 @@ pub(super) async fn every_row(connection: &mut impl Sql) -> sqlx::Result<Vec<Row
     rows(connection, &ids).await
 }
 
-/// Writes rows as another database has them. One that cannot be read is left out.
+/// Writes rows as another database has them. What is no text in one of them is written as far as it can be read, so that
+/// its machine stays one whose record cannot be read, and becomes no unknown one.
 pub(super) async fn put_rows(connection: &mut impl Sql, rows: &[Row]) -> sqlx::Result<()> {
-    let value = |field: &Field| match field {
+    let value = |(column, field): (usize, &Field)| match field {
         Field::Text(text) => Some(text.clone().into()),
         Field::Number(number) => Some((*number).into()),
         Field::Nothing => Some(Value::Nothing),
-        Field::Unreadable(_) => None,
+        Field::Unreadable { text, .. } => (column >= NUMBERS).then(|| text.clone().into()),
     };
-    write(connection, rows.iter().filter_map(|row| row.iter().map(value).collect()).collect()).await
+    let values = |row: &Row| row.iter().enumerate().map(value).collect();
+    write(connection, rows.iter().filter_map(values).collect()).await
 }
 
 /// Makes of these records what their rows were; those without a row are removed.
@@ -192,6 +200,7 @@ pub(super) fn signed(number: u64) -> i64 {
 mod tests {
     use boot_engine::lifecycle::{Intent, State, Status};
     use boot_engine::registry::Spec;
+    use sqlx::SqliteConnection;
 
     use super::super::places::in_each;
     use super::super::{FILE, Store};
@@ -231,12 +240,14 @@ mod tests {
             assert!(other.change_machines(&[record(1)], &[]).await.is_err(), "another process has the store");
             assert_eq!(place.machines(&store).await, other.machines().await.unwrap());
             place.run_sql(&store, "UPDATE machines SET record = 'x', revision = 9001 WHERE id = 9").await;
+            let other = "(SELECT record FROM machines WHERE id = 11)";
+            place.run_sql(&store, &format!("UPDATE machines SET record = {other} WHERE id = 12")).await;
             store.close().await;
             let store = place.open_elsewhere().await;
             let rows = place.machines(&store).await;
             let bad: Vec<i64> =
                 rows.iter().filter(|(_, record)| record.is_err()).map(|(id, _)| *id).collect();
-            assert_eq!((rows.len(), bad), (2499, vec![9]));
+            assert_eq!((rows.len(), bad), (2499, vec![9, 12]));
             store.change_machines(&[], &[(2500, 9002)]).await.unwrap();
             assert_eq!(place.machines(&store).await.len(), 2498);
             assert_eq!(store.deleted_machines(9).await.unwrap(), [(2500, 9002), (8, 8999)]);
@@ -254,18 +265,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_can_be_read_of_bytes_that_are_no_text_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        store.change_machines(&[record(1)], &[]).await.unwrap();
+        for damaged in ["X'7BFF22'", "CAST(X'7BFF22' AS TEXT)"] {
+            let update = Statement::new(&format!("UPDATE machines SET record = {damaged}"));
+            let run = async |connection: &mut SqliteConnection| update.run(connection).await;
+            store.database.with(run).await.unwrap();
+            let (id, found) = store.machines().await.unwrap().remove(0);
+            let Unreadable { record, name, state, .. } = found.unwrap_err();
+            assert_eq!((id, record.as_str()), (1, "{\u{fffd}\""), "{damaged}");
+            assert_eq!((name.as_deref(), state.as_str()), (Some("node1"), "ready"));
+        }
+    }
+
+    #[tokio::test]
     async fn machines_are_in_a_database_that_is_written_anew() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        store.change_machines(&[record(1), record(7)], &[]).await.unwrap();
+        store.change_machines(&[record(1), record(3), record(7)], &[]).await.unwrap();
         store.change_machines(&[], &[(7, 8)]).await.unwrap();
+        let damage = Statement::new("UPDATE machines SET record = X'7BFF22' WHERE id = 3");
+        let run = async |connection: &mut SqliteConnection| damage.run(connection).await;
+        store.database.with(run).await.unwrap();
         for ending in ["", "-wal", "-shm"] {
             std::fs::remove_file(dir.path().join(format!("{FILE}{ending}"))).unwrap();
         }
         store.database.keep().await.unwrap();
         store.change_machines(&[record(2)], &[]).await.unwrap();
         let other = Store::open(dir.path()).await.unwrap();
-        assert_eq!(read_all(&other).await, [record(1), record(2)]);
+        let all = other.machines().await.unwrap();
+        let [(1, Ok(_)), (2, Ok(_)), (3, Err(damaged))] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(damaged.name.as_deref(), Some("node3"), "no machine becomes an unknown one");
         assert_eq!(other.last_numbers().await.unwrap(), (7, 8));
     }
 }

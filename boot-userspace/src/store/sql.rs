@@ -41,11 +41,21 @@ pub(super) enum Field {
     Text(String),
     Number(i64),
     Nothing,
-    /// Something else, and what is wrong with it.
-    Unreadable(String),
+    /// Something else.
+    Unreadable {
+        /// What is wrong with it.
+        why: String,
+        /// What can be read of it.
+        text: String,
+    },
 }
 
 impl Field {
+    /// A text, if it is one or was one.
+    pub(super) fn remains(&self) -> Option<&str> {
+        if let Self::Text(text) | Self::Unreadable { text, .. } = self { Some(text) } else { None }
+    }
+
     /// A text, if it is one.
     pub(super) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
@@ -150,7 +160,9 @@ fn of_sqlite(row: &SqliteRow) -> Row {
             _ => Field::Text(row.try_get(at)?),
         })
     };
-    (0..row.len()).map(|at| field(at).unwrap_or_else(unreadable)).collect()
+    // One bit makes a text a row of bytes.
+    let bytes = |at: usize| row.try_get_unchecked::<Vec<u8>, _>(at).unwrap_or_default();
+    (0..row.len()).map(|at| field(at).unwrap_or_else(|error| unreadable(error, &bytes(at)))).collect()
 }
 
 /// The places of values as PostgreSQL has them: `$1`, `$2` and so on.
@@ -185,11 +197,11 @@ fn of_postgres(row: &PgRow) -> Row {
             _ => Field::Text(row.try_get(at)?),
         })
     };
-    (0..row.len()).map(|at| field(at).unwrap_or_else(unreadable)).collect()
+    (0..row.len()).map(|at| field(at).unwrap_or_else(|error| unreadable(error, &[]))).collect()
 }
 
-fn unreadable(error: sqlx::Error) -> Field {
-    Field::Unreadable(error.to_string())
+fn unreadable(error: sqlx::Error, bytes: &[u8]) -> Field {
+    Field::Unreadable { why: error.to_string(), text: String::from_utf8_lossy(bytes).into_owned() }
 }
 
 #[cfg(test)]

@@ -428,6 +428,7 @@ fn ignore(engine: &mut Engine, machine: Machine) -> Result<()> {
         is_overdue: false,
         run: 0,
         is_unserved: false,
+        is_chosen: true,
         heard: 0,
     };
     let ignored = config::Machine { macs: vec![machine.mac], ..config::Machine::default() };

@@ -188,9 +188,9 @@ causes! {
         ["iPXE: … is failed … waiting"],
         "Mend what the evidence says, then give it a new order (xpxe machines accept, allocate, release, wipe or reinstall).";
     /// 24: its record is not served.
-    NotServed "not-served", "are not served", "The record of the machine does not fit the configuration, or has something of another machine: it waits until that is mended.",
+    NotServed "not-served", "are not served", "The record of the machine does not fit the configuration, has something of another machine, or cannot be read: it waits until that is mended.",
         ["iPXE: … not served: … waiting"],
-        "Mend what the evidence says, in the record (xpxe machines set NAME) or in the configuration (then xpxe reload): it is served again by itself.";
+        "Mend what the evidence says, in the record (xpxe machines set NAME) or in the configuration (then xpxe reload): it is served again by itself. Of a record that cannot be read it says what to do.";
     /// 24: too long in one state.
     StuckInState "stuck-in-state", "are stuck in their state", "The machine is in its state for longer than it should be.",
         ["What its own boot shows"],

@@ -101,7 +101,7 @@ fn stuck_in(stands: &Stands, mut evidence: Vec<Evidence>) -> Verdict {
 
 fn with_sign(found: Verdict, stands: &Stands) -> Verdict {
     match sign(stands) {
-        Some(Evidence { at, says }) if found.evidence.iter().all(|other| other.says != says) => {
+        Some(Evidence { at, says }) if at != 0 && found.evidence.iter().all(|other| other.says != says) => {
             found.with(at, says)
         }
         _ => found,

@@ -25,6 +25,8 @@ pub struct Life {
     pub is_unserved: bool,
     /// When it was heard for the first time, in Unix seconds; 0: that is not known.
     pub heard: u64,
+    /// A person has said or ordered something of it: nobody has made it up.
+    pub is_chosen: bool,
 }
 
 impl Life {

@@ -93,7 +93,10 @@ impl Registry {
         self.remove(record.id);
         self.last_id = self.last_id.max(record.id);
         self.revision = self.revision.max(record.revision);
-        self.names.extend(record.spec.name.as_ref().map(|name| (name.to_lowercase(), record.id)));
+        // What was damaged may have a name twice: the first one has it.
+        if let Some(name) = &record.spec.name {
+            self.names.entry(name.to_lowercase()).or_insert(record.id);
+        }
         *self.counts.entry(record.status.state).or_default() += 1;
         self.strangers += usize::from(is_stranger(&record));
         if record.status.is_overdue {
@@ -115,8 +118,9 @@ impl Registry {
     /// Removes a record.
     pub fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        if let Some(name) = &entry.record.spec.name {
-            self.names.remove(&name.to_lowercase());
+        let name = entry.record.spec.name.as_ref().map(|name| name.to_lowercase());
+        if let Some(name) = name.filter(|name| self.names.get(name) == Some(&id)) {
+            self.names.remove(&name);
         }
         if let Some(due) = self.due_of.remove(&id) {
             self.due.remove(&(due, id));
@@ -170,6 +174,11 @@ impl Registry {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Entry> {
         self.get(*self.names.get(&name.to_lowercase())?)
+    }
+
+    /// All records, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
     /// All records from behind a number on, in the order of their numbers.

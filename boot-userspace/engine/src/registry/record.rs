@@ -184,6 +184,7 @@ impl Record {
             run: *run,
             is_unserved: false,
             heard: *heard,
+            is_chosen: !self.is_unwritten() || self.is_directed(),
         }
     }
 
@@ -212,10 +213,19 @@ impl Record {
 
     /// Whether a person has ordered anything of it. That a rule has accepted it is no order.
     fn is_ordered(&self) -> bool {
-        let accepted = Intent { wanted: Wanted::Pool, order: 1, ..Intent::default() };
+        self.intent.maintenance.is_some() || self.is_directed()
+    }
+
+    /// The same, but that it is left alone is no order, either: a rule may have held it.
+    fn is_directed(&self) -> bool {
+        let Intent { wanted, ignored, maintenance: _, order, wipe, install } = self.intent;
         let is_by_rule = |past: &Past| past.to == State::Accepted && past.by.starts_with("rule ");
-        let is_accepted_by_rule = self.intent == accepted && self.status.history.iter().any(is_by_rule);
-        self.intent != Intent::default() && !is_accepted_by_rule
+        match (wanted, order) {
+            _ if ignored || wipe > 0 || install > 0 => true,
+            (Wanted::Hold, 0) => false,
+            (Wanted::Pool, 1) => !self.status.history.iter().any(is_by_rule),
+            _ => true,
+        }
     }
 
     /// The record of an expected machine, when the machine of another record turns out to be it. What people say is this

@@ -8,14 +8,16 @@ use crate::config::{is_serial, serial_key};
 /// The machines by their serial numbers.
 #[derive(Debug, Default)]
 pub(super) struct Serials {
-    /// No two have the same.
+    /// No two have the same; where what was damaged has it twice, the first one.
     written: HashMap<String, u64>,
     reported: HashMap<String, BTreeSet<u64>>,
 }
 
 impl Serials {
     pub(super) fn put(&mut self, record: &Record) {
-        self.written.extend(record.spec.serial.as_ref().map(|serial| (serial_key(serial), record.id)));
+        if let Some(serial) = &record.spec.serial {
+            self.written.entry(serial_key(serial)).or_insert(record.id);
+        }
         if let Some(serial) = reported(record) {
             self.reported.entry(serial).or_default().insert(record.id);
         }

@@ -160,3 +160,35 @@ fn a_machine_that_somebody_has_written_of_is_no_stranger() {
     registry.remove(3);
     assert_eq!(registry.count_strangers(), 0);
 }
+
+/// Whoever sends packets makes up machines, has a rule accept them, fails in their names, and reports what they consist of.
+#[test]
+fn a_machine_is_chosen_once_a_person_has_said_or_ordered_something_of_it() {
+    let mut found = record(1, "", State::Discovered);
+    found.spec.name = None;
+    let step = |record: &Record, observed: Observed, by: &str| {
+        record.observe(&rules(), observed, by, 1001).map_or_else(|| record.clone(), |(after, _)| after)
+    };
+    let accepted = found.intent.after(&Order::Accept, &found.status).unwrap();
+    let accepted_by = |by: &str| {
+        let record = Record { intent: accepted.clone(), ..found.clone() };
+        step(&record, Observed::Time, by)
+    };
+    let by_rule = accepted_by("rule accept = \"all\"");
+    let mut failed = step(&by_rule, Observed::Agent(Err("x".to_owned())), "xpxe");
+    failed.inventory = Some(Arc::default());
+    assert_eq!(failed.status.state, State::Failed);
+    let mut held = by_rule.clone();
+    held.intent.maintenance = Some("it says a serial number".to_owned());
+    let held = step(&held, Observed::Time, "rule of [identity]");
+    for made_up in [&found, &by_rule, &failed, &held] {
+        assert!(!made_up.life().is_chosen, "{made_up:?}");
+    }
+    let mut labelled = found.clone();
+    labelled.spec.labels = [("rack".to_owned(), "7".to_owned())].into();
+    let mut allocated = by_rule.clone();
+    allocated.intent = by_rule.intent.after(&Order::Allocate, &by_rule.status).unwrap();
+    for chosen in [&labelled, &accepted_by("operator"), &allocated] {
+        assert!(chosen.life().is_chosen, "{chosen:?}");
+    }
+}

@@ -14,7 +14,8 @@ use crate::machines::{ChangeError, Life, MachineId};
 
 fn life(state: State) -> Life {
     let (says, is_written, is_overdue, is_unserved) = ("a test".into(), false, false, false);
-    Life { record: 1, state, says, is_written, since: 0, is_overdue, run: 0, is_unserved, heard: 0 }
+    let (record, since, run, heard, is_chosen) = (1, 0, 0, 0, false);
+    Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard, is_chosen }
 }
 
 fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {

@@ -149,6 +149,8 @@ struct Manifest {
 }
 
 fn from_csv(text: &str) -> Result<List> {
+    // Spreadsheets begin a file with it.
+    let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (_, head) = lines.next().context("the file is empty")?;
     let keys: Vec<&str> = head.split(',').map(str::trim).collect();

@@ -5,7 +5,7 @@ use boot_agent_protocol::Inventory;
 use crate::cli::table::{self, Table};
 use crate::http::admin::rfc3339;
 use crate::http::boots::LastBoot;
-use crate::http::machines::{Counted, Last, Machine};
+use crate::http::machines::{Counted, Last, Machine, Status};
 use boot_engine::events::shown;
 
 /// How a machine is called.
@@ -20,6 +20,11 @@ pub(super) fn state(machine: &Machine) -> String {
     let overdue = if status.overdue { " (overdue)" } else { "" };
     let shadowed = if status.not_served.is_some() { " (not served)" } else { "" };
     format!("{}{overdue}{shadowed}", status.state)
+}
+
+/// Since when a machine is in its state; a record that cannot be read may not say it.
+fn since(status: &Status) -> Option<String> {
+    (status.since != 0).then(|| status.since_at.clone())
 }
 
 /// When a machine was seen last.
@@ -57,7 +62,7 @@ pub(super) fn row(machine: &Machine) -> [String; 8] {
     [
         called(machine),
         state(machine),
-        or_none(machine.status.as_ref().map(|status| status.since_at.clone())),
+        or_none(machine.status.as_ref().and_then(since)),
         or_none(last_seen(machine)),
         or_none(address(machine)),
         or_none(machine.spec.mac.first().cloned()),
@@ -126,7 +131,8 @@ pub(super) fn whole(machine: &Machine) {
     }
     let limit = status.limit.map(|limit| format!(", limit {limit} s")).unwrap_or_default();
     let overdue = if status.overdue { ", for too long" } else { "" };
-    line("state", &format!("{} since {}{limit}{overdue}", status.state, status.since_at));
+    let since = since(status).map(|at| format!(" since {at}")).unwrap_or_default();
+    line("state", &format!("{}{since}{limit}{overdue}", status.state));
     line("because", &status.reason);
     line("waits", &status.waits);
     if let Some(progress) = &status.progress {

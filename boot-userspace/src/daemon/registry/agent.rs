@@ -25,7 +25,7 @@ impl Keeper {
             self.join(expected, id).await?;
             id = expected;
         }
-        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let entry = self.registry.get(id).ok_or_else(|| self.not_taken_down(id))?;
         let mac = entry.machine.macs.first().copied();
         let conflicts = self.conflicts(entry, &inventory);
         for (conflict, other) in &conflicts {
@@ -36,7 +36,7 @@ impl Keeper {
                 id = self.follow_board(id, *other).await?;
             }
         }
-        let entry = self.registry.get(id).ok_or_else(|| RegistryError::Unknown(id.to_string()))?;
+        let entry = self.registry.get(id).ok_or_else(|| self.not_taken_down(id))?;
         let (mut record, differences) = entry.record.with_inventory(inventory);
         let machine = Arc::new(Machine { inventory: record.inventory.clone(), ..(*entry.machine).clone() });
         let (mut stepped, mut by) = (Stepped::default(), SELF.to_owned());

@@ -21,6 +21,7 @@ const AT_ONCE: usize = 1000;
 #[derive(Default)]
 struct Batch {
     changes: Vec<Changed>,
+    /// Also of the commits before it: who is twice in what is imported is refused, wherever a commit comes between.
     records: HashSet<u64>,
     /// In lower case.
     names: HashSet<String>,
@@ -30,16 +31,15 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, changed: Changed) -> Result<(), RegistryError> {
-        let taken = |what: String| RegistryError::Conflict(format!("{what} is twice in what is imported"));
         let name = changed.record.spec.name.as_ref().map(|name| name.to_lowercase());
         if self.records.contains(&changed.record.id)
             || name.as_ref().is_some_and(|name| self.names.contains(name))
         {
-            return Err(taken(changed.record.called()));
+            return Err(twice(&changed.record.called()));
         }
         let serial = changed.record.spec.serial.as_deref().map(serial_key);
         if serial.as_ref().is_some_and(|serial| self.serials.contains(serial)) {
-            return Err(taken(format!("the serial number of {}", changed.record.called())));
+            return Err(twice(&format!("the serial number of {}", changed.record.called())));
         }
         let added = self.machines.add(Arc::clone(&changed.machine));
         added.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))?;
@@ -49,6 +49,16 @@ impl Batch {
         self.changes.push(changed);
         Ok(())
     }
+
+    /// Gives what is to be committed, and begins with the next changes.
+    fn take(&mut self) -> Vec<Changed> {
+        let records = std::mem::take(&mut self.records);
+        std::mem::replace(self, Self { records, ..Self::default() }).changes
+    }
+}
+
+fn twice(what: &str) -> RegistryError {
+    RegistryError::Conflict(format!("{what} is twice in what is imported"))
 }
 
 impl Keeper {
@@ -67,8 +77,7 @@ impl Keeper {
             // Without a commit nothing that is taken becomes free.
             if is_due && !dry_run {
                 // What an earlier one of them gives up is free only when that is done.
-                let full = std::mem::take(&mut batch);
-                self.commit_all(full.changes).await?;
+                self.commit_all(batch.take()).await?;
                 if is_alone {
                     taken = self.take(item, &mut batch);
                 }
@@ -79,12 +88,15 @@ impl Keeper {
                 Ok(Taken::Unchanged) => done.unchanged += 1,
                 Ok(Taken::Over(over)) => {
                     let (entry, spec, gone) = *over;
+                    let id = entry.record.id;
                     let taken_over = match dry_run {
                         true => self.over(&entry, spec, &gone).and_then(|changed| {
-                            batch.records.insert(gone.record.id);
+                            batch.records.extend(gone.iter().map(|gone| gone.record.id));
                             batch.push(changed)
                         }),
-                        false => self.take_over(&entry, spec, gone).await.map(drop),
+                        false => self.take_over(&entry, spec, gone).await.map(|_| {
+                            batch.records.insert(id);
+                        }),
                     };
                     match taken_over {
                         Ok(()) => done.changed += 1,
@@ -121,6 +133,9 @@ impl Keeper {
             let changed = self.newcomer(spec)?;
             return batch.push(changed).map(|()| Taken::Added);
         };
+        if batch.records.contains(&before.record.id) {
+            return Err(twice(&before.record.called()));
+        }
         let known = &before.record.spec;
         // A list of serial numbers takes nothing away that was learnt by them.
         let serial = |spec: &Spec| spec.serial.as_deref().map(serial_key);
@@ -128,9 +143,10 @@ impl Keeper {
             spec.mac.clone_from(&known.mac);
             spec.uuid = spec.uuid.or_else(|| known.uuid.clone());
         }
-        let is_free = |gone: &&Entry| is_only_discovered(gone) && !batch.records.contains(&gone.record.id);
-        if let Some(gone) = self.unwritten(before.record.id, &spec).filter(is_free) {
-            return Ok(Taken::Over(Box::new((before, spec, gone.clone()))));
+        let gone = self.unwritten(before.record.id, &spec);
+        let is_free = |gone: &Entry| is_only_discovered(gone) && !batch.records.contains(&gone.record.id);
+        if !gone.is_empty() && gone.iter().all(is_free) {
+            return Ok(Taken::Over(Box::new((before, spec, gone))));
         }
         match self.respecified(&before, spec)? {
             None => Ok(Taken::Unchanged),
@@ -155,21 +171,23 @@ impl Keeper {
 
     /// Stores changes, has them served, and tells what has become of them. All are stored, or none.
     pub(super) async fn commit_all(&mut self, changes: Vec<Changed>) -> Result<Vec<View>, RegistryError> {
-        self.commit_over(changes, None).await
+        self.commit_over(changes, &[]).await
     }
 
-    /// The same, and the record `gone` is removed in the same commit.
+    /// The same, and the records `gone` are removed in the same commit.
     pub(super) async fn commit_over(
         &mut self,
         changes: Vec<Changed>,
-        gone: Option<u64>,
+        gone: &[u64],
     ) -> Result<Vec<View>, RegistryError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let gone = gone.map(|id| (id, self.registry.next_revision()));
-        if let Some((_, revision)) = gone {
+        let mut removed = Vec::new();
+        for id in gone {
+            let revision = self.registry.next_revision();
             self.registry.note_revision(revision);
+            removed.push((*id, revision));
         }
         let (mut records, mut rest) = (Vec::new(), Vec::new());
         for Changed { mut record, machine, stepped, by } in changes {
@@ -179,8 +197,8 @@ impl Keeper {
             records.push(record);
             rest.push((machine, stepped, by));
         }
-        self.store.change_machines(&records, gone.as_slice()).await?;
-        if let Some((id, revision)) = gone {
+        self.store.change_machines(&records, &removed).await?;
+        for (id, revision) in removed {
             self.forget(id, revision);
         }
         let placed = self.serve_all(&records, &rest).await;
@@ -201,6 +219,7 @@ impl Keeper {
             self.registry.put(entry, &self.rules);
             self.plan_reading(id);
         }
+        self.note_unserved();
         Ok(views)
     }
 
@@ -284,6 +303,6 @@ enum Taken {
     Added,
     Changed,
     Unchanged,
-    /// It turns out to be a machine that is only discovered, whose record goes.
-    Over(Box<(Entry, Spec, Entry)>),
+    /// It turns out to be machines that are only discovered, whose records go.
+    Over(Box<(Entry, Spec, Vec<Entry>)>),
 }

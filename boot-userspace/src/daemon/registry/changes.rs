@@ -6,6 +6,7 @@ use boot_common::Mac;
 use tokio::sync::oneshot;
 
 use super::{Asking, Changed, Keeper, SELF, changed_by_people, is_person};
+use crate::daemon::misfits::own_address;
 use crate::daemon::request::{Ask, RegistryError, View};
 use crate::host::clock;
 use boot_engine::config::{Machine, parse_uuid};
@@ -138,20 +139,21 @@ impl Keeper {
     ) -> Result<View, RegistryError> {
         let entry = self.current(which, version)?.clone();
         let id = entry.record.id;
-        let view = match self.unwritten(id, &spec).cloned() {
-            Some(gone) if is_only_discovered(&gone) => self.take_over(&entry, spec, gone).await?,
-            other => {
-                let changed = self.respecified(&entry, spec).map_err(|error| match (error, other) {
-                    (RegistryError::Conflict(why), Some(other)) => {
-                        let other = other.record.called();
-                        let how = format!("if that is this machine, first run xpxe machines delete {other}");
-                        RegistryError::Conflict(format!("{why}; {how}"))
-                    }
-                    (error, _) => error,
-                });
-                let Some(changed) = changed? else { return Ok(self.view(&entry)) };
-                self.commit_one(changed).await?
-            }
+        let others = self.unwritten(id, &spec);
+        let in_use =
+            others.iter().find(|other| !is_only_discovered(other)).map(|other| other.record.called());
+        let view = if others.is_empty() || in_use.is_some() {
+            let changed = self.respecified(&entry, spec).map_err(|error| match (error, in_use) {
+                (RegistryError::Conflict(why), Some(other)) => {
+                    let how = format!("if that is this machine, first run xpxe machines delete {other}");
+                    RegistryError::Conflict(format!("{why}; {how}"))
+                }
+                (error, _) => error,
+            });
+            let Some(changed) = changed? else { return Ok(self.view(&entry)) };
+            self.commit_one(changed).await?
+        } else {
+            self.take_over(&entry, spec, others).await?
         };
         if let Some(serial) = self.serial_of(id) {
             self.join_reported(&serial).await;
@@ -170,41 +172,8 @@ impl Keeper {
         Ok(Some(self.changed_by_asker(record, machine)))
     }
 
-    fn changed_by_asker(&self, record: Record, machine: Arc<Machine>) -> Changed {
+    pub(super) fn changed_by_asker(&self, record: Record, machine: Arc<Machine>) -> Changed {
         Changed { record, machine, stepped: Stepped::default(), by: self.asker.to_string() }
-    }
-
-    /// Another machine with a MAC of this spec, of which nobody has said anything.
-    pub(super) fn unwritten(&self, own: u64, spec: &Spec) -> Option<&Entry> {
-        let mut known = spec.mac.iter().filter_map(|mac| self.find(mac).ok());
-        known.find(|other| other.record.id != own && other.record.is_unwritten())
-    }
-
-    /// What [`Keeper::take_over`] stores.
-    pub(super) fn over(&self, entry: &Entry, spec: Spec, gone: &Entry) -> Result<Changed, RegistryError> {
-        let mut record = rewritten(&entry.record, spec);
-        record.inventory = gone.record.inventory.clone().or(record.inventory);
-        record.status.heard = record.status.heard.max(gone.record.status.heard);
-        let machine = self.check_over(&record, entry, gone)?;
-        Ok(self.changed_by_asker(record, machine))
-    }
-
-    /// A record with another spec, by which it is the machine of the record `gone`: that goes.
-    pub(super) async fn take_over(
-        &mut self,
-        entry: &Entry,
-        spec: Spec,
-        gone: Entry,
-    ) -> Result<View, RegistryError> {
-        let changed = self.over(entry, spec, &gone)?;
-        self.serve_no_longer(&gone.place).await;
-        match self.commit_over(vec![changed], Some(gone.record.id)).await {
-            Ok(mut views) => views.pop().ok_or(RegistryError::Stopping),
-            Err(error) => {
-                self.serve_again(gone).await;
-                Err(error)
-            }
-        }
     }
 
     pub(super) async fn order(
@@ -254,12 +223,13 @@ impl Keeper {
         self.registry.note_revision(revision);
         self.store.change_machines(&[], &[(id, revision)]).await?;
         self.forget(id, revision);
+        self.note_unserved();
         Ok(())
     }
 
     /// A record was removed from the store.
     pub(super) fn forget(&mut self, id: u64, revision: u64) {
-        let removed = self.registry.remove(id).or_else(|| self.unreadable.remove(&id));
+        let removed = self.registry.remove(id).or_else(|| self.unreadable.remove(id));
         let called = removed.map(|entry| entry.record.called());
         self.registry.note_deleted(revision, Deleted { id, called });
         self.readings.forget(id);
@@ -283,7 +253,7 @@ impl Keeper {
         by: &str,
     ) -> Result<(), RegistryError> {
         let Some(entry) = self.registry.get(id) else {
-            return Err(RegistryError::Unknown(id.to_string()));
+            return Err(self.not_taken_down(id));
         };
         let Some((record, stepped)) = entry.record.observe(&self.rules, observed, by, now()) else {
             return Ok(());
@@ -308,32 +278,13 @@ impl Keeper {
         record: &Record,
         own: Option<MachineId>,
     ) -> Result<Arc<Machine>, RegistryError> {
-        let machine = self.checked(record, None)?;
+        let machine = self.checked(record, &[])?;
         self.is_free(&machine, own)?;
         Ok(Arc::new(machine))
     }
 
-    /// The same of a record that takes the place of another one, which is to be removed: its MACs and its UUID are free.
-    pub(super) fn check_over(
-        &self,
-        record: &Record,
-        own: &Entry,
-        gone: &Entry,
-    ) -> Result<Arc<Machine>, RegistryError> {
-        let machine = self.checked(record, Some(gone.record.id))?;
-        let uuid = machine.uuid.filter(|uuid| gone.machine.uuid == Some(*uuid));
-        let kept_uuid = machine.uuid.filter(|_| uuid.is_none());
-        let is_taken = |mac: &Mac| gone.machine.macs.contains(mac);
-        let (macs, kept_macs): (Vec<Mac>, Vec<Mac>) = machine.macs.iter().copied().partition(is_taken);
-        let taken_over = Machine { macs, uuid, ..Machine::default() };
-        let kept = Machine { macs: kept_macs, uuid: kept_uuid, ..machine.clone() };
-        self.is_free(&taken_over, served(&gone.place))?;
-        self.is_free(&kept, served(&own.place))?;
-        Ok(Arc::new(machine))
-    }
-
-    /// The machine of a record, as far as what is written of others has to do with it. The record `gone` is to be removed.
-    fn checked(&self, record: &Record, gone: Option<u64>) -> Result<Machine, RegistryError> {
+    /// The machine of a record, as far as what is written of others has to do with it. The records `gone` are to be removed.
+    pub(super) fn checked(&self, record: &Record, gone: &[u64]) -> Result<Machine, RegistryError> {
         let machine = record.machine(&self.config()).map_err(RegistryError::Invalid)?;
         if let Some(name) = &machine.name {
             let other = self.registry.named(name).filter(|other| other.record.id != record.id);
@@ -346,12 +297,16 @@ impl Keeper {
                 return Err(RegistryError::Conflict(format!("there is a machine {name} already")));
             }
         }
+        if let Some(why) = own_address(&machine, &self.own) {
+            return Err(RegistryError::Invalid(vec![why]));
+        }
         self.serial_taken(record, gone)?;
+        self.is_of_no_unreadable(record)?;
         Ok(machine)
     }
 
     /// Whether no other machine that is served has something of a machine's.
-    fn is_free(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), RegistryError> {
+    pub(super) fn is_free(&self, machine: &Machine, own: Option<MachineId>) -> Result<(), RegistryError> {
         let free = self.machines.check(machine, own);
         free.map_err(|conflict| RegistryError::Conflict(conflict.to_string()))
     }
@@ -447,7 +402,7 @@ pub(super) fn is_only_discovered(entry: &Entry) -> bool {
 }
 
 /// A record with another spec.
-fn rewritten(before: &Record, spec: Spec) -> Record {
+pub(super) fn rewritten(before: &Record, spec: Spec) -> Record {
     let mut record = Record { spec, ..changed_by_people(before) };
     if record.spec.bmc != before.spec.bmc {
         // Nothing is known of it but what is still due.

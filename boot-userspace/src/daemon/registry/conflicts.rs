@@ -96,7 +96,9 @@ impl Keeper {
                 if rules.duplicate_mac == DuplicateMac::Hold { stops } else { Meanwhile::Nothing };
             found.push((Conflict { what, meanwhile }, other.life.map(|life| life.record)));
         } else {
-            if let Some((mark, other)) = self.registry.same_board(entry.record.id, reported) {
+            let id = entry.record.id;
+            let same = self.registry.same_board(id, reported);
+            if let Some((mark, other)) = same.or_else(|| self.unreadable.same_board(id, reported)) {
                 found.extend(
                     self.same_board(entry, &mark, other, stops).map(|it| (it, Some(other.record.id))),
                 );
@@ -146,7 +148,12 @@ impl Keeper {
         // Whoever nobody has accepted may have reported anything: that is told, and holds nobody else.
         let is_of_stranger = other.record.status.state == State::Discovered && state != State::Discovered;
         let name = called(&other.machine);
-        let meanwhile = match (mark, self.config().identity.swapped_board) {
+        let swapped = match self.unreadable.get(other.record.id) {
+            // Nothing is written into a record that cannot be read.
+            Some(_) => SwappedBoard::Hold,
+            None => self.config().identity.swapped_board,
+        };
+        let meanwhile = match (mark, swapped) {
             _ if is_of_stranger => Meanwhile::Nothing,
             (_, SwappedBoard::Follow) if is_new => Meanwhile::Followed,
             (_, SwappedBoard::Hold) if is_new => stops,
@@ -169,11 +176,11 @@ impl Keeper {
         if own.record.spec.uuid.is_some() {
             record.spec.uuid.clone_from(&own.record.spec.uuid);
         }
-        let machine = self.check_over(&record, &other, &own)?;
+        let machine = self.check_over(&record, &other, std::slice::from_ref(&own))?;
         self.serve_no_longer(&own.place).await;
         let by = self.asker.to_string();
         let changed = Changed { record, machine, stepped: Stepped::default(), by };
-        if let Err(error) = self.commit_over(vec![changed], Some(new)).await {
+        if let Err(error) = self.commit_over(vec![changed], &[new]).await {
             self.serve_again(own).await;
             return Err(error);
         }

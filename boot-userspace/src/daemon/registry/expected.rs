@@ -19,12 +19,18 @@ use boot_engine::registry::{Entry, Record};
 impl Keeper {
     /// A machine says its serial number with its script's URL, from its own address.
     pub(super) async fn hear_serial(&mut self, mac: Mac, serial: &str) {
-        let Some(expected) = self.registry.with_serial(serial).filter(|_| is_serial(serial)) else { return };
-        let (id, is_met) = (expected.record.id, !expected.record.spec.mac.is_empty());
+        let Some(expected) = self.with_serial(serial).filter(|_| is_serial(serial)) else { return };
+        let (id, has_mac) = (expected.record.id, !expected.record.spec.mac.is_empty());
+        let is_unreadable = self.unreadable.get(id).is_some();
+        // Nothing is written into a record that cannot be read.
+        let is_met = has_mac || is_unreadable;
         let speaker = self.machines.by_mac(mac);
         let own = speaker.as_ref().and_then(|known| known.life.as_ref()).map(|life| life.record);
         if own == Some(id) && is_met || self.machines.is_bmc(mac) {
             return;
+        }
+        if is_unreadable && !has_mac && speaker.is_none() {
+            return self.meet_unreadable(id, mac).await;
         }
         // One that was recognised as the expected machine by its UUID or port is that one.
         let stranger = own.filter(|own| *own != id);
@@ -85,7 +91,7 @@ impl Keeper {
             let say = |serial: &str| format!("the serial number {serial}").into();
             return Some(Shared::NewBoard { before: say(written), now: say(serial) });
         }
-        let other = self.registry.with_serial(serial).filter(|other| other.record.id != entry.record.id)?;
+        let other = self.with_serial(serial).filter(|other| other.record.id != entry.record.id)?;
         Some(Shared::Serial { serial: serial.as_str().into(), other: called(&other.machine) })
     }
 
@@ -124,8 +130,8 @@ impl Keeper {
         }
     }
 
-    /// Why nobody can be expected by a serial number: another machine has it, and not only one that is to be removed.
-    pub(super) fn serial_taken(&self, record: &Record, gone: Option<u64>) -> Result<(), RegistryError> {
+    /// Why nobody can be expected by a serial number: another machine has it, and not only those that are to be removed.
+    pub(super) fn serial_taken(&self, record: &Record, gone: &[u64]) -> Result<(), RegistryError> {
         let Some(serial) = &record.spec.serial else { return Ok(()) };
         let refused = |other: &Entry, why: &str| {
             let (own, other) = (record.called(), other.record.called());
@@ -137,7 +143,7 @@ impl Keeper {
         }
         let is_another = |other: &&Entry| {
             let id = other.record.id;
-            id != record.id && Some(id) != gone && !other.record.is_unwritten()
+            id != record.id && !gone.contains(&id) && !other.record.is_unwritten()
         };
         match self.registry.that_reported(serial).find(is_another) {
             Some(other) => {
@@ -161,7 +167,7 @@ impl Keeper {
     pub(super) async fn join(&mut self, id: u64, stranger: u64) -> Result<(), RegistryError> {
         let (expected, found) = (self.entry(id)?, self.entry(stranger)?);
         let joined = expected.record.joined(&found.record);
-        let machine = self.check_over(&joined, &expected, &found)?;
+        let machine = self.check_over(&joined, &expected, std::slice::from_ref(&found))?;
         self.serve_no_longer(&expected.place).await;
         self.registry.put(Entry { place: found.place.clone(), ..expected.clone() }, &self.rules);
         let done = self.become_known(joined, machine, Some(&*found.record)).await;
@@ -181,7 +187,8 @@ impl Keeper {
         let serial = record.spec.serial.clone().unwrap_or_default().into();
         let (record, stepped) = self.stepped(record, SELF);
         let changed = Changed { record, machine, stepped, by: SELF.to_owned() };
-        self.commit_over(vec![changed], found.map(|found| found.id)).await?;
+        let gone = found.map(|found| found.id);
+        self.commit_over(vec![changed], gone.as_slice()).await?;
         if let Some(entry) = self.registry.get(id) {
             let before = found.map(|found| found.called().into());
             self.events.emit(event_of(entry, Step::Expected { serial, before }));

@@ -8,10 +8,11 @@ use tracing::warn;
 use super::conflicts;
 use super::followers::Followers;
 use super::power::Readings;
-use super::unreadable::{UnreadableRecords, stand_in};
+use super::unreadable::stand_in;
 use super::unserved::{Names, serve_at_start, wait_at_start};
 use super::{Keeper, MOST_HEARD, OPERATOR};
 use crate::daemon::request::{Ask, EventStream};
+use crate::host::link;
 use crate::host::live::Live;
 use crate::http::Readiness;
 use crate::power::Switch;
@@ -25,7 +26,7 @@ use boot_engine::registry::{Deleted, Entry, MOST_DELETED, Registry};
 /// What was read at a start.
 pub(in crate::daemon) struct Records {
     registry: Registry,
-    unreadable: UnreadableRecords,
+    unreadable: Registry,
 }
 
 /// Reads the registry, and adds its machines to those of the configuration. What is in both is the configuration's; a machine
@@ -58,7 +59,7 @@ pub(in crate::daemon) async fn load(
                 continue;
             }
         };
-        match serve_at_start(&record, machines, config, &names) {
+        match serve_at_start(&record, &registry, machines, config, &names) {
             Ok((machine, place)) => {
                 registry.put(Entry { record: record.into(), machine, place }, &rules);
             }
@@ -71,8 +72,11 @@ pub(in crate::daemon) async fn load(
         let (machine, place) = wait_at_start(&record, why, machines, config, &names);
         registry.put(Entry { record: record.into(), machine, place }, &rules);
     }
-    let stand_in = |(id, row)| (id, stand_in(id, row, machines, config, &names));
-    Ok(Records { registry, unreadable: unreadable.into_iter().map(stand_in).collect() })
+    let mut stands_in = Registry::default();
+    for (id, row) in unreadable {
+        stands_in.put(stand_in(id, row, machines, config, &names), &rules);
+    }
+    Ok(Records { registry, unreadable: stands_in })
 }
 
 impl Keeper {
@@ -108,6 +112,7 @@ impl Keeper {
             told: conflicts::Told::default(),
             followers: Followers::default(),
             readiness: Readiness::default(),
+            own: link::addresses().unwrap_or_default(),
         }
     }
 
@@ -133,6 +138,7 @@ impl Keeper {
         }
         self.plan_readings();
         self.followers.note_reload();
+        self.note_unserved();
         not_served
     }
 }

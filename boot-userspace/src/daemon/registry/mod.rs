@@ -12,6 +12,7 @@ mod followers;
 mod load;
 mod power;
 mod seen;
+mod take_over;
 #[cfg(test)]
 mod tests;
 mod unreadable;
@@ -32,6 +33,7 @@ use tracing::{debug, warn};
 use self::power::{Heard, Readings};
 use super::request::{Ask, Census, EventStream, Page, Reader, RegistryAsk, RegistryError, View};
 use crate::host::clock;
+use crate::host::link;
 use crate::host::live::Live;
 use crate::http::Readiness;
 use crate::power::Switch;
@@ -41,6 +43,7 @@ use boot_engine::config::{Arch, Config, Machine, Unknown};
 use boot_engine::lifecycle::{Rules, State, Stepped, TimesInState};
 use boot_engine::machines::Machines;
 use boot_engine::registry::{Entry, Place, Query, Record, Registry};
+use ipnet::Ipv4Net;
 
 /// How many records are looked at in a second because it is time.
 const MOST_DUE: usize = 1000;
@@ -58,7 +61,8 @@ const MOST_HEARD: usize = 1024;
 /// Keeps the registry.
 pub(super) struct Keeper {
     registry: Registry,
-    unreadable: unreadable::UnreadableRecords,
+    /// What stands for the records that cannot be read.
+    unreadable: Registry,
     store: Store,
     machines: Machines,
     /// The configuration that is served.
@@ -87,6 +91,8 @@ pub(super) struct Keeper {
     followers: followers::Followers,
     /// Where it stands that machines are not served.
     readiness: Readiness,
+    /// The addresses of this host, each with its interface, as of the last second.
+    own: Vec<(String, Ipv4Net)>,
 }
 
 impl Keeper {
@@ -118,6 +124,7 @@ impl Keeper {
                 Some(event) = next(&mut reader) => self.see(&event).await,
                 Some(heard) = self.hears.recv() => self.hear(heard).await,
                 _ = second.tick() => {
+                    self.own = link::addresses().unwrap_or_default();
                     self.look_at_due().await;
                     self.ask_due();
                     self.note_unserved();
@@ -199,7 +206,12 @@ impl Keeper {
             }
         }
         let behind = query.after.saturating_sub(BEHIND_FILES);
-        for entry in self.registry.after(behind).filter(|entry| query.fits(&entry.record)) {
+        let mut entries: Vec<&Entry> = Vec::new();
+        for registry in [&self.registry, &self.unreadable] {
+            entries.extend(registry.after(behind).filter(|entry| query.fits(&entry.record)).take(most + 1));
+        }
+        entries.sort_by_key(|entry| entry.record.id);
+        for entry in entries {
             if page.machines.len() == most {
                 return page;
             }
@@ -234,12 +246,7 @@ impl Keeper {
             states: self.registry.counts(),
             overdue: self.registry.count_overdue(),
             shadowed: self.count_unserved(),
-            nowhere: self
-                .registry
-                .unserved()
-                .chain(self.unreadable.values())
-                .filter_map(of_nowhere)
-                .collect(),
+            nowhere: self.registry.unserved().chain(self.unreadable.all()).filter_map(of_nowhere).collect(),
             configured: self.config().machines.len(),
             turned_away: self.turned_away,
             database: self.store.remote(),

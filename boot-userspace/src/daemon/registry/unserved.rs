@@ -4,35 +4,66 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
+
 use super::Keeper;
 use super::changes::served;
+use crate::daemon::misfits::own_address;
+use crate::host::link;
 use boot_engine::config::{Config, Machine};
 use boot_engine::machines::{MachineId, Machines};
-use boot_engine::registry::{Place, Record};
+use boot_engine::registry::{Entry, Place, Record, Registry};
 
 /// So many machines that are not served any more are named where somebody reads it.
 pub(super) const MOST_NAMED: usize = 10;
 
-/// The names of the configuration's machines, which go before those of the registry.
-pub(super) struct Names(HashSet<String>);
+/// The names of the configuration's machines, which go before those of the registry, and the addresses of this host.
+pub(super) struct Names {
+    configured: HashSet<String>,
+    own: Vec<(String, Ipv4Net)>,
+}
 
 impl Names {
     pub(super) fn of(config: &Config) -> Self {
         let names = config.machines.iter().filter_map(|machine| machine.name.as_ref());
-        Self(names.map(|name| name.to_ascii_lowercase()).collect())
+        let configured = names.map(|name| name.to_ascii_lowercase()).collect();
+        Self { configured, own: link::addresses().unwrap_or_default() }
     }
 
     /// Why a machine of the registry is not served, if the configuration has its name.
     fn taken(&self, machine: &Machine) -> Option<String> {
-        let name = machine.name.as_ref().filter(|name| self.0.contains(&name.to_ascii_lowercase()))?;
+        let name =
+            machine.name.as_ref().filter(|name| self.configured.contains(&name.to_ascii_lowercase()))?;
         Some(format!("a machine of the configuration has its name {name}: rename one of them"))
     }
 }
 
-/// The machine of a record, or why the configuration has no room for it.
-pub(super) fn fitting(record: &Record, config: &Config, names: &Names) -> Result<Machine, String> {
+/// The machine of a record, or why there is no room for it.
+pub(super) fn fitting(
+    record: &Record,
+    registry: &Registry,
+    config: &Config,
+    names: &Names,
+) -> Result<Machine, String> {
     let machine = record.machine(config).map_err(|wrong| wrong.join("; "))?;
-    names.taken(&machine).map_or(Ok(machine), Err)
+    let own = || own_address(&machine, &names.own).map(|why| format!("it has {why}"));
+    let taken = names.taken(&machine).or_else(own).or_else(|| twin(record, registry));
+    taken.map_or(Ok(machine), Err)
+}
+
+/// Why a record is not served that has the name or serial number of another one: it was added while that one could not be read.
+fn twin(record: &Record, registry: &Registry) -> Option<String> {
+    let is_another = |other: &&Entry| other.record.id != record.id;
+    let name = record.spec.name.as_deref();
+    let (what, shared, other) = match name.and_then(|name| registry.named(name)).filter(is_another) {
+        Some(other) => ("name", name?, other),
+        None => {
+            let serial = record.spec.serial.as_deref()?;
+            ("serial number", serial, registry.with_serial(serial).filter(is_another)?)
+        }
+    };
+    let (own, other) = (record.id, other.record.id);
+    Some(format!("id:{own} and id:{other} have the {what} {shared}: change it of one of them, or delete one"))
 }
 
 /// What is known of a machine whose record is not served.
@@ -41,17 +72,21 @@ fn known(record: &Record, config: &Config, names: &Names) -> Machine {
     if names.taken(&known).is_some() {
         known.name = None;
     }
+    if own_address(&known, &names.own).is_some() {
+        known.ip = None;
+    }
     known
 }
 
 /// Has a record served before anybody serves, or says why not.
 pub(super) fn serve_at_start(
     record: &Record,
+    registry: &Registry,
     machines: &Machines,
     config: &Config,
     names: &Names,
 ) -> Result<(Arc<Machine>, Place), String> {
-    let machine = Arc::new(fitting(record, config, names)?);
+    let machine = Arc::new(fitting(record, registry, config, names)?);
     match machines.put_alive(None, Arc::clone(&machine), record.life()) {
         Ok((id, _)) => Ok((machine, Place::Served(id))),
         Err(why) => Err(why.to_string()),
@@ -83,7 +118,7 @@ impl Keeper {
         record: &Record,
         names: &Names,
     ) -> (Arc<Machine>, Place) {
-        let why = match fitting(record, &self.config(), names) {
+        let why = match fitting(record, &self.registry, &self.config(), names) {
             Ok(machine) => {
                 let machine = Arc::new(machine);
                 match self.serve(before, &machine, record).await {
@@ -126,7 +161,8 @@ impl Keeper {
         for id in ids {
             let Some(mut entry) = self.registry.get(id).cloned() else { continue };
             let before = served(&entry.place).filter(|id| self.machines.get(*id).is_some());
-            let is_as_it_was = match (&entry.place, fitting(&entry.record, &config, &names)) {
+            let fitting = fitting(&entry.record, &self.registry, &config, &names);
+            let is_as_it_was = match (&entry.place, fitting) {
                 (Place::Served(id), Ok(machine)) => self.machines.get(*id).is_some_and(|is| *is == machine),
                 _ => false,
             };

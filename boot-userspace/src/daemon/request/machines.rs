@@ -180,7 +180,7 @@ pub enum RegistryError {
     /// Nobody can read what is stored of it.
     #[error(
         "what is stored of {called} cannot be read, and the log of the start says why: start the version of xpxe that has written it, or \
-         delete it (xpxe machines delete id:{id}) and add it anew"
+         delete it (xpxe machines delete id:{id}) and add it anew, which has it wiped where a rule accepts it and agents wipe"
     )]
     Unreadable {
         /// How the machine is called.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use boot_engine::config::Webhook;
 use boot_engine::events::BootEvent;
-use boot_engine::lifecycle::State;
 use boot_engine::machines::Machines;
 
 /// Whether an event is of a machine that the webhook is for.
@@ -26,20 +25,15 @@ pub(super) fn lane(event: &BootEvent) -> Option<String> {
     event.machine.as_ref().map(|machine| machine.mac.to_string()).or_else(without_mac)
 }
 
-/// Whether an event is of a machine that may not be there: nobody has named it or has it in use, and no agent has reported from
-/// it. Anybody can make up as many of them as there are MACs, also those that a rule accepts: one request is enough.
+/// Whether an event is of a machine that may not be there: no person has said or ordered anything of it. Anybody can make up as
+/// many of them as there are MACs, have a rule accept them, and report for them what an agent does.
 pub(super) fn is_of_stranger(machines: &Machines, event: &BootEvent) -> bool {
     let Some(mac) = event.machine.as_ref().map(|machine| machine.mac) else { return false };
     if event.name().is_some() || machines.is_bmc(mac) {
         return false;
     }
     let Some(known) = machines.by_mac(mac) else { return true };
-    let has_reported = known.machine.inventory.is_some();
-    known.life.is_some_and(|life| match life.state {
-        State::Discovered => true,
-        State::Accepted | State::Ready => !has_reported,
-        _ => false,
-    })
+    known.life.is_some_and(|life| !life.is_chosen)
 }
 
 #[cfg(test)]
@@ -49,6 +43,7 @@ mod tests {
     use boot_common::Mac;
     use boot_engine::config::{Bmc, Machine, parse};
     use boot_engine::events::{self, Step, WithoutMac};
+    use boot_engine::lifecycle::State;
     use boot_engine::machines::Life;
     use serde_json::json;
 
@@ -78,17 +73,17 @@ mod tests {
     #[test]
     fn a_machine_that_may_not_be_there_is_a_stranger() {
         let macs = [1, 2, 3, 4, 5, 6, 7].map(|n| Mac([2, 0, 0, 0, 0, n]));
-        let [configured, bmc, discovered, by_rule, ready, running, unknown] = macs;
+        let [configured, bmc, discovered, by_rule, failed, chosen, unknown] = macs;
         let with = |mac: Mac| Machine { macs: vec![mac], ..Machine::default() };
         let its_bmc = Some(Box::new(Bmc { mac: Some(bmc), ..Bmc::default() }));
         let machines = Machines::new([Arc::new(Machine { bmc: its_bmc, ..with(configured) })]).unwrap();
         let alive = [
             (1, discovered, State::Discovered, false),
             (2, by_rule, State::Accepted, false),
-            (3, ready, State::Ready, true),
-            (4, running, State::Running, false),
+            (3, failed, State::Failed, false),
+            (4, chosen, State::Accepted, true),
         ];
-        for (record, mac, state, has_reported) in alive {
+        for (record, mac, state, is_chosen) in alive {
             let life = Life {
                 record,
                 state,
@@ -99,8 +94,9 @@ mod tests {
                 run: 0,
                 is_unserved: false,
                 heard: 0,
+                is_chosen,
             };
-            let inventory = has_reported.then(Arc::default);
+            let inventory = (state == State::Failed).then(Arc::default);
             machines.put_alive(None, Arc::new(Machine { inventory, ..with(mac) }), life).unwrap();
         }
         let is_stranger = |machine: events::Machine| {
@@ -108,7 +104,7 @@ mod tests {
             is_of_stranger(&machines, &event)
         };
         let found = macs.map(|mac| is_stranger(mac.into()));
-        assert_eq!(found, [false, false, true, true, false, false, true]);
+        assert_eq!(found, [false, false, true, true, true, false, true]);
         // What is told of a machine that is gone meanwhile has its name.
         assert!(!is_stranger(events::Machine { mac: unknown, name: Some("node1".into()) }));
         let of_none = BootEvent::new(Duration::ZERO, Step::Flood { answers: 7 });

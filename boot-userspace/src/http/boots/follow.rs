@@ -93,7 +93,7 @@ pub(super) async fn follow(
         }),
     };
     let place = PLACES.take(address).await.map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
-    let (to, answer) = following::begin(form, history.connections.end());
+    let (to, answer) = following::begin(form, history.connections.end(), &PLACES);
     let reader = history.events.read();
     let worker = history.worker.clone();
     worker.spawn(async move {
@@ -192,6 +192,8 @@ fn line(event: &BootEvent) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -199,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn who_follows_events_reads_that_xpxe_stops() {
         let history = Arc::new(History::empty());
-        let (to, mut from) = Teller::with_room(1 << 16);
+        let (to, mut from) = Teller::with_room(1 << 16, Duration::from_secs(10), &PLACES);
         history.connections.stop().await;
         let of_all = Filter { mac: None, label: None };
         write(history.events.read(), to, &history, of_all, Form::Lines).await;

@@ -22,7 +22,7 @@ pub struct Machine {
     /// Its number in the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// Who changes it says which version he has read.
+    /// Who changes it says which version he has read. 0: what is stored of it cannot be read, and what is shown is what could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// The number of its last change among those of all machines.
@@ -98,6 +98,11 @@ impl From<&View> for Machine {
 }
 
 impl Machine {
+    /// Whether what is stored of it cannot be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.version == Some(0)
+    }
+
     pub(super) fn of(
         record: &Record,
         not_served: Option<String>,

@@ -5,13 +5,10 @@
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::Shared;
 use super::shown::Machine;
@@ -25,16 +22,13 @@ use boot_engine::registry::Query;
 
 /// How many clients follow at once, how many of them over the network, and of one address.
 static PLACES: Places = Places::new(32, 24, 8);
-/// Who reads nothing for so long is cut off: it begins again from the last revision that it has.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How many machines that do not fit a client is remembered to have heard of. Then it may hear of them again.
 const MOST_OUTSIDE: usize = 100_000;
 
-static CUT_OFF: AtomicU64 = AtomicU64::new(0);
-
-/// How many follow machines, and how many were cut off because they read nothing.
+/// How many follow machines, and how many were cut off because they read nothing: they begin again from the last revision that
+/// they have.
 pub(in crate::http) fn counts() -> (usize, u64) {
-    (PLACES.count(), CUT_OFF.load(Relaxed))
+    (PLACES.count(), PLACES.cut_off())
 }
 
 /// What has become of a machine.
@@ -82,10 +76,10 @@ pub(super) async fn begin(
     let wanted = WantedChanges { query, since, waits: None };
     // Whether it can be told at all is said with the status.
     let first = ask(&registry, wanted.clone()).await?;
-    let (to, answer) = following::begin(form, history.connections.end());
+    let (to, answer) = following::begin(form, history.connections.end(), &PLACES);
     let worker = history.worker.clone();
     worker.spawn(async move {
-        let mut told = Told { listed, ..Told::new(to, form, PATIENCE, history) };
+        let mut told = Told { listed, ..Told::new(to, form, history) };
         tokio::select! {
             _ = told.follow(&registry, wanted, first) => {}
             () = ended(pass) => {}
@@ -117,7 +111,6 @@ struct Over;
 struct Told {
     to: Teller,
     form: Form,
-    patience: Duration,
     /// Knows when machines were seen.
     history: History,
     /// Which configuration was served when it listed the machines, if it has said so.
@@ -129,8 +122,8 @@ struct Told {
 }
 
 impl Told {
-    fn new(to: Teller, form: Form, patience: Duration, history: History) -> Self {
-        Self { to, form, patience, history, listed: None, has_caught_up: false, outside: HashSet::new() }
+    fn new(to: Teller, form: Form, history: History) -> Self {
+        Self { to, form, history, listed: None, has_caught_up: false, outside: HashSet::new() }
     }
 
     async fn follow(
@@ -203,19 +196,16 @@ impl Told {
     }
 
     async fn send(&mut self, text: &str) -> Result<(), Over> {
-        match timeout(self.patience, self.to.send(text)).await {
-            Ok(written) => written.map_err(|_| Over),
-            Err(_) => {
-                CUT_OFF.fetch_add(1, Relaxed);
-                Err(Over)
-            }
-        }
+        self.to.send(text).await.map_err(|_| Over)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -238,8 +228,8 @@ mod tests {
                 reply.send(Ok(answer)).unwrap();
             }
         });
-        let (to, mut from) = Teller::with_room(1 << 20);
-        let mut told = Told::new(to, Form::Lines, SOON, History::empty());
+        let (to, mut from) = Teller::with_room(1 << 20, SOON, &PLACES);
+        let mut told = Told::new(to, Form::Lines, History::empty());
         told.follow(&registry, WantedChanges::default(), first).await.ok().unwrap();
         answering.await.unwrap();
         drop(told);
@@ -294,9 +284,8 @@ mod tests {
         for (listed, is_told) in [(epoch_of(3), false), (epoch_of(2), true), (1, true)] {
             let (registry, asks) = RegistryHandle::new();
             drop(asks);
-            let (to, mut from) = Teller::with_room(1 << 20);
-            let mut told =
-                Told { listed: Some(listed), ..Told::new(to, Form::Lines, SOON, History::empty()) };
+            let (to, mut from) = Teller::with_room(1 << 20, SOON, &PLACES);
+            let mut told = Told { listed: Some(listed), ..Told::new(to, Form::Lines, History::empty()) };
             let found = MachineChanges { reloads: 3, ..MachineChanges::default() };
             told.follow(&registry, WantedChanges::default(), found).await.ok().unwrap();
             drop(told);
@@ -311,9 +300,9 @@ mod tests {
         let (registry, _asks) = RegistryHandle::new();
         let changes = (1..=100).map(|id| gone(id, id, true)).collect();
         let found = MachineChanges { changes, revision: 100, ..MachineChanges::default() };
-        let (to, mut unread) = Teller::with_room(64);
+        let (to, mut unread) = Teller::with_room(64, Duration::from_millis(20), &PLACES);
         let (_, before) = counts();
-        let mut told = Told::new(to, Form::Lines, Duration::from_millis(20), History::empty());
+        let mut told = Told::new(to, Form::Lines, History::empty());
         let follows = told.follow(&registry, WantedChanges::default(), found);
         assert!(timeout(SOON, follows).await.expect("it ends").is_err());
         assert_eq!(counts().1, before + 1);

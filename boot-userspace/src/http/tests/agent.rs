@@ -68,7 +68,9 @@ impl Agents {
             ..Described::default()
         };
         let (says, since, is_overdue, run, is_unserved) = ("a test".into(), 0, false, 1, false);
-        let life = Life { record: 7, state, says, is_written, since, is_overdue, run, is_unserved, heard: 0 };
+        let (record, heard, is_chosen) = (7, 0, false);
+        let life =
+            Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard, is_chosen };
         machines.put_alive(None, Arc::new(machine), life).unwrap();
         machines.put(ADDRESS.parse().unwrap(), NODE1.parse().unwrap());
         machines.put(Ipv4Addr::new(10, 1, 1, 51), "52:54:00:00:00:02".parse().unwrap());

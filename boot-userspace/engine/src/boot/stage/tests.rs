@@ -73,6 +73,7 @@ fn boots_as(
             run: 0,
             is_unserved: false,
             heard: 0,
+            is_chosen: false,
         };
         let life = if is_served { life } else { life.unserved("a cause") };
         machines.put_alive(None, Arc::new(machine), life).unwrap();

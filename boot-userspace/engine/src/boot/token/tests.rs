@@ -119,8 +119,9 @@ fn a_report_is_of_what_the_agent_was_told_last() {
     let mut at = |state, since| {
         let machine = Arc::new(Machine { macs: me.mac.into_iter().collect(), ..Machine::default() });
         let (record, says, is_written) = (1, "a test".into(), false);
-        let (is_overdue, run, is_unserved, heard) = (false, 0, false, 0);
-        let life = Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard };
+        let (is_overdue, run, is_unserved, heard, is_chosen) = (false, 0, false, 0, false);
+        let life =
+            Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard, is_chosen };
         id = Some(machines.put_alive(id, machine, life).unwrap().0);
         Asked { asker: machines.asker(me.client_ip, me.mac, None), ..me.clone() }
     };

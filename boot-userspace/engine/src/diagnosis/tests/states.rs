@@ -54,6 +54,11 @@ fn a_machine_whose_record_is_not_served_is_told_so_in_every_state() {
         facts.stands.as_mut().unwrap().is_unserved = true;
         assert_eq!(verdict(&heard(with_script()), &facts, LATER).cause, Cause::NotServed, "{state}");
         assert_eq!(never_asked(&facts, 7, true).cause, Cause::NotServed, "{state}");
+        // As of a record that cannot be read.
+        facts.stands.as_mut().unwrap().since = 0;
+        let found = verdict(&heard(with_script()), &facts, LATER);
+        assert_eq!(found.cause, Cause::NotServed, "{state}");
+        assert!(found.evidence.iter().all(|evidence| evidence.at != 0), "{found:?}");
     }
 }
 

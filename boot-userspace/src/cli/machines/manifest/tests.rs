@@ -164,6 +164,7 @@ fn a_manifest_may_be_toml() {
 fn mistakes_of_a_list_are_named_with_their_line() {
     for (text, says) in [
         ("name,nmae\n", "there is no column \"nmae\""),
+        ("\u{feff}name,mac\nnode1\n", "line 2: 1 columns"),
         ("name,mac\nnode1\n", "line 2: 1 columns"),
         ("name,labels\nnode1,worker\n", "line 2: \"worker\" is no list"),
         ("[{\"nmae\": 1}]", "nmae"),

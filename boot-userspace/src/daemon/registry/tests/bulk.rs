@@ -39,21 +39,24 @@ fn what_is_imported_is_added_changed_or_refused_one_by_one() {
     assert!(matches!(rig.order("node3", Order::Accept), Err(RegistryError::Unknown(_))));
     let done = rig.import(&items, false);
     let refused: Vec<usize> = done.refused.iter().map(|(position, _)| *position).collect();
-    assert_eq!((done.added, done.changed, done.unchanged), (1, 3, 1), "{done:?}");
-    assert_eq!(refused, [3, 5, 6, 7, 9], "{done:?}");
-    for (position, says) in
-        [(3, "it is node3's"), (5, "is in the configuration"), (7, "unknown field `nmae`")]
-    {
+    assert_eq!((done.added, done.changed, done.unchanged), (1, 2, 1), "{done:?}");
+    assert_eq!(refused, [3, 4, 5, 6, 7, 9], "{done:?}");
+    for (position, says) in [
+        (3, "it is node3's"),
+        (4, "node3 is twice in what is imported"),
+        (5, "is in the configuration"),
+        (7, "unknown field `nmae`"),
+    ] {
         let why = &done.refused.iter().find(|(other, _)| *other == position).unwrap().1;
         assert!(why.contains(says), "{why}");
     }
     let mac = |which: &str| rig.record(which).spec.mac[0].clone();
-    assert_eq!((mac("node2"), mac("node3")), ("02:00:00:00:00:11".into(), "02:00:00:00:00:13".into()));
+    assert_eq!((mac("node2"), mac("node3")), ("02:00:00:00:00:11".into(), "02:00:00:00:00:10".into()));
     assert_eq!(rig.record("node1").spec.ip.as_deref(), Some("10.1.1.9"), "its MAC is kept");
     assert_eq!(rig.record("node1").spec.mac.len(), 1);
     rig.kill();
     let rig = Rig::start(dir.path(), CONFIG);
-    assert_eq!(rig.record("node3").spec.mac, ["02:00:00:00:00:13"], "after a kill");
+    assert_eq!(rig.record("node3").spec.mac, ["02:00:00:00:00:10"], "after a kill");
     rig.kill();
 }
 
@@ -95,6 +98,40 @@ fn a_list_gives_a_machine_the_card_that_was_discovered_before() {
     assert_eq!(rig.record(CARD).spec.name.as_deref(), Some("node7"));
     assert_eq!(rig.record("node7").spec.mac, [CARD]);
     rig.kill();
+}
+
+#[test]
+fn a_machine_gets_all_of_its_cards_that_were_discovered_before() {
+    const CARDS: [&str; 2] = ["02:00:00:00:00:31", "02:00:00:00:00:32"];
+    for by_list in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::start(dir.path(), CONFIG);
+        let nobodys = serde_json::json!({ "spec": { "name": "node7", "serial": "CZ7" } });
+        assert_eq!(rig.import(&[nobodys], false).added, 1);
+        for card in CARDS {
+            rig.registry.sighted(card.parse().unwrap(), None);
+            rig.eventually("it is discovered", |rig| rig.machines.life_of(card.parse().unwrap()));
+        }
+        if by_list {
+            let both = [serde_json::json!({ "spec": { "name": "node7", "mac": CARDS } })];
+            for dry_run in [true, false] {
+                let done = rig.import(&both, dry_run);
+                assert_eq!((done.changed, &done.refused[..]), (1, &[][..]), "{done:?}");
+            }
+        } else {
+            let mac = CARDS.map(str::to_owned).to_vec();
+            let spec = Spec { mac, ..rig.record("node7").spec.clone() };
+            rig.ask(|reply| RegistryAsk::Put("node7".to_owned(), None, spec, reply)).unwrap();
+        }
+        let census = rig.ask(RegistryAsk::Count).unwrap();
+        assert_eq!(census.states.iter().map(|(_, count)| count).sum::<usize>(), 1, "{by_list}");
+        rig.kill();
+        let rig = Rig::start(dir.path(), CONFIG);
+        for card in CARDS {
+            assert_eq!(rig.record(card).spec.name.as_deref(), Some("node7"), "{by_list}");
+        }
+        rig.kill();
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use sqlx::{Connection as _, SqliteConnection};
 use super::*;
 
 const OWN: &str = "02:00:00:00:00:09";
+/// Makes the record of the machine one of a later version.
+const LATER: &str = r#"UPDATE machines SET record = replace(record, '"spec":{', '"spec":{"newer":1,')"#;
 
 /// Changes what is stored while no daemon runs.
 fn damage(dir: &Path, statement: &'static str) {
@@ -30,7 +32,7 @@ fn a_machine_whose_record_cannot_be_read_waits_until_that_is_deleted() {
     rig.create("db1", OWN).unwrap();
     let id = rig.record("db1").id;
     rig.kill();
-    damage(dir.path(), r#"UPDATE machines SET record = replace(record, '"spec":{', '"spec":{"newer":1,')"#);
+    damage(dir.path(), LATER);
     let rig = Rig::start(dir.path(), &everybody());
     let mac: Mac = OWN.parse().unwrap();
     rig.registry.sighted(mac, None);
@@ -56,6 +58,99 @@ fn a_machine_whose_record_cannot_be_read_waits_until_that_is_deleted() {
     rig.ask(|reply| RegistryAsk::Delete(format!("id:{id}"), None, reply)).unwrap();
     assert_eq!(rig.machines.life_of(mac), None);
     rig.create("db1", OWN).unwrap();
+    rig.kill();
+}
+
+/// db1, by what it has.
+fn expected(mac: &[&str]) -> Spec {
+    let mac = mac.iter().map(|mac| (*mac).to_owned()).collect();
+    let bmc = boot_engine::config::RegisteredBmc {
+        mac: Some("02:00:00:00:00:99".to_owned()),
+        ..boot_engine::config::RegisteredBmc::default()
+    };
+    Spec {
+        name: Some("db1".to_owned()),
+        labels: [("bmc".to_owned(), "yes".to_owned())].into(),
+        mac,
+        serial: Some("CZ0043".to_owned()),
+        ip: Some("10.1.1.60".to_owned()),
+        bmc: Some(bmc),
+        ..Spec::default()
+    }
+}
+
+#[test]
+fn nothing_that_can_be_read_of_a_machine_becomes_anothers() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &everybody());
+    rig.ask(|reply| RegistryAsk::Create(expected(&["02:00:00:00:00:08"]), reply)).unwrap();
+    let id = rig.record("db1").id;
+    rig.kill();
+    damage(dir.path(), LATER);
+    let rig = Rig::start(dir.path(), &everybody());
+    let known = rig.machines.by_mac("02:00:00:00:00:08".parse().unwrap()).unwrap();
+    assert_eq!(known.machine.ip, Some([10, 1, 1, 60].into()));
+    assert!(rig.machines.is_bmc("02:00:00:00:00:99".parse().unwrap()));
+    let other = |change: &dyn Fn(&mut Spec)| {
+        let mut spec = Spec { mac: vec!["02:00:00:00:00:50".to_owned()], ..Spec::default() };
+        change(&mut spec);
+        rig.ask(|reply| RegistryAsk::Create(spec, reply)).unwrap_err().to_string()
+    };
+    let delete = format!("xpxe machines delete id:{id}");
+    assert!(other(&|spec| spec.name = Some("DB1".to_owned())).contains(&delete));
+    assert!(other(&|spec| spec.serial = Some("cz0043".to_owned())).contains(&delete));
+    assert!(other(&|spec| spec.ip = Some("10.1.1.60".to_owned())).contains("db1"));
+    let page = rig.ask(|reply| RegistryAsk::List(Query::default(), reply)).unwrap();
+    let is_it =
+        |view: &&View| matches!(view, View::Registered { record, shadowed: Some(_), .. } if record.id == id);
+    assert_eq!(page.machines.iter().filter(is_it).count(), 1);
+    let seen = rig.ask(|reply| RegistryAsk::Observed(id, Observed::Kernel, reply)).unwrap_err();
+    assert!(matches!(seen, RegistryError::Unreadable { .. }), "{seen}");
+    rig.kill();
+}
+
+#[test]
+fn whoever_says_the_serial_number_of_a_machine_whose_record_cannot_be_read_is_not_wiped() {
+    for mac in [&["02:00:00:00:00:08"][..], &[][..]] {
+        let dir = tempfile::tempdir().unwrap();
+        let rig = Rig::start(dir.path(), &everybody());
+        rig.ask(|reply| RegistryAsk::Create(expected(mac), reply)).unwrap();
+        let id = rig.record("serial:cz0043").id;
+        rig.kill();
+        damage(dir.path(), LATER);
+        let rig = Rig::start(dir.path(), &everybody());
+        let refused = rig.order("serial:CZ0043", Order::Release).unwrap_err().to_string();
+        assert!(refused.contains("cannot be read"), "{refused}");
+        let [first, second]: [Mac; 2] = [OWN, "02:00:00:00:00:10"].map(|mac| mac.parse().unwrap());
+        rig.registry.sighted(first, None);
+        rig.runtime.block_on(rig.registry.heard_serial(first, "CZ0043"));
+        assert_eq!(rig.machines.life_of(first).map(|life| life.state), Some(State::Maintenance));
+        // It was not taken down before.
+        rig.runtime.block_on(rig.registry.heard_serial(second, "CZ0043"));
+        let waits = rig.machines.life_of(second).map(|life| (life.record, life.is_unserved));
+        assert_eq!(waits, mac.is_empty().then_some((id, true)));
+        rig.kill();
+    }
+}
+
+#[test]
+fn of_two_machines_with_one_name_one_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &everybody());
+    rig.ask(|reply| RegistryAsk::Create(expected(&["02:00:00:00:00:08"]), reply)).unwrap();
+    rig.create("db2", OWN).unwrap();
+    let first = rig.record("db1").id;
+    rig.kill();
+    damage(dir.path(), "UPDATE machines SET record = replace(record, 'db2', 'db1') WHERE name = 'db2'");
+    let rig = Rig::start(dir.path(), &everybody());
+    for is_reloaded in [false, true] {
+        if is_reloaded {
+            rig.runtime.block_on(rig.registry.reloaded());
+        }
+        assert_eq!(rig.record("db1").id, first);
+        let lives = ["02:00:00:00:00:08", OWN].map(|mac| rig.machines.life_of(mac.parse().unwrap()).unwrap());
+        assert_eq!(lives.map(|life| life.is_unserved), [false, true]);
+    }
     rig.kill();
 }
 

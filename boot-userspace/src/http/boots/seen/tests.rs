@@ -76,8 +76,9 @@ async fn a_machine_that_is_there_because_it_asked_was_seen() {
     let strangers = [(1234, Mac([2; 6])), (0, Mac([4; 6]))].map(|(heard, mac)| {
         let machine = machine(&[mac], None);
         let (record, state, says) = (1, State::Discovered, "a test".into());
-        let (is_written, since, is_overdue, run, is_unserved) = (false, 0, false, 0, false);
-        let life = Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard };
+        let (is_written, since, is_overdue, run, is_unserved, is_chosen) = (false, 0, false, 0, false, false);
+        let life =
+            Life { record, state, says, is_written, since, is_overdue, run, is_unserved, heard, is_chosen };
         history.machines.put_alive(None, Arc::clone(&machine), life).unwrap();
         machine
     });
