@@ -109,6 +109,12 @@ impl From<Mac> for HostKey {
 /// The answer set of machines that get no answer: their requests end here.
 pub const IGNORED_SET: u32 = u32::MAX;
 
+/// The address is reserved for this MAC.
+pub const ALWAYS: u64 = u64::MAX;
+/// The address is reserved for a machine that was recognised by something else than this MAC: another card of it may come for
+/// the address.
+pub const SHARED: u64 = u64::MAX - 1;
+
 /// Room for a machine's own options, such as its host name.
 pub const HOST_OPTIONS: usize = 80;
 
@@ -119,7 +125,7 @@ pub struct Host {
     /// Boot-clock nanoseconds up to which the lease is stored.
     pub durable_until: u64,
     /// Boot-clock nanoseconds up to which no other machine gets the address; the kernel does not offer it if the REQUEST
-    /// might come later. The greatest number for a reserved address.
+    /// might come later. [`ALWAYS`] or [`SHARED`] for a reserved address.
     pub bound_until: u64,
     /// The machine's answer set, or [`IGNORED_SET`].
     pub answer_set: u32,
@@ -140,12 +146,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Boot-clock nanoseconds up to which an ACK may promise the address: as long as the lease is stored, and a reserved
-    /// address without end, since the configuration promises it over every restart.
+    /// Boot-clock nanoseconds up to which an ACK may promise the address: as long as the lease is stored, and what is reserved
+    /// for this MAC without end, since the configuration promises it over every restart.
     #[inline(always)]
     #[must_use]
     pub fn promised_until(&self) -> u64 {
-        if self.bound_until == u64::MAX { u64::MAX } else { self.durable_until }
+        if self.bound_until == ALWAYS { u64::MAX } else { self.durable_until }
     }
 }
 

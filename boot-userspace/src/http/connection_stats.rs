@@ -64,7 +64,7 @@ impl End {
     pub(super) async fn comes(&mut self) {
         if self.0.wait_for(|stops| *stops).await.is_err() {
             // Nobody is left who could say so.
-            pending().await
+            pending::<()>().await;
         }
     }
 }

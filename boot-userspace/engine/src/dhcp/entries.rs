@@ -1,7 +1,7 @@
 //! The machines' entries in the tables.
 
 use boot_common::Mac;
-use boot_common::tables::{Host, IGNORED_SET};
+use boot_common::tables::{Host, IGNORED_SET, SHARED};
 use boot_common::wire::option;
 use std::net::Ipv4Addr;
 use zerocopy::FromZeros as _;
@@ -10,7 +10,7 @@ use crate::Engine;
 use crate::answers::prepare::put_own_options;
 use crate::command::Now;
 use crate::config::DhcpRole;
-use crate::leases::binding::Binding;
+use crate::leases::binding::{Binding, State};
 use crate::policy::requester::Requester;
 
 impl Engine {
@@ -98,7 +98,7 @@ impl Engine {
     /// back for it has to be bound to it again.
     pub(crate) fn withdraw(&mut self, mac: Mac, address: Ipv4Addr) {
         if let Some(host) = self.entry(mac, address) {
-            let bound_until = if host.bound_until == u64::MAX { u64::MAX } else { 0 };
+            let bound_until = if host.bound_until >= SHARED { host.bound_until } else { 0 };
             self.insert_host(mac, Host { durable_until: 0, bound_until, ..host });
         }
         self.promises.withdraw(mac);
@@ -146,8 +146,11 @@ impl Engine {
         let mut host = Host::new_zeroed();
         host.durable_until = durable_until;
         // The kernel offers nobody an address that is to become another one.
-        host.bound_until =
-            if self.is_to_move(who.reserved(), binding) { 0 } else { binding.bound_until(now) };
+        host.bound_until = match binding.state {
+            _ if self.is_to_move(who.reserved(), binding) => 0,
+            State::Reserved if !who.is_named() => SHARED,
+            _ => binding.bound_until(now),
+        };
         host.answer_set = set;
         host.port_decides = u8::from(self.policy.port_decides(who.is_named()));
         host.address = binding.address.octets();

@@ -89,8 +89,10 @@ impl Engine {
         let link = self.policy.link(ifindex);
         // With a relay in between too: only by ARP it is known who answers.
         let on_link = link.is_some_and(|(_, link)| self.is_on(link, binding.subnet));
-        // Until then a machine that asks anew is the daemon's, which waits with its answer.
-        self.withdraw(mac, address);
+        // Until then a machine that asks anew is the daemon's, which waits with its answer. What is reserved stays the machine's.
+        if binding.state != State::Reserved {
+            self.withdraw(mac, address);
+        }
         self.probes.begin(address, Pending::of_decline(asked));
         self.commands.push(Command::Probe { ifindex, address, mac, on_link, own_answer_counts: true });
         Err(Reason::Released)

@@ -29,7 +29,7 @@ use boot_common::decide::message;
 use boot_common::facts::Facts;
 use boot_common::frame::Bytes;
 use boot_common::respond::{Answered, respond};
-use boot_common::tables::{LinkEntry, role};
+use boot_common::tables::{ALWAYS, LinkEntry, role};
 use boot_common::wire::{BootpFixed, option, port};
 use boot_common::{Mac, Reason};
 
@@ -320,7 +320,7 @@ impl Engine {
         let address = Ipv4Addr::from(answered.address);
         // The machine may have been heard in another subnet since: then the kernel's entry is for there.
         let host = self.entry(mac, address);
-        if !was_withdrawn && host.is_some_and(|host| host.bound_until != u64::MAX) {
+        if !was_withdrawn && host.is_some_and(|host| host.bound_until != ALWAYS) {
             return;
         }
         let Some(subnet) = self.policy.subnet_of(address) else { return };

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use boot_common::tables::ALWAYS;
+
 use crate::now::Now;
 
 /// How firmly an address is bound.
@@ -43,7 +45,7 @@ impl Binding {
     pub fn bound_until(&self, now: Now) -> u64 {
         match self.ends() {
             0 => 0,
-            u64::MAX => u64::MAX,
+            u64::MAX => ALWAYS,
             until => {
                 // Whole seconds: it may end one earlier.
                 let left = until.saturating_sub(now.seconds() + 1);

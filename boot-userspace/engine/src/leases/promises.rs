@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use boot_common::tables::{Host, HostKey};
+use boot_common::tables::{ALWAYS, Host, HostKey};
 use boot_common::{Mac, Reason};
 use tracing::debug;
 
@@ -182,13 +182,13 @@ impl Engine {
 
     /// Stores what the disk has refused of reserved addresses: their machines may have the ACK, and not ask again for hours.
     pub(crate) fn store_what_was_refused(&mut self, now: Now) {
-        if now.seconds() % AGAIN != 0 {
+        if !now.seconds().is_multiple_of(AGAIN) {
             return;
         }
         for ((mac, address), until) in std::mem::take(&mut self.promises.unstored) {
             let left = until.saturating_sub(now.seconds() + 1);
             let durable_until = u64::try_from((now.boot + Duration::from_secs(left)).as_nanos()).unwrap_or(0);
-            let is_stored = |host: Host| host.bound_until != u64::MAX || host.durable_until >= durable_until;
+            let is_stored = |host: Host| host.bound_until != ALWAYS || host.durable_until >= durable_until;
             let Some(binding) = self.bindings.with(mac, address) else { continue };
             if left == 0 || self.entry(mac, address).is_none_or(is_stored) {
                 continue;

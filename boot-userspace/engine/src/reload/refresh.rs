@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use boot_common::Mac;
-use boot_common::tables::{AnswerKey, IGNORED_SET};
+use boot_common::tables::{ALWAYS, AnswerKey, IGNORED_SET, SHARED};
 
 use crate::Engine;
 use crate::command::Now;
@@ -64,13 +64,13 @@ impl Engine {
         let number = self.set(set.position, set.subnet, set.server, who.differences.clone());
         let mut entry = self.host(&who, &binding, number, host.durable_until, now);
         entry.bound_until = match (binding.state, host.bound_until) {
-            (State::Reserved, _) => u64::MAX,
+            (State::Reserved, _) => entry.bound_until,
             _ if entry.bound_until == 0 => 0,
             // It was declined: until the probe has ended, the machine is the daemon's.
             _ if self.is_probed(mac, binding.address) => 0,
             // It was taken back, and whoever comes back for it has to be bound anew.
             (State::Idle | State::Released(_), 0) => 0,
-            (_, 0 | u64::MAX) => entry.bound_until,
+            (_, 0 | SHARED..=ALWAYS) => entry.bound_until,
             (_, kept) => kept,
         };
         self.insert_host(mac, entry);

@@ -162,6 +162,8 @@ impl Engine {
             }
         };
         self.cards.set_claim(mac, None);
+        // The kernel half may confirm it before it knows.
+        self.promises.withdraw(mac);
         // The cards of one machine share what is reserved; only one of them can have it by a lease.
         let is_over = left.as_secs() == 0 && is_card_gone;
         if is_over || self.bindings.owner(binding.address) != Some(mac) {

@@ -5,7 +5,7 @@ use boot_common::Reason;
 use super::*;
 use crate::leases::Promised;
 
-const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+pub(super) const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 pub(super) const THIRD: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x97]);
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 33);
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
@@ -15,7 +15,7 @@ fn with_machine(machine: &str) -> String {
 }
 
 /// A DISCOVER of firmware that shows [`UUID`].
-fn discover_with_uuid(mac: Mac) -> Message {
+pub(super) fn discover_with_uuid(mac: Mac) -> Message {
     let mut guid = vec![0, 0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66];
     guid.extend([0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
     let mut message = pxe(discover(mac), 7, "PXEClient:Arch:00007:UNDI:003000");

@@ -117,6 +117,38 @@ fn a_lease_that_the_kernel_gave_while_the_disk_was_full_is_stored_when_it_is_not
     assert!(lab.changes.is_empty(), "once: {:?}", lab.changes);
 }
 
+#[test]
+fn the_kernel_promises_nothing_to_a_card_that_was_recognised_by_its_uuid() {
+    let config =
+        CONFIG.replace("mac = \"52:54:00:00:00:01\"", &format!("uuid = \"{}\"", super::promises::UUID));
+    let mut lab = Lab::new(&config);
+    let offer = lab.send(&super::promises::discover_with_uuid(UNKNOWN)).expect("an offer");
+    assert_eq!(offer.message.yiaddr(), RESERVED);
+    let host = *lab.engine.entries.host(UNKNOWN).unwrap();
+    assert_eq!((host.promised_until(), host.bound_until), (0, boot_common::tables::SHARED));
+}
+
+#[test]
+fn what_the_kernel_confirms_while_a_reload_takes_the_reservation_is_kept() {
+    let mut lab = Lab::new(CONFIG);
+    let without = CONFIG.split("[[machine]]").next().unwrap();
+    let config = std::sync::Arc::new(config::parse(without, "test").unwrap());
+    let loaders = crate::policy::loaders(|_| Ok("snponly.efi".to_owned()));
+    lab.engine.reload(config, loaders, &[], lab.now);
+    lab.engine.take_commands();
+    lab.engine.kernel_answered(&confirmed(&lab, NODE1, RESERVED), lab.now);
+    assert_eq!(stored(&mut lab), [(NODE1, RESERVED, LeaseState::Leased)]);
+}
+
+#[test]
+fn a_forged_decline_takes_no_promise_of_a_reservation_back() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(NODE1);
+    let before = lab.engine.entries.host(NODE1).unwrap().durable_until;
+    assert!(lab.send(&decline(NODE1, RESERVED)).is_none());
+    assert_eq!(lab.engine.entries.host(NODE1).unwrap().durable_until, before);
+}
+
 fn changes(lab: &mut Lab) -> Vec<Change> {
     let commands = lab.engine.take_commands();
     let change = |command| if let Command::Persist(change) = command { Some(change) } else { None };
