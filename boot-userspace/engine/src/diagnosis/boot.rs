@@ -174,7 +174,7 @@ impl Boot {
         let found = if is_told_often {
             self.steps.iter_mut().rev().find(same)
         } else {
-            self.steps.last_mut().filter(same)
+            self.place_of(at).checked_sub(1).and_then(|before| self.steps.get_mut(before)).filter(same)
         };
         if let Some(step) = found {
             step.last = step.last.max(at);
@@ -186,8 +186,13 @@ impl Boot {
         if is_full {
             self.make_room();
         }
-        self.steps.push(Timed { at, last: at, count: 1, by, secs, what });
+        self.steps.insert(self.place_of(at), Timed { at, last: at, count: 1, by, secs, what });
         if is_full { Added::Counted } else { Added::Further }
+    }
+
+    /// Where a step of this time belongs: the kernel half's are heard later than what the daemon does.
+    fn place_of(&self, at: u64) -> usize {
+        self.steps.iter().rposition(|step| step.at <= at).map_or(0, |before| before + 1)
     }
 
     /// Takes out the step that says least of how the boot ends: so its end is known however much comes before.

@@ -73,3 +73,16 @@ fn secs_is_read_in_either_byte_order() {
     bootp.giaddr = [0; 4];
     assert_eq!(Said::by(&bootp).relay, None);
 }
+
+/// The kernel half's ACK is read after the DECLINE that followed it.
+#[test]
+fn what_is_heard_late_has_its_place_by_its_time() {
+    let mut timelines = Timelines::default();
+    let in_use = What::AddressInUse { address: ADDRESS, user: "x".into() };
+    for (at, what) in [(1000, rom(Given::Offer)), (1003, in_use), (1002, rom(Given::Ack))] {
+        timelines.note(note(MAC, what), at);
+    }
+    assert_eq!(verdict(&timelines, &facts(), LATER).cause, Cause::AddressInUse);
+    let boot = timelines.boots(MAC).next().unwrap();
+    assert!(boot.steps.is_sorted_by_key(|step| step.at), "{boot:?}");
+}
