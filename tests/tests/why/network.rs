@@ -116,6 +116,10 @@ fn a_port_that_forwards_late_and_an_address_in_use_a_refusal_no_loader() -> Resu
         let _holder = scene.place.rack.neighbour("holder", CARD, "10.77.0.11/24")?;
         let bob = scene.machine(BOB)?;
         let address = bob.lease(Client::Edk2Pxe)?;
+        // A real client looks for the address first, which takes longer than a millisecond.
+        scene.xpxe.wait_for_event("bob's ACK", SOON, |event| {
+            event.field("step") == "ack" && event.field("mac") == BOB.mac
+        })?;
         let mut decline = Client::Udhcpc.request(bob.mac()?, address, SERVER);
         decline.options.retain(|(code, _)| *code != MESSAGE_TYPE);
         bob.wire.send(&decline.with(MESSAGE_TYPE, &[4]).frame())?;
