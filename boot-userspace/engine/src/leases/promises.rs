@@ -167,8 +167,12 @@ impl Engine {
                 Change::Put(lease)
                     if lease.state == LeaseState::Leased && places.contains(&(lease.mac, lease.address)) =>
                 {
-                    let until = u64::try_from(lease.expires).unwrap_or(0);
-                    self.promises.unstored.insert((lease.mac, lease.address), until);
+                    // That of a pool nobody was told of: its ACK waits for the disk.
+                    let host = self.entry(lease.mac, lease.address);
+                    if host.is_some_and(|host| host.bound_until == ALWAYS) {
+                        let until = u64::try_from(lease.expires).unwrap_or(0);
+                        self.promises.unstored.insert((lease.mac, lease.address), until);
+                    }
                 }
                 Change::Put(lease) => self.withdraw(lease.mac, lease.address),
                 Change::Delete(..) | Change::Lift(_) => {}

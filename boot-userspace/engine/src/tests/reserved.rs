@@ -117,6 +117,23 @@ fn a_lease_that_the_kernel_gave_while_the_disk_was_full_is_stored_when_it_is_not
     assert!(lab.changes.is_empty(), "once: {:?}", lab.changes);
 }
 
+/// Of a lease of a pool the client hears when it is stored, and so of a refused one never.
+#[test]
+fn a_refused_lease_of_a_pool_is_not_stored_though_its_address_is_reserved_by_then() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(UNKNOWN);
+    let refused = lab.changes.clone();
+    lab.engine.not_stored(&refused);
+    let text = format!("{CONFIG}[[machine]]\nmac = \"{UNKNOWN}\"\nip = \"{address}\"\n");
+    let config = std::sync::Arc::new(config::parse(&text, "test").unwrap());
+    let loaders = crate::policy::loaders(|_| Ok("snponly.efi".to_owned()));
+    lab.engine.reload(config, loaders, &[], lab.now);
+    for _ in 0..20 {
+        lab.later(1);
+    }
+    assert!(stored(&mut lab).is_empty(), "nobody was told of it");
+}
+
 #[test]
 fn the_kernel_promises_nothing_to_a_card_that_was_recognised_by_its_uuid() {
     let config =
