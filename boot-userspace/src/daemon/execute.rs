@@ -60,7 +60,9 @@ impl Daemon {
             self.begin_next();
             return self.carry_out(batch.commands, &HashSet::new(), true);
         };
-        error!("{failure}: not acknowledging leases until the store recovers");
+        error!(
+            "{failure}: until the store recovers, no new lease is acknowledged, except those of reserved addresses that the kernel half answers"
+        );
         self.store_failures += 1;
         // What was decided meanwhile was decided as if it had been stored.
         let gathered = std::mem::take(&mut self.commits.gathered);
