@@ -15,7 +15,7 @@ use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::{OFFER_HOLDS, in_pool};
 use crate::leases::holds::Hold;
 use crate::leases::record::Lease;
-use crate::leases::state::LeaseState;
+use crate::leases::state::{HoldCause, LeaseState};
 use crate::machines::Known;
 
 impl Engine {
@@ -76,6 +76,9 @@ impl Engine {
         let left = expires.saturating_sub(now.seconds()).min(whole);
         let expires = now.seconds() + left;
         if let LeaseState::OnHold(cause) = lease.state {
+            if cause == HoldCause::Promised && left > 0 {
+                self.put_off_mere_reservation(address, mac);
+            }
             self.bindings.restore_hold(address, Hold { mac, until: expires, cause });
             return;
         }
@@ -107,8 +110,11 @@ impl Engine {
         });
         if !has_it && has_reserved_instead {
             // It has another address by the configuration now, but was promised this one.
-            if durable_until > 0 && self.bindings.owner(address).is_none() {
-                self.bindings.hold_promised(address, mac, expires);
+            if durable_until > 0 {
+                self.put_off_mere_reservation(address, mac);
+                if self.bindings.owner(address).is_none() {
+                    self.bindings.hold_promised(address, mac, expires);
+                }
             }
             return;
         }
@@ -118,7 +124,7 @@ impl Engine {
             let in_pool = pools.is_some_and(|pools| in_pool(pools, address));
             let is_others = !reserved && self.bindings.is_excluded(address);
             // Our own addresses are excluded, and in no pool nobody's.
-            let may_be_its = in_pool || self.bindings.owner(address).is_some();
+            let may_be_its = in_pool || self.machines.by_reserved(address).is_some();
             if durable_until > 0 && may_be_its && is_others {
                 self.put_off_reservation(address, mac);
                 self.bindings.put(mac, Binding { address, subnet, state: State::Leased(expires) });
@@ -143,16 +149,6 @@ impl Engine {
         }
         self.put_direct_host(mac, subnet, durable_until, now);
         self.keep_hostname(mac, lease.hostname.as_deref());
-    }
-
-    /// A reservation of an address that was promised to another machine waits until that asks again, or the promise ends.
-    fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
-        let Some(owner) = self.bindings.owner(address) else { return };
-        warn!(%address, "{address} is reserved for {owner}, but the lease of {holder} still runs: {owner} gets another address until that lease ends or {holder} asks again");
-        // All of its cards share the address.
-        for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
-            self.free(mac, address);
-        }
     }
 
     /// Takes over what the kernel's table has beyond the store: machines that were offered an address when the

@@ -7,6 +7,7 @@ mod fitting;
 mod give_back;
 mod groups;
 mod impossible_relays;
+mod kept;
 mod lab;
 mod loaders;
 mod offers;

@@ -39,9 +39,10 @@ impl Engine {
         if let Some(address) = reserved
             && self.policy.subnet_of(address) == Some(place.subnet)
             && self.bindings.with(asked.mac, address).is_none()
-            && self.bindings.owner(address).is_none_or(|other| !self.still_has(other, address, asked.now))
+            && self.kept_for_another(asked.mac, address, asked.now).is_none()
         {
-            if let Some(other) = self.bindings.owner(address) {
+            if let Some(other) = self.bindings.owner(address).filter(|other| !self.are_one(asked.mac, *other))
+            {
                 self.forget(other, address);
             }
             self.bindings.put(asked.mac, Binding { address, subnet: place.subnet, state: State::Reserved });

@@ -72,7 +72,8 @@ impl Engine {
     /// Has a declined address looked for on the network. The machine keeps it until the answer is there.
     pub(super) fn decline(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.facts.requested);
-        let binding = self.given_back(asked, Given::Declined, address, Ipv4Addr::UNSPECIFIED)?;
+        let binding = self.bindings.with(asked.mac, address).ok_or(Reason::OtherAddress)?;
+        self.given_back(asked, Given::Declined, &binding, Ipv4Addr::UNSPECIFIED)?;
         let (mac, ifindex) = (asked.mac, asked.incoming.ifindex);
         if self.probes.is_running(address) {
             return Err(Reason::Probing);
@@ -136,7 +137,10 @@ impl Engine {
 
     pub(super) fn release(&mut self, asked: &Asked<'_>) -> Result<(), Reason> {
         let address = Ipv4Addr::from(asked.bootp.ciaddr);
-        let binding = self.given_back(asked, Given::Released, address, address)?;
+        let Some(binding) = self.bindings.with(asked.mac, address) else {
+            return self.release_resting(asked, address);
+        };
+        self.given_back(asked, Given::Released, &binding, address)?;
         self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
         if binding.state == State::Reserved {
             // The ACK that the kernel half gives to a machine which asks again is read before this.
@@ -160,23 +164,33 @@ impl Engine {
         Err(Reason::Released)
     }
 
-    /// The binding that a message gives back, if it is for us and comes from where the lease is. `source` is the address
-    /// that its sender has: none where it broadcasts.
+    /// The machine has another address by now than this one, which a reservation of another machine waits for.
+    fn release_resting(&mut self, asked: &Asked<'_>, address: Ipv4Addr) -> Result<(), Reason> {
+        let is_waited_for = self.is_waited_for(asked.mac, address, asked.now);
+        let subnet = self.policy.subnet_of(address).filter(|_| is_waited_for).ok_or(Reason::OtherAddress)?;
+        let binding = Binding { address, subnet, state: State::Idle };
+        self.given_back(asked, Given::Released, &binding, address)?;
+        self.happened_to(asked.mac, asked.incoming.ifindex, Step::Released(address), asked.now);
+        self.give_up(asked.mac, address, asked.now);
+        Err(Reason::Released)
+    }
+
+    /// Whether a message that gives a binding back is for us and comes from where the lease is. `source` is the address that
+    /// its sender has: none where it broadcasts.
     fn given_back(
         &mut self,
         asked: &Asked<'_>,
         what: Given,
-        address: Ipv4Addr,
+        binding: &Binding,
         source: Ipv4Addr,
-    ) -> Result<Binding, Reason> {
-        let binding = self.bindings.with(asked.mac, address).ok_or(Reason::OtherAddress)?;
+    ) -> Result<(), Reason> {
         let server = Ipv4Addr::from(asked.facts.server_id);
         let overridden = asked.facts.server_override == asked.facts.server_id;
         if !server.is_unspecified() && !self.is_ours(server) && !overridden {
             return Err(Reason::OtherServer);
         }
-        let Some(doubt) = self.doubt(asked, &binding, source) else { return Ok(binding) };
-        let step = Step::NotBelieved(what, address, doubt);
+        let Some(doubt) = self.doubt(asked, binding, source) else { return Ok(()) };
+        let step = Step::NotBelieved(what, binding.address, doubt);
         self.happened_to(asked.mac, asked.incoming.ifindex, step, asked.now);
         Err(Reason::NotBelieved)
     }

@@ -45,11 +45,11 @@ impl Engine {
         if let Some(address) = reserved
             && let Some(subnet) = self.policy.subnet_of(address)
         {
+            if let Some(holder) = self.kept_for_another(mac, address, now) {
+                let step = Step::Recognised(Recognition::StillLeased { address, holder });
+                return self.happened_to(client, ifindex, step, now);
+            }
             if let Some(holder) = self.bindings.owner(address).filter(|other| *other != mac) {
-                if self.still_has(holder, address, now) {
-                    let step = Step::Recognised(Recognition::StillLeased { address, holder });
-                    return self.happened_to(client, ifindex, step, now);
-                }
                 let step = Step::Recognised(Recognition::TakenFrom { address, holder });
                 self.happened_to(client, ifindex, step, now);
                 self.forget(holder, address);
@@ -99,19 +99,6 @@ impl Engine {
     pub(crate) fn hold(&mut self, mac: Mac, is_named: bool, binding: &Binding, until: u64) {
         if binding.state == State::Reserved && !is_named {
             self.cards.claim(mac, until);
-        }
-    }
-
-    /// Whether a machine was promised an address for longer, or the configuration has it for its MAC.
-    pub(crate) fn still_has(&self, mac: Mac, address: Ipv4Addr, now: Now) -> bool {
-        let is_named = self.machines.is_named(mac);
-        match self.bindings.with(mac, address) {
-            None => false,
-            // Recognised by another identity.
-            Some(Binding { state: State::Reserved, .. }) if !is_named => {
-                self.cards.claimed(mac).is_some_and(|until| until > now.seconds())
-            }
-            Some(binding) => !binding.is_free(now.seconds()),
         }
     }
 }

@@ -225,6 +225,7 @@ impl Engine {
         let subnet = self.policy.subnets().get(place.subnet);
         let on_this_net = subnet.is_some_and(|subnet| subnet.cidr.contains(&wanted));
         let authoritative = subnet.is_some_and(|subnet| subnet.authoritative);
+        let is_given_up = on_this_net && self.give_up(asked.mac, wanted, asked.now);
         match self.bindings.get(asked.mac, place.subnet) {
             _ if wanted.is_unspecified() => self.refuse(asked, place, Refusal::NamesNone),
             Some(binding)
@@ -248,6 +249,7 @@ impl Engine {
                 let other = other.map(|subnet| subnet.cidr);
                 self.refuse(asked, place, Refusal::AnotherNetwork(wanted, other))
             }
+            None if is_given_up => self.refuse(asked, place, Refusal::Reserved(wanted)),
             None if self.cards.has_lost(asked.mac, place.subnet, wanted) => {
                 self.refuse(asked, place, Refusal::WasIts(wanted))
             }
@@ -299,6 +301,7 @@ impl Engine {
         self.bindings.put(mac, binding);
         self.cards.find(mac, binding.subnet);
         self.hold(mac, who.is_named(), &binding, expires);
+        self.give_up_others(mac, &binding, now);
         self.store_holds(mac, now);
         self.persist(who, &binding, LeaseState::Leased, expires, now);
         // The store has whole seconds: what it has may end a second earlier.

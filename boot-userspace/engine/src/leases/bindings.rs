@@ -176,6 +176,17 @@ impl Bindings {
         self.holds.has(address, now)
     }
 
+    /// Who was promised an address that it does not have any more, while that promise lasts.
+    #[must_use]
+    pub fn promised_to(&self, address: Ipv4Addr, now: u64) -> Option<Mac> {
+        self.holds.promised_to(address, now)
+    }
+
+    /// The addresses that rest because of a machine, for whatever cause.
+    pub fn resting_because_of(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
+        self.holds.of(mac)
+    }
+
     /// Begins a hold, which is stored with what is stored for its machine next.
     pub fn hold(&mut self, address: Ipv4Addr, hold: Hold) {
         self.holds.begin(address, hold);

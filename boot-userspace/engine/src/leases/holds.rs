@@ -25,6 +25,8 @@ pub struct Hold {
 #[derive(Debug, Default)]
 pub struct Holds {
     by_address: HashMap<Ipv4Addr, Hold>,
+    /// The same addresses by the machines that they are held because of.
+    by_machine: HashMap<Mac, Vec<Ipv4Addr>>,
     /// Those that the store does not have yet, by machine: each is stored with what replaces the machine's lease there.
     unsaved: HashMap<Mac, Vec<Ipv4Addr>>,
     /// No hold ends before that second.
@@ -38,6 +40,18 @@ impl Holds {
         self.by_address.get(&address).is_some_and(|hold| hold.until > now)
     }
 
+    /// Who was promised an address that it does not have any more, while that promise lasts.
+    #[must_use]
+    pub fn promised_to(&self, address: Ipv4Addr, now: u64) -> Option<Mac> {
+        let hold = self.by_address.get(&address)?;
+        (hold.cause == HoldCause::Promised && hold.until > now).then_some(hold.mac)
+    }
+
+    /// The addresses that are held because of a machine, for whatever cause.
+    pub fn of(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
+        self.by_machine.get(&mac).into_iter().flatten().copied()
+    }
+
     /// Every address that is held at this second.
     pub fn iter(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Hold)> {
         let holds = self.by_address.iter().filter(move |(_, hold)| hold.until > now);
@@ -46,9 +60,10 @@ impl Holds {
 
     /// From the store.
     pub(crate) fn restore(&mut self, address: Ipv4Addr, hold: Hold) {
-        let known = self.by_address.entry(address).or_insert(hold);
-        if hold.until >= known.until {
-            *known = hold;
+        if self.by_address.get(&address).is_none_or(|known| hold.until >= known.until) {
+            self.lift(address);
+            self.by_address.insert(address, hold);
+            self.by_machine.entry(hold.mac).or_default().push(address);
         }
         self.next_end = self.next_end.min(hold.until);
     }
@@ -64,7 +79,13 @@ impl Holds {
 
     /// Ends a hold before its time.
     pub(crate) fn lift(&mut self, address: Ipv4Addr) {
-        self.by_address.remove(&address);
+        let Some(Hold { mac, .. }) = self.by_address.remove(&address) else { return };
+        if let Some(addresses) = self.by_machine.get_mut(&mac) {
+            addresses.retain(|other| *other != address);
+            if addresses.is_empty() {
+                self.by_machine.remove(&mac);
+            }
+        }
     }
 
     /// Forgets what is over, and gives it.
@@ -72,8 +93,11 @@ impl Holds {
         if now < self.next_end {
             return Vec::new();
         }
-        let over = self.by_address.extract_if(|_, hold| hold.until <= now);
-        let over = over.map(|(address, _)| address).collect();
+        let over = self.by_address.iter().filter(|(_, hold)| hold.until <= now);
+        let over: Vec<Ipv4Addr> = over.map(|(address, _)| *address).collect();
+        for address in &over {
+            self.lift(*address);
+        }
         self.next_end = self.by_address.values().map(|hold| hold.until).min().unwrap_or(u64::MAX);
         over
     }
@@ -135,5 +159,25 @@ mod tests {
         assert!(!holds.has(b, 0) && holds.end(200).is_empty());
         holds.begin(a, hold(120));
         assert_eq!(holds.end(200), [a], "a later one may end sooner");
+    }
+
+    #[test]
+    fn a_machine_s_holds_are_found_until_they_end_or_are_another_s() {
+        let mut holds = Holds::default();
+        let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let [one, other] = [1, 2].map(|last| Mac([2, 0, 0, 0, 0, last]));
+        let hold = |mac, until, cause| Hold { mac, until, cause };
+        let of = |holds: &Holds, mac| holds.of(mac).collect::<Vec<_>>();
+        holds.begin(a, hold(one, 100, HoldCause::Promised));
+        holds.begin(b, hold(one, 200, HoldCause::Declined));
+        holds.begin(a, hold(one, 120, HoldCause::Promised));
+        assert_eq!(of(&holds, one), [b, a]);
+        assert_eq!([119, 120].map(|now| holds.promised_to(a, now)), [Some(one), None]);
+        assert_eq!(holds.promised_to(b, 0), None, "nobody was promised it");
+        holds.restore(a, hold(other, 150, HoldCause::Promised));
+        assert_eq!((of(&holds, one), of(&holds, other)), (vec![b], vec![a]));
+        assert_eq!(holds.end(150), [a]);
+        holds.lift(b);
+        assert!(of(&holds, one).is_empty() && holds.by_machine.is_empty());
     }
 }

@@ -6,6 +6,7 @@ mod by_machine;
 pub(crate) mod cards;
 pub(crate) mod confirmed;
 pub mod holds;
+mod kept;
 pub mod operator;
 pub mod pool;
 pub mod pools;

@@ -79,7 +79,7 @@ impl Engine {
         }
         if let Some(address) = after {
             for mac in &machine.macs {
-                waits |= self.reserve(*mac, address, machine, true, now);
+                waits |= self.reserve(*mac, address, machine, Some(&same), now);
             }
         }
         if waits {

@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// Whether an address would be in the place of a binding: in its subnet, or another one on the same wire.
-    fn is_instead(&self, address: Ipv4Addr, binding: &Binding) -> bool {
+    pub(crate) fn is_instead(&self, address: Ipv4Addr, binding: &Binding) -> bool {
         let subnet = self.policy.subnet_of(address);
         subnet.is_some_and(|other| {
             other == binding.subnet || self.policy.are_on_one_wire(other, binding.subnet)
@@ -58,9 +58,7 @@ impl Engine {
         let rounds = if honour.is_some() { 1 } else { 2 };
         for machine in std::iter::repeat_n(&all, rounds).flatten() {
             for mac in &machine.macs {
-                waits |= machine
-                    .ip
-                    .is_some_and(|address| self.reserve(*mac, address, machine, honour.is_some(), now));
+                waits |= machine.ip.is_some_and(|address| self.reserve(*mac, address, machine, honour, now));
             }
         }
         self.forget_unfit(now);
@@ -91,17 +89,22 @@ impl Engine {
         if !is_live || !(honour.is_some() || self.fits(&binding) || is_waited_for) {
             self.free(mac, binding.address);
             self.cards.lose(mac, binding.subnet, binding.address);
+            // It may be reserved for another machine before the promise ends.
+            if is_live && binding.is_promised() {
+                self.bindings.hold_promised(binding.address, mac, binding.ends());
+            }
         }
         is_live
     }
 
-    /// Binds what is reserved for a machine to it. True if that has to wait for what it, or another one, was promised.
+    /// Binds what is reserved for a machine to it. True if that has to wait for what it, or another one, was promised. `honour`
+    /// as in [`settle`](Self::settle).
     pub(super) fn reserve(
         &mut self,
         mac: Mac,
         address: Ipv4Addr,
         machine: &Machine,
-        honour: bool,
+        honour: Option<&HashSet<Ipv4Addr>>,
         now: Now,
     ) -> bool {
         let Some(subnet) = self.policy.subnet_of(address) else { return false };
@@ -109,17 +112,21 @@ impl Engine {
         if self.bindings.with(mac, address).is_some_and(|own| own.state == State::Reserved) {
             return false;
         }
-        let other = self.bindings.owner(address).filter(|other| !machine.macs.contains(other));
-        if other.is_some_and(|other| self.still_has(other, address, now)) {
+        if let Some(holder) = self.kept_for_another(mac, address, now) {
+            let is_new = honour.is_some_and(|same| !same.contains(&address));
+            if is_new && machine.macs.first() == Some(&mac) {
+                self.say_that_it_waits(mac, address, holder);
+            }
             return true;
         }
+        let other = self.bindings.owner(address).filter(|other| !machine.macs.contains(other));
         let instead: Vec<Binding> = self
             .bindings
             .of(mac)
             .filter(|other| other.address != address && self.is_instead(address, other))
             .collect();
         let is_live = |other: &Binding| other.state != State::Reserved && !other.is_free(now.seconds());
-        if honour && instead.iter().any(is_live) {
+        if honour.is_some() && instead.iter().any(is_live) {
             return true;
         }
         if let Some(other) = other {

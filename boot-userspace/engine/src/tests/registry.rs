@@ -139,6 +139,19 @@ fn a_change_makes_of_the_tables_what_a_start_would() {
 }
 
 #[test]
+fn a_machine_waits_for_an_address_that_was_promised_to_one_that_has_another_now() {
+    let mut lab = Lab::new(CONFIG);
+    let address = lab.leased(UNKNOWN);
+    lab.put(None, &machine("a", UNKNOWN, Some("10.1.1.61")), State::Running);
+    // From then on the configuration has its way, and the address rests.
+    lab.later(OFFER_HOLDS + 1);
+    lab.put(None, &machine("b", OTHER, Some(&address.to_string())), State::Running);
+    assert_ne!(lab.offered(OTHER), address, "two machines with one address");
+    lab.later(1200);
+    assert_eq!(lab.offered(OTHER), address, "the promise is over");
+}
+
+#[test]
 fn the_configuration_goes_before_the_registry() {
     let mut lab = Lab::new(CONFIG);
     let taken =

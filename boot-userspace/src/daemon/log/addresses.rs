@@ -43,7 +43,7 @@ pub(super) fn write_recognition(whose: &Whose<'_>, recognition: Recognition) {
         Recognition::AtAnotherPort => info!(step, by, %mac,
             "{mac} has moved to a switch port that no [[machine]] names"),
         Recognition::StillLeased { address, holder } => warn!(step, by, %mac, name, %address,
-            "{mac} gets another address than {address}, because the lease of {holder} still runs: the machine has a new network card, or two machines report the same UUID or switch port (xpxe leases delete {holder} ends the lease)"),
+            "{mac} gets another address than {address}, because the lease of {holder} still runs: the machine has a new network card, or two machines report the same UUID or switch port (xpxe leases delete {address} ends the lease)"),
         Recognition::TakenFrom { address, holder } => warn!(step, by, %mac, name, %address,
             "{address} moves from {holder} to {mac}: the machine has a new network card, or two machines report the same UUID or switch port"),
     }
