@@ -267,8 +267,12 @@ impl Bindings {
         if let Some(binding) = self.get(mac, subnet) {
             let fits = in_pool(pools, binding.address) && !self.is_excluded(binding.address);
             if !fits && binding.state != State::Reserved {
-                // By the configuration it is to be another machine's or nobody's, and this one asks anew.
+                // By the configuration it is to be another machine's or nobody's, and this one asks anew. Anybody may do
+                // that in its name: what it was promised stays so.
                 self.remove(mac, binding.address);
+                if binding.is_promised() && !binding.is_free(now) {
+                    self.hold_promised(binding.address, mac, binding.ends());
+                }
             } else {
                 return Bound::To(self.extended(mac, binding, now));
             }

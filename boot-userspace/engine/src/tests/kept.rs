@@ -142,3 +142,46 @@ fn both_cards_of_a_machine_get_its_address_when_the_lease_that_it_waited_for_is_
     lab.later(1201);
     assert_eq!([OTHER, THIRD].map(|mac| lab.leased(mac)), [RESERVED; 2]);
 }
+
+/// Anybody can send one in a machine's name.
+#[test]
+fn a_discover_ends_no_lease_that_a_reservation_waits_for() {
+    let to_other = with(&[(OTHER, RESERVED)]);
+    let mut reloaded = Lab::new(CONFIG);
+    reloaded.leased(NODE1);
+    let restarted = Lab::with_leases(&to_other, &store_after(&reloaded.changes), DhcpRole::Server);
+    reload(&mut reloaded, &to_other);
+    for mut lab in [reloaded, restarted] {
+        assert_ne!(lab.offered(NODE1), RESERVED, "it is to have another one");
+        for later in [0, 100] {
+            lab.later(later);
+            assert_ne!(lab.offered(OTHER), RESERVED, "two machines with one address");
+        }
+        lab.later(1200);
+        assert_eq!(lab.offered(OTHER), RESERVED, "the lease is over");
+    }
+}
+
+#[test]
+fn who_takes_another_address_leaves_its_old_one_to_the_reservation() {
+    let mut lab = Lab::new(CONFIG);
+    lab.leased(NODE1);
+    reload(&mut lab, &with(&[(OTHER, RESERVED)]));
+    assert_ne!(lab.leased(NODE1), RESERVED);
+    assert_eq!(lab.offered(OTHER), RESERVED);
+}
+
+#[test]
+fn reservations_that_were_swapped_while_nobody_ran_wait_for_each_other() {
+    let mut before = Lab::new(&with(&[(NODE1, RESERVED), (OTHER, SECOND_RESERVED)]));
+    assert_eq!([NODE1, OTHER].map(|mac| before.leased(mac)), [RESERVED, SECOND_RESERVED]);
+    let swapped = with(&[(NODE1, SECOND_RESERVED), (OTHER, RESERVED)]);
+    let mut lab = Lab::with_leases(&swapped, &store_after(&before.changes), DhcpRole::Server);
+    let offered = [NODE1, OTHER].map(|mac| lab.offered(mac));
+    assert!(!offered.contains(&RESERVED) && !offered.contains(&SECOND_RESERVED), "{offered:?}");
+    // Each leaves what it had by taking another one.
+    for mac in [NODE1, OTHER] {
+        lab.leased(mac);
+    }
+    assert_eq!([NODE1, OTHER].map(|mac| lab.leased(mac)), [SECOND_RESERVED, RESERVED]);
+}

@@ -205,7 +205,7 @@ fn an_open_offer_is_honoured() {
     assert_ne!(lab.offered(OTHER), first, "it is still offered to somebody");
     let ack = lab.send(&request(UNKNOWN, first, Some(SERVER))).expect("an answer");
     assert_eq!(ack.kind(), MessageType::Ack);
-    assert_ne!(lab.offered(UNKNOWN), first, "asked again");
+    assert_ne!(lab.leased(UNKNOWN), first, "asked again");
     // When no offer can be open any more, the configuration has its way.
     lab.later(OFFER_HOLDS + 1);
     assert_eq!(lab.leased(OTHER), first);
