@@ -20,6 +20,8 @@ mod stats;
 mod transfer;
 
 #[cfg(test)]
+mod adopted_tests;
+#[cfg(test)]
 mod lossy_tests;
 #[cfg(test)]
 mod pace_tests;

@@ -48,7 +48,7 @@ impl Pace {
         }
     }
 
-    /// Of a client that has acknowledged something to an earlier daemon.
+    /// Of a transfer that an earlier daemon began.
     pub(super) fn adopted(window: u16) -> Self {
         Self { doublings: 0, repeats: FIRST_REPEATS, windows: first_windows(window) }
     }

@@ -244,7 +244,7 @@ impl Transfer {
         }
         let step = if course.may_send_again(state) {
             course.send_again(state, flight, now)
-        } else if course.pace.spend() {
+        } else if course.can_ask(state) && course.pace.spend() {
             course.ask(state, flight, now)
         } else {
             // What it acknowledges from now on is the kernel half's to answer, and may be lost.
@@ -361,6 +361,12 @@ impl Course {
             Sign::Waits(then) => then == state && self.pace.spend_window(),
             Sign::None | Sign::Asked(_) => false,
         }
+    }
+
+    /// False for the OACK of an earlier daemon, whose text is not known any more. A client that has it repeats its
+    /// acknowledgement, the others their request.
+    fn can_ask(&self, state: State) -> bool {
+        state.acked > 0 || self.oack.is_some()
     }
 
     /// What was sent last once more: who has all of it acknowledges that, who misses a block says which. Who repeats an
