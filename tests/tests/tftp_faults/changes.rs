@@ -43,6 +43,46 @@ fn a_transfer_goes_on_when_the_hook_changes() -> Result<()> {
     Ok(())
 }
 
+/// The daemon that sends the OACK ends before it hears the acknowledgement. A client that has the OACK repeats the
+/// acknowledgement, and a client that lost it repeats the request.
+#[test]
+fn a_transfer_of_which_only_the_oack_was_sent_goes_on_after_a_kill_and_a_start() -> Result<()> {
+    for (from, to) in [("off", "off"), ("off", "tc"), ("tc", "tc"), ("xdp", "xdp"), ("xdp", "off")] {
+        let Some(place) = TftpRack::build(from)? else { return Ok(()) };
+        let file = place.file("image", SIZE)?;
+        let mut xpxe = place.serve()?;
+        let mut downloads = Vec::new();
+        for (number, padding) in (0..).zip(Padding::ALL) {
+            for window in [1, 4] {
+                let caller = place.caller(number * 10 + window, padding)?;
+                let caller = caller.with_fault(Victim::FromClient(1), Fault::Lost);
+                downloads.push((window, padding, Download::start(caller, "image", BLOCK, window)?));
+            }
+        }
+        let mut without = place.caller(98, Padding::Mixed)?;
+        let block_size = BLOCK.to_string();
+        without.send(&request("image", &[("blksize", block_size.as_str())]))?;
+        let lost = without.must_hear("the OACK")?;
+        ensure!(matches!(lost, Packet::Oack(_)), "{lost:?} is no OACK");
+        xpxe.kill9()?;
+        xpxe.write_config(&place.config(to)?)?;
+        xpxe.restart()?;
+        for (window, padding, mut download) in downloads {
+            let what = || format!("{from} becomes {to}, window {window}, {padding:?}");
+            download.repeat_last()?;
+            let finished = download.finish().with_context(what)?;
+            same(&finished.bytes, &file).with_context(what)?;
+            ensure!(finished.repeats == 0, "{}: the client's own timer ran out", what());
+        }
+        without.already_heard()?;
+        let finished = Download::start(without, "image", BLOCK, 1).and_then(Download::finish);
+        let finished = finished.with_context(|| format!("{from} becomes {to}: no answer to the request"))?;
+        same(&finished.bytes, &file)?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
 /// Nobody pauses for it: whatever packet is under way when it happens may be the one that is affected.
 #[test]
 fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<()> {
@@ -56,9 +96,11 @@ fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<(
         let mut number = 0;
         while !ended.load(Ordering::Relaxed) {
             let caller = Caller::open(callers, caller_address(first + number), padding)?;
-            let finished = Download::start(caller, "image", BLOCK, window)?.finish()?;
-            same(&finished.bytes, &file)
-                .with_context(|| format!("transfer {number}, window {window}, {padding:?}"))?;
+            let what = || format!("transfer {number}, window {window}, {padding:?}");
+            let finished = Download::start(caller, "image", BLOCK, window)
+                .and_then(Download::finish)
+                .with_context(what)?;
+            same(&finished.bytes, &file).with_context(what)?;
             number += 1;
             fetched.fetch_add(1, Ordering::Relaxed);
         }

@@ -209,12 +209,15 @@ fn adopt(published: &Published, flights: &Mapping<Flight>, images: &ImageCache) 
 }
 
 /// Whether there is a client that waits, or a transfer that only has to be told of as finished.
+///
+/// A client that has the OACK repeats its acknowledgement of it and never its request, so it waits even if no daemon has
+/// heard that acknowledgement.
 fn can_go_on(flight: &Flight, now: Duration) -> bool {
     let acked = flight.state().acked;
     // The kernel half goes on meanwhile, so the stamp may be later than `now`.
     let lately = now.saturating_sub(Duration::from_nanos(flight.progressed.get())) < RECENT;
-    // The text of an OACK that nobody has acknowledged is lost; the client repeats its request.
-    acked > 0 && (lately || acked == flight.shape().last)
+    // A daemon that is killed may have ended a transfer and not yet taken it out of the kernel's table.
+    (lately && flight.key().is_some()) || (acked > 0 && acked == flight.shape().last)
 }
 
 /// Transfers that no kernel half answers and that can go on: the clients wait still, and the boot files are what they
@@ -231,7 +234,7 @@ fn reopened(
         let Some(key) = flight.key() else { continue };
         let progressed = Duration::from_nanos(flight.progressed.get());
         // After a reboot the stamps are of another clock.
-        let waits = progressed <= now && now < progressed + RECENT && flight.state().acked > 0;
+        let waits = progressed <= now && now < progressed + RECENT;
         match waits.then(|| reopen(flight, files, images)) {
             Some(Ok(image)) => {
                 begin_again(flight, flight, &key, image);
@@ -294,7 +297,7 @@ mod tests {
         let progressed = Duration::from_secs(100);
         let flight = Flight::default();
         for (acked, later, goes_on) in
-            [(2, 0, true), (2, 29, true), (2, 30, false), (0, 0, false), (5, 29, true), (5, 3000, true)]
+            [(2, 0, true), (2, 29, true), (2, 30, false), (0, 29, true), (0, 30, false), (5, 3000, true)]
         {
             let state = State { sent: 5, acked };
             flight.begin(&key, &shape, state, "f", progressed.as_nanos().try_into().unwrap());
@@ -303,6 +306,8 @@ mod tests {
         }
         flight.begin(&key, &shape, State { sent: 5, acked: 4 }, "f", 101_000_000_000);
         assert!(can_go_on(&flight, progressed), "it went on while the clock was read");
+        flight.end();
+        assert!(!can_go_on(&flight, progressed), "it has ended");
     }
 
     #[test]
@@ -323,26 +328,24 @@ mod tests {
             flight.begin(&key, &shape, State { sent: 3, acked: 2 }, "f", progressed);
             flight.content.set(content);
         }
-        // Of another clock, as after a reboot; of a file that has changed; that nobody has acknowledged a packet of.
+        // Of another clock, as after a reboot; of a file that has changed; that nobody has acknowledged the OACK of.
         let all = flights.all();
-        for (slot, (later, content, acked)) in
-            [(4, (1, content, 2)), (5, (0, content ^ 1, 2)), (6, (0, content, 0))]
+        let (moving, begun) = (State { sent: 3, acked: 2 }, State { sent: 1, acked: 0 });
+        for (slot, later, content, state) in
+            [(4, 1, content, moving), (5, 0, content ^ 1, moving), (6, 0, content, begun)]
         {
             let key = all[0].key().unwrap();
             let stamp = (now + Duration::from_secs(later)).as_nanos().try_into().unwrap();
-            all[slot].begin(&key, &shape, State { sent: 3, acked }, "f", stamp);
+            all[slot].begin(&key, &shape, state, "f", stamp);
             all[slot].content.set(content);
         }
         let adopted = reopened(&flights, &HashSet::new(), &files, &images, now);
         assert_eq!(
             adopted.iter().map(|(key, slot, _)| (key.port, *slot)).collect::<Vec<_>>(),
-            [(2000, 0), (2001, 1)]
+            [(2000, 0), (2001, 1), (2000, 6)]
         );
-        assert!(
-            all[..2].iter().all(|flight| flight.state() == State { sent: 3, acked: 2 }),
-            "where they stood"
-        );
-        assert!(all[2..].iter().all(|flight| flight.key().is_none()), "the others are over");
+        assert_eq!([0, 1, 6].map(|slot| all[slot].state()), [moving, moving, begun], "where they stood");
+        assert!([2, 3, 4, 5, 7].iter().all(|slot| all[*slot].key().is_none()), "the others are over");
     }
 
     #[test]
