@@ -65,7 +65,16 @@ pub(crate) fn pinned(server: &Namespace, niceness: i8, program: &str) -> Command
 
 /// Keeps this thread on the generators' core.
 pub(crate) fn pin_generator() -> Result<()> {
+    pin(generator_core())
+}
+
+/// Keeps this thread on the servers' core.
+pub(crate) fn pin_server() -> Result<()> {
+    pin(SERVER_CORE)
+}
+
+fn pin(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
-    cores.set(generator_core())?;
-    sched_setaffinity(Pid::from_raw(0), &cores).context("pin the generator")
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).with_context(|| format!("stay on core {core}"))
 }

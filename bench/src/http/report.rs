@@ -84,13 +84,13 @@ pub(crate) fn print_beside(rows: &[beside::Row]) {
     println!(
         "\nfirst exchanges of machines, one at a time, and TFTP blocks of one client; us\n\
          {:<10} {:>9} {:>12} {:>12} {:>9} {:>10} {:>10} {:>15}",
-        "fast_path", "downloads", "exchange p50", "p99", "repeated", "block p50", "p99", "downloaded MB/s"
+        "answers", "downloads", "exchange p50", "p99", "repeated", "block p50", "p99", "downloaded MB/s"
     );
     for row in rows {
         let micros = |runs: &[Vec<u64>], share| beside::Row::quantile(runs, share) * 1e6;
         println!(
             "{:<10} {:>9} {:>12.0} {:>12.0} {:>9} {:>10.0} {:>10.0} {:>15.0}",
-            row.fast_path,
+            row.answerer,
             row.downloads,
             micros(&row.exchanges, 0.5),
             micros(&row.exchanges, 0.99),
