@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot_common::Mac;
 use boot_common::tables::{Host, HostKey};
 use tracing::warn;
 

@@ -28,9 +28,7 @@ impl Daemon {
         // A client that has hung up wants no answer; the change it asked for is made all the same.
         match ask {
             Ask::List(reply) => self.read_leases(reply),
-            Ask::Listed(stored, reply) => {
-                drop(reply.send(stored.map(|stored| self.leases(stored)).map_err(AskFailure::from)));
-            }
+            Ask::Listed(stored, reply) => self.list(stored, reply),
             Ask::Delete(which, reply) => drop(reply.send(self.delete_leases(which).await)),
             Ask::Import { entries, dry_run, reply } => {
                 drop(reply.send(self.import_leases(&entries, dry_run).await));
@@ -161,12 +159,22 @@ impl Daemon {
         });
     }
 
-    fn leases(&self, stored: Vec<Lease>) -> Vec<Shown> {
-        let mut leases = self.engine.leases(&self.in_engine_time(stored), now());
-        for lease in &mut leases {
-            lease.expires = lease.expires.map(|expires| expires.saturating_add_signed(self.set_by));
-        }
-        leases
+    /// Another thread puts the list together.
+    fn list(
+        &self,
+        stored: Result<Vec<Lease>, StoreError>,
+        reply: oneshot::Sender<Result<Vec<Shown>, AskFailure>>,
+    ) {
+        let (snapshot, set_by) = (self.engine.snapshot(now()), self.set_by);
+        // Nobody waits for it when the daemon ends.
+        drop(spawn_blocking(move || {
+            let shown = stored.map(|stored| {
+                let mut leases = snapshot.with(&in_engine_time(stored, set_by));
+                leases.iter_mut().for_each(|shown| show_in_wall_time(shown, set_by));
+                leases
+            });
+            drop(reply.send(shown.map_err(AskFailure::from)));
+        }));
     }
 
     async fn delete_leases(&mut self, which: Which) -> Result<Vec<Shown>, AskFailure> {
@@ -175,7 +183,7 @@ impl Daemon {
             self.engine.to_delete(which, &stored, now())?.into_iter().unzip();
         self.change(&changes).await?;
         for shown in &mut leases {
-            shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(self.set_by));
+            show_in_wall_time(shown, self.set_by);
             let step = Step::LeaseDeleted { address: shown.address, hold: shown.state.hold() };
             self.operated(step, Some(shown.mac));
         }
@@ -212,7 +220,7 @@ impl Daemon {
     }
 
     fn in_engine_time(&self, stored: Vec<Lease>) -> Vec<Lease> {
-        stored.into_iter().map(|lease| lease.later_by(-self.set_by)).collect()
+        in_engine_time(stored, self.set_by)
     }
 
     /// What failed is tried again: nobody may come by whose lease would show that it works.
@@ -226,4 +234,14 @@ impl Daemon {
         }
         self.store_trouble.clone().or_else(|| self.store.trouble())
     }
+}
+
+/// What the store has, when the wall clock was set by so many seconds since the start.
+fn in_engine_time(stored: Vec<Lease>, set_by: i64) -> Vec<Lease> {
+    stored.into_iter().map(|lease| lease.later_by(-set_by)).collect()
+}
+
+/// The other way round.
+fn show_in_wall_time(shown: &mut Shown, set_by: i64) {
+    shown.expires = shown.expires.map(|expires| expires.saturating_add_signed(set_by));
 }

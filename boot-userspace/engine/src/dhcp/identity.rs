@@ -1,7 +1,5 @@
 //! Recognising machines by other identities than their MAC.
 
-use std::net::Ipv4Addr;
-
 use boot_common::Mac;
 use boot_common::facts::{Facts, Span};
 use boot_common::frame::Bytes;

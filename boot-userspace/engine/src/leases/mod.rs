@@ -12,6 +12,7 @@ pub mod pool;
 pub mod pools;
 pub mod promises;
 pub mod record;
+pub mod snapshot;
 pub mod state;
 pub mod stats;
 
@@ -20,5 +21,6 @@ pub use operator::{Entry, FOREVER, NotALease, Outcome, Refusal, Shown, Which};
 pub use pool::Pool;
 pub use promises::Promised;
 pub use record::{Change, Lease};
+pub use snapshot::Snapshot;
 pub use state::{HoldCause, LeaseState, NotACause, NotAState};
 pub use stats::Held;

@@ -3,7 +3,7 @@
 //! A change is worked out first, stored by the caller, and only then made here: so nothing has to be taken back
 //! when the disk refuses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::command::Now;
 use crate::leases::binding::{Binding, State};
 use crate::leases::bindings::in_pool;
 use crate::leases::cards::is_host_name;
-use crate::leases::holds::Hold;
 use crate::leases::record::{Change, Lease};
 use crate::leases::state::LeaseState;
 use crate::machines::Known;
@@ -95,66 +94,11 @@ pub enum Refusal {
 }
 
 impl Engine {
-    /// Every lease in the order of the addresses. `stored` is what the store has: it knows when a lease ended, and
-    /// keeps leases that no longer fit the configuration.
+    /// Every lease in the order of the addresses; `stored` is what the store has. Of many that takes long:
+    /// [`snapshot`](Self::snapshot) has another thread put it together.
     #[must_use]
     pub fn leases(&self, stored: &[Lease], now: Now) -> Vec<Shown> {
-        let on_hold: HashMap<Ipv4Addr, Hold> = self.bindings.held(now.seconds()).collect();
-        let stored =
-            stored.iter().filter(|lease| !lease.state.is_on_hold() && !on_hold.contains_key(&lease.address));
-        let mut stored: HashMap<(Mac, Ipv4Addr), &Lease> =
-            stored.map(|lease| ((lease.mac, lease.address), lease)).collect();
-        let mut all: Vec<Shown> = self
-            .bindings
-            .iter()
-            .map(|(mac, binding)| {
-                let lease = stored.remove(&(mac, binding.address));
-                self.shown(mac, &binding, lease, now)
-            })
-            .collect();
-        all.sort_by_key(|shown| (shown.address, shown.mac));
-        all.extend(stored.into_values().map(|lease| Shown {
-            mac: lease.mac,
-            address: lease.address,
-            subnet: lease.subnet,
-            state: LeaseState::Released,
-            expires: u64::try_from(lease.expires).ok(),
-            name: self.policy.client(lease.mac).name.or_else(|| lease.hostname.clone()),
-        }));
-        all.extend(on_hold.into_iter().map(|(address, Hold { mac, until, cause })| Shown {
-            mac,
-            address,
-            subnet: self.subnet_at(self.policy.subnet_of(address)),
-            state: LeaseState::OnHold(cause),
-            expires: Some(until),
-            name: self.policy.client(mac).name,
-        }));
-        // Stable, so that of two with one address that which holds it comes first.
-        all.sort_by_key(|shown| shown.address);
-        all
-    }
-
-    fn shown(&self, mac: Mac, binding: &Binding, lease: Option<&Lease>, now: Now) -> Shown {
-        let ends = |lease: &Lease| u64::try_from(lease.expires).ok();
-        let live = |lease: &&Lease| lease.state == LeaseState::Leased && ends(lease) > Some(now.seconds());
-        let expires = match binding.state {
-            State::Reserved => lease.filter(live).and_then(ends),
-            State::Offered(until) | State::Leased(until) => Some(until),
-            State::Released(_) | State::Idle => lease.and_then(ends),
-        };
-        Shown {
-            mac,
-            address: binding.address,
-            subnet: self.subnet_at(Some(binding.subnet)),
-            state: LeaseState::of(binding.state, now.seconds()),
-            expires,
-            name: self.policy.client(mac).name.or_else(|| lease?.hostname.clone()),
-        }
-    }
-
-    fn subnet_at(&self, index: Option<usize>) -> Ipv4Net {
-        let subnet = index.and_then(|index| self.policy.subnets().get(index));
-        subnet.map_or_else(Ipv4Net::default, |subnet| subnet.cidr)
+        self.snapshot(now).with(stored)
     }
 
     /// The leases to delete, and how: all that a machine has, and only where it has none the holds because of it.

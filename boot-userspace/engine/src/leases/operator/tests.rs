@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 
 use boot_common::tables::{Host, HostKey};
