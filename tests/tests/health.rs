@@ -1,12 +1,15 @@
-//! Whether xpxe says that it cannot serve machines, and what signals do to it.
+//! Whether xpxe says that it cannot serve machines, what signals do to it, and whom it gives its core.
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use boot_tests::dhcp_client::{Client, mac};
-use boot_tests::place::{Place, SILENCE, SOON, UNKNOWN, known};
+use boot_common::Mac;
+use boot_tests::dhcp_client::{Client, broadcast, mac};
+use boot_tests::place::{ALICE, Place, SILENCE, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_PORT;
 use boot_tests::settings::Settings;
 use boot_tests::wait::eventually;
@@ -133,6 +136,75 @@ fn a_database_that_is_deleted_is_written_anew_and_one_that_is_replaced_is_not_re
     wait_for(&place, "ready\n")?;
     wire.lease(&clients[2]).with_context(|| xpxe.last_lines(20))?;
     xpxe.stop()
+}
+
+/// Beside downloads on the same core an answer does not wait for one of them; beside a flood, others have their turn.
+#[test]
+fn the_packet_thread_goes_before_others_unless_a_flood_has_its_core() -> Result<()> {
+    let Some(place) = Place::build(&off())? else { return Ok(()) };
+    if place.rack.server.output("chrt", &["--fifo", "1", "true"]).is_err() {
+        eprintln!(
+            "this kernel lets nobody here go first (a control group without real-time budget): not tested"
+        );
+        return Ok(());
+    }
+    let xpxe = place.serve()?;
+    wait_for(&place, "ready\n")?;
+    let policies = || policies(xpxe.pid());
+    let first = |name: &str, wanted: &str| {
+        let what = format!("{name} has {wanted}, of {:?}", policies());
+        eventually(Duration::from_secs(60), &what, || {
+            policies().is_ok_and(|all| all.iter().any(|(thread, policy)| thread == name && policy == wanted))
+        })
+    };
+    first("xpxe", FIFO)?;
+    first("xpxe-store", FIFO)?;
+    let others = policies()?;
+    let others = others.iter().filter(|(name, _)| !["xpxe", "xpxe-store"].contains(&name.as_str()));
+    ensure!(others.clone().count() > 2 && others.clone().all(|(_, policy)| policy == USUAL), "{others:?}");
+
+    let wire = place.client()?;
+    let frames = (0..2000_u16).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        broadcast(&Client::new(Mac([2, 0xf1, 0, 0, high, low])).discover())
+    });
+    let frames = frames.collect::<Result<Vec<_>>>()?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // What finds no room is lost, as on a real wire.
+                frames.iter().for_each(|frame| drop(wire.send(frame)));
+            }
+        });
+        let is_usual = first("xpxe", USUAL);
+        is_over.store(true, Ordering::Relaxed);
+        is_usual
+    })?;
+    first("xpxe", FIFO)?;
+    ensure!(place.client()?.discover(&Client::new(mac(ALICE)?))?.address().is_private(), "it answers");
+    Ok(())
+}
+
+/// As `/proc` has them: the priority and the policy of a thread.
+const FIFO: &str = "1 1";
+const USUAL: &str = "0 0";
+
+/// The threads of a process by name, and the policy of each.
+fn policies(pid: u32) -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may have ended meanwhile.
+        let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+        let (name, rest) =
+            stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).context("a name")?;
+        let columns: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // Columns 40 and 41 of proc_pid_stat(5); the rest begins with the third.
+        let (priority, policy) =
+            (columns.get(37).context("a priority")?, columns.get(38).context("a policy")?);
+        all.push((name.to_owned(), format!("{priority} {policy}")));
+    }
+    Ok(all)
 }
 
 fn off() -> Settings {

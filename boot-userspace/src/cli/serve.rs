@@ -101,10 +101,14 @@ impl Serve {
             // By default a worker looks for new connections and requests after 61 turns: with a turn of 128 KiB each
             // that is long.
             .event_interval(8)
-            .on_thread_start(move || give_way(niceness))
+            .on_thread_start(move || have_niceness((niceness + 5).min(19)))
             .enable_all()
             .build()?;
-        let packets = Builder::new_current_thread().enable_all().build()?;
+        let packets = Builder::new_current_thread()
+            // They open files and read blocks for TFTP.
+            .on_thread_start(move || have_niceness(niceness))
+            .enable_all()
+            .build()?;
         let load = Box::new(move || {
             if let Some(path) = self.file() {
                 trial::run(path)?;
@@ -222,11 +226,12 @@ impl Serve {
     }
 }
 
-/// Has this thread wait where one of this niceness wants the same core: a packet is answered before a download goes on.
-fn give_way(niceness: i32) {
-    // Not relative: a thread begins with the niceness of the one that starts it.
-    if let Err(error) = setpriority_process(None, (niceness + 5).min(19)) {
-        tracing::debug!(%error, "HTTP has the same priority as DHCP and TFTP");
+/// Gives this thread a niceness. It is not relative: a thread begins with that of the one that starts it, or with 0.
+/// HTTP's is higher than that of DHCP and TFTP: where both want the same core, a packet is answered before a download goes
+/// on.
+fn have_niceness(niceness: i32) {
+    if let Err(error) = setpriority_process(None, niceness) {
+        tracing::debug!(%error, "a thread has another priority than it should");
     }
 }
 

@@ -18,6 +18,7 @@ use super::request::{Ask, EventStream, Stats};
 use crate::fastpath::{AsyncEvents, Tables};
 use crate::host::clock::{now, was_set_by};
 use crate::host::link::Link;
+use crate::host::precedence::Precedence;
 use crate::io::probe::{self, Verdict};
 use crate::io::sockets::{AT_ONCE, Packet, Sockets};
 use crate::store::Store;
@@ -190,6 +191,7 @@ impl Daemon {
         }
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut precedence = Precedence::take();
         loop {
             tokio::select! {
                 Some(events) = kernel_events.recv() => {
@@ -233,6 +235,7 @@ impl Daemon {
                     self.engine.tick(now());
                     self.act();
                     self.events.next_second(&self.engine, now());
+                    precedence.next_second();
                 }
             }
             self.commit_next();

@@ -10,6 +10,7 @@ pub mod lock;
 pub mod mapping;
 pub mod memory;
 pub mod pipe;
+pub(crate) mod precedence;
 pub mod regular;
 pub mod replace;
 pub mod reserved;

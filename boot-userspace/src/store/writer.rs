@@ -22,6 +22,7 @@ use super::encoding::encode;
 use super::journal::Journal;
 use super::{Change, Location, StoreError};
 use crate::host::lock::Lock;
+use crate::host::precedence;
 
 /// How long nothing is committed before a journal is emptied.
 const QUIET: Duration = Duration::from_millis(200);
@@ -106,6 +107,8 @@ impl Writer {
             trouble: Arc::clone(&trouble),
         };
         let started = thread::Builder::new().name("xpxe-store".to_owned()).spawn(move || {
+            // An ACK waits for it, and a packet thread that goes first would keep it from its core.
+            precedence::go_first();
             let ended = scribe.run(&inbox);
             // It ends with the way to it, which the scribe had.
             drop(applier.join());

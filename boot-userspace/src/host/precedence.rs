@@ -1,0 +1,107 @@
+//! A thread that goes before all others of its core (`SCHED_FIFO`), while it leaves them a fifth of it.
+//!
+//! On a core that downloads have, a packet waits until the scheduler takes the core from one of them. A thread of this
+//! policy has it at once. But while it has work, nobody else runs: so what a flood of packets gets is the policy that all
+//! have, until there is less to do.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+use tracing::debug;
+
+/// The lowest of the priorities that go before all usual threads: what else is of them on a host, goes first.
+const PRIORITY: libc::c_int = 1;
+/// For how many seconds after a busy one the thread has the usual policy: a flood that goes on has the core for one second
+/// in eleven, at most.
+const USUAL: u32 = 10;
+
+/// The calling thread's precedence. It is for that thread only.
+#[derive(Debug)]
+pub(crate) struct Precedence {
+    /// Whether the kernel allows it.
+    is_allowed: bool,
+    has_it: bool,
+    share: Share,
+    /// What the thread had used, and when.
+    looked: (Duration, Instant),
+}
+
+impl Precedence {
+    /// Has the calling thread go first.
+    pub(crate) fn take() -> Self {
+        let is_allowed = go_first();
+        Self { is_allowed, has_it: is_allowed, share: Share::default(), looked: (used(), Instant::now()) }
+    }
+
+    /// Comes about once a second, on the same thread.
+    pub(crate) fn next_second(&mut self) {
+        let (used, at) = (used(), Instant::now());
+        let (before, last) = std::mem::replace(&mut self.looked, (used, at));
+        let may_have_it = self.share.next(used.saturating_sub(before), at - last);
+        if !self.is_allowed || may_have_it == self.has_it {
+            return;
+        }
+        self.has_it = may_have_it;
+        if may_have_it {
+            go_first();
+        } else if let Err(error) = set(libc::SCHED_OTHER, 0) {
+            debug!(%error, "a thread goes before all others of its core, and is busy");
+        }
+    }
+}
+
+/// Has the calling thread go before all usual ones, for good: one that has little to do. Gives whether the kernel allows
+/// that.
+pub(crate) fn go_first() -> bool {
+    let set = set(libc::SCHED_FIFO, PRIORITY);
+    if let Err(error) = set {
+        debug!(%error, "DHCP and TFTP share a core as other threads do (CAP_SYS_NICE or LimitRTPRIO=1 would change that)");
+    }
+    set.is_ok()
+}
+
+/// Threads that this one starts are usual ones, with a niceness of 0 at least.
+#[expect(unsafe_code, reason = "no safe interface to sched_setscheduler(2) in nix or rustix")]
+fn set(policy: libc::c_int, priority: libc::c_int) -> nix::Result<()> {
+    let policy = policy | libc::SCHED_RESET_ON_FORK;
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads the parameters, which outlive the call; 0 is the calling thread.
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
+}
+
+/// What of a core the calling thread has used.
+fn used() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Who has used more than four fifths of a core does not go first for a while.
+#[derive(Debug, Default)]
+struct Share {
+    usual: u32,
+}
+
+impl Share {
+    /// Whether the thread may go first, which used so much of this time.
+    fn next(&mut self, used: Duration, of: Duration) -> bool {
+        self.usual = if used > of / 5 * 4 { USUAL } else { self.usual.saturating_sub(1) };
+        self.usual == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_uses_nearly_all_of_a_core_is_a_usual_one_until_it_has_not_for_ten_seconds() {
+        let mut share = Share::default();
+        let mut next = |ms| share.next(Duration::from_millis(ms), Duration::from_secs(1));
+        assert!(next(0) && next(800));
+        assert!(!next(801));
+        assert!((0..8).all(|_| !next(0)));
+        assert!(!next(900), "a flood that goes on");
+        assert!((0..9).all(|_| !next(700)));
+        assert!(next(700));
+    }
+}
