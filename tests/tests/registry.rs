@@ -232,6 +232,15 @@ fn a_change_by_the_api_quotes_a_version_and_manifests_come_back() -> Result<()> 
                 last_boot_cause\nn2,02:77:00:00:00:32,,,,,rack=7;role=worker,,,,,,,,\n",
         "{exported}"
     );
+    for format in ["json", "csv"] {
+        std::fs::write(&list, xpxe_says(&place, &xpxe, &["machines", "export", "--format", format])?)?;
+        let said = xpxe_says(&place, &xpxe, &["machines", "import", &list])?;
+        let counts = "added 0, changed 0, unchanged 2, refused 0";
+        ensure!(
+            said == format!("{counts}; 2 machines are the configuration's already\n"),
+            "{format}: {said}"
+        );
+    }
     xpxe.stop()
 }
 

@@ -74,6 +74,8 @@ struct Done<'l> {
     added: usize,
     changed: usize,
     unchanged: usize,
+    /// Those that the configuration has, as they are.
+    configured: usize,
     /// The positions of those that are refused.
     refused: HashSet<usize>,
     /// Why, in the order in which it is said.
@@ -88,6 +90,7 @@ impl<'l> Done<'l> {
             added: 0,
             changed: 0,
             unchanged: 0,
+            configured: 0,
             refused: HashSet::new(),
             said: Vec::new(),
             progress: Progress { all: list.specs.len(), done: 0, is_shown: false },
@@ -113,6 +116,7 @@ impl<'l> Done<'l> {
             self.added += done.added;
             self.changed += done.changed;
             self.unchanged += done.unchanged;
+            self.configured += done.configured;
             self.progress.clear();
             for (position, error) in done.refused {
                 let Some(position) = positions.get(first + position).copied() else { continue };
@@ -136,22 +140,36 @@ impl<'l> Done<'l> {
     }
 
     fn refuse(&mut self, position: usize, what: &str, error: &str) {
-        let called = self.list.specs.get(position).map_or_else(String::new, names::called);
+        let called = self.list.specs.get(position).map(names::called).filter(|called| !called.is_empty());
+        let called = called.unwrap_or_else(|| format!("machine {}", position + 1));
         eprintln!("xpxe: {called}: {what}: {error}");
         self.refused.insert(position);
         self.said.push((called, error.to_owned()));
     }
 
     fn print(&self, as_json: bool, dry_run: bool) {
-        let Self { added, changed, unchanged, refused, said, .. } = self;
+        let Self { added, changed, unchanged, configured, refused, said, .. } = self;
         if as_json {
             let said: Vec<_> =
                 said.iter().map(|(machine, error)| json!({"machine": machine, "error": error})).collect();
-            let counts = json!({"added": added, "changed": changed, "unchanged": unchanged, "refused": said});
+            let counts = json!({
+                "added": added,
+                "changed": changed,
+                "unchanged": unchanged,
+                "configured": configured,
+                "refused": said,
+            });
             println!("{counts}");
         } else {
             let (would, refused) = (if dry_run { "would have " } else { "" }, refused.len());
-            println!("{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}");
+            let configured = match configured {
+                0 => String::new(),
+                1 => "; 1 machine is the configuration's already".to_owned(),
+                count => format!("; {count} machines are the configuration's already"),
+            };
+            println!(
+                "{would}added {added}, changed {changed}, unchanged {unchanged}, refused {refused}{configured}"
+            );
         }
     }
 }

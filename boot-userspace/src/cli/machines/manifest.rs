@@ -95,7 +95,9 @@ pub(super) fn read(path: &Path) -> Result<List> {
         false => from_csv(&text),
     };
     let list = read.with_context(|| path.display().to_string())?;
-    match list.specs.iter().position(|spec| called(spec).is_empty()) {
+    // One that is known by its switch port alone may be the configuration's.
+    let is_nobody = |spec: &Spec| called(spec).is_empty() && spec.relay_port.is_none();
+    match list.specs.iter().position(is_nobody) {
         Some(position) => {
             bail!("{}: machine {} has no name, MAC, UUID or serial number", path.display(), position + 1)
         }

@@ -86,6 +86,7 @@ impl Keeper {
                 Ok(Taken::Added) => done.added += 1,
                 Ok(Taken::Changed) => done.changed += 1,
                 Ok(Taken::Unchanged) => done.unchanged += 1,
+                Ok(Taken::Configured) => done.configured += 1,
                 Ok(Taken::Over(over)) => {
                     let (entry, spec, gone) = *over;
                     let id = entry.record.id;
@@ -116,13 +117,22 @@ impl Keeper {
     }
 
     fn take(&mut self, item: &ImportItem, batch: &mut Batch) -> Result<Taken, RegistryError> {
-        let which = item.called().ok_or_else(|| {
-            RegistryError::Invalid(vec![
-                "it has no name, MAC, UUID or serial number: write one of them".to_owned(),
-            ])
-        })?;
+        let Some(which) = item.called() else {
+            let nameless = || {
+                let why = "it has no name, MAC, UUID or serial number: write one of them".to_owned();
+                RegistryError::Invalid(vec![why])
+            };
+            let machine = self.configured_at_port(item).ok_or_else(nameless)?;
+            let called = "the machine at its switch port";
+            return self.is_as_configured(item, called, &machine).map(|()| Taken::Configured);
+        };
         let before = match self.find(&which) {
             Ok(entry) => Some(entry.clone()),
+            Err(RegistryError::Configured(which)) => {
+                let machine = self.configured_machine(&which);
+                let machine = machine.ok_or_else(|| RegistryError::Configured(which.clone()))?;
+                return self.is_as_configured(item, &which, &machine).map(|()| Taken::Configured);
+            }
             // It may have been discovered before somebody has named it.
             Err(RegistryError::Unknown(_)) => self.without_a_name(item.marks()).cloned(),
             Err(error) => return Err(error),
@@ -303,6 +313,8 @@ enum Taken {
     Added,
     Changed,
     Unchanged,
+    /// It is the configuration's, and as it stands there.
+    Configured,
     /// It turns out to be machines that are only discovered, whose records go.
     Over(Box<(Entry, Spec, Vec<Entry>)>),
 }

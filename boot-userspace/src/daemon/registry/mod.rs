@@ -6,6 +6,7 @@
 mod agent;
 mod bulk;
 mod changes;
+mod configured;
 mod conflicts;
 mod expected;
 mod followers;

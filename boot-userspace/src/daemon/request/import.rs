@@ -31,6 +31,9 @@ pub struct Imported {
     pub changed: usize,
     /// How many are as they were.
     pub unchanged: usize,
+    /// How many are machines of the configuration, as they stand there.
+    #[serde(default)]
+    pub configured: usize,
     /// Those that are refused, by their position, from 0, each with a sentence.
     #[schema(value_type = Vec<Vec<Value>>)]
     pub refused: Vec<(usize, String)>,

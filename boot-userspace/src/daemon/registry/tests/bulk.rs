@@ -61,6 +61,47 @@ fn what_is_imported_is_added_changed_or_refused_one_by_one() {
 }
 
 #[test]
+fn what_the_configuration_has_is_counted_and_what_differs_from_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let of_file = "[[machine]]\nmac = \"02:00:00:00:00:aa\"\nargs = \"{% if true %}a{% endif %}\"\n\
+                   [[machine]]\nrelay_port = { circuit_id = \"eth0/7\" }\nprofile = \"linux\"\n";
+    let rig = Rig::start(dir.path(), &format!("{CONFIG}{of_file}"));
+    rig.create("node1", "02:00:00:00:00:09").unwrap();
+    let page = rig.ask(|reply| RegistryAsk::List(Query::default(), reply)).unwrap();
+    let spec = |view: &View| match view {
+        View::Configured(machine) => Spec::from(&**machine),
+        View::Registered { record, .. } => record.spec.clone(),
+    };
+    let exported = page.machines.iter().map(|view| serde_json::json!({ "spec": spec(view) }));
+    let mut items: Vec<serde_json::Value> = exported.collect();
+    items.extend([
+        serde_json::json!({ "spec": {
+            "name": "from-file", "mac": ["52-54-00-00-00-01"], "labels": { "role": "gateway" }
+        } }),
+        serde_json::json!({ "spec": { "name": "FROM-file", "labels": { "role": "gateway" } }, "keep": true }),
+        serde_json::json!({ "spec": { "mac": ["02:00:00:00:00:aa"], "ip": "10.1.1.9" }, "keep": true }),
+        serde_json::json!({ "spec": { "relay_port": { "circuit_id": "eth0/7" } } }),
+        serde_json::json!({ "spec": { "relay_port": { "circuit_id": "eth0/8" } } }),
+    ]);
+    for dry_run in [true, false] {
+        let done = rig.import(&items, dry_run);
+        assert_eq!((done.added, done.changed, done.unchanged, done.configured), (0, 0, 1, 4), "{done:?}");
+        let [(5, of_name), (6, of_mac), (7, of_port), (8, nobody)] = &done.refused[..] else {
+            panic!("{done:?}")
+        };
+        let differs = "FROM-file is in the configuration, and differs: name is \"from-file\" there and \"FROM-file\" here";
+        assert!(of_name.starts_with(differs), "{of_name}");
+        let differs = "02:00:00:00:00:aa is in the configuration, and differs: ip is not set there and \"10.1.1.9\" here; \
+                       change it in its file";
+        assert!(of_mac.starts_with(differs), "{of_mac}");
+        assert!(of_port.contains("profile is \"linux\" there and not set here"), "{of_port}");
+        assert!(nobody.starts_with("it has no name"), "{nobody}");
+    }
+    assert!(rig.machines.by_mac("52:54:00:00:00:01".parse().unwrap()).unwrap().life.is_none());
+    rig.kill();
+}
+
+#[test]
 fn a_dry_run_refuses_whatever_the_import_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), CONFIG);
