@@ -16,6 +16,7 @@ use super::show::{address, state};
 use crate::daemon::request::ImportItem;
 use crate::http::machines::Machine;
 use boot_engine::config::RegisteredBmc;
+use boot_engine::events::shown;
 use boot_engine::registry::Spec;
 
 /// The first line of a CSV file.
@@ -114,10 +115,21 @@ fn from_json(text: &str) -> Result<List> {
         if let Some(Value::String(password)) = password {
             passwords.insert(position, password);
         }
-        let spec = value.get("spec").cloned().unwrap_or(value);
-        specs.push(serde_json::from_value(spec)?);
+        let said = value.get("spec").unwrap_or(&value);
+        let spec = Spec::deserialize(said);
+        specs.push(spec.map_err(|error| anyhow!("machine {}{}: {error}", position + 1, named(said)))?);
     }
     Ok(List { specs, passwords, columns: None })
+}
+
+/// How a machine is called whose JSON is no spec, as far as it says so.
+fn named(said: &Value) -> String {
+    let word = |key: &str| {
+        let value = said.get(key)?;
+        value.as_str().or_else(|| value.get(0)?.as_str()).filter(|word| !word.is_empty())
+    };
+    let called = ["name", "mac", "uuid", "serial"].into_iter().find_map(word);
+    called.map(|called| format!(" ({})", shown(called))).unwrap_or_default()
 }
 
 /// `[[machine]]` with the keys of JSON. As in the configuration, one MAC may stand without a list.

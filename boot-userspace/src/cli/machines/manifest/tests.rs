@@ -167,7 +167,12 @@ fn mistakes_of_a_list_are_named_with_their_line() {
         ("\u{feff}name,mac\nnode1\n", "line 2: 1 columns"),
         ("name,mac\nnode1\n", "line 2: 1 columns"),
         ("name,labels\nnode1,worker\n", "line 2: \"worker\" is no list"),
-        ("[{\"nmae\": 1}]", "nmae"),
+        ("[{\"nmae\": 1}]", "machine 1: unknown field `nmae`"),
+        ("[{}, {\"spec\": {\"name\": \"n2\", \"ip\": 7}}]", "machine 2 (n2): invalid type: integer `7`"),
+        ("[{\"mac\": [\"02:00:00:00:00:01\", 7]}]", "machine 1 (02:00:00:00:00:01): invalid type"),
+        ("[{\"mac\": \"02:00:00:00:00:01\"}]", "machine 1 (02:00:00:00:00:01): invalid type: string"),
+        ("[{\"name\": 7, \"uuid\": \"\\u001b[2J\"}]", "machine 1 (\\u{1b}[2J): invalid type"),
+        ("[7]", "machine 1: invalid type: integer `7`"),
     ] {
         let read = if text.starts_with('[') { from_json(text) } else { from_csv(text) };
         let said = format!("{:#}", read.unwrap_err());
