@@ -8,6 +8,8 @@ use super::sql::{Field, ROWS_PER_STATEMENT, Row, Sql, Statement, Value};
 
 /// How many rows are read at once.
 const PAGE: i64 = 10_000;
+/// In the number of what stands for a row that people have given a number that no machine has: no row can have such a number.
+const BELOW: u64 = 1 << 63;
 /// The state of a row whose machine was deleted.
 const DELETED: &str = "deleted";
 /// The columns of the table.
@@ -37,10 +39,11 @@ pub(super) async fn all(connection: &mut impl Sql) -> sqlx::Result<Vec<Stored>> 
     loop {
         let after = all.last().map_or(i64::MIN, |(id, _)| *id);
         let rows = page(connection, after).await?;
-        if rows.is_empty() {
+        all.extend(rows.iter().map(|row| read(row)));
+        // Behind a full page only: SQLite has a number that is no number behind every number.
+        if i64::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
             return Ok(all);
         }
-        all.extend(rows.iter().map(|row| read(row)));
     }
 }
 
@@ -53,9 +56,12 @@ pub(super) async fn page(connection: &mut impl Sql, after: i64) -> sqlx::Result<
 
 /// A row, as it is: its number is known though it may not be readable.
 pub(super) fn read(row: &[Field]) -> Stored {
-    let id = row.first().and_then(Field::number).unwrap_or(0);
+    let number = row.first().and_then(Field::number);
+    let id = number.unwrap_or(0);
     let text = |at: usize| row.get(at).and_then(Field::remains).map(str::to_owned);
     let record = match row.get(1) {
+        _ if number.is_none() => Err("its number in the database is no number".to_owned()),
+        _ if id < 1 => Err(format!("its number in the database is {id}, and numbers of machines begin at 1")),
         Some(Field::Text(text)) => match serde_json::from_str::<Record>(text) {
             Ok(record) if signed(record.id) == id => Ok(record),
             Ok(record) => Err(format!("it says that it is id:{}, in the row of id:{id}", record.id)),
@@ -162,7 +168,7 @@ async fn bury(connection: &mut impl Sql, id: u64, revision: u64) -> sqlx::Result
     let update =
         Statement::new("UPDATE machines SET version = version + 1, name = NULL, record = '', state = ");
     let update = update.value(DELETED.to_owned()).then(", revision = ").value(signed(revision));
-    update.then(" WHERE id = ").value(signed(id)).run(connection).await.map(drop)
+    update.then(" WHERE id = ").value(row_of(id)).run(connection).await.map(drop)
 }
 
 /// The greatest numbers of a machine and of a change that were ever given.
@@ -178,8 +184,9 @@ pub(super) async fn deleted(connection: &mut impl Sql, most: usize) -> sqlx::Res
     let select = Statement::new("SELECT id, revision FROM machines WHERE state = ").value(DELETED.to_owned());
     let select = select.then(" ORDER BY revision DESC LIMIT ").value(i64::try_from(most).unwrap_or(i64::MAX));
     let rows = select.run(connection).await?;
-    let number = |row: &Row, at: usize| u64::try_from(row.get(at)?.number()?).ok();
-    Ok(rows.iter().filter_map(|row| Some((number(row, 0)?, number(row, 1)?))).collect())
+    let revision = |row: &Row| u64::try_from(row.get(1)?.number()?).ok();
+    let both = |row: &Row| Some((number_of(row.first()?.number()?), revision(row)?));
+    Ok(rows.iter().filter_map(both).collect())
 }
 
 /// Removes rows.
@@ -191,8 +198,25 @@ pub(super) async fn delete(connection: &mut impl Sql, ids: &[i64]) -> sqlx::Resu
     Ok(())
 }
 
+/// The number of the machine of a row: that of the row, or where that is below 1 one that no row has.
+#[must_use]
+pub fn number_of(row: i64) -> u64 {
+    match u64::try_from(row) {
+        Ok(number) if number > 0 => number,
+        _ => BELOW | row.unsigned_abs(),
+    }
+}
+
+/// The row of the machine with this number.
+pub(super) fn row_of(number: u64) -> i64 {
+    match number & BELOW {
+        0 => signed(number),
+        _ => -signed(number & !BELOW),
+    }
+}
+
 /// As databases have it.
-pub(super) fn signed(number: u64) -> i64 {
+fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -262,6 +286,33 @@ mod tests {
             assert_eq!(store.deleted_machines(1).await.unwrap(), [(10, 9003)], "in the same commit");
             store.close().await;
         });
+    }
+
+    #[test]
+    fn a_row_below_1_has_a_number_that_no_other_row_has() {
+        for row in [1, 7, i64::MAX, 0, -1, -7, -i64::MAX] {
+            assert_eq!(row_of(number_of(row)), row);
+            assert_eq!(i64::try_from(number_of(row)).is_ok(), row > 0, "{row}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_whose_number_is_none_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        store.change_machines(&[record(1), record(2), record(3)], &[]).await.unwrap();
+        for (id, row) in [("0", 1), ("'none'", 2)] {
+            let update = Statement::new(&format!("UPDATE machines SET id = {id} WHERE id = {row}"));
+            let run = async |connection: &mut SqliteConnection| update.run(connection).await;
+            store.database.with(run).await.unwrap();
+        }
+        let all = store.machines().await.unwrap();
+        let [(0, Err(zero)), (3, Ok(_)), (_, Err(none))] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((zero.name.as_deref(), none.name.as_deref()), (Some("node1"), Some("node2")));
+        assert!(zero.why.contains("is 0") && none.why.contains("is no number"), "{zero:?} {none:?}");
+        store.change_machines(&[], &[(number_of(0), 9)]).await.unwrap();
+        assert_eq!(store.machines().await.unwrap().len(), 2);
+        assert_eq!(store.deleted_machines(9).await.unwrap(), [(number_of(0), 9)]);
     }
 
     #[tokio::test]

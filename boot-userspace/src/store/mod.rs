@@ -44,7 +44,7 @@ use boot_engine::registry::Record;
 pub use boot_engine::leases::{Change, HoldCause, Lease, LeaseState};
 pub use copy::Copy;
 pub use error::StoreError;
-pub use machines::Unreadable;
+pub use machines::{Unreadable, number_of as machine_number};
 pub use overlay::overlay;
 pub use postgres::{Remote, Trouble};
 
@@ -288,7 +288,7 @@ impl Store {
             return self.database.change_machines(records, gone).await;
         };
         let ids = records.iter().map(|record| record.id).chain(gone.iter().map(|(id, _)| *id));
-        let ids: Vec<i64> = ids.map(machines::signed).collect();
+        let ids: Vec<i64> = ids.map(machines::row_of).collect();
         let before = self.database.machine_rows(&ids).await?;
         postgres.change(records, gone).await?;
         let stored = self.database.change_machines(records, gone).await;

@@ -16,7 +16,7 @@ use crate::host::link;
 use crate::host::live::Live;
 use crate::http::Readiness;
 use crate::power::Switch;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, machine_number};
 use boot_engine::boot::script::ScriptWriter;
 use boot_engine::config::Config;
 use boot_engine::lifecycle::{Rules, TimesInState};
@@ -53,9 +53,12 @@ pub(in crate::daemon) async fn load(
         let record = match record {
             Ok(record) => record,
             Err(row) => {
-                let id = u64::try_from(id).unwrap_or(0);
-                registry.note_id(id);
-                unreadable.push((id, row));
+                let number = machine_number(id);
+                // Behind one that no row has, no number would be left.
+                if id > 0 {
+                    registry.note_id(number);
+                }
+                unreadable.push((number, row));
                 continue;
             }
         };

@@ -216,7 +216,7 @@ impl Keeper {
             if page.machines.len() == most {
                 return page;
             }
-            page.next = Some(BEHIND_FILES + entry.record.id);
+            page.next = Some(BEHIND_FILES.saturating_add(entry.record.id));
             page.machines.push(self.view(entry));
         }
         page.next = None;

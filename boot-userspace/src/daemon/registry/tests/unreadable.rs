@@ -155,6 +155,61 @@ fn of_two_machines_with_one_name_one_is_served() {
 }
 
 #[test]
+fn rows_with_numbers_that_no_machine_has_are_named_and_their_machines_wait_until_they_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), &everybody());
+    let macs = [OWN, "02:00:00:00:00:10", "02:00:00:00:00:11"].map(|mac| mac.parse::<Mac>().unwrap());
+    for (name, mac) in ["db1", "db2", "db3"].into_iter().zip(macs) {
+        rig.create(name, &mac.to_string()).unwrap();
+    }
+    rig.kill();
+    for statement in [
+        "UPDATE machines SET id = -7 WHERE name = 'db1'",
+        "UPDATE machines SET id = -8 WHERE name = 'db2'",
+        "UPDATE machines SET id = 0, record = replace(record, substr(record, 1, instr(record, ',')), '{\"id\":0,') \
+         WHERE name = 'db3'",
+    ] {
+        damage(dir.path(), statement);
+    }
+    let rig = Rig::start(dir.path(), &everybody());
+    let (mut query, mut listed) = (Query { limit: 1, ..Query::default() }, Vec::new());
+    loop {
+        let page = rig.ask(|reply| RegistryAsk::List(query.clone(), reply)).unwrap();
+        listed.extend(page.machines);
+        let Some(next) = page.next else { break };
+        assert!(next > query.after, "{next}");
+        query.after = next;
+    }
+    let mut found = Vec::new();
+    for view in listed {
+        if let View::Registered { record, shadowed: Some(why), .. } = view {
+            found.push((record.called(), record.id, why));
+        }
+    }
+    found.sort_unstable();
+    for ((called, id, why), (name, row)) in
+        found.iter().zip([("db1", "is -7"), ("db2", "is -8"), ("db3", "is 0")])
+    {
+        assert!(called == name && why.contains(row), "{found:?}");
+        assert!(why.contains(&format!("xpxe machines delete id:{id}")), "{why}");
+    }
+    assert_eq!(found.len(), 3);
+    for mac in macs {
+        rig.registry.sighted(mac, None);
+        assert_eq!(rig.machines.life_of(mac).map(|life| life.is_unserved), Some(true), "{mac}");
+    }
+    for (_, id, _) in &found {
+        rig.ask(|reply| RegistryAsk::Delete(format!("id:{id}"), None, reply)).unwrap();
+    }
+    rig.kill();
+    let rig = Rig::start(dir.path(), &everybody());
+    assert_eq!(macs.map(|mac| rig.machines.life_of(mac)), [None, None, None], "they are gone for good");
+    rig.create("db1", OWN).unwrap();
+    assert!(i64::try_from(rig.record("db1").id).is_ok());
+    rig.kill();
+}
+
+#[test]
 fn no_rule_accepts_a_machine_that_may_be_one_whose_record_says_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), &everybody());
