@@ -63,6 +63,7 @@ impl Keeper {
             let percent = percent.and_then(|percent| u8::try_from(percent).ok());
             let step = Step::Progress { does: does.into(), percent };
             self.events.emit(event_of(entry, step));
+            self.followers.note_progress(id);
         }
         self.progress.insert(id, ((status.state, status.since), progress));
     }

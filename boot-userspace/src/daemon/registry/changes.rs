@@ -234,6 +234,7 @@ impl Keeper {
         self.registry.note_deleted(revision, Deleted { id, called });
         self.readings.forget(id);
         self.progress.remove(&id);
+        self.followers.forget_progress(id);
     }
 
     /// Has a machine that is served be an unknown one.

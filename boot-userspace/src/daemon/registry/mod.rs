@@ -129,6 +129,7 @@ impl Keeper {
                     self.look_at_due().await;
                     self.ask_due();
                     self.note_unserved();
+                    self.followers.tell_progress();
                 }
             }
             self.tell_followers();

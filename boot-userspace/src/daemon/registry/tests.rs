@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 mod bulk;
 mod conflicts;
 mod expected;
+mod followers;
 mod power;
 mod strangers;
 mod unreadable;

@@ -91,6 +91,8 @@ pub struct WantedChanges {
     pub since: Option<u64>,
     /// Wait until there is one, or until the configuration has been read more often than this.
     pub waits: Option<u64>,
+    /// How far agents are, behind what was told of that up to this number; none: from now on.
+    pub progress: Option<u64>,
 }
 
 /// What has changed.
@@ -104,6 +106,21 @@ pub struct MachineChanges {
     pub is_cut: bool,
     /// How often the configuration was read anew. With it other machines may be served, without a revision.
     pub reloads: u64,
+    /// The agents that are further by now, each once.
+    pub advances: Vec<Advance>,
+    /// All up to this number are in it.
+    pub progress: u64,
+}
+
+/// How far the agent is on a machine. It is in no record, so it has no revision.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    /// The machine.
+    pub id: u64,
+    /// How people call it.
+    pub called: String,
+    /// What the agent says.
+    pub progress: Progress,
 }
 
 /// What has become of a machine of the registry.

@@ -17,8 +17,9 @@ pub use boots::Boots;
 pub use events::{EventStream, Reader};
 pub use import::{ImportItem, Imported, merge};
 pub use machines::{
-    Boot, Census, Change, MachineChanges, Page, PowerAsk, PowerCounts, Powered, Reading, RegistryAsk,
-    RegistryError, RegistryHandle, Reply, View, WantedChanges, is_of_preflight, mac_of_preflight,
+    Advance, Boot, Census, Change, MachineChanges, Page, PowerAsk, PowerCounts, Powered, Reading,
+    RegistryAsk, RegistryError, RegistryHandle, Reply, View, WantedChanges, is_of_preflight,
+    mac_of_preflight,
 };
 pub use parameters::{ParametersAsk, ParametersError, ParametersHandle, WAITING as WAITING_CHANGES};
 pub use webhooks::{DeadLetter, HookView, Webhooks, WebhooksAsk, WebhooksEnds, WebhooksError, WhichLetters};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::shown::Machine;
 use crate::daemon::request::{
-    Change, MachineChanges, RegistryAsk, RegistryError, RegistryHandle, WantedChanges,
+    self, Change, MachineChanges, RegistryAsk, RegistryError, RegistryHandle, WantedChanges,
 };
 use crate::host::clock;
 use crate::http::boots::History;
@@ -44,6 +44,9 @@ pub struct Line {
     /// A machine that is none of those that are asked for: any more, or ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
+    /// How far the agent is on a machine: at most once a second for each. It has the revision of what was told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Advance>,
     /// The configuration was read anew: its machines may be others, and other machines may be served. List them again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reloaded: bool,
@@ -65,6 +68,22 @@ pub struct Gone {
     pub deleted: bool,
 }
 
+/// How far the agent is on a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = MachineProgress)]
+pub struct Advance {
+    /// Its number.
+    pub id: u64,
+    /// How it is called.
+    pub name: String,
+    /// What the agent does, in a few words.
+    pub text: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all; 0 where nobody knows.
+    pub of: u64,
+}
+
 /// Begins an answer with what has changed since.
 pub(super) async fn begin(
     Shared { registry, history }: Shared,
@@ -73,7 +92,7 @@ pub(super) async fn begin(
 ) -> Result<Response, super::Failed> {
     let no_place = |why| super::Failed { status: StatusCode::SERVICE_UNAVAILABLE, ..super::Failed::bad(why) };
     let place = PLACES.take(address).await.map_err(no_place)?;
-    let wanted = WantedChanges { query, since, waits: None };
+    let wanted = WantedChanges { query, since, ..WantedChanges::default() };
     // Whether it can be told at all is said with the status.
     let first = ask(&registry, wanted.clone()).await?;
     let (to, answer) = following::begin(form, history.connections.end(), &PLACES);
@@ -139,6 +158,7 @@ impl Told {
             let is_reloaded = std::mem::replace(&mut told, now) != now;
             wanted.waits = (!found.is_cut).then_some(found.reloads);
             wanted.since = Some(found.revision);
+            wanted.progress = Some(found.progress);
             self.tell(found, is_reloaded).await?;
             let asked = ask(registry, wanted.clone());
             tokio::pin!(asked);
@@ -175,6 +195,11 @@ impl Told {
             }
         }
         let revision = found.revision;
+        for request::Advance { id, called, progress } in found.advances {
+            let boot_agent_protocol::Progress { text, done, of } = progress;
+            let progress = Some(Advance { id, name: called, text, done, of });
+            self.write(&Line { revision, progress, ..Line::default() }).await?;
+        }
         if is_reloaded {
             self.write(&Line { revision, reloaded: true, ..Line::default() }).await?;
         }
@@ -277,6 +302,20 @@ mod tests {
         );
         let last = lines.last().and_then(|line| line.error.clone());
         assert!(last.is_some_and(|error| error.contains("stopping")), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn how_far_an_agent_is_comes_with_the_revision_that_was_told_before() {
+        let first = MachineChanges { revision: 3, ..MachineChanges::default() };
+        let progress = boot_agent_protocol::Progress { text: "wiping sda".to_owned(), done: 1, of: 4 };
+        let advances = vec![request::Advance { id: 7, called: "node7".to_owned(), progress }];
+        let second = MachineChanges { revision: 3, advances, progress: 9, ..MachineChanges::default() };
+        let lines = read(vec![first, second]).await;
+        let [caught_up, told, _end] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(*caught_up, Line { revision: 3, ..Line::default() });
+        let name = "node7".to_owned();
+        let progress = Advance { id: 7, name, text: "wiping sda".to_owned(), done: 1, of: 4 };
+        assert_eq!(*told, Line { revision: 3, progress: Some(progress), ..Line::default() });
     }
 
     #[tokio::test]
