@@ -1,6 +1,6 @@
 //! `xpxe leases` in a rack: through the running daemon and its kernel half, and on the store without them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Deref;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use boot_tests::dhcp_client::{Client, mac};
 use boot_tests::place::{ALICE, CARD, OTHER_UNKNOWN, Place, SILENCE, SOON, UNKNOWN};
 use boot_tests::settings::Settings;
 use dhcproto::v4::{DhcpOption, MessageType};
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 #[test]
@@ -98,6 +99,11 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     ensure!(output.status.success() && error.contains("the daemon is not running"), "{error}");
     let list: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(list == before, "{list}\nand with the daemon\n{before}");
+    // Another one that looks is no daemon.
+    let state_dir = File::open(place.rack.dir().join("state"))?;
+    let other = Flock::lock(state_dir, FlockArg::LockSharedNonblock).map_err(|(_, error)| error)?;
+    ensure!(place.json(&xpxe, &["list", "--json"])? == before, "while another one looks");
+    drop(other);
 
     place.said(&xpxe, &["delete", &address])?;
     let isc = format!(

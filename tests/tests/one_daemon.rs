@@ -1,6 +1,7 @@
 //! No two daemons share a `state_dir` or a `pin_dir`, and nobody takes a running one's programs by accident.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use boot_tests::daemon::{Event, Xpxe, binary};
@@ -9,6 +10,7 @@ use boot_tests::place::{ALICE, Place, SOON, known};
 use boot_tests::rack::{SERVER_ADDRESS, SERVER_MAC};
 use boot_tests::settings::{Settings, pin_dir};
 use boot_tests::wait::eventually;
+use nix::fcntl::{Flock, FlockArg};
 
 /// The configuration of a second daemon on the same host, for an interface of its own.
 fn second(place: &Place, fast_path: &str) -> Result<String> {
@@ -82,6 +84,45 @@ fn a_second_daemon_with_the_same_state_dir_is_refused_by_name_until_the_first_is
     xpxe.kill9()?;
     let next = Xpxe::start(&place.rack, &config, &[]).context("with the first one gone")?;
     next.stop()
+}
+
+/// Has a directory as a command has it that only looks, or that detaches.
+fn share(dir: &Path) -> Result<Flock<File>> {
+    let lock = Flock::lock(File::open(dir)?, FlockArg::LockSharedNonblock);
+    lock.map_err(|(_, error)| error).with_context(|| dir.display().to_string())
+}
+
+/// Starts it while somebody shares a directory, and returns when it waits for that.
+fn start_that_waits(xpxe: &mut Xpxe<'_>, dir: &Path) -> Result<()> {
+    xpxe.start_again()?;
+    let words = format!("waiting for a command (pid {}) that uses {}", std::process::id(), dir.display());
+    xpxe.wait_for_event("that it waits", SOON, |event| event.message().contains(&words))?;
+    ensure!(xpxe.is_running(), "{}", xpxe.last_lines(20));
+    Ok(())
+}
+
+#[test]
+fn a_start_waits_for_commands_that_will_be_done_with_its_directories() -> Result<()> {
+    let Some(place) = Place::build(&known())? else { return Ok(()) };
+    let mut xpxe = place.serve()?;
+    let (state_dir, pins) = (place.rack.dir().join("state"), pin_dir(&place.sandbox));
+    ensure!(share(&state_dir).is_err() && share(&pins).is_err(), "a daemon that runs shares nothing");
+    for dir in [&state_dir, &pins] {
+        xpxe.stop()?;
+        let command = share(dir)?;
+        start_that_waits(&mut xpxe, dir)?;
+        drop(command);
+        xpxe.wait_until_ready()?;
+    }
+    // The directory for which it waits may be gone then.
+    xpxe.stop()?;
+    let _other = share(&pins)?;
+    start_that_waits(&mut xpxe, &pins)?;
+    place.detach(&xpxe)?;
+    xpxe.wait_until_ready()?;
+    ensure!(share(&pins).is_err(), "it has not locked the directory that it has made");
+    still_serves(&place, &xpxe)?;
+    xpxe.stop()
 }
 
 #[test]

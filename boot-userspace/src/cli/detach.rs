@@ -29,7 +29,7 @@ impl Detach {
     pub(super) fn run(self) -> Result<ExitCode> {
         let force = self.force;
         let (pin_dir, interfaces) = self.what()?;
-        let detached = match fastpath::lock(&pin_dir) {
+        let detached = match fastpath::keep_daemons_out(&pin_dir) {
             Ok(_lock) => fastpath::detach(&pin_dir)?,
             Err(error) => match error.downcast::<PinsInUse>()? {
                 PinsInUse { pid, .. } if force => {

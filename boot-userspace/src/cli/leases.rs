@@ -22,7 +22,7 @@ use crate::daemon::{Daemon, log};
 use crate::files::percent;
 use crate::host::clock;
 use crate::host::clock::now;
-use crate::host::lock::{Lock, with_pid};
+use crate::host::lock::with_pid;
 use crate::host::size::human_size;
 use crate::http::admin::{self, Problem};
 use crate::http::leases::{self, ImportResult, LEASES, Lease};
@@ -267,21 +267,13 @@ enum Purpose {
     Import,
 }
 
-/// What lasts as long as the store is used.
-enum Held {
-    /// The store has it.
-    Nothing,
-    /// What is looked at, and the lock of the original.
-    Copy { _copy: Copy, _lock: Lock },
-}
-
 /// The answering side of the API.
 enum Api {
     /// The daemon.
     Daemon(DaemonApi),
     /// Without a running daemon: one in this process, without sockets and kernel half, on the store, or on a copy of it
     /// where nothing is to be changed.
-    Store { router: Router, _held: Held },
+    Store { router: Router, _copy: Option<Copy> },
 }
 
 impl Api {
@@ -302,7 +294,9 @@ impl Api {
                 "xpxe: pinned kernel programs keep answering as before until xpxe is started or detached (xpxe detach)"
             );
         }
-        let lock = store::lock(&config.state_dir).map_err(|error| match error {
+        let only_looks = purpose == Purpose::Look;
+        let take = if only_looks { store::lock_to_copy } else { store::lock };
+        let lock = take(&config.state_dir).map_err(|error| match error {
             StoreError::InUse { pid, .. } => anyhow!(
                 "xpxe{} runs, and does not answer on {}: it starts or ends, or the socket was deleted; try again, or restart xpxe",
                 with_pid(pid),
@@ -311,11 +305,11 @@ impl Api {
             other => other.into(),
         })?;
         eprintln!("xpxe: the daemon is not running: this is its store in {}", config.state_dir.display());
-        let (store, held) = if purpose == Purpose::Look {
-            let copy = Copy::of(&config.state_dir).await?;
-            (copy.store.clone(), Held::Copy { _copy: copy, _lock: lock })
+        let (store, copy) = if only_looks {
+            let copy = Copy::of(&config.state_dir, lock).await?;
+            (copy.store.clone(), Some(copy))
         } else {
-            (Store::open_alone(&config.state_dir, lock).await?, Held::Nothing)
+            (Store::open_alone(&config.state_dir, lock).await?, None)
         };
         let leases = store.leases().await?;
         let machines = Machines::new(config.machines.iter().cloned())?;
@@ -324,7 +318,7 @@ impl Api {
         let daemon = Daemon::new(engine, store, HashSet::new(), None, log::events());
         let router = leases::router(daemon.asks()).into();
         tokio::spawn(daemon.run(Vec::new(), None));
-        Ok(Self::Store { router, _held: held })
+        Ok(Self::Store { router, _copy: copy })
     }
 
     /// The answer's body; a refusal is an error with the reason that the API gives.

@@ -28,7 +28,9 @@ pub use aya::maps::MapError as TableError;
 pub use crate::fastpath::attach::{Attached, Wanted};
 pub use crate::fastpath::events::{AsyncEvents, Events};
 pub use crate::fastpath::load::{NotInBpffs, OBJECT, load};
-pub use crate::fastpath::pins::{Detached, PinsDenied, PinsInUse, Temporary, detach, lock, remove};
+pub use crate::fastpath::pins::{
+    Detached, PinsDenied, PinsInUse, Temporary, detach, keep_daemons_out, lock, remove,
+};
 pub use crate::fastpath::present::refuse_another;
 pub use crate::fastpath::refusal::{NoPermission, kernel_release};
 pub use crate::fastpath::tables::Tables;
@@ -57,7 +59,7 @@ pub enum Found {
 pub struct FastPath {
     ebpf: Ebpf,
     /// Nobody else writes to the tables meanwhile.
-    _pins: Option<Lock>,
+    _pins: Lock,
     /// What was there before.
     pub found: Found,
 }
@@ -70,8 +72,7 @@ impl FastPath {
     /// No bpffs, no permission, another daemon's `pin_dir`, or a kernel that refuses the programs; the text says what to
     /// do.
     pub fn start(pin_dir: &Path, with_log: bool, sizes: Sizes) -> Result<(Self, Tables, Transfers)> {
-        pins::prepare(pin_dir)?;
-        let pins = pins::lock(pin_dir)?;
+        let pins = pins::take(pin_dir)?;
         let found = load::look(pin_dir)?;
         if transfers::fit(pin_dir, sizes)? {
             tracing::warn!("fast_path_memory has changed: running TFTP transfers start over");

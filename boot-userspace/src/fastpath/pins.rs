@@ -15,6 +15,20 @@ use crate::host::lock::{Lock, LockError, with_pid};
 /// Where bpffs usually is.
 pub(super) const USUAL: &str = "/sys/fs/bpf";
 
+/// Makes `pin_dir` as [`prepare`] does, and takes it as [`lock`] does.
+///
+/// # Errors
+/// As they have.
+pub(super) fn take(pin_dir: &Path) -> Result<Lock> {
+    loop {
+        prepare(pin_dir)?;
+        // `xpxe detach` may have removed it meanwhile.
+        if let Some(lock) = lock(pin_dir)? {
+            return Ok(lock);
+        }
+    }
+}
+
 /// Makes `pin_dir`, in a bpffs.
 ///
 /// # Errors
@@ -33,7 +47,9 @@ pub(super) fn prepare(pin_dir: &Path) -> Result<()> {
     let whole = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
     let denied = |(path, access): (PathBuf, _)| {
         let asked = rustix::fs::accessat(rustix::fs::CWD, &path, access, rustix::fs::AtFlags::EACCESS);
-        asked.err().map(|error| failed("using", &path, error.into()))
+        // Of what is gone meanwhile there is nothing to use.
+        let error = asked.err().filter(|error| *error != rustix::io::Errno::NOENT);
+        error.map(|error| failed("using", &path, error.into()))
     };
     let dir = (pin_dir.to_path_buf(), whole | rustix::fs::Access::EXEC_OK);
     std::iter::once(dir).chain(pins.map(|pin| (pin, whole))).find_map(denied).map_or(Ok(()), Err)
@@ -94,12 +110,26 @@ pub struct PinsInUse {
     pub pid: Option<u32>,
 }
 
-/// Takes `pin_dir` for this process, as long as what is given lives; nothing where there is no such directory.
+/// Takes `pin_dir` for this process, as long as what is given lives; nothing where there is no such directory. `xpxe detach`
+/// is waited for.
 ///
 /// # Errors
 /// [`PinsInUse`], or the directory cannot be opened.
 pub fn lock(pin_dir: &Path) -> Result<Option<Lock>> {
-    match Lock::directory(pin_dir) {
+    found(pin_dir, Lock::alone(pin_dir))
+}
+
+/// Keeps daemons from using `pin_dir`, as long as what is given lives: one that starts waits. Nothing where there is no such
+/// directory.
+///
+/// # Errors
+/// [`PinsInUse`], or the directory cannot be opened.
+pub fn keep_daemons_out(pin_dir: &Path) -> Result<Option<Lock>> {
+    found(pin_dir, Lock::shared(pin_dir))
+}
+
+fn found(pin_dir: &Path, lock: Result<Lock, LockError>) -> Result<Option<Lock>> {
+    match lock {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Held(pid)) => Err(PinsInUse { pin_dir: pin_dir.to_path_buf(), pid }.into()),
         Err(LockError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -165,6 +195,8 @@ pub fn remove(pin_dir: &Path) -> Result<Detached> {
         match fs::remove_file(&path) {
             Ok(()) if name.starts_with("link-") => detached.links.push(name),
             Ok(()) => detached.tables.push(name),
+            // Somebody else detaches, too.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => not_removed = not_removed.or(Some((path, error))),
         }
     }

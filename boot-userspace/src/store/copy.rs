@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::database::{self, Database};
 use super::{FILE, JOURNALS, Location, Store, StoreError, look, loss, warn_of};
+use crate::host::lock::Lock;
 
 /// A copy of a store, which can only be read. Dropping it removes it.
 #[derive(Debug)]
@@ -19,11 +20,12 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Copies the store in `state_dir`, which nobody may have open, and warns of what it has lost.
+    /// Copies the store in `state_dir`, which nobody may change meanwhile, and warns of what it has lost. The lock is
+    /// [`lock_to_copy`](super::lock_to_copy)'s; it is let go of as soon as the files are copied.
     ///
     /// # Errors
     /// As for [`Store::open`], about the original; about the directory for temporary files where that has no room.
-    pub async fn of(state_dir: &Path) -> Result<Self, StoreError> {
+    pub async fn of(state_dir: &Path, lock: Lock) -> Result<Self, StoreError> {
         let original = Location::in_dir(state_dir);
         let temporary = |error| Location::in_dir(&std::env::temp_dir()).explain_io(error);
         let loss = loss::look(&original.file);
@@ -36,6 +38,7 @@ impl Copy {
             };
             fs::write(dir.0.join(&name), bytes).map_err(temporary)?;
         }
+        drop(lock);
         database::create_file(&dir.0).map_err(temporary)?;
         let location = original.copied_to(&dir.0);
         let database = Database::open(location.clone()).await?;
@@ -74,8 +77,8 @@ impl Drop for Directory {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::Change;
     use super::super::places::lease;
+    use super::super::{Change, lock, lock_to_copy};
     use super::*;
 
     fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -105,7 +108,9 @@ mod tests {
             fs::File::options().write(true).open(&log).unwrap().set_len(less).unwrap();
             let before = files(dir.path());
             assert!(matches!(loss::look(&dir.path().join(FILE)), loss::Loss::Cut { .. }));
-            let copy = Copy::of(dir.path()).await.unwrap();
+            let copy = Copy::of(dir.path(), lock_to_copy(dir.path()).unwrap()).await.unwrap();
+            // A daemon that starts need not wait until the copy is gone.
+            lock(dir.path()).unwrap();
             let known = copy.store.leases().await.unwrap().len();
             assert_eq!(known, 8, "one is lost with the log");
             let place = copy.dir.0.clone();

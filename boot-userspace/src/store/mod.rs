@@ -77,14 +77,31 @@ struct Location {
 /// What is waited for: that changes are durable, or why they cannot be.
 pub type Committed = oneshot::Receiver<Result<(), StoreError>>;
 
-/// Takes `state_dir`, which is made where it is not there, for this process: as long as what is given lives.
+/// Takes `state_dir`, which is made where it is not there, for this process: as long as what is given lives. Who only copies
+/// it is waited for.
+///
+/// # Errors
+/// Another process has it, or it cannot be made or opened.
 pub fn lock(state_dir: &Path) -> Result<Lock, StoreError> {
-    let location = Location::in_dir(state_dir);
-    database::create_directory(state_dir).map_err(|error| location.explain_io(error))?;
-    Lock::directory(state_dir).map_err(|error| match error {
+    let made = database::create_directory(state_dir);
+    made.map_err(|error| Location::in_dir(state_dir).explain_io(error))?;
+    Lock::alone(state_dir).map_err(|error| not_locked(state_dir, error))
+}
+
+/// Keeps everybody from changing what is in `state_dir`, as long as what is given lives. A daemon that starts waits
+/// meanwhile.
+///
+/// # Errors
+/// A process has it that may change it, or it cannot be opened.
+pub fn lock_to_copy(state_dir: &Path) -> Result<Lock, StoreError> {
+    Lock::shared(state_dir).map_err(|error| not_locked(state_dir, error))
+}
+
+fn not_locked(state_dir: &Path, error: LockError) -> StoreError {
+    match error {
         LockError::Held(pid) => StoreError::InUse { state_dir: state_dir.to_path_buf(), pid },
-        LockError::Io(error) => location.explain_io(error),
-    })
+        LockError::Io(error) => Location::in_dir(state_dir).explain_io(error),
+    }
 }
 
 impl Store {
