@@ -147,6 +147,14 @@ impl Engine {
             self.machines.put(address, mac);
         }
         self.put_direct_host(mac, subnet, durable_until, now);
+        // Behind a relay the tables have no entry that knows it.
+        let is_reserved = |binding: Binding| binding.state == State::Reserved;
+        if durable_until > 0
+            && self.bindings.with(mac, address).is_some_and(is_reserved)
+            && self.entry(mac, address).is_none()
+        {
+            self.cards.claim(mac, expires);
+        }
         self.keep_hostname(mac, lease.hostname.as_deref());
     }
 

@@ -25,6 +25,7 @@ mod requests;
 mod reserved;
 mod restarts;
 mod returned;
+mod shared;
 mod subnets;
 mod wire;
 

@@ -161,7 +161,25 @@ impl Engine {
         }
         self.persist(&asked.who, &binding, LeaseState::Released, asked.now.seconds(), asked.now);
         self.withdraw(asked.mac, address);
+        if binding.state == State::Reserved {
+            self.store_other_card(asked.mac, address, asked.now);
+        }
         Err(Reason::Released)
+    }
+
+    /// The cards of a machine share its address, and the store has one lease of it: the other card that was promised it last
+    /// keeps its own when this one gives the address back.
+    fn store_other_card(&mut self, mac: Mac, address: Ipv4Addr, now: Now) {
+        let Some(machine) = self.policy.machine(mac) else { return };
+        let promised = |other: &Mac| {
+            let until = self.promised_until(*other, address, now).filter(|until| *until > 0)?;
+            Some((until, *other, self.bindings.with(*other, address)?))
+        };
+        let others = machine.macs.iter().filter(|other| **other != mac).filter_map(promised);
+        let last = others.max_by_key(|(until, ..)| *until);
+        if let Some((until, other, binding)) = last {
+            self.store_again(other, &binding, until, now);
+        }
     }
 
     /// The machine has another address by now than this one, which a reservation of another machine waits for.

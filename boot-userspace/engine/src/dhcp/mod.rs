@@ -375,6 +375,15 @@ impl Engine {
             self.commands.push(Command::Persist(Change::Put(lease)));
             return;
         }
+        // An offer is less than an ACK.
+        if let Some(owner) = self.bindings.owner(address)
+            && let Some(binding) = self.bindings.with(owner, address)
+            && binding.state != State::Reserved
+            && !binding.is_promised()
+        {
+            self.forget(owner, address);
+            self.cards.lose(owner, subnet, address);
+        }
         if self.bindings.owner(address).is_none() && !self.bindings.is_on_hold(address, now.seconds()) {
             self.bindings.hold_promised(address, mac, until);
         }

@@ -13,7 +13,8 @@ const LONGEST_NAME: usize = 253;
 #[derive(Debug, Default)]
 pub(crate) struct Cards {
     /// Until which second cards that were recognised by another identity than their MAC have what is reserved for their
-    /// machine, by an offer or a lease. Of those behind relays the tables have no entry after a restart.
+    /// machine, by an offer or a lease; and other cards, by a lease from before a restart. Of those behind relays the tables
+    /// have no entry then.
     claims: HashMap<Mac, u64>,
     /// Addresses that cards had from here, by subnet, and cannot have any more: they do not fit the configuration or the
     /// switch port, or were declined. Who asks for it again is refused.

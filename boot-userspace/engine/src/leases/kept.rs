@@ -5,6 +5,7 @@
 //! that anybody has or that rests, for whatever cause. A REQUEST gets only what is bound to its machine already.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use boot_common::Mac;
 use tracing::warn;
@@ -42,13 +43,27 @@ impl Engine {
         one == other || self.policy.machine(one).is_some_and(|machine| is_of(&machine))
     }
 
+    /// Until which second a card was promised the address that is reserved for its machine; 0 if it was not, and nothing if
+    /// nobody knows.
+    pub(crate) fn promised_until(&self, mac: Mac, address: Ipv4Addr, now: Now) -> Option<u64> {
+        let stored = self.entry(mac, address).map(|host| {
+            let left = Duration::from_nanos(host.durable_until).saturating_sub(now.boot).as_secs();
+            // Whole seconds: it may end one later.
+            if left == 0 { 0 } else { now.seconds() + left + 1 }
+        });
+        let until = stored.max(self.cards.claimed(mac)).max(self.promises.refused(mac, address));
+        until.map(|until| if until > now.seconds() { until } else { 0 })
+    }
+
     /// A reservation of an address that was promised to another machine waits until that gives it up, or the promise ends.
     pub(crate) fn put_off_reservation(&mut self, address: Ipv4Addr, holder: Mac) {
         let owner = self.bindings.owner(address).filter(|owner| !self.are_one(*owner, holder));
         let Some(owner) = owner else { return };
         say_put_off(address, owner, holder);
         // All of its cards share the address.
-        for mac in self.policy.machine(owner).map_or(vec![owner], |machine| machine.macs.clone()) {
+        let cards = self.policy.machine(owner).map(|machine| machine.macs.clone()).unwrap_or_default();
+        // The owner may have been recognised by another identity than its MAC.
+        for mac in cards.into_iter().chain([owner]) {
             self.free(mac, address);
         }
     }
@@ -78,6 +93,8 @@ impl Engine {
         let is_given_up = self.is_waited_for(mac, address, now);
         if is_given_up {
             self.bindings.lift(address);
+            // The store may still have the lease that the hold came from.
+            self.commands.push(Command::Persist(Change::Delete(mac, address)));
             self.commands.push(Command::Persist(Change::Lift(address)));
         }
         is_given_up

@@ -108,6 +108,11 @@ impl Promises {
         self.confirmed.has(mac)
     }
 
+    /// Until which second the kernel half may have given a reserved address by a lease that the disk refused.
+    pub(crate) fn refused(&self, mac: Mac, address: Ipv4Addr) -> Option<u64> {
+        self.unstored.get(&(mac, address)).copied()
+    }
+
     /// Begins a new second.
     pub(crate) fn next_second(&mut self) {
         self.withdrawn.retain(|_, seconds| {

@@ -6,6 +6,7 @@
 
 mod difference;
 mod one;
+mod part;
 mod rebind;
 mod refresh;
 mod settle;

@@ -71,6 +71,11 @@ impl Engine {
         let holder = after.and_then(|address| self.bindings.owner(address));
         let mut macs = touched.to_vec();
         macs.extend(holder.filter(|holder| !touched.contains(holder)));
+        let mut all: Vec<(Mac, Binding)> = Vec::new();
+        for mac in &macs {
+            all.extend(self.bindings.of(*mac).map(|binding| (*mac, binding)));
+        }
+        self.part_cards(&all, Some(&same), now);
         for mac in &macs {
             let own: Vec<Binding> = self.bindings.of(*mac).collect();
             for binding in own {

@@ -48,7 +48,10 @@ impl Engine {
     /// it has the addresses whose machine is the same as before, and only has other cards perhaps. True if anybody waits.
     pub(super) fn settle(&mut self, honour: Option<&HashSet<Ipv4Addr>>, now: Now) -> bool {
         let mut waits = false;
-        let all: Vec<(Mac, Binding)> = self.bindings.iter().collect();
+        let mut all: Vec<(Mac, Binding)> = self.bindings.iter().collect();
+        if self.part_cards(&all, honour, now) {
+            all = self.bindings.iter().collect();
+        }
         for (mac, binding) in all {
             waits |= self.settle_one(mac, binding, honour, now);
         }
@@ -161,8 +164,11 @@ impl Engine {
 
     /// What was reserved for a machine is a lease like any other, as long as it was promised or may be offered.
     fn unreserve(&mut self, mac: Mac, binding: Binding, is_card_gone: bool, now: Now) -> Binding {
+        let refused = self.promises.refused(mac, binding.address).unwrap_or(0).saturating_sub(now.seconds());
         let left = match self.entry(mac, binding.address) {
-            Some(host) => Duration::from_nanos(host.durable_until).saturating_sub(now.boot),
+            Some(host) => Duration::from_nanos(host.durable_until)
+                .saturating_sub(now.boot)
+                .max(Duration::from_secs(refused)),
             // Where the kernel has no entry nobody knows: it may have been promised as much as anything is.
             None => {
                 self.policy.subnets().get(binding.subnet).map_or(Duration::ZERO, |subnet| subnet.lease * 2)
@@ -171,7 +177,6 @@ impl Engine {
         self.cards.set_claim(mac, None);
         // The kernel half may confirm it before it knows.
         self.promises.withdraw(mac);
-        // The cards of one machine share what is reserved; only one of them can have it by a lease.
         let is_over = left.as_secs() == 0 && is_card_gone;
         if is_over || self.bindings.owner(binding.address) != Some(mac) {
             self.free(mac, binding.address);

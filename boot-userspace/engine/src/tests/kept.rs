@@ -9,13 +9,13 @@ const RESERVED: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const SECOND_RESERVED: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 51);
 
 /// [`CONFIG`] with these machines instead of its own.
-fn with(machines: &[(Mac, Ipv4Addr)]) -> String {
+pub(super) fn with(machines: &[(Mac, Ipv4Addr)]) -> String {
     let subnets = CONFIG.split("[[machine]]").next().unwrap();
     let machine = |(mac, ip): &(Mac, Ipv4Addr)| format!("[[machine]]\nmac = \"{mac}\"\nip = \"{ip}\"\n");
     format!("{subnets}\n{}", machines.iter().map(machine).collect::<String>())
 }
 
-fn reload(lab: &mut Lab, text: &str) {
+pub(super) fn reload(lab: &mut Lab, text: &str) {
     let config = Arc::new(config::parse(text, "test").unwrap());
     let loaders = crate::policy::loaders(|_| Ok("snponly.efi".to_owned()));
     lab.engine.reload(config, loaders, &[], lab.now);
@@ -79,6 +79,20 @@ fn a_release_of_a_resting_address_by_somebody_else_ends_nothing() {
     }
     lab.send_to(&release(NODE1, RESERVED), 67, SocketAddrV4::new(Ipv4Addr::new(10, 1, 1, 99), 68));
     assert_ne!(lab.offered(OTHER), RESERVED);
+}
+
+#[test]
+fn what_a_machine_gave_up_is_given_up_after_a_restart_too() {
+    let text = with(&[(NODE1, Ipv4Addr::new(10, 1, 1, 60)), (OTHER, RESERVED)]);
+    let mut before = Lab::new(CONFIG);
+    before.leased(NODE1);
+    reload(&mut before, &text);
+    assert_ne!(before.offered(NODE1), RESERVED);
+    assert_eq!(before.send(&request(NODE1, RESERVED, None)).expect("an answer").kind(), MessageType::Nak);
+    let mut lab = Lab::with_leases(&text, &store_after(&before.changes), DhcpRole::Server);
+    for lab in [&mut before, &mut lab] {
+        assert_eq!(lab.offered(OTHER), RESERVED);
+    }
 }
 
 #[test]

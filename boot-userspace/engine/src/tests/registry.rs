@@ -24,7 +24,7 @@ fn machine(name: &str, mac: Mac, ip: Option<&str>) -> Machine {
 }
 
 impl Lab {
-    fn put(&mut self, id: Option<MachineId>, machine: &Machine, state: State) -> MachineId {
+    pub(super) fn put(&mut self, id: Option<MachineId>, machine: &Machine, state: State) -> MachineId {
         self.engine.put_machine(id, Arc::new(machine.clone()), life(state), self.now).unwrap()
     }
 
