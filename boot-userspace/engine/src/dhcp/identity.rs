@@ -32,7 +32,7 @@ impl Engine {
         if !self.machines.recognise(mac, Identities { uuid, switch_port }, now.seconds()) {
             return;
         }
-        self.leave_reserved(mac);
+        self.leave_reserved(mac, now);
         let client = self.policy.client(mac);
         self.machines.know(mac);
         self.store_identity(mac, now);
@@ -67,16 +67,22 @@ impl Engine {
         }
     }
 
-    /// Who is another machine now has lost what is reserved for the one it was.
-    fn leave_reserved(&mut self, mac: Mac) {
+    /// Who is another machine now has lost what is reserved for the one it was. Anybody can say in its name that it is: what it
+    /// was promised stays so.
+    fn leave_reserved(&mut self, mac: Mac, now: Now) {
         let reserved = self.policy.reserved(mac);
         let is_lost =
             |binding: &Binding| binding.state == State::Reserved && reserved != Some(binding.address);
         let lost: Vec<Binding> = self.bindings.of(mac).filter(is_lost).collect();
         for binding in lost {
+            let until = self.promised_until(mac, binding.address, now).unwrap_or(0);
             self.forget(mac, binding.address);
             self.cards.lose(mac, binding.subnet, binding.address);
+            if until > 0 && self.bindings.owner(binding.address).is_none() {
+                self.bindings.hold_promised(binding.address, mac, until);
+            }
         }
+        self.store_holds(mac, now);
     }
 
     /// Stores anew what a machine was promised, with what it was recognised by: the kernel half may renew the lease for a

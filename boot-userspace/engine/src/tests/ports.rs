@@ -48,10 +48,35 @@ fn whoever_is_plugged_in_there_is_the_machine_and_nobody_elsewhere() {
         assert_eq!(offered_name(&moved), None);
         assert!(lab.changes.contains(&Change::Delete(UNKNOWN, SLOT)), "{:?}", lab.changes);
 
+        // It leaves its address by taking another one: a DISCOVER in its name can come from anybody there.
+        let early = lab.send(&at("port 7", relay, discover(OTHER))).unwrap();
+        assert_ne!(early.message.yiaddr(), SLOT, "two machines with one address");
+        let moved = moved.message.yiaddr();
+        let ack = lab.send(&at("port 8", relay, request(UNKNOWN, moved, Some(SERVER)))).unwrap();
+        assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, moved));
+
         let second = lab.send(&at("port 7", relay, discover(OTHER))).unwrap();
         assert_eq!((second.message.yiaddr(), offered_name(&second).as_deref()), (SLOT, Some("slot7")));
         let ack = lab.send(&at("port 7", relay, request(OTHER, SLOT, Some(SERVER)))).unwrap();
         assert_eq!((ack.kind(), ack.message.yiaddr()), (MessageType::Ack, SLOT));
+    }
+}
+
+#[test]
+fn a_discover_at_another_port_ends_no_lease_of_the_port_s_address() {
+    let mut lab = Lab::new(&config());
+    lab.send(&at("port 7", None, discover(UNKNOWN))).unwrap();
+    lab.send(&at("port 7", None, request(UNKNOWN, SLOT, Some(SERVER)))).unwrap();
+    for _ in 0..2 {
+        lab.later(SECOND_RELAY + 1);
+        lab.send(&at("port 8", None, discover(UNKNOWN)));
+    }
+    let restarted = Lab::with_leases(&config(), &store_after(&lab.changes), DhcpRole::Server);
+    for mut lab in [lab, restarted] {
+        let early = lab.send(&at("port 7", None, discover(OTHER))).unwrap();
+        assert_ne!(early.message.yiaddr(), SLOT, "two machines with one address");
+        lab.later(1201);
+        assert_eq!(lab.send(&at("port 7", None, discover(OTHER))).unwrap().message.yiaddr(), SLOT);
     }
 }
 
