@@ -58,7 +58,7 @@ pub struct Flight {
     pub by_tc: Word,
     /// The client's address in the upper half, the server's in the lower one; 0 when the slot is free.
     addresses: Word,
-    /// Interface in the upper half, the client's port in the lower one.
+    /// Interface in the upper half, the client's port in the lower one's last 16 bits, [`OWN_PORT`] before them.
     ends: Word,
     /// The fingerprint of the file's content; 0 when unknown.
     pub content: Word,
@@ -69,6 +69,11 @@ pub struct Flight {
     /// Nanoseconds between repeats that the client asked for (RFC 2349); 0 when it did not.
     pub timeout: Word,
 }
+
+/// In [`Flight::ends`]: the transfer has a port of its own at the server.
+const OWN_PORT: u64 = 1 << 16;
+/// The block size of clients that ask for none (RFC 1350).
+const PLAIN_BLOCK: u16 = 512;
 
 /// How long acknowledgements take, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,6 +276,29 @@ impl Flight {
         })
     }
 
+    /// The server sends this transfer from a port of its own, and hears its client there only. Until the next
+    /// [`begin`](Self::begin).
+    pub fn set_own_port(&self) {
+        self.ends.set(self.ends.get() | OWN_PORT);
+    }
+
+    /// Whether the server's port of this transfer is another than 69.
+    #[must_use]
+    pub fn has_own_port(&self) -> bool {
+        self.ends.get() & OWN_PORT != 0
+    }
+
+    /// Whether the client has acknowledged anything, even if only the OACK.
+    ///
+    /// A transfer without OACK begins where others have its acknowledgement. One with nothing else than `tsize` looks the
+    /// same, and then counts as such.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        let (acked, shape) = (self.state().acked, self.shape());
+        let is_plain = shape.block_size == PLAIN_BLOCK && shape.window == 1 && self.timeout.get() == 0;
+        acked > u32::from(is_plain)
+    }
+
     /// Frees the slot.
     pub fn end(&self) {
         self.addresses.set(0);
@@ -350,6 +378,49 @@ mod tests {
         assert!(flight.name().starts_with(b"a/boot/file.efi\0"));
         flight.end();
         assert_eq!(flight.key(), None);
+    }
+
+    #[test]
+    fn a_port_of_its_own_is_remembered_until_the_slot_is_anothers() {
+        let shape = Shape { size: 1024, block_size: 512, window: 1, last: 4, chunk: 7, sums: 8 };
+        let key = TransferKey {
+            client: [10, 1, 2, 3],
+            local: [10, 0, 0, 1],
+            ifindex: 7,
+            port: 0xffff,
+            reserved: 0,
+        };
+        let flight = Flight::default();
+        flight.begin(&key, &shape, State { sent: 1, acked: 0 }, "f", 5);
+        assert!(!flight.has_own_port());
+        flight.set_own_port();
+        assert_eq!((flight.has_own_port(), flight.key()), (true, Some(key)));
+        flight.begin(&key, &shape, State { sent: 1, acked: 0 }, "f", 5);
+        assert!(!flight.has_own_port());
+    }
+
+    #[test]
+    fn the_first_block_of_a_transfer_without_options_acknowledges_nothing() {
+        let plain = Shape { size: 5000, block_size: 512, window: 1, last: 11, chunk: 0, sums: 0 };
+        let sized = Shape { block_size: 1000, ..plain };
+        let windows = Shape { window: 4, ..plain };
+        let key =
+            TransferKey { client: [10, 1, 2, 3], local: [10, 0, 0, 1], ifindex: 7, port: 2070, reserved: 0 };
+        let flight = Flight::default();
+        for (shape, acked, is_acknowledged) in [
+            (plain, 1, false),
+            (plain, 2, true),
+            (sized, 0, false),
+            (sized, 1, true),
+            (windows, 0, false),
+            (windows, 1, true),
+        ] {
+            flight.begin(&key, &shape, State { sent: 2, acked }, "f", 5);
+            assert_eq!(flight.is_acknowledged(), is_acknowledged, "{shape:?}, {acked}");
+        }
+        flight.begin(&key, &plain, State { sent: 2, acked: 1 }, "f", 5);
+        flight.timeout.set(5);
+        assert!(flight.is_acknowledged(), "a timeout was agreed on, so there was an OACK");
     }
 
     #[test]
