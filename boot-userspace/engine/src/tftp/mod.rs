@@ -210,6 +210,24 @@ impl Transfers {
         }
     }
 
+    /// A transfer that an earlier daemon began cannot go on: `why` is for the log, and for the client if `hears`, which
+    /// somebody who has acknowledged nothing may not.
+    pub fn lost(&mut self, key: &TransferKey, name: String, why: &str, hears: bool) {
+        let peer = Peer::of(key);
+        if hears {
+            self.actions.push_back(Action::Send { peer, bytes: packet::error(code::UNDEFINED, why) });
+        }
+        let outcome = Outcome::Unreadable(why.to_owned());
+        self.actions.push_back(Action::Tell(Told { peer, name, outcome }));
+    }
+
+    /// The transfer that waits for this answer has a port of its own, where a later daemon cannot go on.
+    pub fn use_own_port(&mut self, token: Token) {
+        if let Some(transfer) = self.opening.get(&token).and_then(|peer| self.transfers.get_mut(peer)) {
+            transfer.has_own_port = true;
+        }
+    }
+
     /// A block of this client's file could not be read, or the file has become another: `why` is for the client and
     /// for the log.
     pub fn unreadable(&mut self, peer: Peer, why: &str, now: Duration) {

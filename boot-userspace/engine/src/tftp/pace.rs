@@ -48,9 +48,18 @@ impl Pace {
         }
     }
 
-    /// Of a transfer that an earlier daemon began.
-    pub(super) fn adopted(window: u16) -> Self {
-        Self { doublings: 0, repeats: FIRST_REPEATS, windows: first_windows(window) }
+    /// Of a transfer that an earlier daemon began. Each restart adds repeats, and their number has no bound: so before
+    /// a block is acknowledged, there are none of what was repeated already, and none for a client without an OACK.
+    pub(super) fn adopted(flight: &Flight) -> Self {
+        let state = flight.state();
+        let is_bounded = match state.acked {
+            // Nothing can be sent before the OACK is acknowledged.
+            0 => true,
+            1 => flight.is_acknowledged() && flight.resent.get() < u64::from(state.sent),
+            _ => true,
+        };
+        let repeats = if is_bounded { FIRST_REPEATS } else { 0 };
+        Self { doublings: 0, repeats, windows: first_windows(flight.shape().window) }
     }
 
     /// So many windows of blocks were acknowledged: each earns a repeat, and one more window for repeated

@@ -57,7 +57,7 @@ impl Server {
         out
     }
 
-    fn outputs(&mut self) -> Vec<Out> {
+    pub(super) fn outputs(&mut self) -> Vec<Out> {
         let mut out = Vec::new();
         while let Some(action) = self.transfers.next_action() {
             match action {

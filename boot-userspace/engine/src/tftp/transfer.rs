@@ -39,6 +39,8 @@ pub(super) struct Transfer {
     pub(super) progressed: Duration,
     /// When the timer is next due.
     pub(super) due: Duration,
+    /// It has a port of its own at the server.
+    pub(super) has_own_port: bool,
 }
 
 /// How far a transfer has come.
@@ -89,28 +91,20 @@ enum Sign {
 
 impl Transfer {
     pub(super) fn opening(request: Request, token: Token, now: Duration) -> Self {
-        Self { request, phase: Phase::Opening(token), started: now, progressed: now, due: now + PATIENCE }
+        let (phase, due) = (Phase::Opening(token), now + PATIENCE);
+        Self { request, phase, started: now, progressed: now, due, has_own_port: false }
     }
 
     /// Goes on with what an earlier daemon began.
     pub(super) fn adopted(request: Request, image: Image, slot: u32, flight: &Flight, now: Duration) -> Self {
         let seen = flight.state().acked;
-        let shape = flight.shape();
+        let (shape, pace) = (flight.shape(), Pace::adopted(flight));
         // It may have sent anything again.
         flight.resent.set(u64::from(flight.state().sent));
-        let course = Course {
-            image,
-            slot,
-            shape,
-            oack: None,
-            resent: 0,
-            seen,
-            pace: Pace::adopted(shape.window),
-            sign: Sign::None,
-        };
+        let course = Course { image, slot, shape, oack: None, resent: 0, seen, pace, sign: Sign::None };
         let started = Duration::from_nanos(flight.opened.get());
         let due = Pace::look(flight, true, now + course.pace.wait(flight), now);
-        Self { request, phase: Phase::Open(course), started, progressed: now, due }
+        Self { request, phase: Phase::Open(course), started, progressed: now, due, has_own_port: false }
     }
 
     /// Starts sending: the OACK, or the first blocks if no option was accepted.
@@ -140,6 +134,9 @@ impl Transfer {
             (State { sent, acked: 1 }, Step::Blocks(2..=sent))
         };
         flight.begin(key, &shape, state, &self.request.name, nanos(now));
+        if self.has_own_port {
+            flight.set_own_port();
+        }
         flight.opened.set(nanos(self.started));
         flight.content.set(image.content);
         flight.timeout.set(agreed.timeout.map_or(0, nanos));

@@ -67,6 +67,6 @@ fn windows_are_earned() {
         pace.earn(1_000_000, true);
         assert_eq!((0..100).filter(|_| pace.spend_window()).count(), MOST_REPEATS as usize);
     }
-    let mut single = Pace::adopted(1);
+    let mut single = Pace::adopted(&Flight::default());
     assert_eq!((0..100).filter(|_| single.spend_window()).count(), MOST_REPEATS as usize);
 }
