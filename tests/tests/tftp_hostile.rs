@@ -179,6 +179,84 @@ fn a_port_of_its_own_is_the_proof_that_a_client_hears_us() -> Result<()> {
     Ok(())
 }
 
+/// The port closes with its daemon, and the next one must not take the acknowledgements at the port that everybody knows.
+#[test]
+fn a_transfer_with_a_port_of_its_own_does_not_go_on_from_port_69_after_a_restart() -> Result<()> {
+    let any = "clients = \"any\"";
+    for (before, after) in [(any, any), ("single_port = false", "single_port = true")] {
+        for fast_path in ["off", "tc"] {
+            let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
+            let file = place.file("image", 5000)?;
+            let client = if before == any {
+                stranger(&place)?
+            } else {
+                place.rack.neighbour("client", CARD, "10.77.0.9/24")?
+            };
+            let written = place.config(fast_path)?;
+            let config = |keys: &str| written.replacen("[http]", &format!("[tftp]\n{keys}\n[http]"), 1);
+            let mut xpxe = Xpxe::start(&place.rack, &config(before), &[])?;
+            let mut sockets = Vec::new();
+            for acknowledges in [false, true] {
+                let socket = client.run(|| UdpSocket::bind("0.0.0.0:0"))??;
+                socket.set_read_timeout(Some(SOON))?;
+                let mut packet = [0; 2000];
+                socket.send_to(&request("image", ONE_BY_ONE), (SERVER_ADDRESS, PORT))?;
+                let (_, from) = socket.recv_from(&mut packet)?;
+                ensure!(from.port() != PORT && packet[..2] == [0, 6], "{:?} from {from}", &packet[..4]);
+                if acknowledges {
+                    socket.send_to(&ack(0), from)?;
+                    while packet[..4] != [0, 3, 0, 1] {
+                        socket.recv_from(&mut packet)?;
+                    }
+                }
+                sockets.push(socket);
+            }
+            xpxe.kill9()?;
+            xpxe.write_config(&config(after))?;
+            xpxe.restart()?;
+            for socket in &sockets {
+                for block in [0, 1, 2] {
+                    socket.send_to(&ack(block), (SERVER_ADDRESS, PORT))?;
+                }
+            }
+            server_is_through(&place, 1, &file)?;
+            for socket in &sockets {
+                socket.set_nonblocking(true)?;
+                let mut packet = [0; 2000];
+                while let Ok((length, from)) = socket.recv_from(&mut packet) {
+                    let what = format!("{before}, then {after}, fast_path = {fast_path:?}");
+                    ensure!(from.port() != PORT, "{what}: {length} bytes from port 69: {:?}", &packet[..4]);
+                }
+            }
+            xpxe.stop()?;
+        }
+    }
+    Ok(())
+}
+
+/// Restarts bring nothing more to somebody who asked for no option and has acknowledged nothing.
+#[test]
+fn a_block_that_answered_a_request_is_not_sent_again_by_the_next_daemon() -> Result<()> {
+    each_fast_path(|fast_path| {
+        let Some(place) = TftpRack::build(fast_path)? else { return Ok(()) };
+        place.file("image", 5000)?;
+        let mut xpxe = place.serve()?;
+        let mut caller = place.caller(1, Padding::None)?;
+        caller.send(&request("image", &[]))?;
+        let first = caller.must_hear("block 1")?;
+        ensure!(matches!(first, Packet::Data { block: 1, .. }), "{first:?}");
+        xpxe.kill9()?;
+        xpxe.restart()?;
+        let own = caller.own().to_string();
+        xpxe.wait_for_event("the end of the transfer", 3 * SOON, |event| {
+            event.field("client") == own && event.message().contains("stopped answering")
+        })?;
+        let heard = caller.already_heard()?;
+        ensure!(heard.is_empty(), "{heard:?}");
+        xpxe.stop()
+    })
+}
+
 struct Fetched {
     port: u16,
     bytes: Vec<u8>,

@@ -83,6 +83,96 @@ fn a_transfer_of_which_only_the_oack_was_sent_goes_on_after_a_kill_and_a_start()
     Ok(())
 }
 
+/// The kernel half has no part in it, so the next daemon needs the file.
+#[test]
+fn a_transfer_whose_file_changes_during_a_restart_ends_with_an_error_and_a_line() -> Result<()> {
+    type Change = fn(&TftpRack) -> Result<()>;
+    let changes: [(&str, &str, Change); 4] = [
+        ("image", "the file is gone", |place| Ok(fs::remove_file(place.path("image"))?)),
+        ("image", "the file has changed", |place| place.file("image", SIZE + 1).map(drop)),
+        ("image", "the file has changed", |place| {
+            Ok(fs::OpenOptions::new().write(true).open(place.path("image"))?.set_len(1000)?)
+        }),
+        ("autoexec.ipxe", "the text was written for this transfer", |_| Ok(())),
+    ];
+    for to in ["off", "tc"] {
+        for (name, why, change) in changes {
+            let Some(place) = TftpRack::build("off")? else { return Ok(()) };
+            place.file("image", SIZE)?;
+            let mut xpxe = place.serve()?;
+            let mut caller = place.caller(1, Padding::Mixed)?;
+            caller.send(&request(name, &[("blksize", "60")]))?;
+            let first = caller.must_hear("the OACK")?;
+            ensure!(matches!(first, Packet::Oack(_)), "{first:?}");
+            caller.send(&ack(0))?;
+            let mut heard = caller.must_hear("block 1")?;
+            while !is_block(&heard, 1) {
+                heard = caller.must_hear("block 1")?;
+            }
+            xpxe.kill9()?;
+            change(&place)?;
+            xpxe.write_config(&place.config(to)?)?;
+            xpxe.restart()?;
+            let what = || format!("{name}, {why}, off becomes {to}: {}", xpxe.last_lines(10));
+            // A repeat of block 1 may have come before the kill.
+            let text = loop {
+                match caller.must_hear("an ERROR").with_context(what)? {
+                    Packet::Error { code: 0, text } => break text,
+                    Packet::Data { block: 1, .. } => {}
+                    other => bail!("{other:?}"),
+                }
+            };
+            ensure!(text.contains(why), "{text}");
+            let own = caller.own().to_string();
+            xpxe.wait_for_event("the line about it", Duration::from_secs(30), |event| {
+                event.field("client") == own && event.message().contains(why)
+            })?;
+            let again = caller.already_heard()?;
+            ensure!(again.is_empty(), "{again:?}");
+            xpxe.stop()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_transfer_in_netascii_goes_on_after_a_kill_and_a_start() -> Result<()> {
+    for (from, to) in [("off", "off"), ("off", "tc"), ("tc", "tc")] {
+        let Some(place) = TftpRack::build(from)? else { return Ok(()) };
+        fs::write(place.path("text"), "line\n".repeat(500))?;
+        let mut xpxe = place.serve()?;
+        let mut caller = place.caller(1, Padding::Mixed)?;
+        caller.send(b"\0\x01text\0netascii\0blksize\x001000\0")?;
+        let first = caller.must_hear("the OACK")?;
+        ensure!(matches!(first, Packet::Oack(_)), "{first:?}");
+        let (mut got, mut length) = (Vec::new(), 1000);
+        for block in 0.. {
+            if length < 1000 {
+                break;
+            }
+            if block == 1 {
+                xpxe.kill9()?;
+                xpxe.write_config(&place.config(to)?)?;
+                xpxe.restart()?;
+            }
+            caller.send(&ack(block))?;
+            length = loop {
+                match caller.must_hear("the next block").with_context(|| format!("{from} becomes {to}"))? {
+                    Packet::Data { block: number, bytes } if number == block + 1 => {
+                        got.extend(&bytes);
+                        break bytes.len();
+                    }
+                    Packet::Error { text, .. } => bail!("{from} becomes {to}: {text}"),
+                    _ => {}
+                }
+            };
+        }
+        same(&got, "line\r\n".repeat(500).as_bytes()).with_context(|| format!("{from} becomes {to}"))?;
+        xpxe.stop()?;
+    }
+    Ok(())
+}
+
 /// Nobody pauses for it: whatever packet is under way when it happens may be the one that is affected.
 #[test]
 fn transfers_run_on_through_kills_restarts_and_changes_of_the_hook() -> Result<()> {

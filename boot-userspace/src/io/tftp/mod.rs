@@ -24,6 +24,7 @@ use boot_engine::tftp::{
     self, Action, DATA_HEADER, Image, Limits, Mode, Peer, Slots, TftpStats, Token, Transfers,
 };
 
+mod adopted;
 mod clients;
 mod disk;
 mod log;
@@ -181,19 +182,11 @@ impl TftpServer {
         (self.link.name.clone(), Arc::clone(&self.stats))
     }
 
-    /// Goes on with a transfer that an earlier daemon began, where it is one of this interface.
-    fn adopt(&mut self, key: &TransferKey, slot: u32, image: Image) -> bool {
-        // A port of its own went with that daemon.
-        if key.ifindex != self.link.index || !self.common.single_port {
-            return false;
-        }
-        self.transfers.adopt(key, slot, image, clock::boot());
-        true
-    }
-
     /// Serves until it is dropped.
     pub async fn run(mut self) -> Infallible {
         let mut packet = [0; LONGEST_PACKET];
+        // There are clients to tell that a transfer of an earlier daemon is lost.
+        self.act();
         loop {
             let wakeup = self.transfers.next_wakeup();
             tokio::select! {
@@ -348,12 +341,13 @@ impl TftpServer {
 
     fn open(&mut self, asked: Asked) {
         let Asked { token, peer, .. } = asked;
-        if self.has_own_port(*peer.client.ip())
-            && let Err(error) = self.ports.open(peer)
-        {
-            let interface = &self.link.name;
-            warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
-            return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
+        if self.has_own_port(*peer.client.ip()) {
+            if let Err(error) = self.ports.open(peer) {
+                let interface = &self.link.name;
+                warn!(interface, "no port for a TFTP transfer, whose client has to ask again: {error}");
+                return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());
+            }
+            self.transfers.use_own_port(token);
         }
         if self.opening >= MOST_OPENING {
             return self.transfers.opened(token, Err(tftp::OpenError::Busy), clock::boot());

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use boot_common::tftp::{Flight, MAX_FLIGHTS, TransferKey};
+use boot_common::tftp::{Flight, MAX_FLIGHTS, NAME, TransferKey};
 use tracing::{debug, info, warn};
 
 use crate::fastpath::{Published, Sizes, Transfers};
-use crate::files::BootFiles;
+use crate::files::{BootFiles, OpenError};
 use crate::host::clock;
 use crate::host::link::Link;
 use crate::host::mapping::Mapping;
@@ -26,6 +26,7 @@ use boot_engine::events::Events;
 use boot_engine::machines::Machines;
 use boot_engine::tftp::{Flights, Image, Mode, Place, Slots};
 
+use super::adopted::{Lost, name_of};
 use super::clients::Clients;
 use super::{Common, TftpServer, Writer, bind};
 
@@ -48,6 +49,7 @@ pub struct Prepared {
     common: Common,
     published: Option<Arc<Published>>,
     adopted: Vec<Adopted>,
+    lost: Vec<Lost>,
 }
 
 /// Does what takes time: reads the files of transfers that go on.
@@ -81,11 +83,12 @@ pub fn prepare(
         }
     };
     let images = ImageCache::new(images, sums);
-    let mut adopted = standing_in(&flights, published.as_deref(), &files, &images);
+    let mut lost = Vec::new();
+    let mut adopted = standing_in(&flights, published.as_deref(), &files, &images, &mut lost);
     let taken: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
     let slots = Slots::new(flights, |slot| taken.contains(&slot));
     let mut move_from = |flights: &Mapping<Flight>, published: Option<&Published>| {
-        for (key, slot, image) in standing_in(flights, published, &files, &images) {
+        for (key, slot, image) in standing_in(flights, published, &files, &images, &mut lost) {
             let new = flights.all().get(slot as usize).and_then(|flight| move_to(flight, &slots, image));
             adopted.extend(new.map(|slot| (key, slot, image)));
         }
@@ -110,7 +113,7 @@ pub fn prepare(
         clients: Clients::of(config),
         writer,
     };
-    Ok(Prepared { common, published, adopted })
+    Ok(Prepared { common, published, adopted, lost })
 }
 
 impl Prepared {
@@ -125,7 +128,7 @@ impl Prepared {
     /// # Errors
     /// When a port cannot be had; one sentence that says what to do.
     pub fn open(self, config: &Config, links: &[Link]) -> Result<Vec<TftpServer>, BindError> {
-        let Self { common, published, adopted } = self;
+        let Self { common, published, adopted, lost } = self;
         let mut servers = Vec::new();
         for link in links {
             let interface = config.interfaces.iter().find(|interface| interface.name == link.name);
@@ -138,12 +141,17 @@ impl Prepared {
             if servers.iter_mut().any(|server| server.adopt(&key, slot, image)) {
                 found += 1;
             } else {
-                // Its interface is not served any more, or its port went with the daemon that had it.
+                // Its interface is not served any more, or its client is not one of port 69.
                 if let Some(published) = &published {
                     drop(published.remove(&key).inspect_err(|error| debug!(%error, "an earlier transfer")));
                 }
                 common.slots.give_back(slot, clock::boot());
                 common.images.close(image.id);
+            }
+        }
+        for lost in lost {
+            if let Some(server) = servers.iter_mut().find(|server| server.has(&lost.key)) {
+                server.lose(lost);
             }
         }
         if found > 0 {
@@ -176,16 +184,17 @@ fn daemons_own(path: &Path, passing: bool) -> Result<Mapping<Flight>> {
 }
 
 /// All transfers in this memory that can go on, where they stand. Those that were not published are of files that did
-/// not fit into the kernel's memory, or there was no kernel half.
+/// not fit into the kernel's memory, or there was no kernel half. Those whose clients wait in vain are `lost`.
 fn standing_in(
     flights: &Mapping<Flight>,
     published: Option<&Published>,
     files: &BootFiles,
     images: &ImageCache,
+    lost: &mut Vec<Lost>,
 ) -> Vec<Adopted> {
     let mut adopted = published.map_or_else(Vec::new, |published| adopt(published, flights, images));
     let known: HashSet<u32> = adopted.iter().map(|(_, slot, _)| *slot).collect();
-    adopted.extend(reopened(flights, &known, files, images, clock::boot()));
+    adopted.extend(reopened(flights, &known, files, images, clock::boot(), lost));
     adopted
 }
 
@@ -221,13 +230,14 @@ fn can_go_on(flight: &Flight, now: Duration) -> bool {
 }
 
 /// Transfers that no kernel half answers and that can go on: the clients wait still, and the boot files are what they
-/// were. The others are ended.
+/// were. The others are ended, and are `lost` if somebody waits for them.
 fn reopened(
     flights: &Mapping<Flight>,
     known: &HashSet<u32>,
     files: &BootFiles,
     images: &ImageCache,
     now: Duration,
+    lost: &mut Vec<Lost>,
 ) -> Vec<Adopted> {
     let mut adopted = Vec::new();
     for (flight, slot) in flights.all().iter().zip(0..).filter(|(_, slot)| !known.contains(slot)) {
@@ -240,8 +250,8 @@ fn reopened(
                 begin_again(flight, flight, &key, image);
                 adopted.push((key, slot, image));
             }
-            Some(Err(error)) => {
-                debug!(%error, "an earlier transfer");
+            Some(Err(why)) => {
+                lost.extend(Lost::of(flight, key, why));
                 flight.end();
             }
             None => flight.end(),
@@ -250,14 +260,34 @@ fn reopened(
     adopted
 }
 
-fn reopen(flight: &Flight, files: &BootFiles, images: &ImageCache) -> io::Result<Image> {
-    let name = flight.name();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    let file = files.open(&String::from_utf8_lossy(name)).map_err(io::Error::other)?;
-    if fingerprint(&(file.version(), Mode::Octet)) != flight.content.get() {
-        return Err(io::Error::other("the file is not the one that was being sent"));
+/// The file of a transfer once more, or why not, for the log and for the client.
+fn reopen(flight: &Flight, files: &BootFiles, images: &ImageCache) -> Result<Image, &'static str> {
+    if flight.has_own_port() {
+        // From port 69, whoever has not heard of the other port could have blocks sent to somebody else.
+        return Err("xpxe was restarted, and the port of this transfer went with it");
     }
-    images.fetch(file, Mode::Octet, flight.shape().block_size)
+    let content = flight.content.get();
+    if content == 0 {
+        return Err("xpxe was restarted, and the text was written for this transfer only");
+    }
+    let name = name_of(flight);
+    let file = files.open(&name).map_err(|error| {
+        debug!(%error, file = name, "an earlier transfer");
+        match error {
+            OpenError::NotFound { .. } if name.len() >= NAME => {
+                "xpxe was restarted, and the file's name was too long to be kept"
+            }
+            OpenError::NotFound { .. } => "xpxe was restarted, and the file is gone",
+            _ => "xpxe was restarted, and the file cannot be opened",
+        }
+    })?;
+    let mut modes = [Mode::Octet, Mode::Netascii].into_iter();
+    let mode = modes.find(|mode| fingerprint(&(file.version(), *mode)) == content);
+    let mode = mode.ok_or("xpxe was restarted, and the file has changed meanwhile")?;
+    images.fetch(file, mode, flight.shape().block_size).map_err(|error| {
+        debug!(%error, file = name, "an earlier transfer");
+        "xpxe was restarted, and the file cannot be read"
+    })
 }
 
 /// Makes a transfer that a daemon alone began one that the kernel half may know.
@@ -270,14 +300,13 @@ fn move_to(before: &Flight, slots: &Slots, image: Image) -> Option<u32> {
 
 /// The same transfer with its image where that is now.
 fn begin_again(before: &Flight, flight: &Flight, key: &TransferKey, image: Image) {
-    let (state, mut shape, name) = (before.state(), before.shape(), before.name());
+    let (state, mut shape, name) = (before.state(), before.shape(), name_of(before));
     // Both may be the same flight.
     let kept = Flight::default();
     kept.inherit(before);
     let progressed = before.progressed.get();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     (shape.chunk, shape.sums) = image.place.map_or((0, 0), |place| (place.chunk, place.sums));
-    flight.begin(key, &shape, state, &String::from_utf8_lossy(name), progressed);
+    flight.begin(key, &shape, state, &name, progressed);
     flight.inherit(&kept);
 }
 
@@ -339,13 +368,66 @@ mod tests {
             all[slot].begin(&key, &shape, state, "f", stamp);
             all[slot].content.set(content);
         }
-        let adopted = reopened(&flights, &HashSet::new(), &files, &images, now);
+        let mut lost = Vec::new();
+        let adopted = reopened(&flights, &HashSet::new(), &files, &images, now, &mut lost);
         assert_eq!(
             adopted.iter().map(|(key, slot, _)| (key.port, *slot)).collect::<Vec<_>>(),
             [(2000, 0), (2001, 1), (2000, 6)]
         );
         assert_eq!([0, 1, 6].map(|slot| all[slot].state()), [moving, moving, begun], "where they stood");
         assert!([2, 3, 4, 5, 7].iter().all(|slot| all[*slot].key().is_none()), "the others are over");
+        let why = "xpxe was restarted, and the file has changed meanwhile";
+        assert_eq!(lost.iter().map(|lost| (lost.why, lost.hears)).collect::<Vec<_>>(), [(why, true)]);
+    }
+
+    #[test]
+    fn what_cannot_go_on_has_a_reason_and_is_told_to_clients_that_hear_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f"), "line\n".repeat(1000)).unwrap();
+        let files = BootFiles::new(dir.path().to_path_buf(), BTreeMap::new());
+        let images = ImageCache::new(Mapping::own(1).unwrap(), Mapping::own(1).unwrap());
+        let version = files.open("f").unwrap().version();
+        let [octet, netascii] = [Mode::Octet, Mode::Netascii].map(|mode| fingerprint(&(version, mode)));
+        let (now, long) = (Duration::from_secs(10_000), "x".repeat(200));
+        let rows = [
+            ("f", octet, 2, false, None),
+            ("f", netascii, 2, false, None),
+            ("f", octet, 2, true, Some(("went with it", false))),
+            ("f", octet, 0, true, Some(("went with it", false))),
+            ("gone", octet, 2, false, Some(("is gone", true))),
+            ("gone", octet, 0, false, Some(("is gone", false))),
+            (long.as_str(), octet, 2, false, Some(("too long", true))),
+            ("grub.cfg", 0, 2, false, Some(("written for this transfer", true))),
+            ("f", octet ^ 2, 1, false, Some(("has changed", true))),
+            ("gone", octet, 5, false, None),
+        ];
+        let flights = Mapping::<Flight>::own(rows.len()).unwrap();
+        let shape = Shape { size: 5000, block_size: 1432, window: 1, last: 5, chunk: 0, sums: 0 };
+        for (flight, (port, (name, content, acked, own, _))) in flights.all().iter().zip((0_u16..).zip(rows))
+        {
+            let key =
+                TransferKey { client: [10, 9, 0, 2], local: [10, 9, 0, 1], ifindex: 2, port, reserved: 0 };
+            let stamp = now.as_nanos().try_into().unwrap();
+            flight.begin(&key, &shape, State { sent: acked + 1, acked }, name, stamp);
+            flight.content.set(content);
+            if own {
+                flight.set_own_port();
+            }
+        }
+        let mut lost = Vec::new();
+        let adopted = reopened(&flights, &HashSet::new(), &files, &images, now, &mut lost);
+        assert_eq!(
+            adopted.iter().map(|(_, slot, image)| (*slot, image.size)).collect::<Vec<_>>(),
+            [(0, 5000), (1, 6000)]
+        );
+        assert!(flights.all()[2..].iter().all(|flight| flight.key().is_none()), "they are over");
+        let told: Vec<_> = lost.iter().map(|lost| (lost.key.port, lost.why, lost.hears)).collect();
+        let expected = (0_u16..).zip(rows).filter_map(|(port, row)| Some((port, row.4?)));
+        for ((port, why, hears), (of, (part, heard))) in told.iter().zip(expected.clone()) {
+            assert_eq!((*port, *hears), (of, heard), "{why}");
+            assert!(why.contains(part) && why.len() < 100, "{why}");
+        }
+        assert_eq!(told.len(), expected.count());
     }
 
     #[test]
