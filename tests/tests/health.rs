@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use boot_common::Mac;
 use boot_tests::dhcp_client::{Client, broadcast, mac};
 use boot_tests::place::{ALICE, Place, SILENCE, SOON, UNKNOWN, known};
 use boot_tests::rack::SERVER_PORT;
@@ -166,7 +165,7 @@ fn the_packet_thread_goes_before_others_unless_a_flood_has_its_core() -> Result<
     let wire = place.client()?;
     let frames = (0..2000_u16).map(|number| {
         let [high, low] = number.to_be_bytes();
-        broadcast(&Client::new(Mac([2, 0xf1, 0, 0, high, low])).discover())
+        broadcast(&Client::new([2, 0xf1, 0, 0, high, low]).discover())
     });
     let frames = frames.collect::<Result<Vec<_>>>()?;
     let is_over = AtomicBool::new(false);
@@ -182,7 +181,7 @@ fn the_packet_thread_goes_before_others_unless_a_flood_has_its_core() -> Result<
         is_usual
     })?;
     first("xpxe", FIFO)?;
-    ensure!(place.client()?.discover(&Client::new(mac(ALICE)?))?.address().is_private(), "it answers");
+    ensure!(place.client()?.discover(&Client::new(mac(ALICE.mac)?))?.address().is_private(), "it answers");
     Ok(())
 }
 

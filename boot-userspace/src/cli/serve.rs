@@ -20,7 +20,7 @@ use crate::cli::{configuration, trial};
 use crate::daemon::log::{self, LogFormat};
 use crate::daemon::serve;
 use crate::files::BootFiles;
-use crate::host::{core, descriptors};
+use crate::host::{core, descriptors, precedence};
 use boot_engine::config::{Config, DhcpRole, FastPath as Hook, Interface, Profile};
 
 /// The flags of `xpxe serve`.
@@ -107,6 +107,8 @@ impl Serve {
         let packets = Builder::new_current_thread()
             // They open files and read blocks for TFTP.
             .on_thread_start(move || have_niceness(niceness))
+            .on_thread_park(precedence::falls_asleep)
+            .on_thread_unpark(precedence::wakes)
             .enable_all()
             .build()?;
         let load = Box::new(move || {

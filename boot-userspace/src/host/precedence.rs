@@ -4,10 +4,10 @@
 //! policy has it at once. But while it has work, nobody else runs: so what a flood of packets gets is the policy that all
 //! have, until there is less to do.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
 /// The lowest of the priorities that go before all usual threads: what else is of them on a host, goes first.
@@ -16,6 +16,9 @@ const PRIORITY: libc::c_int = 1;
 /// in eleven, at most.
 const USUAL: u32 = 10;
 
+/// Of less than this, nothing is concluded.
+const SHORTEST: Duration = Duration::from_millis(500);
+
 /// The calling thread's precedence. It is for that thread only.
 #[derive(Debug)]
 pub(crate) struct Precedence {
@@ -23,7 +26,7 @@ pub(crate) struct Precedence {
     is_allowed: bool,
     has_it: bool,
     share: Share,
-    /// What the thread had used, and when.
+    /// How long the thread had slept, and when.
     looked: (Duration, Instant),
 }
 
@@ -31,14 +34,17 @@ impl Precedence {
     /// Has the calling thread go first.
     pub(crate) fn take() -> Self {
         let is_allowed = go_first();
-        Self { is_allowed, has_it: is_allowed, share: Share::default(), looked: (used(), Instant::now()) }
+        Self { is_allowed, has_it: is_allowed, share: Share::default(), looked: (slept(), Instant::now()) }
     }
 
     /// Comes about once a second, on the same thread.
     pub(crate) fn next_second(&mut self) {
-        let (used, at) = (used(), Instant::now());
-        let (before, last) = std::mem::replace(&mut self.looked, (used, at));
-        let may_have_it = self.share.next(used.saturating_sub(before), at - last);
+        let (slept, at) = (slept(), Instant::now());
+        if at - self.looked.1 < SHORTEST {
+            return;
+        }
+        let (before, last) = std::mem::replace(&mut self.looked, (slept, at));
+        let may_have_it = self.share.next(slept.saturating_sub(before), at - last);
         if !self.is_allowed || may_have_it == self.has_it {
             return;
         }
@@ -70,21 +76,40 @@ fn set(policy: libc::c_int, priority: libc::c_int) -> nix::Result<()> {
     Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
 }
 
-/// What of a core the calling thread has used.
-fn used() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+thread_local! {
+    /// Since when the thread sleeps, and how long it slept before.
+    static SLEEP: Cell<(Option<Instant>, Duration)> = const { Cell::new((None, Duration::ZERO)) };
 }
 
-/// Who has used more than four fifths of a core does not go first for a while.
+/// The thread has nothing to do. A runtime calls it, and [`wakes`].
+pub(crate) fn falls_asleep() {
+    SLEEP.with(|sleep| sleep.set((Some(Instant::now()), sleep.get().1)));
+}
+
+/// The thread has something to do.
+pub(crate) fn wakes() {
+    SLEEP.with(|sleep| {
+        let (since, slept) = sleep.get();
+        sleep.set((None, slept + since.map_or(Duration::ZERO, |since| since.elapsed())));
+    });
+}
+
+/// How long the calling thread has slept. Its CPU time would not tell what it leaves to others: interrupts that bring it a
+/// flood are not its own.
+fn slept() -> Duration {
+    SLEEP.with(|sleep| sleep.get().1)
+}
+
+/// Who has slept for less than a fifth of a second does not go first for a while.
 #[derive(Debug, Default)]
 struct Share {
     usual: u32,
 }
 
 impl Share {
-    /// Whether the thread may go first, which used so much of this time.
-    fn next(&mut self, used: Duration, of: Duration) -> bool {
-        self.usual = if used > of / 5 * 4 { USUAL } else { self.usual.saturating_sub(1) };
+    /// Whether the thread may go first, which slept for so much of this time.
+    fn next(&mut self, slept: Duration, of: Duration) -> bool {
+        self.usual = if slept < of / 5 { USUAL } else { self.usual.saturating_sub(1) };
         self.usual == 0
     }
 }
@@ -94,14 +119,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_uses_nearly_all_of_a_core_is_a_usual_one_until_it_has_not_for_ten_seconds() {
+    fn a_thread_that_hardly_sleeps_is_a_usual_one_until_it_has_slept_in_ten_seconds() {
         let mut share = Share::default();
         let mut next = |ms| share.next(Duration::from_millis(ms), Duration::from_secs(1));
-        assert!(next(0) && next(800));
-        assert!(!next(801));
-        assert!((0..8).all(|_| !next(0)));
-        assert!(!next(900), "a flood that goes on");
-        assert!((0..9).all(|_| !next(700)));
-        assert!(next(700));
+        assert!(next(1000) && next(200));
+        assert!(!next(199));
+        assert!((0..8).all(|_| !next(1000)));
+        assert!(!next(100), "a flood that goes on");
+        assert!((0..9).all(|_| !next(300)));
+        assert!(next(300));
+    }
+
+    #[test]
+    fn sleep_is_counted_when_it_is_over() {
+        let before = slept();
+        falls_asleep();
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(slept(), before);
+        wakes();
+        let once = slept();
+        assert!(once >= before + Duration::from_millis(2));
+        wakes();
+        assert_eq!(slept(), once, "it did not sleep");
     }
 }
