@@ -101,9 +101,9 @@ fn without_the_daemon_the_store_is_read_and_changed() -> Result<()> {
     ensure!(list == before, "{list}\nand with the daemon\n{before}");
     // Another one that looks is no daemon.
     let state_dir = File::open(place.rack.dir().join("state"))?;
-    let other = Flock::lock(state_dir, FlockArg::LockSharedNonblock).map_err(|(_, error)| error)?;
+    let shared = Flock::lock(state_dir, FlockArg::LockSharedNonblock).map_err(|(_, error)| error)?;
     ensure!(place.json(&xpxe, &["list", "--json"])? == before, "while another one looks");
-    drop(other);
+    drop(shared);
 
     place.said(&xpxe, &["delete", &address])?;
     let isc = format!(

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
 /// The lowest of the priorities that go before all usual threads: what else is of them on a host, goes first.
@@ -26,25 +27,35 @@ pub(crate) struct Precedence {
     is_allowed: bool,
     has_it: bool,
     share: Share,
-    /// How long the thread had slept, and when.
-    looked: (Duration, Instant),
+    /// How long the thread had slept, what it had used of a core, and when.
+    looked: (Duration, Duration, Instant),
 }
 
 impl Precedence {
     /// Has the calling thread go first.
     pub(crate) fn take() -> Self {
         let is_allowed = go_first();
-        Self { is_allowed, has_it: is_allowed, share: Share::default(), looked: (slept(), Instant::now()) }
+        Self {
+            is_allowed,
+            has_it: is_allowed,
+            share: Share::default(),
+            looked: (slept(), used(), Instant::now()),
+        }
     }
 
     /// Comes about once a second, on the same thread.
     pub(crate) fn next_second(&mut self) {
-        let (slept, at) = (slept(), Instant::now());
-        if at - self.looked.1 < SHORTEST {
+        let (slept, used, at) = (slept(), used(), Instant::now());
+        let (slept_before, used_before, last) = self.looked;
+        let time = at - last;
+        if time < SHORTEST {
             return;
         }
-        let (before, last) = std::mem::replace(&mut self.looked, (slept, at));
-        let may_have_it = self.share.next(slept.saturating_sub(before), at - last);
+        self.looked = (slept, used, at);
+        // Its CPU time does not have the interrupts that bring it a flood, and its sleep has a wait that ends at once.
+        let left =
+            slept.saturating_sub(slept_before).min(time.saturating_sub(used.saturating_sub(used_before)));
+        let may_have_it = self.share.next(left, time);
         if !self.is_allowed || may_have_it == self.has_it {
             return;
         }
@@ -94,22 +105,26 @@ pub(crate) fn wakes() {
     });
 }
 
-/// How long the calling thread has slept. Its CPU time would not tell what it leaves to others: interrupts that bring it a
-/// flood are not its own.
+/// How long the calling thread has slept.
 fn slept() -> Duration {
     SLEEP.with(|sleep| sleep.get().1)
 }
 
-/// Who has slept for less than a fifth of a second does not go first for a while.
+/// What of a core the calling thread has used.
+fn used() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Who has left less than a fifth of a second to others does not go first for a while.
 #[derive(Debug, Default)]
 struct Share {
     usual: u32,
 }
 
 impl Share {
-    /// Whether the thread may go first, which slept for so much of this time.
-    fn next(&mut self, slept: Duration, of: Duration) -> bool {
-        self.usual = if slept < of / 5 { USUAL } else { self.usual.saturating_sub(1) };
+    /// Whether the thread may go first, which left so much of this time.
+    fn next(&mut self, left: Duration, of: Duration) -> bool {
+        self.usual = if left < of / 5 { USUAL } else { self.usual.saturating_sub(1) };
         self.usual == 0
     }
 }
@@ -119,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_hardly_sleeps_is_a_usual_one_until_it_has_slept_in_ten_seconds() {
+    fn a_thread_that_leaves_hardly_anything_is_a_usual_one_until_it_has_left_more_for_ten_seconds() {
         let mut share = Share::default();
         let mut next = |ms| share.next(Duration::from_millis(ms), Duration::from_secs(1));
         assert!(next(1000) && next(200));

@@ -139,6 +139,8 @@ fn a_transfer_whose_file_changes_during_a_restart_ends_with_an_error_and_a_line(
 fn a_transfer_in_netascii_goes_on_after_a_kill_and_a_start() -> Result<()> {
     for (from, to) in [("off", "off"), ("off", "tc"), ("tc", "tc")] {
         let Some(place) = TftpRack::build(from)? else { return Ok(()) };
+        // It makes the directory, too.
+        place.file("other", 1)?;
         fs::write(place.path("text"), "line\n".repeat(500))?;
         let mut xpxe = place.serve()?;
         let mut caller = place.caller(1, Padding::Mixed)?;
