@@ -268,9 +268,10 @@ impl Bindings {
             let fits = in_pool(pools, binding.address) && !self.is_excluded(binding.address);
             if !fits && binding.state != State::Reserved {
                 // By the configuration it is to be another machine's or nobody's, and this one asks anew. Anybody may do
-                // that in its name: what it was promised stays so.
+                // that in its name: what is reserved for another stays promised to it.
                 self.remove(mac, binding.address);
-                if binding.is_promised() && !binding.is_free(now) {
+                let is_live = binding.is_promised() && !binding.is_free(now);
+                if is_live && self.is_excluded(binding.address) {
                     self.hold_promised(binding.address, mac, binding.ends());
                 }
             } else {
