@@ -13,6 +13,12 @@ pub fn boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What the calling thread has used of a core so far.
+#[must_use]
+pub fn thread_has_used() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Time since the Unix epoch.
 #[must_use]
 pub fn wall() -> Duration {

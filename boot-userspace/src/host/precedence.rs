@@ -8,8 +8,9 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
 use tracing::debug;
+
+use super::clock::thread_has_used;
 
 /// The lowest of the priorities that go before all usual threads: what else is of them on a host, goes first.
 const PRIORITY: libc::c_int = 1;
@@ -39,13 +40,13 @@ impl Precedence {
             is_allowed,
             has_it: is_allowed,
             share: Share::default(),
-            looked: (slept(), used(), Instant::now()),
+            looked: (slept(), thread_has_used(), Instant::now()),
         }
     }
 
     /// Comes about once a second, on the same thread.
     pub(crate) fn next_second(&mut self) {
-        let (slept, used, at) = (slept(), used(), Instant::now());
+        let (slept, used, at) = (slept(), thread_has_used(), Instant::now());
         let (slept_before, used_before, last) = self.looked;
         let time = at - last;
         if time < SHORTEST {
@@ -108,11 +109,6 @@ pub(crate) fn wakes() {
 /// How long the calling thread has slept.
 fn slept() -> Duration {
     SLEEP.with(|sleep| sleep.get().1)
-}
-
-/// What of a core the calling thread has used.
-fn used() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Who has left less than a fifth of a second to others does not go first for a while.
